@@ -1,0 +1,1 @@
+"""The model manifest, as package data."""

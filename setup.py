@@ -1,0 +1,34 @@
+"""Builds the native extension; everything else is declared in pyproject.toml."""
+
+import os
+from pathlib import Path
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from setuptools import setup
+
+CSRC = Path("csrc")
+
+ParallelCompile("WAIFU2X_BUILD_JOBS", default=os.cpu_count() or 1).install()
+
+native = Pybind11Extension(
+    "waifu2x._native",
+    sources=sorted(str(path) for path in CSRC.rglob("*.cpp")),
+    depends=sorted(str(path) for path in CSRC.rglob("*.h")),
+    include_dirs=[str(CSRC)],
+    cxx_std=17,
+)
+
+setup(
+    ext_modules=[native],
+    cmdclass={"build_ext": build_ext},
+    packages=[
+        "waifu2x",
+        "waifu2x.cli",
+        "waifu2x.engines",
+        "waifu2x.formats",
+        "waifu2x._models",
+    ],
+    # The manifest lives in models/ at the top of the tree and is installed as package data.
+    package_dir={"waifu2x": "waifu2x", "waifu2x._models": "models"},
+    package_data={"waifu2x": ["py.typed", "*.pyi"], "waifu2x._models": ["*.json"]},
+)

@@ -1,0 +1,49 @@
+"""The errors this package raises on purpose.
+
+Every message says what is wrong, which value, what is allowed and what to do. The command line
+prints the message as one line and exits 1; anything else that escapes is a defect of ours.
+"""
+
+
+class Waifu2xError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class ArgumentError(Waifu2xError, ValueError):
+    """An argument is outside what is allowed (scale, noise level, size, model name, array)."""
+
+
+class DecodeError(Waifu2xError):
+    """A file is missing, empty, truncated, corrupt or not a picture we read."""
+
+
+class EncodeError(Waifu2xError):
+    """A result cannot be written: unknown format, size beyond the format, unwritable target."""
+
+
+class OutputExistsError(EncodeError):
+    """The target exists and overwriting was not asked for, or it is the input itself."""
+
+
+class LimitError(Waifu2xError):
+    """A picture or result is larger than the limit in pixels."""
+
+
+class GraphError(Waifu2xError):
+    """A network graph is inconsistent, or a weights file does not describe one."""
+
+
+class WeightsError(Waifu2xError):
+    """A weights file is missing, or its sha256 is not the one in the manifest."""
+
+
+class EngineError(Waifu2xError):
+    """An engine is unknown, cannot run here, or returned values that are not finite."""
+
+
+class MissingExtraError(EngineError, ImportError):
+    """An optional dependency is not installed; the message names the pip command."""
+
+
+class CancelledError(Waifu2xError):
+    """The caller asked to stop; nothing was written."""

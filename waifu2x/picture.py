@@ -1,0 +1,95 @@
+"""A decoded picture: what travels from decode to encode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ArgumentError
+
+#: uint8 and uint16 span their whole range; float32 is nominally [0, 1].
+Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+
+SAMPLE_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What must survive the trip besides the pixels.
+
+    icc: ICC profile of ``colour`` as raw bytes, or None for sRGB / unknown.
+    exif: EXIF block as raw bytes with the orientation tag reset to 1, or None.
+    dpi: (x, y) pixels per inch as stored, or None.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a picture came from, for choosing a noise level and for messages.
+
+    format: Pillow's format name ("PNG", "JPEG", ...), or None for an array.
+    lossy: True, False, or None when the file does not tell.
+    jpeg_quality: 1..100 estimated from the quantisation tables, None for anything but JPEG.
+    """
+
+    format: str | None = None
+    lossy: bool | None = None
+    jpeg_quality: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Colour and alpha of one picture, in its own encoding (never linearised).
+
+    colour: (H, W, C) with C = 1 (gray) or 3 (RGB); uint8, uint16 or float32.
+    alpha: (H, W) of the same dtype as ``colour``, straight (not premultiplied), or None.
+    """
+
+    colour: Samples
+    alpha: Samples | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    source: Source = field(default_factory=Source)
+
+    def __post_init__(self) -> None:
+        colour, alpha = self.colour, self.alpha
+        if colour.ndim != 3 or colour.shape[2] not in (1, 3) or 0 in colour.shape:
+            raise ArgumentError(
+                f"colour has shape {colour.shape}; it must be "
+                "(height, width, 1 or 3), none of them 0"
+            )
+        if colour.dtype not in SAMPLE_DTYPES:
+            raise ArgumentError(
+                f"colour has dtype {colour.dtype}; it must be uint8, uint16 or float32"
+            )
+        if alpha is not None and (alpha.shape != colour.shape[:2] or alpha.dtype != colour.dtype):
+            raise ArgumentError(
+                f"alpha is {alpha.dtype} {alpha.shape}; it must match colour, "
+                f"{colour.dtype} {colour.shape[:2]}"
+            )
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.colour.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.colour.shape[0])
+
+    @property
+    def gray(self) -> bool:
+        """Whether there is one colour channel."""
+        return bool(self.colour.shape[2] == 1)
+
+
+def sample_max(dtype: np.dtype[Any]) -> int:
+    """The sample value that means 1.0: 255, 65535, or 1 for float32."""
+    return int(np.iinfo(dtype).max) if dtype.kind == "u" else 1
