@@ -4,9 +4,13 @@ import os
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
-from setuptools import setup
+from setuptools import find_packages, setup
 
 CSRC = Path("csrc")
+
+# Every instruction set must return the bits of the scalar kernels, so a * b + c stays two
+# roundings; kernels that want a fused multiply-add ask for it by intrinsic. MSVC never fuses.
+FLAGS = [] if os.name == "nt" else ["-O3", "-ffp-contract=off"]
 
 ParallelCompile("WAIFU2X_BUILD_JOBS", default=os.cpu_count() or 1).install()
 
@@ -16,18 +20,13 @@ native = Pybind11Extension(
     depends=sorted(str(path) for path in CSRC.rglob("*.h")),
     include_dirs=[str(CSRC)],
     cxx_std=17,
+    extra_compile_args=FLAGS,
 )
 
 setup(
     ext_modules=[native],
     cmdclass={"build_ext": build_ext},
-    packages=[
-        "waifu2x",
-        "waifu2x.cli",
-        "waifu2x.engines",
-        "waifu2x.formats",
-        "waifu2x._models",
-    ],
+    packages=[*find_packages(include=["waifu2x", "waifu2x.*"]), "waifu2x._models"],
     # The manifest lives in models/ at the top of the tree and is installed as package data.
     package_dir={"waifu2x": "waifu2x", "waifu2x._models": "models"},
     package_data={"waifu2x": ["py.typed", "*.pyi"], "waifu2x._models": ["*.json"]},

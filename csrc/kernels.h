@@ -1,0 +1,80 @@
+// Every kernel's signature, once. A kernel does one row (or one picture, for bleed) and knows
+// nothing of windows, edges or Python: tiles.cpp walks the rectangles, bindings.cpp checks them.
+//
+// To add a kernel: a member below, a scalar file that defines what is correct, an install_*
+// function declared at the bottom and called from dispatch.cpp. A faster kernel replaces the
+// member and must return the same bits; where an operation reorders sums, its own comment states
+// the bound instead.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "image.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define WAIFU2X_X86 1
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define WAIFU2X_ARM 1
+#endif
+
+namespace waifu2x {
+
+// Kernels that read or write samples of type T: uint8_t, uint16_t or float.
+// Rows hold n pixels, n >= 0; source and destination do not overlap.
+template <class T>
+struct SampleKernels {
+  // n interleaved pixels -> three planes in [0, 1], each the correctly rounded v / max.
+  void (*gather_rgb)(const T* src, float* r, float* g, float* b, std::size_t n);
+  void (*gather_gray)(const T* src, float* dst, std::size_t n);
+
+  // Three planes -> n pixels, clamped to [0, 1] and quantised; NaN becomes 0. They return how many
+  // of the 3n source samples are not finite. gray writes the luma of the unclamped samples.
+  std::size_t (*blend_rgb)(const float* r, const float* g, const float* b, T* dst, std::size_t n);
+  std::size_t (*blend_gray)(const float* r, const float* g, const float* b, T* dst, std::size_t n);
+
+  // The same clamp and rounding for n samples in any layout; returns how many are not finite.
+  std::size_t (*quantise)(const float* src, T* dst, std::size_t n);
+
+  // Spreads colour into the pixels whose alpha is not above 0, one ring of pixels an iteration.
+  // May throw std::bad_alloc.
+  void (*bleed)(Image<T> colour, Image<const T> alpha, std::int64_t iterations);
+};
+
+struct Kernels {
+  SampleKernels<std::uint8_t> u8;
+  SampleKernels<std::uint16_t> u16;
+  SampleKernels<float> f32;
+
+  // canvas += sample * (wy * wx[x]) for n pixels; gray adds the luma of the three samples.
+  void (*feather_rgb)(const float* r, const float* g, const float* b, const float* wx, float wy,
+                      float* canvas, std::size_t n);
+  void (*feather_gray)(const float* r, const float* g, const float* b, const float* wx, float wy,
+                       float* canvas, std::size_t n);
+};
+
+template <class T>
+const SampleKernels<T>& samples_of(const Kernels& kernels);
+template <>
+inline const SampleKernels<std::uint8_t>& samples_of(const Kernels& kernels) { return kernels.u8; }
+template <>
+inline const SampleKernels<std::uint16_t>& samples_of(const Kernels& kernels) { return kernels.u16; }
+template <>
+inline const SampleKernels<float>& samples_of(const Kernels& kernels) { return kernels.f32; }
+
+void install_gather_scalar(Kernels& kernels);
+void install_blend_scalar(Kernels& kernels);
+void install_feather_scalar(Kernels& kernels);
+void install_bleed_scalar(Kernels& kernels);
+
+#if WAIFU2X_X86
+void install_gather_avx2(Kernels& kernels);
+void install_blend_avx2(Kernels& kernels);
+void install_feather_avx2(Kernels& kernels);
+#elif WAIFU2X_ARM
+void install_gather_neon(Kernels& kernels);
+void install_blend_neon(Kernels& kernels);
+void install_feather_neon(Kernels& kernels);
+#endif
+
+}  // namespace waifu2x

@@ -1,0 +1,55 @@
+// The arithmetic of one sample: what the scalar kernels are made of and what the vector kernels
+// use for the last few pixels of a row. Every operation is one correctly rounded float32
+// operation in the order written here, so the build must not contract a * b + c into one
+// (setup.py passes -ffp-contract=off).
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+namespace waifu2x {
+
+// The sample value that means 1.0.
+template <class T>
+constexpr float kFull = std::is_same_v<T, float> ? 1.0f
+                                                 : static_cast<float>(std::numeric_limits<T>::max());
+
+template <class T>
+inline float normalise(T v) {
+  if constexpr (std::is_same_v<T, float>) {
+    return v;
+  } else {
+    return static_cast<float>(v) / kFull<T>;
+  }
+}
+
+// BT.601: 0.299 r + 0.587 g + 0.114 b, written so that r = g = b returns exactly g.
+constexpr float kLumaRed = 0.299f;
+constexpr float kLumaBlue = 0.114f;
+
+inline float luma(float r, float g, float b) {
+  return g + (kLumaRed * (r - g) + kLumaBlue * (b - g));
+}
+
+// NaN and -0 become +0: both comparisons are false for NaN, as in maxps(v, 0).
+inline float clamp_unit(float v) {
+  v = v > 0.0f ? v : 0.0f;
+  return v < 1.0f ? v : 1.0f;
+}
+
+// floor(v * max + 0.5). The sum is at most 65535.5, which float32 holds, and is not negative, so
+// the conversion truncates to the floor.
+template <class T>
+inline T quantise_sample(float v) {
+  if constexpr (std::is_same_v<T, float>) {
+    return clamp_unit(v);
+  } else {
+    return static_cast<T>(static_cast<std::int32_t>(clamp_unit(v) * kFull<T> + 0.5f));
+  }
+}
+
+inline std::size_t not_finite(float v) { return std::isfinite(v) ? 0 : 1; }
+
+}  // namespace waifu2x

@@ -1,0 +1,159 @@
+// Colour spreads one ring of pixels an iteration, so after two linear passes over alpha the work
+// is proportional to the pixels that change: the ring is a list, and nothing else is looked at.
+
+#include <type_traits>
+#include <vector>
+
+#include "kernels.h"
+
+namespace waifu2x {
+namespace {
+
+enum State : std::uint8_t {
+  kClear = 0,     // no colour yet
+  kColoured = 1,  // has a colour that neighbours may take
+  kQueued = 2,    // in the current ring: gets its colour in this iteration
+  kOutside = 4,   // the border around the picture, which saves the bounds checks
+};
+
+struct Pixel {
+  std::int64_t x;
+  std::int64_t y;
+};
+
+// One byte of state a pixel, with a border one pixel wide.
+class StateMap {
+ public:
+  StateMap(std::int64_t width, std::int64_t height)
+      : pitch_(width + 2),
+        states_(static_cast<std::size_t>(pitch_ * (height + 2)), std::uint8_t{kOutside}) {}
+
+  std::uint8_t* at(std::int64_t x, std::int64_t y) {
+    return states_.data() + (y + 1) * pitch_ + x + 1;
+  }
+  std::ptrdiff_t pitch() const { return pitch_; }
+
+ private:
+  std::ptrdiff_t pitch_;
+  std::vector<std::uint8_t> states_;
+};
+
+template <class T>
+using Sum = std::conditional_t<std::is_same_v<T, float>, double, std::uint32_t>;
+
+template <class T>
+T mean(Sum<T> sum, std::uint32_t count) {
+  if constexpr (std::is_same_v<T, float>) {
+    return static_cast<T>(sum / count);
+  } else {
+    return static_cast<T>((2 * sum + count) / (2 * count));  // round half up
+  }
+}
+
+template <class T>
+std::int64_t count_coloured(const Image<const T>& alpha) {
+  std::int64_t count = 0;
+  for (std::int64_t y = 0; y < alpha.height; ++y) {
+    const T* row = alpha.row(y);
+    for (std::int64_t x = 0; x < alpha.width; ++x) count += row[x] > T{0};
+  }
+  return count;
+}
+
+template <class T>
+void mark(const Image<const T>& alpha, StateMap& map) {
+  for (std::int64_t y = 0; y < alpha.height; ++y) {
+    const T* row = alpha.row(y);
+    std::uint8_t* states = map.at(0, y);
+    for (std::int64_t x = 0; x < alpha.width; ++x) states[x] = row[x] > T{0} ? kColoured : kClear;
+  }
+}
+
+// The clear pixels that touch a coloured one. A queued pixel never counts as coloured, so queueing
+// while scanning does not change what is found.
+std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap& map) {
+  std::vector<Pixel> ring;
+  for (std::int64_t y = 0; y < height; ++y) {
+    const std::uint8_t* above = map.at(0, y - 1);
+    std::uint8_t* here = map.at(0, y);
+    const std::uint8_t* below = map.at(0, y + 1);
+    for (std::int64_t x = 0; x < width; ++x) {
+      if (here[x] != kClear) continue;
+      const int around = above[x - 1] | above[x] | above[x + 1] | here[x - 1] | here[x + 1] |
+                         below[x - 1] | below[x] | below[x + 1];
+      if (around & kColoured) {
+        here[x] = kQueued;
+        ring.push_back({x, y});
+      }
+    }
+  }
+  return ring;
+}
+
+// Writes the mean of the coloured neighbours. Only coloured pixels are read and only queued ones
+// are written, so the order within a ring does not matter.
+template <class T, int kChannels>
+void colour_pixel(const Image<T>& colour, StateMap& map, Pixel p) {
+  const std::uint8_t* state = map.at(p.x, p.y);
+  Sum<T> sums[kChannels] = {};
+  std::uint32_t count = 0;
+  for (std::int64_t dy = -1; dy <= 1; ++dy) {
+    for (std::int64_t dx = -1; dx <= 1; ++dx) {
+      if (state[dy * map.pitch() + dx] != kColoured) continue;
+      const T* neighbour = colour.row(p.y + dy) + (p.x + dx) * kChannels;
+      for (int c = 0; c < kChannels; ++c) sums[c] += neighbour[c];
+      ++count;
+    }
+  }
+  T* dst = colour.row(p.y) + p.x * kChannels;
+  for (int c = 0; c < kChannels; ++c) dst[c] = mean<T>(sums[c], count);
+}
+
+void queue_neighbours(StateMap& map, Pixel p, std::vector<Pixel>& ring) {
+  std::uint8_t* state = map.at(p.x, p.y);
+  for (std::int64_t dy = -1; dy <= 1; ++dy) {
+    for (std::int64_t dx = -1; dx <= 1; ++dx) {
+      std::uint8_t& neighbour = state[dy * map.pitch() + dx];
+      if (neighbour != kClear) continue;
+      neighbour = kQueued;
+      ring.push_back({p.x + dx, p.y + dy});
+    }
+  }
+}
+
+template <class T, int kChannels>
+void spread(const Image<T>& colour, StateMap& map, std::int64_t iterations) {
+  std::vector<Pixel> ring = first_ring(colour.width, colour.height, map);
+  std::vector<Pixel> next;
+  for (std::int64_t i = 0; i < iterations && !ring.empty(); ++i) {
+    for (const Pixel p : ring) colour_pixel<T, kChannels>(colour, map, p);
+    for (const Pixel p : ring) *map.at(p.x, p.y) = kColoured;
+    next.clear();
+    for (const Pixel p : ring) queue_neighbours(map, p, next);
+    ring.swap(next);
+  }
+}
+
+template <class T>
+void bleed_scalar(Image<T> colour, Image<const T> alpha, std::int64_t iterations) {
+  if (iterations <= 0) return;
+  const std::int64_t coloured = count_coloured(alpha);
+  if (coloured == 0 || coloured == alpha.width * alpha.height) return;
+  StateMap map(colour.width, colour.height);
+  mark(alpha, map);
+  if (colour.channels == 1) {
+    spread<T, 1>(colour, map, iterations);
+  } else {
+    spread<T, 3>(colour, map, iterations);
+  }
+}
+
+}  // namespace
+
+void install_bleed_scalar(Kernels& kernels) {
+  kernels.u8.bleed = bleed_scalar<std::uint8_t>;
+  kernels.u16.bleed = bleed_scalar<std::uint16_t>;
+  kernels.f32.bleed = bleed_scalar<float>;
+}
+
+}  // namespace waifu2x

@@ -1,0 +1,56 @@
+#include "kernels.h"
+#include "sample.h"
+
+namespace waifu2x {
+namespace {
+
+template <class T>
+std::size_t blend_rgb_scalar(const float* r, const float* g, const float* b, T* dst,
+                             std::size_t n) {
+  std::size_t bad = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    dst[3 * i] = quantise_sample<T>(r[i]);
+    dst[3 * i + 1] = quantise_sample<T>(g[i]);
+    dst[3 * i + 2] = quantise_sample<T>(b[i]);
+    bad += not_finite(r[i]) + not_finite(g[i]) + not_finite(b[i]);
+  }
+  return bad;
+}
+
+template <class T>
+std::size_t blend_gray_scalar(const float* r, const float* g, const float* b, T* dst,
+                              std::size_t n) {
+  std::size_t bad = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    dst[i] = quantise_sample<T>(luma(r[i], g[i], b[i]));
+    bad += not_finite(r[i]) + not_finite(g[i]) + not_finite(b[i]);
+  }
+  return bad;
+}
+
+template <class T>
+std::size_t quantise_scalar(const float* src, T* dst, std::size_t n) {
+  std::size_t bad = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    dst[i] = quantise_sample<T>(src[i]);
+    bad += not_finite(src[i]);
+  }
+  return bad;
+}
+
+template <class T>
+void install(SampleKernels<T>& samples) {
+  samples.blend_rgb = blend_rgb_scalar<T>;
+  samples.blend_gray = blend_gray_scalar<T>;
+  samples.quantise = quantise_scalar<T>;
+}
+
+}  // namespace
+
+void install_blend_scalar(Kernels& kernels) {
+  install(kernels.u8);
+  install(kernels.u16);
+  install(kernels.f32);
+}
+
+}  // namespace waifu2x

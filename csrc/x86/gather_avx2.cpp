@@ -1,0 +1,138 @@
+#include "kernels.h"
+
+#if WAIFU2X_X86
+
+#include "x86/avx2.h"
+#include "sample.h"
+
+WAIFU2X_AVX2_BEGIN
+
+namespace waifu2x {
+namespace {
+
+constexpr std::size_t kStep = 8;
+
+// A true division: multiplying by 1 / 255 would be off by one bit for some samples.
+template <class T>
+inline __m256 normalise8(__m256i v) {
+  return _mm256_div_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(kFull<T>));
+}
+
+// 24 bytes as (bytes 0-15 | bytes 8-23), so that each lane holds its four pixels and no load
+// reaches past the last one. A mask then picks one channel and widens it to 32 bits.
+inline __m256i pick_u8(__m256i v, int channel) {
+  const __m256i red = _mm256_setr_epi8(0, -1, -1, -1, 3, -1, -1, -1, 6, -1, -1, -1, 9, -1, -1, -1,
+                                       4, -1, -1, -1, 7, -1, -1, -1, 10, -1, -1, -1, 13, -1, -1, -1);
+  return _mm256_shuffle_epi8(v, _mm256_add_epi32(red, _mm256_set1_epi32(channel)));
+}
+
+void gather_rgb_u8_avx2(const std::uint8_t* src, float* r, float* g, float* b, std::size_t n) {
+  std::size_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    const __m256i v = load_lanes(src + 3 * i, src + 3 * i + 8);
+    _mm256_storeu_ps(r + i, normalise8<std::uint8_t>(pick_u8(v, 0)));
+    _mm256_storeu_ps(g + i, normalise8<std::uint8_t>(pick_u8(v, 1)));
+    _mm256_storeu_ps(b + i, normalise8<std::uint8_t>(pick_u8(v, 2)));
+  }
+  for (; i < n; ++i) {
+    r[i] = normalise(src[3 * i]);
+    g[i] = normalise(src[3 * i + 1]);
+    b[i] = normalise(src[3 * i + 2]);
+  }
+}
+
+// Each lane's four pixels are twelve 16-bit samples: 0-7 in head and 4-11 in tail. Samples
+// c, c + 3 and c + 6 of channel c come from head while they lie below 8, the rest from tail.
+struct PickU16 {
+  __m256i head, tail;
+};
+
+inline PickU16 pick_mask_u16(int channel) {
+  alignas(16) std::int8_t head[16];
+  alignas(16) std::int8_t tail[16];
+  for (int k = 0; k < 4; ++k) {
+    const int sample = channel + 3 * k;
+    for (int byte = 0; byte < 4; ++byte) {
+      const bool used = byte < 2;
+      head[4 * k + byte] = static_cast<std::int8_t>(used && sample < 8 ? 2 * sample + byte : -1);
+      tail[4 * k + byte] = static_cast<std::int8_t>(used && sample >= 8 ? 2 * sample + byte - 8 : -1);
+    }
+  }
+  return {_mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(head))),
+          _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(tail)))};
+}
+
+inline __m256i pick_u16(__m256i head, __m256i tail, const PickU16& mask) {
+  return _mm256_or_si256(_mm256_shuffle_epi8(head, mask.head), _mm256_shuffle_epi8(tail, mask.tail));
+}
+
+void gather_rgb_u16_avx2(const std::uint16_t* src, float* r, float* g, float* b, std::size_t n) {
+  const PickU16 red = pick_mask_u16(0), green = pick_mask_u16(1), blue = pick_mask_u16(2);
+  std::size_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    const std::uint16_t* s = src + 3 * i;
+    const __m256i head = load_lanes(s, s + 12);
+    const __m256i tail = load_lanes(s + 4, s + 16);
+    _mm256_storeu_ps(r + i, normalise8<std::uint16_t>(pick_u16(head, tail, red)));
+    _mm256_storeu_ps(g + i, normalise8<std::uint16_t>(pick_u16(head, tail, green)));
+    _mm256_storeu_ps(b + i, normalise8<std::uint16_t>(pick_u16(head, tail, blue)));
+  }
+  for (; i < n; ++i) {
+    r[i] = normalise(src[3 * i]);
+    g[i] = normalise(src[3 * i + 1]);
+    b[i] = normalise(src[3 * i + 2]);
+  }
+}
+
+void gather_rgb_f32_avx2(const float* src, float* r, float* g, float* b, std::size_t n) {
+  std::size_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    const float* s = src + 3 * i;
+    const Pixels p = deinterleave({_mm256_castsi256_ps(load_lanes(s, s + 12)),
+                                   _mm256_castsi256_ps(load_lanes(s + 4, s + 16)),
+                                   _mm256_castsi256_ps(load_lanes(s + 8, s + 20))});
+    _mm256_storeu_ps(r + i, p.r);
+    _mm256_storeu_ps(g + i, p.g);
+    _mm256_storeu_ps(b + i, p.b);
+  }
+  for (; i < n; ++i) {
+    r[i] = src[3 * i];
+    g[i] = src[3 * i + 1];
+    b[i] = src[3 * i + 2];
+  }
+}
+
+void gather_gray_u8_avx2(const std::uint8_t* src, float* dst, std::size_t n) {
+  std::size_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(src + i));
+    _mm256_storeu_ps(dst + i, normalise8<std::uint8_t>(_mm256_cvtepu8_epi32(v)));
+  }
+  for (; i < n; ++i) dst[i] = normalise(src[i]);
+}
+
+void gather_gray_u16_avx2(const std::uint16_t* src, float* dst, std::size_t n) {
+  std::size_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + i));
+    _mm256_storeu_ps(dst + i, normalise8<std::uint16_t>(_mm256_cvtepu16_epi32(v)));
+  }
+  for (; i < n; ++i) dst[i] = normalise(src[i]);
+}
+
+}  // namespace
+
+// gather_gray of float32 is a copy, which the scalar kernel already is.
+void install_gather_avx2(Kernels& kernels) {
+  kernels.u8.gather_rgb = gather_rgb_u8_avx2;
+  kernels.u8.gather_gray = gather_gray_u8_avx2;
+  kernels.u16.gather_rgb = gather_rgb_u16_avx2;
+  kernels.u16.gather_gray = gather_gray_u16_avx2;
+  kernels.f32.gather_rgb = gather_rgb_f32_avx2;
+}
+
+}  // namespace waifu2x
+
+WAIFU2X_AVX2_END
+
+#endif

@@ -1,0 +1,46 @@
+"""Upscale and denoise anime pictures with the official waifu2x networks.
+
+>>> import waifu2x
+>>> big = waifu2x.upscale("in.png", scale=2)          # a path or PIL image gives a PIL image
+>>> upscaler = waifu2x.Upscaler(model="upconv_7")      # keeps its networks loaded
+>>> big = upscaler.upscale(array, scale=4, noise=1)    # an array gives an array
+"""
+
+from . import errors
+from ._version import __version__
+from .api import Upscaler, upscale
+from .errors import (
+    ArgumentError,
+    CancelledError,
+    DecodeError,
+    EncodeError,
+    EngineError,
+    GraphError,
+    LimitError,
+    MissingExtraError,
+    OutputExistsError,
+    Waifu2xError,
+    WeightsError,
+)
+from .registry import Model, Network, models
+
+__all__ = [
+    "ArgumentError",
+    "CancelledError",
+    "DecodeError",
+    "EncodeError",
+    "EngineError",
+    "GraphError",
+    "LimitError",
+    "MissingExtraError",
+    "Model",
+    "Network",
+    "OutputExistsError",
+    "Upscaler",
+    "Waifu2xError",
+    "WeightsError",
+    "__version__",
+    "errors",
+    "models",
+    "upscale",
+]

@@ -1,0 +1,68 @@
+"""Parameters that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from .. import registry
+
+if TYPE_CHECKING:
+    _ParamType: TypeAlias = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic in the stubs of new releases only
+
+
+class NoiseLevel(_ParamType):
+    """A noise level: none, 0, 1, 2, 3 and, where allowed, auto; -1 is an old name for none."""
+
+    name = "noise"
+
+    def __init__(self, *, auto: bool) -> None:
+        self._words = ("auto", "none") if auto else ("none",)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str | None:
+        """Turn a word of the command line into a level."""
+        if value == "auto" and value in self._words:
+            return "auto"
+        if value in ("none", "-1", None):
+            return None
+        if str(value) in ("0", "1", "2", "3"):
+            return int(value)
+        return self.fail(
+            f"{value!r} is not one of {', '.join(self._words)}, 0, 1, 2, 3", param, ctx
+        )
+
+
+class Size(_ParamType):
+    """A size HxW in pixels."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Turn HxW into (height, width)."""
+        if isinstance(value, tuple):
+            return value
+        height, _, width = str(value).lower().partition("x")
+        if height.isdecimal() and width.isdecimal():
+            return int(height), int(width)
+        return self.fail(
+            f"{value!r} is not a size; height x width, for example 720x1280", param, ctx
+        )
+
+
+model_option = click.option(
+    "-m",
+    "--model",
+    metavar="NAME",
+    type=click.Choice([model.name for model in registry.models()]),
+    default="cunet",
+    help=f"{', '.join(model.name for model in registry.models())}  [default: cunet]",
+)
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists")

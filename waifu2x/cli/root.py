@@ -1,0 +1,76 @@
+"""The command ``waifu2x``: its commands, and upscaling when none is named."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import click
+from PIL import Image
+
+from .._version import __version__
+from ..errors import Waifu2xError
+from .export import export
+from .models import models
+from .upscale import upscale
+
+
+class _UpscaleByDefault(click.Group):
+    """A group whose arguments go to ``upscale`` unless they begin with a command's name."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        own = {*self.commands, "-h", "--help", "--version"}
+        if args and args[0] not in own:
+            return upscale.make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage("waifu2x", "[OPTIONS] INPUT [OUTPUT]")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # The page a newcomer reads first shows the options of the main job, on one screen.
+        options = [param for param in upscale.params if isinstance(param, click.Option)]
+        rows = [option.get_help_record(ctx) for option in options]
+        version = next(param for param in self.params if param.name == "version")
+        rows += [version.get_help_record(ctx), ("-h, --help", "Show this page and exit")]
+        with formatter.section("Options"):
+            formatter.write_dl([row for row in rows if row])
+        formatter.write_paragraph()
+        names = ", ".join(self.list_commands(ctx))
+        formatter.write_text(f"Commands: {names} (waifu2x COMMAND --help)")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # This process is ours: the limit in pixels is the one that codec checks, from the header.
+        Image.MAX_IMAGE_PIXELS = None
+        warnings.simplefilter("ignore")
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)
+        try:
+            return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+        except Waifu2xError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+        except MemoryError as error:
+            raise click.ClickException(
+                "out of memory; a smaller --tile or --scale needs less"
+            ) from error
+
+
+@click.group(
+    cls=_UpscaleByDefault,
+    help=upscale.help,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+)
+@click.version_option(__version__, prog_name="waifu2x", help="Show the version and exit")
+def main() -> None:
+    pass
+
+
+main.add_command(models)
+main.add_command(export)

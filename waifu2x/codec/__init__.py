@@ -1,0 +1,35 @@
+"""Files and images in, `Picture` out, and back.
+
+One module per job: `decode`, `encode`, `target` (may this file be written), `formats` (what can be
+written), `image` (Pillow images), `samples` (arrays and sample types), `jpeg` and `noise` (how
+compressed was this), `exif`. Nothing here knows of networks, tiles or engines.
+"""
+
+from .decode import DEFAULT_MAX_PIXELS, MAX_PIXELS_VARIABLE, decode, pixel_limit
+from .encode import check_quality, encode
+from .formats import OUTPUT_FORMATS, OutputFormat, resolve_format
+from .image import from_image, to_image
+from .jpeg import estimate_quality
+from .noise import choose_noise
+from .samples import convert_samples, from_array, to_array
+from .target import check_target
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "MAX_PIXELS_VARIABLE",
+    "OUTPUT_FORMATS",
+    "OutputFormat",
+    "check_quality",
+    "check_target",
+    "choose_noise",
+    "convert_samples",
+    "decode",
+    "encode",
+    "estimate_quality",
+    "from_array",
+    "from_image",
+    "pixel_limit",
+    "resolve_format",
+    "to_array",
+    "to_image",
+]

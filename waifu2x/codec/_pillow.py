@@ -1,0 +1,87 @@
+"""Keeping Pillow's manners inside: its warnings, and the many errors its readers raise."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image
+
+from ..errors import DecodeError, LimitError, Waifu2xError
+from ._text import reason
+
+
+class _Quiet:
+    """Ignores the warnings Pillow attributes to itself, for as long as anybody is inside.
+
+    `warnings.catch_warnings` swaps a global list, so two threads that decode at once would put
+    back each other's. Here the first one in swaps it and the last one out puts it back. (Where
+    Python keeps the filters per context, every thread swaps its own.)
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._swap = warnings.catch_warnings()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        if getattr(sys.flags, "context_aware_warnings", False):
+            with warnings.catch_warnings():
+                self._ignore()
+                yield
+            return
+        with self._lock:
+            if self._inside == 0:
+                self._swap = warnings.catch_warnings()
+                self._swap.__enter__()
+                self._ignore()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._swap.__exit__(None, None, None)
+
+    @staticmethod
+    def _ignore() -> None:
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+
+
+quiet = _Quiet()
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Whatever goes wrong while Pillow reads ``name`` leaves as one of our errors.
+
+    Pillow's readers meet damaged bytes with nearly every exception there is (OSError, SyntaxError,
+    ValueError, KeyError, IndexError, TypeError, struct.error, zlib.error, EOFError, RuntimeError,
+    OverflowError, ...), so all of them mean the same thing here. The cause stays chained.
+    """
+    with quiet():
+        try:
+            yield
+        except Waifu2xError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise LimitError(
+                f"{name} is larger than Pillow opens ({reason(error).rstrip('.')}); "
+                "raise PIL.Image.MAX_IMAGE_PIXELS, and max_pixels (WAIFU2X_MAX_PIXELS) with it"
+            ) from error
+        except MemoryError as error:
+            raise DecodeError(f"{name} needs more memory to decode than there is") from error
+        except Exception as error:
+            text = reason(error)
+            if isinstance(error, OSError) and error.errno is not None:
+                raise DecodeError(f"{name} cannot be read: {text}") from error
+            if "truncated" in text.lower():
+                raise DecodeError(
+                    f"{name} is truncated: the file ends before the picture does"
+                ) from error
+            raise DecodeError(f"{name} cannot be decoded, the file is damaged ({text})") from error

@@ -1,0 +1,330 @@
+"""Pillow images in and out."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, TiffImagePlugin
+
+from ..errors import ArgumentError
+from ..picture import Metadata, Picture, Samples, Source
+from ._pillow import reading
+from .exif import upright
+from .jpeg import estimate_quality
+from .samples import check_floats, merged
+
+_ORIENTATION = 0x0112
+_X_RESOLUTION = 0x011A
+_PHOTOMETRIC = 0x0106
+_BITS_PER_SAMPLE = 0x0102
+
+#: What describes a TIFF picture and not how it is stored: description, make, model, software,
+#: date, artist, copyright.
+DESCRIPTIVE_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+
+_LOSSLESS = {"PNG", "GIF", "BMP", "DIB", "PPM", "TGA", "PSD", "QOI", "PCX", "ICO"}
+# TIFF holds about anything; these two of its compressions may lose something.
+_TIFF_LOSSY = {"jpeg": True, "tiff_jpeg": True, "webp": None}
+
+# Pixels copied out of Pillow at once. A strip that stays in the cache is also the faster way, and
+# the picture is never held a third time.
+_STRIP = 1 << 18
+
+
+def from_image(image: Image.Image) -> Picture:
+    """A picture of ``image``, as `decode` would give it of the file: upright, in gray or RGB.
+
+    The EXIF orientation is applied, so width and height are those a viewer shows. Of several
+    frames it is the current one. The modes and what becomes of them are listed in `decode`.
+    ``image`` is not changed, but for loading its pixels where Pillow has not done so yet.
+
+    Raises ArgumentError for something else than an image, an empty image, or samples we cannot
+    take, and DecodeError where a lazily opened file turns out to be damaged.
+    """
+    if not isinstance(image, Image.Image):
+        raise ArgumentError(f"image is a {type(image).__name__}; it must be a PIL.Image.Image")
+    if 0 in image.size:
+        raise ArgumentError(f"image is {image.width}x{image.height}; no side may be 0")
+    with reading("image"):
+        stored = raw_mode(image)
+        image.load()
+        return picture_of(image, source_of(image), stored)
+
+
+def source_of(image: Image.Image, *, lossy: bool | None = None) -> Source:
+    """What ``image`` tells of the file it came from; ``lossy`` where the format does not say."""
+    name = image.format
+    if name in ("JPEG", "MPO"):  # MPO: a camera's JPEG with more pictures behind the first
+        quality = estimate_quality(getattr(image, "quantization", {}))
+        return Source("JPEG", True, quality)
+    if name == "TIFF":
+        compression = image.info.get("compression")
+        lossy = _TIFF_LOSSY.get(compression, False) if isinstance(compression, str) else False
+    elif name in _LOSSLESS:
+        lossy = False
+    return Source(name, lossy)
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the file stores the samples ("RGB;16B"); "" once they are loaded, or for no file."""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0].args if tiles else ""
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def picture_of(image: Image.Image, source: Source, stored: str) -> Picture:
+    """The picture of a loaded ``image`` that was ``stored`` in that raw mode.
+
+    Raises ArgumentError for samples we cannot take.
+    """
+    orientation, exif = _orientation_and_exif(image)
+    colour, alpha = _planes(image, stored)
+    colour = np.ascontiguousarray(_UPRIGHT[orientation](colour))
+    alpha = None if alpha is None else np.ascontiguousarray(_UPRIGHT[orientation](alpha))
+    dpi = _dpi(image)
+    if dpi is not None and orientation >= 5:
+        dpi = dpi[1], dpi[0]
+    icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
+    metadata = Metadata(matching_icc(icc, colour.shape[2]), exif, dpi)
+    return Picture(cast("Samples", colour), cast("Samples | None", alpha), metadata, source)
+
+
+def icc_space(icc: bytes) -> str:
+    """The colour space an ICC profile describes ("RGB", "GRAY", "CMYK", ...), "" if it is none."""
+    if len(icc) < 128 or icc[36:40] != b"acsp":
+        return ""
+    return icc[16:20].decode("latin-1").strip()
+
+
+def matching_icc(icc: object, channels: int) -> bytes | None:
+    """``icc`` where it describes pixels of ``channels`` channels, else None."""
+    if not isinstance(icc, bytes):
+        return None
+    return icc if icc_space(icc) == ("GRAY" if channels == 1 else "RGB") else None
+
+
+# --- orientation, EXIF, DPI
+
+_UPRIGHT: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+
+
+def _orientation_and_exif(image: Image.Image) -> tuple[int, bytes | None]:
+    """The EXIF orientation 1..8, and the EXIF block for upright pixels.
+
+    EXIF that cannot be read is left out: it is no reason to refuse the picture.
+    """
+    try:
+        parsed = image.getexif()
+        orientation = parsed.get(_ORIENTATION, 1)  # Pillow looks into XMP too
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # The tags are those of the file, and Pillow has turned the pixels already.
+            orientation = 1
+            kept = Image.Exif()
+            for tag in DESCRIPTIVE_TAGS:
+                if isinstance(parsed.get(tag), str):
+                    kept[tag] = parsed[tag]
+            exif: object = kept.tobytes() if len(kept) else None
+        else:
+            exif = image.info.get("exif")
+            if exif is None and len(parsed):  # PNG's "Raw profile type exif"
+                exif = parsed.tobytes()
+    except Exception:
+        return 1, None
+    if orientation not in _UPRIGHT:
+        orientation = 1
+    return orientation, upright(exif) if isinstance(exif, bytes) and exif else None
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _X_RESOLUTION not in image.tag_v2:
+        return None  # Pillow says (1, 1)
+    try:
+        x, y = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    # 65535 is the most that JPEG holds; beyond it the number is nonsense anyway.
+    return (x, y) if all(math.isfinite(v) and 0 < v <= 65535 for v in (x, y)) else None
+
+
+# --- pixels
+
+
+def _planes(
+    image: Image.Image, stored: str = ""
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Colour (H, W, 1 or 3) and alpha (H, W) or None of a loaded image, not yet upright."""
+    mode = image.mode
+    if mode in ("1", "L"):
+        colour = _copied(image, np.uint8)
+        return colour, _keyed(image, colour, 1)
+    if mode == "RGB":
+        colour = _copied(image, np.uint8)
+        # 16-bit colour keeps its high bytes, so of the 16-bit key the high bytes are what is left.
+        return colour, _keyed(image, colour, 256 if "16" in stored else 1)
+    if mode.startswith("I;16"):
+        colour = _copied(image, np.uint16)
+        alpha = _keyed(image, colour, 1)
+        if _tag(image, _BITS_PER_SAMPLE) == (12,):
+            colour = (colour << 4) | (colour >> 8)
+        return _inverted_if_white_is_zero(image, colour), alpha
+    if mode == "I":
+        return _from_int32(image), None
+    if mode == "F":
+        colour = _copied(image, np.float32)
+        check_floats(colour, "image")
+        return _inverted_if_white_is_zero(image, colour), None
+    if mode in ("LA", "RGBA"):
+        planes = _copied(image, np.uint8)
+        # Pillow has no 16-bit gray with alpha, and reads it as RGBA: gray it is all the same.
+        colours = 1 if mode == "LA" or stored.startswith("LA") else 3
+        return planes[:, :, :colours], planes[:, :, -1]
+    converted = _converted(image)
+    if converted is None:
+        raise ArgumentError(f"image has mode {mode}, which is not supported; convert it to RGB")
+    return _planes(converted)
+
+
+def _converted(image: Image.Image) -> Image.Image | None:
+    """``image`` in one of the modes `_planes` takes as they are, or None for an unknown mode."""
+    mode = image.mode
+    if mode in ("P", "PA"):
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if mode in ("La", "RGBa"):
+        return image.convert(mode.upper())
+    if mode == "CMYK":
+        icc = image.info.get("icc_profile")
+        if isinstance(icc, bytes) and icc_space(icc) == "CMYK":
+            converted = to_srgb(image, icc)
+            if converted is not None:
+                return converted
+        return image.convert("RGB")
+    if mode == "LAB":
+        return to_srgb(image, None)
+    if mode in ("YCbCr", "HSV", "RGBX"):
+        return image.convert("RGB")
+    return None
+
+
+def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
+    """``image`` through its profile (None: LAB) to sRGB, or None where the profile is broken.
+
+    Relative colorimetric with black point compensation, as editors do it.
+    """
+    try:
+        if icc is None:
+            profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        else:
+            profile = ImageCms.getOpenProfile(io.BytesIO(icc))
+        return ImageCms.profileToProfile(
+            image,
+            profile,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def _copied(image: Image.Image, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The samples as a new (H, W, C) array, copied strip by strip."""
+    width, height = image.size
+    array = np.empty((height, width, len(image.getbands())), dtype)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = np.asarray(image.crop((0, top, width, bottom)))
+        if strip.dtype == np.bool_:
+            strip = strip.astype(np.uint8) * np.uint8(255)
+        array[top:bottom] = strip.reshape(bottom - top, width, -1)
+    return array
+
+
+def _keyed(image: Image.Image, colour: npt.NDArray[Any], divisor: int) -> npt.NDArray[Any] | None:
+    """Alpha from the one colour that PNG or GIF declares transparent, or None."""
+    key = image.info.get("transparency")
+    values = key if isinstance(key, tuple) else (key,)
+    if len(values) != colour.shape[2] or not all(isinstance(value, int) for value in values):
+        return None
+    clear = np.all(colour == np.array([value // divisor for value in values]), axis=2)
+    opaque = np.iinfo(colour.dtype).max
+    return np.where(clear, colour.dtype.type(0), colour.dtype.type(opaque))
+
+
+def _from_int32(image: Image.Image) -> npt.NDArray[np.uint16]:
+    """Pillow's 32-bit integers as uint16, if that is what they hold (16-bit PGM, signed TIFF)."""
+    wide = _copied(image, np.int32)
+    low, high = int(wide.min()), int(wide.max())
+    if low < 0 or high > 65535:
+        raise ArgumentError(
+            f"image has 32-bit integer samples from {low} to {high}; "
+            "only 0 to 65535 is supported, so save it as 16-bit"
+        )
+    return wide.astype(np.uint16)
+
+
+def _tag(image: Image.Image, tag: int) -> object:
+    return image.tag_v2.get(tag) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+
+
+def _inverted_if_white_is_zero(image: Image.Image, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Undo TIFF's WhiteIsZero, which Pillow does for 8-bit gray but not for wider samples."""
+    if _tag(image, _PHOTOMETRIC) != 0:
+        return colour
+    white = 1 if colour.dtype.kind == "f" else np.iinfo(colour.dtype).max
+    return colour.dtype.type(white) - colour
+
+
+# --- the way back
+
+
+def to_image(picture: Picture) -> Image.Image:
+    """A Pillow image of ``picture``: mode L, LA, RGB or RGBA, I;16 or F; its memory is its own.
+
+    ICC profile, EXIF and DPI go into ``.info`` ("icc_profile", "exif", "dpi"), from where
+    `Image.save` takes some of them; pass them on to be sure.
+
+    Raises ArgumentError for what Pillow has no mode for: uint16 or float32 in RGB or with alpha.
+    `to_array` gives those, and `convert_samples` makes them 8-bit.
+    """
+    if picture.colour.dtype != np.uint8 and not (picture.gray and picture.alpha is None):
+        kind = ("gray" if picture.gray else "RGB") + (
+            " with alpha" if picture.alpha is not None else ""
+        )
+        raise ArgumentError(
+            f"Pillow has no mode for {kind} in {picture.colour.dtype}; "
+            "convert it with convert_samples(..., 'uint8'), or take to_array"
+        )
+    image = image_over(picture.colour, picture.alpha).copy()
+    metadata = picture.metadata
+    for key, value in (
+        ("icc_profile", metadata.icc),
+        ("exif", metadata.exif),
+        ("dpi", metadata.dpi),
+    ):
+        if value is not None:
+            image.info[key] = value
+    return image
+
+
+def image_over(colour: Samples, alpha: Samples | None) -> Image.Image:
+    """A Pillow image that may share the memory of the arrays it is made of."""
+    array = merged(cast("npt.NDArray[Any]", colour), cast("npt.NDArray[Any] | None", alpha))
+    if array.shape[2] == 1:
+        array = array[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(array))

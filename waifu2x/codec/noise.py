@@ -1,0 +1,39 @@
+"""The "auto" noise level."""
+
+from __future__ import annotations
+
+from ..picture import Source
+
+# The networks of level 0 were trained on JPEG qualities 85-95, of level 1 on 65-85, of levels 2
+# and 3 both on 27-70. Level 3 smooths most, and takes fine lines with it, so of that range it gets
+# only the part where block edges are stronger than the lines.
+_LEVELS: tuple[tuple[int, int | None], ...] = ((96, None), (85, 0), (65, 1), (40, 2), (1, 3))
+
+_LABELS = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
+
+
+def choose_noise(source: Source) -> tuple[int | None, str]:
+    """The noise level that suits ``source``, and why, as a phrase for a one-line message.
+
+    ========================  =====
+    JPEG quality 96 and more  None
+    JPEG quality 85-95        0
+    JPEG quality 65-84        1
+    JPEG quality 40-64        2
+    JPEG quality below 40     3
+    everything else           None
+    ========================  =====
+
+    None means no denoising. A lossless file needs none; a lossy one that does not record its
+    quality (WebP, AVIF) gets none either, because a level that is too high costs detail that
+    nothing brings back, and the reason says so.
+    """
+    if source.format is None:
+        return None, "not read from a file"
+    label = _LABELS.get(source.format, source.format)
+    if source.jpeg_quality is not None:
+        level = next(level for lowest, level in _LEVELS if source.jpeg_quality >= lowest)
+        return level, f"{label} quality {source.jpeg_quality}"
+    if source.lossy is False:
+        return None, f"{label}, lossless"
+    return None, f"{label} does not record its quality"

@@ -1,0 +1,145 @@
+"""Sample types (uint8, uint16, float32) and plain arrays."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ArgumentError
+from ..picture import SAMPLE_DTYPES, Picture, Samples, sample_max
+
+#: Room for the overshoot of a sharpening filter; beyond it a float picture is in other units.
+FLOAT_SLACK = 0.5
+
+_T = TypeVar("_T", bound=np.generic)
+
+
+def check_floats(samples: npt.NDArray[np.float32], what: str) -> None:
+    """Raise ArgumentError unless ``samples`` are finite and near [0, 1].
+
+    "Near" is [-0.5, 1.5]: overshoot is let through as it is, but 0..255 or HDR values would come
+    out as a white picture, and that deserves a word instead.
+    """
+    low, high = float(samples.min()), float(samples.max())  # NaN and infinity show up here
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ArgumentError(f"{what} holds NaN or infinity; its samples must be finite")
+    if low < -FLOAT_SLACK or high > 1 + FLOAT_SLACK:
+        raise ArgumentError(
+            f"{what} has float samples from {low:g} to {high:g}; they must be in [0, 1], "
+            "so divide by the value that means white"
+        )
+
+
+@cache
+def _bytes_of_shorts() -> npt.NDArray[np.uint8]:
+    """floor(v * 255 / 65535 + 0.5) for every uint16 v."""
+    value = np.arange(65536, dtype=np.uint32)
+    return ((value * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def convert_samples(samples: Samples, dtype: npt.DTypeLike) -> Samples:
+    """``samples`` as ``dtype`` (uint8, uint16 or float32), in an array of the same shape.
+
+    Full scale stays full scale: 255, 65535 and 1.0 mean the same. Fewer levels are reached by
+    clamping, then floor(v * max + 0.5), with no dither. Returns ``samples`` itself where the type
+    is right already. Raises ArgumentError for another dtype, or where NaN would become an integer.
+    """
+    target = np.dtype(dtype)
+    if target not in SAMPLE_DTYPES:
+        raise ArgumentError(f"dtype {target} is not one of uint8, uint16 and float32")
+    if samples.dtype == target:
+        return samples
+    if target == np.float32:
+        # Divided, not multiplied by the inverse: white must come out as 1.0 and not beside it.
+        return np.divide(samples, np.float32(sample_max(samples.dtype)), dtype=np.float32)
+    if samples.dtype == np.uint16:
+        return _bytes_of_shorts()[samples]
+    if samples.dtype == np.uint8:
+        return cast("Samples", samples.astype(np.uint16) * np.uint16(257))
+    if np.isnan(np.min(samples)):
+        raise ArgumentError("samples hold NaN; they must be finite to become integers")
+    # float64 for uint16: in float32, 65535 levels and a half do not fit 24 bits exactly.
+    wide = np.float32 if target == np.uint8 else np.float64
+    scaled = np.clip(samples, 0, 1).astype(wide, copy=False) * wide(sample_max(target))
+    scaled += wide(0.5)
+    return cast("Samples", scaled.astype(target))  # The cast truncates: floor, for v >= 0.
+
+
+def from_array(array: npt.NDArray[Any]) -> Picture:
+    """A picture of ``array``, which is never changed.
+
+    array: (H, W) or (H, W, 1) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGB and
+    alpha (straight, not premultiplied); uint8, uint16, or float32 in [0, 1]. Any strides and byte
+    order will do. A contiguous array without alpha is not copied, so the picture then changes
+    with the array.
+
+    Raises ArgumentError for another type or shape, and for floats that are not finite or lie
+    outside [-0.5, 1.5] (0..255 in float32 is a mistake). Between those and [0, 1] they are kept;
+    whoever quantises them clamps.
+    """
+    if not isinstance(array, np.ndarray):
+        raise ArgumentError(f"array is a {type(array).__name__}; it must be a numpy.ndarray")
+    array = np.asarray(array)  # Masked arrays and matrices are plain arrays from here on.
+    native = array.dtype.newbyteorder("=")
+    if native not in SAMPLE_DTYPES:
+        hint = {
+            "f": "; use .astype(numpy.float32)",
+            "b": "; use .astype(numpy.uint8) * 255",
+        }.get(native.kind, "")
+        raise ArgumentError(
+            f"array has dtype {array.dtype}; it must be uint8, uint16 or float32{hint}"
+        )
+    shape = array.shape
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 2, 3, 4)):
+        hint = "; the channels come last" if array.ndim == 3 and shape[0] in (1, 2, 3, 4) else ""
+        raise ArgumentError(
+            f"array has shape {shape}; it must be (height, width) or (height, width, 1..4){hint}"
+        )
+    if array.size == 0:
+        raise ArgumentError(f"array has shape {shape}; no side may be 0")
+    array = array.astype(native, copy=False)
+    if native == np.float32:
+        check_floats(array, "array")
+    if array.ndim == 2:
+        return Picture(np.ascontiguousarray(array)[:, :, None])
+    colours = 3 if shape[2] >= 3 else 1
+    alpha = np.ascontiguousarray(array[:, :, colours]) if shape[2] in (2, 4) else None
+    return Picture(np.ascontiguousarray(array[:, :, :colours]), alpha)
+
+
+def merged(colour: npt.NDArray[_T], alpha: npt.NDArray[_T] | None) -> npt.NDArray[_T]:
+    """Colour (H, W, C) and alpha (H, W) as one array (H, W, C + 1); without alpha, ``colour``."""
+    if alpha is None:
+        return colour
+    height, width, channels = colour.shape
+    array = np.empty((height, width, channels + 1), colour.dtype)
+    array[:, :, :channels] = colour
+    array[:, :, channels] = alpha
+    return array
+
+
+def to_array(picture: Picture, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The pixels of ``picture`` laid out like ``like``: its dtype, dimensions and channels.
+
+    ``like`` is the array that `from_array` was given; its height and width do not matter. The
+    samples are converted by `convert_samples` where the types differ. Without alpha the result may
+    share its memory with ``picture``.
+
+    Raises ArgumentError where ``like`` has other channels than ``picture``.
+    """
+    channels = picture.colour.shape[2] + (picture.alpha is not None)
+    wanted = 1 if like.ndim == 2 else like.shape[2] if like.ndim == 3 else 0
+    if channels != wanted:
+        raise ArgumentError(
+            f"picture has {channels} channels, and an array of shape {like.shape} cannot hold them"
+        )
+    native = like.dtype.newbyteorder("=")
+    colour = convert_samples(picture.colour, native)
+    alpha = None if picture.alpha is None else convert_samples(picture.alpha, native)
+    array: npt.NDArray[Any] = merged(cast("npt.NDArray[Any]", colour), alpha)
+    if like.ndim == 2:
+        array = array[:, :, 0]
+    return array.astype(like.dtype, copy=False)

@@ -1,0 +1,65 @@
+"""Runs a graph in onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+
+from ..errors import EngineError
+from ..formats.onnx import INPUT, OUTPUT, to_onnx
+from ..graph import Graph
+from ..rewrite import shuffle_transposed
+from .base import Batch
+
+
+class OnnxCompiled:
+    """A graph in an onnxruntime session; see `waifu2x.engines.base.Compiled`."""
+
+    def __init__(self, graph: Graph, options: onnxruntime.SessionOptions) -> None:
+        self.graph = graph
+        model = to_onnx(shuffle_transposed(graph))
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises plain Exceptions of several kinds
+            raise EngineError(f"onnxruntime cannot load this network: {error}") from error
+
+    def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
+        """Run the network; see `waifu2x.engines.base.Compiled.run`."""
+        feed = {INPUT: batch}
+        for given, mean in zip(self.graph.inputs[1:], means, strict=True):
+            feed[given.name] = np.broadcast_to(mean, (batch.shape[0], given.channels, 1, 1))
+        try:
+            (result,) = self._session.run([OUTPUT], feed)
+        except Exception as error:
+            raise EngineError(
+                f"onnxruntime failed on an input of {batch.shape[3]}x{batch.shape[2]} px: "
+                f"{_first_line(error)}; a smaller tile needs less memory"
+            ) from error
+        return np.asarray(result, np.float32)
+
+
+class OnnxEngine:
+    """onnxruntime, CPU provider; see `waifu2x.engines.base.Engine`."""
+
+    name = "onnx"
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        self._options = onnxruntime.SessionOptions()
+        self._options.log_severity_level = 3  # errors only: warnings would land on stderr
+        if threads is not None:
+            self._options.intra_op_num_threads = threads
+            self._options.inter_op_num_threads = 1
+        # Waiting workers give their core back between tiles, to blending and encoding.
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+    def compile(self, graph: Graph) -> OnnxCompiled:
+        """Build the ONNX model and its session. Raises `EngineError`."""
+        return OnnxCompiled(graph, self._options)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,1 @@
+"""Readers and writers of weights, wherever the community keeps them."""

@@ -1,0 +1,443 @@
+"""Joins plan, gather, run and blend for one picture.
+
+A picture goes through one or more passes of a network, each over tiles; between passes it stays in
+float32 and is rounded once, at the end. Colour under transparent pixels is filled from the opaque
+edge first, and alpha goes through the enlarging network by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from . import engines, plan, registry, resize, tiles
+from .errors import ArgumentError, CancelledError, LimitError
+from .graph import Graph
+from .picture import Picture, Samples, sample_max
+
+_log = logging.getLogger(__name__)
+
+#: Called with the share of the work done, 0 to 1, after every tile, from the calling thread.
+ProgressCallback: TypeAlias = Callable[[float], object]
+
+FloatCanvas: TypeAlias = npt.NDArray[np.float32]
+
+NOISE_LEVELS: Final = (0, 1, 2, 3)
+
+#: A result may have this many times the pixels that an input may have: one doubling of the largest.
+RESULT_FACTOR: Final = 4
+
+_MEMORY_CAP: Final = 1 << 30
+#: Context beyond which tiles of a network that pads inside are feathered instead of exact.
+_MAX_CONTEXT: Final = 32
+#: Lanczos reaches three pixels of the coarser grid.
+_LANCZOS_RADIUS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to run; the same result whatever is chosen, but for ``tta``.
+
+    tile: side of a tile in input pixels; 0 chooses one from ``memory``.
+    memory: bytes that one network run may take, about; None means 1 GiB, or a quarter of the
+        machine's memory if that is less.
+    tta: average the results of the eight turned and mirrored pictures, at eight times the cost.
+    max_pixels: limit for inputs; a result, and any stage on the way, may have four times as many.
+    """
+
+    tile: int = 0
+    memory: int | None = None
+    tta: bool = False
+    max_pixels: int = 178_956_970
+
+    def __post_init__(self) -> None:
+        if self.tile < 0:
+            raise ArgumentError(f"tile is {self.tile}; it must be 0 for automatic, or a side in px")
+        if self.memory is not None and self.memory < 1:
+            raise ArgumentError(f"memory is {self.memory}; it must be a positive number of bytes")
+        if self.max_pixels < 1:
+            raise ArgumentError(f"max_pixels is {self.max_pixels}; it must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A network compiled for one engine, and how its tiles are planned."""
+
+    compiled: engines.Compiled
+    network: plan.Network
+
+    @property
+    def graph(self) -> Graph:
+        return self.compiled.graph
+
+
+@dataclass(slots=True)
+class _Work:
+    """Progress and cancellation of one picture; ``total`` and ``done`` in multiply-accumulates."""
+
+    total: float
+    progress: ProgressCallback | None
+    cancel: threading.Event | None
+    done: float = 0.0
+
+    def check(self) -> None:
+        if self.cancel is not None and self.cancel.is_set():
+            raise CancelledError("cancelled; nothing was written")
+
+    def advance(self, amount: float) -> None:
+        self.done += amount
+        if self.progress is not None:
+            self.progress(min(1.0, self.done / self.total))
+
+
+class PictureUpscaler:
+    """One model on one engine; networks are loaded when first needed and kept.
+
+    Safe to use from several threads at once.
+    """
+
+    def __init__(
+        self,
+        model: str = "cunet",
+        *,
+        engine: str = "auto",
+        threads: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Choose a model and an engine.
+
+        model: a name of `waifu2x.models`.
+        engine, threads, device: see `waifu2x.engines.create`.
+
+        Raises `ArgumentError` for unknown names, `MissingExtraError` if torch is not installed.
+        """
+        self.model = registry.model(model)
+        self.engine = engines.create(engine, threads=threads, device=device)
+        self._loaded: dict[tuple[int, int | None], _Loaded] = {}
+        self._lock = threading.Lock()
+
+    def request(
+        self,
+        picture: Picture,
+        *,
+        scale: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        noise: int | None = None,
+        settings: Settings | None = None,
+    ) -> plan.Request:
+        """What `run` would do, checked, without doing it; arguments and errors as for `run`."""
+        if noise is not None and noise not in NOISE_LEVELS:
+            raise ArgumentError(f"noise is {noise!r}; allowed are None, 0, 1, 2 and 3")
+        request = plan.plan_request(
+            width=picture.width,
+            height=picture.height,
+            scale=scale,
+            target_width=width,
+            target_height=height,
+            noise=noise,
+            denoises_at_1x=bool(self.model.noise_levels(1)),
+        )
+        _check_size(picture, request, settings or Settings())
+        return request
+
+    def run(
+        self,
+        picture: Picture,
+        *,
+        scale: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        noise: int | None = None,
+        settings: Settings | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Picture:
+        """Upscale and denoise one picture.
+
+        scale: enlargement, any number above 0; 2 if no size is given.
+        width, height: size of the result instead; the aspect is kept if only one is given.
+        noise: level of noise to remove, 0 to 3, or None.
+        settings: how to run; the defaults if left out.
+        progress: called after every tile.
+        cancel: an event that stops the work before the next tile.
+
+        Returns a new `Picture` with the dtype, channels, metadata and source of ``picture``.
+        Raises `ArgumentError`, `LimitError` if the result or a stage on the way is too large,
+        `WeightsError`, `EngineError`, and `CancelledError` if ``cancel`` was set.
+        """
+        settings = settings or Settings()
+        request = self.request(
+            picture, scale=scale, width=width, height=height, noise=noise, settings=settings
+        )
+        if not request.passes and not request.resize:
+            return picture
+        alpha_request: plan.Request | None = None
+        if picture.alpha is not None and not _flat(picture.alpha):
+            alpha_request = plan.plan_request(
+                width=picture.width,
+                height=picture.height,
+                target_width=request.width,
+                target_height=request.height,
+            )
+        total = self._cost(picture, request, settings)
+        if alpha_request is not None:
+            total += self._cost(picture, alpha_request, settings)
+        work = _Work(max(total, 1.0), progress, cancel)
+
+        try:
+            colour = picture.colour
+            if alpha_request is not None:
+                assert picture.alpha is not None
+                colour = tiles.bleed(colour, picture.alpha, self._bleed_depth(picture, request))
+            colour = self._enlarge(colour, request, settings, work)
+            alpha: Samples | None = None
+            if alpha_request is not None:
+                assert picture.alpha is not None
+                alpha = self._enlarge_alpha(picture.alpha, alpha_request, settings, work)
+            elif picture.alpha is not None:
+                alpha = np.full(
+                    (request.height, request.width), picture.alpha[0, 0], picture.alpha.dtype
+                )
+        except MemoryError as error:
+            raise LimitError(
+                f"not enough memory for a result of {request.width}x{request.height} px; "
+                "choose a smaller scale"
+            ) from error
+        return replace(picture, colour=colour, alpha=alpha)
+
+    # --- networks -----------------------------------------------------------------------------
+
+    def _load(self, scale: int, noise: int | None) -> _Loaded:
+        with self._lock:
+            loaded = self._loaded.get((scale, noise))
+            if loaded is None:
+                entry = self.model.network(scale, noise)
+                if entry is None:
+                    raise ArgumentError(
+                        f"model {self.model.name} has no network for {scale}x, noise {noise}"
+                    )
+                graph = registry.load(entry)
+                loaded = _Loaded(self.engine.compile(graph), _plannable(graph))
+                self._loaded[scale, noise] = loaded
+                _log.debug(
+                    "loaded %s %dx noise %s on %s", self.model.name, scale, noise, self.engine.name
+                )
+            return loaded
+
+    # --- one plane or three through all passes ------------------------------------------------
+
+    def _enlarge(
+        self, colour: Samples, request: plan.Request, settings: Settings, work: _Work
+    ) -> Samples:
+        """Run all passes over (H, W, C) samples and reach the size asked for; same dtype."""
+        dtype = colour.dtype
+        source: Samples = colour
+        for index, (scale, noise) in enumerate(request.passes):
+            last = index == len(request.passes) - 1 and not request.resize
+            source = self._pass(
+                source,
+                self._load(scale, noise),
+                dtype if last else np.dtype(np.float32),
+                settings,
+                work,
+            )
+        if not request.resize:
+            return source
+        work.check()
+        canvas = _as_float(source)
+        shrunk = resize.shrink(canvas, width=request.width, height=request.height)
+        return tiles.quantise(shrunk, dtype)
+
+    def _enlarge_alpha(
+        self, alpha: Samples, request: plan.Request, settings: Settings, work: _Work
+    ) -> Samples:
+        """Enlarge alpha as a gray picture; what is solid or empty all around stays exactly so."""
+        dtype = alpha.dtype
+        solid, empty = _surrounded(alpha == sample_max(dtype)), _surrounded(alpha == 0)
+        result = self._enlarge(alpha[:, :, None], request, settings, work)[:, :, 0]
+        rows = np.arange(request.height) * alpha.shape[0] // request.height
+        columns = np.arange(request.width) * alpha.shape[1] // request.width
+        result[solid[rows][:, columns]] = sample_max(dtype)
+        result[empty[rows][:, columns]] = 0
+        return result
+
+    def _pass(
+        self,
+        source: Samples,
+        loaded: _Loaded,
+        dtype: np.dtype[Any],
+        settings: Settings,
+        work: _Work,
+    ) -> Samples:
+        """One network over (H, W, C) samples, tile by tile, into a new array of ``dtype``."""
+        height, width, channels = source.shape
+        network = loaded.network
+        layout = _layout(loaded, settings, width=width, height=height)
+        _log.debug(
+            "%dx pass over %dx%d px in %d tiles of up to %dx%d px",
+            network.scale, width, height, len(layout),
+            layout.columns[0].size, layout.rows[0].size,
+        )  # fmt: skip
+        shape = (layout.height, layout.width, channels)
+        # Feathered tiles are summed, so they start from zero and are rounded when all are in.
+        feathered = network.feather > 0 and len(layout) > 1
+        canvas = np.zeros(shape if feathered else (0, 0, 0), np.float32)
+        target: Samples = np.empty((0, 0, 0) if feathered else shape, dtype)
+        for tile in layout:
+            work.check()
+            window_height, window_width = tile.window
+            batch = tiles.gather(
+                source,
+                [tile.x.window_start],
+                [tile.y.window_start],
+                height=window_height,
+                width=window_width,
+            )
+            result = (_run_tta if settings.tta else _run)(loaded.compiled, batch)[0]
+            place = {
+                "src_x": tile.x.crop,
+                "src_y": tile.y.crop,
+                "dst_x": tile.x.out_start,
+                "dst_y": tile.y.out_start,
+            }
+            if feathered:
+                tiles.blend_feathered(
+                    result, canvas, weights_x=_ramp(tile.x), weights_y=_ramp(tile.y), **place
+                )
+            else:
+                tiles.blend(result, target, width=tile.x.out_size, height=tile.y.out_size, **place)
+            work.advance(window_width * window_height * loaded.graph.macs_per_pixel)
+        return tiles.quantise(canvas, dtype) if feathered else target
+
+    # --- sizes and costs ----------------------------------------------------------------------
+
+    def _cost(self, picture: Picture, request: plan.Request, settings: Settings) -> float:
+        """Multiply-accumulates of all passes, margins included."""
+        cost, width, height = 0.0, picture.width, picture.height
+        for scale, noise in request.passes:
+            loaded = self._load(scale, noise)
+            layout = _layout(loaded, settings, width=width, height=height)
+            windows = sum(x.window_size for x in layout.columns) * sum(
+                y.window_size for y in layout.rows
+            )
+            cost += windows * loaded.graph.macs_per_pixel
+            width, height = width * scale, height * scale
+        return cost
+
+    def _bleed_depth(self, picture: Picture, request: plan.Request) -> int:
+        """How far from the opaque edge a network or the final shrink can see, in input pixels."""
+        margins = [self._load(scale, noise).network.margin for scale, noise in request.passes]
+        ratio = max(picture.width / request.width, picture.height / request.height, 1.0)
+        return max([int(_LANCZOS_RADIUS * ratio) + 1, *margins]) + 2
+
+
+def _plannable(graph: Graph) -> plan.Network:
+    """What planning must know of a graph."""
+    lost, modulus = graph.lost, graph.alignment
+    context = min(graph.margin - lost, _MAX_CONTEXT)
+    exact = lost + context >= graph.margin
+    margin = lost + -(-context // modulus) * modulus
+    return plan.Network(
+        scale=graph.scale,
+        lost=lost,
+        margin=margin,
+        modulus=modulus,
+        residue=graph.input_size(0) % modulus,
+        feather=0 if exact else context * graph.scale,
+    )
+
+
+def _layout(loaded: _Loaded, settings: Settings, *, width: int, height: int) -> plan.Plan:
+    tile = settings.tile or plan.choose_tile(
+        loaded.network,
+        loaded.graph.bytes_per_pixel,
+        settings.memory or _default_memory(),
+        width=width,
+        height=height,
+    )
+    return plan.plan_tiles(loaded.network, width=width, height=height, tile=tile)
+
+
+def _default_memory() -> int:
+    try:
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return _MEMORY_CAP
+    return min(_MEMORY_CAP, machine // 4)
+
+
+def _check_size(picture: Picture, request: plan.Request, settings: Settings) -> None:
+    """Refuse a result, or a stage on the way, that is past the limit in pixels."""
+    grown = 1
+    for scale, _ in request.passes:
+        grown *= scale
+    width = max(request.width, picture.width * grown)
+    height = max(request.height, picture.height * grown)
+    limit = settings.max_pixels * RESULT_FACTOR
+    if width * height > limit:
+        on_the_way = "" if (width, height) == (request.width, request.height) else " on the way"
+        raise LimitError(
+            f"{picture.width}x{picture.height} px would become {width}x{height} px{on_the_way}, "
+            f"and the limit for results is {limit} px; choose a smaller scale, or raise the limit "
+            f"(WAIFU2X_MAX_PIXELS, max_pixels; a result may have {RESULT_FACTOR} times that)"
+        )
+
+
+def _run(compiled: engines.Compiled, batch: engines.Batch) -> engines.Batch:
+    return compiled.run(batch)
+
+
+def _run_tta(compiled: engines.Compiled, batch: engines.Batch) -> engines.Batch:
+    """The mean over the eight turns and mirrorings of the square, each undone."""
+    total: engines.Batch | None = None
+    for turns in range(4):
+        for mirrored in (False, True):
+            turned = np.rot90(batch, turns, (2, 3))
+            if mirrored:
+                turned = turned[:, :, :, ::-1]
+            result = compiled.run(np.ascontiguousarray(turned))
+            if mirrored:
+                result = result[:, :, :, ::-1]
+            result = np.rot90(result, -turns, (2, 3))
+            total = result.copy() if total is None else np.add(total, result, out=total)
+    assert total is not None
+    total *= np.float32(1 / 8)
+    return total
+
+
+def _ramp(span: plan.Span) -> npt.NDArray[np.float32]:
+    """Weights of a tile along one axis; those of two neighbours add up to 1 over their seam."""
+    weights = np.ones(span.out_size, np.float32)
+    if span.ramp_before:
+        rise = (np.arange(span.ramp_before, dtype=np.float32) + 0.5) / span.ramp_before
+        weights[: span.ramp_before] = rise
+    if span.ramp_after:
+        rise = (np.arange(span.ramp_after, dtype=np.float32) + 0.5) / span.ramp_after
+        weights[-span.ramp_after :] = 1 - rise
+    return weights
+
+
+def _flat(samples: Samples) -> bool:
+    return bool((samples == samples[0, 0]).all())
+
+
+def _surrounded(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Where a pixel and its eight neighbours are all set; beyond the picture counts as set."""
+    padded = np.pad(mask, 1, constant_values=True)
+    rows = padded[:-2] & padded[1:-1] & padded[2:]
+    inner: npt.NDArray[np.bool_] = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
+    return inner
+
+
+def _as_float(samples: Samples) -> FloatCanvas:
+    """Samples as float32 in [0, 1]."""
+    floats: FloatCanvas = samples.astype(np.float32, copy=False)
+    return floats if samples.dtype == np.float32 else floats / np.float32(sample_max(samples.dtype))
