@@ -56,11 +56,17 @@ struct Kernels {
 template <class T>
 const SampleKernels<T>& samples_of(const Kernels& kernels);
 template <>
-inline const SampleKernels<std::uint8_t>& samples_of(const Kernels& kernels) { return kernels.u8; }
+inline const SampleKernels<std::uint8_t>& samples_of(const Kernels& kernels) {
+  return kernels.u8;
+}
 template <>
-inline const SampleKernels<std::uint16_t>& samples_of(const Kernels& kernels) { return kernels.u16; }
+inline const SampleKernels<std::uint16_t>& samples_of(const Kernels& kernels) {
+  return kernels.u16;
+}
 template <>
-inline const SampleKernels<float>& samples_of(const Kernels& kernels) { return kernels.f32; }
+inline const SampleKernels<float>& samples_of(const Kernels& kernels) {
+  return kernels.f32;
+}
 
 void install_gather_scalar(Kernels& kernels);
 void install_blend_scalar(Kernels& kernels);

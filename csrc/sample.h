@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -13,8 +14,9 @@ namespace waifu2x {
 
 // The sample value that means 1.0.
 template <class T>
-constexpr float kFull = std::is_same_v<T, float> ? 1.0f
-                                                 : static_cast<float>(std::numeric_limits<T>::max());
+inline constexpr float kFull = static_cast<float>(std::numeric_limits<T>::max());
+template <>
+inline constexpr float kFull<float> = 1.0f;
 
 template <class T>
 inline float normalise(T v) {

@@ -21,9 +21,11 @@ inline __m256 normalise8(__m256i v) {
 // 24 bytes as (bytes 0-15 | bytes 8-23), so that each lane holds its four pixels and no load
 // reaches past the last one. A mask then picks one channel and widens it to 32 bits.
 inline __m256i pick_u8(__m256i v, int channel) {
-  const __m256i red = _mm256_setr_epi8(0, -1, -1, -1, 3, -1, -1, -1, 6, -1, -1, -1, 9, -1, -1, -1,
-                                       4, -1, -1, -1, 7, -1, -1, -1, 10, -1, -1, -1, 13, -1, -1, -1);
-  return _mm256_shuffle_epi8(v, _mm256_add_epi32(red, _mm256_set1_epi32(channel)));
+  // As 32-bit elements: the byte to take below three 0xFF, which write zeros.
+  const __m256i red = _mm256_setr_epi32(0, 3, 6, 9, 4, 7, 10, 13);
+  const __m256i zeros = _mm256_set1_epi32(static_cast<int>(0xFFFFFF00u));
+  const __m256i byte = _mm256_add_epi32(red, _mm256_set1_epi32(channel));
+  return _mm256_shuffle_epi8(v, _mm256_or_si256(byte, zeros));
 }
 
 void gather_rgb_u8_avx2(const std::uint8_t* src, float* r, float* g, float* b, std::size_t n) {
@@ -50,20 +52,20 @@ struct PickU16 {
 inline PickU16 pick_mask_u16(int channel) {
   alignas(16) std::int8_t head[16];
   alignas(16) std::int8_t tail[16];
-  for (int k = 0; k < 4; ++k) {
-    const int sample = channel + 3 * k;
-    for (int byte = 0; byte < 4; ++byte) {
-      const bool used = byte < 2;
-      head[4 * k + byte] = static_cast<std::int8_t>(used && sample < 8 ? 2 * sample + byte : -1);
-      tail[4 * k + byte] = static_cast<std::int8_t>(used && sample >= 8 ? 2 * sample + byte - 8 : -1);
-    }
+  for (int i = 0; i < 16; ++i) {
+    head[i] = tail[i] = -1;  // writes a zero
+    if (i % 4 >= 2) continue;
+    const int sample = channel + 3 * (i / 4);
+    const int byte = 2 * sample + i % 4;
+    (sample < 8 ? head : tail)[i] = static_cast<std::int8_t>(sample < 8 ? byte : byte - 8);
   }
   return {_mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(head))),
           _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(tail)))};
 }
 
 inline __m256i pick_u16(__m256i head, __m256i tail, const PickU16& mask) {
-  return _mm256_or_si256(_mm256_shuffle_epi8(head, mask.head), _mm256_shuffle_epi8(tail, mask.tail));
+  return _mm256_or_si256(_mm256_shuffle_epi8(head, mask.head),
+                         _mm256_shuffle_epi8(tail, mask.tail));
 }
 
 void gather_rgb_u16_avx2(const std::uint16_t* src, float* r, float* g, float* b, std::size_t n) {
