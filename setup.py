@@ -1,9 +1,11 @@
 """Builds the native extension; everything else is declared in pyproject.toml."""
 
+import contextlib
 import os
 from pathlib import Path
 
-from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
+from pybind11.setup_helpers import build_ext as pybind11_build_ext
 from setuptools import find_packages, setup
 
 CSRC = Path("csrc")
@@ -13,6 +15,17 @@ CSRC = Path("csrc")
 FLAGS = [] if os.name == "nt" else ["-O3", "-ffp-contract=off"]
 
 ParallelCompile("WAIFU2X_BUILD_JOBS", default=os.cpu_count() or 1).install()
+
+
+class build_ext(pybind11_build_ext):  # noqa: N801
+    """Leaves a copy in the source tree too, so that ``import waifu2x`` works inside a clone."""
+
+    def run(self):
+        super().run()
+        if not self.inplace:
+            with contextlib.suppress(OSError):
+                self.copy_extensions_to_source()
+
 
 native = Pybind11Extension(
     "waifu2x._native",

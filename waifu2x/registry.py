@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +66,15 @@ class Model:
 @functools.cache
 def models() -> tuple[Model, ...]:
     """The models of the manifest, the default first."""
-    text = resources.files("waifu2x._models").joinpath("manifest.json").read_text("utf-8")
-    return tuple(_model(entry) for entry in json.loads(text)["models"])
+    manifest = json.loads(_manifest().read_text("utf-8"))
+    return tuple(_model(entry) for entry in manifest["models"])
+
+
+def _manifest() -> Path:
+    # Installed, it is package data; in a source tree it lies at the top, in models/.
+    here = Path(__file__).parent
+    installed = here / "_models" / "manifest.json"
+    return installed if installed.is_file() else here.parent / "models" / "manifest.json"
 
 
 def model(name: str) -> Model:

@@ -1,0 +1,268 @@
+"""The command, run as a user runs it: a process, its exit code, its two streams, its files."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import art
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+WAIFU2X = Path(sys.executable).with_name("waifu2x")
+
+
+def waifu2x(
+    *args: str | Path, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command; it must never show a traceback."""
+    result = subprocess.run(
+        [WAIFU2X, *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "80", **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in result.stderr
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    art.anime_face(24, 20).save(tmp_path / "in.png")
+    art.anime_face(24, 20).save(tmp_path / "in.jpg", quality=75)
+    return tmp_path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_main_job(folder: Path) -> None:
+    art.anime_face(192, 160).save(folder / "face.png")
+    result = waifu2x("face.png", "out.png", cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(result.stdout.splitlines()) == 1
+    assert re.search(
+        r"out\.png: 192x160 -> 384x320 px, cunet, noise none \(.*lossless", result.stdout
+    )
+    truth = np.asarray(art.anime_face(384, 320), float)
+
+    def error(image: Image.Image) -> float:
+        return float(np.square(np.asarray(image, float) - truth).mean())
+
+    bicubic = Image.open(folder / "face.png").resize((384, 320), Image.Resampling.BICUBIC)
+    assert error(Image.open(folder / "out.png")) < error(bicubic) / 2
+
+
+def test_auto_noise_says_what_and_why(folder: Path) -> None:
+    result = waifu2x("in.jpg", "out.png", "-m", "upconv_7", cwd=folder)
+    assert result.returncode == 0
+    assert "noise 1 (" in result.stdout
+    assert "quality 75" in result.stdout
+
+
+def test_output_left_out_or_a_directory(folder: Path) -> None:
+    assert waifu2x("in.png", "-m", "upconv_7", cwd=folder).returncode == 0
+    assert (folder / "in_waifu2x.png").exists()
+    (folder / "sub").mkdir()
+    assert waifu2x("in.jpg", "sub", "-m", "upconv_7", cwd=folder).returncode == 0
+    assert names(folder / "sub") == ["in_waifu2x.png"]
+
+
+def test_options_reach_the_picture(folder: Path) -> None:
+    args = ["-s", "1.5", "-n", "-1", "-m", "upconv_7", "-e", "torch", "-t", "8", "-x",
+            "-f", "webp", "-q", "80", "--threads", "1", "--quiet"]  # fmt: skip
+    result = waifu2x(*args, "in.png", cwd=folder)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    with Image.open(folder / "in_waifu2x.webp") as image:
+        assert (image.format, image.size) == ("WEBP", (36, 30))
+
+
+def test_width_and_height(folder: Path) -> None:
+    waifu2x("in.png", "w.png", "--width", "60", "-m", "upconv_7", cwd=folder)
+    waifu2x("in.png", "b.png", "--width", "60", "--height", "9", "-m", "upconv_7", cwd=folder)
+    assert Image.open(folder / "w.png").size == (60, 50)
+    assert Image.open(folder / "b.png").size == (60, 9)
+
+
+def test_options_may_come_first_and_names_may_be_any(folder: Path) -> None:
+    target = folder / "結果 - 1.png"
+    assert waifu2x("-m", "upconv_7", "in.png", target, cwd=folder).returncode == 0
+    assert target.exists()
+
+
+def test_verbose_talks_on_stderr(folder: Path) -> None:
+    result = waifu2x("in.png", "out.png", "-m", "upconv_7", "--verbose", cwd=folder)
+    assert "upconv_7" in result.stderr
+    assert "tiles" in result.stderr
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_progress_bar_on_a_terminal(folder: Path) -> None:
+    leader, follower = pty.openpty()
+    result = subprocess.run(
+        [WAIFU2X, "in.png", "out.png", "-m", "upconv_7", "-t", "8"],
+        cwd=folder,
+        env={**os.environ, "TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown = os.read(leader, 1 << 16).decode(errors="replace")
+    os.close(leader)
+    assert result.returncode == 0
+    assert "%" in shown
+    assert "in.png" in shown
+
+
+FAILURES = {
+    "missing": (["gone.png", "out.png"], "gone.png"),
+    "empty": (["empty.png", "out.png"], "empty"),
+    "truncated": (["truncated.png", "out.png"], "truncated.png"),
+    "corrupt": (["corrupt.png", "out.png"], "corrupt.png"),
+    "no picture": (["text.png", "out.png"], "not a picture"),
+    "a directory": (["sub", "out.png"], "directory"),
+    "zero scale": (["in.png", "out.png", "-s", "0"], "scale is 0"),
+    "negative scale": (["in.png", "out.png", "-s", "-2"], "scale is -2"),
+    "no number": (["in.png", "out.png", "-s", "nan"], "scale is nan"),
+    "zero width": (["in.png", "out.png", "--width", "0"], "width is 0"),
+    "missing directory": (["in.png", "gone/out.png"], "gone"),
+    "file as directory": (["in.png", "in.jpg/out.png"], "in.jpg"),
+    "unknown extension": (["in.png", "out.xyz"], "xyz"),
+    "unknown format": (["in.png", "out.png", "-f", "pcx"], "pcx"),
+    "too wide for WebP": (["wide.png", "out.webp", "-s", "2"], "16383"),
+    "too wide for JPEG": (["wide.png", "out.jpg", "-s", "8"], "65500"),
+    "exists": (["in.png", "in.jpg"], "--overwrite"),
+    "the input": (["in.png", "in.png"], "--overwrite"),
+    "negative tile": (["in.png", "out.png", "-t", "-1"], "tile is -1"),
+    "no threads": (["in.png", "out.png", "--threads", "0"], "threads is 0"),
+    "bad quality": (["in.png", "out.jpg", "-q", "101"], "quality is 101"),
+    "huge scale": (["in.png", "out.png", "-s", "1e9"], "scale"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failures_are_one_clear_line(folder: Path, name: str) -> None:
+    args, message = FAILURES[name]
+    data = (folder / "in.png").read_bytes()
+    (folder / "empty.png").touch()
+    (folder / "truncated.png").write_bytes(data[: len(data) // 2])
+    middle = len(data) // 2
+    (folder / "corrupt.png").write_bytes(data[:middle] + b"\xff" * 40 + data[middle + 40 :])
+    (folder / "text.png").write_text("this is no picture")
+    (folder / "sub").mkdir()
+    Image.new("L", (8200, 1)).save(folder / "wide.png")
+    before = names(folder)
+    result = waifu2x(*args, cwd=folder)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert message in line
+    assert names(folder) == before
+    assert (folder / "in.png").read_bytes() == data
+
+
+def test_pixel_limit(folder: Path) -> None:
+    env = {"WAIFU2X_MAX_PIXELS": "479"}
+    result = waifu2x("in.png", "out.png", cwd=folder, env=env)
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "24x20" in result.stderr
+    assert "WAIFU2X_MAX_PIXELS" in result.stderr
+    assert not (folder / "out.png").exists()
+
+
+def test_a_bomb_is_refused_from_its_header(folder: Path) -> None:
+    """A few bytes that claim 60000 x 60000 pixels must not be decoded."""
+    data = bytearray((folder / "in.png").read_bytes())
+    import struct
+    import zlib
+
+    data[16:24] = struct.pack(">II", 60000, 60000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (folder / "bomb.png").write_bytes(data)
+    result = waifu2x("bomb.png", "out.png", cwd=folder)
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "60000x60000" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["in.png", "out.png", "--no-such-option"],
+        ["in.png", "out.png", "-n", "4"],
+        ["in.png", "out.png", "-m", "esrgan"],
+        ["in.png", "out.png", "-s", "2", "--width", "9"],
+        ["in.png", "out.png", "more.png"],
+        ["in.png", "out.png", "-s", "two"],
+        ["export"],
+        ["export", "a.onnx", "--static", "20"],
+    ],
+)
+def test_wrong_usage_exits_2(folder: Path, args: list[str]) -> None:
+    result = waifu2x(*args, cwd=folder)
+    assert result.returncode == 2
+    assert "Usage: waifu2x" in result.stderr
+    assert names(folder) == ["in.jpg", "in.png"]
+
+
+def test_missing_torch_names_the_pip_command(folder: Path) -> None:
+    (folder / "torch.py").write_text("raise ImportError('no torch here')")
+    result = waifu2x(
+        "in.png", "out.png", "-e", "torch", cwd=folder, env={"PYTHONPATH": str(folder)}
+    )
+    assert result.returncode == 1
+    assert "pip install 'waifu2x-native[torch]'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("args", [["--help"], ["models", "--help"], ["export", "--help"]])
+def test_help_fits_one_screen_with_an_example(folder: Path, args: list[str]) -> None:
+    result = waifu2x(*args, cwd=folder)
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert re.search(r"Examples?:", result.stdout)
+
+
+def test_examples_of_the_help_pages_run(folder: Path) -> None:
+    for args in (["--help"], ["models", "--help"], ["export", "--help"]):
+        text = waifu2x(*args, cwd=folder).stdout
+        (example,) = re.findall(r"Example:\s+waifu2x (.+)", text)
+        result = waifu2x(*example.split(), cwd=folder)
+        assert result.returncode == 0, (example, result.stderr)
+
+
+def test_version_and_models(folder: Path) -> None:
+    assert re.fullmatch(
+        r"waifu2x, version \d+\.\d+\.\d+\n", waifu2x("--version", cwd=folder).stdout
+    )
+    table = waifu2x("models", cwd=folder).stdout
+    for word in ("cunet", "upconv_7", "upconv_7_photo", "none 0 1 2 3", "MIT", "770k", "552k"):
+        assert word in table
+
+
+def test_export_writes_a_model_that_says_what_it_needs(folder: Path) -> None:
+    result = waifu2x("export", "-m", "upconv_7", "-n", "2", "x.onnx", "--fp16", cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    model = onnx.load(folder / "x.onnx")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["scale"] == "2"
+    assert metadata["margin"] == "7"
+    assert metadata["alignment"] == "1"
+    again = waifu2x("export", "-m", "upconv_7", "x.onnx", cwd=folder)
+    assert (again.returncode, len(again.stderr.splitlines())) == (1, 1)
+    assert waifu2x("export", "-s", "3", "y.onnx", cwd=folder).returncode == 1
+    assert waifu2x("export", "--opset", "5", "y.onnx", cwd=folder).returncode == 1
+    assert waifu2x("export", "--static", "33x20", "y.onnx", cwd=folder).returncode == 1
+    assert not (folder / "y.onnx").exists()
