@@ -1,0 +1,42 @@
+"""Draws the pictures of the README and the docs: ``python docs/make_pictures.py``.
+
+The drawing is made by code (tests/art.py), saved small as a JPEG of quality 75, and enlarged twice:
+by a bicubic filter, as a browser does it, and by waifu2x with the noise level it chooses itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+import waifu2x
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+import art  # noqa: E402
+
+SIDE = 224
+
+
+def before_and_after() -> Image.Image:
+    """The small JPEG enlarged 2x by a bicubic filter (left) and by waifu2x (right)."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = Path(folder, "small.jpg")
+        art.anime_face(SIDE).save(small, quality=75)
+        before = Image.open(small).resize((2 * SIDE, 2 * SIDE), Image.Resampling.BICUBIC)
+        after = waifu2x.upscale(small, 2, noise="auto")
+    gap = 8
+    sheet = Image.new("RGB", (4 * SIDE + gap, 2 * SIDE), "white")
+    sheet.paste(before, (0, 0))
+    sheet.paste(after, (2 * SIDE + gap, 0))
+    return sheet
+
+
+if __name__ == "__main__":
+    images = HERE / "images"
+    images.mkdir(exist_ok=True)
+    before_and_after().save(images / "before_after.png", optimize=True)

@@ -1,0 +1,91 @@
+"""The README and the docs keep their word: commands run, code runs, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import art
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks/README.md"])
+BIN = Path(sys.executable).parent
+
+
+def commands(page: Path) -> list[str]:
+    """The indented lines that call waifu2x, without their comments."""
+    lines = re.findall(r"^    (waifu2x .+)$", page.read_text("utf-8"), re.MULTILINE)
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    art.anime_face(40, 36).save(tmp_path / "in.png")
+    art.anime_face(40, 36).save(tmp_path / "in.jpg", quality=75)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/onnx.md"], ids=lambda p: p.name)
+def test_commands_run(page: Path, folder: Path) -> None:
+    found = commands(page)
+    assert len(found) >= 3
+    for command in found:
+        for made in (*folder.glob("out.*"), *folder.glob("*.onnx")):
+            made.unlink()  # the page's examples reuse names
+        program, *args = shlex.split(command)
+        if "720x1280" in args:
+            args[args.index("720x1280")] = "64x96"  # the same option, a size that tests can afford
+        result = subprocess.run(
+            [BIN / program, *args], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, (command, result.stderr)
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.+?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_readme_code_runs(folder: Path) -> None:
+    (code,) = python_blocks(ROOT / "README.md")
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    (comment,) = re.findall(r"print\(error\)  # (.+)", code)
+    assert result.stdout.strip() == comment
+    assert Image.open(folder / "big.png").size == (80, 72)
+
+
+def test_onnx_consumer_is_ten_lines_and_agrees(folder: Path) -> None:
+    (code,) = python_blocks(ROOT / "docs/onnx.md")
+    statements = [line for line in code.splitlines() if line]
+    assert len(statements) <= 11  # ten and the second import
+    art.anime_face(41, 35).save(folder / "in.png")
+    for args in (
+        ["export", "-m", "cunet", "-n", "1", "cunet.onnx"],
+        ["in.png", "ours.png", "-n", "1"],
+    ):
+        subprocess.run([BIN / "waifu2x", *args], cwd=folder, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    theirs, ours = (Image.open(folder / name) for name in ("out.png", "ours.png"))
+    assert theirs.size == ours.size
+    pairs = zip(theirs.tobytes(), ours.tobytes(), strict=True)
+    assert max(abs(a - b) for a, b in pairs) <= 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
+    for target in targets:
+        assert (page.parent / target).exists(), target
+
+
+def test_readme_opens_with_the_picture_and_two_commands() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert 0 < text.index("before_after.png") < text.index("    pip install .\n    waifu2x in.png")
+    with Image.open(ROOT / "docs/images/before_after.png") as image:
+        assert image.width > 400
