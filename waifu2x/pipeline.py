@@ -34,7 +34,11 @@ NOISE_LEVELS: Final = (0, 1, 2, 3)
 #: A result may have this many times the pixels that an input may have: one doubling of the largest.
 RESULT_FACTOR: Final = 4
 
-_MEMORY_CAP: Final = 1 << 30
+#: Memory for one network run unless told otherwise. A network that averages over its tile (cunet)
+#: gets more, because there a larger tile means a result closer to the whole picture's; for the
+#: others a larger tile is no faster.
+_MEMORY_CAP: Final = 512 << 20
+_MEMORY_CAP_WITH_MEANS: Final = 2 << 30
 #: What a runtime takes beyond the values alive in the graph; onnxruntime measured 1.8.
 _RUNTIME_OVERHEAD: Final = 2.0
 #: Context beyond which tiles of a network that pads inside are feathered instead of exact.
@@ -45,11 +49,11 @@ _LANCZOS_RADIUS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to run; the same result whatever is chosen, but for ``tta``.
+    """How to run; only ``tta`` changes the result, and for cunet the size of the tiles.
 
     tile: side of a tile in input pixels; 0 chooses one from ``memory``.
-    memory: bytes that one network run may take, about; None means 1 GiB, or a quarter of the
-        machine's memory if that is less.
+    memory: bytes that one network run may take, about; None means 512 MiB, for cunet 2 GiB, or a
+        quarter of the machine's memory if that is less.
     tta: average the results of the eight turned and mirrored pictures, at eight times the cost.
     max_pixels: limit for inputs; a result, and any stage on the way, may have four times as many.
     """
@@ -361,19 +365,20 @@ def _layout(loaded: _Loaded, settings: Settings, *, width: int, height: int) -> 
     tile = settings.tile or plan.choose_tile(
         loaded.network,
         loaded.graph.bytes_per_pixel * _RUNTIME_OVERHEAD,
-        settings.memory or _default_memory(),
+        settings.memory or _default_memory(loaded.graph),
         width=width,
         height=height,
     )
     return plan.plan_tiles(loaded.network, width=width, height=height, tile=tile)
 
 
-def _default_memory() -> int:
+def _default_memory(graph: Graph) -> int:
+    cap = _MEMORY_CAP_WITH_MEANS if graph.means else _MEMORY_CAP
     try:
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return _MEMORY_CAP
-    return min(_MEMORY_CAP, machine // 4)
+        return cap
+    return min(cap, machine // 4)
 
 
 def _check_size(picture: Picture, request: plan.Request, settings: Settings) -> None:

@@ -1,0 +1,103 @@
+"""A network in plain torch: the layers as functions, in the order of the graph, nothing rewritten.
+
+What somebody would write who has the weights and torch. It shares no code with the package's
+engines, so it can be timed beside them and its result held against theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from waifu2x.graph import (
+    Activate,
+    Activation,
+    Add,
+    Affine,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Crop,
+    GlobalMean,
+    Graph,
+    Multiply,
+    Op,
+    PixelShuffle,
+    Upsample,
+)
+
+Batch = npt.NDArray[np.float32]
+Step = Callable[..., torch.Tensor]
+
+
+def eager(graph: Graph) -> Callable[[Batch], Batch]:
+    """The network as a function from (N, C, H, W) float32 to (N, C', H', W') float32."""
+    steps = [(node.name, node.inputs, _step(node.op)) for node in graph.nodes]
+    # Each value is dropped once nothing reads it any more.
+    last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
+
+    @torch.inference_mode()
+    def run(batch: Batch) -> Batch:
+        values = {graph.inputs[0].name: torch.from_numpy(batch)}
+        for index, (name, inputs, step) in enumerate(steps):
+            values[name] = step(*(values[read] for read in inputs))
+            for read in set(inputs):
+                if last_use[read] == index:
+                    del values[read]
+        result: Batch = values[graph.output].contiguous().numpy()
+        return result
+
+    return run
+
+
+def _step(op: Op) -> Step:
+    match op:
+        case Conv() | ConvTranspose():
+            convolve = F.conv2d if isinstance(op, Conv) else F.conv_transpose2d
+            weight, bias = _tensor(op.weight), _tensor(op.bias)
+            activate = _activation(op.activation)
+            return lambda x: activate(
+                convolve(x, weight, bias, stride=op.stride, padding=op.padding)
+            )
+        case Activate():
+            return _activation(op.activation)
+        case Add():
+            return lambda first, *others: sum(others, start=first)
+        case Multiply():
+            return torch.mul
+        case Affine():
+            return lambda x: x * op.scale + op.offset
+        case Concat():
+            return lambda *parts: torch.cat(parts, 1)
+        case Crop():
+            return lambda x: F.pad(x, [-op.margin] * 4)
+        case GlobalMean():
+            return lambda x: F.adaptive_avg_pool2d(x, 1)
+        case PixelShuffle():
+            return lambda x: F.pixel_shuffle(x, op.factor)
+        case Upsample():
+            return lambda x: F.interpolate(x, scale_factor=op.factor)
+
+
+def _activation(activation: Activation | None) -> Step:
+    if activation is None:
+        return lambda x: x
+    match activation.kind:
+        case "relu":
+            return F.relu
+        case "leaky_relu":
+            return lambda x: F.leaky_relu(x, activation.slope)
+        case "sigmoid":
+            return torch.sigmoid
+        case "prelu":
+            assert activation.slopes is not None  # Graph checked it
+            slopes = _tensor(activation.slopes)
+            return lambda x: F.prelu(x, slopes)
+
+
+def _tensor(array: npt.NDArray[np.float32]) -> torch.Tensor:
+    return torch.from_numpy(np.array(array))  # a copy: a tensor must be writable
