@@ -9,26 +9,27 @@ operation must read and write, once each, to be held against the copy of a large
 the same rounds; more than the copy means that the 12 MB of a batch stayed in a cache. NumPy does
 what a plain implementation would: a few whole-array operations, for gather a fancy index. One
 thread runs. A level without tile kernels of its own (avx512) shows the noise between two timings of
-the same code.
+the same code. The last table is how much of a whole upscale gather and blend take.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
+from _environment import describe, environment
 
-from waifu2x import _native
+from waifu2x import _native, tiles
+from waifu2x.picture import Picture
+from waifu2x.pipeline import PictureUpscaler, Settings
 
 SIDE = 256  # of a tile
 TILES = 16  # in a batch: with RGB in float32, 12 MB
@@ -267,25 +268,56 @@ def show(rows: list[Row]) -> None:
         )
 
 
-def cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+@dataclass
+class Share:
+    """How much of one whole upscale, picture in memory to picture in memory, a kernel took."""
+
+    model: str
+    total_ms: float
+    gather_ms: float
+    blend_ms: float
+    share: float
 
 
-def commit() -> str:
-    result = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
+def measure_share(model: str, rounds: int) -> Share:
+    """Medians over upscales of a 512x512 picture in tiles of 256, with gather and blend timed."""
+    colour = np.random.default_rng(3).integers(0, 256, (512, 512, 3), np.uint8)
+    upscaler = PictureUpscaler(model)
+    spent = {"gather": 0.0, "blend": 0.0}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: object, **kwargs: object) -> object:
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name] += time.perf_counter() - start
+
+        return call
+
+    samples: list[tuple[float, float, float]] = []
+    with mock.patch.multiple(tiles, **{name: timed(name, getattr(tiles, name)) for name in spent}):
+        for round_number in range(rounds + 1):
+            spent.update(gather=0.0, blend=0.0)
+            start = time.perf_counter()
+            upscaler.run(Picture(colour), settings=Settings(tile=256))
+            total = time.perf_counter() - start
+            if round_number:  # the first one loads the network
+                samples.append((total, spent["gather"], spent["blend"]))
+    total, gather, blend = (
+        statistics.median(column) * 1e3 for column in zip(*samples, strict=True)
     )
-    return result.stdout.strip() or "unknown"
+    return Share(model, total, gather, blend, (gather + blend) / total)
+
+
+def show_shares(shares: list[Share]) -> None:
+    print("\nshare of a whole upscale, 512x512 to 1024x1024, tiles of 256, engine onnx")
+    print(f"{'model':16}{'total ms':>10}{'gather ms':>11}{'blend ms':>10}{'share':>8}")
+    for share in shares:
+        print(
+            f"{share.model:16}{share.total_ms:10.0f}{share.gather_ms:11.2f}{share.blend_ms:10.2f}"
+            f"{share.share:8.2%}"
+        )
 
 
 def main() -> None:
@@ -295,21 +327,21 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rounds < 2:
         parser.error("--rounds must be 2 or more: one round has no spread")
+    facts = environment(threads=None, distributions=("waifu2x-native", "numpy", "onnxruntime"))
+    print(describe(facts), flush=True)
     rows = measure(all_cases(), arguments.rounds)
     show(rows)
+    shares = [measure_share(model, min(arguments.rounds, 7)) for model in ("upconv_7", "cunet")]
+    show_shares(shares)
     if arguments.json:
         report = {
             "benchmark": "kernels",
-            "commit": commit(),
-            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "cpu": cpu_model(),
-            "cores": os.cpu_count(),
+            **facts,
             "isa": _native.isa(),
             "isas": _native.isas(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
             "rounds": arguments.rounds,
             "results": [asdict(row) for row in rows],
+            "shares": [asdict(share) for share in shares],
         }
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
 
