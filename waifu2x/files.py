@@ -21,6 +21,7 @@ class FileResult:
     size_in, size_out: (width, height) in pixels.
     noise: the level of noise removed, or None; ``reason`` says why if it was chosen here.
     flattened: transparency was laid on white, because the format holds none.
+    unchanged: there was nothing to enlarge or denoise; the picture was only written again.
     """
 
     source: Path
@@ -30,6 +31,7 @@ class FileResult:
     noise: int | None
     reason: str
     flattened: bool
+    unchanged: bool
 
 
 def resolve_target(
@@ -115,4 +117,5 @@ def upscale_file(
         noise=level,
         reason=reason,
         flattened=picture.alpha is not None and not output.has_alpha,
+        unchanged=result is picture,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,37 @@ def test_options_reach_the_picture(folder: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     with Image.open(folder / "in_waifu2x.webp") as image:
         assert (image.format, image.size) == ("WEBP", (36, 30))
+
+
+def test_nothing_to_do_is_said(folder: Path) -> None:
+    result = waifu2x("in.png", "out.png", "-s", "1", cwd=folder)
+    assert result.returncode == 0
+    assert "nothing to enlarge or denoise" in result.stdout
+    with Image.open(folder / "out.png") as ours, Image.open(folder / "in.png") as given:
+        assert ours.tobytes() == given.tobytes()
+
+
+def test_interrupting_leaves_nothing(folder: Path) -> None:
+    """Ctrl-C in the middle of the work: an exit code, no file, no traceback."""
+    art.anime_face(512, 512).save(folder / "big.png")
+    before = names(folder)
+    process = subprocess.Popen(
+        [WAIFU2X, "big.png", "out.png", "-t", "16", "--verbose"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    seen = ""
+    while "tiles" not in seen:  # the work has begun
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in seen + rest
+    assert names(folder) == before
 
 
 def test_width_and_height(folder: Path) -> None:

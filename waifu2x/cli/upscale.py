@@ -114,10 +114,17 @@ def upscale(
         return
     level = "none" if result.noise is None else str(result.noise)
     why = f" ({result.reason})" if result.reason else ""
-    flattened = "; transparency laid on white" if result.flattened else ""
+    notes = ["transparency laid on white"] if result.flattened else []
+    if result.unchanged:
+        notes.append("nothing to enlarge or denoise, only written again")
     click.echo(
-        f"{result.target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
-        f"{model}, noise {level}{why}{flattened}"
+        "; ".join(
+            [
+                f"{result.target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
+                f"{model}, noise {level}{why}",
+                *notes,
+            ]
+        )
     )
 
 
