@@ -1,12 +1,12 @@
 """Files and images in, `Picture` out, and back.
 
-One module per job: `decode`, `encode`, `target` (may this file be written), `formats` (what can be
-written), `image` (Pillow images), `samples` (arrays and sample types), `jpeg` and `noise` (how
+One module per job: `decoder`, `encoder`, `target` (may this file be written), `formats` (what can
+be written), `image` (Pillow images), `samples` (arrays and sample types), `jpeg` and `noise` (how
 compressed was this), `exif`. Nothing here knows of networks, tiles or engines.
 """
 
-from .decode import DEFAULT_MAX_PIXELS, MAX_PIXELS_VARIABLE, decode, pixel_limit
-from .encode import check_quality, encode
+from .decoder import DEFAULT_MAX_PIXELS, MAX_PIXELS_VARIABLE, decode, pixel_limit
+from .encoder import check_quality, encode
 from .formats import OUTPUT_FORMATS, OutputFormat, resolve_format
 from .image import from_image, to_image
 from .jpeg import estimate_quality

@@ -71,8 +71,7 @@ def reading(name: str) -> Iterator[None]:
             raise
         except Image.DecompressionBombError as error:
             raise LimitError(
-                f"{name} is larger than Pillow opens ({reason(error).rstrip('.')}); "
-                "raise PIL.Image.MAX_IMAGE_PIXELS, and max_pixels (WAIFU2X_MAX_PIXELS) with it"
+                f"{name} is larger than Pillow opens; raise PIL.Image.MAX_IMAGE_PIXELS"
             ) from error
         except MemoryError as error:
             raise DecodeError(f"{name} needs more memory to decode than there is") from error
@@ -84,4 +83,6 @@ def reading(name: str) -> Iterator[None]:
                 raise DecodeError(
                     f"{name} is truncated: the file ends before the picture does"
                 ) from error
-            raise DecodeError(f"{name} cannot be decoded, the file is damaged ({text})") from error
+            # Pillow's numbered errors say nothing to anybody.
+            detail = "" if text.startswith("decoder error") else f" ({text})"
+            raise DecodeError(f"{name} cannot be decoded, the file is damaged{detail}") from error

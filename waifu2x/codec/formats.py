@@ -50,7 +50,7 @@ class OutputFormat:
 
     @property
     def has_16bit(self) -> bool:
-        """Whether 16-bit gray stays 16-bit. (16-bit colour is reduced to 8 bits everywhere.)"""
+        """Whether 16-bit gray stays 16-bit; 16-bit colour is reduced to 8 bits everywhere."""
         return "I;16" in self.modes
 
     @property
@@ -120,11 +120,11 @@ _BY_NAME = {
 }
 
 
-def resolve_format(path: str | os.PathLike[str], format: str | None = None) -> OutputFormat:
+def resolve_format(path: str | os.PathLike[str] | None, format: str | None = None) -> OutputFormat:
     """The format to write ``path`` in: ``format`` where given, else by the extension.
 
     ``format`` is a name or an extension without its dot, in any case ("jpg" is "jpeg"); it wins
-    over the extension of ``path``.
+    over the extension of ``path``, which may then be None.
 
     Raises EncodeError for a name or extension we do not write, listing those we do, and for WebP
     or AVIF where the installed Pillow was built without it.
@@ -135,7 +135,7 @@ def resolve_format(path: str | os.PathLike[str], format: str | None = None) -> O
             names = ", ".join(each.name for each in OUTPUT_FORMATS)
             raise EncodeError(f"format {shown(format)!r} is unknown; use one of: {names}")
     else:
-        extension = PurePath(path).suffix
+        extension = PurePath(path or "").suffix
         output = _BY_NAME.get(extension[1:].lower()) if extension else None
         if output is None:
             allowed = ", ".join(each.extension for each in OUTPUT_FORMATS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -188,10 +188,9 @@ def _planes(
         check_floats(colour, "image")
         return _inverted_if_white_is_zero(image, colour), None
     if mode in ("LA", "RGBA"):
-        planes = _copied(image, np.uint8)
         # Pillow has no 16-bit gray with alpha, and reads it as RGBA: gray it is all the same.
-        colours = 1 if mode == "LA" or stored.startswith("LA") else 3
-        return planes[:, :, :colours], planes[:, :, -1]
+        gray = mode == "LA" or stored.startswith("LA")
+        return _copied_with_alpha(image, 1 if gray else 3)
     converted = _converted(image)
     if converted is None:
         raise ArgumentError(f"image has mode {mode}, which is not supported; convert it to RGB")
@@ -229,7 +228,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
             profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
         else:
             profile = ImageCms.getOpenProfile(io.BytesIO(icc))
-        return ImageCms.profileToProfile(
+        converted = ImageCms.profileToProfile(
             image,
             profile,
             ImageCms.createProfile("sRGB"),
@@ -237,22 +236,44 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
             outputMode="RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
+        # sRGB is what no profile means; this one even differs by the time of day.
+        if converted is not None:
+            converted.info.pop("icc_profile", None)
+        return converted
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
 
 
-def _copied(image: Image.Image, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The samples as a new (H, W, C) array, copied strip by strip."""
+def _strips(image: Image.Image) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """The rows and the samples (rows, W, C) of one strip of ``image`` after the other."""
     width, height = image.size
-    array = np.empty((height, width, len(image.getbands())), dtype)
     rows = max(1, _STRIP // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         strip = np.asarray(image.crop((0, top, width, bottom)))
-        if strip.dtype == np.bool_:
-            strip = strip.astype(np.uint8) * np.uint8(255)
-        array[top:bottom] = strip.reshape(bottom - top, width, -1)
+        yield slice(top, bottom), strip.reshape(bottom - top, width, -1)
+
+
+def _copied(image: Image.Image, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The samples as a new (H, W, C) array; those of mode "1" as 0 and 255."""
+    array = np.empty((image.height, image.width, len(image.getbands())), dtype)
+    for rows, strip in _strips(image):
+        array[rows] = strip
+    if image.mode == "1":
+        array *= array.dtype.type(255)
     return array
+
+
+def _copied_with_alpha(
+    image: Image.Image, colours: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The first ``colours`` channels and the last one of ``image``, as new uint8 arrays."""
+    colour = np.empty((image.height, image.width, colours), np.uint8)
+    alpha = np.empty((image.height, image.width), np.uint8)
+    for rows, strip in _strips(image):
+        colour[rows] = strip[:, :, :colours]
+        alpha[rows] = strip[:, :, -1]
+    return colour, alpha
 
 
 def _keyed(image: Image.Image, colour: npt.NDArray[Any], divisor: int) -> npt.NDArray[Any] | None:
@@ -261,9 +282,14 @@ def _keyed(image: Image.Image, colour: npt.NDArray[Any], divisor: int) -> npt.ND
     values = key if isinstance(key, tuple) else (key,)
     if len(values) != colour.shape[2] or not all(isinstance(value, int) for value in values):
         return None
-    clear = np.all(colour == np.array([value // divisor for value in values]), axis=2)
     opaque = np.iinfo(colour.dtype).max
-    return np.where(clear, colour.dtype.type(0), colour.dtype.type(opaque))
+    values = tuple(value // divisor for value in values)
+    if not all(0 <= value <= opaque for value in values):
+        return None
+    visible = np.any(colour != np.array(values, colour.dtype), axis=2)
+    alpha: npt.NDArray[Any] = visible.astype(colour.dtype)
+    alpha *= colour.dtype.type(opaque)
+    return alpha
 
 
 def _from_int32(image: Image.Image) -> npt.NDArray[np.uint16]:
@@ -287,7 +313,8 @@ def _inverted_if_white_is_zero(image: Image.Image, colour: npt.NDArray[Any]) -> 
     if _tag(image, _PHOTOMETRIC) != 0:
         return colour
     white = 1 if colour.dtype.kind == "f" else np.iinfo(colour.dtype).max
-    return colour.dtype.type(white) - colour
+    inverted: npt.NDArray[Any] = colour.dtype.type(white) - colour
+    return inverted
 
 
 # --- the way back

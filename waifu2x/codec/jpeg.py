@@ -32,13 +32,34 @@ _CHROMINANCE = (
 )
 
 
+# Which quality do tables of another shape come near to? Photoshop's quantise low frequencies
+# coarsely and high ones finely, so an even comparison calls its "low" 92. Weighing a coefficient
+# by 1 / sqrt(its standard step), and chrominance by a quarter, brings every table of Photoshop
+# within 5 of the quality that gives drawings the same PSNR.
+_CHROMINANCE_WEIGHT = 0.25
+
+
 @cache
 def _scaled_logs(table: tuple[tuple[int, ...], ...]) -> npt.NDArray[np.float64]:
     """(100, 64): the logarithm of ``table`` scaled to each quality 1..100 as libjpeg scales it."""
     quality = np.arange(1, 101)[:, None]
     percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     scaled = (np.array(table).reshape(1, 64) * percent + 50) // 100
-    return np.log(np.clip(scaled, 1, 255))
+    logs: npt.NDArray[np.float64] = np.log(np.clip(scaled, 1, 255))
+    return logs
+
+
+def _distances(
+    table: Sequence[int], standard: tuple[tuple[int, ...], ...]
+) -> npt.NDArray[np.float64]:
+    """(100,): how far ``table`` is from ``standard`` at each quality, 0 where it is the same.
+
+    In logarithms, so that a step of 2 against 3 counts as much as one of 20 against 30.
+    """
+    weights = np.array(standard).reshape(64) ** -0.5
+    gaps = _scaled_logs(standard) - np.log(np.asarray(table, dtype=np.float64))
+    distances: npt.NDArray[np.float64] = gaps**2 @ (weights / weights.sum())
+    return distances
 
 
 def estimate_quality(tables: Mapping[int, Sequence[int]]) -> int | None:
@@ -46,21 +67,14 @@ def estimate_quality(tables: Mapping[int, Sequence[int]]) -> int | None:
 
     tables: table number -> 64 values in row order, as Pillow's ``image.quantization``; 0 is
     luminance, 1 chrominance. Exact for files written by libjpeg and all that scale the standard
-    tables as it does. For other tables (Photoshop, cameras) it is the quality whose tables differ
-    least, as the sum of the absolute log ratios: so that a step of 2 against 3 weighs as much as
-    one of 20 against 30. None where there is no usable table.
+    tables as it does. For other tables (Photoshop, cameras) it is the quality that harms a drawing
+    about as much. None where there is no usable table.
     """
-    distance = np.zeros(100)
-    found = False
-    luminance = tables.get(0)
-    for number, standard in ((0, _LUMINANCE), (1, _CHROMINANCE)):
-        table = tables.get(number)
-        if table is None or len(table) != 64 or min(table) < 1:
-            continue
-        if number == 1 and luminance is not None and list(table) == list(luminance):
-            continue  # An encoder with one table for all: it says nothing new.
-        # A missing luminance table (only some TIFF-born files) leaves chrominance to tell.
-        logs = np.log(np.asarray(table, dtype=np.float64))
-        distance += np.abs(_scaled_logs(standard) - logs).sum(axis=1)
-        found = True
-    return int(distance.argmin()) + 1 if found else None
+    usable = {n: tables[n] for n in (0, 1) if len(tables.get(n, ())) == 64 and min(tables[n]) >= 1}
+    distances = []
+    if 0 in usable:
+        distances.append(_distances(usable[0], _LUMINANCE))
+    # An encoder with one table for everything says nothing new with the second.
+    if 1 in usable and list(usable[1]) != list(usable.get(0, ())):
+        distances.append(_CHROMINANCE_WEIGHT * _distances(usable[1], _CHROMINANCE))
+    return int(sum(distances[1:], distances[0]).argmin()) + 1 if distances else None

@@ -54,7 +54,8 @@ def convert_samples(samples: Samples, dtype: npt.DTypeLike) -> Samples:
         return samples
     if target == np.float32:
         # Divided, not multiplied by the inverse: white must come out as 1.0 and not beside it.
-        return np.divide(samples, np.float32(sample_max(samples.dtype)), dtype=np.float32)
+        full = np.float32(sample_max(samples.dtype))
+        return cast("Samples", np.divide(samples, full, dtype=np.float32))
     if samples.dtype == np.uint16:
         return _bytes_of_shorts()[samples]
     if samples.dtype == np.uint8:

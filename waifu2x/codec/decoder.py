@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -117,6 +118,8 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
             image = Image.open(stream, formats=_READ)
         except UnidentifiedImageError as error:
             raise _unidentified(head, name) from error
+        except Image.DecompressionBombError as error:
+            raise _refused_by_pillow(error, limit, name) from error
         with image:
             _check_pixels(image.width, image.height, limit, name)
             _check_frames(image, name)
@@ -200,6 +203,18 @@ def _check_pixels(width: int, height: int, limit: int, name: str) -> None:
         )
 
 
+def _refused_by_pillow(error: Exception, limit: int, name: str) -> LimitError:
+    """The error for what is beyond Pillow's own limit, which Pillow checks while it opens."""
+    number = re.search(r"\d+", str(error))
+    pixels = int(number[0]) if number else limit + 1
+    if pixels > limit:
+        return LimitError(f"{name} is {pixels} pixels, and the limit is {limit}; " + _HOW_TO_RAISE)
+    return LimitError(
+        f"{name} is {pixels} pixels, and Pillow's own limit is lower than max_pixels; "
+        "raise PIL.Image.MAX_IMAGE_PIXELS too"
+    )
+
+
 def _check_frames(image: Image.Image, name: str) -> None:
     """Refuse animations and multi-page files, whose other frames would be lost without a word."""
     if image.format in ("MPO", "PSD"):
@@ -227,17 +242,18 @@ def _count_pages(image: TiffImagePlugin.TiffImageFile, frames: int) -> int:
 
 
 def _unidentified(head: bytes, name: str) -> DecodeError:
-    for signature, label in _SIGNATURES:
-        if head.startswith(signature):
-            return DecodeError(f"{name} is damaged: it begins as {label}, but its header is broken")
+    label = next((label for sign, label in _SIGNATURES if head.startswith(sign)), "")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return DecodeError(f"{name} is damaged: it begins as WebP, but its header is broken")
+        label = "WebP"
+    if head[4:12] in (b"ftypavif", b"ftypavis"):
+        label = "AVIF"
+    if label:
+        return DecodeError(
+            f"{name} is damaged or truncated: it begins as {label}, but cannot be opened as such"
+        )
     label = next((label for sign, label in _UNSUPPORTED if head.startswith(sign)), "")
     if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in (b"avif", b"avis"):
-            return DecodeError(f"{name} is damaged: it begins as AVIF, but its header is broken")
-        label = "HEIC" if brand[:3] in (b"hei", b"hev", b"mif", b"msf") else "video"
+        label = "HEIC" if head[8:11] in (b"hei", b"hev", b"mif", b"msf") else "video"
     if label:
         return DecodeError(f"{name} is a {label} file, which is not supported; save it as PNG")
     return DecodeError(
