@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import registry
+from .atomic import check_place, check_writable, write_file
 from .engines.reference import evaluate
-from .errors import ArgumentError, EncodeError, EngineError, OutputExistsError
+from .errors import ArgumentError, EncodeError, EngineError
 from .formats import onnx as writer
 from .graph import Graph
 
@@ -72,8 +72,8 @@ def export_onnx(
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise EncodeError(f"{path}: the name of an exported network must end in .onnx")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} exists; choose another name, or --overwrite")
+    target = check_place(path, overwrite=overwrite)
+    check_writable(target)
     if not writer.MIN_OPSET <= opset <= writer.MAX_OPSET:
         raise ArgumentError(
             f"opset is {opset}; allowed are {writer.MIN_OPSET} to {writer.MAX_OPSET}"
@@ -114,45 +114,25 @@ def export_onnx(
         },
     )
     data = proto.SerializeToString()
-    descriptor, temporary = _temporary_beside(path)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        error, psnr = _compare(Path(temporary), graph, size)
-        if (psnr < FLOAT16_PSNR) if fp16 else (error > FLOAT32_TOLERANCE):
-            raise EngineError(
-                f"the exported network is {error:.2e} off ({psnr:.1f} dB), beyond what is allowed "
-                f"({f'{FLOAT16_PSNR:g} dB' if fp16 else f'{FLOAT32_TOLERANCE:g}'}); not written"
-            )
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    error, psnr = _compare(data, graph, size)
+    if (psnr < FLOAT16_PSNR) if fp16 else (error > FLOAT32_TOLERANCE):
+        allowed = f"{FLOAT16_PSNR:g} dB" if fp16 else f"{FLOAT32_TOLERANCE:g}"
+        raise EngineError(
+            f"the exported network is {error:.2e} off ({psnr:.1f} dB), beyond what is allowed "
+            f"({allowed}); not written"
+        )
+    write_file(target, lambda file: file.write(data), overwrite=overwrite)
     return Export(path, graph.scale, graph.margin, graph.alignment, error, psnr)
 
 
-def _temporary_beside(path: Path) -> tuple[int, str]:
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-        if hasattr(os, "fchmod"):  # mkstemp makes files private; an ordinary one follows umask
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(descriptor, 0o666 & ~umask)
-    except OSError as error:
-        raise EncodeError(f"cannot write {path}: {error.strerror}") from error
-    return descriptor, name
-
-
-def _compare(path: Path, graph: Graph, size: tuple[int, int] | None) -> tuple[float, float]:
-    """Largest difference and PSNR between the file in onnxruntime and the graph in float64."""
+def _compare(data: bytes, graph: Graph, size: tuple[int, int] | None) -> tuple[float, float]:
+    """Largest difference and PSNR between the model in onnxruntime and the graph in float64."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         height, width = size or (4 * graph.alignment + 20, 4 * graph.alignment + 24)
         picture = _test_picture(height, width)
         (result,) = session.run(None, {writer.INPUT: picture})

@@ -20,8 +20,8 @@ class FileResult:
 
     size_in, size_out: (width, height) in pixels.
     noise: the level of noise removed, or None; ``reason`` says why if it was chosen here.
-    flattened: transparency was laid on white, because the format holds none.
-    unchanged: there was nothing to enlarge or denoise; the picture was only written again.
+    notes: what else the user should know: something the format could not hold, or that there was
+        nothing to do.
     """
 
     source: Path
@@ -30,8 +30,7 @@ class FileResult:
     size_out: tuple[int, int]
     noise: int | None
     reason: str
-    flattened: bool
-    unchanged: bool
+    notes: tuple[str, ...]
 
 
 def resolve_target(
@@ -80,6 +79,7 @@ def upscale_file(
     `EncodeError` or `OutputExistsError` if the result cannot be written.
     """
     path, output = resolve_target(source, target, format=format)
+    codec.check_quality(output, quality)
     picture = codec.decode(source, max_pixels=upscaler.settings.max_pixels)
     level, reason = resolve_noise(noise, picture)
     request = upscaler.core.request(
@@ -108,7 +108,7 @@ def upscale_file(
         progress=progress,
         cancel=cancel,
     )
-    codec.encode(result, path, format=output.name, quality=quality, overwrite=overwrite)
+    notes = codec.encode(result, path, format=output.name, quality=quality, overwrite=overwrite)
     return FileResult(
         source=source,
         target=path,
@@ -116,6 +116,5 @@ def upscale_file(
         size_out=(result.width, result.height),
         noise=level,
         reason=reason,
-        flattened=picture.alpha is not None and not output.has_alpha,
-        unchanged=result is picture,
+        notes=notes if result is not picture else (*notes, "nothing to enlarge or denoise"),
     )

@@ -352,6 +352,10 @@ class Graph:
         )
 
 
+#: How many values an operation reads, where that is not one; 0 stands for any number.
+_ARITY: Mapping[type, int] = {Add: 2, Multiply: 2, Concat: 0}
+
+
 def _needed(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:
     """The nodes that ``output`` depends on, in the order given."""
     wanted = {output}
@@ -401,30 +405,31 @@ def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape
 
 def _divisible(node: Node, value: Value, modulus: int, residue: int) -> tuple[int, int]:
     """Narrow the input sizes (residue modulo modulus) to those a strided layer divides."""
-    assert isinstance(node.op, Conv)
-    stride, kernel = node.op.stride, node.op.weight.shape[2]
-
-    def divides(size: int) -> bool:
-        samples = value.scale * size - value.lost + 2 * node.op.padding - kernel  # type: ignore[union-attr]
-        return samples.denominator == 1 and int(samples) % stride == 0
-
-    period = modulus * stride
-    fitting = [r for r in range(residue, period, modulus) if divides(r)]
-    if not fitting:
+    op = node.op
+    assert isinstance(op, Conv)
+    # For an input of residue + modulus * j the stride has to divide rest + growth * j.
+    growth = value.scale * modulus
+    rest = value.scale * residue - value.lost + 2 * op.padding - op.weight.shape[2]
+    shared = math.gcd(int(growth), op.stride)
+    if growth.denominator != 1 or rest.denominator != 1 or rest % shared:
         raise GraphError(f"no input size makes the stride of {node.name!r} divide evenly")
-    if len(fitting) == stride:
-        return modulus, residue
-    if len(fitting) > 1:
-        raise GraphError(f"the sizes that fit the stride of {node.name!r} form no single class")
-    return period, fitting[0]
+    period = op.stride // shared
+    first = -int(rest) // shared * pow(int(growth) // shared, -1, period) % period
+    return modulus * period, residue + modulus * first
 
 
 def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
     """The value a node makes, and whether it pads inside."""
     op = node.op
-    if not arguments:
-        raise GraphError(f"{node.name!r} reads nothing")
+    expected = _ARITY.get(type(op), 1)
+    if len(arguments) != (expected or max(1, len(arguments))):
+        raise GraphError(
+            f"{node.name!r} ({type(op).__name__}) reads {len(arguments)} values; it takes "
+            f"{expected or 'at least 1'}"
+        )
     first = arguments[0]
+    if first.pooled and isinstance(op, Crop | PixelShuffle | Upsample):
+        raise GraphError(f"{node.name!r} ({type(op).__name__}) reads a value that is pooled")
     match op:
         case Conv() | ConvTranspose():
             return _convolve(node, op, first)
@@ -441,7 +446,7 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             channels = sum(a.channels for a in arguments)
             return replace(first, channels=channels, reach=max(a.reach for a in arguments)), False
         case Multiply():
-            if len(arguments) != 2 or first.pooled or not arguments[1].pooled:
+            if first.pooled or not arguments[1].pooled:
                 raise GraphError(f"{node.name!r} must multiply a value by a pooled gate")
             if first.channels != arguments[1].channels:
                 raise GraphError(

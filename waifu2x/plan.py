@@ -155,11 +155,13 @@ def choose_tile(
     if _window_size(network, width) * _window_size(network, height) <= pixels:
         return 0
     step = network.modulus
-    largest = max(math.isqrt(pixels) - 2 * network.margin, step)
+    # What a window is wider than its tile, which is the same for all aligned tiles.
+    around = _window_size(network, 0)
+    largest = math.isqrt(pixels) - around
+    largest = max(largest - largest % step, step)
     longest = max(width, height)
-    tiles = math.ceil(longest / largest)
-    side = math.ceil(longest / tiles)
-    return max(step, math.ceil(side / step) * step)
+    side = math.ceil(longest / math.ceil(longest / largest))
+    return math.ceil(side / step) * step
 
 
 @dataclass(frozen=True, slots=True)

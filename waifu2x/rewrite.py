@@ -7,16 +7,15 @@ import numpy as np
 from .graph import Activate, Conv, ConvTranspose, Crop, Graph, Node, Op, PixelShuffle
 
 
-def shuffle_transposed(graph: Graph) -> Graph:
-    """Transposed convolutions that overlap and miss no tap, as a convolution and a pixel shuffle.
+def shuffle_transposed(graph: Graph, *, least_taps: int = 1) -> Graph:
+    """Transposed convolutions that miss no tap, each as a convolution and a pixel shuffle.
 
     A transposed convolution of stride s and kernel k = s * t computes, for each of the s * s
     positions within an output cell, a plain t x t convolution of its input; the shuffle interleaves
     them (sub-pixel convolution, https://arxiv.org/abs/1609.07009). A plain convolution sums every
     output in one fixed order, where runtimes block the transposed one by the size of the tile.
 
-    Kernels no larger than their stride (t = 1) are left alone: their outputs sum over channels only,
-    which comes out the same anyway, and shuffling them cost cunet 17% of its time in onnxruntime.
+    Those of t < ``least_taps`` are left as they are.
     """
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -27,7 +26,7 @@ def shuffle_transposed(graph: Graph) -> Graph:
         kernel, stride = op.weight.shape[2], op.stride
         taps, rest = divmod(kernel, stride)
         crop = op.padding - (kernel - stride)
-        if rest or taps < 2 or crop < 0:
+        if rest or taps < least_taps or crop < 0:
             nodes.append(node)
             continue
         made: list[Op] = [

@@ -198,7 +198,7 @@ def bleed(colour: Samples, alpha: Samples, iterations: int) -> Samples:
     Returns a new array of colour's shape and dtype.
     Raises ArgumentError for a shape, dtype or number that is not as above.
     """
-    result: Samples = np.array(colour, order="C", dtype=colour.dtype.newbyteorder("="))
+    result: _AnyArray = np.array(colour, order="C", dtype=colour.dtype.newbyteorder("="))
     with _argument_errors():
         _native.bleed(_with_channels(result), _readable(alpha, 1), iterations)
     return result

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -52,13 +56,37 @@ class _UpscaleByDefault(click.Group):
         warnings.simplefilter("ignore")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
         try:
-            return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+            with _only_our_stderr():
+                return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
         except Waifu2xError as error:
             raise click.ClickException(" ".join(str(error).split())) from error
         except MemoryError as error:
             raise click.ClickException(
                 "out of memory; a smaller --tile or --scale needs less"
             ) from error
+
+
+@contextlib.contextmanager
+def _only_our_stderr() -> Iterator[None]:
+    """Keep what C libraries print (libtiff does, about damaged files) off standard error.
+
+    Python's own ``sys.stderr`` goes where it went.
+    """
+    try:
+        ours = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    except OSError:  # started without a standard error
+        yield
+        return
+    before, sys.stderr = sys.stderr, ours
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(ours.fileno(), 2)
+        sys.stderr = before
+        os.close(null)
+        ours.close()
 
 
 @click.group(

@@ -96,7 +96,9 @@ def upscale(
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("waifu2x").setLevel(logging.DEBUG)
     upscaler = Upscaler(model, engine=engine, threads=threads, tile=tile, tta=tta)
-    with _progress(source.name, show=not quiet and sys.stderr.isatty()) as advance:
+    with _progress(
+        source.name, show=not quiet and sys.stderr is not None and sys.stderr.isatty()
+    ) as advance:
         result = upscale_file(
             upscaler,
             source,
@@ -114,18 +116,11 @@ def upscale(
         return
     level = "none" if result.noise is None else str(result.noise)
     why = f" ({result.reason})" if result.reason else ""
-    notes = ["transparency laid on white"] if result.flattened else []
-    if result.unchanged:
-        notes.append("nothing to enlarge or denoise, only written again")
-    click.echo(
-        "; ".join(
-            [
-                f"{result.target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
-                f"{model}, noise {level}{why}",
-                *notes,
-            ]
-        )
+    done = (
+        f"{result.target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
+        f"{model}, noise {level}{why}"
     )
+    click.echo("; ".join([done, *result.notes]))
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from PIL import Image
 
+from .._text import reason
 from ..errors import DecodeError, LimitError, Waifu2xError
-from ._text import reason
 
 
 class _Quiet:

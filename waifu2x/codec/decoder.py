@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from .._text import reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError
 from ..picture import Picture
 from ._pillow import reading
-from ._text import reason, shown
 from .image import picture_of, raw_mode, source_of
 
 #: The limit unless told otherwise. Pillow refuses from here on too: twice its MAX_IMAGE_PIXELS.

@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._text import reason, shown
+from ..atomic import check_place, write_file
 from ..errors import ArgumentError, EncodeError
 from ..picture import Picture, Samples, sample_max
 from ._pillow import quiet
-from ._text import reason, shown
 from .exif import resized
 from .formats import OutputFormat, resolve_format
 from .image import DESCRIPTIVE_TAGS, image_over, matching_icc, to_srgb
 from .samples import convert_samples
-from .target import check_place, check_size, write_file
+from .target import check_size
 
 _PREDICTOR = 317  # the TIFF tag: 2 differences of integers, 3 of floats
 

@@ -8,8 +8,8 @@ from pathlib import PurePath
 
 from PIL import features
 
+from .._text import shown
 from ..errors import EncodeError
-from ._text import shown
 
 
 @dataclass(frozen=True, slots=True)

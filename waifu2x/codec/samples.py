@@ -63,9 +63,9 @@ def convert_samples(samples: Samples, dtype: npt.DTypeLike) -> Samples:
     if np.isnan(np.min(samples)):
         raise ArgumentError("samples hold NaN; they must be finite to become integers")
     # float64 for uint16: in float32, 65535 levels and a half do not fit 24 bits exactly.
-    wide = np.float32 if target == np.uint8 else np.float64
-    scaled = np.clip(samples, 0, 1).astype(wide, copy=False) * wide(sample_max(target))
-    scaled += wide(0.5)
+    wide = np.dtype(np.float32 if target == np.uint8 else np.float64)
+    scaled: npt.NDArray[Any] = np.clip(samples, 0, 1).astype(wide, copy=False)
+    scaled = scaled * wide.type(sample_max(target)) + wide.type(0.5)
     return cast("Samples", scaled.astype(target))  # The cast truncates: floor, for v >= 0.
 
 

@@ -61,7 +61,8 @@ def _apply(op: Op, inputs: list[Array]) -> Array:
         case Crop():
             return x[:, :, op.margin : x.shape[2] - op.margin, op.margin : x.shape[3] - op.margin]
         case GlobalMean():
-            return x.mean(axis=(2, 3), keepdims=True)
+            mean: Array = x.mean(axis=(2, 3), keepdims=True)
+            return mean
         case PixelShuffle():
             n, c, h, w = x.shape
             f = op.factor

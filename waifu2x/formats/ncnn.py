@@ -7,6 +7,7 @@ super-resolution networks use is read; anything else is refused by name, never s
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ _FLOAT16_FLAG: Final = 0x01306B47
 _FLOAT32_FLAGS: Final = (0, 0x0002C056)
 _FROM_SECOND_INPUT: Final = -233
 _ARRAY_KEY: Final = -23300
+#: More than any network of the field; a count beyond it is damage, and would be allocated.
+_MAX_CHANNELS: Final = 1 << 16
 
 Params = Mapping[int, float | list[float]]
 
@@ -55,9 +58,18 @@ class _Layer:
     outputs: tuple[str, ...]
     params: Params
 
+    def expect(self, *, reads: int | None = None, makes: int | None = None) -> None:
+        """Refuse another number of blobs; None stands for at least one."""
+        for what, names, count in (("reads", self.inputs, reads), ("makes", self.outputs, makes)):
+            if len(names) != (count if count is not None else max(1, len(names))):
+                raise GraphError(
+                    f"ncnn layer {self.name!r} ({self.kind}) {what} {len(names)} blobs; "
+                    f"expected {'at least 1' if count is None else count}"
+                )
+
     def integer(self, key: int, default: int = 0) -> int:
-        value = self.params.get(key, default)
-        if isinstance(value, list) or value != int(value):
+        value = self.number(key, default)
+        if value != int(value):
             raise GraphError(f"ncnn layer {self.name!r}: parameter {key} must be a whole number")
         return int(value)
 
@@ -126,14 +138,18 @@ def read_ncnn(param: str | Path, weights: str | Path) -> Graph:
     Raises `GraphError` if the files do not describe a network this package can run, and `OSError`
     if they cannot be read.
     """
-    return parse_ncnn(Path(param).read_text("utf-8"), Path(weights).read_bytes())
+    try:
+        text = Path(param).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise GraphError(f"{param} is not an ncnn .param file: it is no text") from error
+    return parse_ncnn(text, Path(weights).read_bytes())
 
 
 def parse_ncnn(param: str, weights: bytes) -> Graph:
     """Like `read_ncnn`, from the files' contents."""
     layers = _parse(param)
     blobs = _Blobs(weights)
-    alias: dict[str, str] = {}  # Split and Dropout only rename
+    alias: dict[str, str] = {}  # a Split only renames
     channels: dict[str, int] = {}
     inputs: list[Input] = []
     nodes: list[Node] = []
@@ -142,15 +158,25 @@ def parse_ncnn(param: str, weights: bytes) -> Graph:
         for name in reads:
             if name not in channels:
                 raise GraphError(f"ncnn layer {layer.name!r} reads {name!r}, which nothing makes")
+        for name in layer.outputs:
+            if name in channels or name in alias:
+                raise GraphError(
+                    f"ncnn layer {layer.name!r} makes {name!r}, which is there already"
+                )
         if layer.kind == "Input":
-            (name,) = layer.outputs
-            channels[name] = layer.integer(2, 3)
-            inputs.append(Input(name, channels[name]))
+            layer.expect(reads=0, makes=1)
+            made = layer.integer(2, 3)
+            if not 1 <= made <= _MAX_CHANNELS:
+                raise GraphError(
+                    f"the ncnn network takes {made} channels; allowed are 1 to {_MAX_CHANNELS}"
+                )
+            inputs.append(Input(layer.outputs[0], made))
+            channels[layer.outputs[0]] = made
         elif layer.kind == "Split":
+            layer.expect(reads=1)
             alias.update(dict.fromkeys(layer.outputs, reads[0]))
         elif layer.kind in _READERS:
-            if len(layer.outputs) != 1:
-                raise GraphError(f"ncnn layer {layer.name!r} has {len(layer.outputs)} outputs")
+            layer.expect(makes=1)
             op, reads, made = _READERS[layer.kind](layer, reads, channels, blobs)
             nodes.append(Node(layer.outputs[0], op, reads))
             channels[layer.outputs[0]] = made
@@ -175,12 +201,16 @@ def _parse(param: str) -> list[_Layer]:
     if len(lines) < 2 or lines[0].strip() != _MAGIC:
         raise GraphError(f"not an ncnn .param file: it must begin with {_MAGIC}")
     try:
-        count = int(lines[1].split()[0])
+        layer_count, blob_count = (int(number) for number in lines[1].split())
         layers = [_parse_line(line) for line in lines[2:]]
-    except (ValueError, IndexError) as error:
+    except (ValueError, OverflowError) as error:
         raise GraphError(f"the ncnn .param file is malformed: {error}") from error
-    if len(layers) != count:
-        raise GraphError(f"the ncnn .param file names {count} layers and has {len(layers)}")
+    found = len(layers), sum(len(layer.outputs) for layer in layers)
+    if found != (layer_count, blob_count):
+        raise GraphError(
+            f"the ncnn .param file promises {layer_count} layers and {blob_count} blobs, "
+            f"and has {found[0]} and {found[1]}"
+        )
     return layers
 
 
@@ -196,10 +226,17 @@ def _parse_line(line: str) -> _Layer:
             length, *numbers = text.split(",")
             if int(length) != len(numbers):
                 raise ValueError(f"layer {name!r} has an array of the wrong length")
-            params[_ARRAY_KEY - int(key)] = [float(number) for number in numbers]
+            params[_ARRAY_KEY - int(key)] = [_number(number) for number in numbers]
         else:
-            params[int(key)] = float(text)
+            params[int(key)] = _number(text)
     return _Layer(kind, name, tuple(rest[:n_in]), tuple(rest[n_in : n_in + n_out]), params)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 _Read = tuple[Op, tuple[str, ...], int]

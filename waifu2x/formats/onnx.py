@@ -99,10 +99,12 @@ class _Writer:
         axes = self.constant(f"{name}.axes", np.array([2, 3], np.int64))
         self.add("Slice", [value, starts, ends, axes], name)
 
-    def write(self, rename: Mapping[str, str]) -> None:
-        for node in self.graph.nodes:
-            name = rename.get(node.name, node.name)
-            inputs = [rename.get(value, value) for value in node.inputs]
+    def write(self, names: dict[str, str]) -> None:
+        """Add the graph's nodes; ``names`` are those of its inputs and output in the model."""
+        for index, node in enumerate(self.graph.nodes):
+            # Numbered, so that no name of the graph can meet one made here.
+            name = names.setdefault(node.name, f"{index}:{node.name}")
+            inputs = [names[value] for value in node.inputs]
             match node.op:
                 case Conv() | ConvTranspose():
                     self.convolve(name, node.op, inputs[0])
@@ -150,7 +152,8 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """Write ``graph`` as an ONNX model, checked by `onnx.checker`.
 
-    graph: the network; inputs beyond the picture (given means) become further model inputs.
+    graph: the network; inputs beyond the picture (given means) become the inputs ``mean_0``,
+        ``mean_1`` and so on.
     opset: 13 to 21.
     pad_edges: replicate ``graph.lost`` pixels around the picture inside the model, so that the
         output is exactly ``scale`` times the input.
@@ -178,7 +181,8 @@ def to_onnx(
             "Pad", [value, writer.constant("input.pads", pads)], "input.padded", mode="edge"
         )
     end = "output.fp16" if fp16 else OUTPUT
-    writer.write({picture.name: value, graph.output: end})
+    means = {given.name: f"mean_{index}" for index, given in enumerate(graph.inputs[1:])}
+    writer.write({picture.name: value, **means, graph.output: end})
     if fp16:
         writer.add("Cast", [end], OUTPUT, to=TensorProto.FLOAT)
     height, width = size if size is not None else ("height", "width")
@@ -190,7 +194,7 @@ def to_onnx(
     ]
     mean_type = TensorProto.FLOAT16 if fp16 else TensorProto.FLOAT
     inputs += [
-        helper.make_tensor_value_info(given.name, mean_type, [count, given.channels, 1, 1])
+        helper.make_tensor_value_info(means[given.name], mean_type, [count, given.channels, 1, 1])
         for given in graph.inputs[1:]
     ]
     output = helper.make_tensor_value_info(
