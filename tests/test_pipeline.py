@@ -268,7 +268,7 @@ def test_tta_is_tile_independent(upconv: PictureUpscaler) -> None:
     np.testing.assert_array_equal(whole.colour, tiled.colour)
 
 
-# --- networks that pad inside ----------------------------------------------------------------------
+# --- networks that pad inside ---
 
 
 def _padding_graph(layers: int) -> Graph:
@@ -305,7 +305,7 @@ def test_a_deep_padding_network_is_feathered(monkeypatch: pytest.MonkeyPatch) ->
     assert steps.max() <= 4
 
 
-# --- limits, failures, progress ----------------------------------------------------------------------
+# --- limits, failures, progress ---
 
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), 1e30])

@@ -160,6 +160,7 @@ FAILURES = {
     "empty": (["empty.png", "out.png"], "empty"),
     "truncated": (["truncated.png", "out.png"], "truncated.png"),
     "corrupt": (["corrupt.png", "out.png"], "corrupt.png"),
+    "damaged TIFF": (["damaged.tif", "out.png"], "damaged.tif"),  # libtiff prints about it
     "no picture": (["text.png", "out.png"], "not a picture"),
     "a directory": (["sub", "out.png"], "directory"),
     "zero scale": (["in.png", "out.png", "-s", "0"], "scale is 0"),
@@ -190,6 +191,10 @@ def test_failures_are_one_clear_line(folder: Path, name: str) -> None:
     middle = len(data) // 2
     (folder / "corrupt.png").write_bytes(data[:middle] + b"\xff" * 40 + data[middle + 40 :])
     (folder / "text.png").write_text("this is no picture")
+    art.anime_face(64, 64).save(folder / "whole.tif", compression="tiff_lzw")
+    tiff = bytearray((folder / "whole.tif").read_bytes())
+    tiff[900:930] = b"\xff" * 30
+    (folder / "damaged.tif").write_bytes(tiff)
     (folder / "sub").mkdir()
     Image.new("L", (8200, 1)).save(folder / "wide.png")
     before = names(folder)
