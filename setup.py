@@ -17,7 +17,7 @@ FLAGS = [] if os.name == "nt" else ["-O3", "-ffp-contract=off"]
 ParallelCompile("WAIFU2X_BUILD_JOBS", default=os.cpu_count() or 1).install()
 
 
-class build_ext(pybind11_build_ext):  # noqa: N801
+class build_ext(pybind11_build_ext):
     """Leaves a copy in the source tree too, so that ``import waifu2x`` works inside a clone."""
 
     def run(self):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 from .errors import ArgumentError
 
@@ -200,8 +201,8 @@ def plan_request(
     one or the other.
     """
     for name, side in (("width", target_width), ("height", target_height)):
-        if side is not None and side < 1:
-            raise ArgumentError(f"{name} is {side}; it must be at least 1 pixel")
+        if side is not None and not (isinstance(side, Integral) and side >= 1):
+            raise ArgumentError(f"{name} is {side}; it must be a whole number, at least 1 pixel")
     if target_width is not None or target_height is not None:
         if scale is not None:
             raise ArgumentError("give a scale, or a target width or height, not both")

@@ -119,7 +119,7 @@ def _convolve(
     conv2d takes another library for small inputs, with sums in another order, and then a tile
     differs from the whole picture in its last bits.
     """
-    if x.device.type == "cpu" and x.shape[2] > 1 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return torch.mkldnn_convolution(x, weight, bias, [padding] * 2, [stride] * 2, [1, 1], 1)
     return F.conv2d(x, weight, bias, stride=stride, padding=padding)
 
