@@ -436,6 +436,16 @@ REFUSED: dict[str, tuple[tuple[Node, ...], str]] = {
         (Node("a", transposed(2, 1), ("input",)),),
         "'a' takes 2 channels and is given 1",
     ),
+    "stride": (
+        (Node("a", Conv(weights(1, 1, 3, 3), weights(1), stride=0), ("input",)),),
+        "'a' has stride 0; it must be at least 1",
+    ),
+    "padding": (
+        (Node("a", Conv(weights(1, 1, 3, 3), weights(1), padding=-1), ("input",)),),
+        "'a' has padding -1; it must be at least 0",
+    ),
+    "margin": ((Node("a", Crop(-1), ("input",)),), "'a' has margin -1"),
+    "factor": ((Node("a", Upsample(0), ("input",)),), "'a' has factor 0"),
     "bias": (
         (Node("a", Conv(weights(2, 1, 3, 3), weights(3)), ("input",)),),
         r"'a' has 2 outputs and a bias \(3,\)",
@@ -614,7 +624,7 @@ def test_inputs_are_checked() -> None:
 )
 def test_an_output_off_the_grid_of_the_input_is_refused(ops: tuple[Op, ...]) -> None:
     network = chain(*ops)
-    with pytest.raises(GraphError, match="must be centred on the input, a whole number of pixels"):
+    with pytest.raises(GraphError, match="must be a whole number of pixels"):
         _ = network.lost
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -59,8 +59,7 @@ def test_noise_levels_are_ascending_however_the_manifest_orders_them(scale: int)
 
 
 def test_manifest_fields_are_complete_and_unambiguous() -> None:
-    text = resources.files("waifu2x._models").joinpath("manifest.json").read_text("utf-8")
-    entries = json.loads(text)["models"]
+    entries = json.loads(registry._manifest().read_text("utf-8"))["models"]
     names = [entry["name"] for entry in entries]
     assert len(set(names)) == len(names)
     for entry in entries:

@@ -230,15 +230,14 @@ class Graph:
     def lost(self) -> int:
         """Input pixels that the network consumes on each side: its output is centred.
 
-        Raises `GraphError` if the output is not centred on the input or starts within a pixel.
+        Raises `GraphError` if the output starts within a pixel.
         """
-        out = self.out
-        if out.lost != 2 * out.origin * out.scale or out.origin.denominator != 1:
+        origin = self.out.origin
+        if origin.denominator != 1:
             raise GraphError(
-                f"the output starts {out.origin} input pixels in and is {out.lost} samples short; "
-                "it must be centred on the input, a whole number of pixels in"
+                f"the output starts {origin} input pixels in; it must be a whole number of pixels"
             )
-        return int(out.origin)
+        return int(origin)
 
     @property
     def pads(self) -> bool:
@@ -247,9 +246,10 @@ class Graph:
 
     @property
     def reach(self) -> int:
-        """Input pixels beyond its own place that an output pixel depends on, on each side.
+        """Input pixels that an output pixel depends on beyond its own, on each side, at most.
 
-        Global means are left out: through them every pixel depends on every other.
+        "Its own" are those of the aligned block it lies in. Global means are left out: through
+        them every pixel depends on every other.
         """
         return math.ceil(self.out.reach)
 
@@ -290,11 +290,14 @@ class Graph:
     @cached_property
     def parameters(self) -> int:
         """Number of weights."""
-        return sum(
-            node.op.weight.size + node.op.bias.size
-            for node in self.nodes
-            if isinstance(node.op, Conv | ConvTranspose)
-        )
+        total = 0
+        for node in self.nodes:
+            activation = getattr(node.op, "activation", None)
+            if isinstance(node.op, Conv | ConvTranspose):
+                total += node.op.weight.size + node.op.bias.size
+            if activation is not None and activation.slopes is not None:
+                total += activation.slopes.size
+        return total
 
     @cached_property
     def macs_per_pixel(self) -> float:
@@ -427,6 +430,11 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             f"{node.name!r} ({type(op).__name__}) reads {len(arguments)} values; it takes "
             f"{expected or 'at least 1'}"
         )
+    for what, least in (("stride", 1), ("factor", 1), ("padding", 0), ("margin", 0)):
+        if getattr(op, what, least) < least:
+            raise GraphError(
+                f"{node.name!r} has {what} {getattr(op, what)}; it must be at least {least}"
+            )
     first = arguments[0]
     if first.pooled and isinstance(op, Crop | PixelShuffle | Upsample):
         raise GraphError(f"{node.name!r} ({type(op).__name__}) reads a value that is pooled")

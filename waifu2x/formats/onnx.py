@@ -99,8 +99,11 @@ class _Writer:
         axes = self.constant(f"{name}.axes", np.array([2, 3], np.int64))
         self.add("Slice", [value, starts, ends, axes], name)
 
-    def write(self, names: dict[str, str]) -> None:
-        """Add the graph's nodes; ``names`` are those of its inputs and output in the model."""
+    def write(self, names: dict[str, str], output: str) -> None:
+        """Add the graph's nodes; ``names`` are those of its inputs in the model."""
+        if self.graph.output in names:  # what comes out is what went in
+            self.add("Identity", [names[self.graph.output]], output)
+        names.setdefault(self.graph.output, output)
         for index, node in enumerate(self.graph.nodes):
             # Numbered, so that no name of the graph can meet one made here.
             name = names.setdefault(node.name, f"{index}:{node.name}")
@@ -182,7 +185,7 @@ def to_onnx(
         )
     end = "output.fp16" if fp16 else OUTPUT
     means = {given.name: f"mean_{index}" for index, given in enumerate(graph.inputs[1:])}
-    writer.write({picture.name: value, **means, graph.output: end})
+    writer.write({picture.name: value, **means}, end)
     if fp16:
         writer.add("Cast", [end], OUTPUT, to=TensorProto.FLOAT)
     height, width = size if size is not None else ("height", "width")
