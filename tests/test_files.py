@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import art
@@ -132,3 +134,20 @@ def test_sizes_a_format_cannot_hold_are_refused_before_the_work(
     with pytest.raises(EncodeError, match=limit):
         upscale_file(upscaler, source, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
+
+
+@pytest.mark.parametrize(("depth", "said"), [(8, False), (16, True)])
+def test_bits_that_are_not_read_are_said(
+    upscaler: Upscaler, tmp_path: Path, depth: int, said: bool
+) -> None:
+    """Pillow reads 8 of the 16 bits of an RGB PNG; the user is told."""
+    width = height = 4
+    row = b"\x00" + b"\x80\x01" * (3 * width) if depth == 16 else b"\x00" + b"\x80" * (3 * width)
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(row * height)), (b"IEND", b"")):
+        check = struct.pack(">I", zlib.crc32(name + body))
+        data += struct.pack(">I", len(body)) + name + body + check
+    (tmp_path / "in.png").write_bytes(data)
+    report = upscale_file(upscaler, tmp_path / "in.png", tmp_path / "out.png")
+    assert any("16 bits" in note for note in report.notes) == said

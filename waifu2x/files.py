@@ -116,5 +116,9 @@ def upscale_file(
         size_out=(result.width, result.height),
         noise=level,
         reason=reason,
-        notes=notes if result is not picture else (*notes, "nothing to enlarge or denoise"),
+        notes=(
+            *(["16 bits per channel read as 8"] if picture.source.reduced else []),
+            *notes,
+            *(["nothing to enlarge or denoise"] if result is picture else []),
+        ),
     )

@@ -37,11 +37,13 @@ class Source:
     format: Pillow's format name ("PNG", "JPEG", ...), or None for an array.
     lossy: True, False, or None when the file does not tell.
     jpeg_quality: 1..100 estimated from the quantisation tables, None for anything but JPEG.
+    reduced: whether the file has 16 bits per channel, of which 8 were read.
     """
 
     format: str | None = None
     lossy: bool | None = None
     jpeg_quality: int | None = None
+    reduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -91,6 +92,8 @@ def picture_of(image: Image.Image, source: Source, stored: str) -> Picture:
         dpi = dpi[1], dpi[0]
     icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
     metadata = Metadata(matching_icc(icc, colour.shape[2]), exif, dpi)
+    # Pillow has 16 bits for gray alone and reads the high byte of the others.
+    source = replace(source, reduced="16" in stored and colour.dtype == np.uint8)
     return Picture(cast("Samples", colour), cast("Samples | None", alpha), metadata, source)
 
 
