@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,7 +16,10 @@ CHANNELS = (1, 3)
 # Around the vector widths of 4, 8 and 16 pixels, and the shapes that break row walkers.
 SIZES = [(1, 1), (1, 7), (1, 8), (2, 9), (5, 1), (3, 500), (17, 33), (16, 64), (23, 15)]
 
-#: Every level of every processor; the ones this process cannot run are skipped, never passed.
+ARM = platform.machine().lower() in ("aarch64", "arm64")
+STAIRCASE = ("scalar", "neon") if ARM else ("scalar", "avx2", "avx512")
+
+#: Every level of this architecture; what this processor cannot run is skipped, never passed.
 ISAS = [
     pytest.param(
         name,
@@ -23,7 +27,7 @@ ISAS = [
             name not in _native.isas(), reason=f"{name} is not usable here: {_native.isas()}"
         ),
     )
-    for name in ("scalar", "avx2", "avx512", "neon")
+    for name in STAIRCASE
 ]
 
 SPECIAL = np.array(

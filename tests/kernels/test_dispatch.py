@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -9,10 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from waifu2x import _native
+from kernel_reference import ARM, STAIRCASE
 
-ARM = platform.machine().lower() in ("arm64", "aarch64")
-STAIRCASE = ("scalar", "neon") if ARM else ("scalar", "avx2", "avx512")
+from waifu2x import _native
 
 
 def in_subprocess(cap, code="print(_native.isa(), *_native.isas())"):
