@@ -7,8 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-
-from kernel_reference import ARM, STAIRCASE
+from kernel_reference import STAIRCASE
 
 from waifu2x import _native
 
