@@ -57,6 +57,9 @@ class OnnxEngine:
         if threads is not None:
             self._options.intra_op_num_threads = threads
             self._options.inter_op_num_threads = 1
+        # A memory pattern is kept for every shape seen; without, upconv_7 over 15 tiles of two
+        # shapes and more peaks at 616 MB instead of 1042, in the same time.
+        self._options.enable_mem_pattern = False
         # Waiting workers give their core back between tiles, to blending and encoding.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
