@@ -218,6 +218,14 @@ def test_denoising_leaves_alpha_alone(cunet: PictureUpscaler, upconv: PictureUps
         np.testing.assert_array_equal(result.alpha, picture.alpha)  # type: ignore[arg-type]
 
 
+def test_denoising_takes_alpha_that_may_not_be_written(upconv: PictureUpscaler) -> None:
+    picture = _sprite()
+    assert picture.alpha is not None
+    picture.alpha.flags.writeable = False
+    result = upconv.run(picture, scale=1, noise=1)
+    np.testing.assert_array_equal(result.alpha, picture.alpha)  # type: ignore[arg-type]
+
+
 def test_gray_with_alpha_one_pixel_wide(upconv: PictureUpscaler) -> None:
     colour = np.arange(12, dtype=np.uint8).reshape(12, 1, 1) * 20
     alpha = np.array([0, 0, 90, 255, 255, 255, 10, 0, 0, 0, 255, 0], np.uint8).reshape(12, 1)

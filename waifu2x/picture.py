@@ -92,6 +92,14 @@ class Picture:
         return bool(self.colour.shape[2] == 1)
 
 
+def as_float(samples: Samples) -> npt.NDArray[np.float32]:
+    """Samples as float32 in [0, 1]; the array itself if it is float32 already."""
+    if samples.dtype == np.float32:
+        return samples  # type: ignore[return-value]
+    # Divided, not multiplied by the inverse: white must come out as 1.0 and not beside it.
+    return np.divide(samples, np.float32(sample_max(samples.dtype)), dtype=np.float32)
+
+
 def sample_max(dtype: np.dtype[Any]) -> int:
     """The sample value that means 1.0: 255, 65535, or 1 for float32."""
     return int(np.iinfo(dtype).max) if dtype.kind == "u" else 1

@@ -20,14 +20,12 @@ import numpy.typing as npt
 from . import engines, plan, registry, resize, tiles
 from .errors import ArgumentError, CancelledError, LimitError
 from .graph import Graph
-from .picture import Picture, Samples, sample_max
+from .picture import Picture, Samples, as_float, sample_max
 
 _log = logging.getLogger(__name__)
 
 #: Called with the share of the work done, 0 to 1, after every tile, from the calling thread.
 ProgressCallback: TypeAlias = Callable[[float], object]
-
-FloatCanvas: TypeAlias = npt.NDArray[np.float32]
 
 NOISE_LEVELS: Final = (0, 1, 2, 3)
 
@@ -258,14 +256,15 @@ class PictureUpscaler:
         if not request.resize:
             return source
         work.check()
-        canvas = _as_float(source)
-        shrunk = resize.shrink(canvas, width=request.width, height=request.height)
+        shrunk = resize.shrink(as_float(source), width=request.width, height=request.height)
         return tiles.quantise(shrunk, dtype)
 
     def _enlarge_alpha(
         self, alpha: Samples, request: plan.Request, settings: Settings, work: _Work
     ) -> Samples:
         """Enlarge alpha as a gray picture; what is solid or empty all around stays exactly so."""
+        if not request.passes and not request.resize:
+            return alpha
         dtype = alpha.dtype
         solid, empty = _surrounded(alpha == sample_max(dtype)), _surrounded(alpha == 0)
         result = self._enlarge(alpha[:, :, None], request, settings, work)[:, :, 0]
@@ -307,7 +306,8 @@ class PictureUpscaler:
                 height=window_height,
                 width=window_width,
             )
-            result = (_run_tta if settings.tta else _run)(loaded.compiled, batch)[0]
+            compiled = loaded.compiled
+            result = (_run_tta(compiled, batch) if settings.tta else compiled.run(batch))[0]
             place = {
                 "src_x": tile.x.crop,
                 "src_y": tile.y.crop,
@@ -398,10 +398,6 @@ def _check_size(picture: Picture, request: plan.Request, settings: Settings) -> 
         )
 
 
-def _run(compiled: engines.Compiled, batch: engines.Batch) -> engines.Batch:
-    return compiled.run(batch)
-
-
 def _run_tta(compiled: engines.Compiled, batch: engines.Batch) -> engines.Batch:
     """The mean over the eight turns and mirrorings of the square, each undone."""
     total: engines.Batch | None = None
@@ -442,9 +438,3 @@ def _surrounded(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     rows = padded[:-2] & padded[1:-1] & padded[2:]
     inner: npt.NDArray[np.bool_] = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
     return inner
-
-
-def _as_float(samples: Samples) -> FloatCanvas:
-    """Samples as float32 in [0, 1]."""
-    floats: FloatCanvas = samples.astype(np.float32, copy=False)
-    return floats if samples.dtype == np.float32 else floats / np.float32(sample_max(samples.dtype))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError
-from ..picture import SAMPLE_DTYPES, Picture, Samples, sample_max
+from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float, sample_max
 
 #: Room for the overshoot of a sharpening filter; beyond it a float picture is in other units.
 FLOAT_SLACK = 0.5
@@ -53,9 +53,7 @@ def convert_samples(samples: Samples, dtype: npt.DTypeLike) -> Samples:
     if samples.dtype == target:
         return samples
     if target == np.float32:
-        # Divided, not multiplied by the inverse: white must come out as 1.0 and not beside it.
-        full = np.float32(sample_max(samples.dtype))
-        return cast("Samples", np.divide(samples, full, dtype=np.float32))
+        return as_float(samples)
     if samples.dtype == np.uint16:
         return _bytes_of_shorts()[samples]
     if samples.dtype == np.uint8:
