@@ -54,4 +54,36 @@ inline T quantise_sample(float v) {
 
 inline std::size_t not_finite(float v) { return std::isfinite(v) ? 0 : 1; }
 
+// One pixel of each kernel: all of the scalar ones, and what is left of a row in the others. Those
+// of a blend return how many samples were not finite.
+template <class T>
+inline std::size_t blend_rgb_pixel(float r, float g, float b, T* dst) {
+  dst[0] = quantise_sample<T>(r);
+  dst[1] = quantise_sample<T>(g);
+  dst[2] = quantise_sample<T>(b);
+  return not_finite(r) + not_finite(g) + not_finite(b);
+}
+
+template <class T>
+inline std::size_t blend_gray_pixel(float r, float g, float b, T* dst) {
+  *dst = quantise_sample<T>(luma(r, g, b));
+  return not_finite(r) + not_finite(g) + not_finite(b);
+}
+
+template <class T>
+inline std::size_t quantise_counted(float v, T* dst) {
+  *dst = quantise_sample<T>(v);
+  return not_finite(v);
+}
+
+inline void feather_rgb_pixel(float r, float g, float b, float weight, float* canvas) {
+  canvas[0] += r * weight;
+  canvas[1] += g * weight;
+  canvas[2] += b * weight;
+}
+
+inline void feather_gray_pixel(float r, float g, float b, float weight, float* canvas) {
+  *canvas += luma(r, g, b) * weight;
+}
+
 }  // namespace waifu2x

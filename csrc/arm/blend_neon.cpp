@@ -98,12 +98,7 @@ std::size_t blend_rgb_neon(const float* r, const float* g, const float* b, T* ds
     store(dst + 3 * i, red, green, blue);
   }
   std::size_t bad = census.total();
-  for (; i < n; ++i) {
-    dst[3 * i] = quantise_sample<T>(r[i]);
-    dst[3 * i + 1] = quantise_sample<T>(g[i]);
-    dst[3 * i + 2] = quantise_sample<T>(b[i]);
-    bad += not_finite(r[i]) + not_finite(g[i]) + not_finite(b[i]);
-  }
+  for (; i < n; ++i) bad += blend_rgb_pixel(r[i], g[i], b[i], dst + 3 * i);
   return bad;
 }
 
@@ -121,10 +116,7 @@ std::size_t blend_gray_neon(const float* r, const float* g, const float* b, T* d
           Octet{luma4({red.low, green.low, blue.low}), luma4({red.high, green.high, blue.high})});
   }
   std::size_t bad = census.total();
-  for (; i < n; ++i) {
-    dst[i] = quantise_sample<T>(luma(r[i], g[i], b[i]));
-    bad += not_finite(r[i]) + not_finite(g[i]) + not_finite(b[i]);
-  }
+  for (; i < n; ++i) bad += blend_gray_pixel(r[i], g[i], b[i], dst + i);
   return bad;
 }
 
@@ -138,10 +130,7 @@ std::size_t quantise_neon(const float* src, T* dst, std::size_t n) {
     store(dst + i, v);
   }
   std::size_t bad = census.total();
-  for (; i < n; ++i) {
-    dst[i] = quantise_sample<T>(src[i]);
-    bad += not_finite(src[i]);
-  }
+  for (; i < n; ++i) bad += quantise_counted(src[i], dst + i);
   return bad;
 }
 

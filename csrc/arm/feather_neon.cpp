@@ -27,12 +27,7 @@ void feather_rgb_neon(const float* r, const float* g, const float* b, const floa
     sums.val[2] = accumulate(sums.val[2], vld1q_f32(b + i), weight);
     vst3q_f32(canvas + 3 * i, sums);
   }
-  for (; i < n; ++i) {
-    const float weight = wy * wx[i];
-    canvas[3 * i] += r[i] * weight;
-    canvas[3 * i + 1] += g[i] * weight;
-    canvas[3 * i + 2] += b[i] * weight;
-  }
+  for (; i < n; ++i) feather_rgb_pixel(r[i], g[i], b[i], wy * wx[i], canvas + 3 * i);
 }
 
 void feather_gray_neon(const float* r, const float* g, const float* b, const float* wx, float wy,
@@ -44,7 +39,7 @@ void feather_gray_neon(const float* r, const float* g, const float* b, const flo
     const Pixels p = {vld1q_f32(r + i), vld1q_f32(g + i), vld1q_f32(b + i)};
     vst1q_f32(canvas + i, accumulate(vld1q_f32(canvas + i), luma4(p), weight));
   }
-  for (; i < n; ++i) canvas[i] += luma(r[i], g[i], b[i]) * (wy * wx[i]);
+  for (; i < n; ++i) feather_gray_pixel(r[i], g[i], b[i], wy * wx[i], canvas + i);
 }
 
 }  // namespace

@@ -8,12 +8,7 @@ template <class T>
 std::size_t blend_rgb_scalar(const float* r, const float* g, const float* b, T* dst,
                              std::size_t n) {
   std::size_t bad = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    dst[3 * i] = quantise_sample<T>(r[i]);
-    dst[3 * i + 1] = quantise_sample<T>(g[i]);
-    dst[3 * i + 2] = quantise_sample<T>(b[i]);
-    bad += not_finite(r[i]) + not_finite(g[i]) + not_finite(b[i]);
-  }
+  for (std::size_t i = 0; i < n; ++i) bad += blend_rgb_pixel(r[i], g[i], b[i], dst + 3 * i);
   return bad;
 }
 
@@ -21,20 +16,14 @@ template <class T>
 std::size_t blend_gray_scalar(const float* r, const float* g, const float* b, T* dst,
                               std::size_t n) {
   std::size_t bad = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    dst[i] = quantise_sample<T>(luma(r[i], g[i], b[i]));
-    bad += not_finite(r[i]) + not_finite(g[i]) + not_finite(b[i]);
-  }
+  for (std::size_t i = 0; i < n; ++i) bad += blend_gray_pixel(r[i], g[i], b[i], dst + i);
   return bad;
 }
 
 template <class T>
 std::size_t quantise_scalar(const float* src, T* dst, std::size_t n) {
   std::size_t bad = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    dst[i] = quantise_sample<T>(src[i]);
-    bad += not_finite(src[i]);
-  }
+  for (std::size_t i = 0; i < n; ++i) bad += quantise_counted(src[i], dst + i);
   return bad;
 }
 

@@ -7,17 +7,14 @@ namespace {
 void feather_rgb_scalar(const float* r, const float* g, const float* b, const float* wx, float wy,
                         float* canvas, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) {
-    const float weight = wy * wx[i];
-    canvas[3 * i] += r[i] * weight;
-    canvas[3 * i + 1] += g[i] * weight;
-    canvas[3 * i + 2] += b[i] * weight;
+    feather_rgb_pixel(r[i], g[i], b[i], wy * wx[i], canvas + 3 * i);
   }
 }
 
 void feather_gray_scalar(const float* r, const float* g, const float* b, const float* wx, float wy,
                          float* canvas, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) {
-    canvas[i] += luma(r[i], g[i], b[i]) * (wy * wx[i]);
+    feather_gray_pixel(r[i], g[i], b[i], wy * wx[i], canvas + i);
   }
 }
 

@@ -30,12 +30,7 @@ void feather_rgb_avx2(const float* r, const float* g, const float* b, const floa
     accumulate(canvas + 3 * i + 8, s.y);
     accumulate(canvas + 3 * i + 16, s.z);
   }
-  for (; i < n; ++i) {
-    const float weight = wy * wx[i];
-    canvas[3 * i] += r[i] * weight;
-    canvas[3 * i + 1] += g[i] * weight;
-    canvas[3 * i + 2] += b[i] * weight;
-  }
+  for (; i < n; ++i) feather_rgb_pixel(r[i], g[i], b[i], wy * wx[i], canvas + 3 * i);
 }
 
 void feather_gray_avx2(const float* r, const float* g, const float* b, const float* wx, float wy,
@@ -47,7 +42,7 @@ void feather_gray_avx2(const float* r, const float* g, const float* b, const flo
     const Pixels p = {_mm256_loadu_ps(r + i), _mm256_loadu_ps(g + i), _mm256_loadu_ps(b + i)};
     accumulate(canvas + i, _mm256_mul_ps(luma8(p), weight));
   }
-  for (; i < n; ++i) canvas[i] += luma(r[i], g[i], b[i]) * (wy * wx[i]);
+  for (; i < n; ++i) feather_gray_pixel(r[i], g[i], b[i], wy * wx[i], canvas + i);
 }
 
 }  // namespace
