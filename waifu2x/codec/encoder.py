@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,31 +13,34 @@ from PIL import Image
 
 from .._text import reason, shown
 from ..atomic import check_place, write_file
-from ..errors import ArgumentError, EncodeError
-from ..picture import Picture, Samples, sample_max
+from ..errors import ArgumentError, EncodeError, Waifu2xError
+from ..picture import Metadata, Picture, Samples, sample_max
 from ._pillow import quiet
 from .exif import resized
 from .formats import OutputFormat, resolve_format
 from .image import DESCRIPTIVE_TAGS, image_over, matching_icc, to_srgb
+from .png import PngWriter, metadata_chunks
 from .samples import convert_samples
 from .target import check_size
 
 _PREDICTOR = 317  # the TIFF tag: 2 differences of integers, 3 of floats
 
-# Measured on 12 drawings upscaled to 1024x1024: level 4 takes half the time of level 6, Pillow's
-# default, for 2% more bytes; level 3 saves another fifth of the time for 6% more.
-_PNG_LEVEL = 4
-
-# Lossless WebP on the same pictures: method 0 takes about the time of the PNG above and is 13%
-# smaller than it; method 2 is 18% smaller again, for six times the time.
+# Lossless WebP, measured on 12 drawings upscaled to 1024x1024: method 0 takes about the time of a
+# PNG by Pillow at level 4 and is 13% smaller than it; method 2 is 18% smaller again, for six times
+# the time.
 _WEBP_METHOD = 0
 _WEBP_EFFORT = 50
 
 # AVIF: half the time of speed 6 for 7% more bytes; 9 saves two thirds more for 19%.
 _AVIF_SPEED = 8
 
+# Pixels handed to a writer of rows at once.
+_STRIP = 1 << 18
+
 _JPEG_EXIF_LIMIT = 65533
 _JPEG_ICC_LIMIT = 255 * 65519
+
+_Integers: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 def encode(
@@ -74,26 +79,124 @@ def encode(
     """
     output = resolve_format(path, format)
     quality = check_quality(output, quality)
+    if output.takes_rows:
+        return encode_rows(
+            picture,
+            path,
+            lambda write_rows: _hand_over(picture, write_rows),
+            width=picture.width,
+            height=picture.height,
+            format=output.name,
+            overwrite=overwrite,
+        )
     check_size(output, picture.width, picture.height)
     target = check_place(path, overwrite=overwrite)
     image, options, notes = _prepare(picture, output, quality)
 
     def write(file: BinaryIO) -> None:
         # Raw bytes only: given a real file, Pillow writes past Python and loses the reason of a
-        # failure. Its own errors mean that it cannot encode this picture.
+        # failure.
         sink = _Sink(file)
-        try:
-            with quiet():
-                image.save(cast("Any", sink), output.label.upper(), **options)
-        except Exception as error:
-            if sink.error is not None:
-                raise sink.error from None
-            raise EncodeError(
-                f"{shown(path)} cannot be encoded as {output.label}: {reason(error)}"
-            ) from error
+        with _encoding(sink, path, output), quiet():
+            image.save(cast("Any", sink), output.label.upper(), **options)
 
     write_file(target, write, overwrite=overwrite)
     return tuple(notes)
+
+
+#: Takes the next rows of a picture: colour (n, W, C), and alpha (n, W) or None.
+WriteRows: TypeAlias = Callable[[Samples, Samples | None], None]
+
+
+def encode_rows(
+    like: Picture,
+    path: str | os.PathLike[str],
+    fill: Callable[[WriteRows], object],
+    *,
+    width: int,
+    height: int,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> tuple[str, ...]:
+    """Write a picture to the file ``path`` while it is being made; it appears whole or not at all.
+
+    like: what the picture has besides its size: dtype, channels, alpha or none, and metadata.
+    fill: is called once and calls the function it is given with the rows from top to bottom,
+        any number at a time: colour (n, width, C) and alpha (n, width) or None, of the dtype of
+        ``like``. They are compressed on other threads meanwhile, so the arrays must stay as they
+        are until `encode_rows` has returned. Everything must have been handed over when ``fill``
+        returns; what it raises leaves `encode_rows`, an OSError as an EncodeError.
+    width, height: of the picture.
+    format: as for `encode`; one of those with ``takes_rows``, which is PNG.
+
+    Returns and raises what `encode` does, and ArgumentError for another format and for rows that do
+    not fit or are missing. The file is the same as that of `encode`.
+    """
+    output = resolve_format(path, format)
+    if not output.takes_rows:
+        raise ArgumentError(f"{output.label} cannot be written row by row; use encode")
+    check_size(output, width, height)
+    target = check_place(path, overwrite=overwrite)
+    notes: list[str] = []
+    dtype = _written_dtype(like.colour.dtype, output, like.gray and like.alpha is None, notes)
+    icc = matching_icc(like.metadata.icc, like.colour.shape[2])
+    options: dict[str, Any] = {}
+    _add_metadata(options, notes, like.metadata, output, icc, (width, height))
+
+    def write(file: BinaryIO) -> None:
+        sink = _Sink(file)
+        with _encoding(sink, path, output):
+            writer = PngWriter(
+                sink,
+                width=width,
+                height=height,
+                channels=like.colour.shape[2] + (like.alpha is not None),
+                depth=8 * dtype.itemsize,
+                chunks=metadata_chunks(**options),
+            )
+
+        def write_rows(colour: Samples, alpha: Samples | None) -> None:
+            with _encoding(sink, path, output):
+                writer.write_rows(
+                    cast("_Integers", _converted(colour, dtype)),
+                    None if alpha is None else cast("_Integers", _converted(alpha, dtype)),
+                )
+
+        try:
+            fill(write_rows)
+            with _encoding(sink, path, output):
+                writer.close()
+        finally:
+            writer.abort()
+
+    write_file(target, write, overwrite=overwrite)
+    return tuple(notes)
+
+
+def _hand_over(picture: Picture, write_rows: WriteRows) -> None:
+    # Some rows at a time, for those that must be converted first.
+    step = max(1, _STRIP // picture.width)
+    for top in range(0, picture.height, step):
+        rows = slice(top, top + step)
+        write_rows(picture.colour[rows], None if picture.alpha is None else picture.alpha[rows])
+
+
+@contextmanager
+def _encoding(sink: _Sink, path: str | os.PathLike[str], output: OutputFormat) -> Iterator[None]:
+    """The file's own errors leave as they are, all else means that this picture cannot be encoded.
+
+    Errors of ours say what is wrong themselves.
+    """
+    try:
+        yield
+    except Waifu2xError:
+        raise
+    except Exception as error:
+        if sink.error is not None:
+            raise sink.error from None
+        raise EncodeError(
+            f"{shown(path)} cannot be encoded as {output.label}: {reason(error)}"
+        ) from error
 
 
 def check_quality(output: OutputFormat, quality: int | None) -> int | None:
@@ -152,22 +255,36 @@ def _prepare(
         colour, alpha = _on_white(colour, alpha), None
         notes.append(f"{label} has no transparency: composited on white")
 
-    if colour.dtype == np.float32 and not np.isfinite(colour).all():
-        raise EncodeError("picture holds NaN or infinity; its samples must be finite")
-    if colour.dtype != np.uint8:
-        mode = "I;16" if colour.dtype == np.uint16 else "F"
-        if mode not in output.modes or alpha is not None or not picture.gray:
-            notes.append(f"{'16-bit' if mode == 'I;16' else 'float'} samples reduced to 8-bit")
-            colour = convert_samples(colour, np.uint8)
-            alpha = None if alpha is None else convert_samples(alpha, np.uint8)
+    dtype = _written_dtype(colour.dtype, output, picture.gray and alpha is None, notes)
+    colour = _converted(colour, dtype)
+    alpha = None if alpha is None else _converted(alpha, dtype)
 
     icc = matching_icc(picture.metadata.icc, colour.shape[2])
     image = image_over(colour, alpha)
     if image.mode not in output.modes:
         image, icc = _as_rgb(image, icc)
     options = _options(output, image.mode, quality)
-    _add_metadata(options, notes, picture, output, icc)
+    _add_metadata(options, notes, picture.metadata, output, icc, (picture.width, picture.height))
     return image, options, notes
+
+
+def _written_dtype(
+    dtype: np.dtype[Any], output: OutputFormat, plain_gray: bool, notes: list[str]
+) -> np.dtype[Any]:
+    """The type that samples of ``dtype`` are written in; ``notes`` says where that is less."""
+    if dtype == np.uint8:
+        return dtype
+    mode = "I;16" if dtype == np.uint16 else "F"
+    if plain_gray and mode in output.modes:
+        return dtype
+    notes.append(f"{'16-bit' if mode == 'I;16' else 'float'} samples reduced to 8-bit")
+    return np.dtype(np.uint8)
+
+
+def _converted(samples: Samples, dtype: np.dtype[Any]) -> Samples:
+    if samples.dtype == np.float32 and not np.isfinite(samples).all():
+        raise EncodeError("picture holds NaN or infinity; its samples must be finite")
+    return convert_samples(samples, dtype)
 
 
 def _as_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
@@ -181,8 +298,6 @@ def _as_rgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes |
 
 
 def _options(output: OutputFormat, mode: str, quality: int | None) -> dict[str, Any]:
-    if output.name == "png":
-        return {"compress_level": _PNG_LEVEL}
     if output.name == "jpeg":
         # Not "optimize": it saves 5% but takes three times as long, and Pillow guesses its buffer
         # too small for a noisy picture, which then fails to save.
@@ -209,12 +324,13 @@ def _options(output: OutputFormat, mode: str, quality: int | None) -> dict[str, 
 def _add_metadata(
     options: dict[str, Any],
     notes: list[str],
-    picture: Picture,
+    metadata: Metadata,
     output: OutputFormat,
     icc: bytes | None,
+    size: tuple[int, int],
 ) -> None:
     """Put ICC, EXIF and DPI into ``options``, and into ``notes`` what does not fit."""
-    label, metadata = output.label, picture.metadata
+    label = output.label
     if icc is not None:
         if "icc" not in output.holds:
             notes.append(f"{label} holds no colour profile: left out")
@@ -226,7 +342,7 @@ def _add_metadata(
         options["dpi"] = metadata.dpi
     if not metadata.exif:
         return
-    exif = resized(metadata.exif, picture.width, picture.height)
+    exif = resized(metadata.exif, *size)
     parsed = None if exif is None else _parsed(exif)
     if exif is None or parsed is None:
         notes.append("the EXIF block cannot be read: left out")

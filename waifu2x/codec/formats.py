@@ -28,6 +28,7 @@ class OutputFormat:
     max_pixels: the largest width * height, or None.
     max_bytes: the largest width * height * 3, or None: the offsets in the file are 32-bit.
     feature: the Pillow feature it needs, or None.
+    takes_rows: it can be written while the rows are still being made, by `encode_rows`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class OutputFormat:
     max_pixels: int | None = None
     max_bytes: int | None = None
     feature: str | None = None
+    takes_rows: bool = False
 
     @property
     def has_alpha(self) -> bool:
@@ -63,7 +65,13 @@ class OutputFormat:
 # at 65500 (the format could hold 65535), and libavif writes 65536 but refuses to read back more
 # than 32768 a side or 16384 * 16384 in all.
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = (
-    OutputFormat("png", "PNG", (".png",), frozenset({"L", "LA", "RGB", "RGBA", "I;16"})),
+    OutputFormat(
+        "png",
+        "PNG",
+        (".png",),
+        frozenset({"L", "LA", "RGB", "RGBA", "I;16"}),
+        takes_rows=True,
+    ),
     OutputFormat(
         "jpeg",
         "JPEG",
