@@ -68,10 +68,11 @@ void install_avx2(Kernels& kernels) {
   install_gather_avx2(kernels);
   install_blend_avx2(kernels);
   install_feather_avx2(kernels);
+  install_engine_avx2(kernels);
 }
 
 // The tile kernels move bytes more than they compute, so this level keeps those of AVX2.
-void install_avx512(Kernels&) {}
+void install_avx512(Kernels& kernels) { install_engine_avx512(kernels); }
 
 #elif WAIFU2X_ARM
 
@@ -79,6 +80,7 @@ void install_neon(Kernels& kernels) {
   install_gather_neon(kernels);
   install_blend_neon(kernels);
   install_feather_neon(kernels);
+  install_engine_neon(kernels);
 }
 
 #endif
@@ -90,6 +92,7 @@ void install_scalar(Kernels& kernels) {
   install_blend_scalar(kernels);
   install_feather_scalar(kernels);
   install_bleed_scalar(kernels);
+  install_engine_scalar(kernels);
 }
 
 struct Step {

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/kernels.h"
 #include "image.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -51,6 +52,8 @@ struct Kernels {
                       float* canvas, std::size_t n);
   void (*feather_gray)(const float* r, const float* g, const float* b, const float* wx, float wy,
                        float* canvas, std::size_t n);
+
+  engine::Kernels engine;
 };
 
 template <class T>
@@ -72,15 +75,19 @@ void install_gather_scalar(Kernels& kernels);
 void install_blend_scalar(Kernels& kernels);
 void install_feather_scalar(Kernels& kernels);
 void install_bleed_scalar(Kernels& kernels);
+void install_engine_scalar(Kernels& kernels);
 
 #if WAIFU2X_X86
 void install_gather_avx2(Kernels& kernels);
 void install_blend_avx2(Kernels& kernels);
 void install_feather_avx2(Kernels& kernels);
+void install_engine_avx2(Kernels& kernels);
+void install_engine_avx512(Kernels& kernels);
 #elif WAIFU2X_ARM
 void install_gather_neon(Kernels& kernels);
 void install_blend_neon(Kernels& kernels);
 void install_feather_neon(Kernels& kernels);
+void install_engine_neon(Kernels& kernels);
 #endif
 
 }  // namespace waifu2x

@@ -351,16 +351,19 @@ def test_bad_settings_are_refused(bad: dict[str, int]) -> None:
         Settings(**bad)  # type: ignore[arg-type]
 
 
-def test_progress_rises_to_one(upconv: PictureUpscaler) -> None:
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_progress_rises_to_one(engine: str) -> None:
     shares: list[float] = []
     picture = _sprite()
-    upconv.run(picture, scale=4, settings=Settings(tile=20), progress=shares.append)
-    assert len(shares) > 10
+    upscaler = PictureUpscaler("upconv_7", engine=engine)
+    upscaler.run(picture, scale=4, settings=Settings(tile=20), progress=shares.append)
+    assert len(shares) >= 4  # twice colour, twice alpha; more where there are tiles
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
 
 
-def test_cancel_stops_before_the_next_tile(upconv: PictureUpscaler) -> None:
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_cancel_stops_before_the_next_tile(engine: str) -> None:
     cancel = threading.Event()
     shares: list[float] = []
 
@@ -370,10 +373,25 @@ def test_cancel_stops_before_the_next_tile(upconv: PictureUpscaler) -> None:
             cancel.set()
 
     with pytest.raises(CancelledError):
-        upconv.run(
+        PictureUpscaler("upconv_7", engine=engine).run(
             Picture(face(64, 64)), settings=Settings(tile=16), progress=progress, cancel=cancel
         )
     assert len(shares) == 2
+
+
+def test_cancel_stops_the_native_engine_within_a_picture() -> None:
+    cancel = threading.Event()
+    shares: list[float] = []
+
+    def progress(share: float) -> None:
+        shares.append(share)
+        cancel.set()
+
+    picture = Picture(np.zeros((1200, 1600, 3), np.uint8))
+    with pytest.raises(CancelledError):
+        PictureUpscaler("upconv_7", threads=1).run(picture, progress=progress, cancel=cancel)
+    assert len(shares) == 1
+    assert shares[0] < 1
 
 
 def test_values_that_are_not_finite_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ class Upscaler:
         """Choose a model and how to run it; networks are loaded when first needed.
 
         model: a name from `waifu2x.models`, "cunet", "upconv_7" or "upconv_7_photo".
-        engine: "auto", "onnx" or "torch" (needs ``waifu2x-native[torch]``).
+        engine: "auto", "native", "onnx" or "torch" (needs ``waifu2x-native[torch]``).
         threads: threads inside one network run; None lets the engine choose.
         device: for engine "torch", a torch device such as "cuda:0"; None means the CPU.
         tile: side of a tile in input pixels; 0 chooses one from ``memory``.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -41,6 +41,8 @@ _MEMORY_CAP_WITH_MEANS: Final = 2 << 30
 _RUNTIME_OVERHEAD: Final = 2.0
 #: Context beyond which tiles of a network that pads inside are feathered instead of exact.
 _MAX_CONTEXT: Final = 32
+#: How far a block of outputs reaches for every pixel that its kernel reaches.
+_BLOCK_REACH: Final = 4
 #: Lanczos reaches three pixels of the coarser grid.
 _LANCZOS_RADIUS: Final = 3
 
@@ -91,12 +93,16 @@ class _Work:
     cancel: threading.Event | None
     done: float = 0.0
 
+    @property
+    def cancelled(self) -> bool:
+        return self.cancel is not None and self.cancel.is_set()
+
     def check(self) -> None:
-        if self.cancel is not None and self.cancel.is_set():
+        if self.cancelled:
             raise CancelledError("cancelled; nothing was written")
 
-    def advance(self, amount: float) -> None:
-        self.done += amount
+    def reach(self, done: float) -> None:
+        self.done = done
         if self.progress is not None:
             self.progress(min(1.0, self.done / self.total))
 
@@ -283,6 +289,8 @@ class PictureUpscaler:
         work: _Work,
     ) -> Samples:
         """One network over (H, W, C) samples, tile by tile, into a new array of ``dtype``."""
+        if _streams(loaded, settings):
+            return self._stream(source, loaded, dtype, work)
         height, width, channels = source.shape
         network = loaded.network
         layout = _layout(loaded, settings, width=width, height=height)
@@ -296,18 +304,22 @@ class PictureUpscaler:
         feathered = network.feather > 0 and len(layout) > 1
         canvas = np.zeros(shape if feathered else (0, 0, 0), np.float32)
         target: Samples = np.empty((0, 0, 0) if feathered else shape, dtype)
+        turned = _turned(source) if settings.tta and _is_exact(loaded) else []
         for tile in layout:
             work.check()
             window_height, window_width = tile.window
-            batch = tiles.gather(
-                source,
-                [tile.x.window_start],
-                [tile.y.window_start],
-                height=window_height,
-                width=window_width,
-            )
-            compiled = loaded.compiled
-            result = (_run_tta(compiled, batch) if settings.tta else compiled.run(batch))[0]
+            if turned:
+                result = _tta_part(loaded, turned, tile, width=width, height=height)
+            else:
+                batch = tiles.gather(
+                    source,
+                    [tile.x.window_start],
+                    [tile.y.window_start],
+                    height=window_height,
+                    width=window_width,
+                )
+                compiled = loaded.compiled
+                result = (_run_tta(compiled, batch) if settings.tta else compiled.run(batch))[0]
             place = {
                 "src_x": tile.x.crop,
                 "src_y": tile.y.crop,
@@ -320,8 +332,38 @@ class PictureUpscaler:
                 )
             else:
                 tiles.blend(result, target, width=tile.x.out_size, height=tile.y.out_size, **place)
-            work.advance(window_width * window_height * loaded.graph.macs_per_pixel)
+            work.reach(work.done + window_width * window_height * loaded.graph.macs_per_pixel)
         return tiles.quantise(canvas, dtype) if feathered else target
+
+    def _stream(
+        self, source: Samples, loaded: _Loaded, dtype: np.dtype[Any], work: _Work
+    ) -> Samples:
+        """One network over (H, W, C) samples as a whole, into a new array of ``dtype``."""
+        compiled, network = loaded.compiled, loaded.network
+        assert isinstance(compiled, engines.Streaming)
+        height, width, channels = source.shape
+        _log.debug("%dx pass over %dx%d px as a whole", network.scale, width, height)
+        target: Samples = np.empty((height * network.scale, width * network.scale, channels), dtype)
+        window = _window(loaded, width=width, height=height)
+        cost = window[0] * window[1] * loaded.graph.macs_per_pixel
+        before = work.done
+
+        def watch(share: float, rows: int) -> bool:
+            work.reach(before + share * cost)
+            return work.cancelled
+
+        work.check()
+        bad = compiled.run_picture(
+            tiles.readable(source),
+            target,
+            window=window,
+            start=-network.margin,
+            crop=(network.margin - network.lost) * network.scale,
+            watch=watch,
+        )
+        tiles.require_finite(bad, target.size, "in the result")
+        work.reach(before + cost)
+        return target
 
     # --- sizes and costs ----------------------------------------------------------------------
 
@@ -330,19 +372,25 @@ class PictureUpscaler:
         cost, width, height = 0.0, picture.width, picture.height
         for scale, noise in request.passes:
             loaded = self._load(scale, noise)
-            layout = _layout(loaded, settings, width=width, height=height)
-            windows = sum(x.window_size for x in layout.columns) * sum(
-                y.window_size for y in layout.rows
-            )
-            cost += windows * loaded.graph.macs_per_pixel
+            if _streams(loaded, settings):
+                window_height, window_width = _window(loaded, width=width, height=height)
+            else:
+                layout = _layout(loaded, settings, width=width, height=height)
+                window_width = sum(x.window_size for x in layout.columns)
+                window_height = sum(y.window_size for y in layout.rows)
+            cost += window_width * window_height * loaded.graph.macs_per_pixel
             width, height = width * scale, height * scale
         return cost
 
     def _bleed_depth(self, picture: Picture, request: plan.Request) -> int:
-        """How far from the opaque edge a network or the final shrink can see, in input pixels."""
+        """How far from the opaque edge a network or the final shrink can see, in input pixels.
+
+        Engines that compute in blocks see further in the last bit: a layer whose kernel reaches one
+        pixel reaches four through a Winograd tile.
+        """
         margins = [self._load(scale, noise).network.margin for scale, noise in request.passes]
         ratio = max(picture.width / request.width, picture.height / request.height, 1.0)
-        return max([int(_LANCZOS_RADIUS * ratio) + 1, *margins]) + 2
+        return max(int(_LANCZOS_RADIUS * ratio) + 1, _BLOCK_REACH * max(margins, default=0)) + 2
 
 
 def _plannable(graph: Graph) -> plan.Network:
@@ -359,6 +407,29 @@ def _plannable(graph: Graph) -> plan.Network:
         residue=graph.input_size(0) % modulus,
         feather=0 if exact else context * graph.scale,
     )
+
+
+def _streams(loaded: _Loaded, settings: Settings) -> bool:
+    """Whether a pass runs over the whole picture at once: then tiles change neither bytes nor time.
+
+    Networks that average over their input still take tiles, which bound what they keep meanwhile.
+    """
+    return _is_exact(loaded) and not settings.tta
+
+
+def _is_exact(loaded: _Loaded) -> bool:
+    """Whether the engine makes any part of the whole result, the same bytes in each."""
+    return (
+        isinstance(loaded.compiled, engines.Streaming)
+        and loaded.network.feather == 0
+        and not loaded.graph.means
+    )
+
+
+def _window(loaded: _Loaded, *, width: int, height: int) -> tuple[int, int]:
+    """Height and width of the network's input for the whole picture."""
+    (tile,) = plan.plan_tiles(loaded.network, width=width, height=height)
+    return tile.window
 
 
 def _layout(loaded: _Loaded, settings: Settings, *, width: int, height: int) -> plan.Plan:
@@ -398,22 +469,71 @@ def _check_size(picture: Picture, request: plan.Request, settings: Settings) -> 
         )
 
 
+#: The eight symmetries of the square: quarter turns counter-clockwise, then perhaps a mirroring.
+_SYMMETRIES: Final = tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True))
+
+
+def _turn(array: npt.NDArray[Any], turns: int, mirrored: bool, axes: tuple[int, int]) -> Any:
+    turned = np.rot90(array, turns, axes)
+    return np.ascontiguousarray(np.flip(turned, axes[1]) if mirrored else turned)
+
+
+def _turn_back(result: engines.Batch, turns: int, mirrored: bool) -> engines.Batch:
+    return np.rot90(np.flip(result, 3) if mirrored else result, -turns, (2, 3))
+
+
+def _mean(results: Iterable[engines.Batch]) -> engines.Batch:
+    total: engines.Batch | None = None
+    for result in results:
+        total = result.copy() if total is None else np.add(total, result, out=total)
+    assert total is not None
+    total *= np.float32(1 / len(_SYMMETRIES))
+    return total
+
+
 def _run_tta(compiled: engines.Compiled, batch: engines.Batch) -> engines.Batch:
     """The mean over the eight turns and mirrorings of the square, each undone."""
-    total: engines.Batch | None = None
-    for turns in range(4):
-        for mirrored in (False, True):
-            turned = np.rot90(batch, turns, (2, 3))
-            if mirrored:
-                turned = turned[:, :, :, ::-1]
-            result = compiled.run(np.ascontiguousarray(turned))
-            if mirrored:
-                result = result[:, :, :, ::-1]
-            result = np.rot90(result, -turns, (2, 3))
-            total = result.copy() if total is None else np.add(total, result, out=total)
-    assert total is not None
-    total *= np.float32(1 / 8)
-    return total
+    return _mean(
+        _turn_back(compiled.run(_turn(batch, *symmetry, (2, 3))), *symmetry)
+        for symmetry in _SYMMETRIES
+    )
+
+
+def _turned(source: Samples) -> list[Samples]:
+    return [_turn(source, *symmetry, (0, 1)) for symmetry in _SYMMETRIES]
+
+
+def _tta_part(
+    loaded: _Loaded, turned: Sequence[Samples], tile: plan.Tile, *, width: int, height: int
+) -> npt.NDArray[np.float32]:
+    """The same for one tile of whole turned pictures, so that no byte depends on the tiles."""
+    compiled, network = loaded.compiled, loaded.network
+    assert isinstance(compiled, engines.Streaming)
+    crop = (network.margin - network.lost) * network.scale
+
+    def part(source: Samples, turns: int, mirrored: bool) -> engines.Batch:
+        rows = (tile.y.out_start, tile.y.out_start + tile.y.out_size)
+        columns = (tile.x.out_start, tile.x.out_start + tile.x.out_size)
+        size = (height * network.scale, width * network.scale)
+        for _ in range(turns):
+            rows, columns = (size[1] - columns[1], size[1] - columns[0]), rows
+            size = size[1], size[0]
+        if mirrored:
+            columns = size[1] - columns[1], size[1] - columns[0]
+        return compiled.run_part(
+            tiles.readable(source),
+            window=_window(loaded, width=source.shape[1], height=source.shape[0]),
+            start=-network.margin,
+            rows=(rows[0] + crop, rows[1] + crop),
+            columns=(columns[0] + crop, columns[1] + crop),
+        )
+
+    result: npt.NDArray[np.float32] = _mean(
+        _turn_back(part(source, *symmetry), *symmetry)
+        for source, symmetry in zip(turned, _SYMMETRIES, strict=True)
+    )[0]
+    # As a whole window's result would lie, so that it is blended like one.
+    return np.pad(result, ((0, 0), (tile.y.crop, 0), (tile.x.crop, 0)))
 
 
 def _ramp(span: plan.Span) -> npt.NDArray[np.float32]:

@@ -26,7 +26,17 @@ from . import _native
 from .errors import ArgumentError, EngineError
 from .picture import Samples
 
-__all__ = ["bleed", "blend", "blend_feathered", "gather", "isa", "isas", "quantise"]
+__all__ = [
+    "bleed",
+    "blend",
+    "blend_feathered",
+    "gather",
+    "isa",
+    "isas",
+    "quantise",
+    "readable",
+    "require_finite",
+]
 
 Float = npt.NDArray[np.float32]
 _AnyArray = npt.NDArray[Any]
@@ -82,7 +92,7 @@ def gather(
     elif out.shape != shape:
         raise ArgumentError(f"out has shape {out.shape}; these windows need {shape}")
     with _argument_errors():
-        _native.gather(_readable(_with_channels(colour), 1), left, top, out)
+        _native.gather(readable(_with_channels(colour), 1), left, top, out)
     return out
 
 
@@ -113,7 +123,7 @@ def blend(
     """
     with _argument_errors():
         bad = _native.blend(
-            _readable(output, 2),
+            readable(output, 2),
             src_x,
             src_y,
             _with_channels(picture),
@@ -122,7 +132,7 @@ def blend(
             width,
             height,
         )
-    _require_finite(bad, 3 * width * height, f"in the tile at ({dst_x}, {dst_y})")
+    require_finite(bad, 3 * width * height, f"in the tile at ({dst_x}, {dst_y})")
 
 
 def blend_feathered(
@@ -153,7 +163,7 @@ def blend_feathered(
     """
     with _argument_errors():
         _native.blend_feathered(
-            _readable(output, 2),
+            readable(output, 2),
             src_x,
             src_y,
             _with_channels(canvas),
@@ -161,8 +171,8 @@ def blend_feathered(
             dst_y,
             np.size(weights_x),
             np.size(weights_y),
-            _readable(weights_x, 0),
-            _readable(weights_y, 0),
+            readable(weights_x, 0),
+            readable(weights_y, 0),
         )
 
 
@@ -178,8 +188,8 @@ def quantise(canvas: Float, dtype: npt.DTypeLike) -> Samples:
     """
     result: Samples = np.empty(canvas.shape, dtype)
     with _argument_errors():
-        bad = _native.quantise(_readable(_with_channels(canvas), 1), _with_channels(result))
-    _require_finite(bad, canvas.size, "on the canvas")
+        bad = _native.quantise(readable(_with_channels(canvas), 1), _with_channels(result))
+    require_finite(bad, canvas.size, "on the canvas")
     return result
 
 
@@ -200,7 +210,7 @@ def bleed(colour: Samples, alpha: Samples, iterations: int) -> Samples:
     """
     result: _AnyArray = np.array(colour, order="C", dtype=colour.dtype.newbyteorder("="))
     with _argument_errors():
-        _native.bleed(_with_channels(result), _readable(alpha, 1), iterations)
+        _native.bleed(_with_channels(result), readable(alpha, 1), iterations)
     return result
 
 
@@ -218,8 +228,11 @@ def _with_channels(array: _A) -> _A:
     return array[:, :, np.newaxis] if array.ndim == 2 else array  # type: ignore[return-value]
 
 
-def _readable(array: _A, dense_from: int) -> _A:
-    """The array itself, or a copy where it is not dense from that axis on or not native."""
+def readable(array: _A, dense_from: int = 1) -> _A:
+    """The array itself, or a copy where the kernels cannot read it as it is.
+
+    They read what is dense from axis ``dense_from`` on, aligned and in this machine's byte order.
+    """
     dense = (
         array.ndim > dense_from and array.size > 0 and array[(0,) * dense_from].flags.c_contiguous
     )
@@ -237,7 +250,8 @@ def _coordinates(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def _require_finite(bad: int, total: int, where: str) -> None:
+def require_finite(bad: int, total: int, where: str) -> None:
+    """Raise `EngineError` if ``bad`` of ``total`` samples were not finite."""
     if bad:
         raise EngineError(
             f"the network returned values that are not finite ({bad} of {total} samples {where}); "

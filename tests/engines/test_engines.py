@@ -33,7 +33,7 @@ from waifu2x.graph import (
 )
 from waifu2x.plan import Network, plan_tiles
 
-ENGINES = ("onnx", "torch")
+ENGINES = ("native", "onnx", "torch")
 
 #: (model, scale, height, width); sizes that the network takes, the odd ones where it takes any.
 FAMILIES = [
@@ -218,7 +218,7 @@ def tiled(network: Compiled, source: np.ndarray, tile: int) -> np.ndarray:
     ],
 )
 @pytest.mark.parametrize("model", ["upconv_7", "upconv_7_photo"])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["onnx", "torch"])  # native: see test_native.py
 def test_tiled_equals_untiled_bit_for_bit(
     engine: str, model: str, height: int, width: int, tiles: tuple[int, ...]
 ) -> None:
@@ -302,7 +302,10 @@ def test_one_mean_serves_a_whole_batch(engine: str) -> None:
 # --- errors ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "made"), [("auto", "onnx"), ("onnx", "onnx"), ("torch", "torch")])
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [("auto", "native"), ("native", "native"), ("onnx", "onnx"), ("torch", "torch")],
+)
 def test_create_makes_the_engine_named(name: str, made: str) -> None:
     assert engines.create(name).name == made
     assert set(engines.ENGINES) == set(ENGINES)
@@ -312,7 +315,7 @@ def test_create_makes_the_engine_named(name: str, made: str) -> None:
 def test_an_unknown_engine_is_refused(name: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         engines.create(name)
-    assert str(caught.value) == f"engine {name!r} is unknown; allowed are auto, onnx, torch"
+    assert str(caught.value) == f"engine {name!r} is unknown; allowed are auto, native, onnx, torch"
 
 
 @pytest.mark.parametrize("threads", [0, -1])
@@ -322,11 +325,11 @@ def test_less_than_one_thread_is_refused(name: str, threads: int) -> None:
         engines.create(name, threads=threads)
 
 
-@pytest.mark.parametrize("name", ["auto", "onnx"])
+@pytest.mark.parametrize("name", ["auto", "native", "onnx"])
 def test_a_device_needs_torch(name: str) -> None:
     with pytest.raises(ArgumentError, match="device 'cuda:0' needs engine 'torch'"):
         engines.create(name, device="cuda:0")
-    assert engines.create(name, device="cpu").name == "onnx"
+    assert engines.create(name, device="cpu").name == ("native" if name == "auto" else name)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", "cpu:x"])
@@ -351,7 +354,10 @@ def test_a_failure_of_the_runtime_is_an_engine_error(engine: str, shape: tuple[i
     )
 
 
-@pytest.mark.parametrize(("engine", "named"), [("onnx", "onnxruntime"), ("torch", "torch")])
+@pytest.mark.parametrize(
+    ("engine", "named"),
+    [("native", "the native engine"), ("onnx", "onnxruntime"), ("torch", "torch")],
+)
 def test_an_engine_error_says_the_size_and_what_to_do(engine: str, named: str) -> None:
     with pytest.raises(EngineError) as caught:
         compiled(engine, "upconv_7", 2).run(np.zeros((1, 4, 22, 33), np.float32))
@@ -392,15 +398,16 @@ print(engines.create().name)
         'engine "torch" needs PyTorch, which is not installed; '
         "pip install 'waifu2x-native[torch]', or use engine onnx"
     )
-    assert python(script).splitlines() == [said, said, "onnx"]
+    assert python(script).splitlines() == [said, said, "native"]
 
 
-def test_the_default_engine_does_not_load_torch() -> None:
+@pytest.mark.parametrize(("engine", "loaded"), [("auto", "False False"), ("onnx", "True False")])
+def test_an_engine_loads_its_own_runtime_only(engine: str, loaded: str) -> None:
     script = (
         "import sys\n"
         "from waifu2x import engines\n"
         "assert 'onnxruntime' not in sys.modules\n"
-        "engines.create()\n"
+        f"engines.create({engine!r})\n"
         "print('onnxruntime' in sys.modules, 'torch' in sys.modules)\n"
     )
-    assert python(script) == "True False"
+    assert python(script) == loaded

@@ -1,0 +1,108 @@
+// The arithmetic of the network engine, one signature per kernel.
+//
+// Activations lie in blocks of 16 channels at every instruction set: a pixel of a block is 16 floats,
+// 64-byte aligned, and neighbouring pixels of a row follow each other. Channels that a value does not
+// have are zeros in its last block.
+//
+// Sums run in one fixed order per output, whatever the position of a pixel in a row or a tile in a
+// batch, so the same bytes come out however a picture is cut. Between instruction sets the order or
+// the rounding of a multiply-add may differ: the checks allow for that.
+#pragma once
+
+#include <cstddef>
+
+namespace waifu2x::engine {
+
+inline constexpr int kBlock = 16;
+
+// Winograd's minimal filtering F(m x m, 3x3), https://arxiv.org/abs/1509.09308: tiles of m x m outputs
+// from (m + 2) x (m + 2) inputs, one product for each input and channel pair. The interpolation points
+// are 0, 1, -1, 2, -2 and infinity for m = 4, and 1/2 and -1/2 besides for m = 6.
+inline constexpr int kLargestTile = 6;
+inline constexpr int kLargestTileIn = kLargestTile + 2;
+constexpr int tile_in(int tile) { return tile + 2; }
+constexpr int positions_of(int tile) { return tile_in(tile) * tile_in(tile); }
+
+// What ends a convolution, for each of its blocks: y = sum + bias; y < 0 ? y * slope : y; y += add.
+struct Epilogue {
+  const float* bias;   // 16 floats a block
+  const float* slope;  // 16 floats a block: 1 for none, 0 for ReLU
+};
+
+// One row of a convolution computed directly.
+struct DirectRow {
+  // A segment is one tap over one block of inputs. Where it starts for the first pixel:
+  const float* const* taps;
+  int segments;
+  int period;           // blocks of inputs: every period-th segment has ...
+  int last_depth;       // ... this many channels (1 to 16), the others have 16
+  std::ptrdiff_t step;  // floats from one output pixel's input to the next one's: 16 * stride
+
+  const float* weights;  // (segment, depth, 16) for a block of outputs
+  std::ptrdiff_t weights_stride;
+  int blocks;  // blocks of outputs, at least 1
+  Epilogue epilogue;
+  const float* add;  // or null; strides as those of out
+  std::ptrdiff_t add_stride;
+  float* out;
+  std::ptrdiff_t out_stride;  // from a block to the next
+  std::ptrdiff_t out_step;    // from a pixel to the next, of out and add alike
+  int pixels;
+};
+
+// The products of a batch of tiles, position by position: m = w * v.
+struct WinogradProduct {
+  int positions;
+  int tiles;
+  int blocks_in;
+  int last_depth;  // channels in the last input block
+  const float* v;  // (position, block, tile, 16)
+  std::ptrdiff_t v_position;
+  const float* weights;  // (position, channel, 16) for a block of outputs
+  std::ptrdiff_t weights_stride;
+  int blocks;  // blocks of outputs
+  float* m;    // (block, position, tile, 16)
+  std::ptrdiff_t m_stride;
+  std::ptrdiff_t m_position;
+};
+
+// Neighbouring tiles of one row of tiles, one block of outputs.
+struct WinogradOutput {
+  const float* m;  // (position, tile, 16)
+  std::ptrdiff_t m_position;
+  Epilogue epilogue;
+  const float* add[kLargestTile];  // rows; add[0] null for none
+  float* out[kLargestTile];
+  int rows;     // valid rows, 1 to m
+  int columns;  // valid pixels of each row, at most m a tile
+};
+
+// The transforms for one size of tile.
+struct Winograd {
+  // Transforms neighbouring tiles of one block: rows[i] is row i of the first; tile t of it starts
+  // m * t pixels on. Reads m * tiles + 2 pixels of m + 2 rows, writes v[position][tile][16].
+  void (*input)(const float* const* rows, int tiles, float* v, std::ptrdiff_t v_position);
+  void (*output)(const WinogradOutput&);
+};
+
+struct Kernels {
+  void (*direct_row)(const DirectRow&);
+
+  void (*winograd_product)(const WinogradProduct&);
+  Winograd winograd4;
+  Winograd winograd6;
+
+  // n pixels of one block each; out may be x.
+  void (*multiply)(const float* x, const float* gate, float* out, std::ptrdiff_t n);
+  void (*add)(const float* x, const float* y, float* out, std::ptrdiff_t n);
+  void (*affine)(const float* x, float scale, float offset, float* out, std::ptrdiff_t n);
+  void (*activate)(const float* x, const float* slope, float* out, std::ptrdiff_t n);
+  // sums[c] += the sum of channel c, in double.
+  void (*sum)(const float* x, double* sums, std::ptrdiff_t n);
+};
+
+inline const Winograd& winograd_of(const Kernels& kernels, int tile) {
+  return tile == 4 ? kernels.winograd4 : kernels.winograd6;
+}
+
+}  // namespace waifu2x::engine

@@ -1,0 +1,436 @@
+// The kernels of kernels.h for any vector type. Each instruction set includes this inside its own
+// target switch and an unnamed namespace, after defining
+//
+//   V::Register, V::kLanes                     floats in a register; divides 16
+//   V::load, store, broadcast, zero, add, sub, mul
+//   V::fma(a, b, c) = a * b + c, V::fnma(a, b, c) = c - a * b
+//   V::leak(x, slope) = x < 0 ? x * slope : x
+//   kMaxPixels1, kMaxPixels2                   pixels whose sums fit the registers, for one block of
+//                                              outputs and for two; 0 where two never fit
+//
+// No standard header and no template of the library here: see x86/avx2.h.
+
+constexpr int kParts = kBlock / V::kLanes;  // registers in a block
+
+using Register = V::Register;
+
+// Sums for `Pixels` neighbouring pixels and `Blocks` blocks of outputs, kept in registers while all
+// products run through. The weights stream; the next ones are asked for early.
+template <int Pixels, int Blocks>
+struct Sums {
+  Register sums[Pixels][Blocks * kParts];
+
+  WAIFU2X_INLINE void clear() {
+    WAIFU2X_UNROLL
+    for (int p = 0; p < Pixels; ++p) {
+      WAIFU2X_UNROLL
+      for (int j = 0; j < Blocks * kParts; ++j) sums[p][j] = V::zero();
+    }
+  }
+
+  // depth channels of one segment; x is the first pixel's, the next ones follow at `Step` floats,
+  // or at `step` where Step is 0.
+  template <int Step>
+  WAIFU2X_INLINE const float* run(const float* x, std::ptrdiff_t step, int depth, const float* w,
+                                  std::ptrdiff_t weights_stride) {
+    for (int k = 0; k < depth; ++k, w += kBlock) {
+      Register weights[Blocks * kParts];
+      WAIFU2X_UNROLL
+      for (int b = 0; b < Blocks; ++b) {
+        V::prefetch(w + b * weights_stride + kPrefetch);
+        WAIFU2X_UNROLL
+        for (int j = 0; j < kParts; ++j) {
+          weights[b * kParts + j] = V::load(w + b * weights_stride + j * V::kLanes);
+        }
+      }
+      WAIFU2X_UNROLL
+      for (int p = 0; p < Pixels; ++p) {
+        const Register input = V::broadcast(x + p * (Step != 0 ? Step : step) + k);
+        WAIFU2X_UNROLL
+        for (int j = 0; j < Blocks * kParts; ++j) {
+          sums[p][j] = V::fma(input, weights[j], sums[p][j]);
+        }
+      }
+    }
+    return w;
+  }
+
+  static constexpr std::ptrdiff_t kPrefetch = 128 * kBlock;
+};
+
+// --- direct ---------------------------------------------------------------------------------------
+
+template <int Pixels, int Blocks, int Step>
+void direct_pixels(const DirectRow& row, int first, int block) {
+  Sums<Pixels, Blocks> s;
+  s.clear();
+  const float* w = row.weights + block * row.weights_stride;
+  const std::ptrdiff_t offset = first * (Step != 0 ? Step : row.step);
+  for (int i = 0, in_block = 0; i < row.segments; ++i) {
+    const bool last = ++in_block == row.period;
+    if (last) in_block = 0;
+    w = s.template run<Step>(row.taps[i] + offset, row.step, last ? row.last_depth : kBlock, w,
+                             row.weights_stride);
+  }
+  WAIFU2X_UNROLL
+  for (int b = 0; b < Blocks; ++b) {
+    const std::ptrdiff_t at = (block + b) * row.out_stride + first * row.out_step;
+    const float* add = row.add == nullptr
+                           ? nullptr
+                           : row.add + (block + b) * row.add_stride + first * row.out_step;
+    WAIFU2X_UNROLL
+    for (int j = 0; j < kParts; ++j) {
+      const std::ptrdiff_t lane = j * V::kLanes;
+      const Register bias = V::load(row.epilogue.bias + (block + b) * kBlock + lane);
+      const Register slope = V::load(row.epilogue.slope + (block + b) * kBlock + lane);
+      WAIFU2X_UNROLL
+      for (int p = 0; p < Pixels; ++p) {
+        Register y = V::leak(V::add(s.sums[p][b * kParts + j], bias), slope);
+        if (add != nullptr) y = V::add(y, V::load(add + p * row.out_step + lane));
+        V::store(row.out + at + p * row.out_step + lane, y);
+      }
+    }
+  }
+}
+
+using DirectPixels = void (*)(const DirectRow&, int, int);
+
+template <int Blocks, int Step>
+DirectPixels direct_for(int pixels) {
+  switch (pixels) {
+#define WAIFU2X_CASE(n)                                                            \
+  case n:                                                                          \
+    if constexpr (n <= (Blocks == 1 ? kMaxPixels1 : kMaxPixels2)) {                \
+      return direct_pixels<n, Blocks, Step>;                                       \
+    }                                                                              \
+    break;
+    WAIFU2X_CASE(1) WAIFU2X_CASE(2) WAIFU2X_CASE(3) WAIFU2X_CASE(4) WAIFU2X_CASE(5)
+    WAIFU2X_CASE(6) WAIFU2X_CASE(7) WAIFU2X_CASE(8) WAIFU2X_CASE(9) WAIFU2X_CASE(10)
+    WAIFU2X_CASE(11) WAIFU2X_CASE(12) WAIFU2X_CASE(13) WAIFU2X_CASE(14)
+#undef WAIFU2X_CASE
+  }
+  return nullptr;
+}
+
+template <int Blocks>
+DirectPixels direct_for(int pixels, std::ptrdiff_t step) {
+  if (step == kBlock) return direct_for<Blocks, kBlock>(pixels);
+  if (step == 2 * kBlock) return direct_for<Blocks, 2 * kBlock>(pixels);
+  return direct_for<Blocks, 0>(pixels);
+}
+
+// n pixels in equal parts of at most `most`: a short rest would leave registers idle.
+template <class Call>
+WAIFU2X_INLINE void in_parts(int n, int most, Call call) {
+  const int parts = (n + most - 1) / most;
+  for (int i = 0, first = 0; i < parts; ++i) {
+    const int size = n / parts + (i < n % parts ? 1 : 0);
+    call(first, size);
+    first += size;
+  }
+}
+
+template <int Blocks>
+void direct_blocks(const DirectRow& row, int block) {
+  in_parts(row.pixels, Blocks == 1 ? kMaxPixels1 : kMaxPixels2, [&](int first, int size) {
+    direct_for<Blocks>(size, row.step)(row, first, block);
+  });
+}
+
+void direct_row(const DirectRow& row) {
+  int block = 0;
+  if constexpr (kMaxPixels2 > 0) {
+    for (; block + 2 <= row.blocks; block += 2) direct_blocks<2>(row, block);
+  }
+  for (; block < row.blocks; ++block) direct_blocks<1>(row, block);
+}
+
+// --- Winograd: products -----------------------------------------------------------------------------
+
+template <int Pixels, int Blocks>
+void product_tiles(const WinogradProduct& p, const float* v, const float* w, float* m) {
+  Sums<Pixels, Blocks> s;
+  s.clear();
+  const std::ptrdiff_t block_size = static_cast<std::ptrdiff_t>(p.tiles) * kBlock;
+  for (int i = 0; i < p.blocks_in; ++i, v += block_size) {
+    const int depth = i + 1 < p.blocks_in ? kBlock : p.last_depth;
+    w = s.template run<kBlock>(v, kBlock, depth, w, p.weights_stride);
+  }
+  WAIFU2X_UNROLL
+  for (int b = 0; b < Blocks; ++b) {
+    WAIFU2X_UNROLL
+    for (int t = 0; t < Pixels; ++t) {
+      WAIFU2X_UNROLL
+      for (int j = 0; j < kParts; ++j) {
+        V::store(m + b * p.m_stride + t * kBlock + j * V::kLanes, s.sums[t][b * kParts + j]);
+      }
+    }
+  }
+}
+
+using ProductTiles = void (*)(const WinogradProduct&, const float*, const float*, float*);
+
+template <int Blocks>
+ProductTiles product_for(int tiles) {
+  switch (tiles) {
+#define WAIFU2X_CASE(n)                                             \
+  case n:                                                           \
+    if constexpr (n <= (Blocks == 1 ? kMaxPixels1 : kMaxPixels2)) { \
+      return product_tiles<n, Blocks>;                              \
+    }                                                               \
+    break;
+    WAIFU2X_CASE(1) WAIFU2X_CASE(2) WAIFU2X_CASE(3) WAIFU2X_CASE(4) WAIFU2X_CASE(5)
+    WAIFU2X_CASE(6) WAIFU2X_CASE(7) WAIFU2X_CASE(8) WAIFU2X_CASE(9) WAIFU2X_CASE(10)
+    WAIFU2X_CASE(11) WAIFU2X_CASE(12) WAIFU2X_CASE(13) WAIFU2X_CASE(14)
+#undef WAIFU2X_CASE
+  }
+  return nullptr;
+}
+
+template <int Blocks>
+void product_blocks(const WinogradProduct& p, int block) {
+  const std::ptrdiff_t depth =
+      static_cast<std::ptrdiff_t>(p.blocks_in - 1) * kBlock + p.last_depth;
+  const float* weights = p.weights + block * p.weights_stride;
+  float* m = p.m + block * p.m_stride;
+  for (int position = 0; position < p.positions; ++position) {
+    const float* v = p.v + position * p.v_position;
+    const float* w = weights + position * depth * kBlock;
+    float* to = m + position * p.m_position;
+    in_parts(p.tiles, Blocks == 1 ? kMaxPixels1 : kMaxPixels2, [&](int first, int size) {
+      product_for<Blocks>(size)(p, v + first * kBlock, w, to + first * kBlock);
+    });
+  }
+}
+
+void winograd_product(const WinogradProduct& p) {
+  int block = 0;
+  if constexpr (kMaxPixels2 > 0) {
+    for (; block + 2 <= p.blocks; block += 2) product_blocks<2>(p, block);
+  }
+  for (; block < p.blocks; ++block) product_blocks<1>(p, block);
+}
+
+// --- Winograd: transforms -----------------------------------------------------------------------------
+
+template <int Tile>
+struct Transform;
+
+template <>
+struct Transform<4> {
+  // y = B' x for one column or row of inputs.
+  static WAIFU2X_INLINE void input(const Register x[6], Register y[6]) {
+    const Register two = V::broadcast1(2.0f), four = V::broadcast1(4.0f);
+    const Register five = V::broadcast1(5.0f);
+    const Register even = V::fnma(four, x[2], x[4]), odd = V::fnma(four, x[1], x[3]);
+    const Register far_even = V::sub(x[4], x[2]), far_odd = V::sub(x[3], x[1]);
+    y[0] = V::fma(four, x[0], V::fnma(five, x[2], x[4]));
+    y[1] = V::add(even, odd);
+    y[2] = V::sub(even, odd);
+    y[3] = V::fma(two, far_odd, far_even);
+    y[4] = V::fnma(two, far_odd, far_even);
+    y[5] = V::fma(four, x[1], V::fnma(five, x[3], x[5]));
+  }
+  // y = A' x: outputs of products.
+  static WAIFU2X_INLINE void output(const Register x[6], Register y[4]) {
+    const Register two = V::broadcast1(2.0f), four = V::broadcast1(4.0f);
+    const Register eight = V::broadcast1(8.0f);
+    const Register sum1 = V::add(x[1], x[2]), difference1 = V::sub(x[1], x[2]);
+    const Register sum2 = V::add(x[3], x[4]), difference2 = V::sub(x[3], x[4]);
+    y[0] = V::add(V::add(x[0], sum1), sum2);
+    y[1] = V::fma(two, difference2, difference1);
+    y[2] = V::fma(four, sum2, sum1);
+    y[3] = V::add(V::fma(eight, difference2, difference1), x[5]);
+  }
+};
+
+template <>
+struct Transform<6> {
+  static WAIFU2X_INLINE void input(const Register x[8], Register y[8]) {
+    const Register half = V::broadcast1(0.5f), quarter = V::broadcast1(0.25f);
+    const Register four = V::broadcast1(4.0f);
+    const Register a = V::broadcast1(1.25f), b = V::broadcast1(2.5f);
+    const Register c = V::broadcast1(4.25f), d = V::broadcast1(5.25f);
+    const Register even1 = V::fnma(c, x[4], V::add(x[2], x[6]));
+    const Register odd1 = V::fnma(c, x[3], V::add(x[1], x[5]));
+    const Register even2 = V::fma(quarter, x[2], V::fnma(a, x[4], x[6]));
+    const Register even3 = V::fma(four, V::fnma(a, x[4], x[2]), x[6]);
+    const Register odd2 = V::fma(half, x[1], V::fnma(b, x[3], V::add(x[5], x[5])));
+    const Register odd3 = V::fma(half, x[5], V::fnma(b, x[3], V::add(x[1], x[1])));
+    y[0] = V::fma(d, V::sub(x[4], x[2]), V::sub(x[0], x[6]));
+    y[1] = V::add(even1, odd1);
+    y[2] = V::sub(even1, odd1);
+    y[3] = V::add(even2, odd2);
+    y[4] = V::sub(even2, odd2);
+    y[5] = V::add(even3, odd3);
+    y[6] = V::sub(even3, odd3);
+    y[7] = V::fma(d, V::sub(x[3], x[5]), V::sub(x[7], x[1]));
+  }
+  static WAIFU2X_INLINE void output(const Register x[8], Register y[6]) {
+    const Register two = V::broadcast1(2.0f), four = V::broadcast1(4.0f);
+    const Register eight = V::broadcast1(8.0f), sixteen = V::broadcast1(16.0f);
+    const Register thirty_two = V::broadcast1(32.0f);
+    const Register sum1 = V::add(x[1], x[2]), difference1 = V::sub(x[1], x[2]);
+    const Register sum2 = V::add(x[3], x[4]), difference2 = V::sub(x[3], x[4]);
+    const Register sum3 = V::add(x[5], x[6]), difference3 = V::sub(x[5], x[6]);
+    y[0] = V::fma(thirty_two, sum3, V::add(V::add(x[0], sum1), sum2));
+    y[1] = V::fma(sixteen, difference3, V::fma(two, difference2, difference1));
+    y[2] = V::fma(eight, sum3, V::fma(four, sum2, sum1));
+    y[3] = V::fma(four, difference3, V::fma(eight, difference2, difference1));
+    y[4] = V::fma(two, sum3, V::fma(sixteen, sum2, sum1));
+    y[5] = V::add(V::fma(thirty_two, difference2, difference1), V::add(x[7], difference3));
+  }
+};
+
+constexpr int kAhead = 2;  // tiles
+
+template <int Tile>
+void winograd_input(const float* const* rows, int tiles, float* v, std::ptrdiff_t v_position) {
+  constexpr int kIn = tile_in(Tile);
+  for (int t = 0; t < tiles; ++t) {
+    // The tile after the next comes from a farther cache meanwhile.
+    for (int y = 0; y < kIn; ++y) {
+      WAIFU2X_UNROLL
+      for (int x = 0; x < Tile; ++x) {
+        V::prefetch_near(rows[y] + ((t + kAhead) * Tile + 2 + x) * kBlock);
+      }
+    }
+    for (int part = 0; part < kParts; ++part) {
+      const std::ptrdiff_t lane = part * V::kLanes;
+      const std::ptrdiff_t from = t * (Tile * kBlock) + lane;
+      Register columns[kIn][kIn];  // (column, row)
+      WAIFU2X_UNROLL
+      for (int x = 0; x < kIn; ++x) {
+        Register column[kIn];
+        WAIFU2X_UNROLL
+        for (int y = 0; y < kIn; ++y) column[y] = V::load(rows[y] + from + x * kBlock);
+        Transform<Tile>::input(column, columns[x]);
+      }
+      float* to = v + t * kBlock + lane;
+      WAIFU2X_UNROLL
+      for (int y = 0; y < kIn; ++y) {
+        Register row[kIn], result[kIn];
+        WAIFU2X_UNROLL
+        for (int x = 0; x < kIn; ++x) row[x] = columns[x][y];
+        Transform<Tile>::input(row, result);
+        WAIFU2X_UNROLL
+        for (int x = 0; x < kIn; ++x) V::store(to + (y * kIn + x) * v_position, result[x]);
+      }
+    }
+  }
+}
+
+// Writes the rows and columns of one tile that are wanted.
+template <int Tile, bool Whole, bool Adds>
+WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Register bias,
+                                Register slope) {
+  constexpr int kIn = tile_in(Tile);
+  const std::ptrdiff_t lane = part * V::kLanes;
+  const float* m = o.m + t * kBlock + lane;
+  if (part == 0) {
+    for (int y = 0; y < (Whole ? Tile : o.rows); ++y) {
+      WAIFU2X_UNROLL
+      for (int x = 0; x < Tile; ++x) {
+        V::prefetch_near(o.out[y] + ((t + kAhead) * Tile + x) * kBlock);
+      }
+    }
+  }
+  Register columns[kIn][Tile];  // (column, row)
+  WAIFU2X_UNROLL
+  for (int x = 0; x < kIn; ++x) {
+    Register column[kIn];
+    WAIFU2X_UNROLL
+    for (int y = 0; y < kIn; ++y) column[y] = V::load(m + (y * kIn + x) * o.m_position);
+    Transform<Tile>::output(column, columns[x]);
+  }
+  WAIFU2X_UNROLL
+  for (int y = 0; y < Tile; ++y) {
+    Register row[kIn], result[Tile];
+    WAIFU2X_UNROLL
+    for (int x = 0; x < kIn; ++x) row[x] = columns[x][y];
+    Transform<Tile>::output(row, result);
+    if (!Whole && y >= o.rows) break;
+    WAIFU2X_UNROLL
+    for (int x = 0; x < Tile; ++x) {
+      if (!Whole && t * Tile + x >= o.columns) break;
+      const std::ptrdiff_t at = (t * Tile + x) * kBlock + lane;
+      Register value = V::leak(V::add(result[x], bias), slope);
+      if (Adds) value = V::add(value, V::load(o.add[y] + at));
+      V::store(o.out[y] + at, value);
+    }
+  }
+}
+
+template <int Tile, bool Adds>
+void output_tiles(const WinogradOutput& o) {
+  const int whole = o.rows == Tile ? o.columns / Tile : 0;
+  const int tiles = (o.columns + Tile - 1) / Tile;
+  for (int part = 0; part < kParts; ++part) {
+    const Register bias = V::load(o.epilogue.bias + part * V::kLanes);
+    const Register slope = V::load(o.epilogue.slope + part * V::kLanes);
+    for (int t = 0; t < whole; ++t) output_tile<Tile, true, Adds>(o, t, part, bias, slope);
+    for (int t = whole; t < tiles; ++t) output_tile<Tile, false, Adds>(o, t, part, bias, slope);
+  }
+}
+
+template <int Tile>
+void winograd_output(const WinogradOutput& o) {
+  if (o.add[0] != nullptr) {
+    output_tiles<Tile, true>(o);
+  } else {
+    output_tiles<Tile, false>(o);
+  }
+}
+
+// --- elementwise --------------------------------------------------------------------------------------
+
+void multiply(const float* x, const float* gate, float* out, std::ptrdiff_t n) {
+  for (int part = 0; part < kParts; ++part) {
+    const std::ptrdiff_t lane = part * V::kLanes;
+    const Register factor = V::load(gate + lane);
+    for (std::ptrdiff_t i = lane; i < n * kBlock; i += kBlock) {
+      V::store(out + i, V::mul(V::load(x + i), factor));
+    }
+  }
+}
+
+void add(const float* x, const float* y, float* out, std::ptrdiff_t n) {
+  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
+    V::store(out + i, V::add(V::load(x + i), V::load(y + i)));
+  }
+}
+
+void affine(const float* x, float scale, float offset, float* out, std::ptrdiff_t n) {
+  const Register a = V::broadcast1(scale), b = V::broadcast1(offset);
+  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
+    V::store(out + i, V::fma(V::load(x + i), a, b));
+  }
+}
+
+void activate(const float* x, const float* slope, float* out, std::ptrdiff_t n) {
+  for (int part = 0; part < kParts; ++part) {
+    const std::ptrdiff_t lane = part * V::kLanes;
+    const Register factor = V::load(slope + lane);
+    for (std::ptrdiff_t i = lane; i < n * kBlock; i += kBlock) {
+      V::store(out + i, V::leak(V::load(x + i), factor));
+    }
+  }
+}
+
+void sum(const float* x, double* sums, std::ptrdiff_t n) {
+  double s[kBlock] = {};
+  for (std::ptrdiff_t i = 0; i < n; ++i, x += kBlock) {
+    for (int c = 0; c < kBlock; ++c) s[c] += static_cast<double>(x[c]);
+  }
+  for (int c = 0; c < kBlock; ++c) sums[c] += s[c];
+}
+
+constexpr Kernels kKernels = {direct_row,
+                              winograd_product,
+                              {winograd_input<4>, winograd_output<4>},
+                              {winograd_input<6>, winograd_output<6>},
+                              multiply,
+                              add,
+                              affine,
+                              activate,
+                              sum};

@@ -1,0 +1,368 @@
+#include "engine/nodes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace waifu2x::engine {
+namespace {
+
+// A line between the positions, so that they do not fall into the same cache sets.
+constexpr std::ptrdiff_t kPositionPad = kBlock;
+// Tiles of a batch: fewer would leave registers idle, more save little.
+constexpr int kFewestTiles = 12;
+constexpr int kMostTiles = 84;
+// Output blocks whose products wait for their transform at a time.
+constexpr int kProductBlocks = 2;
+
+std::ptrdiff_t v_position(const Conv& conv, int tiles) {
+  return static_cast<std::ptrdiff_t>(blocks_of(conv.depth)) * tiles * kBlock + kPositionPad;
+}
+
+std::ptrdiff_t m_position(int tiles) {
+  return static_cast<std::ptrdiff_t>(tiles) * kBlock + kPositionPad;
+}
+
+int last_depth(int channels) { return channels - (blocks_of(channels) - 1) * kBlock; }
+
+// --- Winograd -----------------------------------------------------------------------------------------
+
+// The tiles of a few rows, numbered row by row.
+struct Tiles {
+  int size;  // outputs a side
+  int first_row, first_column, across, count;
+
+  // Calls call(tile, tiles, y, x) for every run of neighbours among tiles begin to end - 1; y and x
+  // are the first one's place in outputs.
+  template <class Call>
+  void runs(int begin, int end, Call call) const {
+    for (int tile = begin; tile < end;) {
+      const int row = tile / across, column = tile % across;
+      const int count = std::min(across - column, end - tile);
+      call(tile, count, (first_row + row) * size, (first_column + column) * size);
+      tile += count;
+    }
+  }
+};
+
+void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) {
+  const Conv& conv = run.node.conv;
+  const Kernels& kernels = run.kernels;
+  const Ref source = run.node.sources[0], addend = run.node.addend;
+  const Rows& in = run.values[static_cast<std::size_t>(source.value)];
+  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  const int count = end - begin, blocks_in = blocks_of(conv.depth);
+  const int shift = source.offset - conv.padding;
+  const Winograd& winograd = winograd_of(kernels, conv.tile);
+  const int positions = positions_of(conv.tile);
+
+  WinogradProduct product = {};
+  product.positions = positions;
+  product.tiles = count;
+  product.blocks_in = blocks_in;
+  product.last_depth = last_depth(conv.depth);
+  product.v_position = v_position(conv, count);
+  product.weights_stride = conv.weights_stride;
+  product.m_position = m_position(count);
+  product.m_stride = positions * product.m_position;
+  float* v = run.scratch.memory;
+  float* m = v + positions * product.v_position;
+  product.v = v;
+  product.m = m;
+
+  for (int block = 0; block < blocks_in; ++block) {
+    tiles.runs(begin, end, [&](int tile, int n, int y, int x) {
+      const float* rows[kLargestTileIn];
+      for (int i = 0; i < tile_in(conv.tile); ++i) rows[i] = in.read(y + shift + i, block, x + shift);
+      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(block) * count + (tile - begin);
+      winograd.input(rows, n, v + at * kBlock, product.v_position);
+    });
+  }
+  for (int block = 0; block < conv.blocks; block += kProductBlocks) {
+    product.blocks = std::min(kProductBlocks, conv.blocks - block);
+    product.weights = conv.weights.data() + block * conv.weights_stride;
+    kernels.winograd_product(product);
+    for (int b = 0; b < product.blocks; ++b) {
+      WinogradOutput output = {};
+      output.m_position = product.m_position;
+      output.epilogue = {conv.bias.data() + (block + b) * kBlock,
+                         conv.slope.data() + (block + b) * kBlock};
+      tiles.runs(begin, end, [&](int tile, int n, int y, int x) {
+        output.m = m + b * product.m_stride + (tile - begin) * kBlock;
+        output.rows = std::min(conv.tile, run.rows.hi - y);
+        output.columns = std::min(n * conv.tile, run.columns.hi - x);
+        for (int i = 0; i < output.rows; ++i) {
+          output.out[i] = out.at(y + i, block + b, x);
+          if (addend.value >= 0) {
+            const Rows& added = run.values[static_cast<std::size_t>(addend.value)];
+            output.add[i] = added.at(y + i + addend.offset, block + b, x + addend.offset);
+          }
+        }
+        winograd.output(output);
+      });
+    }
+  }
+}
+
+void run_winograd(const NodeRun& run) {
+  const int size = run.node.conv.tile;
+  Tiles tiles;
+  tiles.size = size;
+  tiles.first_row = run.rows.lo / size;
+  tiles.first_column = run.columns.lo / size;
+  tiles.across = (run.columns.hi + size - 1) / size - tiles.first_column;
+  tiles.count = tiles.across * ((run.rows.hi + size - 1) / size - tiles.first_row);
+  const int parts = (tiles.count + run.scratch.tiles - 1) / run.scratch.tiles;
+  for (int part = 0; part < parts; ++part) {
+    winograd_tiles(run, tiles, static_cast<int>(static_cast<long long>(tiles.count) * part / parts),
+                   static_cast<int>(static_cast<long long>(tiles.count) * (part + 1) / parts));
+  }
+}
+
+// --- direct -------------------------------------------------------------------------------------------
+
+// A row of the convolution before any shuffle: fills the taps and leaves the output to the caller.
+class DirectConvolution {
+ public:
+  explicit DirectConvolution(const NodeRun& run) : run_(run), conv_(run.node.conv) {
+    const int blocks_in = blocks_of(conv_.depth);
+    taps_.resize(static_cast<std::size_t>(conv_.kernel * conv_.kernel * blocks_in));
+    row_.taps = taps_.data();
+    row_.segments = static_cast<int>(taps_.size());
+    row_.period = blocks_in;
+    row_.last_depth = last_depth(conv_.depth);
+    row_.step = static_cast<std::ptrdiff_t>(conv_.stride) * kBlock;
+    row_.weights_stride = conv_.weights_stride;
+  }
+
+  // Aims at outputs x, x + 1, ... of row y.
+  void aim(int y, int x) {
+    const Ref source = run_.node.sources[0];
+    const Rows& in = run_.values[static_cast<std::size_t>(source.value)];
+    const int shift = source.offset - conv_.padding;
+    std::size_t i = 0;
+    for (int dy = 0; dy < conv_.kernel; ++dy) {
+      for (int dx = 0; dx < conv_.kernel; ++dx) {
+        for (int block = 0; block < row_.period; ++block) {
+          taps_[i++] = in.read(y * conv_.stride + shift + dy, block, x * conv_.stride + shift + dx);
+        }
+      }
+    }
+  }
+
+  void blocks(int first, int count) {
+    row_.blocks = count;
+    row_.weights = conv_.weights.data() + first * conv_.weights_stride;
+    row_.epilogue = {conv_.bias.data() + first * kBlock, conv_.slope.data() + first * kBlock};
+  }
+
+  DirectRow& row() { return row_; }
+
+ private:
+  const NodeRun& run_;
+  const Conv& conv_;
+  std::vector<const float*> taps_;
+  DirectRow row_ = {};
+};
+
+// Results of a block of outputs lie `width` pixels from those of the next.
+void aim_at(DirectRow& row, const NodeRun& run, int y, int x, int step) {
+  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  const Ref addend = run.node.addend;
+  row.out = out.at(y, 0, x);
+  row.out_stride = static_cast<std::ptrdiff_t>(out.width) * kBlock;
+  row.out_step = static_cast<std::ptrdiff_t>(step) * kBlock;
+  row.add = nullptr;
+  if (addend.value >= 0) {
+    const Rows& added = run.values[static_cast<std::size_t>(addend.value)];
+    row.add = added.at(y + addend.offset, 0, x + addend.offset);
+    row.add_stride = static_cast<std::ptrdiff_t>(added.width) * kBlock;
+  }
+}
+
+void run_direct(const NodeRun& run) {
+  const Conv& conv = run.node.conv;
+  DirectConvolution convolution(run);
+  convolution.blocks(0, conv.blocks);
+  for (int y = run.rows.lo; y < run.rows.hi; ++y) {
+    convolution.aim(y + conv.crop, run.columns.lo + conv.crop);
+    aim_at(convolution.row(), run, y, run.columns.lo, 1);
+    convolution.row().pixels = run.columns.size();
+    run.kernels.direct_row(convolution.row());
+  }
+}
+
+// Each phase of a shuffle has blocks of its own, which go straight to their places.
+void run_shuffled(const NodeRun& run) {
+  const Conv& conv = run.node.conv;
+  const int factor = conv.factor, blocks = conv.blocks / (factor * factor);
+  DirectConvolution convolution(run);
+  for (int y = run.rows.lo; y < run.rows.hi; ++y) {
+    const int row = floor_divide(y + conv.crop, factor), phase_y = y + conv.crop - row * factor;
+    for (int phase_x = 0; phase_x < factor; ++phase_x) {
+      // Pixels x with lo <= factor * x + phase - crop < hi.
+      const int shift = conv.crop - phase_x;
+      const int first = -floor_divide(-(run.columns.lo + shift), factor);
+      const int end = -floor_divide(-(run.columns.hi + shift), factor);
+      if (end <= first) continue;
+      convolution.aim(row, first);
+      convolution.blocks((phase_y * factor + phase_x) * blocks, blocks);
+      aim_at(convolution.row(), run, y, first * factor - shift, factor);
+      convolution.row().pixels = end - first;
+      run.kernels.direct_row(convolution.row());
+    }
+  }
+}
+
+// --- the rest -----------------------------------------------------------------------------------------
+
+const float* source_at(const NodeRun& run, std::size_t i, int y, int block, int x) {
+  const Ref source = run.node.sources[i];
+  return run.values[static_cast<std::size_t>(source.value)].at(y + source.offset, block,
+                                                               x + source.offset);
+}
+
+template <class Call>
+void for_rows(const NodeRun& run, int blocks, Call call) {
+  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  for (int y = run.rows.lo; y < run.rows.hi; ++y) {
+    for (int block = 0; block < blocks; ++block) {
+      call(y, block, out.at(y, block, run.columns.lo));
+    }
+  }
+}
+
+int blocks_of_rows(const Rows& rows) {
+  return static_cast<int>(rows.row_stride / (static_cast<std::ptrdiff_t>(rows.width) * kBlock));
+}
+
+void run_concat(const NodeRun& run, const std::vector<int>& channels) {
+  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  for (int y = run.rows.lo; y < run.rows.hi; ++y) {
+    int first = 0;
+    for (std::size_t i = 0; i < run.node.sources.size(); ++i) {
+      for (int c = 0; c < channels[i];) {
+        // As many channels as lie together on both sides.
+        const int to = first + c;
+        const int count =
+            std::min({channels[i] - c, kBlock - c % kBlock, kBlock - to % kBlock});
+        const float* from = source_at(run, i, y, c / kBlock, run.columns.lo) + c % kBlock;
+        float* target = out.at(y, to / kBlock, run.columns.lo) + to % kBlock;
+        for (int x = 0; x < run.columns.size(); ++x) {
+          std::memcpy(target + x * kBlock, from + x * kBlock,
+                      static_cast<std::size_t>(count) * sizeof(float));
+        }
+        c += count;
+      }
+      first += channels[i];
+    }
+  }
+}
+
+void run_upsample(const NodeRun& run, int blocks) {
+  const int factor = run.node.factor;
+  for_rows(run, blocks, [&](int y, int block, float* out) {
+    const float* from = source_at(run, 0, y / factor, block, 0);
+    for (int x = run.columns.lo; x < run.columns.hi; ++x, out += kBlock) {
+      std::memcpy(out, from + static_cast<std::ptrdiff_t>(x / factor) * kBlock,
+                  kBlock * sizeof(float));
+    }
+  });
+}
+
+void run_shuffle(const NodeRun& run, int channels) {
+  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  const int factor = run.node.factor, crop = run.node.crop;
+  for (int y = run.rows.lo; y < run.rows.hi; ++y) {
+    const int row = (y + crop) / factor, phase_y = (y + crop) % factor;
+    for (int c = 0; c < channels; ++c) {
+      for (int phase_x = 0; phase_x < factor; ++phase_x) {
+        // Pixels x with lo <= factor * x + phase - crop < hi.
+        const int shift = crop - phase_x;
+        const int first = -floor_divide(-(run.columns.lo + shift), factor);
+        const int end = -floor_divide(-(run.columns.hi + shift), factor);
+        const int lane = (c * factor + phase_y) * factor + phase_x;
+        const float* from = source_at(run, 0, row, lane / kBlock, first) + lane % kBlock;
+        float* to = out.at(y, c / kBlock, first * factor - shift) + c % kBlock;
+        for (int x = first; x < end; ++x, from += kBlock, to += factor * kBlock) *to = *from;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int tiles_for_cache(const Conv& conv, std::size_t bytes) {
+  const auto tile = static_cast<std::size_t>(positions_of(conv.tile) * kBlock) * sizeof(float) *
+                    static_cast<std::size_t>(blocks_of(conv.depth) + kProductBlocks);
+  return std::clamp(static_cast<int>(bytes / tile), kFewestTiles, kMostTiles);
+}
+
+std::size_t scratch_floats(const Conv& conv, int tiles) {
+  if (conv.tile == 0) return 0;
+  return static_cast<std::size_t>(positions_of(conv.tile) *
+                                  (v_position(conv, tiles) + kProductBlocks * m_position(tiles)));
+}
+
+void run_node(const NodeRun& run) {
+  const Node& node = run.node;
+  const Kernels& kernels = run.kernels;
+  const int pixels = run.columns.size();
+  if (run.rows.empty() || run.columns.empty()) return;
+  const Rows& out = run.values[static_cast<std::size_t>(node.value)];
+  const int blocks = blocks_of_rows(out);
+  switch (node.kind) {
+    case Kind::input:
+      break;
+    case Kind::conv:
+      if (node.conv.tile > 0) {
+        run_winograd(run);
+      } else if (node.conv.factor == 1) {
+        run_direct(run);
+      } else {
+        run_shuffled(run);
+      }
+      break;
+    case Kind::add:
+      for_rows(run, blocks, [&](int y, int block, float* to) {
+        kernels.add(source_at(run, 0, y, block, run.columns.lo),
+                    source_at(run, 1, y, block, run.columns.lo), to, pixels);
+      });
+      break;
+    case Kind::multiply:
+      for_rows(run, blocks, [&](int y, int block, float* to) {
+        kernels.multiply(source_at(run, 0, y, block, run.columns.lo), run.gate + block * kBlock, to,
+                         pixels);
+      });
+      break;
+    case Kind::affine:
+      for_rows(run, blocks, [&](int y, int block, float* to) {
+        kernels.affine(source_at(run, 0, y, block, run.columns.lo), node.scale, node.offset, to,
+                       pixels);
+      });
+      break;
+    case Kind::activate:
+      for_rows(run, blocks, [&](int y, int block, float* to) {
+        kernels.activate(source_at(run, 0, y, block, run.columns.lo),
+                         node.slope.data() + block * kBlock, to, pixels);
+      });
+      break;
+    case Kind::sigmoid:
+      for_rows(run, blocks, [&](int y, int block, float* to) {
+        const float* from = source_at(run, 0, y, block, run.columns.lo);
+        for (int i = 0; i < pixels * kBlock; ++i) to[i] = 1.0f / (1.0f + std::exp(-from[i]));
+      });
+      break;
+    case Kind::concat:
+      run_concat(run, node.channels);
+      break;
+    case Kind::upsample:
+      run_upsample(run, blocks);
+      break;
+    case Kind::shuffle:
+      run_shuffle(run, node.channels[0]);
+      break;
+  }
+}
+
+}  // namespace waifu2x::engine

@@ -1,0 +1,15 @@
+// Macros of kernels.inl; include before it.
+#pragma once
+
+#include <cstddef>
+
+#if defined(_MSC_VER)
+#define WAIFU2X_INLINE __forceinline
+#define WAIFU2X_UNROLL
+#elif defined(__clang__)
+#define WAIFU2X_INLINE inline __attribute__((always_inline))
+#define WAIFU2X_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define WAIFU2X_INLINE inline __attribute__((always_inline))
+#define WAIFU2X_UNROLL _Pragma("GCC unroll 32")
+#endif

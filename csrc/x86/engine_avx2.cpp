@@ -1,0 +1,56 @@
+#include "kernels.h"
+
+#if WAIFU2X_X86
+
+#include "engine/target.h"
+#include "x86/avx2.h"
+
+WAIFU2X_AVX2_BEGIN
+
+namespace waifu2x::engine {
+namespace {
+
+struct V {
+  using Register = __m256;
+  static constexpr int kLanes = 8;
+  static WAIFU2X_INLINE Register load(const float* p) { return _mm256_loadu_ps(p); }
+  static WAIFU2X_INLINE void store(float* p, Register x) { _mm256_storeu_ps(p, x); }
+  static WAIFU2X_INLINE Register broadcast(const float* p) { return _mm256_broadcast_ss(p); }
+  static WAIFU2X_INLINE Register broadcast1(float x) { return _mm256_set1_ps(x); }
+  static WAIFU2X_INLINE Register zero() { return _mm256_setzero_ps(); }
+  static WAIFU2X_INLINE Register add(Register a, Register b) { return _mm256_add_ps(a, b); }
+  static WAIFU2X_INLINE Register sub(Register a, Register b) { return _mm256_sub_ps(a, b); }
+  static WAIFU2X_INLINE Register mul(Register a, Register b) { return _mm256_mul_ps(a, b); }
+  static WAIFU2X_INLINE Register fma(Register a, Register b, Register c) {
+    return _mm256_fmadd_ps(a, b, c);
+  }
+  static WAIFU2X_INLINE Register fnma(Register a, Register b, Register c) {
+    return _mm256_fnmadd_ps(a, b, c);
+  }
+  static WAIFU2X_INLINE Register leak(Register x, Register slope) {
+    return _mm256_blendv_ps(x, _mm256_mul_ps(x, slope), x);  // by the sign; -0 stays 0
+  }
+  static WAIFU2X_INLINE void prefetch_near(const float* p) {
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+  }
+  static WAIFU2X_INLINE void prefetch(const float* p) {
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
+  }
+};
+
+// 12 sums, two weights and an input: 15 of 16 registers.
+constexpr int kMaxPixels1 = 6;
+constexpr int kMaxPixels2 = 0;
+
+#include "engine/kernels.inl"
+
+}  // namespace
+}  // namespace waifu2x::engine
+
+WAIFU2X_AVX2_END
+
+namespace waifu2x {
+void install_engine_avx2(Kernels& kernels) { kernels.engine = engine::kKernels; }
+}  // namespace waifu2x
+
+#endif

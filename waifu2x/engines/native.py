@@ -1,0 +1,306 @@
+"""Runs a graph on the CPU with the kernels of this package (``csrc/engine``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from .. import _native
+from ..errors import ArgumentError, CancelledError, EngineError
+from ..graph import (
+    Activate,
+    Activation,
+    Add,
+    Affine,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Crop,
+    GlobalMean,
+    Graph,
+    Multiply,
+    Node,
+    PixelShuffle,
+    Upsample,
+)
+from ..picture import Samples
+from .base import Batch, Watch
+
+#: A value of the program and how many samples are cut from each of its sides.
+_Place: TypeAlias = tuple[int, int]
+
+
+class _Lowering:
+    """Turns the nodes of a graph into calls of a program, folding what convolutions can carry."""
+
+    def __init__(self, graph: Graph, isa: str | None) -> None:
+        self.graph = graph
+        self.program = _native.Program(graph.channels[0], isa=isa)
+        self._places: dict[str, _Place] = {graph.inputs[0].name: (0, 0)}
+        self._pooled: dict[str, int] = {}
+        self._readers: dict[str, list[Node]] = {}
+        self._crops: dict[str, tuple[str, int]] = {}
+        for node in graph.nodes:
+            for name in node.inputs:
+                self._readers.setdefault(name, []).append(node)
+            if isinstance(node.op, Crop):
+                self._crops[node.name] = (node.inputs[0], node.op.margin)
+
+    def lower(self) -> _native.Program:
+        for given in self.graph.inputs[1:]:
+            self._pooled[given.name] = self.program.given(given.channels)
+        for node in self.graph.nodes:
+            if node.name in self._places:  # folded into one before
+                continue
+            if self.graph.values[node.name].pooled:
+                self._pooled[node.name] = self._pool(node)
+            else:
+                self._lower(node)
+        self.program.finish(self._places[self.graph.output])
+        return self.program
+
+    def _lower(self, node: Node) -> None:
+        op, program = node.op, self.program
+        source = self._places[node.inputs[0]]
+        match op:
+            case Conv() | ConvTranspose():
+                self._convolve(node, op)
+                return
+            case Crop():
+                self._place(node.name)
+                return
+            case Activate():
+                if op.activation.kind == "sigmoid":
+                    value = program.sigmoid(source)
+                else:
+                    value = program.activate(source, _slope(op.activation, self._channels(node)))
+            case Add():
+                value = program.add(source, self._places[node.inputs[1]])
+            case Multiply():
+                value = program.multiply(source, self._pooled[node.inputs[1]])
+            case Affine():
+                value = program.affine(source, op.scale, op.offset)
+            case Concat():
+                value = program.concat([self._places[name] for name in node.inputs])
+            case PixelShuffle():
+                value = program.shuffle(source, op.factor)
+            case Upsample():
+                value = program.upsample(source, op.factor)
+            case _:
+                raise EngineError(f"{node.name!r} ({type(op).__name__}) is not for this engine")
+        self._places[node.name] = (value, 0)
+
+    def _convolve(self, node: Node, op: Conv | ConvTranspose) -> None:
+        last, activation = node, op.activation
+        if activation is None:
+            follower = self._only_reader(last)
+            if follower is not None and isinstance(follower.op, Activate):
+                last, activation = follower, follower.op.activation
+        sigmoid = activation is not None and activation.kind == "sigmoid"
+        addend: _Place | None = None
+        follower = self._only_reader(last)
+        packed = isinstance(op, ConvTranspose) and op.stride > 1 and op.bias.size % 16 != 0
+        if follower is not None and isinstance(follower.op, Add) and not (sigmoid or packed):
+            others = [name for name in follower.inputs if name != last.name]
+            addend = self._place(others[0]) if len(others) == 1 else None
+            if addend is not None:
+                last = follower
+        channels = op.bias.size
+        value = self.program.conv(
+            self._places[node.inputs[0]],
+            np.ascontiguousarray(op.weight),
+            op.bias,
+            np.ones(channels, np.float32) if sigmoid else _slope(activation, channels),
+            stride=op.stride,
+            padding=op.padding,
+            transposed=isinstance(op, ConvTranspose),
+            addend=addend,
+        )
+        if sigmoid:
+            value = self.program.sigmoid((value, 0))
+        # Those on the way were for the last one only, and are nothing by themselves.
+        folded = node
+        while folded is not last:
+            self._places[folded.name] = (value, 0)
+            reader = self._only_reader(folded)
+            assert reader is not None
+            folded = reader
+        self._places[last.name] = (value, 0)
+
+    def _place(self, name: str) -> _Place | None:
+        """Where a value lies, if that is known by now: itself, or as a cut of one that is."""
+        if name not in self._places and name in self._crops:
+            node, margin = self._crops[name]
+            source = self._place(node)
+            if source is not None:
+                self._places[name] = (source[0], source[1] + margin)
+        return self._places.get(name)
+
+    def _only_reader(self, node: Node) -> Node | None:
+        """The node that alone reads this one, if that is all its result is for."""
+        readers = self._readers.get(node.name, [])
+        return readers[0] if len(readers) == 1 and node.name != self.graph.output else None
+
+    def _pool(self, node: Node) -> int:
+        op = node.op
+        if isinstance(op, GlobalMean):
+            return self.program.mean(self._places[node.inputs[0]])
+        source, channels = self._pooled[node.inputs[0]], self._channels(node)
+        identity = np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1)
+        nothing = np.zeros(channels, np.float32)
+        match op:
+            case Conv():
+                return self._pooled_conv(source, op.weight, op.bias, op.activation)
+            case Activate():
+                return self._pooled_conv(source, identity, nothing, op.activation)
+            case Affine():
+                offset = np.full(channels, op.offset, np.float32)
+                return self._pooled_conv(source, identity * np.float32(op.scale), offset, None)
+        raise EngineError(
+            f"{node.name!r} ({type(op).__name__}) on pooled values is not for this engine; "
+            "use engine onnx"
+        )
+
+    def _pooled_conv(
+        self, source: int, weight: Batch, bias: Batch, activation: Activation | None
+    ) -> int:
+        sigmoid = activation is not None and activation.kind == "sigmoid"
+        slope = _slope(None if sigmoid else activation, bias.size)
+        return self.program.pooled_conv(source, np.ascontiguousarray(weight), bias, slope, sigmoid)
+
+    def _channels(self, node: Node) -> int:
+        return self.graph.values[node.name].channels
+
+
+def _slope(activation: Activation | None, channels: int) -> Batch:
+    """What each channel's negative values are multiplied by."""
+    match activation:
+        case None:
+            slope = 1.0
+        case Activation(kind="prelu", slopes=slopes):
+            return np.ascontiguousarray(slopes, np.float32)
+        case Activation(kind="relu"):
+            slope = 0.0
+        case Activation():
+            slope = activation.slope
+    return np.full(channels, slope, np.float32)
+
+
+class NativeCompiled:
+    """A graph with its weights packed; see `waifu2x.engines.base.Compiled`."""
+
+    def __init__(self, graph: Graph, pool: _native.Pool, isa: str | None = None) -> None:
+        self.graph = graph
+        self._pool = pool
+        try:
+            self._program = _Lowering(graph, isa).lower()
+        except ValueError as error:
+            raise EngineError(f"the native engine cannot run this network: {error}") from error
+
+    def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
+        """Run the network; see `waifu2x.engines.base.Compiled.run`."""
+        try:
+            return self._program.run(
+                self._pool, np.ascontiguousarray(batch, np.float32), _contiguous(means)
+            )
+        except (ValueError, MemoryError) as error:
+            raise _failed(error, batch.shape[3], batch.shape[2]) from error
+
+    def run_picture(
+        self,
+        source: Samples,
+        target: Samples,
+        *,
+        window: tuple[int, int],
+        start: int,
+        crop: int,
+        means: Sequence[Batch] = (),
+        watch: Watch | None = None,
+    ) -> int:
+        """Run the network over a picture; see `waifu2x.engines.base.Streaming.run_picture`."""
+        try:
+            bad = self._program.run_picture(
+                self._pool,
+                source,
+                target,
+                window_start=(start, start),
+                window_size=window,
+                crop=(crop, crop),
+                means=_contiguous(means),
+                watch=watch,
+            )
+        except (ValueError, MemoryError) as error:
+            raise _failed(error, window[1], window[0]) from error
+        if bad is None:
+            raise CancelledError("cancelled; nothing was written")
+        return bad
+
+    def run_part(
+        self,
+        source: Samples,
+        *,
+        window: tuple[int, int],
+        start: int,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        means: Sequence[Batch] = (),
+    ) -> Batch:
+        """Run the network for a part; see `waifu2x.engines.base.Streaming.run_part`."""
+        try:
+            return self._program.run_part(
+                self._pool,
+                source,
+                window_start=(start, start),
+                window_size=window,
+                rows=rows,
+                columns=columns,
+                means=_contiguous(means),
+            )
+        except (ValueError, MemoryError) as error:
+            raise _failed(error, window[1], window[0]) from error
+
+
+def _contiguous(means: Sequence[Batch]) -> list[Batch]:
+    return [np.ascontiguousarray(mean, np.float32) for mean in means]
+
+
+def _failed(error: Exception, width: int, height: int) -> EngineError:
+    reason = "not enough memory" if isinstance(error, MemoryError) else str(error)
+    return EngineError(
+        f"the native engine failed on an input of {width}x{height} px: {reason}; "
+        "a smaller tile needs less memory"
+    )
+
+
+class NativeEngine:
+    """The engine of this package; see `waifu2x.engines.base.Engine`.
+
+    Its threads sleep while nothing runs. Networks compiled by one engine share them.
+    """
+
+    name = "native"
+
+    def __init__(self, *, threads: int | None = None, isa: str | None = None) -> None:
+        """Make an engine.
+
+        threads: at least 1; None takes one for each processor this process may use.
+        isa: instruction set to stay at or below, for tests; None is the best.
+        """
+        if isa is not None and isa not in _native.isas():
+            raise ArgumentError(f"isa is {isa!r}; usable here are {', '.join(_native.isas())}")
+        self._isa = isa
+        self._pool = _native.Pool(threads or _processors())
+
+    def compile(self, graph: Graph) -> NativeCompiled:
+        """Transform and pack the weights. Raises `EngineError` for operations it does not have."""
+        return NativeCompiled(graph, self._pool, self._isa)
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
