@@ -1,0 +1,75 @@
+"""Tables in Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from _measure import Result, Sample
+
+
+def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows may be shorter than the headers; the first column is text, the others are numbers."""
+    full = [[*row, *[""] * (len(headers) - len(row))] for row in rows]
+    # A cell with a reason in it must not make its column wide.
+    widths = [
+        max(len(row[i]) for row in [headers, *full] if i == 0 or ": " not in row[i])
+        for i in range(len(headers))
+    ]
+    rule = "|".join(
+        "-" * (width + 2) if i == 0 else "-" * (width + 1) + ":" for i, width in enumerate(widths)
+    )
+
+    def line(row: Sequence[str]) -> str:
+        cells = [
+            cell.ljust(width) if i == 0 or ": " in cell else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"| {' | '.join(cells)} |"
+
+    return "\n".join([line(headers), f"|{rule}|", *map(line, full)])
+
+
+def timings(results: Sequence[Result], *, unit: float) -> str:
+    """Fastest first, those without a time last. unit: how many of it are a second, 1 or 1000."""
+    shown, digits = ("ms", 1) if unit == 1000 else ("s", 3)
+    peaks = any(sample.peak_rss for result in results for sample in result.samples)
+    errors = any(result.max_error is not None for result in results)
+    headers = ["", f"median {shown}", f"quartiles {shown}", f"min - max {shown}", "speed"]
+    headers += ["peak MB"] if peaks else ["from float64"] if errors else []
+    headers += ["others' load", "samples"]
+    rows = []
+    for result in sorted(results, key=lambda result: (bool(result.not_run), result.seconds)):
+        if result.not_run:
+            rows.append([result.label, f"not run: {result.not_run}"])
+            continue
+        times = ["too few: not quiet", "", "", ""]
+        if s := result.summary:
+            times = [
+                f"{s.median_s * unit:.{digits}f}",
+                f"{s.q1_s * unit:.{digits}f} - {s.q3_s * unit:.{digits}f}",
+                f"{s.min_s * unit:.{digits}f} - {s.max_s * unit:.{digits}f}",
+                "" if s.speed is None else f"{s.speed:.2f}x",
+            ]
+        last = []
+        if peaks:
+            found = [sample.peak_rss for sample in result.samples if sample.peak_rss]
+            last = [megabytes(max(found)) if found else ""]
+        elif errors:
+            last = ["" if result.max_error is None else f"{result.max_error:.1e}"]
+        count = s.count if s else 0
+        rows.append(
+            [result.label, *times, *last, others(result.samples),
+             f"{count} of {len(result.samples)}"]
+        )  # fmt: skip
+    return markdown(headers, rows)
+
+
+def others(samples: Sequence[Sample]) -> str:
+    """Median share of the machine that others used."""
+    loads = [sample.foreign for sample in samples if sample.foreign is not None]
+    return f"{statistics.median(loads):.0%}" if loads else "?"
+
+
+def megabytes(amount: float) -> str:
+    return f"{amount / 1e6:.0f}"
