@@ -7,6 +7,10 @@
 #include <new>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace waifu2x::engine {
 
 inline constexpr std::size_t kAlignment = 64;
@@ -17,9 +21,13 @@ class Floats {
   Floats() = default;
   explicit Floats(std::size_t count) : size_(count) {
     if (count == 0) return;
-    if (count > SIZE_MAX / sizeof(float) - kAlignment) throw std::bad_alloc();
-    data_ = static_cast<float*>(
-        ::operator new(count * sizeof(float), std::align_val_t{kAlignment}));
+    if (count > SIZE_MAX / sizeof(float) - kHugePage) throw std::bad_alloc();
+    data_ = static_cast<float*>(::operator new(count * sizeof(float), alignment()));
+#if defined(__linux__)
+    // Weights and batches of tiles are read all over at once: fewer pages, fewer misses. Where huge
+    // pages are switched off nothing comes of it.
+    if (is_huge()) madvise(data_, count * sizeof(float), MADV_HUGEPAGE);
+#endif
   }
   Floats(Floats&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
@@ -29,13 +37,20 @@ class Floats {
     return *this;
   }
   ~Floats() {
-    if (data_ != nullptr) ::operator delete(data_, std::align_val_t{kAlignment});
+    if (data_ != nullptr) ::operator delete(data_, alignment());
   }
 
   float* data() const { return data_; }
   std::size_t size() const { return size_; }
 
  private:
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+  bool is_huge() const { return size_ * sizeof(float) >= kHugePage; }
+  std::align_val_t alignment() const {
+    return std::align_val_t{is_huge() ? kHugePage : kAlignment};
+  }
+
   float* data_ = nullptr;
   std::size_t size_ = 0;
 };

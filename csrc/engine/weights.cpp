@@ -29,22 +29,25 @@ constexpr double kTransform6[8][3] = {
     {0, 0, 1},
 };
 
-void transform(const WeightView& weight, const double (*rows)[3], int size, int o, int i, float* to,
+// One block of outputs, all its lanes together: kernels[y][x][lane] to to[position][lane].
+using Lanes = double[kBlock];
+
+template <int Size>
+void transform(const double (&rows)[Size][3], const Lanes (&kernels)[3][3], float* to,
                std::ptrdiff_t position_stride) {
-  double half[kLargestTileIn][3];
-  for (int u = 0; u < size; ++u) {
+  for (int u = 0; u < Size; ++u) {
+    Lanes half[3];
     for (int x = 0; x < 3; ++x) {
-      half[u][x] = 0;
-      for (int y = 0; y < 3; ++y) {
-        half[u][x] += rows[u][y] * static_cast<double>(weight.at(o, i, y, x));
+      for (int lane = 0; lane < kBlock; ++lane) {
+        half[x][lane] = rows[u][0] * kernels[0][x][lane] + rows[u][1] * kernels[1][x][lane] +
+                        rows[u][2] * kernels[2][x][lane];
       }
     }
-  }
-  for (int u = 0; u < size; ++u) {
-    for (int v = 0; v < size; ++v) {
-      double sum = 0;
-      for (int x = 0; x < 3; ++x) sum += half[u][x] * rows[v][x];
-      to[(u * size + v) * position_stride] = static_cast<float>(sum);
+    for (int v = 0; v < Size; ++v, to += position_stride) {
+      for (int lane = 0; lane < kBlock; ++lane) {
+        to[lane] = static_cast<float>(rows[v][0] * half[0][lane] + rows[v][1] * half[1][lane] +
+                                      rows[v][2] * half[2][lane]);
+      }
     }
   }
 }
@@ -80,11 +83,24 @@ Floats pack_winograd(const WeightView& weight, int tile) {
   const std::ptrdiff_t stride = winograd_stride(weight.in, tile);
   const std::ptrdiff_t position = static_cast<std::ptrdiff_t>(weight.in) * kBlock;
   Floats packed(static_cast<std::size_t>(blocks * stride));
-  std::fill_n(packed.data(), packed.size(), 0.0f);
-  for (int o = 0; o < weight.out; ++o) {
+  Lanes kernels[3][3] = {};
+  for (int block = 0; block < blocks; ++block) {
+    const int lanes = std::min(kBlock, weight.out - block * kBlock);
     for (int i = 0; i < weight.in; ++i) {
-      transform(weight, tile == 4 ? kTransform4 : kTransform6, tile_in(tile), o, i,
-                packed.data() + o / kBlock * stride + i * kBlock + o % kBlock, position);
+      for (int lane = 0; lane < kBlock; ++lane) {
+        for (int y = 0; y < 3; ++y) {
+          for (int x = 0; x < 3; ++x) {
+            kernels[y][x][lane] =
+                lane < lanes ? static_cast<double>(weight.at(block * kBlock + lane, i, y, x)) : 0.0;
+          }
+        }
+      }
+      float* to = packed.data() + block * stride + i * kBlock;
+      if (tile == 4) {
+        transform(kTransform4, kernels, to, position);
+      } else {
+        transform(kTransform6, kernels, to, position);
+      }
     }
   }
   return packed;
