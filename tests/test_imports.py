@@ -50,7 +50,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "picture",
     ),
     "api": ("codec", "errors", "picture", "pipeline"),
-    "files": ("api", "codec", "pipeline"),
+    "files": ("api", "codec", "picture", "pipeline"),
     "export": ("registry", "engines.reference", "errors", "formats.onnx", "graph", "atomic"),
     "cli": ("*",),
     "cli.*": ("*",),

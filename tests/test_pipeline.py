@@ -425,3 +425,26 @@ def test_several_threads_share_one_upscaler() -> None:
     for index, picture in enumerate(pictures):
         alone = PictureUpscaler("upconv_7", threads=1).run(picture, settings=Settings(tile=16))
         np.testing.assert_array_equal(results[index].colour, alone.colour)
+
+
+def test_rows_that_are_ready_are_final() -> None:
+    seen: list[tuple[int, Pixels]] = []
+    picture = Picture(np.tile(face(64, 64), (18, 20, 1)))
+    result = PictureUpscaler("upconv_7", threads=1).run(
+        picture, ready=lambda colour, rows: seen.append((rows, colour[:rows].copy()))
+    )
+    assert seen  # about half a second of work, looked at twenty times a second
+    assert [rows for rows, _ in seen] == sorted(rows for rows, _ in seen)
+    for rows, colour in seen:
+        np.testing.assert_array_equal(colour, result.colour[:rows])
+
+
+@pytest.mark.parametrize("scale", [1.5, 2])
+def test_rows_are_ready_only_where_they_are_final(upconv: PictureUpscaler, scale: float) -> None:
+    """A shrink or alpha comes after the network, so nothing may be taken before the end."""
+
+    def refuse(colour: object, rows: int) -> None:
+        raise AssertionError
+
+    picture = _sprite() if scale == 2 else Picture(face(30, 20))
+    upconv.run(picture, scale=scale, ready=refuse)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import codec
 from .api import Noise, Upscaler, resolve_noise
 from .codec import OutputFormat
-from .pipeline import ProgressCallback
+from .picture import Picture, Samples
+from .pipeline import ProgressCallback, RowsCallback
 
 SUFFIX = "_waifu2x"
 
@@ -98,17 +100,36 @@ def upscale_file(
         overwrite=overwrite,
         source=source,
     )
-    result = upscaler.core.run(
-        picture,
-        scale=scale,
-        width=width,
-        height=height,
-        noise=level,
-        settings=upscaler.settings,
-        progress=progress,
-        cancel=cancel,
-    )
-    notes = codec.encode(result, path, format=output.name, quality=quality, overwrite=overwrite)
+
+    def run(ready: RowsCallback | None = None) -> Picture:
+        return upscaler.core.run(
+            picture,
+            scale=scale,
+            width=width,
+            height=height,
+            noise=level,
+            settings=upscaler.settings,
+            progress=progress,
+            cancel=cancel,
+            ready=ready,
+        )
+
+    if output.takes_rows:
+        rows = _Rows(run)
+        notes = codec.encode_rows(
+            picture,
+            path,
+            rows.fill,
+            width=request.width,
+            height=request.height,
+            format=output.name,
+            overwrite=overwrite,
+        )
+        result = rows.result
+        assert result is not None
+    else:
+        result = run()
+        notes = codec.encode(result, path, format=output.name, quality=quality, overwrite=overwrite)
     return FileResult(
         source=source,
         target=path,
@@ -122,3 +143,25 @@ def upscale_file(
             *(["nothing to enlarge or denoise"] if result is picture else []),
         ),
     )
+
+
+class _Rows:
+    """Hands rows over for writing as soon as they are made."""
+
+    def __init__(self, run: Callable[[RowsCallback], Picture]) -> None:
+        self.result: Picture | None = None
+        self._run = run
+        self._written = 0
+
+    def fill(self, write_rows: codec.WriteRows) -> None:
+        """Make the picture and hand all of it over; see `codec.encode_rows`."""
+
+        def ready(colour: Samples, rows: int) -> None:
+            if rows > self._written:
+                write_rows(colour[self._written : rows], None)
+                self._written = rows
+
+        self.result = result = self._run(ready)
+        if self._written < result.height:
+            rest = slice(self._written, None)
+            write_rows(result.colour[rest], None if result.alpha is None else result.alpha[rest])

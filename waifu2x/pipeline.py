@@ -27,6 +27,10 @@ _log = logging.getLogger(__name__)
 #: Called with the share of the work done, 0 to 1, after every tile, from the calling thread.
 ProgressCallback: TypeAlias = Callable[[float], object]
 
+#: Called with the result's colour, (H, W, C), and how many of its rows from the top are final, now
+#: and then from the calling thread.
+RowsCallback: TypeAlias = Callable[[Samples, int], object]
+
 NOISE_LEVELS: Final = (0, 1, 2, 3)
 
 #: A result may have this many times the pixels that an input may have: one doubling of the largest.
@@ -91,6 +95,7 @@ class _Work:
     total: float
     progress: ProgressCallback | None
     cancel: threading.Event | None
+    ready: RowsCallback | None = None
     done: float = 0.0
 
     @property
@@ -169,6 +174,7 @@ class PictureUpscaler:
         settings: Settings | None = None,
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
+        ready: RowsCallback | None = None,
     ) -> Picture:
         """Upscale and denoise one picture.
 
@@ -178,6 +184,9 @@ class PictureUpscaler:
         settings: how to run; the defaults if left out.
         progress: called after every tile.
         cancel: an event that stops the work before the next tile.
+        ready: told of rows while those below are still being made, so that they can be written
+            meanwhile; only where rows become final one after another, which takes an engine that
+            streams and a picture without alpha and without a last shrink.
 
         Returns a new `Picture` with the dtype, channels, metadata and source of ``picture``.
         Raises `ArgumentError`, `LimitError` if the result or a stage on the way is too large,
@@ -201,6 +210,8 @@ class PictureUpscaler:
         if alpha_request is not None:
             total += self._cost(picture, alpha_request, settings)
         work = _Work(max(total, 1.0), progress, cancel)
+        if picture.alpha is None and not request.resize:
+            work.ready = ready
 
         try:
             colour = picture.colour
@@ -258,6 +269,7 @@ class PictureUpscaler:
                 dtype if last else np.dtype(np.float32),
                 settings,
                 work,
+                last=last,
             )
         if not request.resize:
             return source
@@ -287,10 +299,12 @@ class PictureUpscaler:
         dtype: np.dtype[Any],
         settings: Settings,
         work: _Work,
+        *,
+        last: bool,
     ) -> Samples:
         """One network over (H, W, C) samples, tile by tile, into a new array of ``dtype``."""
         if _streams(loaded, settings):
-            return self._stream(source, loaded, dtype, work)
+            return self._stream(source, loaded, dtype, work, work.ready if last else None)
         height, width, channels = source.shape
         network = loaded.network
         layout = _layout(loaded, settings, width=width, height=height)
@@ -336,7 +350,12 @@ class PictureUpscaler:
         return tiles.quantise(canvas, dtype) if feathered else target
 
     def _stream(
-        self, source: Samples, loaded: _Loaded, dtype: np.dtype[Any], work: _Work
+        self,
+        source: Samples,
+        loaded: _Loaded,
+        dtype: np.dtype[Any],
+        work: _Work,
+        ready: RowsCallback | None,
     ) -> Samples:
         """One network over (H, W, C) samples as a whole, into a new array of ``dtype``."""
         compiled, network = loaded.compiled, loaded.network
@@ -350,6 +369,8 @@ class PictureUpscaler:
 
         def watch(share: float, rows: int) -> bool:
             work.reach(before + share * cost)
+            if ready is not None and rows > 0:
+                ready(target, rows)
             return work.cancelled
 
         work.check()

@@ -136,7 +136,6 @@ class Execution {
       const std::size_t floats = index(heights_[v]) * index(widths_[v] + 2 * kEdge) *
                                  index(values[v].blocks) * kBlock;
       whole_->memory[v] = Floats(floats);
-      std::fill_n(whole_->memory[v].data(), floats, 0.0f);
     }
   }
 
@@ -287,8 +286,11 @@ class Execution {
   void copy_whole(const Wanted& wanted, const Rows& from, Range ready) const {
     const Rows to = whole_rows(wanted.value);
     const int blocks = program_.values()[index(wanted.value)].blocks;
+    const int width = widths_[index(wanted.value)];
     for (int y = ready.lo; y < ready.hi; ++y) {
       for (int block = 0; block < blocks; ++block) {
+        if (wanted.columns.lo == 0) std::fill_n(to.at(y, block, -kEdge), kEdge * kBlock, 0.0f);
+        if (wanted.columns.hi == width) std::fill_n(to.at(y, block, width), kEdge * kBlock, 0.0f);
         std::memcpy(to.at(y, block, wanted.columns.lo), from.at(y, block, wanted.columns.lo),
                     index(wanted.columns.size()) * kBlock * sizeof(float));
       }

@@ -19,40 +19,48 @@ inline constexpr std::size_t kAlignment = 64;
 class Floats {
  public:
   Floats() = default;
-  explicit Floats(std::size_t count) : size_(count) {
-    if (count == 0) return;
-    if (count > SIZE_MAX / sizeof(float) - kHugePage) throw std::bad_alloc();
-    data_ = static_cast<float*>(::operator new(count * sizeof(float), alignment()));
+  explicit Floats(std::size_t count) : Floats(count, kAlignment) {}
+
+  // In large pages where the system has them: for what is read again and again, all over. What is
+  // written once is quicker in small ones.
+  static Floats in_large_pages(std::size_t count) {
+    constexpr std::size_t kLargePage = std::size_t{2} << 20;
+    if (count * sizeof(float) < kLargePage) return Floats(count);
+    Floats floats(count, kLargePage);
 #if defined(__linux__)
-    // Weights and batches of tiles are read all over at once: fewer pages, fewer misses. Where huge
-    // pages are switched off nothing comes of it.
-    if (is_huge()) madvise(data_, count * sizeof(float), MADV_HUGEPAGE);
+    madvise(floats.data_, count * sizeof(float), MADV_HUGEPAGE);
 #endif
+    return floats;
   }
+
   Floats(Floats&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, 0)),
+        alignment_(other.alignment_) {}
   Floats& operator=(Floats&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(alignment_, other.alignment_);
     return *this;
   }
   ~Floats() {
-    if (data_ != nullptr) ::operator delete(data_, alignment());
+    if (data_ != nullptr) ::operator delete(data_, std::align_val_t{alignment_});
   }
 
   float* data() const { return data_; }
   std::size_t size() const { return size_; }
 
  private:
-  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-  bool is_huge() const { return size_ * sizeof(float) >= kHugePage; }
-  std::align_val_t alignment() const {
-    return std::align_val_t{is_huge() ? kHugePage : kAlignment};
+  Floats(std::size_t count, std::size_t alignment) : size_(count), alignment_(alignment) {
+    if (count == 0) return;
+    if (count > (SIZE_MAX - alignment) / sizeof(float)) throw std::bad_alloc();
+    data_ = static_cast<float*>(
+        ::operator new(count * sizeof(float), std::align_val_t{alignment}));
   }
 
   float* data_ = nullptr;
   std::size_t size_ = 0;
+  std::size_t alignment_ = kAlignment;
 };
 
 // Grows to the largest size asked for and is handed out piece by piece.

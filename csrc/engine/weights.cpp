@@ -65,7 +65,7 @@ std::ptrdiff_t winograd_stride(int in, int tile) {
 Floats pack_direct(const WeightView& weight) {
   const int blocks = blocks_of(weight.out), kernel = weight.kernel;
   const std::ptrdiff_t stride = direct_stride(weight.in, kernel);
-  Floats packed(static_cast<std::size_t>(blocks * stride));
+  Floats packed = Floats::in_large_pages(static_cast<std::size_t>(blocks * stride));
   std::fill_n(packed.data(), packed.size(), 0.0f);
   for (int o = 0; o < weight.out; ++o) {
     float* to = packed.data() + o / kBlock * stride + o % kBlock;
@@ -82,7 +82,7 @@ Floats pack_winograd(const WeightView& weight, int tile) {
   const int blocks = blocks_of(weight.out);
   const std::ptrdiff_t stride = winograd_stride(weight.in, tile);
   const std::ptrdiff_t position = static_cast<std::ptrdiff_t>(weight.in) * kBlock;
-  Floats packed(static_cast<std::size_t>(blocks * stride));
+  Floats packed = Floats::in_large_pages(static_cast<std::size_t>(blocks * stride));
   Lanes kernels[3][3] = {};
   for (int block = 0; block < blocks; ++block) {
     const int lanes = std::min(kBlock, weight.out - block * kBlock);

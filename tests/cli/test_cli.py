@@ -95,19 +95,20 @@ def test_nothing_to_do_is_said(folder: Path) -> None:
         assert ours.tobytes() == given.tobytes()
 
 
-def test_interrupting_leaves_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("options", [["-t", "16"], ["-m", "upconv_7", "-s", "16"]])
+def test_interrupting_leaves_nothing(folder: Path, options: list[str]) -> None:
     """Ctrl-C in the middle of the work: an exit code, no file, no traceback."""
     art.anime_face(512, 512).save(folder / "big.png")
     before = names(folder)
     process = subprocess.Popen(
-        [WAIFU2X, "big.png", "out.png", "-t", "16", "--verbose"],
+        [WAIFU2X, "big.png", "out.png", *options, "--verbose"],
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr is not None
     seen = ""
-    while "tiles" not in seen:  # the work has begun
+    while "pass over" not in seen:  # the work has begun
         line = process.stderr.readline()
         assert line, seen
         seen += line
@@ -134,7 +135,7 @@ def test_options_may_come_first_and_names_may_be_any(folder: Path) -> None:
 def test_verbose_talks_on_stderr(folder: Path) -> None:
     result = waifu2x("in.png", "out.png", "-m", "upconv_7", "--verbose", cwd=folder)
     assert "upconv_7" in result.stderr
-    assert "tiles" in result.stderr
+    assert "24x20 px" in result.stderr
     assert len(result.stdout.splitlines()) == 1
 
 
