@@ -5,10 +5,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -334,10 +338,39 @@ py::array_t<float> run_part(Compiled& compiled, engine::Pool& pool, const py::ar
   return result;
 }
 
+// Billions of operations a second in multiply-adds that wait for nothing: no network can do more.
+double fma_peak(const std::string& isa, int threads) {
+  const engine::Kernels& kernels = level(isa).kernels.engine;
+  if (threads < 1) refuse("threads is ", threads, "; it must be at least 1");
+  constexpr std::ptrdiff_t kRounds = 2'000'000;
+  const py::gil_scoped_release release;
+  double best = 0;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    std::vector<std::thread> workers;
+    std::atomic<double> operations{0};
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < threads; ++i) {
+      workers.emplace_back([&] {
+        const double done = kernels.chains(kRounds);
+        double before = operations.load();
+        while (!operations.compare_exchange_weak(before, before + done)) {
+        }
+      });
+    }
+    for (std::thread& worker : workers) worker.join();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    best = std::max(best, operations.load() / seconds.count() * 1e-9);
+  }
+  return best;
+}
+
 }  // namespace
 
 void bind_engine(py::module_& m) {
   using engine::Pool;
+  m.def("fma_peak", &fma_peak, py::arg("isa"), py::arg("threads"),
+        "GFLOP/s of multiply-adds in registers, the best of five tries.");
+
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
 
   py::class_<Pool>(m, "Pool", "Threads that sleep while there is nothing to compute.")

@@ -54,6 +54,8 @@ def filter_png(
 # The network engine. A place is a value and how many samples are cut from each of its sides.
 _Place = tuple[int, int]
 
+def fma_peak(isa: str, threads: int) -> float: ...
+
 class Pool:
     def __init__(self, threads: int) -> None: ...
     @property

@@ -99,6 +99,10 @@ struct Kernels {
   void (*activate)(const float* x, const float* slope, float* out, std::ptrdiff_t n);
   // sums[c] += the sum of channel c, in double.
   void (*sum)(const float* x, double* sums, std::ptrdiff_t n);
+
+  // n rounds of independent multiply-adds in registers and nothing else; returns how many operations
+  // that were. For measuring what the processor could do at best.
+  double (*chains)(std::ptrdiff_t n);
 };
 
 inline const Winograd& winograd_of(const Kernels& kernels, int tile) {

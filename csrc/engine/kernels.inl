@@ -62,6 +62,15 @@ struct Sums {
 
 template <int Pixels, int Blocks, int Step>
 void direct_pixels(const DirectRow& row, int first, int block) {
+  // What the end of this will read and write is asked for now: it may be far away.
+  WAIFU2X_UNROLL
+  for (int b = 0; b < Blocks; ++b) {
+    for (int p = 0; p < Pixels; ++p) {
+      const std::ptrdiff_t at = (first + p) * row.out_step;
+      V::prefetch_near(row.out + (block + b) * row.out_stride + at);
+      if (row.add != nullptr) V::prefetch_near(row.add + (block + b) * row.add_stride + at);
+    }
+  }
   Sums<Pixels, Blocks> s;
   s.clear();
   const float* w = row.weights + block * row.weights_stride;
@@ -332,6 +341,7 @@ WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Regist
       WAIFU2X_UNROLL
       for (int x = 0; x < Tile; ++x) {
         V::prefetch_near(o.out[y] + ((t + kAhead) * Tile + x) * kBlock);
+        if (Adds) V::prefetch_near(o.add[y] + ((t + kAhead) * Tile + x) * kBlock);
       }
     }
   }
@@ -425,6 +435,24 @@ void sum(const float* x, double* sums, std::ptrdiff_t n) {
   for (int c = 0; c < kBlock; ++c) sums[c] += s[c];
 }
 
+double chains(std::ptrdiff_t n) {
+  constexpr int kChains = 12;  // more than latency times units, anywhere
+  Register sums[kChains];
+  WAIFU2X_UNROLL
+  for (int i = 0; i < kChains; ++i) sums[i] = V::broadcast1(static_cast<float>(i));
+  const Register a = V::broadcast1(0.9999999f), b = V::broadcast1(1e-9f);
+  for (std::ptrdiff_t round = 0; round < n; ++round) {
+    WAIFU2X_UNROLL
+    for (int i = 0; i < kChains; ++i) sums[i] = V::fma(a, sums[i], b);
+  }
+  WAIFU2X_UNROLL
+  for (int i = 1; i < kChains; ++i) sums[0] = V::add(sums[0], sums[i]);
+  float kept[V::kLanes];
+  V::store(kept, sums[0]);
+  const bool impossible = kept[0] < 0.0f;  // or else there would be nothing to compute
+  return impossible ? 0.0 : 2.0 * kChains * V::kLanes * static_cast<double>(n);
+}
+
 constexpr Kernels kKernels = {direct_row,
                               winograd_product,
                               {winograd_input<4>, winograd_output<4>},
@@ -433,4 +461,5 @@ constexpr Kernels kKernels = {direct_row,
                               add,
                               affine,
                               activate,
-                              sum};
+                              sum,
+                              chains};
