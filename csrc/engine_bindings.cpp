@@ -20,6 +20,7 @@
 #include "engine/executor.h"
 #include "engine/pool.h"
 #include "engine/program.h"
+#include "gil.h"
 
 namespace waifu2x {
 namespace {
@@ -115,11 +116,15 @@ class Watch {
 
   std::atomic<double> share{0};
 
-  bool operator()() {
-    const py::gil_scoped_acquire acquire;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!callback_) return false;
-    return (*callback_)(share.load(), rows_ == nullptr ? 0 : rows_->count()).cast<bool>();
+  // Stops a run: a function for Pool, to be called without the lock.
+  engine::Pool::Poll poll(Unlocked& unlocked) {
+    return [this, &unlocked] {
+      return unlocked.locked([this] {
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        if (!callback_) return false;
+        return (*callback_)(share.load(), rows_ == nullptr ? 0 : rows_->count()).cast<bool>();
+      });
+    };
   }
 
  private:
@@ -192,7 +197,7 @@ struct PictureSink : engine::Sink {
 };
 
 int side(const char* name, py::ssize_t size) {
-  constexpr py::ssize_t kLargest = 1 << 26;  // scaled coordinates stay far from overflow
+  constexpr py::ssize_t kLargest = 1 << 26;  // Program::sizes checks what becomes of it
   if (size < 1 || size > kLargest) {
     refuse(name, " is ", size, " px; a side may have 1 to ", kLargest);
   }
@@ -239,14 +244,15 @@ py::array_t<float> run_batch(Compiled& compiled, engine::Pool& pool,
   for (py::ssize_t n = 0; n < batch.shape(0); ++n) {
     const PlaneSource source(batch.data(n), compiled.channels_in, height, width);
     PartSink sink(result.mutable_data(n), output.height, output.width, 0, 0, channels);
-    const engine::Job job{compiled.program,   compiled.kernels.engine,
-                          pool,               compiled.cache,
-                          height,             width,
-                          {0, output.height}, {0, output.width},
-                          givens_of(compiled, means, batch.shape(0), n),
-                          source,             sink,
-                          &watch.share,       [&] { return watch(); }};
-    const py::gil_scoped_release release;
+    engine::Job job{compiled.program,   compiled.kernels.engine,
+                    pool,               compiled.cache,
+                    height,             width,
+                    {0, output.height}, {0, output.width},
+                    givens_of(compiled, means, batch.shape(0), n),
+                    source,             sink,
+                    &watch.share,       nullptr};
+    Unlocked unlocked;
+    job.poll = watch.poll(unlocked);
     engine::execute(job);
   }
   return result;
@@ -276,7 +282,7 @@ std::optional<std::size_t> run_picture(Compiled& compiled, engine::Pool& pool,
       ReadyRows ready(to.height, to.width);
       PictureSink<Out> sink(compiled.kernels, to, crop.second, crop.first, ready);
       Watch watch(callback, &ready);
-      const engine::Job job{
+      engine::Job job{
           compiled.program,
           compiled.kernels.engine,
           pool,
@@ -289,8 +295,9 @@ std::optional<std::size_t> run_picture(Compiled& compiled, engine::Pool& pool,
           source,
           sink,
           &watch.share,
-          [&] { return watch(); }};
-      const py::gil_scoped_release release;
+          nullptr};
+      Unlocked unlocked;
+      job.poll = watch.poll(unlocked);
       if (!engine::execute(job)) return std::nullopt;
       return sink.not_finite.load();
     });
@@ -319,7 +326,7 @@ py::array_t<float> run_part(Compiled& compiled, engine::Pool& pool, const py::ar
     using In = typename decltype(tag)::type;
     const PictureSource<In> source(compiled.kernels, image<const In>(s), window_start.second,
                                    window_start.first);
-    const engine::Job job{compiled.program,
+    engine::Job job{compiled.program,
                           compiled.kernels.engine,
                           pool,
                           compiled.cache,
@@ -331,8 +338,9 @@ py::array_t<float> run_part(Compiled& compiled, engine::Pool& pool, const py::ar
                           source,
                           sink,
                           &watch.share,
-                          [&] { return watch(); }};
-    const py::gil_scoped_release release;
+                          nullptr};
+    Unlocked unlocked;
+    job.poll = watch.poll(unlocked);
     engine::execute(job);
   });
   return result;
@@ -343,7 +351,7 @@ double fma_peak(const std::string& isa, int threads) {
   const engine::Kernels& kernels = level(isa).kernels.engine;
   if (threads < 1) refuse("threads is ", threads, "; it must be at least 1");
   constexpr std::ptrdiff_t kRounds = 2'000'000;
-  const py::gil_scoped_release release;
+  const Unlocked unlocked;
   double best = 0;
   for (int attempt = 0; attempt < 5; ++attempt) {
     std::vector<std::thread> workers;
@@ -402,8 +410,9 @@ void bind_engine(py::module_& m) {
       })
       .def("activate",
            [](Compiled& c, const Place& source, const FloatArray& slope) {
-             const int channels = c.program.channels(source.first);
-             return c.program.activate(ref(source), vector_of("slope", slope, channels));
+             return c.program.activate(ref(source), slope.data(), slope.ndim() == 1
+                                                                       ? static_cast<int>(slope.size())
+                                                                       : -1);
            })
       .def("sigmoid",
            [](Compiled& c, const Place& source) { return c.program.sigmoid(ref(source)); })

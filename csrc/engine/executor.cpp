@@ -14,9 +14,6 @@
 namespace waifu2x::engine {
 namespace {
 
-// Columns beyond either edge of a whole value that read as zeros: what padding and the last tile
-// of a row reach.
-constexpr int kEdge = 8;
 // Rows and columns that a region computes beyond its own, weighted by cost: about this many.
 constexpr int kHalo = 6;
 // Regions begin at multiples of this.
@@ -106,7 +103,8 @@ class Execution {
       stage_costs_.push_back(0);
       for (const Node& node : program_.nodes()) {
         if (values[index(node.value)].stage == s) {
-          stage_costs_.back() += static_cast<double>(node.conv.weights.size()) *
+          const std::size_t each = node.conv.weights.size() + kBlock;
+          stage_costs_.back() += static_cast<double>(each) *
                                  heights_[index(node.value)] * widths_[index(node.value)];
         }
       }
@@ -133,19 +131,21 @@ class Execution {
     whole_->memory.resize(values.size());
     for (std::size_t v = 0; v < values.size(); ++v) {
       if (values[v].last_use <= values[v].stage || whole_->memory[v].size() > 0) continue;
-      const std::size_t floats = index(heights_[v]) * index(widths_[v] + 2 * kEdge) *
+      const std::size_t floats = index(heights_[v]) * index(widths_[v] + 2 * edge()) *
                                  index(values[v].blocks) * kBlock;
       whole_->memory[v] = Floats(floats);
     }
   }
+
+  int edge() const { return program_.edge(); }
 
   Rows whole_rows(int v) const {
     Rows rows;
     if (whole_ == nullptr || whole_->memory[index(v)].size() == 0) return rows;
     rows.base = whole_->memory[index(v)].data();
     rows.height = rows.capacity = heights_[index(v)];
-    rows.left = -kEdge;
-    rows.width = widths_[index(v)] + 2 * kEdge;
+    rows.left = -edge();
+    rows.width = widths_[index(v)] + 2 * edge();
     rows.row_stride = static_cast<std::ptrdiff_t>(program_.values()[index(v)].blocks) * rows.width *
                       kBlock;
     return rows;
@@ -289,8 +289,8 @@ class Execution {
     const int width = widths_[index(wanted.value)];
     for (int y = ready.lo; y < ready.hi; ++y) {
       for (int block = 0; block < blocks; ++block) {
-        if (wanted.columns.lo == 0) std::fill_n(to.at(y, block, -kEdge), kEdge * kBlock, 0.0f);
-        if (wanted.columns.hi == width) std::fill_n(to.at(y, block, width), kEdge * kBlock, 0.0f);
+        if (wanted.columns.lo == 0) std::fill_n(to.at(y, block, -edge()), edge() * kBlock, 0.0f);
+        if (wanted.columns.hi == width) std::fill_n(to.at(y, block, width), edge() * kBlock, 0.0f);
         std::memcpy(to.at(y, block, wanted.columns.lo), from.at(y, block, wanted.columns.lo),
                     index(wanted.columns.size()) * kBlock * sizeof(float));
       }
@@ -325,16 +325,20 @@ class Execution {
 
 }  // namespace
 
+// Neither waits for the other: after a fork the lock may be held for ever, and fresh memory does.
 std::unique_ptr<Whole> WholeCache::take(int height, int width) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (auto it = free_.begin(); it != free_.end(); ++it) {
-    if ((*it)->height == height && (*it)->width == width) {
-      std::unique_ptr<Whole> found = std::move(*it);
-      free_.erase(it);
-      return found;
+  std::vector<std::unique_ptr<Whole>> unwanted;  // freed after the lock
+  const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (lock.owns_lock()) {
+    for (auto it = free_.begin(); it != free_.end(); ++it) {
+      if ((*it)->height == height && (*it)->width == width) {
+        std::unique_ptr<Whole> found = std::move(*it);
+        free_.erase(it);
+        return found;
+      }
     }
+    unwanted.swap(free_);  // of another size
   }
-  free_.clear();  // of another size: not wanted any more
   auto fresh = std::make_unique<Whole>();
   fresh->height = height;
   fresh->width = width;
@@ -342,8 +346,8 @@ std::unique_ptr<Whole> WholeCache::take(int height, int width) {
 }
 
 void WholeCache::give_back(std::unique_ptr<Whole> whole) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  free_.push_back(std::move(whole));
+  const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (lock.owns_lock()) free_.push_back(std::move(whole));
 }
 
 bool execute(const Job& job) { return Execution(job).run(); }

@@ -5,7 +5,11 @@
 #include <condition_variable>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -46,11 +50,23 @@ struct Job {
 
 struct Pool::State {
   explicit State(int threads) : owner(process_id()) {
-    workers.reserve(static_cast<std::size_t>(threads));
-    for (int i = 0; i < threads; ++i) workers.emplace_back([this] { work(); });
+    try {
+      workers.reserve(static_cast<std::size_t>(threads));
+      for (int i = 0; i < threads; ++i) workers.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+      const std::size_t started = workers.size();
+      close();
+      throw std::runtime_error("the system starts no more than " + std::to_string(started) +
+                               " of " + std::to_string(threads) + " threads");
+    } catch (...) {
+      close();
+      throw;
+    }
   }
 
-  ~State() {
+  ~State() { close(); }
+
+  void close() {
     {
       std::lock_guard<std::mutex> lock(mutex);
       closing = true;
@@ -65,9 +81,11 @@ struct Pool::State {
     for (;;) {
       wake.wait(lock, [this] { return closing || !jobs.empty(); });
       if (closing) return;
+      // Runs take turns, so that a small one does not wait for all of a large one.
       Job& job = *jobs.front();
+      jobs.pop_front();
       const int index = job.next++;
-      if (job.next >= job.count || job.stop) jobs.pop_front();
+      if (job.next < job.count && !job.stop) jobs.push_back(&job);
       ++job.running;
       lock.unlock();
       std::exception_ptr error;

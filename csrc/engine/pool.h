@@ -31,7 +31,8 @@ class Pool {
 
   // Runs task 0 to count - 1 and returns when all have ended, or those begun when stopped. May be
   // called from several threads at once; runs then share the workers. Rethrows the first exception
-  // of a task or of poll, after the others have ended. Returns false if poll stopped it.
+  // of a task or of poll, after the others have ended. Returns false if poll stopped it. Throws
+  // std::runtime_error if the threads cannot be started.
   //
   // Safe after fork(): a child has no workers and starts its own.
   bool run(int count, const Task& task, const Poll& poll);

@@ -9,6 +9,8 @@
 namespace waifu2x::engine {
 namespace {
 
+constexpr int kLargestFactor = 1 << 12;
+
 // The size of tile for a 3x3 convolution of this many channels: 0 where a transform costs more than
 // the products it saves; the large one where it saves most and a batch of tiles still fits a cache.
 int tile_for(int depth) {
@@ -143,8 +145,16 @@ int Program::push(Node node, Value value) {
   return nodes_.back().value;
 }
 
-void Program::require(Ref ref) const {
+void Program::require_open() const {
   if (output_.value >= 0) throw std::invalid_argument("the program is finished");
+}
+
+Ref Program::with_edge(Ref ref, int padding) {
+  return padding > 0 && ref.offset > 0 ? Ref{affine(ref, 1.0f, 0.0f), 0} : ref;
+}
+
+void Program::require(Ref ref) const {
+  require_open();
   if (ref.value < 0 || ref.value >= static_cast<int>(values_.size()) || ref.offset < 0) {
     throw std::invalid_argument("no such value");
   }
@@ -168,10 +178,16 @@ int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
   require(source);
   if (addend.value >= 0) require(addend);
   if (spec.kernel < 1 || spec.stride < 1 || spec.padding < 0 || spec.in != channels(source.value) ||
-      spec.out < 1) {
+      spec.out < 1 || (addend.value >= 0 && spec.out != channels(addend.value))) {
     throw std::invalid_argument("the convolution does not fit its input");
   }
+  constexpr int kLargest = 1 << 12;  // of kernel, stride and padding: nothing overflows
+  if (spec.kernel > kLargest || spec.stride > kLargest || spec.padding > kLargest) {
+    throw std::invalid_argument("the kernel, stride or padding is too large");
+  }
   if (spec.transposed) return transposed(source, spec, addend);
+  source = with_edge(source, spec.padding);
+  edge_ = std::max(edge_, kLargestTileIn + spec.padding);
   Node node;
   node.kind = Kind::conv;
   node.sources = {source};
@@ -197,6 +213,8 @@ int Program::transposed(Ref source, const ConvSpec& spec, Ref addend) {
   const int s = spec.stride, places = s * s, taps = (spec.kernel + s - 1) / s;
   const int padding = std::max(0, taps - 1 - spec.padding / s);
   const int crop = spec.padding - s * (taps - 1 - padding);
+  source = with_edge(source, padding);
+  edge_ = std::max(edge_, kLargestTileIn + padding);
   Node node;
   node.kind = Kind::conv;
   node.sources = {source};
@@ -278,8 +296,9 @@ int Program::affine(Ref source, float scale, float offset) {
   return push(std::move(node), like(of(source.value), source.value, source.offset));
 }
 
-int Program::activate(Ref source, const float* slope) {
+int Program::activate(Ref source, const float* slope, int slopes) {
   require(source);
+  if (slopes != channels(source.value)) throw std::invalid_argument("there must be one slope to a channel");
   Node node;
   node.kind = Kind::activate;
   node.sources = {source};
@@ -313,7 +332,7 @@ int Program::concat(const std::vector<Ref>& sources) {
 
 int Program::upsample(Ref source, int factor) {
   require(source);
-  if (factor < 1) throw std::invalid_argument("the factor must be at least 1");
+  if (factor < 1 || factor > kLargestFactor) throw std::invalid_argument("the factor must be at least 1, and not thousands");
   Node node;
   node.kind = Kind::upsample;
   node.sources = {source};
@@ -327,7 +346,8 @@ int Program::upsample(Ref source, int factor) {
 
 int Program::shuffle(Ref source, int factor) {
   require(source);
-  if (factor < 1 || channels(source.value) % (factor * factor) != 0) {
+  if (factor < 1 || factor > kLargestFactor ||
+      channels(source.value) % (factor * factor) != 0) {
     throw std::invalid_argument("the channels do not shuffle by this factor");
   }
   Node node;
@@ -344,6 +364,8 @@ int Program::shuffle(Ref source, int factor) {
 }
 
 int Program::given(int channels) {
+  require_open();
+  if (channels < 1) throw std::invalid_argument("a vector has at least one number");
   Pooled pooled;
   pooled.kind = Pooled::Kind::given;
   pooled.channels = channels;
@@ -367,6 +389,7 @@ int Program::mean(Ref source) {
 }
 
 int Program::pooled_conv(int source, const ConvSpec& spec, bool sigmoid) {
+  require_open();
   if (source < 0 || source >= static_cast<int>(pooled_.size()) ||
       pooled_channels(source) != spec.in || spec.kernel != 1) {
     throw std::invalid_argument("the pooled convolution does not fit its input");
@@ -399,19 +422,38 @@ std::size_t Program::weight_bytes() const {
 }
 
 std::vector<int> Program::sizes(int size) const {
+  constexpr long long kLargest = 1 << 30;
+  const auto refuse = [size](const char* what) {
+    throw std::invalid_argument("an input side of " + std::to_string(size) + " px " + what);
+  };
   std::vector<int> result;
   result.reserve(values_.size());
   for (const Value& value : values_) {
-    if (value.size_of < 0) {
-      result.push_back(size);
-    } else {
-      const int n = result[static_cast<std::size_t>(value.size_of)];
-      result.push_back(floor_divide(n + value.size_add, value.size_divide) * value.size_factor +
-                       value.size_rest);
+    long long n = size;
+    if (value.size_of >= 0) {
+      n = result[static_cast<std::size_t>(value.size_of)] + value.size_add;
+      n = n >= 0 ? n / value.size_divide : -1;
+      n = n * value.size_factor + value.size_rest;
     }
-    if (result.back() < 1) {
-      throw std::invalid_argument("an input side of " + std::to_string(size) +
-                                  " px leaves nothing of this network");
+    if (n < 1) refuse("leaves nothing of this network");
+    if (n > kLargest) refuse("is too large for this network");
+    result.push_back(static_cast<int>(n));
+  }
+  const auto cut = [&](Ref ref) {
+    return result[static_cast<std::size_t>(ref.value)] - 2 * ref.offset;
+  };
+  for (const Node& node : nodes_) {
+    const int own = result[static_cast<std::size_t>(node.value)];
+    const bool joins = node.kind == Kind::add || node.kind == Kind::concat;
+    for (const Ref& source : node.sources) {
+      if (cut(source) < 1) refuse("leaves nothing of this network");
+      if (joins && cut(source) != own) refuse("does not fit this network");
+    }
+    if (node.addend.value >= 0 && cut(node.addend) != own) refuse("does not fit this network");
+  }
+  for (const Pooled& pooled : pooled_) {
+    if (pooled.kind == Pooled::Kind::mean && cut(pooled.mean) < 1) {
+      refuse("leaves nothing to average");
     }
   }
   return result;

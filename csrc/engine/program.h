@@ -117,7 +117,7 @@ class Program {
   int add(Ref a, Ref b);
   int multiply(Ref source, int gate);
   int affine(Ref source, float scale, float offset);
-  int activate(Ref source, const float* slope);
+  int activate(Ref source, const float* slope, int channels);
   int sigmoid(Ref source);
   int concat(const std::vector<Ref>& sources);
   int upsample(Ref source, int factor);
@@ -137,9 +137,11 @@ class Program {
   int stages() const { return stages_; }
   int givens() const { return givens_; }
   std::size_t weight_bytes() const;
+  // Columns beyond either edge of a value that some node may read as zeros.
+  int edge() const { return edge_; }
 
   // Sizes of all values along one axis for an input of `size`. Throws std::invalid_argument if one
-  // would be empty.
+  // would be empty or too large, or if values that are joined differ.
   std::vector<int> sizes(int size) const;
   int channels(int value) const { return values_[static_cast<std::size_t>(value)].channels; }
   int pooled_channels(int p) const { return pooled_[static_cast<std::size_t>(p)].channels; }
@@ -148,6 +150,10 @@ class Program {
   int transposed(Ref source, const ConvSpec& spec, Ref addend);
   int push(Node node, Value value);
   void require(Ref ref) const;
+  void require_open() const;
+  // The reference, as a value of its own where something pads it: beyond a cut lies what was cut
+  // away, not zeros.
+  Ref with_edge(Ref ref, int padding);
   Value& of(int value) { return values_[static_cast<std::size_t>(value)]; }
 
   std::vector<Node> nodes_;
@@ -156,6 +162,7 @@ class Program {
   Ref output_;
   int stages_ = 1;
   int givens_ = 0;
+  int edge_ = kLargestTileIn;  // what the last tile of a row reaches
 };
 
 inline int blocks_of(int channels) { return (channels + kBlock - 1) / kBlock; }

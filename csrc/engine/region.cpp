@@ -19,7 +19,11 @@ Range join(Range a, Range b) {
   return {std::min(a.lo, b.lo), std::max(a.hi, b.hi)};
 }
 
-Range clip(Range r, int size) { return {std::max(r.lo, 0), std::min(r.hi, size)}; }
+// What of a range there is; empty, not negative, where that is nothing.
+Range clip(Range r, int size) {
+  const int lo = std::clamp(r.lo, 0, size);
+  return {lo, std::clamp(r.hi, lo, size)};
+}
 
 // Calls call(ref, is_addend) for everything a node reads.
 template <class Call>

@@ -41,16 +41,15 @@
 
 #include "dispatch.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if SANITIZED
-extern "C" void __sanitizer_set_death_callback(void (*)());
-#endif
+// Asked by the sanitizers, if the program is linked with them, so that this file need not be
+// compiled for them. After a report they abort: see name_the_place_of_a_crash. Nothing is freed at
+// the end but by the operating system, so leaks are not looked for.
+extern "C" const char* __asan_default_options();
+extern "C" const char* __asan_default_options() {
+  return "abort_on_error=1:handle_segv=2:detect_leaks=0";
+}
+extern "C" const char* __ubsan_default_options();
+extern "C" const char* __ubsan_default_options() { return "abort_on_error=1"; }
 
 namespace {
 
@@ -58,9 +57,9 @@ using waifu2x::Level;
 using waifu2x::engine::DirectRow;
 using waifu2x::engine::kBlock;
 using waifu2x::engine::Kernels;
-using waifu2x::engine::kPositions;
-using waifu2x::engine::kTileIn;
-using waifu2x::engine::kTileOut;
+using waifu2x::engine::kLargestTile;
+using waifu2x::engine::kLargestTileIn;
+using waifu2x::engine::winograd_of;
 using waifu2x::engine::WinogradOutput;
 using waifu2x::engine::WinogradProduct;
 
@@ -85,16 +84,12 @@ void print_place(const char* what) {
 
 // Says where, if a kernel damages the heap or a sanitizer ends the program.
 void name_the_place_of_a_crash() {
-#if SANITIZED
-  __sanitizer_set_death_callback([] { print_place("stopped by the sanitizer"); });
-#else
   for (const int signal : {SIGABRT, SIGFPE, SIGILL, SIGSEGV}) {
     std::signal(signal, [](int) {
-      print_place("crashed, or damaged the heap");
+      print_place("crashed, damaged the heap or was stopped by a sanitizer");
       std::_Exit(1);
     });
   }
-#endif
 }
 
 int random_int(int first, int last) {
@@ -233,8 +228,10 @@ Floats draw_pixels(std::ptrdiff_t n, std::ptrdiff_t step, int depth, Data data) 
   return pixels;
 }
 
+constexpr double kLargestSlope = 1.75;
+
 Floats draw_slopes(int blocks) {
-  const float slopes[] = {0.0f, 0.1f, 1.0f, -0.5f, 1.75f};
+  const float slopes[] = {0.0f, 0.1f, 1.0f, -0.5f, static_cast<float>(kLargestSlope)};
   Floats slope(blocks * kBlock);
   for (int i = 0; i < blocks * kBlock; ++i) slope[i] = slopes[random_int(0, 4)];
   return slope;
@@ -246,6 +243,7 @@ Floats draw_slopes(int blocks) {
 struct Cell {
   double value = 0.0;
   double magnitude = 0.0;  // of the terms of the value, all made positive and then added
+  double underflow = 0.0;  // what roundings at the lower end of the floats may add up to
   bool wanted = false;
 };
 
@@ -255,20 +253,20 @@ struct Cell {
 // errors are random, and those of n roundings together are like sqrt(n) of them. One that errs
 // evenly has a standard deviation of 0.58 of its bound, so the second member is 3.5 of them even if
 // every partial sum were as large as the magnitude.
+double errors_of(double roundings) { return std::min(roundings, 2.0 * std::sqrt(roundings)); }
+
 double bound(double roundings, double magnitude, double underflow) {
-  return std::min(roundings, 2.0 * std::sqrt(roundings)) * 0x1p-24 * magnitude +
-         roundings * underflow;
+  return errors_of(roundings) * 0x1p-24 * magnitude + underflow;
 }
 
 // The same for a difference of two values that were both rounded.
 double bound_of_two(double roundings, double magnitude, double underflow) {
-  return bound(2.0 * roundings, magnitude, underflow);
+  return bound(2.0 * roundings, magnitude, 2.0 * underflow);
 }
 
-struct Rounding {
-  double roundings;
-  double underflow = 0x1p-149;  // what each may be wrong by at the lower end of the floats
-};
+// What a product may be wrong by at the lower end of the floats. Sums are exact there, and so are
+// products with integers.
+constexpr double kUnderflow = 0x1p-150;
 
 void check_value(std::ptrdiff_t at, float actual, double expected, double allowed,
                  const char* whose) {
@@ -288,7 +286,7 @@ void check_value(std::ptrdiff_t at, float actual, double expected, double allowe
 }
 
 void check_values(const Floats& actual, const std::vector<Cell>& cells, const Floats& scalar,
-                  Rounding r) {
+                  double roundings) {
   for (std::ptrdiff_t i = 0; i < actual.size(); ++i) {
     const Cell& cell = cells[static_cast<std::size_t>(i)];
     const bool untouched = same_bits(actual[i], canary<float>());
@@ -296,10 +294,10 @@ void check_values(const Floats& actual, const std::vector<Cell>& cells, const Fl
       fail("element " + std::to_string(i) + (untouched ? kNotWritten : " is written"));
     }
     if (!cell.wanted) continue;
-    check_value(i, actual[i], cell.value, bound(r.roundings, cell.magnitude, r.underflow),
+    check_value(i, actual[i], cell.value, bound(roundings, cell.magnitude, cell.underflow),
                 "the exact sum");
     check_value(i, actual[i], static_cast<double>(scalar[i]),
-                bound_of_two(r.roundings, cell.magnitude, r.underflow), "scalar");
+                bound_of_two(roundings, cell.magnitude, cell.underflow), "scalar");
   }
 }
 
@@ -318,16 +316,18 @@ void check_same(const float* actual, const float* expected, std::ptrdiff_t count
 
 // y = sum + bias; y < 0 ? y * slope : y; y += add. Where rounding puts y on the other side of 0,
 // the error grows by the slope or not at all.
-Cell finish(double sum, double magnitude, float bias, float slope, const float* add) {
-  double y = sum + static_cast<double>(bias);
-  magnitude += std::fabs(static_cast<double>(bias));
-  if (y < 0.0) y *= static_cast<double>(slope);
-  magnitude *= std::max(1.0, std::fabs(static_cast<double>(slope)));
+Cell finish(Cell cell, float bias, float slope, const float* add) {
+  cell.value += static_cast<double>(bias);
+  cell.magnitude += std::fabs(static_cast<double>(bias));
+  if (cell.value < 0.0) cell.value *= static_cast<double>(slope);
+  const double growth = std::max(1.0, std::fabs(static_cast<double>(slope)));
+  cell.magnitude *= growth;
+  cell.underflow = cell.underflow * growth + kUnderflow;
   if (add != nullptr) {
-    y += static_cast<double>(*add);
-    magnitude += std::fabs(static_cast<double>(*add));
+    cell.value += static_cast<double>(*add);
+    cell.magnitude += std::fabs(static_cast<double>(*add));
   }
-  return {y, magnitude, true};
+  return cell;
 }
 constexpr double kFinishRoundings = 3;
 
@@ -413,12 +413,13 @@ void check_direct(const DirectCase& c) {
         const float* added =
             c.adds ? add.get() + b * add_stride + p * out_step + o : nullptr;
         cells[static_cast<std::size_t>(b * out_stride + p * out_step + o)] =
-            finish(sums[o], magnitudes[o], bias[b * kBlock + o], slope[b * kBlock + o], added);
+            finish({sums[o], magnitudes[o], static_cast<double>(terms) * kUnderflow, true},
+                   bias[b * kBlock + o], slope[b * kBlock + o], added);
       }
     }
   }
   // The product and one addition for each term; the first addition, to 0, rounds nothing.
-  const Rounding rounding = {static_cast<double>(terms) + kFinishRoundings};
+  const double roundings = static_cast<double>(terms) + kFinishRoundings;
 
   // Some of the pixels and some of the blocks, each where the whole puts it.
   const auto run = [&](const Kernels& kernels, int first, int pixels, int block, int blocks) {
@@ -448,7 +449,7 @@ void check_direct(const DirectCase& c) {
   const Floats scalar = run(waifu2x::levels().front().kernels.engine, 0, c.pixels, 0, c.blocks);
   at_every_level([&](const Kernels& kernels) {
     const Floats whole = run(kernels, 0, c.pixels, 0, c.blocks);
-    check_values(whole, cells, scalar, rounding);
+    check_values(whole, cells, scalar, roundings);
     check_same(run(kernels, 0, c.pixels, 0, c.blocks).get(), whole.get(), whole.size(),
                "a second run");
     const int pixels = random_int(1, c.pixels), first = random_int(0, c.pixels - pixels);
@@ -490,34 +491,94 @@ void check_directs() {
 
 // --- Winograd ------------------------------------------------------------------------------------
 
-// The matrices of F(4x4, 3x3) for the points 0, 1, -1, 2, -2 and infinity: outputs = A (G g G' *
-// B d B') A', with A, B and G as they stand here.
-constexpr double kB[kTileIn][kTileIn] = {{4, 0, -5, 0, 1, 0},  {0, -4, -4, 1, 1, 0},
-                                         {0, 4, -4, -1, 1, 0}, {0, -2, -1, 2, 1, 0},
-                                         {0, 2, -1, -2, 1, 0}, {0, 4, 0, -5, 0, 1}};
-constexpr double kG[kTileIn][3] = {{1.0 / 4, 0, 0},
-                                   {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                   {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                   {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                   {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                   {0, 0, 1}};
-constexpr double kA[kTileOut][kTileIn] = {{1, 1, 1, 1, 1, 0},
-                                          {0, 1, -1, 2, -2, 0},
-                                          {0, 1, 1, 4, 4, 0},
-                                          {0, 1, -1, 8, -8, 1}};
+// F(m x m, 3x3): outputs = A (G g G' * B d B') A', with A, B and G as they stand in its paper.
+struct Tile {
+  int size;  // m
+  double b[kLargestTileIn][kLargestTileIn];
+  double g[kLargestTileIn][3];
+  double a[kLargestTile][kLargestTileIn];
+  // What a term passes at most in one dimension of B: the rounding of its product, unless the
+  // factor is a power of two, and of the additions.
+  double input_roundings;
+  double output_roundings;  // the same of A, whose factors are all powers of two
+  // How often kUnderflow an element of B x may be wrong by: the products with fractions in its row,
+  // each as often as it is taken. Those of A are with integers.
+  double input_underflows[kLargestTileIn];
 
-// In one dimension a term passes three roundings at most: those of its product, which is exact if
-// the factor is a power of two, and of two or three additions; sums of five are made in pairs.
-constexpr double kTransformRoundings = 2 * 3;
-// The largest sum of an output transform's factors: what it makes of an error of 1 everywhere.
-constexpr double kOutputGrowth = 19 * 19;
+  int in() const { return size + 2; }
+  int positions() const { return in() * in(); }
+};
+
+constexpr Tile kTiles[] = {
+    {4,
+     {{4, 0, -5, 0, 1, 0},
+      {0, -4, -4, 1, 1, 0},
+      {0, 4, -4, -1, 1, 0},
+      {0, -2, -1, 2, 1, 0},
+      {0, 2, -1, -2, 1, 0},
+      {0, 4, 0, -5, 0, 1}},
+     {{1.0 / 4, 0, 0},
+      {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+      {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+      {1.0 / 24, 1.0 / 12, 1.0 / 6},
+      {1.0 / 24, -1.0 / 12, 1.0 / 6},
+      {0, 0, 1}},
+     {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}},
+     3,
+     3,
+     {}},
+    // The columns of A for 1/2 and -1/2 are 32 times their powers, the rows of G 1/32 to match.
+    {6,
+     {{1, 0, -21.0 / 4, 0, 21.0 / 4, 0, -1, 0},
+      {0, 1, 1, -17.0 / 4, -17.0 / 4, 1, 1, 0},
+      {0, -1, 1, 17.0 / 4, -17.0 / 4, -1, 1, 0},
+      {0, 1.0 / 2, 1.0 / 4, -5.0 / 2, -5.0 / 4, 2, 1, 0},
+      {0, -1.0 / 2, 1.0 / 4, 5.0 / 2, -5.0 / 4, -2, 1, 0},
+      {0, 2, 4, -5.0 / 2, -5, 1.0 / 2, 1, 0},
+      {0, -2, 4, 5.0 / 2, -5, -1.0 / 2, 1, 0},
+      {0, -1, 0, 21.0 / 4, 0, -21.0 / 4, 0, 1}},
+     {{1, 0, 0},
+      {-2.0 / 9, -2.0 / 9, -2.0 / 9},
+      {-2.0 / 9, 2.0 / 9, -2.0 / 9},
+      {1.0 / 90, 1.0 / 45, 2.0 / 45},
+      {1.0 / 90, -1.0 / 45, 2.0 / 45},
+      {1.0 / 45, 1.0 / 90, 1.0 / 180},
+      {1.0 / 45, -1.0 / 90, 1.0 / 180},
+      {0, 0, 1}},
+     {{1, 1, 1, 1, 1, 32, 32, 0},
+      {0, 1, -1, 2, -2, 16, -16, 0},
+      {0, 1, 1, 4, 4, 8, 8, 0},
+      {0, 1, -1, 8, -8, 4, -4, 0},
+      {0, 1, 1, 16, 16, 2, 2, 0},
+      {0, 1, -1, 32, -32, 1, -1, 1}},
+     4,
+     4,
+     // 5 is 4 * 5 / 4: four times the error of that product.
+     {1, 2, 2, 4, 4, 6, 6, 1}}};
+
+// The same for both dimensions.
+double input_roundings(const Tile& tile) { return 2.0 * tile.input_roundings; }
+double output_roundings(const Tile& tile) { return 2.0 * tile.output_roundings; }
+
+// The error of the first pass, over columns, is taken up by the second.
+double input_underflow(const Tile& tile, int position) {
+  const int y = position / tile.in(), x = position % tile.in();
+  double growth = 0.0;
+  for (const double factor : tile.b[x]) growth += std::fabs(factor);
+  return (tile.input_underflows[y] * growth + tile.input_underflows[x]) * kUnderflow;
+}
+
+double square(double x) { return x * x; }
+
+using Matrix = double[kLargestTileIn][kLargestTileIn];
 
 // An element of M x M', and the same of absolute values, from the rows of M for its place in its
 // column and in its row. Terms of factor 0 take no part: 0 * infinity is NaN.
-Cell transformed(const double (&x)[kTileIn][kTileIn], const double* down, const double* across) {
-  Cell cell = {0.0, 0.0, true};
-  for (int i = 0; i < kTileIn; ++i) {
-    for (int j = 0; j < kTileIn; ++j) {
+Cell transformed(const Tile& tile, const Matrix& x, const double* down, const double* across) {
+  Cell cell = {0.0, 0.0, 0.0, true};
+  for (int i = 0; i < tile.in(); ++i) {
+    if (down[i] == 0.0) continue;
+    for (int j = 0; j < tile.in(); ++j) {
       const double factor = down[i] * across[j];
       if (factor == 0.0) continue;
       cell.value += factor * x[i][j];
@@ -527,53 +588,59 @@ Cell transformed(const double (&x)[kTileIn][kTileIn], const double* down, const 
   return cell;
 }
 
-void check_input(int tiles) {
-  kernel = "winograd_input";
+std::string kernel_of(const Tile& tile, const char* what) {
+  return "winograd" + std::to_string(tile.size) + what;
+}
+
+void check_input(const Tile& tile, int tiles) {
+  kernel = kernel_of(tile, "_input");
   guarded = coin();
   const Data data = draw_data();
   place = std::to_string(tiles) + " tiles, " + kDataNames[static_cast<int>(data)];
+  const int in = tile.in(), positions = tile.positions();
   const std::ptrdiff_t v_position = (tiles + random_int(0, 1) * 3) * kBlock;
   std::vector<Floats> rows;
-  for (int i = 0; i < kTileIn; ++i) {
-    rows.push_back(draw_pixels(kTileOut * tiles + 2, kBlock, kBlock, data));
+  for (int i = 0; i < in; ++i) {
+    rows.push_back(draw_pixels(tile.size * tiles + 2, kBlock, kBlock, data));
   }
 
   std::vector<Cell> cells(
-      static_cast<std::size_t>((kPositions - 1) * v_position + tiles * kBlock));
+      static_cast<std::size_t>((positions - 1) * v_position + tiles * kBlock));
   for (int t = 0; t < tiles; ++t) {
     for (int c = 0; c < kBlock; ++c) {
-      double x[kTileIn][kTileIn];
-      for (int i = 0; i < kTileIn; ++i) {
-        for (int j = 0; j < kTileIn; ++j) {
+      Matrix x;
+      for (int i = 0; i < in; ++i) {
+        for (int j = 0; j < in; ++j) {
           x[i][j] = static_cast<double>(
-              rows[static_cast<std::size_t>(i)][(kTileOut * t + j) * kBlock + c]);
+              rows[static_cast<std::size_t>(i)][(tile.size * t + j) * kBlock + c]);
         }
       }
-      for (int position = 0; position < kPositions; ++position) {
-        cells[static_cast<std::size_t>(position * v_position + t * kBlock + c)] =
-            transformed(x, kB[position / kTileIn], kB[position % kTileIn]);
+      for (int position = 0; position < positions; ++position) {
+        Cell& cell = cells[static_cast<std::size_t>(position * v_position + t * kBlock + c)];
+        cell = transformed(tile, x, tile.b[position / in], tile.b[position % in]);
+        cell.underflow = input_underflow(tile, position);
       }
     }
   }
 
   const auto run = [&](const Kernels& kernels, int first, int count) {
-    const float* from[kTileIn];
-    for (int i = 0; i < kTileIn; ++i) {
-      from[i] = rows[static_cast<std::size_t>(i)].get() + first * kTileOut * kBlock;
+    const float* from[kLargestTileIn];
+    for (int i = 0; i < in; ++i) {
+      from[i] = rows[static_cast<std::size_t>(i)].get() + first * tile.size * kBlock;
     }
-    Floats v((kPositions - 1) * v_position + tiles * kBlock);
-    kernels.winograd_input(from, count, v.get() + first * kBlock, v_position);
+    Floats v((positions - 1) * v_position + tiles * kBlock);
+    winograd_of(kernels, tile.size).input(from, count, v.get() + first * kBlock, v_position);
     return v;
   };
   level_name = "scalar";
   const Floats scalar = run(waifu2x::levels().front().kernels.engine, 0, tiles);
   at_every_level([&](const Kernels& kernels) {
     const Floats whole = run(kernels, 0, tiles);
-    check_values(whole, cells, scalar, {kTransformRoundings});
+    check_values(whole, cells, scalar, input_roundings(tile));
     check_same(run(kernels, 0, tiles).get(), whole.get(), whole.size(), "a second run");
     const int count = random_int(1, tiles), first = random_int(0, tiles - count);
     const Floats part = run(kernels, first, count);
-    for (int position = 0; position < kPositions; ++position) {
+    for (int position = 0; position < positions; ++position) {
       const std::ptrdiff_t at = position * v_position + first * kBlock;
       check_same(part.get() + at, whole.get() + at, count * kBlock,
                  "position " + std::to_string(position) + " of tiles " + std::to_string(first) +
@@ -582,34 +649,34 @@ void check_input(int tiles) {
   });
 }
 
-void check_product(int tiles, int blocks, int blocks_in, int last_depth) {
+void check_product(int positions, int tiles, int blocks, int blocks_in, int last_depth) {
   kernel = "winograd_product";
   guarded = coin();
   const Data data = draw_data();
-  place = std::to_string(tiles) + " tiles, " + std::to_string(blocks_in) + " to " +
-          std::to_string(blocks) + " blocks, last depth " + std::to_string(last_depth) + ", " +
-          kDataNames[static_cast<int>(data)];
+  place = std::to_string(positions) + " positions, " + std::to_string(tiles) + " tiles, " +
+          std::to_string(blocks_in) + " to " + std::to_string(blocks) + " blocks, last depth " +
+          std::to_string(last_depth) + ", " + kDataNames[static_cast<int>(data)];
   const std::ptrdiff_t depth = (blocks_in - 1) * kBlock + last_depth;
-  const std::ptrdiff_t weights_stride = kPositions * depth * kBlock + random_int(0, 1) * kBlock;
+  const std::ptrdiff_t weights_stride = positions * depth * kBlock + random_int(0, 1) * kBlock;
   const std::ptrdiff_t v_gap = random_int(0, 1) * 3 * kBlock, m_gap = random_int(0, 1) * 3 * kBlock;
   const std::ptrdiff_t m_position = tiles * kBlock + m_gap;
-  const std::ptrdiff_t m_stride = kPositions * m_position + random_int(0, 1) * kBlock;
+  const std::ptrdiff_t m_stride = positions * m_position + random_int(0, 1) * kBlock;
   const std::ptrdiff_t m_size =
-      (blocks - 1) * m_stride + (kPositions - 1) * m_position + tiles * kBlock;
+      (blocks - 1) * m_stride + (positions - 1) * m_position + tiles * kBlock;
 
   std::vector<Floats> values;  // (position, block), each of all tiles; a run copies its own
-  for (int i = 0; i < kPositions * blocks_in; ++i) {
+  for (int i = 0; i < positions * blocks_in; ++i) {
     const int channels = (i + 1) % blocks_in == 0 ? last_depth : kBlock;
     values.push_back(draw_pixels(tiles, kBlock, channels, data));
   }
-  Floats weights((blocks - 1) * weights_stride + kPositions * depth * kBlock);
+  Floats weights((blocks - 1) * weights_stride + positions * depth * kBlock);
   for (int b = 0; b < blocks; ++b) {
-    fill(weights.get() + b * weights_stride, kPositions * depth * kBlock, Data::kOrdinary);
+    fill(weights.get() + b * weights_stride, positions * depth * kBlock, Data::kOrdinary);
   }
 
   std::vector<Cell> cells(static_cast<std::size_t>(m_size));
   for (int b = 0; b < blocks; ++b) {
-    for (int position = 0; position < kPositions; ++position) {
+    for (int position = 0; position < positions; ++position) {
       for (int t = 0; t < tiles; ++t) {
         double sums[kBlock] = {}, magnitudes[kBlock] = {};
         const float* w = weights.get() + b * weights_stride + position * depth * kBlock;
@@ -624,7 +691,7 @@ void check_product(int tiles, int blocks, int blocks_in, int last_depth) {
         }
         for (int o = 0; o < kBlock; ++o) {
           cells[static_cast<std::size_t>(b * m_stride + position * m_position + t * kBlock + o)] = {
-              sums[o], magnitudes[o], true};
+              sums[o], magnitudes[o], static_cast<double>(depth) * kUnderflow, true};
         }
       }
     }
@@ -632,8 +699,8 @@ void check_product(int tiles, int blocks, int blocks_in, int last_depth) {
 
   const auto run = [&](const Kernels& kernels, int first, int count, int block, int n) {
     const std::ptrdiff_t v_position = blocks_in * count * kBlock + v_gap;
-    Floats v((kPositions - 1) * v_position + blocks_in * count * kBlock);
-    for (int position = 0; position < kPositions; ++position) {
+    Floats v((positions - 1) * v_position + blocks_in * count * kBlock);
+    for (int position = 0; position < positions; ++position) {
       for (int i = 0; i < blocks_in; ++i) {
         std::memcpy(v.get() + position * v_position + i * count * kBlock,
                     values[static_cast<std::size_t>(position * blocks_in + i)].get() +
@@ -643,6 +710,7 @@ void check_product(int tiles, int blocks, int blocks_in, int last_depth) {
     }
     Floats m(m_size);
     WinogradProduct p = {};
+    p.positions = positions;
     p.tiles = count;
     p.blocks_in = blocks_in;
     p.last_depth = last_depth;
@@ -661,13 +729,13 @@ void check_product(int tiles, int blocks, int blocks_in, int last_depth) {
   const Floats scalar = run(waifu2x::levels().front().kernels.engine, 0, tiles, 0, blocks);
   at_every_level([&](const Kernels& kernels) {
     const Floats whole = run(kernels, 0, tiles, 0, blocks);
-    check_values(whole, cells, scalar, {static_cast<double>(depth)});
+    check_values(whole, cells, scalar, static_cast<double>(depth));
     check_same(run(kernels, 0, tiles, 0, blocks).get(), whole.get(), whole.size(), "a second run");
     const int count = random_int(1, tiles), first = random_int(0, tiles - count);
     const int n = random_int(1, blocks), block = random_int(0, blocks - n);
     const Floats part = run(kernels, first, count, block, n);
     for (int b = block; b < block + n; ++b) {
-      for (int position = 0; position < kPositions; ++position) {
+      for (int position = 0; position < positions; ++position) {
         const std::ptrdiff_t at = b * m_stride + position * m_position + first * kBlock;
         check_same(part.get() + at, whole.get() + at, count * kBlock,
                    "block " + std::to_string(b) + ", position " + std::to_string(position) +
@@ -679,16 +747,17 @@ void check_product(int tiles, int blocks, int blocks_in, int last_depth) {
   });
 }
 
-void check_output(int rows, int columns, bool adds) {
-  kernel = "winograd_output";
+void check_output(const Tile& tile, int rows, int columns, bool adds) {
+  kernel = kernel_of(tile, "_output");
   guarded = coin();
   const Data data = draw_data();
   place = std::to_string(rows) + " rows, " + std::to_string(columns) + " columns, " +
           (adds ? "add, " : "") + kDataNames[static_cast<int>(data)];
-  const int tiles = (columns + kTileOut - 1) / kTileOut;
+  const int size = tile.size, in = tile.in(), positions = tile.positions();
+  const int tiles = (columns + size - 1) / size;
   const std::ptrdiff_t m_position = (tiles + random_int(0, 1) * 3) * kBlock;
-  Floats m((kPositions - 1) * m_position + tiles * kBlock);
-  for (int i = 0; i < kPositions; ++i) fill(m.get() + i * m_position, tiles * kBlock, data);
+  Floats m((positions - 1) * m_position + tiles * kBlock);
+  for (int i = 0; i < positions; ++i) fill(m.get() + i * m_position, tiles * kBlock, data);
   sprinkle(m.get(), tiles, kBlock, kBlock, data);
   const Floats bias = draw_pixels(1, kBlock, kBlock, data), slope = draw_slopes(1);
   std::vector<Floats> add;
@@ -700,15 +769,14 @@ void check_output(int rows, int columns, bool adds) {
   for (int y = 0; y < rows; ++y) {
     cells.emplace_back(static_cast<std::size_t>(columns * kBlock));
     for (int i = 0; i < columns * kBlock; ++i) {
-      const int t = i / kBlock / kTileOut, x = i / kBlock % kTileOut, c = i % kBlock;
-      double products[kTileIn][kTileIn];
-      for (int position = 0; position < kPositions; ++position) {
-        products[position / kTileIn][position % kTileIn] =
+      const int t = i / kBlock / size, x = i / kBlock % size, c = i % kBlock;
+      Matrix products;
+      for (int position = 0; position < positions; ++position) {
+        products[position / in][position % in] =
             static_cast<double>(m[position * m_position + t * kBlock + c]);
       }
-      const Cell sum = transformed(products, kA[y], kA[x]);
       cells.back()[static_cast<std::size_t>(i)] =
-          finish(sum.value, sum.magnitude, bias[c], slope[c],
+          finish(transformed(tile, products, tile.a[y], tile.a[x]), bias[c], slope[c],
                  adds ? &add[static_cast<std::size_t>(y)][i] : nullptr);
     }
   }
@@ -723,11 +791,11 @@ void check_output(int rows, int columns, bool adds) {
     for (int y = 0; y < n_rows; ++y) {
       out.emplace_back(n_columns * kBlock);
       o.out[y] = out.back().get();
-      if (adds) o.add[y] = add[static_cast<std::size_t>(y)].get() + first * kTileOut * kBlock;
+      if (adds) o.add[y] = add[static_cast<std::size_t>(y)].get() + first * size * kBlock;
     }
     o.rows = n_rows;
     o.columns = n_columns;
-    kernels.winograd_output(o);
+    winograd_of(kernels, size).output(o);
     return out;
   };
   level_name = "scalar";
@@ -737,13 +805,13 @@ void check_output(int rows, int columns, bool adds) {
     const std::vector<Floats> whole = run(kernels, 0, rows, columns);
     const std::vector<Floats> again = run(kernels, 0, rows, columns);
     const int first = random_int(0, tiles - 1), n_rows = random_int(1, rows);
-    const int n_columns = random_int(1, columns - first * kTileOut);
+    const int n_columns = random_int(1, columns - first * size);
     const std::vector<Floats> part = run(kernels, first, n_rows, n_columns);
     for (std::size_t y = 0; y < whole.size(); ++y) {
-      check_values(whole[y], cells[y], scalar[y], {kTransformRoundings + kFinishRoundings});
+      check_values(whole[y], cells[y], scalar[y], output_roundings(tile) + kFinishRoundings);
       check_same(again[y].get(), whole[y].get(), whole[y].size(), "a second run");
       if (y >= part.size()) continue;
-      check_same(part[y].get(), whole[y].get() + first * kTileOut * kBlock, part[y].size(),
+      check_same(part[y].get(), whole[y].get() + first * size * kBlock, part[y].size(),
                  std::to_string(n_rows) + " rows and " + std::to_string(n_columns) +
                      " columns from tile " + std::to_string(first));
     }
@@ -752,20 +820,21 @@ void check_output(int rows, int columns, bool adds) {
 
 // The three together, and weights transformed here, against a 3x3 convolution. Not for infinities:
 // a Winograd convolution makes NaNs of them all around.
-void check_winograd(int tiles, int blocks, int blocks_in, int last_depth) {
-  kernel = "winograd";
+void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int last_depth) {
+  kernel = kernel_of(tile, "");
   guarded = coin();
   const Data data = static_cast<Data>(random_int(0, kDataKinds - 2));
-  const int rows = random_int(1, kTileOut), columns = tiles * kTileOut - random_int(0, 3);
+  const int size = tile.size, in = tile.in(), positions = tile.positions();
+  const int rows = random_int(1, size), columns = tiles * size - random_int(0, size - 1);
   place = std::to_string(tiles) + " tiles, " + std::to_string(blocks_in) + " to " +
           std::to_string(blocks) + " blocks, last depth " + std::to_string(last_depth) + ", " +
           std::to_string(rows) + " rows, " + std::to_string(columns) + " columns, " +
           kDataNames[static_cast<int>(data)];
   const int depth = (blocks_in - 1) * kBlock + last_depth, outputs = blocks * kBlock;
-  const int width = kTileOut * tiles + 2;
+  const int width = size * tiles + 2;
   std::vector<Floats> input;  // (block, row); all 16 channels are read, those not there are zeros
   for (int i = 0; i < blocks_in; ++i) {
-    for (int y = 0; y < kTileIn; ++y) {
+    for (int y = 0; y < in; ++y) {
       input.push_back(draw_pixels(width, kBlock, kBlock, data));
       const int channels = i + 1 < blocks_in ? kBlock : last_depth;
       for (int x = 0; x < width; ++x) {
@@ -775,11 +844,11 @@ void check_winograd(int tiles, int blocks, int blocks_in, int last_depth) {
   }
   const auto pixel = [&](int k, int y, int x) {
     return static_cast<double>(
-        input[static_cast<std::size_t>(k / kBlock * kTileIn + y)][x * kBlock + k % kBlock]);
+        input[static_cast<std::size_t>(k / kBlock * in + y)][x * kBlock + k % kBlock]);
   };
   std::vector<double> g(static_cast<std::size_t>(outputs * depth * 9));  // (output, channel, 3, 3)
   for (double& weight : g) weight = static_cast<double>(draw(Data::kOrdinary));
-  const std::ptrdiff_t weights_stride = static_cast<std::ptrdiff_t>(kPositions) * depth * kBlock;
+  const std::ptrdiff_t weights_stride = static_cast<std::ptrdiff_t>(positions) * depth * kBlock;
   Floats weights(blocks * weights_stride);
   const auto weight_at = [&](int o, int k, int position) {
     return o / kBlock * weights_stride + (position * depth + k) * kBlock + o % kBlock;
@@ -787,11 +856,11 @@ void check_winograd(int tiles, int blocks, int blocks_in, int last_depth) {
   for (int o = 0; o < outputs; ++o) {
     for (int k = 0; k < depth; ++k) {
       const double* w = &g[static_cast<std::size_t>((o * depth + k) * 9)];
-      for (int position = 0; position < kPositions; ++position) {
+      for (int position = 0; position < positions; ++position) {
         double sum = 0.0;
         for (int i = 0; i < 3; ++i) {
           for (int j = 0; j < 3; ++j) {
-            sum += kG[position / kTileIn][i] * w[i * 3 + j] * kG[position % kTileIn][j];
+            sum += tile.g[position / in][i] * w[i * 3 + j] * tile.g[position % in][j];
           }
         }
         weights[weight_at(o, k, position)] = static_cast<float>(sum);
@@ -800,68 +869,81 @@ void check_winograd(int tiles, int blocks, int blocks_in, int last_depth) {
   }
   const Floats bias = draw_pixels(blocks, kBlock, kBlock, data), slope = draw_slopes(blocks);
 
-  // The value is the convolution. The magnitude is of all that Winograd adds up in its place; the
-  // errors of a tile's 36 products are independent, so that the root of their squares' sum stands
-  // for their sum.
+  // The value is the convolution; what it may be wrong by follows from what Winograd computes in
+  // its place. The errors of a position's channels and those of a tile's positions are independent,
+  // so the root of their squares' sum stands for their sum, if each is counted at 3.5 standard
+  // deviations at least. They are counted in 2^-24 here, and the magnitude as of one rounding.
   std::vector<std::vector<Cell>> cells(static_cast<std::size_t>(blocks * rows));
   for (std::vector<Cell>& row : cells) row.resize(static_cast<std::size_t>(columns * kBlock));
   for (int t = 0; t < tiles; ++t) {
-    std::vector<double> v;  // (channel, position): magnitudes
+    std::vector<Cell> v;  // (channel, position)
     for (int k = 0; k < depth; ++k) {
-      double x[kTileIn][kTileIn];
-      for (int i = 0; i < kPositions; ++i) {
-        x[i / kTileIn][i % kTileIn] = pixel(k, i / kTileIn, t * kTileOut + i % kTileIn);
+      Matrix x;
+      for (int i = 0; i < positions; ++i) {
+        x[i / in][i % in] = pixel(k, i / in, t * size + i % in);
       }
-      for (int i = 0; i < kPositions; ++i) {
-        v.push_back(transformed(x, kB[i / kTileIn], kB[i % kTileIn]).magnitude);
+      for (int i = 0; i < positions; ++i) {
+        v.push_back(transformed(tile, x, tile.b[i / in], tile.b[i % in]));
       }
     }
     for (int o = 0; o < outputs; ++o) {
-      double products[kTileIn][kTileIn] = {};
-      for (int k = 0; k < depth; ++k) {
-        for (int i = 0; i < kPositions; ++i) {
-          products[i / kTileIn][i % kTileIn] +=
-              v[static_cast<std::size_t>(k * kPositions + i)] *
-              std::fabs(static_cast<double>(weights[weight_at(o, k, i)]));
+      Matrix products, error_squares, underflow_squares;
+      for (int i = 0; i < positions; ++i) {
+        double sum = 0.0, terms = 0.0, squares = 0.0, underflows = 0.0;
+        for (int k = 0; k < depth; ++k) {
+          const double weight = static_cast<double>(weights[weight_at(o, k, i)]);
+          const Cell& from = v[static_cast<std::size_t>(k * positions + i)];
+          const double product = weight * from.value;
+          sum += product;
+          terms += std::fabs(product);
+          squares += square(2.0 * product);  // the rounding of the weight
+          squares += square(weight * from.magnitude * errors_of(input_roundings(tile)));
+          underflows += square(weight * input_underflow(tile, i)) + square(kUnderflow);
         }
+        products[i / in][i % in] = sum;
+        error_squares[i / in][i % in] = squares + square(terms * errors_of(depth));
+        underflow_squares[i / in][i % in] = underflows;
       }
       for (int y = 0; y < rows; ++y) {
-        for (int x = 0; x < kTileOut && t * kTileOut + x < columns; ++x) {
-          double sum = 0.0, squares = 0.0;
+        for (int x = 0; x < size && t * size + x < columns; ++x) {
+          Cell cell = {0.0, 0.0, 0.0, true};
           for (int k = 0; k < depth; ++k) {
             const double* w = &g[static_cast<std::size_t>((o * depth + k) * 9)];
             for (int i = 0; i < 9; ++i) {
-              sum += w[i] * pixel(k, y + i / 3, t * kTileOut + x + i % 3);
+              cell.value += w[i] * pixel(k, y + i / 3, t * size + x + i % 3);
             }
           }
-          for (int i = 0; i < kPositions; ++i) {
-            const double product = kA[y][i / kTileIn] * kA[x][i % kTileIn] *
-                                   products[i / kTileIn][i % kTileIn];
-            squares += product * product;
+          double terms = std::fabs(static_cast<double>(bias[o])), squares = 0.0, underflows = 0.0;
+          for (int i = 0; i < positions; ++i) {
+            const double factor = tile.a[y][i / in] * tile.a[x][i % in];
+            terms += std::fabs(factor * products[i / in][i % in]);
+            squares += square(factor) * error_squares[i / in][i % in];
+            underflows += square(factor) * underflow_squares[i / in][i % in];
           }
+          squares += square(terms * errors_of(output_roundings(tile) + kFinishRoundings));
+          cell.magnitude = std::sqrt(squares);
+          // Each of these comes as near its bound as chance has it, so: 5 standard deviations.
+          cell.underflow = 3.0 * std::sqrt(underflows);
           cells[static_cast<std::size_t>(o / kBlock * rows + y)]
-               [static_cast<std::size_t>((t * kTileOut + x) * kBlock + o % kBlock)] =
-                   finish(sum, std::sqrt(squares), bias[o], slope[o], nullptr);
+               [static_cast<std::size_t>((t * size + x) * kBlock + o % kBlock)] =
+                   finish(cell, bias[o], slope[o], nullptr);
         }
       }
     }
   }
-  // A product has a rounded weight besides.
-  const Rounding rounding = {kTransformRoundings + 1 + depth + kTransformRoundings +
-                                 kFinishRoundings,
-                             kOutputGrowth * 0x1p-149};
 
   const auto run = [&](const Kernels& kernels) {
     const std::ptrdiff_t v_position = blocks_in * tiles * kBlock;
-    Floats v(kPositions * v_position), m(blocks * kPositions * tiles * kBlock);
+    Floats v(positions * v_position), m(blocks * positions * tiles * kBlock);
     for (int i = 0; i < blocks_in; ++i) {
-      const float* from[kTileIn];
-      for (int y = 0; y < kTileIn; ++y) {
-        from[y] = input[static_cast<std::size_t>(i * kTileIn + y)].get();
+      const float* from[kLargestTileIn];
+      for (int y = 0; y < in; ++y) {
+        from[y] = input[static_cast<std::size_t>(i * in + y)].get();
       }
-      kernels.winograd_input(from, tiles, v.get() + i * tiles * kBlock, v_position);
+      winograd_of(kernels, size).input(from, tiles, v.get() + i * tiles * kBlock, v_position);
     }
     WinogradProduct p = {};
+    p.positions = positions;
     p.tiles = tiles;
     p.blocks_in = blocks_in;
     p.last_depth = last_depth;
@@ -872,7 +954,7 @@ void check_winograd(int tiles, int blocks, int blocks_in, int last_depth) {
     p.blocks = blocks;
     p.m = m.get();
     p.m_position = tiles * kBlock;
-    p.m_stride = kPositions * p.m_position;
+    p.m_stride = positions * p.m_position;
     kernels.winograd_product(p);
     std::vector<Floats> out;
     for (int b = 0; b < blocks; ++b) {
@@ -886,7 +968,7 @@ void check_winograd(int tiles, int blocks, int blocks_in, int last_depth) {
       }
       o.rows = rows;
       o.columns = columns;
-      kernels.winograd_output(o);
+      winograd_of(kernels, size).output(o);
     }
     return out;
   };
@@ -895,32 +977,35 @@ void check_winograd(int tiles, int blocks, int blocks_in, int last_depth) {
   at_every_level([&](const Kernels& kernels) {
     const std::vector<Floats> out = run(kernels);
     for (std::size_t i = 0; i < out.size(); ++i) {
-      check_values(out[i], cells[i], scalar[i], rounding);
+      check_values(out[i], cells[i], scalar[i], 1.0);
     }
   });
 }
 
-void check_winograds() {
+void check_winograds(const Tile& tile) {
   for (int tiles = 1; tiles <= 40; ++tiles) {
     for (int repeat = 0; repeat < 6; ++repeat) {
-      if (drawn()) check_input(tiles);
+      if (drawn()) check_input(tile, tiles);
     }
     for (int blocks = 1; blocks <= 5; ++blocks) {
       if (!drawn()) continue;
-      check_product(tiles, blocks, random_int(1, 4), coin() ? kBlock : random_int(1, kBlock));
+      check_product(tile.positions(), tiles, blocks, random_int(1, 4),
+                    coin() ? kBlock : random_int(1, kBlock));
     }
   }
   for (int blocks_in = 1; blocks_in <= 4; ++blocks_in) {
     for (int last_depth = 1; last_depth <= kBlock; ++last_depth) {
-      if (drawn()) check_product(random_int(1, 16), random_int(1, 3), blocks_in, last_depth);
-      if (drawn()) check_winograd(random_int(1, 7), random_int(1, 3), blocks_in, last_depth);
+      if (drawn()) {
+        check_product(tile.positions(), random_int(1, 16), random_int(1, 3), blocks_in, last_depth);
+      }
+      if (drawn()) check_winograd(tile, random_int(1, 7), random_int(1, 3), blocks_in, last_depth);
     }
   }
-  for (int rows = 1; rows <= kTileOut; ++rows) {
-    for (int columns = 1; columns <= 40 * kTileOut; ++columns) {
+  for (int rows = 1; rows <= tile.size; ++rows) {
+    for (int columns = 1; columns <= 40 * tile.size; ++columns) {
       for (const bool adds : {false, true}) {
-        if (columns > 40 && random_int(0, 3) != 0) continue;
-        if (drawn()) check_output(rows, columns, adds);
+        if (columns > 10 * tile.size && random_int(0, 3) != 0) continue;
+        if (drawn()) check_output(tile, rows, columns, adds);
       }
     }
   }
@@ -933,7 +1018,7 @@ struct Elementwise {
   // Some pixels, from first on; x and out are given from there.
   std::function<void(const Kernels&, const float* x, float* out, int first, int n)> run;
   std::function<double(int)> exact;
-  Rounding rounding;  // none where a float is the exact result, rounded once
+  double roundings;  // none where a float is the exact result, rounded once
   std::function<double(int)> magnitude;
   bool zeros_signed;
 };
@@ -953,14 +1038,15 @@ void check_elementwise(const Elementwise& e, const Floats& x, int n) {
       if (same_bits(whole[i], canary<float>())) {
         fail("element " + std::to_string(i) + kNotWritten);
       }
-      const double roundings = e.rounding.roundings, magnitude = e.magnitude(i);
+      const double roundings = e.roundings, magnitude = e.magnitude(i);
+      const double underflow = roundings > 0.0 ? kUnderflow : 0.0;
       double exact = e.exact(i);
       // What a double holds of a sum or a product of two floats still rounds to the right float.
       if (roundings == 0.0) exact = static_cast<double>(static_cast<float>(exact));
-      check_value(i, whole[i], exact, bound(roundings, magnitude, e.rounding.underflow),
+      check_value(i, whole[i], exact, bound(roundings, magnitude, underflow),
                   "the exact result");
       check_value(i, whole[i], static_cast<double>(scalar[i]),
-                  bound_of_two(roundings, magnitude, e.rounding.underflow), "scalar");
+                  bound_of_two(roundings, magnitude, underflow), "scalar");
       if (e.zeros_signed && whole[i] == 0.0f && std::signbit(whole[i]) != std::signbit(exact)) {
         fail("element " + std::to_string(i) + " is a zero of the wrong sign");
       }
@@ -1027,20 +1113,20 @@ void check_elementwises(int n) {
                      [&](const Kernels& k, const float* from, float* out, int, int count) {
                        k.multiply(from, gate.get(), out, count);
                      },
-                     [&](int i) { return of(x[i]) * of(gate[i % kBlock]); }, {0.0}, none, true},
+                     [&](int i) { return of(x[i]) * of(gate[i % kBlock]); }, 0.0, none, true},
                     x, n);
   check_elementwise({"add",
                      [&](const Kernels& k, const float* from, float* out, int first, int count) {
                        k.add(from, y.get() + first * kBlock, out, count);
                      },
-                     [&](int i) { return of(x[i]) + of(y[i]); }, {0.0}, none, true},
+                     [&](int i) { return of(x[i]) + of(y[i]); }, 0.0, none, true},
                     x, n);
   check_elementwise({"affine",
                      [&](const Kernels& k, const float* from, float* out, int, int count) {
                        k.affine(from, scale, offset, out, count);
                      },
                      [&](int i) { return of(x[i]) * of(scale) + of(offset); },
-                     {2.0},
+                     2.0,
                      [&](int i) { return std::fabs(of(x[i]) * of(scale)) + std::fabs(of(offset)); },
                      false},
                     x, n);
@@ -1049,7 +1135,7 @@ void check_elementwises(int n) {
                        k.activate(from, slope.get(), out, count);
                      },
                      [&](int i) { return of(x[i]) * (x[i] < 0.0f ? of(slope[i % kBlock]) : 1.0); },
-                     {0.0}, none, false},
+                     0.0, none, false},
                     x, n);
   check_sum(x, n, data);
 }
@@ -1074,31 +1160,33 @@ Floats ordinary(std::ptrdiff_t size) {
   return values;
 }
 
-Timed time_product(int in, int out, int tiles) {
+Timed time_product(int tile, int in, int out, int tiles) {
   struct Work {
     Floats v, weights, m;
     WinogradProduct p;
   };
+  const int positions = waifu2x::engine::positions_of(tile);
   const std::ptrdiff_t v_position = static_cast<std::ptrdiff_t>(in) * tiles;
   const std::ptrdiff_t m_position = tiles * kBlock;
   const auto work = std::make_shared<Work>(
-      Work{ordinary(kPositions * v_position), ordinary(kPositions * in * out),
-           ordinary(kPositions * out * tiles), WinogradProduct{}});
+      Work{ordinary(positions * v_position), ordinary(positions * in * out),
+           ordinary(positions * out * tiles), WinogradProduct{}});
   WinogradProduct& p = work->p;
+  p.positions = positions;
   p.tiles = tiles;
   p.blocks_in = in / kBlock;
   p.last_depth = kBlock;
   p.v = work->v.get();
   p.v_position = v_position;
   p.weights = work->weights.get();
-  p.weights_stride = static_cast<std::ptrdiff_t>(kPositions) * in * kBlock;
+  p.weights_stride = static_cast<std::ptrdiff_t>(positions) * in * kBlock;
   p.blocks = out / kBlock;
   p.m = work->m.get();
   p.m_position = m_position;
-  p.m_stride = kPositions * m_position;
-  return {"winograd_product " + std::to_string(in) + "->" + std::to_string(out) + ", " +
-              std::to_string(tiles) + " tiles",
-          2.0 * kPositions * tiles * in * out,
+  p.m_stride = positions * m_position;
+  return {"winograd_product, " + std::to_string(positions) + " x " + std::to_string(in) + "->" +
+              std::to_string(out) + ", " + std::to_string(tiles) + " tiles",
+          2.0 * positions * tiles * in * out,
           [work](const Kernels& kernels) { kernels.winograd_product(work->p); }};
 }
 
@@ -1147,36 +1235,38 @@ Timed time_direct(int size, int in, int out, int pixels) {
           [work](const Kernels& kernels) { kernels.direct_row(work->row); }};
 }
 
-std::vector<Timed> time_transforms(int tiles) {
+std::vector<Timed> time_transforms(int tile, int tiles) {
   struct Work {
     Floats x, v, bias, slope, add, out;
   };
-  const std::ptrdiff_t width = (kTileOut * tiles + 2) * kBlock, columns = kTileOut * tiles * kBlock;
+  const int in = waifu2x::engine::tile_in(tile), positions = waifu2x::engine::positions_of(tile);
+  const std::ptrdiff_t width = (tile * tiles + 2) * kBlock, columns = tile * tiles * kBlock;
   const auto work = std::make_shared<Work>(
-      Work{ordinary(kTileIn * width), ordinary(kPositions * tiles * kBlock), ordinary(kBlock),
-           ordinary(kBlock), ordinary(kTileOut * columns), ordinary(kTileOut * columns)});
+      Work{ordinary(in * width), ordinary(positions * tiles * kBlock), ordinary(kBlock),
+           ordinary(kBlock), ordinary(tile * columns), ordinary(tile * columns)});
   const auto output = [=](const Kernels& kernels, bool adds) {
     WinogradOutput o = {};
     o.m = work->v.get();
     o.m_position = tiles * kBlock;
     o.epilogue = {work->bias.get(), work->slope.get()};
-    for (int y = 0; y < kTileOut; ++y) {
+    for (int y = 0; y < tile; ++y) {
       o.out[y] = work->out.get() + y * columns;
       o.add[y] = adds ? work->add.get() + y * columns : nullptr;
     }
-    o.rows = kTileOut;
-    o.columns = kTileOut * tiles;
-    kernels.winograd_output(o);
+    o.rows = tile;
+    o.columns = tile * tiles;
+    winograd_of(kernels, tile).output(o);
   };
+  const std::string name = "winograd" + std::to_string(tile);
   const std::string size = ", " + std::to_string(tiles) + " tiles";
-  return {{"winograd_input" + size, 0.0,
+  return {{name + "_input" + size, 0.0,
            [=](const Kernels& kernels) {
-             const float* rows[kTileIn];
-             for (int y = 0; y < kTileIn; ++y) rows[y] = work->x.get() + y * width;
-             kernels.winograd_input(rows, tiles, work->v.get(), tiles * kBlock);
+             const float* rows[kLargestTileIn];
+             for (int y = 0; y < in; ++y) rows[y] = work->x.get() + y * width;
+             winograd_of(kernels, tile).input(rows, tiles, work->v.get(), tiles * kBlock);
            }},
-          {"winograd_output" + size, 0.0, [=](const Kernels& kernels) { output(kernels, false); }},
-          {"winograd_output, add" + size, 0.0,
+          {name + "_output" + size, 0.0, [=](const Kernels& kernels) { output(kernels, false); }},
+          {name + "_output, add" + size, 0.0,
            [=](const Kernels& kernels) { output(kernels, true); }}};
 }
 
@@ -1204,10 +1294,12 @@ std::vector<Timed> time_elementwise(int n) {
 void print_times() {
   constexpr int kBatches = 9;
   constexpr double kBatchSeconds = 3e-3;
-  std::vector<Timed> all = {time_product(128, 256, 28),  time_product(64, 64, 28),
-                            time_direct(2, 128, 128, 64), time_direct(1, 64, 256, 64),
+  std::vector<Timed> all = {time_product(4, 128, 256, 28), time_product(6, 128, 256, 28),
+                            time_product(4, 64, 64, 28),   time_product(6, 64, 64, 28),
+                            time_direct(2, 128, 128, 64),  time_direct(1, 64, 256, 64),
                             time_direct(3, 3, 32, 64)};
-  for (std::vector<Timed> more : {time_transforms(28), time_elementwise(112)}) {
+  for (std::vector<Timed> more :
+       {time_transforms(4, 28), time_transforms(6, 28), time_elementwise(112)}) {
     all.insert(all.end(), more.begin(), more.end());
   }
   const std::vector<Level>& levels = waifu2x::levels();
@@ -1261,7 +1353,7 @@ int main(int argc, char** argv) {
   std::printf("seed %u, every %u\n", seed, every);
   std::fflush(stdout);
   check_directs();
-  check_winograds();
+  for (const Tile& tile : kTiles) check_winograds(tile);
   for (int n = 0; n <= 20; ++n) {
     for (int repeat = 0; repeat < 10; ++repeat) {
       if (drawn()) check_elementwises(n);

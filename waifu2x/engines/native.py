@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import _native
-from ..errors import ArgumentError, CancelledError, EngineError
+from ..errors import ArgumentError, CancelledError, EngineError, GraphError
 from ..graph import (
     Activate,
     Activation,
@@ -59,6 +61,8 @@ class _Lowering:
                 self._pooled[node.name] = self._pool(node)
             else:
                 self._lower(node)
+        if self.graph.out.pooled:
+            raise EngineError("a network that ends in an average is not for this engine")
         self.program.finish(self._places[self.graph.output])
         return self.program
 
@@ -111,8 +115,8 @@ class _Lowering:
         channels = op.bias.size
         value = self.program.conv(
             self._places[node.inputs[0]],
-            np.ascontiguousarray(op.weight),
-            op.bias,
+            _floats(op.weight),
+            _floats(op.bias),
             np.ones(channels, np.float32) if sigmoid else _slope(activation, channels),
             stride=op.stride,
             padding=op.padding,
@@ -169,7 +173,7 @@ class _Lowering:
     ) -> int:
         sigmoid = activation is not None and activation.kind == "sigmoid"
         slope = _slope(None if sigmoid else activation, bias.size)
-        return self.program.pooled_conv(source, np.ascontiguousarray(weight), bias, slope, sigmoid)
+        return self.program.pooled_conv(source, _floats(weight), _floats(bias), slope, sigmoid)
 
     def _channels(self, node: Node) -> int:
         return self.graph.values[node.name].channels
@@ -181,7 +185,8 @@ def _slope(activation: Activation | None, channels: int) -> Batch:
         case None:
             slope = 1.0
         case Activation(kind="prelu", slopes=slopes):
-            return np.ascontiguousarray(slopes, np.float32)
+            assert slopes is not None  # Graph checked it
+            return _floats(slopes)
         case Activation(kind="relu"):
             slope = 0.0
         case Activation():
@@ -202,12 +207,10 @@ class NativeCompiled:
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network; see `waifu2x.engines.base.Compiled.run`."""
-        try:
-            return self._program.run(
-                self._pool, np.ascontiguousarray(batch, np.float32), _contiguous(means)
-            )
-        except (ValueError, MemoryError) as error:
-            raise _failed(error, batch.shape[3], batch.shape[2]) from error
+        if batch.ndim != 4:
+            raise EngineError(f"the batch has shape {batch.shape}; it must be (N, C, H, W)")
+        with self._failing(batch.shape[2], batch.shape[3]):
+            return self._program.run(self._pool, _floats(batch), [_floats(mean) for mean in means])
 
     def run_picture(
         self,
@@ -221,7 +224,18 @@ class NativeCompiled:
         watch: Watch | None = None,
     ) -> int:
         """Run the network over a picture; see `waifu2x.engines.base.Streaming.run_picture`."""
-        try:
+        raised: list[BaseException] = []
+
+        def guarded(share: float, rows: int) -> bool:
+            # What the caller's function raises is not a failure of the engine.
+            assert watch is not None
+            try:
+                return watch(share, rows)
+            except BaseException as error:
+                raised.append(error)
+                return True
+
+        with self._failing(*window):
             bad = self._program.run_picture(
                 self._pool,
                 source,
@@ -229,11 +243,11 @@ class NativeCompiled:
                 window_start=(start, start),
                 window_size=window,
                 crop=(crop, crop),
-                means=_contiguous(means),
-                watch=watch,
+                means=[_floats(mean) for mean in means],
+                watch=None if watch is None else guarded,
             )
-        except (ValueError, MemoryError) as error:
-            raise _failed(error, window[1], window[0]) from error
+        if raised:
+            raise raised[0]
         if bad is None:
             raise CancelledError("cancelled; nothing was written")
         return bad
@@ -249,7 +263,7 @@ class NativeCompiled:
         means: Sequence[Batch] = (),
     ) -> Batch:
         """Run the network for a part; see `waifu2x.engines.base.Streaming.run_part`."""
-        try:
+        with self._failing(*window):
             return self._program.run_part(
                 self._pool,
                 source,
@@ -257,22 +271,29 @@ class NativeCompiled:
                 window_size=window,
                 rows=rows,
                 columns=columns,
-                means=_contiguous(means),
+                means=[_floats(mean) for mean in means],
             )
-        except (ValueError, MemoryError) as error:
-            raise _failed(error, window[1], window[0]) from error
+
+    @contextmanager
+    def _failing(self, height: int, width: int) -> Iterator[None]:
+        """Checks the size of an input and says of what goes wrong that it was the engine."""
+        try:
+            for side in (height, width):
+                self.graph.output_size(side)
+        except GraphError as error:
+            raise EngineError(str(error)) from error
+        try:
+            yield
+        except (ValueError, RuntimeError, MemoryError) as error:
+            reason = "not enough memory" if isinstance(error, MemoryError) else str(error)
+            raise EngineError(
+                f"the native engine failed on an input of {width}x{height} px: {reason}; "
+                "a smaller tile needs less memory"
+            ) from error
 
 
-def _contiguous(means: Sequence[Batch]) -> list[Batch]:
-    return [np.ascontiguousarray(mean, np.float32) for mean in means]
-
-
-def _failed(error: Exception, width: int, height: int) -> EngineError:
-    reason = "not enough memory" if isinstance(error, MemoryError) else str(error)
-    return EngineError(
-        f"the native engine failed on an input of {width}x{height} px: {reason}; "
-        "a smaller tile needs less memory"
-    )
+def _floats(array: npt.ArrayLike) -> Batch:
+    return np.ascontiguousarray(array, np.float32)
 
 
 class NativeEngine:
