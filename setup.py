@@ -13,6 +13,8 @@ CSRC = Path("csrc")
 # Every instruction set must return the bits of the scalar kernels, so a * b + c stays two
 # roundings; kernels that want a fused multiply-add ask for it by intrinsic. MSVC never fuses.
 FLAGS = [] if os.name == "nt" else ["-O3", "-ffp-contract=off"]
+# The engine's pool; a C library of today has threads anyway, an older one links them on request.
+THREADS = [] if os.name == "nt" else ["-pthread"]
 
 ParallelCompile("WAIFU2X_BUILD_JOBS", default=os.cpu_count() or 1).install()
 
@@ -30,10 +32,11 @@ class build_ext(pybind11_build_ext):
 native = Pybind11Extension(
     "waifu2x._native",
     sources=sorted(str(path) for path in CSRC.rglob("*.cpp")),
-    depends=sorted(str(path) for path in CSRC.rglob("*.h")),
+    depends=sorted(str(path) for kind in ("*.h", "*.inl") for path in CSRC.rglob(kind)),
     include_dirs=[str(CSRC)],
     cxx_std=17,
-    extra_compile_args=FLAGS,
+    extra_compile_args=FLAGS + THREADS,
+    extra_link_args=THREADS,
 )
 
 setup(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,7 +111,7 @@ def write_file(target: Path, write: Callable[[BinaryIO], object], *, overwrite: 
 
 def _temporary_beside(target: Path) -> Path:
     """A hidden name that nobody else takes; short, as the name of ``target`` may be the longest."""
-    return target.parent / f".waifu2x-{secrets.token_hex(8)}.tmp"
+    return target.parent / f".waifu2x-{os.urandom(8).hex()}.tmp"
 
 
 def _publish(temporary: Path, target: Path) -> None:

@@ -18,8 +18,8 @@ namespace {
 constexpr int kHalo = 6;
 // Regions begin at multiples of this.
 constexpr int kGrid = 4;
-// Wider regions would only make the rings larger.
-constexpr int kWidestRegion = 1024;
+// Wider regions would let the rings of two cores outgrow a third cache of 32 MB.
+constexpr int kWidestRegion = 384;
 // Of several regions to a thread, the height at most.
 constexpr int kHighestBand = 512;
 // The share of a core's second cache that the transforms of a batch of tiles may take; weights
