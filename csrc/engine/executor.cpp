@@ -16,8 +16,6 @@ namespace {
 
 // Rows and columns that a region computes beyond its own, weighted by cost: about this many.
 constexpr int kHalo = 6;
-// Regions begin at multiples of this.
-constexpr int kGrid = 4;
 // Wider regions would let the rings of two cores outgrow a third cache of 32 MB.
 constexpr int kWidestRegion = 384;
 // Of several regions to a thread, the height at most.
@@ -257,7 +255,7 @@ class Execution {
     std::vector<Wanted> wanted;
     for (const Wanted& w : all) {
       const Value& value = program_.values()[index(w.value)];
-      const int grid = std::max(kGrid, kGrid * value.scale / value.divisor);
+      const int grid = std::max(kTile, kTile * value.scale / value.divisor);
       wanted.push_back({w.value, part(w.rows, task / cut.columns, cut.rows, grid),
                         part(w.columns, task % cut.columns, cut.columns, grid)});
     }

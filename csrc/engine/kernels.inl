@@ -202,7 +202,7 @@ void product_blocks(const WinogradProduct& p, int block) {
       static_cast<std::ptrdiff_t>(p.blocks_in - 1) * kBlock + p.last_depth;
   const float* weights = p.weights + block * p.weights_stride;
   float* m = p.m + block * p.m_stride;
-  for (int position = 0; position < p.positions; ++position) {
+  for (int position = 0; position < kPositions; ++position) {
     const float* v = p.v + position * p.v_position;
     const float* w = weights + position * depth * kBlock;
     float* to = m + position * p.m_position;
@@ -222,148 +222,106 @@ void winograd_product(const WinogradProduct& p) {
 
 // --- Winograd: transforms -----------------------------------------------------------------------------
 
-template <int Tile>
-struct Transform;
+// y = B' x for one column or row of inputs.
+WAIFU2X_INLINE void input_step(const Register x[kTileIn], Register y[kTileIn]) {
+  const Register quarter = V::broadcast1(0.25f), nine_quarters = V::broadcast1(2.25f);
+  const Register half = V::broadcast1(0.5f), three_halves = V::broadcast1(1.5f);
+  const Register inner = V::broadcast1(0.5625f), outer = V::broadcast1(2.5f);
+  const Register even1 = V::fnma(nine_quarters, x[2], x[4]);
+  const Register odd1 = V::fnma(nine_quarters, x[1], x[3]);
+  const Register even2 = V::fnma(quarter, x[2], x[4]), odd2 = V::fnma(quarter, x[1], x[3]);
+  y[0] = V::fma(inner, x[0], V::fnma(outer, x[2], x[4]));
+  y[1] = V::fma(half, odd1, even1);
+  y[2] = V::fnma(half, odd1, even1);
+  y[3] = V::fma(three_halves, odd2, even2);
+  y[4] = V::fnma(three_halves, odd2, even2);
+  y[5] = V::fma(inner, x[1], V::fnma(outer, x[3], x[5]));
+}
 
-template <>
-struct Transform<4> {
-  // y = B' x for one column or row of inputs.
-  static WAIFU2X_INLINE void input(const Register x[6], Register y[6]) {
-    const Register two = V::broadcast1(2.0f), four = V::broadcast1(4.0f);
-    const Register five = V::broadcast1(5.0f);
-    const Register even = V::fnma(four, x[2], x[4]), odd = V::fnma(four, x[1], x[3]);
-    const Register far_even = V::sub(x[4], x[2]), far_odd = V::sub(x[3], x[1]);
-    y[0] = V::fma(four, x[0], V::fnma(five, x[2], x[4]));
-    y[1] = V::add(even, odd);
-    y[2] = V::sub(even, odd);
-    y[3] = V::fma(two, far_odd, far_even);
-    y[4] = V::fnma(two, far_odd, far_even);
-    y[5] = V::fma(four, x[1], V::fnma(five, x[3], x[5]));
-  }
-  // y = A' x: outputs of products.
-  static WAIFU2X_INLINE void output(const Register x[6], Register y[4]) {
-    const Register two = V::broadcast1(2.0f), four = V::broadcast1(4.0f);
-    const Register eight = V::broadcast1(8.0f);
-    const Register sum1 = V::add(x[1], x[2]), difference1 = V::sub(x[1], x[2]);
-    const Register sum2 = V::add(x[3], x[4]), difference2 = V::sub(x[3], x[4]);
-    y[0] = V::add(V::add(x[0], sum1), sum2);
-    y[1] = V::fma(two, difference2, difference1);
-    y[2] = V::fma(four, sum2, sum1);
-    y[3] = V::add(V::fma(eight, difference2, difference1), x[5]);
-  }
-};
-
-template <>
-struct Transform<6> {
-  static WAIFU2X_INLINE void input(const Register x[8], Register y[8]) {
-    const Register half = V::broadcast1(0.5f), quarter = V::broadcast1(0.25f);
-    const Register four = V::broadcast1(4.0f);
-    const Register a = V::broadcast1(1.25f), b = V::broadcast1(2.5f);
-    const Register c = V::broadcast1(4.25f), d = V::broadcast1(5.25f);
-    const Register even1 = V::fnma(c, x[4], V::add(x[2], x[6]));
-    const Register odd1 = V::fnma(c, x[3], V::add(x[1], x[5]));
-    const Register even2 = V::fma(quarter, x[2], V::fnma(a, x[4], x[6]));
-    const Register even3 = V::fma(four, V::fnma(a, x[4], x[2]), x[6]);
-    const Register odd2 = V::fma(half, x[1], V::fnma(b, x[3], V::add(x[5], x[5])));
-    const Register odd3 = V::fma(half, x[5], V::fnma(b, x[3], V::add(x[1], x[1])));
-    y[0] = V::fma(d, V::sub(x[4], x[2]), V::sub(x[0], x[6]));
-    y[1] = V::add(even1, odd1);
-    y[2] = V::sub(even1, odd1);
-    y[3] = V::add(even2, odd2);
-    y[4] = V::sub(even2, odd2);
-    y[5] = V::add(even3, odd3);
-    y[6] = V::sub(even3, odd3);
-    y[7] = V::fma(d, V::sub(x[3], x[5]), V::sub(x[7], x[1]));
-  }
-  static WAIFU2X_INLINE void output(const Register x[8], Register y[6]) {
-    const Register two = V::broadcast1(2.0f), four = V::broadcast1(4.0f);
-    const Register eight = V::broadcast1(8.0f), sixteen = V::broadcast1(16.0f);
-    const Register thirty_two = V::broadcast1(32.0f);
-    const Register sum1 = V::add(x[1], x[2]), difference1 = V::sub(x[1], x[2]);
-    const Register sum2 = V::add(x[3], x[4]), difference2 = V::sub(x[3], x[4]);
-    const Register sum3 = V::add(x[5], x[6]), difference3 = V::sub(x[5], x[6]);
-    y[0] = V::fma(thirty_two, sum3, V::add(V::add(x[0], sum1), sum2));
-    y[1] = V::fma(sixteen, difference3, V::fma(two, difference2, difference1));
-    y[2] = V::fma(eight, sum3, V::fma(four, sum2, sum1));
-    y[3] = V::fma(four, difference3, V::fma(eight, difference2, difference1));
-    y[4] = V::fma(two, sum3, V::fma(sixteen, sum2, sum1));
-    y[5] = V::add(V::fma(thirty_two, difference2, difference1), V::add(x[7], difference3));
-  }
-};
+// y = A' x: outputs of products.
+WAIFU2X_INLINE void output_step(const Register x[kTileIn], Register y[kTile]) {
+  const Register two = V::broadcast1(2.0f), four = V::broadcast1(4.0f);
+  const Register eight = V::broadcast1(8.0f), twelve = V::broadcast1(12.0f);
+  const Register eighteen = V::broadcast1(18.0f), twenty_seven = V::broadcast1(27.0f);
+  const Register sum1 = V::add(x[1], x[2]), difference1 = V::sub(x[1], x[2]);
+  const Register sum2 = V::add(x[3], x[4]), difference2 = V::sub(x[3], x[4]);
+  y[0] = V::fma(eight, V::add(sum1, sum2), x[0]);
+  y[1] = V::fma(twelve, difference2, V::mul(four, difference1));
+  y[2] = V::fma(eighteen, sum2, V::mul(two, sum1));
+  y[3] = V::fma(twenty_seven, difference2, V::add(difference1, x[5]));
+}
 
 constexpr int kAhead = 2;  // tiles
 
-template <int Tile>
-void winograd_input(const float* const* rows, int tiles, float* v, std::ptrdiff_t v_position) {
-  constexpr int kIn = tile_in(Tile);
+void winograd_input(const float* const rows[kTileIn], int tiles, float* v,
+                    std::ptrdiff_t v_position) {
   for (int t = 0; t < tiles; ++t) {
     // The tile after the next comes from a farther cache meanwhile.
-    for (int y = 0; y < kIn; ++y) {
+    for (int y = 0; y < kTileIn; ++y) {
       WAIFU2X_UNROLL
-      for (int x = 0; x < Tile; ++x) {
-        V::prefetch_near(rows[y] + ((t + kAhead) * Tile + 2 + x) * kBlock);
+      for (int x = 0; x < kTile; ++x) {
+        V::prefetch_near(rows[y] + ((t + kAhead) * kTile + 2 + x) * kBlock);
       }
     }
     for (int part = 0; part < kParts; ++part) {
       const std::ptrdiff_t lane = part * V::kLanes;
-      const std::ptrdiff_t from = t * (Tile * kBlock) + lane;
-      Register columns[kIn][kIn];  // (column, row)
+      const std::ptrdiff_t from = t * (kTile * kBlock) + lane;
+      Register columns[kTileIn][kTileIn];  // (column, row)
       WAIFU2X_UNROLL
-      for (int x = 0; x < kIn; ++x) {
-        Register column[kIn];
+      for (int x = 0; x < kTileIn; ++x) {
+        Register column[kTileIn];
         WAIFU2X_UNROLL
-        for (int y = 0; y < kIn; ++y) column[y] = V::load(rows[y] + from + x * kBlock);
-        Transform<Tile>::input(column, columns[x]);
+        for (int y = 0; y < kTileIn; ++y) column[y] = V::load(rows[y] + from + x * kBlock);
+        input_step(column, columns[x]);
       }
       float* to = v + t * kBlock + lane;
       WAIFU2X_UNROLL
-      for (int y = 0; y < kIn; ++y) {
-        Register row[kIn], result[kIn];
+      for (int y = 0; y < kTileIn; ++y) {
+        Register row[kTileIn], result[kTileIn];
         WAIFU2X_UNROLL
-        for (int x = 0; x < kIn; ++x) row[x] = columns[x][y];
-        Transform<Tile>::input(row, result);
+        for (int x = 0; x < kTileIn; ++x) row[x] = columns[x][y];
+        input_step(row, result);
         WAIFU2X_UNROLL
-        for (int x = 0; x < kIn; ++x) V::store(to + (y * kIn + x) * v_position, result[x]);
+        for (int x = 0; x < kTileIn; ++x) V::store(to + (y * kTileIn + x) * v_position, result[x]);
       }
     }
   }
 }
 
 // Writes the rows and columns of one tile that are wanted.
-template <int Tile, bool Whole, bool Adds>
+template <bool Whole, bool Adds>
 WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Register bias,
                                 Register slope) {
-  constexpr int kIn = tile_in(Tile);
   const std::ptrdiff_t lane = part * V::kLanes;
   const float* m = o.m + t * kBlock + lane;
   if (part == 0) {
-    for (int y = 0; y < (Whole ? Tile : o.rows); ++y) {
+    for (int y = 0; y < (Whole ? kTile : o.rows); ++y) {
       WAIFU2X_UNROLL
-      for (int x = 0; x < Tile; ++x) {
-        V::prefetch_near(o.out[y] + ((t + kAhead) * Tile + x) * kBlock);
-        if (Adds) V::prefetch_near(o.add[y] + ((t + kAhead) * Tile + x) * kBlock);
+      for (int x = 0; x < kTile; ++x) {
+        V::prefetch_near(o.out[y] + ((t + kAhead) * kTile + x) * kBlock);
+        if (Adds) V::prefetch_near(o.add[y] + ((t + kAhead) * kTile + x) * kBlock);
       }
     }
   }
-  Register columns[kIn][Tile];  // (column, row)
+  Register columns[kTileIn][kTile];  // (column, row)
   WAIFU2X_UNROLL
-  for (int x = 0; x < kIn; ++x) {
-    Register column[kIn];
+  for (int x = 0; x < kTileIn; ++x) {
+    Register column[kTileIn];
     WAIFU2X_UNROLL
-    for (int y = 0; y < kIn; ++y) column[y] = V::load(m + (y * kIn + x) * o.m_position);
-    Transform<Tile>::output(column, columns[x]);
+    for (int y = 0; y < kTileIn; ++y) column[y] = V::load(m + (y * kTileIn + x) * o.m_position);
+    output_step(column, columns[x]);
   }
   WAIFU2X_UNROLL
-  for (int y = 0; y < Tile; ++y) {
-    Register row[kIn], result[Tile];
+  for (int y = 0; y < kTile; ++y) {
+    Register row[kTileIn], result[kTile];
     WAIFU2X_UNROLL
-    for (int x = 0; x < kIn; ++x) row[x] = columns[x][y];
-    Transform<Tile>::output(row, result);
+    for (int x = 0; x < kTileIn; ++x) row[x] = columns[x][y];
+    output_step(row, result);
     if (!Whole && y >= o.rows) break;
     WAIFU2X_UNROLL
-    for (int x = 0; x < Tile; ++x) {
-      if (!Whole && t * Tile + x >= o.columns) break;
-      const std::ptrdiff_t at = (t * Tile + x) * kBlock + lane;
+    for (int x = 0; x < kTile; ++x) {
+      if (!Whole && t * kTile + x >= o.columns) break;
+      const std::ptrdiff_t at = (t * kTile + x) * kBlock + lane;
       Register value = V::leak(V::add(result[x], bias), slope);
       if (Adds) value = V::add(value, V::load(o.add[y] + at));
       V::store(o.out[y] + at, value);
@@ -371,24 +329,23 @@ WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Regist
   }
 }
 
-template <int Tile, bool Adds>
+template <bool Adds>
 void output_tiles(const WinogradOutput& o) {
-  const int whole = o.rows == Tile ? o.columns / Tile : 0;
-  const int tiles = (o.columns + Tile - 1) / Tile;
+  const int whole = o.rows == kTile ? o.columns / kTile : 0;
+  const int tiles = (o.columns + kTile - 1) / kTile;
   for (int part = 0; part < kParts; ++part) {
     const Register bias = V::load(o.epilogue.bias + part * V::kLanes);
     const Register slope = V::load(o.epilogue.slope + part * V::kLanes);
-    for (int t = 0; t < whole; ++t) output_tile<Tile, true, Adds>(o, t, part, bias, slope);
-    for (int t = whole; t < tiles; ++t) output_tile<Tile, false, Adds>(o, t, part, bias, slope);
+    for (int t = 0; t < whole; ++t) output_tile<true, Adds>(o, t, part, bias, slope);
+    for (int t = whole; t < tiles; ++t) output_tile<false, Adds>(o, t, part, bias, slope);
   }
 }
 
-template <int Tile>
 void winograd_output(const WinogradOutput& o) {
   if (o.add[0] != nullptr) {
-    output_tiles<Tile, true>(o);
+    output_tiles<true>(o);
   } else {
-    output_tiles<Tile, false>(o);
+    output_tiles<false>(o);
   }
 }
 
@@ -454,9 +411,9 @@ double chains(std::ptrdiff_t n) {
 }
 
 constexpr Kernels kKernels = {direct_row,
+                              winograd_input,
                               winograd_product,
-                              {winograd_input<4>, winograd_output<4>},
-                              {winograd_input<6>, winograd_output<6>},
+                              winograd_output,
                               multiply,
                               add,
                               affine,

@@ -29,7 +29,6 @@ int last_depth(int channels) { return channels - (blocks_of(channels) - 1) * kBl
 
 // The tiles of a few rows, numbered row by row.
 struct Tiles {
-  int size;  // outputs a side
   int first_row, first_column, across, count;
 
   // Calls call(tile, tiles, y, x) for every run of neighbours among tiles begin to end - 1; y and x
@@ -39,7 +38,7 @@ struct Tiles {
     for (int tile = begin; tile < end;) {
       const int row = tile / across, column = tile % across;
       const int count = std::min(across - column, end - tile);
-      call(tile, count, (first_row + row) * size, (first_column + column) * size);
+      call(tile, count, (first_row + row) * kTile, (first_column + column) * kTile);
       tile += count;
     }
   }
@@ -53,29 +52,26 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
   const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
   const int count = end - begin, blocks_in = blocks_of(conv.depth);
   const int shift = source.offset - conv.padding;
-  const Winograd& winograd = winograd_of(kernels, conv.tile);
-  const int positions = positions_of(conv.tile);
 
   WinogradProduct product = {};
-  product.positions = positions;
   product.tiles = count;
   product.blocks_in = blocks_in;
   product.last_depth = last_depth(conv.depth);
   product.v_position = v_position(conv, count);
   product.weights_stride = conv.weights_stride;
   product.m_position = m_position(count);
-  product.m_stride = positions * product.m_position;
+  product.m_stride = kPositions * product.m_position;
   float* v = run.scratch.memory;
-  float* m = v + positions * product.v_position;
+  float* m = v + kPositions * product.v_position;
   product.v = v;
   product.m = m;
 
   for (int block = 0; block < blocks_in; ++block) {
     tiles.runs(begin, end, [&](int tile, int n, int y, int x) {
-      const float* rows[kLargestTileIn];
-      for (int i = 0; i < tile_in(conv.tile); ++i) rows[i] = in.read(y + shift + i, block, x + shift);
+      const float* rows[kTileIn];
+      for (int i = 0; i < kTileIn; ++i) rows[i] = in.read(y + shift + i, block, x + shift);
       const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(block) * count + (tile - begin);
-      winograd.input(rows, n, v + at * kBlock, product.v_position);
+      kernels.winograd_input(rows, n, v + at * kBlock, product.v_position);
     });
   }
   for (int block = 0; block < conv.blocks; block += kProductBlocks) {
@@ -89,8 +85,8 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
                          conv.slope.data() + (block + b) * kBlock};
       tiles.runs(begin, end, [&](int tile, int n, int y, int x) {
         output.m = m + b * product.m_stride + (tile - begin) * kBlock;
-        output.rows = std::min(conv.tile, run.rows.hi - y);
-        output.columns = std::min(n * conv.tile, run.columns.hi - x);
+        output.rows = std::min(kTile, run.rows.hi - y);
+        output.columns = std::min(n * kTile, run.columns.hi - x);
         for (int i = 0; i < output.rows; ++i) {
           output.out[i] = out.at(y + i, block + b, x);
           if (addend.value >= 0) {
@@ -98,20 +94,18 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
             output.add[i] = added.at(y + i + addend.offset, block + b, x + addend.offset);
           }
         }
-        winograd.output(output);
+        kernels.winograd_output(output);
       });
     }
   }
 }
 
 void run_winograd(const NodeRun& run) {
-  const int size = run.node.conv.tile;
   Tiles tiles;
-  tiles.size = size;
-  tiles.first_row = run.rows.lo / size;
-  tiles.first_column = run.columns.lo / size;
-  tiles.across = (run.columns.hi + size - 1) / size - tiles.first_column;
-  tiles.count = tiles.across * ((run.rows.hi + size - 1) / size - tiles.first_row);
+  tiles.first_row = run.rows.lo / kTile;
+  tiles.first_column = run.columns.lo / kTile;
+  tiles.across = (run.columns.hi + kTile - 1) / kTile - tiles.first_column;
+  tiles.count = tiles.across * ((run.rows.hi + kTile - 1) / kTile - tiles.first_row);
   const int parts = (tiles.count + run.scratch.tiles - 1) / run.scratch.tiles;
   for (int part = 0; part < parts; ++part) {
     winograd_tiles(run, tiles, static_cast<int>(static_cast<long long>(tiles.count) * part / parts),
@@ -293,14 +287,14 @@ void run_shuffle(const NodeRun& run, int channels) {
 }  // namespace
 
 int tiles_for_cache(const Conv& conv, std::size_t bytes) {
-  const auto tile = static_cast<std::size_t>(positions_of(conv.tile) * kBlock) * sizeof(float) *
+  const auto tile = static_cast<std::size_t>(kPositions * kBlock) * sizeof(float) *
                     static_cast<std::size_t>(blocks_of(conv.depth) + kProductBlocks);
   return std::clamp(static_cast<int>(bytes / tile), kFewestTiles, kMostTiles);
 }
 
 std::size_t scratch_floats(const Conv& conv, int tiles) {
-  if (conv.tile == 0) return 0;
-  return static_cast<std::size_t>(positions_of(conv.tile) *
+  if (!conv.winograd) return 0;
+  return static_cast<std::size_t>(kPositions *
                                   (v_position(conv, tiles) + kProductBlocks * m_position(tiles)));
 }
 
@@ -315,7 +309,7 @@ void run_node(const NodeRun& run) {
     case Kind::input:
       break;
     case Kind::conv:
-      if (node.conv.tile > 0) {
+      if (node.conv.winograd) {
         run_winograd(run);
       } else if (node.conv.factor == 1) {
         run_direct(run);

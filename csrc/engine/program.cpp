@@ -11,12 +11,8 @@ namespace {
 
 constexpr int kLargestFactor = 1 << 12;
 
-// The size of tile for a 3x3 convolution of this many channels: 0 where a transform costs more than
-// the products it saves; the large one where it saves most and a batch of tiles still fits a cache.
-int tile_for(int depth) {
-  if (depth < 8) return 0;
-  return depth >= 32 && depth <= 128 ? 6 : 4;
-}
+// Below this many channels a transform costs more than the products it saves.
+constexpr int kLeastWinogradDepth = 8;
 
 int round_down(int x, int step) { return floor_divide(x, step) * step; }
 int round_up(int x, int step) { return -floor_divide(-x, step) * step; }
@@ -66,9 +62,9 @@ void set_weights(Conv& conv, const float* weight, const float* bias, const float
                         static_cast<std::ptrdiff_t>(size) * size};
   conv.kernel = size;
   conv.blocks = blocks_of(out);
-  conv.weights = conv.tile > 0 ? pack_winograd(view, conv.tile) : pack_direct(view);
+  conv.weights = conv.winograd ? pack_winograd(view) : pack_direct(view);
   conv.weights_stride =
-      conv.tile > 0 ? winograd_stride(conv.depth, conv.tile) : direct_stride(conv.depth, size);
+      conv.winograd ? winograd_stride(conv.depth) : direct_stride(conv.depth, size);
   conv.bias = pack_vector(bias, out, 0.0f);
   conv.slope = pack_vector(slope, out, 1.0f);
 }
@@ -79,16 +75,16 @@ void set_weights(Conv& conv, const float* weight, const float* bias, const float
 
 Range Node::computed(Range wanted, int size) const {
   if (wanted.empty()) return wanted;
-  if (kind == Kind::conv && conv.tile > 0) {
+  if (kind == Kind::conv && conv.winograd) {
     // Tiles lie on a grid of the whole value: a sample's rounding depends on its place in a tile.
-    return {std::max(0, round_down(wanted.lo, conv.tile)),
-            std::min(size, round_up(wanted.hi, conv.tile))};
+    return {std::max(0, round_down(wanted.lo, kTile)),
+            std::min(size, round_up(wanted.hi, kTile))};
   }
   return wanted;
 }
 
 int Node::advanced(int wanted, int size) const {
-  if (kind == Kind::conv && conv.tile > 0) return std::min(size, round_up(wanted, conv.tile));
+  if (kind == Kind::conv && conv.winograd) return std::min(size, round_up(wanted, kTile));
   if (kind == Kind::conv && conv.factor > 1) {
     // Whole rows of the convolution, so that none is computed twice.
     const int last = floor_divide(wanted - 1 + conv.crop, conv.factor);
@@ -100,9 +96,9 @@ int Node::advanced(int wanted, int size) const {
 Range Node::reads(const Ref& source, bool is_addend, Range range) const {
   Range r = range;
   if (kind == Kind::conv && !is_addend) {
-    if (conv.tile > 0) {
-      r = {round_down(r.lo, conv.tile) - conv.padding,
-           round_up(r.hi, conv.tile) + 2 - conv.padding};
+    if (conv.winograd) {
+      r = {round_down(r.lo, kTile) - conv.padding,
+           round_up(r.hi, kTile) + 2 - conv.padding};
     } else {
       const int first = floor_divide(r.lo + conv.crop, conv.factor);
       const int last = floor_divide(r.hi - 1 + conv.crop, conv.factor);
@@ -187,7 +183,7 @@ int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
   }
   if (spec.transposed) return transposed(source, spec, addend);
   source = with_edge(source, spec.padding);
-  edge_ = std::max(edge_, kLargestTileIn + spec.padding);
+  edge_ = std::max(edge_, kTileIn + spec.padding);
   Node node;
   node.kind = Kind::conv;
   node.sources = {source};
@@ -196,7 +192,7 @@ int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
   conv.depth = spec.in;
   conv.stride = spec.stride;
   conv.padding = spec.padding;
-  if (spec.kernel == 3 && spec.stride == 1) conv.tile = tile_for(spec.in);
+  conv.winograd = spec.kernel == 3 && spec.stride == 1 && spec.in >= kLeastWinogradDepth;
   set_weights(conv, spec.weight, spec.bias, spec.slope, spec.out, spec.kernel);
   Value value = like(of(source.value), source.value, source.offset);
   value.channels = spec.out;
@@ -214,7 +210,7 @@ int Program::transposed(Ref source, const ConvSpec& spec, Ref addend) {
   const int padding = std::max(0, taps - 1 - spec.padding / s);
   const int crop = spec.padding - s * (taps - 1 - padding);
   source = with_edge(source, padding);
-  edge_ = std::max(edge_, kLargestTileIn + padding);
+  edge_ = std::max(edge_, kTileIn + padding);
   Node node;
   node.kind = Kind::conv;
   node.sources = {source};
@@ -332,7 +328,9 @@ int Program::concat(const std::vector<Ref>& sources) {
 
 int Program::upsample(Ref source, int factor) {
   require(source);
-  if (factor < 1 || factor > kLargestFactor) throw std::invalid_argument("the factor must be at least 1, and not thousands");
+  if (factor < 1 || factor > kLargestFactor) {
+    throw std::invalid_argument("the factor must be at least 1, and not thousands");
+  }
   Node node;
   node.kind = Kind::upsample;
   node.sources = {source};

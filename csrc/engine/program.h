@@ -36,7 +36,7 @@ struct Conv {
   int kernel = 1;
   int stride = 1;
   int padding = 0;
-  int tile = 0;  // Winograd outputs a side, 4 or 6; 0 for computing directly
+  bool winograd = false;
   int depth = 0;   // input channels
   int blocks = 0;  // blocks of outputs before a shuffle
   Floats weights;  // see DirectRow and WinogradProduct
@@ -162,7 +162,7 @@ class Program {
   Ref output_;
   int stages_ = 1;
   int givens_ = 0;
-  int edge_ = kLargestTileIn;  // what the last tile of a row reaches
+  int edge_ = kTileIn;  // what the last tile of a row reaches
 };
 
 inline int blocks_of(int channels) { return (channels + kBlock - 1) / kBlock; }

@@ -6,10 +6,8 @@
 namespace waifu2x::engine {
 namespace {
 
-// A step has about this many tiles of 4x4, so that a batch of them is seldom cut short.
+// A step has about this many tiles, so that a batch of them is seldom cut short.
 constexpr int kTilesPerStep = 56;
-// Steps are multiples of this many rows of the smallest scale: Winograd's smaller tile.
-constexpr int kRowsGrid = 4;
 
 std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
@@ -43,7 +41,7 @@ Region::Region(const Stage& stage, std::vector<Wanted> wanted, std::size_t cache
     const Node& node = stage.program.nodes()[index(n)];
     const Kept& kept = kept_[index(node.value)];
     if (kept.rows.empty()) continue;
-    if (node.conv.tile > 0) tiles_of_[index(n)] = tiles_for_cache(node.conv, cache);
+    if (node.conv.winograd) tiles_of_[index(n)] = tiles_for_cache(node.conv, cache);
     scratch_ = std::max(scratch_, scratch_floats(node.conv, tiles_of_[index(n)]));
   }
   std::size_t widest = 0;
@@ -107,8 +105,8 @@ void Region::plan_rings() {
     divisor = std::max(divisor, value.divisor / std::max(1, std::min(value.scale, value.divisor)));
     width = std::max(width, kept_[v].columns.size() * value.divisor / value.scale);
   }
-  const int unit = kRowsGrid * divisor;
-  const int wanted = kTilesPerStep * 16 / width;
+  const int unit = kTile * divisor;
+  const int wanted = kTilesPerStep * kTile * kTile / width;
   step_rows_ = std::clamp(wanted / unit * unit, unit, std::max(unit, 64 / unit * unit));
   for (const Wanted& w : wanted_) {
     const Value& value = stage_.program.values()[index(w.value)];

@@ -10,44 +10,33 @@ namespace {
 
 // The transform of a kernel, by row: its values at the interpolation points, divided as the other two
 // transforms expect it.
-constexpr double kTransform4[6][3] = {
-    {1.0 / 4, 0, 0},
-    {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-    {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-    {1.0 / 24, 1.0 / 12, 1.0 / 6},
-    {1.0 / 24, -1.0 / 12, 1.0 / 6},
-    {0, 0, 1},
-};
-constexpr double kTransform6[8][3] = {
-    {1, 0, 0},
-    {-2.0 / 9, -2.0 / 9, -2.0 / 9},
-    {-2.0 / 9, 2.0 / 9, -2.0 / 9},
-    {1.0 / 90, 1.0 / 45, 2.0 / 45},
-    {1.0 / 90, -1.0 / 45, 2.0 / 45},
-    {1.0 / 45, 1.0 / 90, 1.0 / 180},
-    {1.0 / 45, -1.0 / 90, 1.0 / 180},
+constexpr double kTransform[kTileIn][3] = {
+    {16.0 / 9, 0, 0},
+    {-1.0 / 8, -1.0 / 16, -1.0 / 32},
+    {-1.0 / 8, 1.0 / 16, -1.0 / 32},
+    {1.0 / 72, 1.0 / 48, 1.0 / 32},
+    {1.0 / 72, -1.0 / 48, 1.0 / 32},
     {0, 0, 1},
 };
 
 // One block of outputs, all its lanes together: kernels[y][x][lane] to to[position][lane].
 using Lanes = double[kBlock];
 
-template <int Size>
-void transform(const double (&rows)[Size][3], const Lanes (&kernels)[3][3], float* to,
-               std::ptrdiff_t position_stride) {
-  for (int u = 0; u < Size; ++u) {
+void transform(const Lanes (&kernels)[3][3], float* to, std::ptrdiff_t position_stride) {
+  for (const double(&row)[3] : kTransform) {
     Lanes half[3];
     for (int x = 0; x < 3; ++x) {
       for (int lane = 0; lane < kBlock; ++lane) {
-        half[x][lane] = rows[u][0] * kernels[0][x][lane] + rows[u][1] * kernels[1][x][lane] +
-                        rows[u][2] * kernels[2][x][lane];
+        half[x][lane] = row[0] * kernels[0][x][lane] + row[1] * kernels[1][x][lane] +
+                        row[2] * kernels[2][x][lane];
       }
     }
-    for (int v = 0; v < Size; ++v, to += position_stride) {
+    for (const double(&column)[3] : kTransform) {
       for (int lane = 0; lane < kBlock; ++lane) {
-        to[lane] = static_cast<float>(rows[v][0] * half[0][lane] + rows[v][1] * half[1][lane] +
-                                      rows[v][2] * half[2][lane]);
+        to[lane] = static_cast<float>(column[0] * half[0][lane] + column[1] * half[1][lane] +
+                                      column[2] * half[2][lane]);
       }
+      to += position_stride;
     }
   }
 }
@@ -58,8 +47,8 @@ std::ptrdiff_t direct_stride(int in, int kernel) {
   return static_cast<std::ptrdiff_t>(kernel) * kernel * in * kBlock;
 }
 
-std::ptrdiff_t winograd_stride(int in, int tile) {
-  return static_cast<std::ptrdiff_t>(positions_of(tile)) * in * kBlock;
+std::ptrdiff_t winograd_stride(int in) {
+  return static_cast<std::ptrdiff_t>(kPositions) * in * kBlock;
 }
 
 Floats pack_direct(const WeightView& weight) {
@@ -78,9 +67,9 @@ Floats pack_direct(const WeightView& weight) {
   return packed;
 }
 
-Floats pack_winograd(const WeightView& weight, int tile) {
+Floats pack_winograd(const WeightView& weight) {
   const int blocks = blocks_of(weight.out);
-  const std::ptrdiff_t stride = winograd_stride(weight.in, tile);
+  const std::ptrdiff_t stride = winograd_stride(weight.in);
   const std::ptrdiff_t position = static_cast<std::ptrdiff_t>(weight.in) * kBlock;
   Floats packed = Floats::in_large_pages(static_cast<std::size_t>(blocks * stride));
   Lanes kernels[3][3] = {};
@@ -95,12 +84,7 @@ Floats pack_winograd(const WeightView& weight, int tile) {
           }
         }
       }
-      float* to = packed.data() + block * stride + i * kBlock;
-      if (tile == 4) {
-        transform(kTransform4, kernels, to, position);
-      } else {
-        transform(kTransform6, kernels, to, position);
-      }
+      transform(kernels, packed.data() + block * stride + i * kBlock, position);
     }
   }
   return packed;

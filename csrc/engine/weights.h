@@ -20,13 +20,13 @@ struct WeightView {
 
 // Floats from one block of outputs to the next.
 std::ptrdiff_t direct_stride(int in, int kernel);
-std::ptrdiff_t winograd_stride(int in, int tile);
+std::ptrdiff_t winograd_stride(int in);
 
 // (block, segment, channel, 16), segments as (y, x, block of inputs); outputs past the last are zeros.
 Floats pack_direct(const WeightView& weight);
 
 // (block, position, channel, 16): G g G' of every pair, computed in double, for 3x3 kernels.
-Floats pack_winograd(const WeightView& weight, int tile);
+Floats pack_winograd(const WeightView& weight);
 
 // `count` numbers, then `fill` up to whole blocks.
 Floats pack_vector(const float* data, int count, float fill);

@@ -57,9 +57,9 @@ using waifu2x::Level;
 using waifu2x::engine::DirectRow;
 using waifu2x::engine::kBlock;
 using waifu2x::engine::Kernels;
-using waifu2x::engine::kLargestTile;
-using waifu2x::engine::kLargestTileIn;
-using waifu2x::engine::winograd_of;
+using waifu2x::engine::kPositions;
+using waifu2x::engine::kTile;
+using waifu2x::engine::kTileIn;
 using waifu2x::engine::WinogradOutput;
 using waifu2x::engine::WinogradProduct;
 
@@ -494,67 +494,40 @@ void check_directs() {
 // F(m x m, 3x3): outputs = A (G g G' * B d B') A', with A, B and G as they stand in its paper.
 struct Tile {
   int size;  // m
-  double b[kLargestTileIn][kLargestTileIn];
-  double g[kLargestTileIn][3];
-  double a[kLargestTile][kLargestTileIn];
+  double b[kTileIn][kTileIn];
+  double g[kTileIn][3];
+  double a[kTile][kTileIn];
   // What a term passes at most in one dimension of B: the rounding of its product, unless the
   // factor is a power of two, and of the additions.
   double input_roundings;
-  double output_roundings;  // the same of A, whose factors are all powers of two
+  double output_roundings;  // the same of A
   // How often kUnderflow an element of B x may be wrong by: the products with fractions in its row,
   // each as often as it is taken. Those of A are with integers.
-  double input_underflows[kLargestTileIn];
+  double input_underflows[kTileIn];
 
   int in() const { return size + 2; }
   int positions() const { return in() * in(); }
 };
 
 constexpr Tile kTiles[] = {
-    {4,
-     {{4, 0, -5, 0, 1, 0},
-      {0, -4, -4, 1, 1, 0},
-      {0, 4, -4, -1, 1, 0},
-      {0, -2, -1, 2, 1, 0},
-      {0, 2, -1, -2, 1, 0},
-      {0, 4, 0, -5, 0, 1}},
-     {{1.0 / 4, 0, 0},
-      {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-      {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-      {1.0 / 24, 1.0 / 12, 1.0 / 6},
-      {1.0 / 24, -1.0 / 12, 1.0 / 6},
+    {kTile,
+     {{9.0 / 16, 0, -5.0 / 2, 0, 1, 0},
+      {0, -9.0 / 8, -9.0 / 4, 1.0 / 2, 1, 0},
+      {0, 9.0 / 8, -9.0 / 4, -1.0 / 2, 1, 0},
+      {0, -3.0 / 8, -1.0 / 4, 3.0 / 2, 1, 0},
+      {0, 3.0 / 8, -1.0 / 4, -3.0 / 2, 1, 0},
+      {0, 9.0 / 16, 0, -5.0 / 2, 0, 1}},
+     {{16.0 / 9, 0, 0},
+      {-1.0 / 8, -1.0 / 16, -1.0 / 32},
+      {-1.0 / 8, 1.0 / 16, -1.0 / 32},
+      {1.0 / 72, 1.0 / 48, 1.0 / 32},
+      {1.0 / 72, -1.0 / 48, 1.0 / 32},
       {0, 0, 1}},
-     {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}},
+     {{1, 8, 8, 8, 8, 0}, {0, 4, -4, 12, -12, 0}, {0, 2, 2, 18, 18, 0}, {0, 1, -1, 27, -27, 1}},
      3,
      3,
-     {}},
-    // The columns of A for 1/2 and -1/2 are 32 times their powers, the rows of G 1/32 to match.
-    {6,
-     {{1, 0, -21.0 / 4, 0, 21.0 / 4, 0, -1, 0},
-      {0, 1, 1, -17.0 / 4, -17.0 / 4, 1, 1, 0},
-      {0, -1, 1, 17.0 / 4, -17.0 / 4, -1, 1, 0},
-      {0, 1.0 / 2, 1.0 / 4, -5.0 / 2, -5.0 / 4, 2, 1, 0},
-      {0, -1.0 / 2, 1.0 / 4, 5.0 / 2, -5.0 / 4, -2, 1, 0},
-      {0, 2, 4, -5.0 / 2, -5, 1.0 / 2, 1, 0},
-      {0, -2, 4, 5.0 / 2, -5, -1.0 / 2, 1, 0},
-      {0, -1, 0, 21.0 / 4, 0, -21.0 / 4, 0, 1}},
-     {{1, 0, 0},
-      {-2.0 / 9, -2.0 / 9, -2.0 / 9},
-      {-2.0 / 9, 2.0 / 9, -2.0 / 9},
-      {1.0 / 90, 1.0 / 45, 2.0 / 45},
-      {1.0 / 90, -1.0 / 45, 2.0 / 45},
-      {1.0 / 45, 1.0 / 90, 1.0 / 180},
-      {1.0 / 45, -1.0 / 90, 1.0 / 180},
-      {0, 0, 1}},
-     {{1, 1, 1, 1, 1, 32, 32, 0},
-      {0, 1, -1, 2, -2, 16, -16, 0},
-      {0, 1, 1, 4, 4, 8, 8, 0},
-      {0, 1, -1, 8, -8, 4, -4, 0},
-      {0, 1, 1, 16, 16, 2, 2, 0},
-      {0, 1, -1, 32, -32, 1, -1, 1}},
-     4,
-     4,
-     // 5 is 4 * 5 / 4: four times the error of that product.
-     {1, 2, 2, 4, 4, 6, 6, 1}}};
+     // 9/8 is 1/2 * 9/4: half the error of that product and the one of the half; 3/8 likewise.
+     {2, 2.5, 2.5, 3.5, 3.5, 2}}};
 
 // The same for both dimensions.
 double input_roundings(const Tile& tile) { return 2.0 * tile.input_roundings; }
@@ -570,7 +543,7 @@ double input_underflow(const Tile& tile, int position) {
 
 double square(double x) { return x * x; }
 
-using Matrix = double[kLargestTileIn][kLargestTileIn];
+using Matrix = double[kTileIn][kTileIn];
 
 // An element of M x M', and the same of absolute values, from the rows of M for its place in its
 // column and in its row. Terms of factor 0 take no part: 0 * infinity is NaN.
@@ -588,12 +561,12 @@ Cell transformed(const Tile& tile, const Matrix& x, const double* down, const do
   return cell;
 }
 
-std::string kernel_of(const Tile& tile, const char* what) {
-  return "winograd" + std::to_string(tile.size) + what;
+std::string kernel_of(const char* what) {
+  return std::string("winograd") + what;
 }
 
 void check_input(const Tile& tile, int tiles) {
-  kernel = kernel_of(tile, "_input");
+  kernel = kernel_of("_input");
   guarded = coin();
   const Data data = draw_data();
   place = std::to_string(tiles) + " tiles, " + kDataNames[static_cast<int>(data)];
@@ -624,12 +597,12 @@ void check_input(const Tile& tile, int tiles) {
   }
 
   const auto run = [&](const Kernels& kernels, int first, int count) {
-    const float* from[kLargestTileIn];
+    const float* from[kTileIn];
     for (int i = 0; i < in; ++i) {
       from[i] = rows[static_cast<std::size_t>(i)].get() + first * tile.size * kBlock;
     }
     Floats v((positions - 1) * v_position + tiles * kBlock);
-    winograd_of(kernels, tile.size).input(from, count, v.get() + first * kBlock, v_position);
+    kernels.winograd_input(from, count, v.get() + first * kBlock, v_position);
     return v;
   };
   level_name = "scalar";
@@ -710,7 +683,6 @@ void check_product(int positions, int tiles, int blocks, int blocks_in, int last
     }
     Floats m(m_size);
     WinogradProduct p = {};
-    p.positions = positions;
     p.tiles = count;
     p.blocks_in = blocks_in;
     p.last_depth = last_depth;
@@ -748,7 +720,7 @@ void check_product(int positions, int tiles, int blocks, int blocks_in, int last
 }
 
 void check_output(const Tile& tile, int rows, int columns, bool adds) {
-  kernel = kernel_of(tile, "_output");
+  kernel = kernel_of("_output");
   guarded = coin();
   const Data data = draw_data();
   place = std::to_string(rows) + " rows, " + std::to_string(columns) + " columns, " +
@@ -795,7 +767,7 @@ void check_output(const Tile& tile, int rows, int columns, bool adds) {
     }
     o.rows = n_rows;
     o.columns = n_columns;
-    winograd_of(kernels, size).output(o);
+    kernels.winograd_output(o);
     return out;
   };
   level_name = "scalar";
@@ -821,7 +793,7 @@ void check_output(const Tile& tile, int rows, int columns, bool adds) {
 // The three together, and weights transformed here, against a 3x3 convolution. Not for infinities:
 // a Winograd convolution makes NaNs of them all around.
 void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int last_depth) {
-  kernel = kernel_of(tile, "");
+  kernel = kernel_of("");
   guarded = coin();
   const Data data = static_cast<Data>(random_int(0, kDataKinds - 2));
   const int size = tile.size, in = tile.in(), positions = tile.positions();
@@ -936,14 +908,13 @@ void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int 
     const std::ptrdiff_t v_position = blocks_in * tiles * kBlock;
     Floats v(positions * v_position), m(blocks * positions * tiles * kBlock);
     for (int i = 0; i < blocks_in; ++i) {
-      const float* from[kLargestTileIn];
+      const float* from[kTileIn];
       for (int y = 0; y < in; ++y) {
         from[y] = input[static_cast<std::size_t>(i * in + y)].get();
       }
-      winograd_of(kernels, size).input(from, tiles, v.get() + i * tiles * kBlock, v_position);
+      kernels.winograd_input(from, tiles, v.get() + i * tiles * kBlock, v_position);
     }
     WinogradProduct p = {};
-    p.positions = positions;
     p.tiles = tiles;
     p.blocks_in = blocks_in;
     p.last_depth = last_depth;
@@ -968,7 +939,7 @@ void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int 
       }
       o.rows = rows;
       o.columns = columns;
-      winograd_of(kernels, size).output(o);
+      kernels.winograd_output(o);
     }
     return out;
   };
@@ -1160,19 +1131,18 @@ Floats ordinary(std::ptrdiff_t size) {
   return values;
 }
 
-Timed time_product(int tile, int in, int out, int tiles) {
+Timed time_product(int in, int out, int tiles) {
   struct Work {
     Floats v, weights, m;
     WinogradProduct p;
   };
-  const int positions = waifu2x::engine::positions_of(tile);
+  const int positions = kPositions;
   const std::ptrdiff_t v_position = static_cast<std::ptrdiff_t>(in) * tiles;
   const std::ptrdiff_t m_position = tiles * kBlock;
   const auto work = std::make_shared<Work>(
       Work{ordinary(positions * v_position), ordinary(positions * in * out),
            ordinary(positions * out * tiles), WinogradProduct{}});
   WinogradProduct& p = work->p;
-  p.positions = positions;
   p.tiles = tiles;
   p.blocks_in = in / kBlock;
   p.last_depth = kBlock;
@@ -1239,7 +1209,7 @@ std::vector<Timed> time_transforms(int tile, int tiles) {
   struct Work {
     Floats x, v, bias, slope, add, out;
   };
-  const int in = waifu2x::engine::tile_in(tile), positions = waifu2x::engine::positions_of(tile);
+  const int in = kTileIn, positions = kPositions;
   const std::ptrdiff_t width = (tile * tiles + 2) * kBlock, columns = tile * tiles * kBlock;
   const auto work = std::make_shared<Work>(
       Work{ordinary(in * width), ordinary(positions * tiles * kBlock), ordinary(kBlock),
@@ -1255,15 +1225,15 @@ std::vector<Timed> time_transforms(int tile, int tiles) {
     }
     o.rows = tile;
     o.columns = tile * tiles;
-    winograd_of(kernels, tile).output(o);
+    kernels.winograd_output(o);
   };
-  const std::string name = "winograd" + std::to_string(tile);
+  const std::string name = "winograd";
   const std::string size = ", " + std::to_string(tiles) + " tiles";
   return {{name + "_input" + size, 0.0,
            [=](const Kernels& kernels) {
-             const float* rows[kLargestTileIn];
+             const float* rows[kTileIn];
              for (int y = 0; y < in; ++y) rows[y] = work->x.get() + y * width;
-             winograd_of(kernels, tile).input(rows, tiles, work->v.get(), tiles * kBlock);
+             kernels.winograd_input(rows, tiles, work->v.get(), tiles * kBlock);
            }},
           {name + "_output" + size, 0.0, [=](const Kernels& kernels) { output(kernels, false); }},
           {name + "_output, add" + size, 0.0,
@@ -1294,12 +1264,11 @@ std::vector<Timed> time_elementwise(int n) {
 void print_times() {
   constexpr int kBatches = 9;
   constexpr double kBatchSeconds = 3e-3;
-  std::vector<Timed> all = {time_product(4, 128, 256, 28), time_product(6, 128, 256, 28),
-                            time_product(4, 64, 64, 28),   time_product(6, 64, 64, 28),
+  std::vector<Timed> all = {time_product(128, 256, 28), time_product(64, 64, 28),
                             time_direct(2, 128, 128, 64),  time_direct(1, 64, 256, 64),
                             time_direct(3, 3, 32, 64)};
   for (std::vector<Timed> more :
-       {time_transforms(4, 28), time_transforms(6, 28), time_elementwise(112)}) {
+       {time_transforms(kTile, 28), time_elementwise(112)}) {
     all.insert(all.end(), more.begin(), more.end());
   }
   const std::vector<Level>& levels = waifu2x::levels();

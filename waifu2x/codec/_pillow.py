@@ -7,11 +7,15 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeGuard
 
 from PIL import Image
 
 from .._text import reason
 from ..errors import DecodeError, LimitError, Waifu2xError
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
 
 
 class _Quiet:
@@ -86,3 +90,8 @@ def reading(name: str) -> Iterator[None]:
             # Pillow's numbered errors say nothing to anybody.
             detail = "" if text.startswith("decoder error") else f" ({text})"
             raise DecodeError(f"{name} cannot be decoded, the file is damaged{detail}") from error
+
+
+def is_tiff(image: Image.Image) -> TypeGuard[TiffImageFile]:
+    """Whether Pillow's reader of TIFF made this, without loading that reader for other files."""
+    return image.format == "TIFF"

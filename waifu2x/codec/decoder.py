@@ -11,15 +11,18 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from .._text import reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError
 from ..picture import Picture
-from ._pillow import reading
+from ._pillow import is_tiff, reading
 from .image import picture_of, raw_mode, source_of
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
 
 #: The limit unless told otherwise. Pillow refuses from here on too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -220,7 +223,7 @@ def _check_frames(image: Image.Image, name: str) -> None:
     if image.format in ("MPO", "PSD"):
         return  # A camera's extra views; layers, of which Pillow opens the composite.
     frames = int(getattr(image, "n_frames", 1))
-    if frames > 1 and isinstance(image, TiffImagePlugin.TiffImageFile):
+    if frames > 1 and is_tiff(image):
         frames = _count_pages(image, frames)
     if frames > 1:
         raise DecodeError(
@@ -229,7 +232,7 @@ def _check_frames(image: Image.Image, name: str) -> None:
         )
 
 
-def _count_pages(image: TiffImagePlugin.TiffImageFile, frames: int) -> int:
+def _count_pages(image: TiffImageFile, frames: int) -> int:
     """How many of the pages are pictures of their own and not smaller copies (NewSubfileType)."""
     pages = []
     for frame in range(frames):

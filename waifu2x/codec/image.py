@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms
 
 from ..errors import ArgumentError
 from ..picture import Metadata, Picture, Samples, Source
-from ._pillow import reading
+from ._pillow import is_tiff, reading
 from .exif import upright
 from .jpeg import estimate_quality
 from .samples import check_floats, merged
@@ -133,7 +133,7 @@ def _orientation_and_exif(image: Image.Image) -> tuple[int, bytes | None]:
     try:
         parsed = image.getexif()
         orientation = parsed.get(_ORIENTATION, 1)  # Pillow looks into XMP too
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if is_tiff(image):
             # The tags are those of the file, and Pillow has turned the pixels already.
             orientation = 1
             kept = Image.Exif()
@@ -153,7 +153,7 @@ def _orientation_and_exif(image: Image.Image) -> tuple[int, bytes | None]:
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and _X_RESOLUTION not in image.tag_v2:
+    if is_tiff(image) and _X_RESOLUTION not in image.tag_v2:
         return None  # Pillow says (1, 1)
     try:
         x, y = (float(value) for value in image.info["dpi"])
@@ -308,7 +308,7 @@ def _from_int32(image: Image.Image) -> npt.NDArray[np.uint16]:
 
 
 def _tag(image: Image.Image, tag: int) -> object:
-    return image.tag_v2.get(tag) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    return image.tag_v2.get(tag) if is_tiff(image) else None
 
 
 def _inverted_if_white_is_zero(image: Image.Image, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
