@@ -1015,7 +1015,7 @@ for round in range(3):
             os._exit(0 if np.array_equal(made.run(x), want) else 1)
         status = os.waitpid(grandchild, 0)[1]
         sys.exit(0 if equal and status == 0 else 1)  # through the whole shutdown
-    print(os.waitpid(child, 0)[1])
+    print(os.waitpid(child, 0)[1], flush=True)  # or the next child would print it, too
     assert np.array_equal(made.run(x), want)
 """)
     assert said.split() == ["0", "0", "0"]
@@ -1061,7 +1061,10 @@ except KeyboardInterrupt:
     print("stopped", np.array_equal(made.run(x), made.run(x)), flush=True)
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + script], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PREAMBLE + script],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
     )
     try:
         assert process.stdout is not None
