@@ -24,14 +24,18 @@ constexpr int kHighestBand = 512;
 // stream through the rest.
 constexpr double kCacheShare = 0.66;
 
-std::size_t index(int i) { return static_cast<std::size_t>(i); }
-
-std::size_t second_cache() {
+std::size_t find_second_cache() {
 #if defined(_SC_LEVEL2_CACHE_SIZE)
   const long size = sysconf(_SC_LEVEL2_CACHE_SIZE);
   if (size > 0) return static_cast<std::size_t>(size);
 #endif
   return std::size_t{512} << 10;
+}
+
+// Looked up once: in a virtual machine every question to the processor takes microseconds.
+std::size_t second_cache() {
+  static const std::size_t bytes = find_second_cache();
+  return bytes;
 }
 
 // --- the cut --------------------------------------------------------------------------------------------
@@ -93,9 +97,7 @@ class Execution {
       throw std::invalid_argument("the rows and columns wanted are not inside the output");
     }
     const auto& values = program_.values();
-    for (std::size_t v = 0; v < values.size(); ++v) {
-      if (values[v].last_use > values[v].stage) carries_ = true;
-    }
+    for (const Value& value : values) carries_ = carries_ || value.carried();
     output_stage_ = values[index(out.value)].stage;
     for (int s = 0; s < program_.stages(); ++s) {
       stage_costs_.push_back(0);
@@ -128,7 +130,7 @@ class Execution {
     const auto& values = program_.values();
     whole_->memory.resize(values.size());
     for (std::size_t v = 0; v < values.size(); ++v) {
-      if (values[v].last_use <= values[v].stage || whole_->memory[v].size() > 0) continue;
+      if (!values[v].carried() || whole_->memory[v].size() > 0) continue;
       const std::size_t floats = index(heights_[v]) * index(widths_[v] + 2 * edge()) *
                                  index(values[v].blocks) * kBlock;
       whole_->memory[v] = Floats(floats);
@@ -221,7 +223,7 @@ class Execution {
       if (values[index(node.value)].stage == s) stage.nodes.push_back(node.value);
     }
     for (std::size_t v = 0; v < values.size(); ++v) {
-      const bool kept = values[v].last_use > values[v].stage;
+      const bool kept = values[v].carried();
       // Those of this stage stream through rings and are copied out.
       stage.whole.push_back(kept && values[v].stage < s ? whole_rows(static_cast<int>(v)) : Rows{});
       if (kept && values[v].stage == s) {

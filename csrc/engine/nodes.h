@@ -12,7 +12,6 @@ namespace waifu2x::engine {
 // Floats that one node may use while it runs.
 struct Scratch {
   float* memory = nullptr;
-  std::size_t floats = 0;
   int tiles = 1;  // Winograd tiles at a time
 };
 

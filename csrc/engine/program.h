@@ -85,6 +85,9 @@ struct Value {
   int size_divide = 1;
   int size_factor = 1;
   int size_rest = 0;
+
+  // Whether it outlives its stage, and so is kept whole.
+  bool carried() const { return last_use > stage; }
 };
 
 // Vectors of one number a channel.
@@ -165,6 +168,7 @@ class Program {
   int edge_ = kTileIn;  // what the last tile of a row reaches
 };
 
+inline std::size_t index(int i) { return static_cast<std::size_t>(i); }
 inline int blocks_of(int channels) { return (channels + kBlock - 1) / kBlock; }
 inline int floor_divide(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 

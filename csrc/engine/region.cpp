@@ -1,15 +1,12 @@
 #include "engine/region.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace waifu2x::engine {
 namespace {
 
 // A step has about this many tiles, so that a batch of them is seldom cut short.
 constexpr int kTilesPerStep = 56;
-
-std::size_t index(int i) { return static_cast<std::size_t>(i); }
 
 Range join(Range a, Range b) {
   if (a.empty()) return b;
@@ -66,8 +63,6 @@ bool Region::local(int value) const {
   return stage_.program.values()[index(value)].stage == stage_.index;
 }
 
-const Node& Region::node_of(int value) const { return stage_.program.nodes()[index(value)]; }
-
 // From the results back to the input: what has to be computed of every value.
 void Region::plan_ranges() {
   kept_.assign(stage_.program.values().size(), {});
@@ -109,25 +104,22 @@ void Region::plan_rings() {
   const int wanted = kTilesPerStep * kTile * kTile / width;
   step_rows_ = std::clamp(wanted / unit * unit, unit, std::max(unit, 64 / unit * unit));
   for (const Wanted& w : wanted_) {
-    const Value& value = stage_.program.values()[index(w.value)];
-    const int rows = std::max(1, step_rows_ * value.scale / value.divisor);
+    const int rows = rows_per_step(w);
     steps_ = std::max(steps_, (w.rows.size() + rows - 1) / rows);
   }
 
-  std::vector<int> done(kept_.size()), delivered(wanted_.size());
-  for (std::size_t v = 0; v < kept_.size(); ++v) done[v] = kept_[v].rows.lo;
-  for (std::size_t i = 0; i < wanted_.size(); ++i) delivered[i] = wanted_[i].rows.lo;
+  Progress now = start();
   for (int step = 0; step < steps_; ++step) {
-    const std::vector<int> before = done, delivered_before = delivered;
-    advance(step, done, delivered);
+    const Progress before = now;
+    advance(step, now);
     const auto keep = [&](int value, int from) {
       Kept& kept = kept_[index(value)];
-      kept.capacity = std::max(kept.capacity, done[index(value)] - std::max(from, kept.rows.lo));
+      kept.capacity = std::max(kept.capacity, now.done[index(value)] - std::max(from, kept.rows.lo));
     };
     for (int n : stage_.nodes) {
       const Node& node = stage_.program.nodes()[index(n)];
       const Kept& kept = kept_[index(node.value)];
-      const int from = before[index(node.value)];
+      const int from = before.done[index(node.value)];
       if (from >= kept.rows.hi) continue;
       keep(node.value, from);
       for_reads(node, [&](const Ref& source, bool is_addend) {
@@ -136,18 +128,30 @@ void Region::plan_rings() {
         }
       });
     }
-    for (std::size_t i = 0; i < wanted_.size(); ++i) keep(wanted_[i].value, delivered_before[i]);
+    for (std::size_t i = 0; i < wanted_.size(); ++i) keep(wanted_[i].value, before.delivered[i]);
   }
 }
 
-void Region::advance(int step, std::vector<int>& done, std::vector<int>& delivered) const {
+int Region::rows_per_step(const Wanted& wanted) const {
+  const Value& value = stage_.program.values()[index(wanted.value)];
+  return std::max(1, step_rows_ * value.scale / value.divisor);
+}
+
+Region::Progress Region::start() const {
+  Progress progress;
+  for (const Kept& kept : kept_) progress.done.push_back(kept.rows.lo);
+  for (const Wanted& wanted : wanted_) progress.delivered.push_back(wanted.rows.lo);
+  return progress;
+}
+
+void Region::advance(int step, Progress& progress) const {
+  std::vector<int>& done = progress.done;
+  std::vector<int>& delivered = progress.delivered;
   std::vector<int> need = done;
   for (std::size_t i = 0; i < wanted_.size(); ++i) {
     const Wanted& wanted = wanted_[i];
-    const Value& value = stage_.program.values()[index(wanted.value)];
-    const int rows = std::max(1, step_rows_ * value.scale / value.divisor);
-    delivered[i] = step + 1 == steps_ ? wanted.rows.hi
-                                      : std::min(wanted.rows.hi, wanted.rows.lo + (step + 1) * rows);
+    const int reached = wanted.rows.lo + (step + 1) * rows_per_step(wanted);
+    delivered[i] = step + 1 == steps_ ? wanted.rows.hi : std::min(wanted.rows.hi, reached);
     need[index(wanted.value)] = std::max(need[index(wanted.value)], delivered[i]);
   }
   for (auto n = stage_.nodes.rbegin(); n != stage_.nodes.rend(); ++n) {
@@ -171,7 +175,7 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
   arena.reset(floats_);
   float* zeros = arena.take(zeros_);
   std::fill_n(zeros, zeros_, 0.0f);
-  Scratch scratch{arena.take(scratch_), scratch_, 1};
+  Scratch scratch{arena.take(scratch_), 1};
 
   std::vector<Rows> values = stage_.whole;
   for (std::size_t v = 0; v < values.size(); ++v) {
@@ -193,21 +197,20 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
     }
   }
 
-  std::vector<int> done(kept_.size()), delivered(wanted_.size());
-  for (std::size_t v = 0; v < kept_.size(); ++v) done[v] = kept_[v].rows.lo;
-  for (std::size_t i = 0; i < wanted_.size(); ++i) delivered[i] = wanted_[i].rows.lo;
+  Progress now = start();
   for (int step = 0; step < steps_; ++step) {
     if (stop.load(std::memory_order_relaxed)) return false;
-    const std::vector<int> before = done, delivered_before = delivered;
-    advance(step, done, delivered);
+    const Progress before = now;
+    advance(step, now);
     for (int n : stage_.nodes) {
       const Node& node = stage_.program.nodes()[index(n)];
       const std::size_t v = index(node.value);
-      if (done[v] <= before[v]) continue;
+      const Range rows{before.done[v], now.done[v]};
+      if (rows.empty()) continue;
       const Range columns = kept_[v].columns;
       if (node.kind == Kind::input) {
         const int channels = stage_.program.channels(node.value);
-        for (int y = before[v]; y < done[v]; ++y) {
+        for (int y = rows.lo; y < rows.hi; ++y) {
           source.read(y, columns.lo, columns.size(), scratch.memory, columns.size());
           for (int c = 0; c < channels; ++c) {
             const float* from = scratch.memory + static_cast<std::ptrdiff_t>(c) * columns.size();
@@ -219,12 +222,11 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
       }
       scratch.tiles = tiles_of_[index(n)];
       const float* gate = node.gate < 0 ? nullptr : gates[index(node.gate)].data();
-      run_node({kernels, node, values, gate, {before[v], done[v]}, columns, scratch});
+      run_node({kernels, node, values, gate, rows, columns, scratch});
     }
     for (std::size_t i = 0; i < wanted_.size(); ++i) {
-      if (delivered[i] > delivered_before[i]) {
-        deliver(i, values[index(wanted_[i].value)], {delivered_before[i], delivered[i]});
-      }
+      const Range ready{before.delivered[i], now.delivered[i]};
+      if (!ready.empty()) deliver(i, values[index(wanted_[i].value)], ready);
     }
     progress(1.0 / steps_);
   }

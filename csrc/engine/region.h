@@ -31,8 +31,6 @@ class Region {
   // `cache` is the size in bytes of the cache that Winograd's transforms should stay in.
   Region(const Stage& stage, std::vector<Wanted> wanted, std::size_t cache);
 
-  std::size_t floats() const { return floats_; }
-
   // Calls deliver(index into wanted, rows of the value, rows that are ready) as rows become ready.
   // Returns false if it was stopped. `gates` are the pooled vectors; `progress` gets the share of
   // this region that each step adds.
@@ -48,24 +46,26 @@ class Region {
     Range stored;   // columns stored, with those that read as zeros
     int capacity = 0;
   };
-  struct Advance {  // one step: how far each value goes
-    std::vector<int> to;
+  struct Progress {
+    std::vector<int> done;       // rows of each value, up to here
+    std::vector<int> delivered;  // rows of each that is wanted, up to here
   };
 
   void plan_ranges();
   void plan_rings();
-  // Rows of every value after step `step`, given those before; and what is delivered by then.
-  void advance(int step, std::vector<int>& done, std::vector<int>& delivered) const;
+  Progress start() const;
+  // From before step `step` to after it.
+  void advance(int step, Progress& progress) const;
+  // Rows of a wanted value in a step.
+  int rows_per_step(const Wanted& wanted) const;
   bool local(int value) const;
-  const Node& node_of(int value) const;
 
   const Stage& stage_;
   std::vector<Wanted> wanted_;
   std::vector<Kept> kept_;
   int steps_ = 0;
   int step_rows_ = 0;  // input rows in a step
-  int tiles_ = 1;      // not used where there is no Winograd
-  std::vector<int> tiles_of_;
+  std::vector<int> tiles_of_;  // by node; not used where there is no Winograd
   std::size_t scratch_ = 0;
   std::size_t zeros_ = 0;
   std::size_t floats_ = 0;
