@@ -23,11 +23,24 @@ class Metadata:
     icc: ICC profile of ``colour`` as raw bytes, or None for sRGB / unknown.
     exif: EXIF block as raw bytes with the orientation tag reset to 1, or None.
     dpi: (x, y) pixels per inch as stored, or None.
+    xmp: XMP packet as raw bytes with its orientation reset to 1, or None.
+    gamma: exponent from light to samples as PNG's gAMA stores it (0.45455 is 1 / 2.2), or None.
+        Like the next two it counts only where there is no ICC profile.
+    chromaticities: x and y of white, red, green and blue as PNG's cHRM stores them, or None.
+    rendering_intent: 0..3 where PNG's sRGB chunk says that the colours are sRGB, or None.
+    cicp: PNG's cICP: primaries, transfer, matrix and full-range flag (ITU-T H.273), or None.
+    text: PNG's text chunks in order, (keyword, text) each.
     """
 
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    xmp: bytes | None = None
+    gamma: float | None = None
+    chromaticities: tuple[float, float, float, float, float, float, float, float] | None = None
+    rendering_intent: int | None = None
+    cicp: tuple[int, int, int, int] | None = None
+    text: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

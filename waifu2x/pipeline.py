@@ -17,10 +17,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import engines, plan, registry, resize, tiles
+from . import engines, gates, plan, registry, resize, tiles
 from .errors import ArgumentError, CancelledError, LimitError
 from .graph import Graph
-from .picture import Picture, Samples, as_float, sample_max
+from .picture import SAMPLE_DTYPES, Picture, Samples, as_float, sample_max
 
 _log = logging.getLogger(__name__)
 
@@ -31,16 +31,18 @@ ProgressCallback: TypeAlias = Callable[[float], object]
 #: and then from the calling thread.
 RowsCallback: TypeAlias = Callable[[Samples, int], object]
 
+#: Means given to a network, one for each of its inputs besides the picture.
+_Means: TypeAlias = tuple[engines.Batch, ...]
+
 NOISE_LEVELS: Final = (0, 1, 2, 3)
 
 #: A result may have this many times the pixels that an input may have: one doubling of the largest.
 RESULT_FACTOR: Final = 4
 
-#: Memory for one network run unless told otherwise. A network that averages over its tile (cunet)
-#: gets more, because there a larger tile means a result closer to the whole picture's; for the
-#: others a larger tile is no faster.
+#: Memory for one network run unless told otherwise; a larger tile is no faster. A network that
+#: averages over its input (cunet) gets more for a whole picture, which then takes a single run.
 _MEMORY_CAP: Final = 512 << 20
-_MEMORY_CAP_WITH_MEANS: Final = 2 << 30
+_MEMORY_CAP_WITH_MEANS: Final = 2304 << 20
 #: What a runtime takes beyond the values alive in the graph; onnxruntime measured 1.8.
 _RUNTIME_OVERHEAD: Final = 2.0
 #: Context beyond which tiles of a network that pads inside are feathered instead of exact.
@@ -53,11 +55,11 @@ _LANCZOS_RADIUS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to run; only ``tta`` changes the result, and for cunet the size of the tiles.
+    """How to run; only ``tta`` changes the result by more than rounding.
 
     tile: side of a tile in input pixels; 0 chooses one from ``memory``.
-    memory: bytes that one network run may take, about; None means 512 MiB, for cunet 2 GiB, or a
-        quarter of the machine's memory if that is less.
+    memory: bytes that one network run may take, about; None means 512 MiB, for a cunet run over a
+        whole small picture 2.25 GiB, or a quarter of the machine's memory if that is less.
     tta: average the results of the eight turned and mirrored pictures, at eight times the cost.
     max_pixels: limit for inputs; a result, and any stage on the way, may have four times as many.
     """
@@ -88,6 +90,23 @@ class _Loaded:
         return self.compiled.graph
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How one pass goes over a picture of one size.
+
+    layout: the tiles; None where the engine takes the picture as a whole.
+    survey, gates: where and by what the means are taken that every tile is given; None where there
+        are none to give.
+    cost: multiply-accumulates, margins and means included.
+    """
+
+    loaded: _Loaded
+    layout: plan.Plan | None
+    survey: gates.Survey | None
+    gates: gates.Gates | None
+    cost: float
+
+
 @dataclass(slots=True)
 class _Work:
     """Progress and cancellation of one picture; ``total`` and ``done`` in multiply-accumulates."""
@@ -110,6 +129,10 @@ class _Work:
         self.done = done
         if self.progress is not None:
             self.progress(min(1.0, self.done / self.total))
+
+    def advance(self, cost: float) -> None:
+        self.reach(self.done + cost)
+        self.check()
 
 
 class PictureUpscaler:
@@ -136,6 +159,7 @@ class PictureUpscaler:
         self.model = registry.model(model)
         self.engine = engines.create(engine, threads=threads, device=device)
         self._loaded: dict[tuple[int, int | None], _Loaded] = {}
+        self._gates: dict[tuple[int, int | None], gates.Gates] = {}
         self._lock = threading.Lock()
 
     def request(
@@ -172,6 +196,7 @@ class PictureUpscaler:
         height: int | None = None,
         noise: int | None = None,
         settings: Settings | None = None,
+        dtype: npt.DTypeLike | None = None,
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
         ready: RowsCallback | None = None,
@@ -182,13 +207,15 @@ class PictureUpscaler:
         width, height: size of the result instead; the aspect is kept if only one is given.
         noise: level of noise to remove, 0 to 3, or None.
         settings: how to run; the defaults if left out.
+        dtype: uint8, uint16 or float32, what the result is rounded to; that of ``picture`` if left
+            out.
         progress: called after every tile.
         cancel: an event that stops the work before the next tile.
         ready: told of rows while those below are still being made, so that they can be written
             meanwhile; only where rows become final one after another, which takes an engine that
             streams and a picture without alpha and without a last shrink.
 
-        Returns a new `Picture` with the dtype, channels, metadata and source of ``picture``.
+        Returns a new `Picture` with the channels, metadata and source of ``picture``.
         Raises `ArgumentError`, `LimitError` if the result or a stage on the way is too large,
         `WeightsError`, `EngineError`, and `CancelledError` if ``cancel`` was set.
         """
@@ -196,7 +223,10 @@ class PictureUpscaler:
         request = self.request(
             picture, scale=scale, width=width, height=height, noise=noise, settings=settings
         )
-        if not request.passes and not request.resize:
+        made = picture.colour.dtype if dtype is None else np.dtype(dtype)
+        if made not in SAMPLE_DTYPES:
+            raise ArgumentError(f"dtype is {made}; it must be uint8, uint16 or float32")
+        if not request.passes and not request.resize and made == picture.colour.dtype:
             return picture
         alpha_request: plan.Request | None = None
         if picture.alpha is not None and not _flat(picture.alpha):
@@ -218,15 +248,14 @@ class PictureUpscaler:
             if alpha_request is not None:
                 assert picture.alpha is not None
                 colour = tiles.bleed(colour, picture.alpha, self._bleed_depth(picture, request))
-            colour = self._enlarge(colour, request, settings, work)
+            colour = _as_dtype(self._enlarge(colour, made, request, settings, work), made)
             alpha: Samples | None = None
             if alpha_request is not None:
                 assert picture.alpha is not None
-                alpha = self._enlarge_alpha(picture.alpha, alpha_request, settings, work)
+                alpha = self._enlarge_alpha(picture.alpha, made, alpha_request, settings, work)
             elif picture.alpha is not None:
-                alpha = np.full(
-                    (request.height, request.width), picture.alpha[0, 0], picture.alpha.dtype
-                )
+                flat = _as_dtype(picture.alpha[:1, :1], made)
+                alpha = np.full((request.height, request.width), flat[0, 0], made)
         except MemoryError as error:
             raise LimitError(
                 f"not enough memory for a result of {request.width}x{request.height} px; "
@@ -253,24 +282,61 @@ class PictureUpscaler:
                 )
             return loaded
 
+    def _load_gates(self, scale: int, noise: int | None) -> gates.Gates:
+        """The same network in stages, for pictures that do not go through it in a single run."""
+        loaded = self._load(scale, noise)
+        with self._lock:
+            if (scale, noise) not in self._gates:
+                self._gates[scale, noise] = gates.Gates(loaded.graph, self.engine)
+            return self._gates[scale, noise]
+
+    def _way(
+        self, scale: int, noise: int | None, settings: Settings, *, width: int, height: int
+    ) -> _Way:
+        """How one pass goes over a picture of ``width`` x ``height`` pixels."""
+        loaded = self._load(scale, noise)
+        survey: gates.Survey | None = None
+        staged: gates.Gates | None = None
+        cost = 0.0
+        if loaded.graph.means and not _runs_once(loaded, settings, width=width, height=height):
+            staged = self._load_gates(scale, noise)
+            loaded = _Loaded(staged.network, loaded.network)
+            window = _window(loaded, width=width, height=height)
+            survey = staged.survey(height=window[0], width=window[1])
+            cost = staged.cost(survey) * (len(_SYMMETRIES) if settings.tta else 1)
+        if isinstance(loaded.compiled, engines.Streaming) and not (
+            settings.tta or loaded.network.feather
+        ):
+            layout = None
+            window_height, window_width = _window(loaded, width=width, height=height)
+        else:
+            layout = _layout(loaded, settings, width=width, height=height)
+            window_width = sum(x.window_size for x in layout.columns)
+            window_height = sum(y.window_size for y in layout.rows)
+        cost += window_width * window_height * loaded.graph.macs_per_pixel
+        return _Way(loaded, layout, survey, staged, cost)
+
     # --- one plane or three through all passes ------------------------------------------------
 
     def _enlarge(
-        self, colour: Samples, request: plan.Request, settings: Settings, work: _Work
+        self,
+        colour: Samples,
+        dtype: np.dtype[Any],
+        request: plan.Request,
+        settings: Settings,
+        work: _Work,
     ) -> Samples:
-        """Run all passes over (H, W, C) samples and reach the size asked for; same dtype."""
-        dtype = colour.dtype
+        """Run all passes over (H, W, C) samples and reach the size asked for, in ``dtype``."""
         source: Samples = colour
         for index, (scale, noise) in enumerate(request.passes):
             last = index == len(request.passes) - 1 and not request.resize
-            source = self._pass(
-                source,
-                self._load(scale, noise),
-                dtype if last else np.dtype(np.float32),
-                settings,
-                work,
-                last=last,
-            )
+            height, width, _ = source.shape
+            way = self._way(scale, noise, settings, width=width, height=height)
+            made = dtype if last else np.dtype(np.float32)
+            if way.layout is None:
+                source = self._stream(source, way, made, work, work.ready if last else None)
+            else:
+                source = self._tiles(source, way, way.layout, made, settings, work)
         if not request.resize:
             return source
         work.check()
@@ -278,36 +344,38 @@ class PictureUpscaler:
         return tiles.quantise(shrunk, dtype)
 
     def _enlarge_alpha(
-        self, alpha: Samples, request: plan.Request, settings: Settings, work: _Work
+        self,
+        alpha: Samples,
+        dtype: np.dtype[Any],
+        request: plan.Request,
+        settings: Settings,
+        work: _Work,
     ) -> Samples:
         """Enlarge alpha as a gray picture; what is solid or empty all around stays exactly so."""
         if not request.passes and not request.resize:
-            return alpha
-        dtype = alpha.dtype
-        solid, empty = _surrounded(alpha == sample_max(dtype)), _surrounded(alpha == 0)
-        result = self._enlarge(alpha[:, :, None], request, settings, work)[:, :, 0]
+            return _as_dtype(alpha, dtype)
+        solid = _surrounded(alpha == sample_max(alpha.dtype))
+        empty = _surrounded(alpha == 0)
+        result = self._enlarge(alpha[:, :, None], dtype, request, settings, work)[:, :, 0]
         rows = np.arange(request.height) * alpha.shape[0] // request.height
         columns = np.arange(request.width) * alpha.shape[1] // request.width
         result[solid[rows][:, columns]] = sample_max(dtype)
         result[empty[rows][:, columns]] = 0
         return result
 
-    def _pass(
+    def _tiles(
         self,
         source: Samples,
-        loaded: _Loaded,
+        way: _Way,
+        layout: plan.Plan,
         dtype: np.dtype[Any],
         settings: Settings,
         work: _Work,
-        *,
-        last: bool,
     ) -> Samples:
         """One network over (H, W, C) samples, tile by tile, into a new array of ``dtype``."""
-        if _streams(loaded, settings):
-            return self._stream(source, loaded, dtype, work, work.ready if last else None)
+        loaded = way.loaded
+        compiled, network = loaded.compiled, loaded.network
         height, width, channels = source.shape
-        network = loaded.network
-        layout = _layout(loaded, settings, width=width, height=height)
         _log.debug(
             "%dx pass over %dx%d px in %d tiles of up to %dx%d px",
             network.scale, width, height, len(layout),
@@ -318,12 +386,14 @@ class PictureUpscaler:
         feathered = network.feather > 0 and len(layout) > 1
         canvas = np.zeros(shape if feathered else (0, 0, 0), np.float32)
         target: Samples = np.empty((0, 0, 0) if feathered else shape, dtype)
-        turned = _turned(source) if settings.tta and _is_exact(loaded) else []
+        turned = _turned(source) if settings.tta else []
+        means = [self._means(each, way, work) for each in turned or [source]]
+        streaming = isinstance(compiled, engines.Streaming) and _is_exact(loaded)
         for tile in layout:
             work.check()
             window_height, window_width = tile.window
-            if turned:
-                result = _tta_part(loaded, turned, tile, width=width, height=height)
+            if turned and streaming:
+                result = _tta_part(loaded, turned, means, tile, width=width, height=height)
             else:
                 batch = tiles.gather(
                     source,
@@ -332,8 +402,10 @@ class PictureUpscaler:
                     height=window_height,
                     width=window_width,
                 )
-                compiled = loaded.compiled
-                result = (_run_tta(compiled, batch) if settings.tta else compiled.run(batch))[0]
+                if turned:
+                    result = _run_tta(compiled, batch, means)[0]
+                else:
+                    result = compiled.run(batch, means[0])[0]
             place = {
                 "src_x": tile.x.crop,
                 "src_y": tile.y.crop,
@@ -352,14 +424,16 @@ class PictureUpscaler:
     def _stream(
         self,
         source: Samples,
-        loaded: _Loaded,
+        way: _Way,
         dtype: np.dtype[Any],
         work: _Work,
         ready: RowsCallback | None,
     ) -> Samples:
         """One network over (H, W, C) samples as a whole, into a new array of ``dtype``."""
+        loaded = way.loaded
         compiled, network = loaded.compiled, loaded.network
         assert isinstance(compiled, engines.Streaming)
+        means = self._means(source, way, work)
         height, width, channels = source.shape
         _log.debug("%dx pass over %dx%d px as a whole", network.scale, width, height)
         target: Samples = np.empty((height * network.scale, width * network.scale, channels), dtype)
@@ -380,26 +454,39 @@ class PictureUpscaler:
             window=window,
             start=-network.margin,
             crop=(network.margin - network.lost) * network.scale,
+            means=means,
             watch=watch,
         )
         tiles.require_finite(bad, target.size, "in the result")
         work.reach(before + cost)
         return target
 
+    def _means(self, source: Samples, way: _Way, work: _Work) -> _Means:
+        """The means of a picture that all its tiles are given, if there are any to give."""
+        if way.survey is None or way.gates is None:
+            return ()
+        survey = way.survey
+        height, width, _ = source.shape
+        if (height < width) != (survey.height < survey.width):  # one turned on its side
+            survey = way.gates.survey(width=survey.height, height=survey.width)
+        if survey.exact:
+            _log.debug("gates of %dx%d px: exact, from the whole picture", width, height)
+        else:
+            _log.debug(
+                "gates of %dx%d px: from a sample, %d windows of %dx%d px (%.0f%% of the picture)",
+                width, height, len(survey.sample),
+                survey.sample[0].width, survey.sample[0].height, 100 * survey.share,
+            )  # fmt: skip
+        start = -way.loaded.network.margin
+        return way.gates.means(source, survey, start=start, advance=work.advance)
+
     # --- sizes and costs ----------------------------------------------------------------------
 
     def _cost(self, picture: Picture, request: plan.Request, settings: Settings) -> float:
-        """Multiply-accumulates of all passes, margins included."""
+        """Multiply-accumulates of all passes."""
         cost, width, height = 0.0, picture.width, picture.height
         for scale, noise in request.passes:
-            loaded = self._load(scale, noise)
-            if _streams(loaded, settings):
-                window_height, window_width = _window(loaded, width=width, height=height)
-            else:
-                layout = _layout(loaded, settings, width=width, height=height)
-                window_width = sum(x.window_size for x in layout.columns)
-                window_height = sum(y.window_size for y in layout.rows)
-            cost += window_width * window_height * loaded.graph.macs_per_pixel
+            cost += self._way(scale, noise, settings, width=width, height=height).cost
             width, height = width * scale, height * scale
         return cost
 
@@ -430,21 +517,25 @@ def _plannable(graph: Graph) -> plan.Network:
     )
 
 
-def _streams(loaded: _Loaded, settings: Settings) -> bool:
-    """Whether a pass runs over the whole picture at once: then tiles change neither bytes nor time.
-
-    Networks that average over their input still take tiles, which bound what they keep meanwhile.
-    """
-    return _is_exact(loaded) and not settings.tta
-
-
 def _is_exact(loaded: _Loaded) -> bool:
-    """Whether the engine makes any part of the whole result, the same bytes in each."""
-    return (
-        isinstance(loaded.compiled, engines.Streaming)
-        and loaded.network.feather == 0
-        and not loaded.graph.means
-    )
+    """Whether any part of the result comes out as in the whole."""
+    return loaded.network.feather == 0 and not loaded.graph.means
+
+
+def _runs_once(loaded: _Loaded, settings: Settings, *, width: int, height: int) -> bool:
+    """Whether a network that averages over its input sees a picture in a single run.
+
+    Which pictures do depends on their size alone, as far as memory goes, so that no result depends
+    on the tiles.
+    """
+    window_height, window_width = _window(loaded, width=width, height=height)
+    pixels = window_height * window_width
+    if pixels > gates.EXACT_PIXELS:
+        return False
+    if isinstance(loaded.compiled, engines.Streaming) and not settings.tta:
+        needed = pixels * loaded.graph.bytes_per_pixel
+        return needed <= (settings.memory or _default_memory(loaded.graph))
+    return len(_layout(loaded, settings, width=width, height=height)) == 1
 
 
 def _window(loaded: _Loaded, *, width: int, height: int) -> tuple[int, int]:
@@ -512,11 +603,13 @@ def _mean(results: Iterable[engines.Batch]) -> engines.Batch:
     return total
 
 
-def _run_tta(compiled: engines.Compiled, batch: engines.Batch) -> engines.Batch:
+def _run_tta(
+    compiled: engines.Compiled, batch: engines.Batch, means: Sequence[_Means]
+) -> engines.Batch:
     """The mean over the eight turns and mirrorings of the square, each undone."""
     return _mean(
-        _turn_back(compiled.run(_turn(batch, *symmetry, (2, 3))), *symmetry)
-        for symmetry in _SYMMETRIES
+        _turn_back(compiled.run(_turn(batch, *symmetry, (2, 3)), given), *symmetry)
+        for symmetry, given in zip(_SYMMETRIES, means, strict=True)
     )
 
 
@@ -525,14 +618,20 @@ def _turned(source: Samples) -> list[Samples]:
 
 
 def _tta_part(
-    loaded: _Loaded, turned: Sequence[Samples], tile: plan.Tile, *, width: int, height: int
+    loaded: _Loaded,
+    turned: Sequence[Samples],
+    means: Sequence[_Means],
+    tile: plan.Tile,
+    *,
+    width: int,
+    height: int,
 ) -> npt.NDArray[np.float32]:
     """The same for one tile of whole turned pictures, so that no byte depends on the tiles."""
     compiled, network = loaded.compiled, loaded.network
     assert isinstance(compiled, engines.Streaming)
     crop = (network.margin - network.lost) * network.scale
 
-    def part(source: Samples, turns: int, mirrored: bool) -> engines.Batch:
+    def part(source: Samples, given: _Means, turns: int, mirrored: bool) -> engines.Batch:
         rows = (tile.y.out_start, tile.y.out_start + tile.y.out_size)
         columns = (tile.x.out_start, tile.x.out_start + tile.x.out_size)
         size = (height * network.scale, width * network.scale)
@@ -547,11 +646,12 @@ def _tta_part(
             start=-network.margin,
             rows=(rows[0] + crop, rows[1] + crop),
             columns=(columns[0] + crop, columns[1] + crop),
+            means=given,
         )
 
     result: npt.NDArray[np.float32] = _mean(
-        _turn_back(part(source, *symmetry), *symmetry)
-        for source, symmetry in zip(turned, _SYMMETRIES, strict=True)
+        _turn_back(part(source, given, *symmetry), *symmetry)
+        for source, given, symmetry in zip(turned, means, _SYMMETRIES, strict=True)
     )[0]
     # As a whole window's result would lie, so that it is blended like one.
     return np.pad(result, ((0, 0), (tile.y.crop, 0), (tile.x.crop, 0)))
@@ -567,6 +667,11 @@ def _ramp(span: plan.Span) -> npt.NDArray[np.float32]:
         rise = (np.arange(span.ramp_after, dtype=np.float32) + 0.5) / span.ramp_after
         weights[-span.ramp_after :] = 1 - rise
     return weights
+
+
+def _as_dtype(samples: Samples, dtype: np.dtype[Any]) -> Samples:
+    """Samples in ``dtype``, rounded once; the array itself if it has that already."""
+    return samples if samples.dtype == dtype else tiles.quantise(as_float(samples), dtype)
 
 
 def _flat(samples: Samples) -> bool:
