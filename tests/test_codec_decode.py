@@ -186,12 +186,12 @@ def test_a_transparent_value_in_one_bit():
     assert picture.alpha.tolist() == [[255, 0]]
 
 
-def test_sixteen_bit_transparent_colour_is_found_by_its_high_bytes():
-    samples = struct.pack(">B6H", 0, 0x1234, 0x5678, 0x9ABC, 0xFFFF, 0, 0)
+def test_a_transparent_colour_of_sixteen_bits():
+    samples = struct.pack(">B6H", 0, 0x1234, 0x5678, 0x9ABC, 0x1235, 0x5678, 0x9ABC)
     key = (b"tRNS", struct.pack(">3H", 0x1234, 0x5678, 0x9ABC))
     picture = decode(png((2, 1, 16, 2), [key], samples))
-    assert picture.alpha.tolist() == [[0, 255]]
-    assert picture.colour.tolist() == [[[0x12, 0x56, 0x9A], [255, 0, 0]]]
+    assert picture.alpha.tolist() == [[0, 65535]]
+    assert picture.colour.tolist() == [[[0x1234, 0x5678, 0x9ABC], [0x1235, 0x5678, 0x9ABC]]]
 
 
 def test_sixteen_bit_gray_png():
@@ -201,11 +201,11 @@ def test_sixteen_bit_gray_png():
     np.testing.assert_array_equal(picture.colour[:, :, 0], pixels)
 
 
-def test_sixteen_bit_gray_with_alpha_png_is_eight_bit_gray():
+def test_sixteen_bit_gray_with_alpha_png():
     samples = struct.pack(">B4H", 0, 0x1234, 0xFFFF, 0xABCD, 0x8000)
     picture = decode(png((2, 1, 16, 4), [], samples))
-    assert picture.colour.tolist() == [[[0x12], [0xAB]]]
-    assert picture.alpha.tolist() == [[0xFF, 0x80]]
+    assert picture.colour.tolist() == [[[0x1234], [0xABCD]]]
+    assert picture.alpha.tolist() == [[0xFFFF, 0x8000]]
 
 
 def tiff(tags, pixels, order="<"):
@@ -281,6 +281,27 @@ def test_cmyk_jpeg_comes_out_in_its_colours():
         assert picture.metadata.icc is None
 
 
+def test_ycck_jpeg_comes_out_in_its_colours():
+    # APP14 says 2: YCbCr stands for the first three inks, and black is inverted as Adobe does it.
+    # (libjpeg takes the YCbCr as RGB and inverts that, which gives the inks inverted as well.)
+    for colour in [(255, 255, 255), (200, 30, 30), (20, 20, 120), (0, 0, 0)]:
+        inks = 255 - np.full((16, 16, 3), colour, np.uint8)
+        stored = np.asarray(Image.fromarray(inks).convert("YCbCr"))
+        black = np.full((16, 16, 1), 255, np.uint8)  # no black ink, inverted
+        image = Image.fromarray(255 - np.dstack([stored, black]), "CMYK")
+        data = bytearray(saved(image, "JPEG", quality=100, subsampling=0))
+        at = data.index(b"Adobe")
+        assert data[at + 11] == 0
+        data[at + 11] = 2
+        picture = decode(bytes(data))
+        assert np.abs(picture.colour.astype(int) - colour).max() <= 4
+
+
+def test_cmyk_tiff_is_not_inverted():
+    image = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
+    assert decode(saved(image, "TIFF")).colour[0, 0].tolist() == [255, 0, 0]
+
+
 def cmyk_profile():
     """A small CMYK profile in which every ink mix is the same middle gray, so its use shows."""
 
@@ -334,6 +355,10 @@ def test_cmyk_with_a_broken_profile_is_converted_plainly():
 def test_lab_tiff():
     image = Image.new("LAB", (4, 4), (255, 128, 128))
     assert decode(saved(image, "TIFF")).colour.min() >= 254
+    # sRGB (200, 30, 30) is L 42.4, a 62.9, b 44.1 (D50); a and b are stored with 128 added.
+    image = Image.new("LAB", (4, 4), (round(42.4 * 2.55), 128 + 63, 128 + 44))
+    picture = decode(saved(image, "TIFF"))
+    assert np.abs(picture.colour.astype(int) - (200, 30, 30)).max() <= 6
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "HSV", "LAB", "La", "RGBa", "PA", "CMYK", "RGBX"])
@@ -596,7 +621,12 @@ def test_a_camera_mpo_is_its_first_picture():
 def test_animations_are_refused_with_their_count(format):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green", "blue")]
     data = saved(frames[0], format, save_all=True, append_images=frames[1:])
-    assert "has 3 frames, which is not supported yet" in refused(data)
+    text = refused(data)
+    if format == "TIFF":
+        assert "is a TIFF of 3 pages" in text
+    else:
+        assert "is an animation of 3 frames" in text
+        assert "gif, png, webp or avif" in text
 
 
 def test_a_smaller_copy_beside_a_tiff_is_no_frame():
@@ -700,7 +730,7 @@ def test_unreadable(tmp_path):
         (b"hello, I am a text file\n", "is not a picture in a format we read"),
         (b"\0" * 1000, "is not a picture"),
         (b"%PDF-1.7\n" + b"x" * 100, "is a PDF file, which is not supported"),
-        (b"\xff\x0a" + b"x" * 100, "is a JPEG XL file"),
+        (b"\xff\x0a" + b"x" * 100, "begins as JPEG XL"),
         (b"\0\0\0\x18ftypheic" + b"\0" * 100, "is a HEIC file"),
         (b"\0\0\0\x18ftypisom" + b"\0" * 100, "is a video file"),
         (b"\x89PNG\r\n\x1a\n", "is truncated"),
@@ -825,6 +855,9 @@ def test_files_are_closed(tmp_path):
 def test_the_import_is_light():
     code = (
         "import sys, waifu2x.codec; "
-        "assert not {'torch', 'onnxruntime', 'onnx'} & set(sys.modules), 'heavy import'"
+        "import io; from PIL import Image; data = io.BytesIO(); "
+        "Image.new('RGB', (8, 8)).save(data, 'PNG'); data.seek(0); waifu2x.codec.decode(data); "
+        "heavy = {'torch', 'onnxruntime', 'onnx', 'imagecodecs', 'tifffile', 'pillow_jxl'}; "
+        "assert not heavy & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ}, timeout=60)

@@ -6,53 +6,51 @@ import io
 import os
 import re
 import stat
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from .._text import reason, shown
-from ..errors import ArgumentError, DecodeError, LimitError
-from ..picture import Picture
-from ._pillow import is_tiff, reading
+from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
+from ..picture import Picture, Source
+from . import bounds, deep, jxl, png_chunks
+from ._pillow import reading
+from .bounds import HOW_TO_RAISE, check_pixels
+from .bounds import MAX_PIXELS_VARIABLE as MAX_PIXELS_VARIABLE
 from .image import picture_of, raw_mode, source_of
-
-if TYPE_CHECKING:
-    from PIL.TiffImagePlugin import TiffImageFile
+from .tiff_layout import TiffLayout, read_layout
+from .tiff_picture import tiff_picture
 
 #: The limit unless told otherwise. Pillow refuses from here on too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
 
-#: The environment variable that changes the limit.
-MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
-
-# What people keep pictures in, the common ones first. A list of our own, because Pillow would
-# also hand EPS to Ghostscript, take text for XBM, and guess at scientific formats.
-_READ = (
-    *("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "TIFF", "PSD"),
+# What people keep pictures in, the common ones first, without those that are told by their first
+# bytes and checked before. A list of our own, because Pillow would also hand EPS to Ghostscript,
+# take text for XBM, and guess at scientific formats.
+_OTHERS = (
+    *("JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "PSD"),
     *("JPEG2000", "QOI", "ICO", "PCX", "DDS", "DIB", "TGA"),
 )
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ICO_SIGNATURE = b"\0\0\1\0"
+_JPEG2000_SIGNATURES = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 
 _SIGNATURES = (
-    (_PNG_SIGNATURE, "PNG"),
+    (png_chunks.SIGNATURE, "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
+    *((sign, "TIFF") for sign in _TIFF_SIGNATURES),
     (b"8BPS", "PSD"),
     (b"qoif", "QOI"),
 )
 
 _UNSUPPORTED = (
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
     (b"%PDF", "PDF"),
     (b"%!PS", "PostScript"),
     (b"PK\x03\x04", "ZIP"),
@@ -87,59 +85,284 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
         (``PIL.Image.MAX_IMAGE_PIXELS``, a setting of the whole process) must be raised as well.
 
     Reads PNG, JPEG (MPO: the first picture), WebP, AVIF, GIF, BMP, TIFF, PPM / PGM / PBM, TGA, PSD
-    (the composite), JPEG 2000, QOI, ICO (the largest), PCX and DDS. What becomes of the samples:
+    (the composite), JPEG 2000, QOI, ICO (the largest), PCX and DDS, and JPEG XL with the extra
+    ``jxl``. What becomes of the samples:
 
     =============================  ===============================================================
     1, 2, 4 and 8-bit gray         gray uint8
     16-bit gray                    gray uint16
-    float gray (TIFF)              gray float32, as it is: overshoot between -0.5 and 1.5 is kept
-                                   until somebody clamps; beyond that, and NaN, is a DecodeError
     palette                        RGB uint8; RGB and alpha if an entry is transparent
     RGB, RGBA, gray and alpha      uint8, straight alpha
-    16-bit RGB, RGBA, gray-alpha   uint8: Pillow keeps only the high byte of each
+    the same with more than 8 and  uint16 over the whole range, from PNG, TIFF, AVIF, JPEG 2000,
+    up to 16 bits                  JPEG XL and binary PPM; uint8 from others (`Source.reduced`)
+    float, any of these channels   float32, from TIFF and JPEG XL, as it is: overshoot between -0.5
+                                   and 1.5 is kept until somebody clamps; beyond that, and NaN, is
+                                   a DecodeError
+    premultiplied alpha            straight alpha
     one transparent colour (tRNS)  alpha that is 0 there and full elsewhere
     CMYK and YCCK                  RGB uint8 in sRGB, through the embedded profile if there is one
     LAB, YCbCr                     RGB uint8
     =============================  ===============================================================
 
-    The EXIF orientation is applied and its tag reset. The ICC profile is kept where it describes
-    these pixels: not that of a CMYK file, nor an RGB profile on gray.
+    The orientation in EXIF, or else in XMP, is applied and reset to 1 in both. The ICC profile is
+    kept where it describes these pixels: not that of a CMYK file, nor an RGB profile on gray. What
+    is kept besides is listed in `Metadata`; texts of PNG above 1 MiB, or 8 MiB in all, and XMP
+    above 16 MiB are left out.
 
-    Raises DecodeError for what is missing, unreadable, not a picture, damaged, truncated or
-    animated; LimitError for what is too large; ArgumentError for a bad ``max_pixels``.
+    Raises DecodeError for what is missing, unreadable, not a picture, damaged, truncated, animated
+    or of several pages; LimitError for what is too large; MissingExtraError for JPEG XL without
+    its extra; ArgumentError for a bad ``max_pixels``.
     """
     limit = pixel_limit() if max_pixels is None else max_pixels
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise ArgumentError(f"max_pixels is {limit!r}; it must be a whole number, 1 or more")
-    with _opened(path, limit) as (stream, name), reading(name):
-        head = stream.read(64)
+    with opened(path, limit) as (stream, name):
+        return decode_stream(stream, name, limit)
+
+
+def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
+    """Read one picture of at most ``limit`` pixels from an open file that can seek, at its start.
+
+    name: what messages call it. The rest is as for `decode`.
+    """
+    with reading(name):
+        stream.seek(0)
+        head = stream.read(1 << 16)
         if not head:
             raise DecodeError(f"{name} is empty (0 bytes)")
-        lossy = _check_container(stream, head, name, limit)
-        stream.seek(0)
         try:
-            image = Image.open(stream, formats=_READ)
-        except UnidentifiedImageError as error:
-            raise _unidentified(head, name) from error
-        except Image.DecompressionBombError as error:
-            raise _refused_by_pillow(error, limit, name) from error
-        with image:
-            _check_pixels(image.width, image.height, limit, name)
-            _check_frames(image, name)
-            stored = raw_mode(image)
+            if head.startswith(png_chunks.SIGNATURE):
+                return _decode_png(stream, name, limit)
+            if head.startswith(_TIFF_SIGNATURES):
+                return _decode_tiff(stream, head, name, limit)
+            if jxl.is_jxl(head):
+                return _decode_jxl(stream, name, limit)
+            return _decode_other(stream, head, name, limit)
+        except ArgumentError as error:
+            raise DecodeError(f"{name}: {error}") from error
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` (64 bytes will do) is in a format we read.
+
+    Only by what stands at its start, which TGA and a few others leave open.
+    """
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"WEBP"
+    if head[4:8] == b"ftyp":
+        return head[8:12] in (b"avif", b"avis")
+    signatures = (
+        *(sign for sign, _ in _SIGNATURES),
+        *_JPEG2000_SIGNATURES,
+        *(b"P4\n", b"P5\n", b"P6\n"),
+    )
+    return head.startswith(signatures) or jxl.is_jxl(head)
+
+
+# --- one function per kind of file
+
+
+def _decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
+    header = png_chunks.read_header(stream, name)
+    check_pixels(header.width, header.height, limit, name)
+    chunks = png_chunks.read_chunks(stream, name)
+    found = chunks.metadata
+    deeper = header.depth == 16 and header.colour_type != 0  # gray is safe with Pillow
+    if deeper or not chunks.plain:
+        bounds.check_bytes(stream, limit, name)
+    plain = stream
+    if not chunks.plain:
+        plain = io.BytesIO(png_chunks.only(stream, png_chunks.PIXEL_CHUNKS))
+    with _open(plain, ("PNG",), name, limit) as image:
+        _check_frames(image, name)
+        stored = raw_mode(image)
+        planes = deep.png_planes(stream, image.size) if deeper else None
+        if planes is None:
             image.load()
-            try:
-                return picture_of(image, source_of(image, lossy=lossy), stored)
-            except ArgumentError as error:
-                raise DecodeError(f"{name}: {error}") from error
+        # What Pillow found stands behind the pixels or is the same; ours is bounded and whole.
+        image.info["exif"] = found.exif or b""
+        image.info["xmp"] = found.xmp
+        image.info["icc_profile"] = found.icc
+        source = source_of(image)
+        return picture_of(image, source, stored, planes=planes, found=found)
+
+
+def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
+    try:
+        layout = read_layout(stream)
+    except ValueError as error:
+        raise _damaged(name, "TIFF", error) from error
+    check_pixels(layout.width, layout.height, limit, name)
+    if layout.tile is not None:
+        _check_tile(layout.tile, limit, name)
+    if layout.pages > 1:
+        raise DecodeError(
+            f"{name} is a TIFF of {layout.pages} pages; save the page you want as a picture"
+        )
+    if layout.deep:
+        return tiff_picture(stream, layout)
+    try:
+        return _decode_with_pillow(stream, head, ("TIFF",), name, limit)
+    except _UnknownError:
+        if layout.readable:
+            return tiff_picture(stream, layout)
+        raise DecodeError(
+            f"{name} is a TIFF of a kind we do not read ({_kind(layout)}); "
+            "save it as 8 or 16-bit RGB"
+        ) from None
+
+
+def _check_tile(tile: tuple[int, int], limit: int, name: str) -> None:
+    width, height = tile
+    if width * height > limit:
+        raise LimitError(
+            f"{name} is stored in tiles of {width}x{height}, {width * height} pixels, and the "
+            f"limit is {limit}; " + HOW_TO_RAISE
+        )
+
+
+def _kind(layout: TiffLayout) -> str:
+    return (
+        f"photometric {layout.photometric}, {layout.samples} samples of {layout.bits} bits, "
+        f"sample format {layout.sample_format}, compression {layout.compression}"
+    )
+
+
+def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
+    try:
+        header = jxl.read_header(stream)
+    except ValueError as error:
+        raise _damaged(name, "JPEG XL", error) from error
+    check_pixels(header.width, header.height, limit, name)
+    bounds.check_bytes(stream, limit, name)
+    if header.animated:
+        raise DecodeError(
+            f"{name} is an animated JPEG XL, which is not supported; save it as PNG or WebP"
+        )
+    try:
+        import pillow_jxl  # noqa: F401  (registers itself with Pillow)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{name} is a JPEG XL file, and the reader for it is not installed; "
+            "install it with: pip install 'waifu2x-native[jxl]'"
+        ) from error
+    packet = jxl.read_xmp(stream)
+    stream.seek(0)
+    try:
+        opened = Image.open(stream, formats=("JXL",))
+    except Image.DecompressionBombError as error:
+        raise _refused_by_pillow(error, limit, name) from error
+    except Exception as error:  # the plugin's own words are for its developers
+        raise _damaged(name, "JPEG XL", ValueError("cannot be opened as such")) from error
+    with opened as image:
+        check_pixels(image.width, image.height, limit, name)
+        planes = None
+        if header.bits > 8:
+            planes = deep.jxl_planes(stream, image.size, header.bits)
+        else:
+            image.load()
+        if packet is not None:
+            image.info["xmp"] = packet
+        icc = image.info.get("icc_profile")
+        if isinstance(icc, bytes) and jxl.is_default_profile(icc):
+            del image.info["icc_profile"]
+        lossy = True if getattr(image, "jpeg", False) else header.lossy  # a JPEG packed anew
+        return picture_of(image, source_of(image, lossy=lossy), "", planes=planes)
+
+
+def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
+    lossy = None
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        lossy = bounds.check_webp(stream, head, limit, name)
+    elif head.startswith(b"\xff\xd8\xff"):
+        bounds.check_jpeg(stream, name)
+    elif head.startswith(_ICO_SIGNATURE):
+        bounds.check_ico(stream, limit, name)
+    elif head.startswith(b"8BPS"):
+        bounds.check_psd(head, limit, name)
+    elif head.startswith(_JPEG2000_SIGNATURES):
+        bounds.check_jpeg2000(stream, limit, name)
+    elif head[4:8] == b"ftyp":
+        bounds.check_bytes(stream, limit, name)
+    try:
+        return _decode_with_pillow(stream, head, _OTHERS, name, limit, lossy=lossy)
+    except _UnknownError as error:
+        raise _unidentified(head, name) from error
+
+
+def _decode_with_pillow(
+    stream: BinaryIO,
+    head: bytes,
+    formats: tuple[str, ...],
+    name: str,
+    limit: int,
+    *,
+    lossy: bool | None = None,
+) -> Picture:
+    with _open(stream, formats, name, limit) as image:
+        _check_frames(image, name)
+        stored = raw_mode(image)
+        source = source_of(image, lossy=lossy)
+        planes, source = _deeper(image, source, stream, head)
+        if planes is None:
+            image.load()
+            check_pixels(image.width, image.height, limit, name)
+        return picture_of(image, source, stored, planes=planes)
+
+
+def _deeper(
+    image: Image.Image, source: Source, stream: BinaryIO, head: bytes
+) -> tuple[deep.Planes | None, Source]:
+    """Pixels of more than 8 bits where Pillow would reduce them, None where it would not.
+
+    Where the file has more bits and we cannot have them either, the source says so.
+    """
+    if image.format == "PPM" and image.mode == "RGB":
+        planes = deep.ppm_planes(stream, image.size)
+        return planes, replace(source, reduced=deep.ppm_is_deep(head))
+    if image.format == "AVIF":
+        bits = deep.avif_bits(head)
+        return (deep.avif_planes(stream, image.size, bits) if bits > 8 else None), source
+    if image.format == "JPEG2000":
+        found = deep.jpeg2000_components(stream)
+        if found is not None and found.bits > 8:
+            if found.plain and found.bits <= 16:
+                return deep.jpeg2000_planes(stream, image.size, found.bits), source
+            return None, replace(source, reduced=True)
+    return None, source
+
+
+class _UnknownError(Exception):
+    """Pillow does not know what the file is."""
+
+
+def _open(stream: BinaryIO, formats: tuple[str, ...], name: str, limit: int) -> Image.Image:
+    """The image that Pillow opens, its size checked. Raises `_UnknownError`."""
+    stream.seek(0)
+    try:
+        image = Image.open(stream, formats=formats)
+    except UnidentifiedImageError as error:
+        raise _UnknownError from error
+    except Image.DecompressionBombError as error:
+        raise _refused_by_pillow(error, limit, name) from error
+    try:
+        check_pixels(image.width, image.height, limit, name)
+    except LimitError:
+        image.close()
+        raise
+    return image
 
 
 # --- opening
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str] | BinaryIO, limit: int) -> Iterator[tuple[BinaryIO, str]]:
-    """A seekable stream of ``path`` at its start, and the name to call it by."""
+def opened(path: str | os.PathLike[str] | BinaryIO, limit: int) -> Iterator[tuple[BinaryIO, str]]:
+    """A stream of ``path`` that can seek, at its start, and the name to call it by.
+
+    What cannot seek, or was open already, is read into memory: at most what a picture of ``limit``
+    pixels can take. Raises DecodeError for what is missing or no file, and LimitError.
+    """
     if isinstance(path, (str, os.PathLike)):
         name = shown(path)
         try:
@@ -174,7 +397,7 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
         raise ArgumentError(
             f"path is a {type(stream).__name__}; it must be a file name or a binary file object"
         )
-    most = 16 * limit + (1 << 26)  # 4 float samples each, and 64 MiB of everything else
+    most = bounds.most_bytes(limit)
     blocks: list[bytes] = []
     size = 0
     while True:
@@ -189,21 +412,11 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
         if size > most:
             raise LimitError(
                 f"{name} goes on beyond {most} bytes, more than a picture of {limit} pixels; "
-                + _HOW_TO_RAISE
+                + HOW_TO_RAISE
             )
 
 
-# --- checks before the pixels
-
-_HOW_TO_RAISE = f"raise the limit with {MAX_PIXELS_VARIABLE} or max_pixels"
-
-
-def _check_pixels(width: int, height: int, limit: int, name: str) -> None:
-    if width * height > limit:
-        raise LimitError(
-            f"{name} is {width}x{height}, {width * height} pixels, and the limit is {limit}; "
-            + _HOW_TO_RAISE
-        )
+# --- what Pillow says
 
 
 def _refused_by_pillow(error: Exception, limit: int, name: str) -> LimitError:
@@ -211,7 +424,7 @@ def _refused_by_pillow(error: Exception, limit: int, name: str) -> LimitError:
     number = re.search(r"\d+", str(error))
     pixels = int(number[0]) if number else limit + 1
     if pixels > limit:
-        return LimitError(f"{name} is {pixels} pixels, and the limit is {limit}; " + _HOW_TO_RAISE)
+        return LimitError(f"{name} is {pixels} pixels, and the limit is {limit}; " + HOW_TO_RAISE)
     return LimitError(
         f"{name} is {pixels} pixels, and Pillow's own limit is lower than max_pixels; "
         "raise PIL.Image.MAX_IMAGE_PIXELS too"
@@ -219,29 +432,19 @@ def _refused_by_pillow(error: Exception, limit: int, name: str) -> LimitError:
 
 
 def _check_frames(image: Image.Image, name: str) -> None:
-    """Refuse animations and multi-page files, whose other frames would be lost without a word."""
-    if image.format in ("MPO", "PSD"):
-        return  # A camera's extra views; layers, of which Pillow opens the composite.
+    """Refuse animations, whose other frames would be lost without a word."""
+    if image.format in ("MPO", "PSD", "TIFF"):
+        return  # A camera's extra views; layers, of which Pillow opens the composite; counted.
     frames = int(getattr(image, "n_frames", 1))
-    if frames > 1 and is_tiff(image):
-        frames = _count_pages(image, frames)
     if frames > 1:
         raise DecodeError(
-            f"{name} has {frames} frames, which is not supported yet; "
-            "save one frame as a picture first"
+            f"{name} is an animation of {frames} frames, not one picture; "
+            "write it as gif, png, webp or avif"
         )
 
 
-def _count_pages(image: TiffImageFile, frames: int) -> int:
-    """How many of the pages are pictures of their own and not smaller copies (NewSubfileType)."""
-    pages = []
-    for frame in range(frames):
-        image.seek(frame)
-        kind = image.tag_v2.get(0x00FE, 0)
-        if not (isinstance(kind, int) and kind & 1):
-            pages.append(frame)
-    image.seek(0)
-    return len(pages) if pages[:1] == [0] else frames
+def _damaged(name: str, label: str, error: Exception) -> DecodeError:
+    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {reason(error)}")
 
 
 def _unidentified(head: bytes, name: str) -> DecodeError:
@@ -263,83 +466,3 @@ def _unidentified(head: bytes, name: str) -> DecodeError:
         f"{name} is not a picture in a format we read "
         "(PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF and some more)"
     )
-
-
-# --- containers we look into ourselves
-
-
-def _check_container(stream: BinaryIO, head: bytes, name: str, limit: int) -> bool | None:
-    """What Pillow does not check or tell. Returns whether the file is lossy, where it is known."""
-    if head.startswith(_PNG_SIGNATURE):
-        _check_png(stream, name)
-        return False
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        size = _webp_size(head)
-        if size is not None:  # Pillow may allocate the canvas as soon as it opens the file.
-            _check_pixels(*size, limit, name)
-        return _webp_lossy(stream, name)
-    return None
-
-
-def _check_png(stream: BinaryIO, name: str) -> None:
-    """Check the checksums of the chunks that matter, and that the file goes on to its end.
-
-    Pillow skips those of the pixels, so that one flipped bit gives a picture with a torn half.
-    """
-    stream.seek(len(_PNG_SIGNATURE))
-    while True:
-        start = stream.read(8)
-        if len(start) < 8:
-            break
-        length, kind = struct.unpack(">I4s", start)
-        critical = not kind[0] & 0x20
-        if not critical:
-            stream.seek(length + 4, io.SEEK_CUR)
-            continue
-        checksum = zlib.crc32(kind)
-        while length > 0:
-            block = stream.read(min(length, 1 << 20))
-            if not block:
-                break
-            checksum = zlib.crc32(block, checksum)
-            length -= len(block)
-        stored = stream.read(4)
-        if length or len(stored) < 4:
-            break
-        if int.from_bytes(stored, "big") != checksum:
-            chunk = shown(kind.decode("latin-1"))
-            raise DecodeError(f"{name} is damaged: the checksum of its {chunk} chunk is wrong")
-        if kind == b"IEND":
-            return
-    raise DecodeError(f"{name} is truncated: the file ends before the picture does")
-
-
-def _webp_size(head: bytes) -> tuple[int, int] | None:
-    """The size in a WebP header, or None where there is none to be found."""
-    chunk, data = head[12:16], head[20:]
-    if len(data) < 10:
-        return None
-    if chunk == b"VP8X":
-        return int.from_bytes(data[4:7], "little") + 1, int.from_bytes(data[7:10], "little") + 1
-    if chunk == b"VP8L":
-        bits = int.from_bytes(data[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", data, 6)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-def _webp_lossy(stream: BinaryIO, name: str) -> bool | None:
-    """Whether a WebP holds lossy pixels: VP8 is lossy, VP8L lossless, the first one decides."""
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(4)
-    end = 8 + int.from_bytes(stream.read(4), "little")
-    if end > size:
-        raise DecodeError(f"{name} is truncated: the file ends before the picture does")
-    position = 12
-    while position + 8 <= end:
-        stream.seek(position)
-        kind, length = struct.unpack("<4sI", stream.read(8))
-        if kind in (b"VP8 ", b"VP8L"):
-            return bool(kind == b"VP8 ")
-        position += 8 + length + (length & 1)
-    return None

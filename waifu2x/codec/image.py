@@ -15,18 +15,30 @@ from PIL import Image, ImageCms
 from ..errors import ArgumentError
 from ..picture import Metadata, Picture, Samples, Source
 from ._pillow import is_tiff, reading
+from .deep import Planes
 from .exif import upright
 from .jpeg import estimate_quality
 from .samples import check_floats, merged
+from .xmp import MAX_XMP
+from .xmp import orientation as xmp_orientation
+from .xmp import upright as upright_packet
 
 _ORIENTATION = 0x0112
 _X_RESOLUTION = 0x011A
 _PHOTOMETRIC = 0x0106
 _BITS_PER_SAMPLE = 0x0102
 
-#: What describes a TIFF picture and not how it is stored: description, make, model, software,
-#: date, artist, copyright.
-DESCRIPTIVE_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+#: What describes a TIFF picture and not how it is stored: document, description, make, model,
+#: page, software, date, artist, host, rating, copyright, and the title, comment, author, keywords
+#: and subject of Windows.
+DESCRIPTIVE_TAGS = (
+    *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749),
+    *(0x8298, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),
+)
+
+_EXIF_IFD = 0x8769
+_GPS_IFD = 0x8825
+_INTEROP_IFD = 0xA005
 
 _LOSSLESS = {"PNG", "GIF", "BMP", "DIB", "PPM", "TGA", "PSD", "QOI", "PCX", "ICO"}
 # TIFF holds about anything; these two of its compressions may lose something.
@@ -78,23 +90,78 @@ def raw_mode(image: Image.Image) -> str:
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 
-def picture_of(image: Image.Image, source: Source, stored: str) -> Picture:
+def picture_of(
+    image: Image.Image,
+    source: Source,
+    stored: str,
+    *,
+    planes: Planes | None = None,
+    found: Metadata | None = None,
+) -> Picture:
     """The picture of a loaded ``image`` that was ``stored`` in that raw mode.
+
+    planes: its pixels where another reader than Pillow gave them; ``image`` need not be loaded
+        then. They are turned as its metadata says.
+    found: what a reader of our own found of its PNG fields; else what Pillow tells of them.
 
     Raises ArgumentError for samples we cannot take.
     """
-    orientation, exif = _orientation_and_exif(image)
-    colour, alpha = _planes(image, stored)
-    colour = np.ascontiguousarray(_UPRIGHT[orientation](colour))
-    alpha = None if alpha is None else np.ascontiguousarray(_UPRIGHT[orientation](alpha))
+    orientation, exif = _orientation_and_exif(image, turned=planes is None)
+    colour, alpha = _planes(image, stored) if planes is None else planes
+    colour, alpha = turned(colour, alpha, orientation)
     dpi = _dpi(image)
     if dpi is not None and orientation >= 5:
         dpi = dpi[1], dpi[0]
     icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
-    metadata = Metadata(matching_icc(icc, colour.shape[2]), exif, dpi)
+    metadata = replace(
+        _png_fields(image) if found is None else found,
+        icc=matching_icc(icc, colour.shape[2]),
+        exif=exif,
+        dpi=dpi,
+        xmp=upright_xmp(image.info.get("xmp")),
+    )
     # Pillow has 16 bits for gray alone and reads the high byte of the others.
-    source = replace(source, reduced="16" in stored and colour.dtype == np.uint8)
+    reduced = planes is None and colour.dtype == np.uint8 and ("16" in stored or source.reduced)
+    source = replace(source, reduced=reduced)
     return Picture(cast("Samples", colour), cast("Samples | None", alpha), metadata, source)
+
+
+def turned(colour: npt.NDArray[Any], alpha: npt.NDArray[Any] | None, orientation: int) -> Planes:
+    """Planes stored in that EXIF orientation, 1..8, made upright and contiguous."""
+    turn = _UPRIGHT[orientation]
+    return (
+        np.ascontiguousarray(turn(colour)),
+        None if alpha is None else np.ascontiguousarray(turn(alpha)),
+    )
+
+
+def upright_xmp(xmp: object) -> bytes | None:
+    """An XMP packet as a reader gives it, its orientation reset; None if there is none to keep."""
+    if isinstance(xmp, str):
+        xmp = xmp.encode("utf-8", "replace")
+    if not isinstance(xmp, bytes) or not 0 < len(xmp) <= MAX_XMP:
+        return None
+    return upright_packet(xmp)
+
+
+def _png_fields(image: Image.Image) -> Metadata:
+    """The fields of `Metadata` that only PNG has, as far as Pillow reads them."""
+    if image.format != "PNG":
+        return Metadata()
+    info = image.info
+    gamma, intent = info.get("gamma"), info.get("srgb")
+    places = info.get("chromaticity")
+    text = getattr(image, "text", None)
+    return Metadata(
+        gamma=gamma if isinstance(gamma, float) and gamma > 0 else None,
+        chromaticities=places if isinstance(places, tuple) and len(places) == 8 else None,
+        rendering_intent=intent if isinstance(intent, int) and 0 <= intent <= 3 else None,
+        text=tuple(
+            (key, str(value))
+            for key, value in (text if isinstance(text, dict) else {}).items()
+            if isinstance(value, str) and not key.startswith(("XML:", "Raw profile type "))
+        ),
+    )
 
 
 def icc_space(icc: bytes) -> str:
@@ -125,39 +192,64 @@ _UPRIGHT: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 }
 
 
-def _orientation_and_exif(image: Image.Image) -> tuple[int, bytes | None]:
+def _orientation_and_exif(image: Image.Image, *, turned: bool) -> tuple[int, bytes | None]:
     """The EXIF orientation 1..8, and the EXIF block for upright pixels.
 
+    turned: whether the pixels are Pillow's, who turns those of TIFF itself.
     EXIF that cannot be read is left out: it is no reason to refuse the picture.
     """
     try:
         parsed = image.getexif()
-        orientation = parsed.get(_ORIENTATION, 1)  # Pillow looks into XMP too
+        orientation = parsed.get(_ORIENTATION, 0)
         if is_tiff(image):
-            # The tags are those of the file, and Pillow has turned the pixels already.
-            orientation = 1
-            kept = Image.Exif()
-            for tag in DESCRIPTIVE_TAGS:
-                if isinstance(parsed.get(tag), str):
-                    kept[tag] = parsed[tag]
-            exif: object = kept.tobytes() if len(kept) else None
+            # The tags are those of the file.
+            exif: object = tiff_exif(parsed)
+            if turned:
+                orientation = 1
         else:
             exif = image.info.get("exif")
             if exif is None and len(parsed):  # PNG's "Raw profile type exif"
                 exif = parsed.tobytes()
     except Exception:
-        return 1, None
+        orientation, exif = 0, None
     if orientation not in _UPRIGHT:
-        orientation = 1
+        packet = image.info.get("xmp")
+        orientation = xmp_orientation(packet) if isinstance(packet, bytes) else 1
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        orientation = 1  # the decoder has turned the pixels, and EXIF does not count
     return orientation, upright(exif) if isinstance(exif, bytes) and exif else None
+
+
+def tiff_exif(tags: Image.Exif) -> bytes | None:
+    """An EXIF block of those ``tags`` of a TIFF that describe the picture, or None.
+
+    With its Exif and GPS directories, but without what says how the file is stored.
+    """
+    kept = Image.Exif()
+    for tag in DESCRIPTIVE_TAGS:
+        value = tags.get(tag)
+        if isinstance(value, (str, bytes, int)):
+            kept[tag] = value
+    for directory in (_EXIF_IFD, _GPS_IFD):
+        if directory in tags:
+            entries = dict(tags.get_ifd(directory))
+            entries.pop(_INTEROP_IFD, None)  # a place in the file; what is there says nothing
+            kept.get_ifd(directory).update(entries)
+    empty = not len(kept) and not any(kept.get_ifd(one) for one in (_EXIF_IFD, _GPS_IFD))
+    return None if empty else kept.tobytes()
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
     if is_tiff(image) and _X_RESOLUTION not in image.tag_v2:
         return None  # Pillow says (1, 1)
+    return sane_dpi(image.info.get("dpi"))
+
+
+def sane_dpi(dpi: object) -> tuple[float, float] | None:
+    """A pair of resolutions as floats, or None where it is no pair or not a sensible one."""
     try:
-        x, y = (float(value) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        x, y = (float(value) for value in cast("tuple[Any, Any]", dpi))
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
     # 65535 is the most that JPEG holds; beyond it the number is nonsense anyway.
     return (x, y) if all(math.isfinite(v) and 0 < v <= 65535 for v in (x, y)) else None
@@ -326,8 +418,8 @@ def _inverted_if_white_is_zero(image: Image.Image, colour: npt.NDArray[Any]) -> 
 def to_image(picture: Picture) -> Image.Image:
     """A Pillow image of ``picture``: mode L, LA, RGB or RGBA, I;16 or F; its memory is its own.
 
-    ICC profile, EXIF and DPI go into ``.info`` ("icc_profile", "exif", "dpi"), from where
-    `Image.save` takes some of them; pass them on to be sure.
+    ICC profile, EXIF, XMP and DPI go into ``.info`` ("icc_profile", "exif", "xmp", "dpi"), from
+    where `Image.save` takes some of them; pass them on to be sure.
 
     Raises ArgumentError for what Pillow has no mode for: uint16 or float32 in RGB or with alpha.
     `to_array` gives those, and `convert_samples` makes them 8-bit.
@@ -345,6 +437,7 @@ def to_image(picture: Picture) -> Image.Image:
     for key, value in (
         ("icc_profile", metadata.icc),
         ("exif", metadata.exif),
+        ("xmp", metadata.xmp),
         ("dpi", metadata.dpi),
     ):
         if value is not None:

@@ -9,7 +9,7 @@ from ..picture import Source
 # only the part where block edges are stronger than the lines.
 _LEVELS: tuple[tuple[int, int | None], ...] = ((96, None), (85, 0), (65, 1), (40, 2), (1, 3))
 
-_LABELS = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
+_LABELS = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "JXL": "JPEG XL"}
 
 
 def choose_noise(source: Source) -> tuple[int | None, str]:
