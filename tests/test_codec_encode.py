@@ -9,13 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from waifu2x import codec
 from waifu2x.codec import encoder
-from waifu2x.errors import ArgumentError, EncodeError, OutputExistsError
+from waifu2x.errors import ArgumentError, EncodeError, MissingExtraError, OutputExistsError
 from waifu2x.picture import Metadata, Picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -90,13 +92,62 @@ def test_a_pillow_without_the_codec(monkeypatch):
 
 def test_format_properties():
     by_name = {output.name: output for output in codec.OUTPUT_FORMATS}
-    assert list(by_name) == NAMES
-    assert {name for name in NAMES if by_name[name].has_alpha} == {"png", "webp", "avif", "tiff"}
-    assert {name for name in NAMES if by_name[name].has_16bit} == {"png", "tiff"}
-    assert {name for name in NAMES if by_name[name].lossy} == {"jpeg", "webp", "avif"}
-    assert [by_name[name].extension for name in NAMES] == [
-        *(".png", ".jpg", ".webp", ".avif", ".tif", ".bmp")
+    assert list(by_name) == [*NAMES, "jxl"]
+
+    def those(condition):
+        return {name for name, output in by_name.items() if condition(output)}
+
+    assert those(lambda output: output.has_alpha) == {"png", "webp", "avif", "tiff", "jxl"}
+    assert those(lambda output: 16 in output.depths) == {"png", "tiff"}
+    assert those(lambda output: "float32" in output.dtypes) == {"tiff"}
+    assert those(lambda output: output.lossy) == {"jpeg", "webp", "avif", "jxl"}
+    assert those(lambda output: output.takes_rows) == {"png", "tiff"}
+    assert those(lambda output: "icc" in output.holds) == {"png", "jpeg", "webp", "avif", "tiff"}
+    assert [output.extension for output in codec.OUTPUT_FORMATS] == [
+        *(".png", ".jpg", ".webp", ".avif", ".tif", ".bmp", ".jxl")
     ]
+
+
+def test_jpeg_xl_without_its_extra(monkeypatch):
+    monkeypatch.setattr("waifu2x.codec.formats.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'waifu2x-native\[jxl\]'"):
+        codec.resolve_format("a.jxl")
+    assert codec.resolve_format("a.png").name == "png"
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)  # installed, but it cannot be loaded
+    output = dict(zip([*NAMES, "jxl"], codec.OUTPUT_FORMATS, strict=True))["jxl"]
+    with pytest.raises(MissingExtraError, match=r"pip install 'waifu2x-native\[jxl\]'"):
+        codec.encode_stream(picture_of(), io.BytesIO(), output)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "depth", "expected"),
+    [
+        *((name, "uint8", None, "uint8") for name in NAMES),
+        *(("png", "uint16", None, "uint16"), ("tiff", "uint16", None, "uint16")),
+        *(("jpeg", "uint16", None, "uint8"), ("bmp", "float32", None, "uint8")),
+        *(("png", "float32", None, "uint16"), ("tiff", "float32", None, "float32")),
+        *(("png", "uint8", 16, "uint16"), ("tiff", "float32", 16, "uint16")),
+        *(("png", "uint16", 8, "uint8"), ("tiff", "float32", 8, "uint8")),
+        ("webp", "uint16", 8, "uint8"),
+    ],
+)
+def test_what_samples_are_written_as(name, dtype, depth, expected):
+    output = codec.resolve_format(None, name)
+    assert codec.written_dtype(output, np.dtype(dtype), depth) == np.dtype(expected)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 10, 12, 32, True, 8.5, "8"])
+def test_depths_there_are_none_of(depth):
+    with pytest.raises(ArgumentError, match="it must be 8 or 16 bits per sample"):
+        codec.written_dtype(codec.OUTPUT_FORMATS[0], np.dtype(np.uint8), depth)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "bmp"])
+def test_formats_without_sixteen_bits(tmp_path, name):
+    with pytest.raises(EncodeError, match="holds 8 bits per sample, not 16; write PNG or TIFF"):
+        codec.encode(picture_of(), tmp_path / "a", format=name, depth=16)
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -104,6 +155,7 @@ def test_format_properties():
     [
         *(("png", None, None), ("jpeg", None, 95), ("webp", None, None), ("avif", None, 90)),
         *(("webp", 100, None), ("webp", 99, 99), ("jpeg", 100, 100), ("avif", 1, 1)),
+        *(("jxl", None, None), ("jxl", 100, None), ("jxl", 99, 99)),
     ],
 )
 def test_what_quality_means(name, quality, means):
@@ -126,10 +178,12 @@ def test_quality_of_a_lossless_format(tmp_path, name):
 # --- samples
 
 
-@pytest.mark.parametrize("name", ["png", "webp", "tiff", "bmp"])
+@pytest.mark.parametrize("name", ["png", "webp", "tiff", "bmp", "jxl"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_lossless_formats_give_the_samples_back(tmp_path, name, channels, alpha):
+    if name == "jxl":
+        pytest.importorskip("pillow_jxl")
     if alpha and name == "bmp":
         pytest.skip("no alpha")
     picture = picture_of(channels, alpha=alpha)
@@ -190,28 +244,54 @@ def test_float_gray_stays_in_tiff(tmp_path):
     np.testing.assert_array_equal(codec.decode(tmp_path / "out.tif").colour, values)
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def stored_samples(path):
+    """Samples (H, W, C) as the file holds them, in the eyes of another reader."""
+    data = path.read_bytes()
+    if data.startswith(b"\x89PNG"):
+        array = imagecodecs.png_decode(data)
+    elif data[:2] in (b"II", b"MM"):
+        array = tifffile.imread(path)
+    else:
+        with Image.open(path) as image:
+            array = np.asarray(image)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("alpha", [False, True])
-def test_deep_samples_are_rounded_and_it_is_said(tmp_path, dtype, name, channels, alpha):
+@pytest.mark.parametrize("depth", [None, 8, 16])
+def test_depths(tmp_path, dtype, name, channels, alpha, depth):
+    output = codec.resolve_format(None, name)
+    if depth is not None and depth not in output.depths:
+        with pytest.raises(EncodeError):
+            codec.encode(picture_of(), tmp_path / "out", format=name, depth=depth)
+        return
     picture = picture_of(channels, dtype, alpha=alpha)
-    notes = codec.encode(picture, tmp_path / "out", format=name)
-    deep = channels == 1 and (name == "tiff" or (name == "png" and dtype == np.uint16))
-    kept = deep and not alpha
+    notes = codec.encode(picture, tmp_path / "out", format=name, depth=depth)
+    kind = codec.written_dtype(output, np.dtype(dtype), depth)
     word = "float" if dtype == np.float32 else "16-bit"
-    assert (f"{word} samples reduced to 8-bit" in notes) == (not kept)
-    back = codec.decode(tmp_path / "out")
-    assert back.colour.dtype == (dtype if kept else np.uint8)
+    reduced = f"{word} samples reduced to {8 * kind.itemsize}-bit"
+    assert (reduced in notes) == (depth is None and kind != dtype)
+    array = stored_samples(tmp_path / "out")
+    assert array.dtype == kind
     if name not in ("jpeg", "avif") and not (alpha and name == "bmp"):
-        expected = codec.convert_samples(picture.colour, back.colour.dtype)
-        np.testing.assert_array_equal(back.colour, np.broadcast_to(expected, back.colour.shape))
+        expected = codec.convert_samples(picture.colour, kind)
+        shown = array[:, :, : array.shape[2] - alpha]
+        np.testing.assert_array_equal(shown, np.broadcast_to(expected, shown.shape))
+        if alpha:
+            np.testing.assert_array_equal(
+                array[:, :, -1], codec.convert_samples(picture.alpha, kind)
+            )
 
 
 def test_float_is_clamped_and_must_be_finite(tmp_path):
     colour = np.array([[[-0.2, 0.5, 1.2]]], np.float32)
-    codec.encode(Picture(colour), tmp_path / "a.png")
+    codec.encode(Picture(colour), tmp_path / "a.png", depth=8)
     assert codec.decode(tmp_path / "a.png").colour.tolist() == [[[0, 128, 255]]]
+    codec.encode(Picture(colour), tmp_path / "a.png", overwrite=True)
+    assert stored_samples(tmp_path / "a.png").tolist() == [[[0, 32768, 65535]]]
     colour[0, 0, 0] = np.nan
     with pytest.raises(EncodeError, match="NaN or infinity"):
         codec.encode(Picture(colour), tmp_path / "b.png")
@@ -289,7 +369,9 @@ def test_metadata_goes_where_the_format_holds_it(tmp_path, name, channels):
     notes = codec.encode(picture_of(channels, metadata=metadata), tmp_path / "a", format=name)
     back = codec.decode(tmp_path / "a").metadata
     if name == "bmp":
-        assert notes == ("BMP holds no colour profile: left out", "BMP holds no EXIF: left out")
+        # GRAY_ICC is a shell without a curve, SRGB says what BMP means anyway.
+        broken = ("BMP holds no colour profile, and this one is broken: left out",)
+        assert notes == ("BMP holds no EXIF: left out", *(broken if channels == 1 else ()))
     else:
         assert notes == ()
         # WebP: through its profile, into sRGB. Older Pillows read gray AVIF as RGB.
@@ -349,6 +431,48 @@ def test_a_profile_of_other_pixels_is_not_written(tmp_path):
 def test_broken_exif_is_left_out(tmp_path, exif, name):
     notes = codec.encode(picture_of(metadata=Metadata(exif=exif)), tmp_path / "a", format=name)
     assert notes == ("the EXIF block cannot be read: left out",)
+
+
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><!-- \xe3\x81\x82 --></x:xmpmeta>"
+
+
+def xmp_in(path):
+    """The XMP packet of a file, by Pillow; of JPEG XL, which Pillow cannot, by its box."""
+    data = path.read_bytes()
+    if data[4:8] == b"JXL ":
+        at = data.index(b"xml ")
+        return data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")]
+    with Image.open(path) as image:
+        image.load()
+        found = image.info.get("xmp", image.info.get("XML:com.adobe.xmp"))
+    return found.encode() if isinstance(found, str) else found
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "webp", "avif", "tiff", "jxl"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_xmp_goes_along(tmp_path, name, channels):
+    if name == "jxl":
+        pytest.importorskip("pillow_jxl")
+    picture = picture_of(channels, metadata=Metadata(xmp=XMP, exif=camera_exif()))
+    assert codec.encode(picture, tmp_path / "a", format=name) == ()
+    assert xmp_in(tmp_path / "a") == XMP
+    assert b"2020:01:02 03:04:05" in (tmp_path / "a").read_bytes()
+
+
+def test_what_does_not_fit_is_said(tmp_path):
+    text = (("Title", "x"), ("Comment", "y"))
+    long = picture_of(metadata=Metadata(xmp=bytes(65503), text=text))
+    assert codec.encode(long, tmp_path / "a.jpg") == (
+        "the XMP packet is too long for JPEG: left out",
+        "JPEG holds no texts like those of PNG: left out",
+    )
+    short = picture_of(metadata=Metadata(xmp=bytes(65502)))
+    assert codec.encode(short, tmp_path / "b.jpg") == ()
+    assert codec.encode(short, tmp_path / "a.bmp") == ("BMP holds no XMP: left out",)
+    odd = picture_of(metadata=Metadata(text=(*text, ("", "no keyword"), ("NUL", "a\0b"))))
+    assert codec.encode(odd, tmp_path / "a.png") == ("texts that PNG cannot hold: left out",)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text == dict(text)
 
 
 def test_exif_too_long_for_jpeg(tmp_path):

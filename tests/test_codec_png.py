@@ -5,6 +5,7 @@ import struct
 import threading
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from waifu2x import _native, codec
-from waifu2x.codec import png
+from waifu2x.codec import pieces, png
 from waifu2x.codec.png import PngWriter
 from waifu2x.errors import (
     ArgumentError,
@@ -220,7 +221,7 @@ SIZES = [(1, 1), (1, 2), (1, 300), (300, 1), (2, 2), (7, 13), (33, 31), (64, 100
 @pytest.mark.parametrize("deflate", DEFLATES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_pillow_reads_the_samples_back(monkeypatch, deflate, channels):
-    monkeypatch.setattr(png, "_PIECE", 1000)
+    monkeypatch.setattr(png, "PIECE", 1000)
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
     for height, width in SIZES:
         array = samples(height, width, channels)
@@ -242,7 +243,7 @@ def test_pillow_reads_the_samples_back(monkeypatch, deflate, channels):
 @pytest.mark.parametrize("deflate", DEFLATES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_sixteen_bits(monkeypatch, deflate, channels):
-    monkeypatch.setattr(png, "_PIECE", 700)
+    monkeypatch.setattr(png, "PIECE", 700)
     for height, width in SIZES:
         array = samples(height, width, channels, dtype=np.uint16)
         data = written(array, deflate=deflate, bands=[3])
@@ -270,7 +271,7 @@ def test_sixteen_bits(monkeypatch, deflate, channels):
 def test_bands_threads_and_seeds(height, width, channels, bands, threads, piece, seed):
     array = samples(height, width, channels, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(png, "_PIECE", piece)
+        patch.setattr(png, "PIECE", piece)
         data = written(array, bands=[*bands, 4], threads=threads)
         assert data == written(array, threads=1)  # the same bytes however it is made
     with Image.open(io.BytesIO(data)) as image:
@@ -377,6 +378,55 @@ def test_the_chunks_are_those_of_pillow(tmp_path, channels, alpha, icc, dpi):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
         assert mine.info == other.info
         assert mine.getexif() == other.getexif()
+
+
+def test_chunks_of_colour_and_text():
+    long = "abc" * 1000
+    text = (
+        *(("Title", "Caf\xe9"), ("Title", "twice"), ("Long", long)),
+        *(("Japanese", "\u7d75"), ("Long Japanese", "\u7d75" * 1000)),
+    )
+    data = png.metadata_chunks(
+        xmp=b"<x/>",
+        gamma=0.45455,
+        chromaticities=(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
+        rendering_intent=1,
+        cicp=(12, 13, 0, 1),
+        text=text,
+        dpi=(300.0, 300.0),
+    )
+    chunks = chunks_of(png._SIGNATURE + data)
+    assert [kind for kind, _ in chunks] == [
+        *(b"cICP", b"gAMA", b"cHRM", b"sRGB", b"pHYs"),
+        *(b"iTXt", b"tEXt", b"tEXt", b"zTXt", b"iTXt", b"iTXt"),
+    ]
+    assert dict(chunks)[b"cICP"] == b"\x0c\x0d\0\1"
+    assert dict(chunks)[b"gAMA"] == struct.pack(">I", 45455)
+    array = samples(3, 3, 1)
+    with Image.open(io.BytesIO(written(array, chunks=data))) as image:
+        assert image.info["gamma"] == 0.45455
+        assert image.info["chromaticity"] == (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+        assert image.info["srgb"] == 1
+        image.load()
+        assert image.text == {**dict(text), "XML:com.adobe.xmp": "<x/>"}
+    # A profile and sRGB exclude each other.
+    kinds = [
+        kind
+        for kind, _ in chunks_of(
+            png._SIGNATURE + png.metadata_chunks(rendering_intent=0, icc_profile=SRGB)
+        )
+    ]
+    assert kinds == [b"iCCP"]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [("", "a"), ("x" * 80, "a"), ("\u7d75", "a"), ("a\0", "a"), ("a", "\0"), ("a", "\ud800")],
+)
+def test_texts_png_cannot_hold(keyword, text):
+    assert not png.holds_text(keyword, text)
+    with pytest.raises(ArgumentError, match="PNG holds 1 to 79 Latin-1 characters"):
+        png.metadata_chunks(text=((keyword, text),))
 
 
 def test_without_isal_zlib_does_it(monkeypatch):
@@ -494,7 +544,7 @@ class Full(io.BytesIO):
 
 @pytest.mark.parametrize("room", [0, 20, 100, 2000, 200_000])
 def test_what_the_stream_raises_arrives(monkeypatch, room):
-    monkeypatch.setattr(png, "_PIECE", 10_000)
+    monkeypatch.setattr(png, "PIECE", 10_000)
     noise = np.random.default_rng(6).integers(0, 256, (400, 300, 3), dtype=np.uint8)
 
     def write_all():
@@ -507,8 +557,8 @@ def test_what_the_stream_raises_arrives(monkeypatch, room):
 
 
 def test_after_a_failure_it_cannot_be_finished(monkeypatch):
-    monkeypatch.setattr(png, "_PIECE", 1000)
-    monkeypatch.setattr(png, "_MAX_PENDING", 1)
+    monkeypatch.setattr(png, "PIECE", 1000)
+    monkeypatch.setattr(pieces, "_MAX_PENDING", 1)
     noise = np.random.default_rng(6).integers(0, 256, (400, 300, 3), dtype=np.uint8)
     writer = PngWriter(Full(100), width=300, height=400, channels=3)
     with pytest.raises(OSError, match="No space"):
@@ -536,8 +586,8 @@ def test_what_a_compressor_raises_arrives():
 
 
 def test_the_queue_is_bounded(monkeypatch):
-    monkeypatch.setattr(png, "_PIECE", 1000)
-    monkeypatch.setattr(png, "_MAX_PENDING", 4)
+    monkeypatch.setattr(png, "PIECE", 1000)
+    monkeypatch.setattr(pieces, "_MAX_PENDING", 4)
     gate, waiting = threading.Event(), threading.Event()
 
     def compress(data):
@@ -558,7 +608,7 @@ def test_the_queue_is_bounded(monkeypatch):
         thread = threading.Thread(target=rest)
         thread.start()
         waiting.wait(10)
-        assert len(writer._pending) <= 4
+        assert len(writer._pieces._pending) <= 4
         gate.set()
         thread.join(10)
         assert not thread.is_alive()
@@ -598,10 +648,10 @@ def test_encode_rows_makes_the_file_of_encode(tmp_path, dtype, channels, alpha):
     )
     assert notes == again
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    back = codec.decode(tmp_path / "b.png")
-    np.testing.assert_array_equal(back.colour, codec.convert_samples(colour, back.colour.dtype))
-    if alpha:
-        np.testing.assert_array_equal(back.alpha, codec.convert_samples(mask, np.uint8))
+    array = imagecodecs.png_decode((tmp_path / "b.png").read_bytes()).reshape(50, 40, -1)
+    kept = np.uint8 if dtype == np.uint8 else np.uint16
+    expected = colour if mask is None else np.dstack([colour, mask])
+    np.testing.assert_array_equal(array, codec.convert_samples(expected, kept))
 
 
 def test_rows_of_another_kind_leave_nothing(tmp_path):
@@ -647,7 +697,7 @@ def test_a_failure_that_fill_swallows_is_no_file(tmp_path, monkeypatch):
         return png.Deflate(compress, zlib.adler32)
 
     monkeypatch.setattr(png, "igzip", broken)
-    monkeypatch.setattr(png, "_MAX_PENDING", 1)
+    monkeypatch.setattr(pieces, "_MAX_PENDING", 1)
     array = samples(900, 300, 3)
     seen = []
 
@@ -665,9 +715,9 @@ def test_a_failure_that_fill_swallows_is_no_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_png_takes_rows(tmp_path):
+def test_only_some_formats_take_rows(tmp_path):
     picture = Picture(samples(4, 4, 3))
-    assert [each.name for each in codec.OUTPUT_FORMATS if each.takes_rows] == ["png"]
+    assert [each.name for each in codec.OUTPUT_FORMATS if each.takes_rows] == ["png", "tiff"]
     with pytest.raises(ArgumentError, match="JPEG cannot be written row by row"):
         codec.encode_rows(picture, tmp_path / "a.jpg", in_bands(picture, 1), width=4, height=4)
     (tmp_path / "a.png").write_bytes(b"old")

@@ -86,12 +86,21 @@ def _same_file(target: Path, source: str | os.PathLike[str]) -> bool:
         return False
 
 
-def write_file(target: Path, write: Callable[[BinaryIO], object], *, overwrite: bool) -> None:
+def write_file(
+    target: Path,
+    write: Callable[[BinaryIO], object],
+    *,
+    overwrite: bool,
+    times: tuple[int, int] | None = None,
+) -> None:
     """Have ``write`` fill a temporary file beside ``target``, then make it ``target``.
 
     So the name ``target`` never stands for half a picture. On any failure, Ctrl-C included, the
     temporary file is removed and ``target`` is as it was. Without ``overwrite``, a file that has
     appeared meanwhile is kept: OutputExistsError.
+
+    times: when the file was last read and changed, in nanoseconds since 1970 (``st_atime_ns`` and
+        ``st_mtime_ns`` of a source); None is now.
     """
     temporary = _temporary_beside(target)
     with _reported(target):
@@ -100,6 +109,8 @@ def write_file(target: Path, write: Callable[[BinaryIO], object], *, overwrite: 
             # 0o666 less the umask.
             with temporary.open("xb", buffering=1 << 18) as file:
                 write(file)
+            if times is not None:
+                os.utime(temporary, ns=times)
             if overwrite:
                 temporary.replace(target)
             else:

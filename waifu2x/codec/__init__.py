@@ -1,20 +1,39 @@
 """Files and images in, `Picture` out, and back.
 
-One module per job: `decoder`, `encoder`, `png` (PNG row by row, on several threads), `target` (may
-this file be written), `formats` (what can be written), `image` (Pillow images), `samples` (arrays
-and sample types), `jpeg` and `noise` (how compressed was this), `exif`. Nothing here knows of
-networks, tiles or engines.
+One module per job. Writing: `encoder`, `formats` (what can be written), `target` (may this file be
+written), `png` and `tiff` (row by row, on several threads, over `pieces` and `deflate`), `colour`
+(profiles of our own). Reading: `decoder`, `bounds` (sizes claimed in headers), `png_chunks`,
+`tiff_layout`, `jxl` (headers of our own), `deep` and `tiff_picture` (more than 8 bits), `jpeg` and
+`noise` (how compressed was this). Both: `image` (Pillow images), `samples` (arrays and sample
+types), `exif`, `xmp`. Animations have a package of their own. Nothing here knows of networks, tiles
+or engines.
 """
 
-from .decoder import DEFAULT_MAX_PIXELS, MAX_PIXELS_VARIABLE, decode, pixel_limit
-from .encoder import WriteRows, check_quality, encode, encode_rows
-from .formats import OUTPUT_FORMATS, OutputFormat, resolve_format
+from .decoder import (
+    DEFAULT_MAX_PIXELS,
+    MAX_PIXELS_VARIABLE,
+    decode,
+    decode_stream,
+    is_picture,
+    opened,
+    pixel_limit,
+)
+from .encoder import (
+    WriteRows,
+    check_quality,
+    encode,
+    encode_rows,
+    encode_rows_stream,
+    encode_stream,
+)
+from .formats import OUTPUT_FORMATS, OutputFormat, resolve_format, written_dtype
 from .image import from_image, to_image
 from .jpeg import estimate_quality
 from .noise import choose_noise
 from .png import PngWriter
 from .samples import convert_samples, from_array, to_array
-from .target import check_target
+from .target import check_size, check_target
+from .tiff import TiffWriter
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -22,19 +41,27 @@ __all__ = [
     "OUTPUT_FORMATS",
     "OutputFormat",
     "PngWriter",
+    "TiffWriter",
     "WriteRows",
     "check_quality",
+    "check_size",
     "check_target",
     "choose_noise",
     "convert_samples",
     "decode",
+    "decode_stream",
     "encode",
     "encode_rows",
+    "encode_rows_stream",
+    "encode_stream",
     "estimate_quality",
     "from_array",
     "from_image",
+    "is_picture",
+    "opened",
     "pixel_limit",
     "resolve_format",
     "to_array",
     "to_image",
+    "written_dtype",
 ]

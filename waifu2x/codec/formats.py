@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import PurePath
+from typing import Any
 
+import numpy as np
 from PIL import features
 
 from .._text import shown
-from ..errors import EncodeError
+from ..errors import ArgumentError, EncodeError, MissingExtraError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +22,18 @@ class OutputFormat:
     name: what ``format=`` takes, lower case ("png", "jpeg", ...).
     label: the name in messages ("PNG", "WebP", ...).
     extensions: the file name extensions with their dots, the usual one first.
-    modes: the Pillow modes it holds, of L, LA, RGB, RGBA, I;16 (16-bit gray) and F (float gray).
-    holds: the metadata it holds, of "icc", "exif" and "dpi".
+    modes: the channels it holds, of L (gray), LA, RGB and RGBA.
+    dtypes: the types of samples it holds, of "uint8", "uint16" and "float32".
+    holds: the metadata it holds, of "icc", "exif", "xmp", "dpi", "colour" (gAMA, cHRM, sRGB and
+        cICP as they are; elsewhere they become an ICC profile) and "text" (PNG's texts).
     lossy: ``quality`` is accepted.
     default_quality: what ``quality=None`` means; None is lossless.
     lossless_at_100: quality 100 keeps every sample.
     max_side: the longest width or height.
     max_pixels: the largest width * height, or None.
-    max_bytes: the largest width * height * 3, or None: the offsets in the file are 32-bit.
+    max_bytes: the most bytes of samples, or None: the offsets in the file are 32-bit.
     feature: the Pillow feature it needs, or None.
+    extra: the extra of this package it needs, as (name, module), or None.
     takes_rows: it can be written while the rows are still being made, by `encode_rows`.
     """
 
@@ -35,7 +41,8 @@ class OutputFormat:
     label: str
     extensions: tuple[str, ...]
     modes: frozenset[str]
-    holds: frozenset[str] = frozenset({"icc", "exif", "dpi"})
+    dtypes: tuple[str, ...] = ("uint8",)
+    holds: frozenset[str] = frozenset({"icc", "exif", "xmp"})
     lossy: bool = False
     default_quality: int | None = None
     lossless_at_100: bool = False
@@ -43,6 +50,7 @@ class OutputFormat:
     max_pixels: int | None = None
     max_bytes: int | None = None
     feature: str | None = None
+    extra: tuple[str, str] | None = None
     takes_rows: bool = False
 
     @property
@@ -51,9 +59,9 @@ class OutputFormat:
         return "RGBA" in self.modes
 
     @property
-    def has_16bit(self) -> bool:
-        """Whether 16-bit gray stays 16-bit; 16-bit colour is reduced to 8 bits everywhere."""
-        return "I;16" in self.modes
+    def depths(self) -> tuple[int, ...]:
+        """The bits per sample that can be asked for: 8, or 8 and 16."""
+        return tuple(bits for bits in (8, 16) if f"uint{bits}" in self.dtypes)
 
     @property
     def extension(self) -> str:
@@ -61,15 +69,20 @@ class OutputFormat:
         return self.extensions[0]
 
 
+_LAYOUTS = frozenset({"L", "LA", "RGB", "RGBA"})
+
 # The limits are those of the libraries, tried out, not those of the specifications: libjpeg stops
 # at 65500 (the format could hold 65535), and libavif writes 65536 but refuses to read back more
-# than 32768 a side or 16384 * 16384 in all.
+# than 32768 a side or 16384 * 16384 in all. Those of JPEG XL are level 5 of its standard, which
+# every decoder takes.
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = (
     OutputFormat(
         "png",
         "PNG",
         (".png",),
-        frozenset({"L", "LA", "RGB", "RGBA", "I;16"}),
+        _LAYOUTS,
+        dtypes=("uint8", "uint16"),
+        holds=frozenset({"icc", "exif", "xmp", "dpi", "colour", "text"}),
         takes_rows=True,
     ),
     OutputFormat(
@@ -77,6 +90,7 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = (
         "JPEG",
         (".jpg", ".jpeg", ".jpe", ".jfif"),
         frozenset({"L", "RGB"}),
+        holds=frozenset({"icc", "exif", "xmp", "dpi"}),
         lossy=True,
         default_quality=95,
         max_side=65500,
@@ -86,7 +100,6 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = (
         "WebP",
         (".webp",),
         frozenset({"RGB", "RGBA"}),
-        holds=frozenset({"icc", "exif"}),
         lossy=True,
         lossless_at_100=True,
         max_side=16383,
@@ -97,7 +110,6 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = (
         "AVIF",
         (".avif",),
         frozenset({"L", "RGB", "RGBA"}),
-        holds=frozenset({"icc", "exif"}),
         lossy=True,
         default_quality=90,
         max_side=32768,
@@ -108,8 +120,11 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = (
         "tiff",
         "TIFF",
         (".tif", ".tiff"),
-        frozenset({"L", "LA", "RGB", "RGBA", "I;16", "F"}),
-        max_bytes=2**32 - 2**20,
+        _LAYOUTS,
+        dtypes=("uint8", "uint16", "float32"),
+        holds=frozenset({"icc", "exif", "xmp", "dpi"}),
+        max_bytes=2**32 - 2**26,
+        takes_rows=True,
     ),
     OutputFormat(
         "bmp",
@@ -118,6 +133,19 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = (
         frozenset({"L", "RGB"}),
         holds=frozenset({"dpi"}),
         max_bytes=2**32 - 2**20,
+    ),
+    # The format holds profiles, but the plugin that writes it takes none.
+    OutputFormat(
+        "jxl",
+        "JPEG XL",
+        (".jxl",),
+        _LAYOUTS,
+        holds=frozenset({"exif", "xmp"}),
+        lossy=True,
+        lossless_at_100=True,
+        max_side=2**18,
+        max_pixels=2**28,
+        extra=("jxl", "pillow_jxl"),
     ),
 )
 
@@ -135,7 +163,8 @@ def resolve_format(path: str | os.PathLike[str] | None, format: str | None = Non
     over the extension of ``path``, which may then be None.
 
     Raises EncodeError for a name or extension we do not write, listing those we do, and for WebP
-    or AVIF where the installed Pillow was built without it.
+    or AVIF where the installed Pillow was built without it; MissingExtraError for JPEG XL where
+    the extra ``jxl`` is not installed.
     """
     if format is not None:
         output = _BY_NAME.get(format.lower().removeprefix("."))
@@ -154,4 +183,30 @@ def resolve_format(path: str | os.PathLike[str] | None, format: str | None = Non
             f"{output.label} is not supported by the installed Pillow; "
             "reinstall it (pip install --force-reinstall pillow) or write PNG"
         )
+    if output.extra is not None and find_spec(output.extra[1]) is None:
+        raise MissingExtraError(
+            f"{output.label} needs an extra that is not installed; "
+            f"pip install 'waifu2x-native[{output.extra[0]}]', or write PNG"
+        )
     return output
+
+
+def written_dtype(
+    output: OutputFormat, dtype: np.dtype[Any], depth: int | None = None
+) -> np.dtype[Any]:
+    """The type that samples of ``dtype`` (uint8, uint16 or float32) are written as.
+
+    depth: 8 or 16 bits, as chosen; None keeps what ``output`` holds: uint16 becomes uint8 and
+        float32 becomes uint16, or else uint8, where it does not hold them.
+
+    Raises ArgumentError for another depth, and EncodeError for 16 bits where ``output`` has 8 only.
+    """
+    if depth is None:
+        wanted = {"uint8": ("uint8",), "uint16": ("uint16",)}.get(dtype.name, ("float32", "uint16"))
+        return np.dtype(next((name for name in wanted if name in output.dtypes), "uint8"))
+    if isinstance(depth, bool) or depth not in (8, 16):
+        raise ArgumentError(f"depth is {depth!r}; it must be 8 or 16 bits per sample")
+    if depth not in output.depths:
+        able = " or ".join(each.label for each in OUTPUT_FORMATS if depth in each.depths)
+        raise EncodeError(f"{output.label} holds 8 bits per sample, not {depth}; write {able}")
+    return np.dtype(f"uint{depth}")

@@ -15,12 +15,14 @@ def check_target(
     width: int,
     height: int,
     *,
+    pixel_bytes: int = 3,
     overwrite: bool = False,
     source: str | os.PathLike[str] | None = None,
 ) -> None:
     """Everything that can be known about writing ``path`` before the work that fills it.
 
-    output: from `resolve_format`; width, height: of the result; source: the file that is read.
+    output: from `resolve_format`; width, height: of the result; pixel_bytes: of its samples as they
+    are written, channels times bytes per sample; source: the file that is read.
 
     An existing target, the source itself among them (by any name: links count), needs
     ``overwrite``. Whether the directory takes files is found out by creating one in it for a
@@ -30,27 +32,32 @@ def check_target(
     Raises OutputExistsError for an existing target, and EncodeError for a picture the format
     cannot hold, a directory that is missing or takes no files, and a target that is no file.
     """
-    check_size(output, width, height)
+    check_size(output, width, height, pixel_bytes)
     check_writable(check_place(path, overwrite=overwrite, source=source))
 
 
-def check_size(output: OutputFormat, width: int, height: int) -> None:
-    """Raise EncodeError where ``output`` cannot hold a picture of that size."""
-    allowed = _size_limit(output, width, height)
+def check_size(output: OutputFormat, width: int, height: int, pixel_bytes: int = 3) -> None:
+    """Raise EncodeError where ``output`` cannot hold a picture of that size.
+
+    pixel_bytes: channels times bytes per sample, as written.
+    """
+    allowed = _size_limit(output, width, height, pixel_bytes)
     if allowed is None:
         return
     roomy = (other for other in OUTPUT_FORMATS if other.name in ("png", "tiff"))
-    others = [other.label for other in roomy if _size_limit(other, width, height) is None]
+    others = [
+        other.label for other in roomy if _size_limit(other, width, height, pixel_bytes) is None
+    ]
     advice = f"use {' or '.join(others)}" if others else "choose a smaller size"
     raise EncodeError(f"{width}x{height} is too large for {output.label} ({allowed}); {advice}")
 
 
-def _size_limit(output: OutputFormat, width: int, height: int) -> str | None:
+def _size_limit(output: OutputFormat, width: int, height: int, pixel_bytes: int) -> str | None:
     """What ``output`` allows, as text, where that size is beyond it; else None."""
     if max(width, height) > output.max_side:
         return f"at most {output.max_side} pixels a side"
     if output.max_pixels is not None and width * height > output.max_pixels:
         return f"at most {output.max_pixels} pixels in all"
-    if output.max_bytes is not None and 3 * width * height > output.max_bytes:
+    if output.max_bytes is not None and pixel_bytes * width * height > output.max_bytes:
         return "at most 4 GiB of pixels"
     return None

@@ -1,0 +1,204 @@
+"""Rows in, from top to bottom; pieces of them worked on by threads; what comes of it out, in order.
+
+The part that writers of rows share (PNG, TIFF): a piece is filtered and compressed on a thread of
+its own, and the calling thread writes the pieces down one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from ..errors import ArgumentError
+from ..picture import Samples
+
+#: Bytes of samples in a piece. From 64 KiB on, igzip packs pieces as tightly as the whole; below, a
+#: piece costs more to hand over than to compress.
+PIECE = 1 << 18
+
+# Pieces handed over and not yet written; `write_rows` waits beyond. They hold on to rows of the
+# caller, not to copies, so what this bounds is how far the file lags behind.
+_MAX_PENDING = 64
+
+_MAX_THREADS = 8
+
+_T = TypeVar("_T")
+
+
+class ByteSink(Protocol):
+    """Where the bytes of a file go."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of ``data``."""
+
+
+class Segment(NamedTuple):
+    """Rows that came together: colour (n, W, C) and alpha (n, W) or None, each row dense."""
+
+    colour: Samples
+    alpha: Samples | None
+
+    def cut(self, top: int, bottom: int) -> Segment:
+        """Rows ``top`` up to ``bottom``."""
+        alpha = None if self.alpha is None else self.alpha[top:bottom]
+        return Segment(self.colour[top:bottom], alpha)
+
+    def last_row(self) -> Segment:
+        """The last row alone."""
+        return self.cut(len(self.colour) - 1, len(self.colour))
+
+
+class Pieces(Generic[_T]):
+    """Gathers rows into pieces, has threads work on them, and hands the results on in order.
+
+    One thread at a time may call it.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        width: int,
+        height: int,
+        channels: int,
+        dtype: np.dtype[Any],
+        rows: int,
+        work: Callable[[list[Segment], Segment | None], _T],
+        take: Callable[[_T], object],
+        threads: int | None = None,
+    ) -> None:
+        """Take rows from now on.
+
+        label: the format, for messages.
+        width, height, channels, dtype: of the picture, alpha counted as a channel.
+        rows: in a piece; the last one may have fewer.
+        work: called on several threads at once with the rows of a piece and the row above it (None
+            for the first piece).
+        take: called with what ``work`` returned, piece by piece, always in the calling thread.
+        threads: how many work; None is one for each processor, at most 8.
+
+        Raises ArgumentError for less than one thread.
+        """
+        if threads is not None and threads < 1:
+            raise ArgumentError(f"threads is {threads}; it must be 1 or more")
+        self._label = label
+        self._width, self._height, self._channels = width, height, channels
+        self._dtype = dtype
+        self._rows = rows
+        self._work, self._take = work, take
+        self._received = 0
+        self._gathered: list[Segment] = []
+        self._gathered_rows = 0
+        self._last: Segment | None = None  # of the piece before
+        self._pending: deque[Future[_T]] = deque()
+        self._open = True
+        # Threads start with the first pieces, so a small picture starts but one.
+        self._pool = ThreadPoolExecutor(
+            min(threads or _processors(), _MAX_THREADS),
+            thread_name_prefix=f"waifu2x-{label.lower()}",
+        )
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing has failed and `abort` has not been called."""
+        return self._open
+
+    def write_rows(self, colour: Samples, alpha: Samples | None = None) -> None:
+        """Take the next rows; returns before they are worked on, unless the queue is full.
+
+        colour: (n, width, C) or (n, width), n any number of rows, 0 included.
+        alpha: (n, width) of the same dtype, then C is one less than the channels; or None.
+
+        The arrays must stay as they are until `finish` or `abort` has returned: rows are read when
+        their turn comes. Fastest where the samples of a row are contiguous; rows may lie apart.
+
+        Raises ArgumentError for arrays of another shape or dtype, more rows than the picture has,
+        and after `abort`; and whatever ``take`` or ``work`` has raised since.
+        """
+        if not self._open:
+            raise ArgumentError(f"the {self._label} is closed; no rows can follow")
+        segment = self._checked(colour, alpha)
+        rows = len(segment.colour)
+        if rows > self._height - self._received:
+            raise ArgumentError(
+                f"{self._received + rows} rows were written to a {self._label} of {self._height}"
+            )
+        top = 0
+        while top < rows:
+            bottom = min(rows, top + self._rows - self._gathered_rows)
+            self._gathered.append(segment.cut(top, bottom))
+            self._gathered_rows += bottom - top
+            self._received += bottom - top
+            top = bottom
+            if self._gathered_rows == self._rows or self._received == self._height:
+                self._submit()
+        while self._pending and self._pending[0].done():
+            self._take_first()
+
+    def finish(self) -> None:
+        """Hand on what is left. Raises ArgumentError where rows are missing."""
+        if self._received < self._height:
+            raise ArgumentError(
+                f"{self._received} of {self._height} rows were written to a {self._label}"
+            )
+        while self._pending:
+            self._take_first()
+
+    def abort(self) -> None:
+        """Drop what is not yet handed on; when this returns, no thread reads the rows any more."""
+        self._open = False
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pending.clear()
+        self._gathered.clear()
+        self._last = None
+
+    def _checked(self, colour: Samples, alpha: Samples | None) -> Segment:
+        if colour.ndim == 2:
+            colour = colour[:, :, None]
+        colours = self._channels - (alpha is not None)
+        if colour.ndim != 3 or colour.shape[1:] != (self._width, colours):
+            raise ArgumentError(
+                f"colour has shape {colour.shape}; it must be (rows, {self._width}, {colours})"
+            )
+        if alpha is not None and alpha.shape != colour.shape[:2]:
+            raise ArgumentError(
+                f"alpha has shape {alpha.shape}; it must be {colour.shape[:2]} like colour"
+            )
+        for name, array in (("colour", colour), ("alpha", alpha)):
+            if array is not None and array.dtype != self._dtype:
+                raise ArgumentError(f"{name} has dtype {array.dtype}; it must be {self._dtype}")
+        return Segment(_dense(colour), None if alpha is None else _dense(alpha))
+
+    def _submit(self) -> None:
+        """Hand the gathered rows over as a piece."""
+        while len(self._pending) >= _MAX_PENDING:
+            self._take_first()
+        segments, self._gathered, self._gathered_rows = self._gathered, [], 0
+        self._pending.append(self._pool.submit(self._work, segments, self._last))
+        self._last = segments[-1].last_row()
+
+    def _take_first(self) -> None:
+        """Hand on the oldest piece, when it is done; gives up where that fails."""
+        try:
+            self._take(self._pending.popleft().result())
+        except BaseException:
+            self.abort()
+            raise
+
+
+def _dense(array: Samples) -> Samples:
+    """``array`` itself where the samples of each row are contiguous and aligned, else a copy."""
+    rows = array[0] if len(array) else array
+    return array if rows.flags.c_contiguous and array.flags.aligned else array.copy()
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))  # what a container or taskset leaves us
+    except AttributeError:
+        return os.cpu_count() or 1
