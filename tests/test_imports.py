@@ -18,7 +18,7 @@ ROOT = Path(waifu2x.__file__).parent
 
 #: What a module may import of ours. The first pattern that fits a module counts.
 RULES: dict[str, tuple[str, ...]] = {
-    "__init__": ("errors", "_version", "api", "registry"),
+    "__init__": ("errors", "_version", "api", "conversion", "files", "registry"),
     "_version": (),
     "errors": (),
     "_text": (),
@@ -56,7 +56,15 @@ RULES: dict[str, tuple[str, ...]] = {
         "picture",
     ),
     "api": ("codec", "errors", "picture", "pipeline"),
-    "files": ("api", "codec", "picture", "pipeline"),
+    "animation": ("codec.animation", "picture"),
+    "conversion": (
+        *("animation", "api", "codec", "codec.animation", "errors"),
+        *("picture", "pipeline", "plan"),
+    ),
+    "files": (
+        *("api", "archive", "atomic", "codec", "codec.animation", "conversion"),
+        *("errors", "pipeline", "_text"),
+    ),
     "export": ("registry", "engines.reference", "errors", "formats.onnx", "graph", "atomic"),
     "cli": ("*",),
     "cli.*": ("*",),

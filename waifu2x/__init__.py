@@ -4,11 +4,13 @@
 >>> big = waifu2x.upscale("in.png", scale=2)          # a path or PIL image gives a PIL image
 >>> upscaler = waifu2x.Upscaler(model="upconv_7")      # keeps its networks loaded
 >>> big = upscaler.upscale(array, scale=4, noise=1)    # an array gives an array
+>>> waifu2x.upscale_file(upscaler, "in.gif", "out.webp")  # animations and comic archives too
 """
 
 from . import errors
 from ._version import __version__
 from .api import Upscaler, upscale
+from .conversion import Options
 from .errors import (
     ArgumentError,
     CancelledError,
@@ -22,6 +24,7 @@ from .errors import (
     Waifu2xError,
     WeightsError,
 )
+from .files import FileResult, upscale_file
 from .registry import Model, Network, models
 
 __all__ = [
@@ -30,11 +33,13 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "EngineError",
+    "FileResult",
     "GraphError",
     "LimitError",
     "MissingExtraError",
     "Model",
     "Network",
+    "Options",
     "OutputExistsError",
     "Upscaler",
     "Waifu2xError",
@@ -43,4 +48,5 @@ __all__ = [
     "errors",
     "models",
     "upscale",
+    "upscale_file",
 ]

@@ -1,33 +1,63 @@
-"""One file in, one file out: decode, upscale, encode, with everything checked before the work."""
+"""One file in, one file out: a picture, an animation or a comic archive.
+
+Everything that can be known is checked before the work, and a result appears under its name only
+when it is complete.
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Protocol, cast
 
 from . import codec
-from .api import Noise, Upscaler, resolve_noise
+from ._text import reason, shown
+from .api import Upscaler
+from .archive import (
+    HEAD_BYTES,
+    ArchiveReader,
+    Member,
+    check_pages,
+    is_archive,
+    refuse_other_archives,
+    rewrite,
+)
+from .atomic import check_place, check_writable, write_file
 from .codec import OutputFormat
-from .picture import Picture, Samples
-from .pipeline import ProgressCallback, RowsCallback
+from .codec.animation import resolve_animation_format
+from .conversion import Conversion, Options, Outcome, named_format, own_format, prepare
+from .errors import ArgumentError, EncodeError
+from .pipeline import ProgressCallback
 
 SUFFIX = "_waifu2x"
+
+ARCHIVE_SUFFIXES = (".cbz", ".zip")
+
+#: Results for a pipe up to this size wait in memory, larger ones in a temporary file.
+_SPOOLED = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
     """What became of one file.
 
-    size_in, size_out: (width, height) in pixels.
-    noise: the level of noise removed, or None; ``reason`` says why if it was chosen here.
+    source, target: the files; None for a stream.
+    size_in, size_out: (width, height) in pixels; of an archive, those of its largest page.
+    noise: the level of noise removed, or None; ``reason`` says why if it was chosen here. Of an
+        archive, the highest of its pages.
     notes: what else the user should know: something the format could not hold, or that there was
         nothing to do.
     """
 
-    source: Path
-    target: Path
+    source: Path | None
+    target: Path | None
     size_in: tuple[int, int]
     size_out: tuple[int, int]
     noise: int | None
@@ -35,133 +65,226 @@ class FileResult:
     notes: tuple[str, ...]
 
 
-def resolve_target(
-    source: Path, target: Path | None = None, *, format: str | None = None
-) -> tuple[Path, OutputFormat]:
-    """Where to write the result for ``source``, and in which format.
-
-    target: a file, an existing directory, or None for the directory of ``source``; without a file
-        name the result is named after the source, with ``_waifu2x`` added, and is a PNG unless
-        ``format`` says otherwise.
-
-    Raises `EncodeError` for an unknown format, or one that the file name contradicts.
-    """
-    if target is None or target.is_dir():
-        output = codec.resolve_format(
-            f"{source.stem}.png" if format is None else source.stem, format
-        )
-        directory = source.parent if target is None else target
-        return directory / f"{source.stem}{SUFFIX}{output.extension}", output
-    return target, codec.resolve_format(target, format)
-
-
 def upscale_file(
     upscaler: Upscaler,
-    source: Path,
-    target: Path | None = None,
+    source: str | os.PathLike[str] | BinaryIO,
+    target: str | os.PathLike[str] | BinaryIO | None = None,
+    options: Options | None = None,
     *,
-    scale: float | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    noise: Noise = "auto",
-    format: str | None = None,
-    quality: int | None = None,
     overwrite: bool = False,
+    keep_times: bool = False,
     progress: ProgressCallback | None = None,
     cancel: threading.Event | None = None,
 ) -> FileResult:
-    """Upscale the picture in ``source`` and write it to ``target``; see `resolve_target`.
+    """Upscale the picture, animation or comic archive in ``source`` and write it to ``target``.
 
-    quality: 1 to 100 for the lossy formats, None for a high one.
+    source: a file, or an open binary stream, which is read to its end.
+    target: a file; a directory, or None for that of ``source``, where the result is called after
+        the source with ``_waifu2x`` added; or an open binary stream, which gets the result when
+        it is complete.
+    options: what to do. Without a format, the name of ``target`` decides; where there is none, a
+        picture becomes a PNG and an animation stays what it is, as does anything written to a
+        stream. In an archive, every page stays what it is where we write that, else becomes a PNG.
     overwrite: whether ``target`` may exist.
-    The other arguments are those of `Upscaler.upscale`.
+    keep_times: give the file the times at which ``source`` was read and changed.
+    progress, cancel: as for `Upscaler.upscale`.
 
-    Everything that can be known beforehand is checked before the network runs, and the result
-    appears under its name only when it is complete. Raises the errors of `Upscaler.upscale`, and
-    `EncodeError` or `OutputExistsError` if the result cannot be written.
+    Raises the errors of `Upscaler.upscale`, and `EncodeError` or `OutputExistsError` if the result
+    cannot be written.
     """
-    path, output = resolve_target(source, target, format=format)
-    codec.check_quality(output, quality)
-    picture = codec.decode(source, max_pixels=upscaler.settings.max_pixels)
-    level, reason = resolve_noise(noise, picture)
-    request = upscaler.core.request(
-        picture,
-        scale=scale,
-        width=width,
-        height=height,
-        noise=level,
-        settings=upscaler.settings,
-    )
-    codec.check_target(
-        path,
-        output,
-        request.width,
-        request.height,
-        overwrite=overwrite,
-        source=source,
-    )
-
-    def run(ready: RowsCallback | None = None) -> Picture:
-        return upscaler.core.run(
-            picture,
-            scale=scale,
-            width=width,
-            height=height,
-            noise=level,
-            settings=upscaler.settings,
-            progress=progress,
-            cancel=cancel,
-            ready=ready,
-        )
-
-    if output.takes_rows:
-        rows = _Rows(run)
-        notes = codec.encode_rows(
-            picture,
-            path,
-            rows.fill,
-            width=request.width,
-            height=request.height,
-            format=output.name,
-            overwrite=overwrite,
-        )
-        result = rows.result
-        assert result is not None
-    else:
-        result = run()
-        notes = codec.encode(result, path, format=output.name, quality=quality, overwrite=overwrite)
+    options = options or Options()
+    given = None if isinstance(source, str | os.PathLike) else source
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    with codec.opened(given or path or "", upscaler.settings.max_pixels) as (stream, name):
+        head = stream.read(HEAD_BYTES)
+        if is_archive(head):
+            job: _Job = _Archive(upscaler, stream, name, options, target)
+        else:
+            refuse_other_archives(head, name)
+            job = _Single(upscaler, stream, name, options, target)
+        if target is None or isinstance(target, str | os.PathLike):
+            place = _place(path, None if target is None else Path(target), job.extension)
+            checked = check_place(place, overwrite=overwrite, source=path)
+            check_writable(checked)
+            outcomes: list[Outcome] = []
+            write_file(
+                checked,
+                lambda sink: outcomes.append(job.write(sink, progress, cancel)),
+                overwrite=overwrite,
+                times=_times(path) if keep_times else None,
+            )
+            outcome = outcomes[0]
+        else:
+            place = None
+            outcome = _into_stream(job, target, progress, cancel)
     return FileResult(
-        source=source,
-        target=path,
-        size_in=(picture.width, picture.height),
-        size_out=(result.width, result.height),
-        noise=level,
-        reason=reason,
-        notes=(
-            *(["16 bits per channel read as 8"] if picture.source.reduced else []),
-            *notes,
-            *(["nothing to enlarge or denoise"] if result is picture else []),
-        ),
+        source=path,
+        target=place,
+        size_in=outcome.size_in,
+        size_out=outcome.size_out,
+        noise=outcome.noise,
+        reason=outcome.reason,
+        notes=outcome.notes,
     )
 
 
-class _Rows:
-    """Hands rows over for writing as soon as they are made."""
+def _place(source: Path | None, target: Path | None, extension: str) -> Path:
+    """The file for the result of ``source``."""
+    if target is not None and not target.is_dir():
+        return target
+    if source is None:
+        raise ArgumentError("the input is a stream and has no name; name the file to write")
+    directory = source.parent if target is None else target
+    return directory / f"{source.stem}{SUFFIX}{extension}"
 
-    def __init__(self, run: Callable[[RowsCallback], Picture]) -> None:
-        self.result: Picture | None = None
-        self._run = run
-        self._written = 0
 
-    def fill(self, write_rows: codec.WriteRows) -> None:
-        """Make the picture and hand all of it over; see `codec.encode_rows`."""
+def _times(path: Path | None) -> tuple[int, int] | None:
+    if path is None:
+        return None
+    status = path.stat()
+    return status.st_atime_ns, status.st_mtime_ns
 
-        def ready(colour: Samples, rows: int) -> None:
-            if rows > self._written:
-                write_rows(colour[self._written : rows], None)
-                self._written = rows
 
-        self.result = result = self._run(ready)
-        if self._written < result.height:
-            rest = slice(self._written, None)
-            write_rows(result.colour[rest], None if result.alpha is None else result.alpha[rest])
+def _into_stream(
+    job: _Job,
+    target: BinaryIO,
+    progress: ProgressCallback | None,
+    cancel: threading.Event | None,
+) -> Outcome:
+    """Hand the result over when it is complete, so that nobody reads half of one."""
+    with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:
+        try:
+            outcome = job.write(cast("BinaryIO", spool), progress, cancel)
+            spool.seek(0)
+            shutil.copyfileobj(spool, target, 1 << 20)
+            target.flush()
+        except OSError as error:
+            raise EncodeError(f"the result cannot be written: {reason(error)}") from error
+    return outcome
+
+
+class _Job(Protocol):
+    """A source that has been read and checked."""
+
+    @property
+    def extension(self) -> str:
+        """The extension of the result, with its dot."""
+        ...
+
+    def write(
+        self, sink: BinaryIO, progress: ProgressCallback | None, cancel: threading.Event | None
+    ) -> Outcome:
+        """Do the work."""
+        ...
+
+
+class _Single:
+    """A picture or an animation."""
+
+    def __init__(
+        self,
+        upscaler: Upscaler,
+        stream: BinaryIO,
+        name: str,
+        options: Options,
+        target: str | os.PathLike[str] | BinaryIO | None,
+    ) -> None:
+        def choose(source: str | None, moving: bool) -> OutputFormat:
+            if options.format is not None:
+                return named_format(options.format, moving)
+            if isinstance(target, str | os.PathLike) and not Path(target).is_dir():
+                resolve = resolve_animation_format if moving else codec.resolve_format
+                return resolve(target)
+            if moving or not (target is None or isinstance(target, str | os.PathLike)):
+                return own_format(source, moving)
+            return codec.resolve_format(None, "png")
+
+        self._conversion = prepare(upscaler, stream, name, options, choose)
+        self.extension = self._conversion.output.extension
+
+    def write(
+        self, sink: BinaryIO, progress: ProgressCallback | None, cancel: threading.Event | None
+    ) -> Outcome:
+        return self._conversion.write(sink, progress=progress, cancel=cancel)
+
+
+class _Archive:
+    """A comic archive: every page a picture or an animation."""
+
+    def __init__(
+        self,
+        upscaler: Upscaler,
+        stream: BinaryIO,
+        name: str,
+        options: Options,
+        target: str | os.PathLike[str] | BinaryIO | None,
+    ) -> None:
+        if isinstance(target, str | os.PathLike) and not Path(target).is_dir():
+            suffix = Path(target).suffix
+            if suffix.lower() not in ARCHIVE_SUFFIXES:
+                raise EncodeError(
+                    f"{shown(target)}: {name} is an archive, and its result is one too; "
+                    f"name it {' or '.join(ARCHIVE_SUFFIXES)}"
+                )
+        self._upscaler = upscaler
+        self._options = options
+        self._reader = ArchiveReader(stream, name, codec.is_picture)
+        self._extensions: dict[str, str] = {}
+        check_pages(self._reader, self._verify)
+        suffix = Path(name).suffix.lower()
+        self.extension = suffix if suffix in ARCHIVE_SUFFIXES else ".cbz"
+
+    def write(
+        self, sink: BinaryIO, progress: ProgressCallback | None, cancel: threading.Event | None
+    ) -> Outcome:
+        outcomes: list[Outcome] = []
+        pages = len(self._reader.pages)
+
+        def within(share: float) -> None:
+            if progress is not None:
+                progress(min(1.0, (len(outcomes) + share) / pages))
+
+        def convert(member: Member, data: bytes) -> bytes:
+            conversion = self._prepared(member, data)
+            buffer = io.BytesIO()
+            outcomes.append(conversion.write(buffer, progress=within, cancel=cancel))
+            return buffer.getvalue()
+
+        result = rewrite(
+            self._reader, sink, convert, extension=lambda member: self._extensions[member.name]
+        )
+        counts = [f"{pages} page{'s'[: pages != 1]}"]
+        if result.carried:
+            counts.append(f"{result.carried} other file{'s'[: result.carried != 1]} carried over")
+        if result.renamed:
+            counts.append(f"{result.renamed} page{'s'[: result.renamed != 1]} renamed")
+        levels = [outcome.noise for outcome in outcomes if outcome.noise is not None]
+        return Outcome(
+            size_in=max((outcome.size_in for outcome in outcomes), key=_area),
+            size_out=max((outcome.size_out for outcome in outcomes), key=_area),
+            noise=max(levels, default=None),
+            reason="chosen for each page" if self._options.noise == "auto" else "",
+            notes=(*counts, *result.notes, *_together([each.notes for each in outcomes])),
+        )
+
+    def _prepared(self, member: Member, data: bytes) -> Conversion:
+        def choose(source: str | None, moving: bool) -> OutputFormat:
+            if self._options.format is None:
+                return own_format(source, moving)
+            return named_format(self._options.format, moving)
+
+        return prepare(self._upscaler, io.BytesIO(data), member.name, self._options, choose)
+
+    def _verify(self, member: Member, data: bytes) -> None:
+        self._extensions[member.name] = self._prepared(member, data).output.extension
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _together(notes: list[tuple[str, ...]]) -> Iterator[str]:
+    """The notes of all pages, each once, and on how many pages where not on all."""
+    counts = Counter(note for page in notes for note in set(page))
+    for note, count in counts.items():
+        yield note if count == len(notes) else f"{note} ({count} of {len(notes)} pages)"

@@ -17,7 +17,7 @@ from .._version import __version__
 from ..errors import Waifu2xError
 from .export import export
 from .models import models
-from .upscale import upscale
+from .upscale import help_rows, upscale
 
 
 class _UpscaleByDefault(click.Group):
@@ -40,12 +40,9 @@ class _UpscaleByDefault(click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # The page a newcomer reads first shows the options of the main job, on one screen.
-        options = [param for param in upscale.params if isinstance(param, click.Option)]
-        rows = [option.get_help_record(ctx) for option in options]
-        version = next(param for param in self.params if param.name == "version")
-        rows += [version.get_help_record(ctx), ("-h, --help", "Show this page and exit")]
+        rows = [*help_rows(ctx), ("--version, --help", "Show the version, or this page")]
         with formatter.section("Options"):
-            formatter.write_dl([row for row in rows if row])
+            formatter.write_dl(rows)
         formatter.write_paragraph()
         names = ", ".join(self.list_commands(ctx))
         formatter.write_text(f"Commands: {names} (waifu2x COMMAND --help)")

@@ -1,0 +1,267 @@
+"""Animated GIF out.
+
+A pixel that stays as it is is not written again, so it cannot flicker whatever palette the next
+frame has. GIF makes a pixel transparent only by clearing the rectangle of the frame before, so a
+frame is written when the next one is known.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .._pillow import quiet
+from .frames import Bytes
+from .palette import best_palette, nearest, packed, squared_error, unpacked
+from .writer import AnimationWriter, Area, Clock, Target, area_of
+
+_MOST_DELAY = 65535
+_MOST_PLAYS = 65536
+_KEEP, _CLEAR = 1, 2
+
+# What a pixel may change by, in levels, before it is written again, where a frame has too many
+# colours to be exact: less than the palette moves it by anyway.
+_TOLERANCE = 2
+
+# A palette is used again while the squared error is within this factor and sum of that of the
+# frame it was made for: moving parts would flicker from one palette to the next otherwise.
+_FACTOR, _SLACK = 1.25, 1.0
+
+_Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class _Held:
+    """A frame that waits to be written.
+
+    clear: the index that stands for no colour, or None where all stand for one.
+    erased: its area is cleared when its time is over.
+    """
+
+    area: Area
+    indices: Bytes
+    palette: Bytes
+    clear: int | None
+    delay: int
+    erased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantised:
+    """A palette and the squared error of the frame it was made for."""
+
+    palette: Bytes
+    error: float
+
+
+class GifWriter(AnimationWriter):
+    """At most 256 colours in what is new in a frame; exact where a frame has no more."""
+
+    label = "GIF"
+    holds_gray = False
+    holds_icc = False
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._clock = Clock(100, _MOST_DELAY)
+        size = (target.height, target.width)
+        # What is seen, and what should have been seen when a pixel was last written.
+        self._shown = np.zeros(size, np.uint32)
+        self._meant = np.zeros(size, np.uint32)
+        self._solid: _Mask = np.zeros(size, np.bool_)
+        self._held: _Held | None = None
+        self._global: Bytes | None = None
+        self._quantised: _Quantised | None = None
+        self._reduced = 0
+        self._half = False
+        self._short = False
+
+    def _write(self, pixels: Bytes, duration: Fraction) -> None:
+        colour, solid = packed(pixels[:, :, :3]), np.ones(pixels.shape[:2], np.bool_)
+        if self.target.has_alpha:
+            alpha = pixels[:, :, 3]
+            solid = alpha >= 128
+            self._half |= bool(((alpha > 0) & (alpha < 255)).any())
+        delay = self._clock.units(duration)
+        self._short |= 0 < delay < 2
+        exact = _few_colours(colour[solid], self._room)
+        new = self._new(colour, solid, exact=exact)
+        # A pixel written again though it is as it was keeps the colour that was seen.
+        wanted = np.where(new | ~self._solid, colour, self._shown)
+        written = new | self._cleared(solid)
+        area = area_of(written) or Area((0, 0, 1, 1))
+        chosen = written[area.slices]
+        if exact and not _few_colours(wanted[area.slices][chosen], 255):
+            chosen[...] = True  # All 256 are new ones; none is left for what stays.
+        seen, held = self._indexed(wanted[area.slices], chosen, area, delay)
+        if self._held is not None:
+            self._put(self._held)
+        self._held = held
+        self._shown[area.slices][chosen] = seen
+        self._meant[new] = colour[new]
+        self._solid = solid
+
+    @property
+    def _room(self) -> int:
+        """Colours that a frame can have; where something is transparent, one index is for that."""
+        return 255 if self.target.has_alpha else 256
+
+    def _new(self, colour: npt.NDArray[np.uint32], solid: _Mask, *, exact: bool) -> _Mask:
+        """Where the colour that is seen will not do."""
+        if exact:
+            differs = colour != self._shown
+        else:
+            differs = colour != self._meant
+            now = unpacked(colour[differs]).astype(np.int16)
+            change = np.abs(now - unpacked(self._meant[differs])).max(axis=1)
+            differs[differs] = change > _TOLERANCE
+        new: _Mask = solid & (differs | ~self._solid)
+        return new
+
+    def _cleared(self, solid: _Mask) -> _Mask:
+        """What must be written again because the frame before is cleared; nothing if it is not."""
+        gone = area_of(self._solid & ~solid)
+        nothing: _Mask = np.zeros_like(solid)
+        held = self._held
+        if gone is None or held is None:
+            return nothing
+        assert held.clear is not None
+        area = held.area.joined(gone)
+        grown = np.full((area.height, area.width), held.clear, np.uint8)
+        left, top = held.area[0] - area[0], held.area[1] - area[1]
+        grown[top : top + held.area.height, left : left + held.area.width] = held.indices
+        held.area, held.indices, held.erased = area, grown, True
+        nothing[area.slices] = solid[area.slices]
+        return nothing
+
+    def _indexed(
+        self, wanted: npt.NDArray[np.uint32], chosen: _Mask, area: Area, delay: int
+    ) -> tuple[npt.NDArray[np.uint32], _Held]:
+        """The colours that will be seen at ``chosen``, and the frame of ``area``."""
+        numbers, places, counts = np.unique(wanted[chosen], return_inverse=True, return_counts=True)
+        colours = unpacked(numbers)
+        room = self._room if chosen.all() else 255
+        if len(colours) <= room:
+            palette, index = colours, np.arange(len(colours)).astype(np.uint8)
+        else:
+            self._reduced += 1
+            palette = self._palette_for(colours, counts, room)
+            index = nearest(colours, palette)
+        clear = len(palette) if len(palette) < 256 else None
+        indices = np.full(chosen.shape, 0 if clear is None else clear, np.uint8)
+        indices[chosen] = index[places]
+        seen = packed(palette[index])[places] if len(palette) else numbers[places]
+        return seen, _Held(area, indices, palette, clear, delay)
+
+    def _palette_for(self, colours: Bytes, counts: npt.NDArray[Any], room: int) -> Bytes:
+        last = self._quantised
+        if last is not None and len(last.palette) <= room:
+            error = squared_error(colours, counts, last.palette)
+            if error <= _FACTOR * last.error + _SLACK:
+                return last.palette
+        palette = best_palette(colours, counts, room)
+        self._quantised = _Quantised(palette, squared_error(colours, counts, palette))
+        return palette
+
+    # --- the file
+
+    def _put(self, held: _Held) -> None:
+        """Write a frame, which is cleared afterwards where the next one needs that."""
+        stream = self.target.stream
+        table = _table(held.palette)
+        if self._global is None:
+            self._global = held.palette
+            self._begin(table)
+        own = not np.array_equal(held.palette, self._global)
+        dispose = _CLEAR if held.erased else _KEEP
+        control = (dispose << 2) | (held.clear is not None)
+        stream.write(
+            b"\x21\xf9\x04" + struct.pack("<BHBB", control, held.delay, held.clear or 0, 0)
+        )
+        flags = 0x80 | _exponent(table) if own else 0
+        left, top, _, _ = held.area
+        stream.write(
+            struct.pack("<BHHHHB", 0x2C, left, top, held.area.width, held.area.height, flags)
+        )
+        stream.write((table if own else b"") + _lzw(held.indices))
+
+    def _begin(self, table: bytes) -> None:
+        target = self.target
+        flags = 0xF0 | _exponent(table)
+        target.stream.write(
+            b"GIF89a" + struct.pack("<HHBBB", target.width, target.height, flags, 0, 0) + table
+        )
+        if target.loop != 1:
+            repeats = max(0, min(target.loop, _MOST_PLAYS) - 1)
+            target.stream.write(b"\x21\xff\x0bNETSCAPE2.0" + struct.pack("<BBHB", 3, 1, repeats, 0))
+
+    def _finish(self) -> None:
+        assert self._held is not None
+        self._put(self._held)
+        self.target.stream.write(b";")
+        self._note()
+
+    def _note(self) -> None:
+        metadata = self.target.metadata
+        lost = [
+            (self._half, "GIF has no half transparency: every pixel is on or off"),
+            (
+                self._reduced > 0,
+                f"GIF holds 256 colours a frame: reduced in {self._reduced} of {self.frames}",
+            ),
+            (self._clock.rounded, "GIF counts time in 1/100 s: durations rounded"),
+            (self._clock.cut, "GIF shows a frame for 655 s at most: shortened"),
+            (self._short, "most viewers slow frames of 1/100 s down to 1/10 s"),
+            (
+                self.target.loop > _MOST_PLAYS,
+                f"GIF is played {_MOST_PLAYS} times at most: loop count reduced",
+            ),
+            (
+                metadata.icc is not None,
+                "GIF holds no colour profile: "
+                + ("colours converted to sRGB" if self._icc is not None else "left out"),
+            ),
+            (metadata.exif is not None, "GIF holds no EXIF: left out"),
+            (metadata.xmp is not None, "XMP is not written to GIF: left out"),
+            (bool(metadata.text), "text is not written to GIF: left out"),
+        ]
+        self.notes += [note for said, note in lost if said]
+
+
+def _few_colours(colours: npt.NDArray[np.uint32], most: int) -> bool:
+    """Whether there are at most ``most`` different ones."""
+    # A sample of a picture with thousands of colours tells at once.
+    if len(np.unique(colours[:: max(1, len(colours) // 4096)])) > most:
+        return False
+    return len(np.unique(colours)) <= most
+
+
+def _exponent(table: bytes) -> int:
+    """The size of a colour table as GIF has it: 2^(n + 1) colours."""
+    return max(0, (len(table) // 3 - 1).bit_length() - 1)
+
+
+def _table(palette: Bytes) -> bytes:
+    """``palette`` filled up to a power of two, 2 at least."""
+    size = max(2, 1 << max(0, len(palette) - 1).bit_length())
+    return palette.tobytes() + bytes(3 * (size - len(palette)))
+
+
+def _lzw(indices: Bytes) -> bytes:
+    """``indices`` (h, w) as GIF compresses them: the size of a code and the blocks."""
+    buffer = io.BytesIO()
+    # As gray, since Pillow then writes every sample as it is.
+    with quiet():
+        Image.fromarray(indices).save(buffer, "GIF", optimize=False, interlace=False)
+    data = buffer.getvalue()
+    start = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
+    assert data[start] == 0x2C
+    start += 10 + (3 << (data[start + 9] & 7) + 1 if data[start + 9] & 0x80 else 0)
+    return data[start:-1]

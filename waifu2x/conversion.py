@@ -1,0 +1,317 @@
+"""One picture or animation, from an open file to an open file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from . import animation, codec
+from .api import Noise, Upscaler, resolve_noise
+from .codec import OutputFormat
+from .codec.animation import (
+    ANIMATION_FORMATS,
+    Animation,
+    animation_writer,
+    check_animation_target,
+    open_animation,
+    resolve_animation_format,
+)
+from .errors import ArgumentError
+from .picture import Metadata, Picture, Samples
+from .pipeline import ProgressCallback, RowsCallback
+from .plan import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to do with a picture; see `waifu2x.Upscaler.upscale` for the first four.
+
+    format: name of the format to write; None goes by the name of the target or by the source.
+    quality: 1 to 100 for the lossy formats; None is a high one.
+    depth: 8 or 16 bits per sample; None keeps the depth where the format holds it.
+    strip: leave out EXIF, XMP and texts; what colours and sizes mean is kept.
+    """
+
+    scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    noise: Noise = "auto"
+    format: str | None = None
+    quality: int | None = None
+    depth: int | None = None
+    strip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a picture or an animation.
+
+    size_in, size_out: (width, height) in pixels.
+    noise: the level of noise removed, or None; ``reason`` says why if it was chosen here.
+    notes: what else the user should know.
+    """
+
+    size_in: tuple[int, int]
+    size_out: tuple[int, int]
+    noise: int | None
+    reason: str
+    notes: tuple[str, ...]
+
+
+class Conversion(Protocol):
+    """A source that has been read and checked, and can be converted."""
+
+    @property
+    def output(self) -> OutputFormat:
+        """The format that is written."""
+        ...
+
+    def write(
+        self,
+        sink: BinaryIO,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Outcome:
+        """Do the work, into an open binary file that can seek, which stays open."""
+        ...
+
+
+#: Given the source's format by Pillow's name ("PNG"), and whether it is an animation.
+ChooseFormat = Callable[[str | None, bool], OutputFormat]
+
+
+def prepare(
+    upscaler: Upscaler, stream: BinaryIO, name: str, options: Options, choose: ChooseFormat
+) -> Conversion:
+    """Read a picture or open an animation, and check everything that can be known beforehand.
+
+    stream: an open binary file that can seek; it must stay open until the conversion is done.
+    name: what messages call it.
+    choose: chooses the format that is written.
+
+    Raises the errors of `Upscaler.upscale`, and `EncodeError` for a result that the format cannot
+    hold.
+    """
+    limit = upscaler.settings.max_pixels
+    moving = open_animation(stream, name, max_pixels=limit)
+    if moving is not None:
+        return _Moving(upscaler, moving, choose(moving.source.format, True), options)
+    picture = codec.decode_stream(stream, name, limit)
+    return _Still(upscaler, picture, choose(picture.source.format, False), options)
+
+
+def own_format(source: str | None, moving: bool) -> OutputFormat:
+    """The format of the source where it is one we write, else PNG; see `ChooseFormat`."""
+    name = (source or "").lower()
+    if moving:
+        return resolve_animation_format(None, name if name in ANIMATION_FORMATS else "png")
+    known = any(output.name == name for output in codec.OUTPUT_FORMATS)
+    return codec.resolve_format(None, name if known else "png")
+
+
+def named_format(format: str, moving: bool) -> OutputFormat:
+    """The format of that name, for a still picture or an animation; raises `EncodeError`."""
+    if moving:
+        return resolve_animation_format(None, format)
+    return codec.resolve_format(None, format)
+
+
+class _Still:
+    def __init__(
+        self, upscaler: Upscaler, picture: Picture, output: OutputFormat, options: Options
+    ) -> None:
+        self.output = output
+        self._upscaler = upscaler
+        self._picture = replace(picture, metadata=_kept(picture.metadata, options))
+        self._options = options
+        codec.check_quality(output, options.quality)
+        self._dtype = codec.written_dtype(output, picture.colour.dtype, options.depth)
+        self._noise, self._reason = resolve_noise(options.noise, picture)
+        self._request = _request(upscaler, picture, self._noise, options)
+        channels = picture.colour.shape[2] + (picture.alpha is not None and output.has_alpha)
+        codec.check_size(
+            output, self._request.width, self._request.height, channels * self._dtype.itemsize
+        )
+
+    def write(
+        self,
+        sink: BinaryIO,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Outcome:
+        picture, options, request = self._picture, self._options, self._request
+        # JPEG and BMP lay transparency on white in the depth they have.
+        run = _runner(self._upscaler, options, self._noise, self._dtype, progress, cancel)
+        if self.output.takes_rows:
+            rows = _Rows(lambda ready: run(picture, ready))
+            notes = codec.encode_rows_stream(
+                picture,
+                sink,
+                self.output,
+                rows.fill,
+                width=request.width,
+                height=request.height,
+                depth=options.depth,
+            )
+        else:
+            result = run(picture, None)
+            notes = codec.encode_stream(
+                result, sink, self.output, quality=options.quality, depth=options.depth
+            )
+            if options.depth is None and self._dtype.itemsize < picture.colour.dtype.itemsize:
+                kind = "float" if picture.colour.dtype.kind == "f" else "16-bit"
+                notes = (f"{kind} samples reduced to {8 * self._dtype.itemsize}-bit", *notes)
+        idle = not request.passes and not request.resize
+        return Outcome(
+            size_in=(picture.width, picture.height),
+            size_out=(request.width, request.height),
+            noise=self._noise,
+            reason=self._reason,
+            notes=(
+                *(["16 bits per channel read as 8"] if picture.source.reduced else []),
+                *notes,
+                *(["nothing to enlarge or denoise"] if idle else []),
+            ),
+        )
+
+
+class _Moving:
+    def __init__(
+        self, upscaler: Upscaler, moving: Animation, output: OutputFormat, options: Options
+    ) -> None:
+        self.output = output
+        self._upscaler = upscaler
+        self._moving = moving
+        self._options = options
+        codec.check_quality(output, options.quality)
+        codec.written_dtype(output, np.dtype(np.uint8), options.depth)
+        if options.depth == 16:
+            raise ArgumentError("depth is 16, and animations are written with 8 bits per sample")
+        blank = Picture(np.zeros((moving.height, moving.width, 1), np.uint8), source=moving.source)
+        self._noise, self._reason = resolve_noise(options.noise, blank)
+        self._request = _request(upscaler, blank, self._noise, options)
+        check_animation_target(output, self._request.width, self._request.height)
+
+    def write(
+        self,
+        sink: BinaryIO,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Outcome:
+        moving, options, request = self._moving, self._options, self._request
+        share = _Shares(progress)
+        run = _runner(
+            self._upscaler, options, self._noise, np.dtype(np.uint8), share.within, cancel
+        )
+        writer = animation_writer(
+            sink,
+            self.output,
+            width=request.width,
+            height=request.height,
+            loop=moving.loop,
+            quality=options.quality,
+            metadata=_kept(moving.metadata, options),
+            gray=moving.gray,
+            has_alpha=moving.has_alpha,
+        )
+        result = animation.upscale_animation(
+            moving, lambda picture: run(picture, None), writer, progress=share.reach
+        )
+        frames = f"{result.frames} frames"
+        if result.distinct < result.frames:
+            frames += f" ({result.distinct} different)"
+        return Outcome(
+            size_in=(moving.width, moving.height),
+            size_out=(request.width, request.height),
+            noise=self._noise,
+            reason=self._reason,
+            notes=(
+                frames,
+                *(["16 bits per channel read as 8"] if moving.source.reduced else []),
+                *result.notes,
+            ),
+        )
+
+
+def _kept(metadata: Metadata, options: Options) -> Metadata:
+    return replace(metadata, exif=None, xmp=None, text=()) if options.strip else metadata
+
+
+def _request(upscaler: Upscaler, picture: Picture, noise: int | None, options: Options) -> Request:
+    return upscaler.core.request(
+        picture,
+        scale=options.scale,
+        width=options.width,
+        height=options.height,
+        noise=noise,
+        settings=upscaler.settings,
+    )
+
+
+def _runner(
+    upscaler: Upscaler,
+    options: Options,
+    noise: int | None,
+    dtype: np.dtype[Any],
+    progress: ProgressCallback | None,
+    cancel: threading.Event | None,
+) -> Callable[[Picture, RowsCallback | None], Picture]:
+    def run(picture: Picture, ready: RowsCallback | None) -> Picture:
+        return upscaler.core.run(
+            picture,
+            scale=options.scale,
+            width=options.width,
+            height=options.height,
+            noise=noise,
+            settings=upscaler.settings,
+            dtype=dtype,
+            progress=progress,
+            cancel=cancel,
+            ready=ready,
+        )
+
+    return run
+
+
+class _Shares:
+    """Progress of many pictures as that of one."""
+
+    def __init__(self, progress: ProgressCallback | None) -> None:
+        self._progress = progress
+        self._done, self._all = 0, 1
+
+    def reach(self, done: int, of: int) -> None:
+        self._done, self._all = done, max(of, 1)
+        self.within(0.0)
+
+    def within(self, share: float) -> None:
+        if self._progress is not None:
+            self._progress(min(1.0, (self._done + share) / self._all))
+
+
+class _Rows:
+    """Hands rows over for writing as soon as they are made."""
+
+    def __init__(self, run: Callable[[RowsCallback], Picture]) -> None:
+        self._run = run
+        self._written = 0
+
+    def fill(self, write_rows: codec.WriteRows) -> None:
+        """Make the picture and hand all of it over; see `codec.encode_rows`."""
+
+        def ready(colour: Samples, rows: int) -> None:
+            if rows > self._written:
+                write_rows(colour[self._written : rows], None)
+                self._written = rows
+
+        result = self._run(ready)
+        if self._written < result.height:
+            rest = slice(self._written, None)
+            write_rows(result.colour[rest], None if result.alpha is None else result.alpha[rest])
