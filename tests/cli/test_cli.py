@@ -305,3 +305,79 @@ def test_export_writes_a_model_that_says_what_it_needs(folder: Path) -> None:
     assert waifu2x("export", "--opset", "5", "y.onnx", cwd=folder).returncode == 1
     assert waifu2x("export", "--static", "33x20", "y.onnx", cwd=folder).returncode == 1
     assert not (folder / "y.onnx").exists()
+
+
+def piped(*args: str, data: bytes, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [WAIFU2X, "-m", "upconv_7", *args], cwd=cwd, input=data, capture_output=True, timeout=120
+    )
+
+
+def test_pipes(folder: Path) -> None:
+    data = (folder / "in.jpg").read_bytes()
+    result = piped("-", "-", data=data, cwd=folder)
+    assert result.returncode == 0
+    assert result.stdout.startswith(b"\xff\xd8\xff"), "as the input, and nothing before it"
+    assert b"standard output: 24x20 -> 48x40 px" in result.stderr
+    assert result.stdout.endswith(b"\xff\xd9"), "and nothing behind it"
+    result = piped("-", "-f", "webp", "--quiet", data=data, cwd=folder)
+    assert (result.stdout[8:12], result.stderr) == (b"WEBP", b"")
+    result = piped("-", "out.png", data=data, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert Image.open(folder / "out.png").size == (48, 40)
+    result = piped("in.png", "-", data=b"", cwd=folder)
+    assert result.stdout[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\nhalf"])
+def test_a_pipe_gets_nothing_of_a_failure(folder: Path, data: bytes) -> None:
+    result = piped("-", "-", data=data, cwd=folder)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.count(b"\n") == 1
+    assert b"Traceback" not in result.stderr
+
+
+def test_a_pipe_that_nobody_reads_is_one_line(folder: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    result = subprocess.run(
+        [WAIFU2X, "in.png", "-", "-m", "upconv_7"],
+        cwd=folder, stdout=write, stderr=subprocess.PIPE, timeout=120,
+    )  # fmt: skip
+    os.close(write)
+    assert result.returncode == 1
+    assert result.stderr.count(b"\n") == 1
+    assert b"Broken pipe" in result.stderr
+
+
+def test_a_picture_is_not_poured_into_a_terminal(folder: Path) -> None:
+    master, slave = pty.openpty()
+    result = subprocess.run(
+        [WAIFU2X, "in.png", "-"], cwd=folder, stdout=slave, stderr=subprocess.PIPE, timeout=120
+    )
+    os.close(slave)
+    os.close(master)
+    assert result.returncode == 2
+    assert b"is a terminal" in result.stderr
+
+
+def test_options_of_what_is_written(folder: Path) -> None:
+    os.utime(folder / "in.png", (1_000_000_000, 1_100_000_000))
+    result = waifu2x("in.png", "out.png", "-m", "upconv_7", "--depth", "16", "--keep-times",
+                     "--strip", cwd=folder)  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "")
+    header = (folder / "out.png").read_bytes()[:32]
+    assert header[24] == 16
+    assert (folder / "out.png").stat().st_mtime == 1_100_000_000
+    result = waifu2x("in.png", "out.jpg", "--depth", "16", cwd=folder)
+    assert result.returncode == 1
+    assert "JPEG holds 8 bits" in result.stderr
+    result = waifu2x("in.png", "out2.png", "--depth", "12", cwd=folder)
+    assert result.returncode == 1
+    assert "depth is 12; it must be 8 or 16" in result.stderr
+
+
+def test_verbose_says_where_the_gates_come_from(folder: Path) -> None:
+    result = waifu2x("in.png", "out.png", "--verbose", "-e", "onnx", "-t", "16", cwd=folder)
+    assert result.returncode == 0
+    assert "gates of 24x20 px: exact" in result.stderr
