@@ -19,8 +19,7 @@ K1 = 0.01, K2 = 0.03, only where the whole window fits.
 --direct also runs each network on the whole picture at once, with nothing of the package between
 but the graph: the edge replicated by NumPy, the layers in plain torch (or, without torch, NumPy in
 float64), cropped and rounded. It shows what tiling, gathering and blending cost; it should be
-nothing, or a level of 255 where two roundings differ. cunet in more than one tile is the exception:
-its gates average over the tile that they see.
+nothing, or a level of 255 where two roundings differ.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ import _start
 import _tables
 import _whole
 import art
+import gates as gates_benchmark
 import peers
 import quality
 
@@ -651,3 +652,28 @@ def test_the_environment_names_no_folder_of_this_machine():
     text = json.dumps(facts) + _environment.describe(facts)
     assert str(ROOT) not in text
     assert str(Path.home()) + "/" not in text
+
+
+def test_gates_benchmark_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    art.manga_page(90, 80).save(tmp_path / "page.png")
+    monkeypatch.setattr(gates_benchmark, "TILES", (32,))
+    monkeypatch.setattr(gates_benchmark, "SIDES", (160,))
+    monkeypatch.setattr(gates_benchmark, "TIMED_SIDE", 160)
+    monkeypatch.setattr(gates_benchmark.gates, "EXACT_PIXELS", 180 * 180)
+    target = tmp_path / "gates.json"
+    monkeypatch.setattr(
+        sys, "argv", ["gates.py", str(tmp_path), "--rounds", "1", "--json", str(target)]
+    )
+    gates_benchmark.main()
+    result = json.loads(target.read_text("utf-8"))
+    native = result["seams"][0]
+    assert native["tile 32"] <= 1 < native["alone 32"]
+    assert [row["network"] for row in result["time"]] == [
+        "cunet 2x noise None",
+        "cunet 2x noise 1",
+        "cunet 1x noise 1",
+    ]
+    assert 0 < result["sample"][0]["share seen"] < 1
+    assert "dB" in capsys.readouterr().out

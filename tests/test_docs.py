@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import art
@@ -27,13 +28,26 @@ def commands(page: Path) -> list[str]:
 def folder(tmp_path: Path) -> Path:
     art.anime_face(40, 36).save(tmp_path / "in.png")
     art.anime_face(40, 36).save(tmp_path / "in.jpg", quality=75)
+    frames = [art.anime_face(24, 20).rotate(turn) for turn in (0, 20)]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=80)
+    with zipfile.ZipFile(tmp_path / "in.cbz", "w") as archive:
+        archive.write(tmp_path / "in.jpg", "001.jpg")
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/onnx.md"], ids=lambda p: p.name)
-def test_commands_run(page: Path, folder: Path) -> None:
-    found = commands(page)
-    assert len(found) >= 3
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("README.md", 9),
+        ("docs/onnx.md", 3),
+        ("docs/formats.md", 0),
+        ("docs/animations.md", 1),
+        ("docs/archives.md", 1),
+    ],
+)
+def test_commands_run(name: str, least: int, folder: Path) -> None:
+    found = commands(ROOT / name)
+    assert len(found) >= least
     for command in found:
         for made in (*folder.glob("out.*"), *folder.glob("*.onnx")):
             made.unlink()  # the page's examples reuse names

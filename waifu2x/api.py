@@ -27,7 +27,7 @@ class Upscaler:
     """A model on an engine, kept loaded for many pictures.
 
     Safe to call from several threads at once. How it is run does not change the result by more
-    than rounding, except for ``tta``, and for cunet the size of the tiles.
+    than rounding, except for ``tta``.
     """
 
     def __init__(
@@ -49,8 +49,9 @@ class Upscaler:
         threads: threads inside one network run; None lets the engine choose.
         device: for engine "torch", a torch device such as "cuda:0"; None means the CPU.
         tile: side of a tile in input pixels; 0 chooses one from ``memory``.
-        memory: bytes that one network run may take, about; None means 512 MiB, for cunet 2 GiB, or
-            a quarter of the machine's memory if that is less.
+        memory: bytes that one network run may take, about; None means 512 MiB, for a cunet run
+            over a whole small picture 2.25 GiB, or a quarter of the machine's memory if that is
+            less.
         tta: average over the eight turned and mirrored pictures, at eight times the cost.
         max_pixels: limit for input pictures in pixels (a result may have four times as many);
             None means the environment variable WAIFU2X_MAX_PIXELS, or 178,956,970.
