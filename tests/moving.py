@@ -135,8 +135,11 @@ def gif(
         flags = (0 if shared else 0x87) | (0x40 if interlaced else 0)
         data += struct.pack("<BHHHHB", 0x2C, part.left, part.top, columns, rows, flags)
         data += b"" if shared else table.tobytes()
+        if interlaced:
+            passes = ((0, 8), (4, 8), (2, 4), (1, 2))
+            indices = indices[[row for start, step in passes for row in range(start, rows, step)]]
         buffer = io.BytesIO()
-        Image.fromarray(indices).save(buffer, "GIF", optimize=False, interlace=interlaced)
+        Image.fromarray(indices).save(buffer, "GIF", optimize=False, interlace=False)
         still = buffer.getvalue()
         data += still[still.rindex(struct.pack("<HHHH", 0, 0, columns, rows)) + 9 : -1]
     return data + b";"
@@ -204,9 +207,7 @@ def _packed(pixels: Bytes, channels: str) -> bytes:
     return zlib.compress(b"".join(b"\0" + row.tobytes() for row in samples))
 
 
-def webp(
-    width: int, height: int, parts: list[Part], *, plays: int = 0, exif: bytes = b""
-) -> bytes:
+def webp(width: int, height: int, parts: list[Part], *, plays: int = 0, exif: bytes = b"") -> bytes:
     """Lossless animated WebP."""
 
     def riff(kind: bytes, data: bytes) -> bytes:

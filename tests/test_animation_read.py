@@ -218,8 +218,9 @@ def test_turned_by_exif() -> None:
 
 
 def samples() -> dict[str, bytes]:
-    common = {"alphas": (0, 255), "disposals": (0, 1), "even": True}
-    parts = moving.random_parts(5, *SIZE, 4, whole_first=True, **common)  # type: ignore[arg-type]
+    parts = moving.random_parts(
+        5, *SIZE, 4, alphas=(0, 255), disposals=(0, 1), whole_first=True, even=True
+    )
     frames = faces(3)
     avif = io.BytesIO()
     frames[0].save(avif, "AVIF", save_all=True, append_images=frames[1:], duration=50)
@@ -236,13 +237,14 @@ SAMPLES = samples()
 
 
 def outcome(data: bytes) -> str:
-    """"None", "n frames", or the message of an error of ours."""
+    """ "None", "n frames", or the message of an error of ours."""
     try:
         animation = open_animation(io.BytesIO(data), "in", max_pixels=LIMIT)
         return "None" if animation is None else f"{sum(1 for _ in animation)} frames"
     except Waifu2xError as error:
-        assert "\n" not in str(error)
-        return str(error)
+        message = str(error)
+    assert "\n" not in message
+    return message
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
@@ -324,3 +326,29 @@ def test_restoring_uses_what_was_there() -> None:
     third = rgba(opened(moving.gif(3, 3, parts)))[2]
     assert third[1, 1].tolist() == [255, 0, 0, 255]
     assert third[0, 0].tolist() == [0, 0, 255, 255]
+
+
+class Failing(io.BytesIO):
+    """A file on a disk that fails after a while."""
+
+    reads = 10**9
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads -= 1
+        if self.reads < 0:
+            raise OSError(5, "Input/output error")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_disk_that_fails(kind: str) -> None:
+    stream = Failing(SAMPLES[kind])
+    stream.reads = 1
+    with pytest.raises(DecodeError, match="in cannot be read: Input/output error"):
+        open_animation(stream, "in", max_pixels=LIMIT)
+    stream.reads = 10**9
+    animation = open_animation(stream, "in", max_pixels=LIMIT)
+    assert animation is not None
+    stream.reads = 0
+    with pytest.raises(DecodeError, match="in cannot be read: Input/output error"):
+        list(animation)

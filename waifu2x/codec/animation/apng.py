@@ -209,6 +209,7 @@ class _Walk:
                 raise DecodeError(f"{self._name} is damaged: IHDR is not its first chunk")
             elif kind == b"acTL" and not pixels:
                 self.head.plays = struct.unpack(">II", self._data(kind, length, 8))[1]
+                check_pixels(*self._size, self._limit, self._name)
             elif kind == b"fcTL" and self.head.plays is not None:
                 if current is not None and pixels:
                     yield current
@@ -295,7 +296,6 @@ class _Walk:
     def _check_amount(self, control: _Control | None, held: int) -> None:
         """Refuse more compressed bytes than any compressor makes of so many pixels."""
         width, height = self._size if control is None else (control.width, control.height)
-        check_pixels(width, height, self._limit, self._name)
         if held > 2 * height * (8 * width + 8) + (1 << 20):
             raise DecodeError(
                 f"frame {self._frame} of {self._name} is damaged: {held} bytes for "

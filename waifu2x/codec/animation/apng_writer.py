@@ -62,7 +62,7 @@ class ApngWriter(AnimationWriter):
         self._before = pixels
 
     def _begin(self, header: bytes) -> None:
-        still, notes = still_with_metadata(self.target, "png", 1 if self.target.gray else 3)
+        still, notes = still_with_metadata(self.target, "png")
         self.notes += notes
         end = next(position for position, kind, _ in _chunks(still) if kind == b"IDAT")
         self.target.stream.write(header)

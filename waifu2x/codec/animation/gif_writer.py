@@ -80,6 +80,7 @@ class GifWriter(AnimationWriter):
         self._global: Bytes | None = None
         self._quantised: _Quantised | None = None
         self._reduced = 0
+        self._inexact = False  # the frame at hand
         self._half = False
         self._short = False
 
@@ -91,6 +92,7 @@ class GifWriter(AnimationWriter):
             self._half |= bool(((alpha > 0) & (alpha < 255)).any())
         delay = self._clock.units(duration)
         self._short |= 0 < delay < 2
+        self._inexact = False
         exact = _few_colours(colour[solid], self._room)
         new = self._new(colour, solid, exact=exact)
         # A pixel written again though it is as it was keeps the colour that was seen.
@@ -107,6 +109,7 @@ class GifWriter(AnimationWriter):
         self._shown[area.slices][chosen] = seen
         self._meant[new] = colour[new]
         self._solid = solid
+        self._reduced += self._inexact
 
     @property
     def _room(self) -> int:
@@ -122,6 +125,7 @@ class GifWriter(AnimationWriter):
             now = unpacked(colour[differs]).astype(np.int16)
             change = np.abs(now - unpacked(self._meant[differs])).max(axis=1)
             differs[differs] = change > _TOLERANCE
+            self._inexact |= bool((change <= _TOLERANCE).any())
         new: _Mask = solid & (differs | ~self._solid)
         return new
 
@@ -151,7 +155,7 @@ class GifWriter(AnimationWriter):
         if len(colours) <= room:
             palette, index = colours, np.arange(len(colours)).astype(np.uint8)
         else:
-            self._reduced += 1
+            self._inexact = True
             palette = self._palette_for(colours, counts, room)
             index = nearest(colours, palette)
         clear = len(palette) if len(palette) < 256 else None
@@ -223,14 +227,9 @@ class GifWriter(AnimationWriter):
                 self.target.loop > _MOST_PLAYS,
                 f"GIF is played {_MOST_PLAYS} times at most: loop count reduced",
             ),
-            (
-                metadata.icc is not None,
-                "GIF holds no colour profile: "
-                + ("colours converted to sRGB" if self._icc is not None else "left out"),
-            ),
             (metadata.exif is not None, "GIF holds no EXIF: left out"),
-            (metadata.xmp is not None, "XMP is not written to GIF: left out"),
-            (bool(metadata.text), "text is not written to GIF: left out"),
+            (metadata.xmp is not None, "GIF holds no XMP: left out"),
+            (bool(metadata.text), "GIF holds no texts like those of PNG: left out"),
         ]
         self.notes += [note for said, note in lost if said]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 from ...errors import ArgumentError
 from .._pillow import reading
 from .apng import SIGNATURE, open_apng
 from .avif import open_avif
-from .frames import Animation
+from .frames import Animation, Frame
 from .gif import open_gif
 from .webp import open_webp
 
@@ -32,14 +34,32 @@ def open_animation(stream: BinaryIO, name: str, *, max_pixels: int) -> Animation
     if max_pixels < 1:
         raise ArgumentError(f"max_pixels is {max_pixels!r}; it must be a whole number, 1 or more")
     with reading(name):
-        stream.seek(0)
-        head = stream.read(16)
-        if head[:6] in (b"GIF87a", b"GIF89a"):
-            return open_gif(stream, name, max_pixels)
-        if head.startswith(SIGNATURE):
-            return open_apng(stream, name, max_pixels)
-        if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-            return open_webp(stream, name, max_pixels)
-        if head[4:8] == b"ftyp" and head[8:12] in (b"avis", b"avif"):
-            return open_avif(stream, name, max_pixels)
+        animation = _opened(stream, name, max_pixels)
+    if animation is None:
+        return None
+    frames = animation.play
+    return replace(animation, play=lambda: _guarded(frames(), name))
+
+
+def _opened(stream: BinaryIO, name: str, limit: int) -> Animation | None:
+    stream.seek(0)
+    head = stream.read(16)
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return open_gif(stream, name, limit)
+    if head.startswith(SIGNATURE):
+        return open_apng(stream, name, limit)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return open_webp(stream, name, limit)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avis", b"avif"):
+        return open_avif(stream, name, limit)
     return None
+
+
+def _guarded(frames: Iterator[Frame], name: str) -> Iterator[Frame]:
+    """``frames``; whatever goes wrong while one is read leaves as one of our errors."""
+    while True:
+        with reading(name):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame

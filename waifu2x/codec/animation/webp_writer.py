@@ -91,7 +91,7 @@ class WebpWriter(AnimationWriter):
 
     def _begin(self) -> None:
         target = self.target
-        still, notes = still_with_metadata(target, "webp", 1 if target.gray else 3)
+        still, notes = still_with_metadata(target, "webp")
         self.notes += notes
         around = dict(chunks_of(still, 12))
         # VP8X says that frames may have alpha; the empty ones of frames that repeat have it too.

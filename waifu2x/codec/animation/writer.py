@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
@@ -14,8 +13,10 @@ import numpy as np
 
 from ...errors import ArgumentError
 from ...picture import Metadata, Picture
-from ..encoder import encode
-from ..image import icc_space, image_over, to_srgb
+from ..colour import implied_profile, is_srgb
+from ..encoder import encode_stream
+from ..formats import resolve_format
+from ..image import image_over, matching_icc, to_srgb
 from ..samples import convert_samples, merged
 from .frames import Bytes
 
@@ -127,13 +128,10 @@ class AnimationWriter(ABC):
         self.target = target
         self.notes: list[str] = []
         self.frames = 0
-        icc = target.metadata.icc
         self._gray = target.gray and self.holds_gray
-        wanted = "GRAY" if target.gray else "RGB"
-        self._icc = icc if icc is not None and icc_space(icc) == wanted else None
-        self._convert = self._icc is not None and (
-            not self.holds_icc or (target.gray and not self._gray)
-        )
+        kept = self.holds_icc and self._gray == target.gray
+        #: Through this profile to sRGB, which the frames must go, or None.
+        self._foreign = None if kept else _foreign_profile(target)
         #: Samples of a pixel, alpha among them.
         self.channels = (1 if self._gray else 3) + target.has_alpha
 
@@ -203,9 +201,8 @@ class AnimationWriter(ABC):
                     f"frame {self.frames} is transparent somewhere, and has_alpha was False"
                 )
             alpha = None
-        if self._convert:
-            converted = to_srgb(image_over(colour, None), self._icc)
-            colour = colour if converted is None else np.array(converted, np.uint8)
+        if self._foreign is not None:
+            colour = self._in_srgb(colour, self._foreign)
         if colour.shape[2] == 1 and not self._gray:
             colour = np.repeat(colour, 3, axis=2)
         if alpha is None and self.target.has_alpha:
@@ -213,17 +210,36 @@ class AnimationWriter(ABC):
         pixels = merged(colour, cast("Bytes | None", alpha))
         return pixels.copy() if pixels is picture.colour else pixels
 
+    def _in_srgb(self, colour: Bytes, icc: bytes) -> Bytes:
+        converted = to_srgb(image_over(colour, None), icc)
+        if converted is None:
+            self.notes.append(f"the colour profile is broken: left out of {self.label}")
+            return colour
+        if not self.holds_icc:
+            self.notes.append(
+                f"{self.label} is written without a colour profile: colours converted to sRGB"
+            )
+        return np.array(converted, np.uint8)
 
-def still_with_metadata(target: Target, name: str, channels: int) -> tuple[bytes, tuple[str, ...]]:
+
+def _foreign_profile(target: Target) -> bytes | None:
+    """The profile of colours that are not sRGB, whatever says so, else None."""
+    channels = 1 if target.gray else 3
+    icc = matching_icc(target.metadata.icc, channels)
+    icc = icc or implied_profile(target.metadata, channels).icc
+    return None if icc is None or is_srgb(icc, channels) else icc
+
+
+def still_with_metadata(target: Target, name: str) -> tuple[bytes, tuple[str, ...]]:
     """A file of one flat picture with the metadata of ``target``, and what it does not hold.
 
     What belongs around the frames is taken out of it, so that metadata has one writer.
-    name: "png" or "webp". channels: of the colour that the file will have, 1 or 3.
+    name: "png", "webp" or "avif".
     """
-    flat = Picture(
-        np.zeros((target.height, target.width, channels), np.uint8), metadata=target.metadata
+    channels = 1 if target.gray else 3
+    flat = np.zeros((target.height, target.width, channels), np.uint8)
+    buffer = io.BytesIO()
+    notes = encode_stream(
+        Picture(flat, metadata=target.metadata), buffer, resolve_format(None, name)
     )
-    with tempfile.TemporaryDirectory(prefix="waifu2x-") as folder:
-        path = Path(folder) / f"still.{name}"
-        notes = encode(flat, path)
-        return path.read_bytes(), notes
+    return buffer.getvalue(), notes
