@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 import waifu2x
+from waifu2x import codec
+from waifu2x.picture import Picture
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +137,15 @@ def test_upscaling_loads_no_other_runtime(tmp_path: Path) -> None:
         "assert not {'onnxruntime', 'onnx', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_file_with_sixteen_bit_colour_gives_an_image_of_eight(
+    tmp_path: Path, alpha: bool
+) -> None:
+    """Pillow has no mode for more."""
+    colour = np.linspace(0, 65535, 12 * 10 * 3).reshape(10, 12, 3).astype(np.uint16)
+    picture = Picture(colour, colour[:, :, 0].copy() if alpha else None)
+    codec.encode(picture, tmp_path / "deep.png")
+    image = waifu2x.upscale(tmp_path / "deep.png", model="upconv_7")
+    assert (image.mode, image.size) == ("RGBA" if alpha else "RGB", (24, 20))

@@ -112,7 +112,8 @@ class Upscaler:
     ) -> Image.Image | Array:
         """Upscale and denoise one picture.
 
-        image: a path or a PIL image, giving a PIL image; or an array (H, W), (H, W, 1),
+        image: a path or a PIL image, giving a PIL image (of 8 bits where Pillow has no more: a file
+            with 16-bit colour keeps them in `waifu2x.upscale_file`); or an array (H, W), (H, W, 1),
             (H, W, 2: gray and alpha), (H, W, 3: RGB) or (H, W, 4: RGBA) of uint8, uint16, or
             float32 in [0, 1], giving an array of the same dtype and channels.
         scale: enlargement, any number above 0: 1 only denoises, 2, 4 and 8 are repeated passes,
@@ -124,12 +125,14 @@ class Upscaler:
         cancel: an event that stops the work before the next tile.
 
         Returns a new picture; the input is not changed. Raises `ArgumentError` for a value that
-        is not allowed, `DecodeError` for a file that is no picture, `LimitError` past the limit in
-        pixels, `WeightsError`, `EngineError`, and `CancelledError` if ``cancel`` was set.
+        is not allowed, `DecodeError` for a file that is no still picture, `LimitError` past the
+        limit in pixels, `WeightsError`, `EngineError`, and `CancelledError` if ``cancel`` was set.
         """
         picture = self._picture(image)
+        fits = isinstance(image, np.ndarray) or (picture.gray and picture.alpha is None)
         result = self._core.run(
             picture,
+            dtype=None if fits else np.uint8,
             scale=scale,
             width=width,
             height=height,

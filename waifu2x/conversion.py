@@ -70,6 +70,11 @@ class Conversion(Protocol):
         """The format that is written."""
         ...
 
+    @property
+    def reads_on(self) -> bool:
+        """Whether the source is read while writing, and not only before."""
+        ...
+
     def write(
         self,
         sink: BinaryIO,
@@ -90,7 +95,8 @@ def prepare(
 ) -> Conversion:
     """Read a picture or open an animation, and check everything that can be known beforehand.
 
-    stream: an open binary file that can seek; it must stay open until the conversion is done.
+    stream: an open binary file that can seek; it must stay open as long as the conversion
+        ``reads_on``.
     name: what messages call it.
     choose: chooses the format that is written.
 
@@ -122,6 +128,8 @@ def named_format(format: str, moving: bool) -> OutputFormat:
 
 
 class _Still:
+    reads_on = False
+
     def __init__(
         self, upscaler: Upscaler, picture: Picture, output: OutputFormat, options: Options
     ) -> None:
@@ -146,7 +154,6 @@ class _Still:
         cancel: threading.Event | None = None,
     ) -> Outcome:
         picture, options, request = self._picture, self._options, self._request
-        # JPEG and BMP lay transparency on white in the depth they have.
         run = _runner(self._upscaler, options, self._noise, self._dtype, progress, cancel)
         if self.output.takes_rows:
             rows = _Rows(lambda ready: run(picture, ready))
@@ -182,6 +189,8 @@ class _Still:
 
 
 class _Moving:
+    reads_on = True
+
     def __init__(
         self, upscaler: Upscaler, moving: Animation, output: OutputFormat, options: Options
     ) -> None:

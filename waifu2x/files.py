@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -95,13 +96,18 @@ def upscale_file(
     options = options or Options()
     given = None if isinstance(source, str | os.PathLike) else source
     path = Path(source) if isinstance(source, str | os.PathLike) else None
-    with codec.opened(given or path or "", upscaler.settings.max_pixels) as (stream, name):
+    with ExitStack() as stack:
+        stream, name = stack.enter_context(
+            codec.opened(given or path or "", upscaler.settings.max_pixels)
+        )
         head = stream.read(HEAD_BYTES)
         if is_archive(head):
             job: _Job = _Archive(upscaler, stream, name, options, target)
         else:
             refuse_other_archives(head, name)
             job = _Single(upscaler, stream, name, options, target)
+            if not job.reads_on:
+                stack.close()  # an open file cannot be replaced on Windows
         if target is None or isinstance(target, str | os.PathLike):
             place = _place(path, None if target is None else Path(target), job.extension)
             checked = check_place(place, overwrite=overwrite, source=path)
@@ -201,6 +207,7 @@ class _Single:
 
         self._conversion = prepare(upscaler, stream, name, options, choose)
         self.extension = self._conversion.output.extension
+        self.reads_on = self._conversion.reads_on
 
     def write(
         self, sink: BinaryIO, progress: ProgressCallback | None, cancel: threading.Event | None
