@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 
@@ -21,9 +21,11 @@ from .codec.animation import (
     resolve_animation_format,
 )
 from .errors import ArgumentError
-from .picture import Metadata, Picture, Samples
+from .picture import Metadata, Picture, Samples, Source
 from .pipeline import ProgressCallback, RowsCallback
 from .plan import Request
+
+_EIGHT: Final = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +129,80 @@ def named_format(format: str, moving: bool) -> OutputFormat:
     return codec.resolve_format(None, format)
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What to do with pictures of one size, resolved."""
+
+    upscaler: Upscaler
+    options: Options
+    size: tuple[int, int]
+    noise: int | None
+    reason: str
+    request: Request
+
+    @classmethod
+    def of(cls, upscaler: Upscaler, options: Options, like: Picture) -> _Task:
+        noise, reason = resolve_noise(options.noise, like)
+        request = upscaler.core.request(
+            like,
+            scale=options.scale,
+            width=options.width,
+            height=options.height,
+            noise=noise,
+            settings=upscaler.settings,
+        )
+        return cls(upscaler, options, (like.width, like.height), noise, reason, request)
+
+    def run(
+        self,
+        picture: Picture,
+        dtype: np.dtype[Any],
+        progress: ProgressCallback | None,
+        cancel: threading.Event | None,
+        ready: RowsCallback | None = None,
+    ) -> Picture:
+        return self.upscaler.core.run(
+            picture,
+            scale=self.options.scale,
+            width=self.options.width,
+            height=self.options.height,
+            noise=self.noise,
+            settings=self.upscaler.settings,
+            dtype=dtype,
+            progress=progress,
+            cancel=cancel,
+            ready=ready,
+        )
+
+    def outcome(self, source: Source, *notes: str) -> Outcome:
+        idle = not self.request.passes and not self.request.resize
+        return Outcome(
+            size_in=self.size,
+            size_out=(self.request.width, self.request.height),
+            noise=self.noise,
+            reason=self.reason,
+            notes=(
+                *(["16 bits per channel read as 8"] if source.reduced else []),
+                *notes,
+                *(["nothing to enlarge or denoise"] if idle else []),
+            ),
+        )
+
+
 class _Still:
     reads_on = False
 
     def __init__(
         self, upscaler: Upscaler, picture: Picture, output: OutputFormat, options: Options
     ) -> None:
-        self.output = output
-        self._upscaler = upscaler
-        self._picture = replace(picture, metadata=_kept(picture.metadata, options))
-        self._options = options
         codec.check_quality(output, options.quality)
+        self.output = output
+        self._picture = replace(picture, metadata=_kept(picture.metadata, options))
         self._dtype = codec.written_dtype(output, picture.colour.dtype, options.depth)
-        self._noise, self._reason = resolve_noise(options.noise, picture)
-        self._request = _request(upscaler, picture, self._noise, options)
+        self._task = task = _Task.of(upscaler, options, picture)
         channels = picture.colour.shape[2] + (picture.alpha is not None and output.has_alpha)
         codec.check_size(
-            output, self._request.width, self._request.height, channels * self._dtype.itemsize
+            output, task.request.width, task.request.height, channels * self._dtype.itemsize
         )
 
     def write(
@@ -153,39 +212,27 @@ class _Still:
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
     ) -> Outcome:
-        picture, options, request = self._picture, self._options, self._request
-        run = _runner(self._upscaler, options, self._noise, self._dtype, progress, cancel)
+        picture, task, options = self._picture, self._task, self._task.options
         if self.output.takes_rows:
-            rows = _Rows(lambda ready: run(picture, ready))
+            rows = _Rows(lambda ready: task.run(picture, self._dtype, progress, cancel, ready))
             notes = codec.encode_rows_stream(
                 picture,
                 sink,
                 self.output,
                 rows.fill,
-                width=request.width,
-                height=request.height,
+                width=task.request.width,
+                height=task.request.height,
                 depth=options.depth,
             )
         else:
-            result = run(picture, None)
+            result = task.run(picture, self._dtype, progress, cancel)
             notes = codec.encode_stream(
                 result, sink, self.output, quality=options.quality, depth=options.depth
             )
             if options.depth is None and self._dtype.itemsize < picture.colour.dtype.itemsize:
                 kind = "float" if picture.colour.dtype.kind == "f" else "16-bit"
                 notes = (f"{kind} samples reduced to {8 * self._dtype.itemsize}-bit", *notes)
-        idle = not request.passes and not request.resize
-        return Outcome(
-            size_in=(picture.width, picture.height),
-            size_out=(request.width, request.height),
-            noise=self._noise,
-            reason=self._reason,
-            notes=(
-                *(["16 bits per channel read as 8"] if picture.source.reduced else []),
-                *notes,
-                *(["nothing to enlarge or denoise"] if idle else []),
-            ),
-        )
+        return task.outcome(picture.source, *notes)
 
 
 class _Moving:
@@ -194,18 +241,15 @@ class _Moving:
     def __init__(
         self, upscaler: Upscaler, moving: Animation, output: OutputFormat, options: Options
     ) -> None:
-        self.output = output
-        self._upscaler = upscaler
-        self._moving = moving
-        self._options = options
         codec.check_quality(output, options.quality)
-        codec.written_dtype(output, np.dtype(np.uint8), options.depth)
+        codec.written_dtype(output, _EIGHT, options.depth)
         if options.depth == 16:
             raise ArgumentError("depth is 16, and animations are written with 8 bits per sample")
+        self.output = output
+        self._moving = moving
         blank = Picture(np.zeros((moving.height, moving.width, 1), np.uint8), source=moving.source)
-        self._noise, self._reason = resolve_noise(options.noise, blank)
-        self._request = _request(upscaler, blank, self._noise, options)
-        check_animation_target(output, self._request.width, self._request.height)
+        self._task = task = _Task.of(upscaler, options, blank)
+        check_animation_target(output, task.request.width, task.request.height)
 
     def write(
         self,
@@ -214,79 +258,33 @@ class _Moving:
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
     ) -> Outcome:
-        moving, options, request = self._moving, self._options, self._request
-        share = _Shares(progress)
-        run = _runner(
-            self._upscaler, options, self._noise, np.dtype(np.uint8), share.within, cancel
-        )
+        moving, task = self._moving, self._task
+        shares = _Shares(progress)
         writer = animation_writer(
             sink,
             self.output,
-            width=request.width,
-            height=request.height,
+            width=task.request.width,
+            height=task.request.height,
             loop=moving.loop,
-            quality=options.quality,
-            metadata=_kept(moving.metadata, options),
+            quality=task.options.quality,
+            metadata=_kept(moving.metadata, task.options),
             gray=moving.gray,
             has_alpha=moving.has_alpha,
         )
         result = animation.upscale_animation(
-            moving, lambda picture: run(picture, None), writer, progress=share.reach
+            moving,
+            lambda picture: task.run(picture, _EIGHT, shares.within, cancel),
+            writer,
+            progress=shares.reach,
         )
         frames = f"{result.frames} frames"
         if result.distinct < result.frames:
             frames += f" ({result.distinct} different)"
-        return Outcome(
-            size_in=(moving.width, moving.height),
-            size_out=(request.width, request.height),
-            noise=self._noise,
-            reason=self._reason,
-            notes=(
-                frames,
-                *(["16 bits per channel read as 8"] if moving.source.reduced else []),
-                *result.notes,
-            ),
-        )
+        return task.outcome(moving.source, frames, *result.notes)
 
 
 def _kept(metadata: Metadata, options: Options) -> Metadata:
     return replace(metadata, exif=None, xmp=None, text=()) if options.strip else metadata
-
-
-def _request(upscaler: Upscaler, picture: Picture, noise: int | None, options: Options) -> Request:
-    return upscaler.core.request(
-        picture,
-        scale=options.scale,
-        width=options.width,
-        height=options.height,
-        noise=noise,
-        settings=upscaler.settings,
-    )
-
-
-def _runner(
-    upscaler: Upscaler,
-    options: Options,
-    noise: int | None,
-    dtype: np.dtype[Any],
-    progress: ProgressCallback | None,
-    cancel: threading.Event | None,
-) -> Callable[[Picture, RowsCallback | None], Picture]:
-    def run(picture: Picture, ready: RowsCallback | None) -> Picture:
-        return upscaler.core.run(
-            picture,
-            scale=options.scale,
-            width=options.width,
-            height=options.height,
-            noise=noise,
-            settings=upscaler.settings,
-            dtype=dtype,
-            progress=progress,
-            cancel=cancel,
-            ready=ready,
-        )
-
-    return run
 
 
 class _Shares:
