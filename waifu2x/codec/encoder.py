@@ -421,7 +421,8 @@ def _prepared(
         image, said = _in_srgb(image, options.pop("icc_profile", None), label)
         notes += said
     elif image.mode not in output.modes:
-        image = _as_rgb(image, options.pop("icc_profile", None))
+        image, said = _as_rgb(image, options.pop("icc_profile", None), label)
+        notes += said
     return image, {**_options(output, image.mode, quality), **options}, notes
 
 
@@ -440,14 +441,19 @@ def _converted(samples: Samples, dtype: np.dtype[Any]) -> Samples:
     return convert_samples(samples, dtype)
 
 
-def _as_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """Gray as RGB: through its profile to sRGB, since a gray profile cannot stay on RGB pixels."""
+def _as_rgb(image: Image.Image, icc: bytes | None, label: str) -> tuple[Image.Image, list[str]]:
+    """Gray as RGB, and what to say of it.
+
+    It goes through its profile to sRGB, since a gray profile cannot stay on RGB pixels.
+    """
     alpha = image.getchannel("A") if image.mode == "LA" else None
     gray = image.getchannel("L")
-    rgb = (to_srgb(gray, icc) if icc is not None else None) or gray.convert("RGB")
+    foreign = None if icc is None or is_srgb(icc, 1) else to_srgb(gray, icc)
+    rgb = gray.convert("RGB") if foreign is None else foreign
     if alpha is not None:
         rgb.putalpha(alpha)
-    return rgb
+    said = f"{label} has no gray, nor profiles of it: colours converted to sRGB"
+    return rgb, [] if foreign is None else [said]
 
 
 def _in_srgb(image: Image.Image, icc: bytes | None, label: str) -> tuple[Image.Image, list[str]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import ArgumentError
 from ...picture import Metadata, Picture
-from ..colour import implied_profile, is_srgb
+from ..colour import Labelled, implied_profile, is_srgb
 from ..encoder import encode_stream
 from ..formats import resolve_format
 from ..image import image_over, matching_icc, to_srgb
@@ -131,7 +131,8 @@ class AnimationWriter(ABC):
         self._gray = target.gray and self.holds_gray
         kept = self.holds_icc and self._gray == target.gray
         #: Through this profile to sRGB, which the frames must go, or None.
-        self._foreign = None if kept else _foreign_profile(target)
+        self._foreign, lost = Labelled(None) if kept else _foreign_profile(target)
+        self.notes.extend(lost)
         #: Samples of a pixel, alpha among them.
         self.channels = (1 if self._gray else 3) + target.has_alpha
 
@@ -222,12 +223,14 @@ class AnimationWriter(ABC):
         return np.array(converted, np.uint8)
 
 
-def _foreign_profile(target: Target) -> bytes | None:
+def _foreign_profile(target: Target) -> Labelled:
     """The profile of colours that are not sRGB, whatever says so, else None."""
     channels = 1 if target.gray else 3
-    icc = matching_icc(target.metadata.icc, channels)
-    icc = icc or implied_profile(target.metadata, channels).icc
-    return None if icc is None or is_srgb(icc, channels) else icc
+    found = Labelled(matching_icc(target.metadata.icc, channels))
+    if found.icc is None:
+        found = implied_profile(target.metadata, channels)
+    same = found.icc is None or is_srgb(found.icc, channels)
+    return found._replace(icc=None) if same else found
 
 
 def still_with_metadata(target: Target, name: str) -> tuple[bytes, tuple[str, ...]]:

@@ -1,0 +1,24 @@
+"""Puts the tables of tests/round_trip.py into docs/formats.md: ``python docs/make_table.py``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+from round_trip import BEGIN, END, markdown  # noqa: E402
+
+PAGE = HERE / "formats.md"
+
+
+def filled(page: str) -> str:
+    """``page`` with the tables of today between the two marks."""
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n\n{markdown()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
