@@ -57,9 +57,10 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "api": ("codec", "errors", "picture", "pipeline"),
     "animation": ("codec.animation", "picture"),
-    "conversion": (
-        *("animation", "api", "codec", "codec.animation", "errors"),
-        *("picture", "pipeline", "plan"),
+    "conversion": ("api", "codec", "moving", "picture", "pipeline", "plan"),
+    "moving": (
+        *("animation", "api", "codec", "codec.animation", "conversion", "errors"),
+        *("picture", "pipeline"),
     ),
     "files": (
         *("api", "archive", "atomic", "codec", "codec.animation", "conversion"),

@@ -1,31 +1,20 @@
-"""One picture or animation, from an open file to an open file."""
+"""One picture or animation (`moving`), from an open file to an open file."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from . import animation, codec
+from . import codec
 from .api import Noise, Upscaler, resolve_noise
 from .codec import OutputFormat
-from .codec.animation import (
-    ANIMATION_FORMATS,
-    Animation,
-    animation_writer,
-    check_animation_target,
-    open_animation,
-    resolve_animation_format,
-)
-from .errors import ArgumentError
 from .picture import Metadata, Picture, Samples, Source
 from .pipeline import ProgressCallback, RowsCallback
 from .plan import Request
-
-_EIGHT: Final = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,32 +95,22 @@ def prepare(
     hold.
     """
     limit = upscaler.settings.max_pixels
-    moving = open_animation(stream, name, max_pixels=limit)
-    if moving is not None:
-        return _Moving(upscaler, moving, choose(moving.source.format, True), options)
+    if codec.may_be_animation(stream):
+        from .moving import open_moving  # loaded for those who need it
+
+        moving = open_moving(upscaler, stream, name, options, choose)
+        if moving is not None:
+            return moving
     picture = codec.decode_stream(stream, name, limit)
     return _Still(upscaler, picture, choose(picture.source.format, False), options)
 
 
-def own_format(source: str | None, moving: bool) -> OutputFormat:
-    """The format of the source where it is one we write, else PNG; see `ChooseFormat`."""
-    name = (source or "").lower()
-    if moving:
-        return resolve_animation_format(None, name if name in ANIMATION_FORMATS else "png")
-    known = any(output.name == name for output in codec.OUTPUT_FORMATS)
-    return codec.resolve_format(None, name if known else "png")
-
-
-def named_format(format: str, moving: bool) -> OutputFormat:
-    """The format of that name, for a still picture or an animation; raises `EncodeError`."""
-    if moving:
-        return resolve_animation_format(None, format)
-    return codec.resolve_format(None, format)
-
-
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """What to do with pictures of one size, resolved."""
+class Task:
+    """What to do with pictures of one size, resolved; for a still picture or all frames.
+
+    size: (width, height) in pixels.
+    """
 
     upscaler: Upscaler
     options: Options
@@ -141,7 +120,8 @@ class _Task:
     request: Request
 
     @classmethod
-    def of(cls, upscaler: Upscaler, options: Options, like: Picture) -> _Task:
+    def of(cls, upscaler: Upscaler, options: Options, like: Picture) -> Task:
+        """Check and resolve ``options`` for pictures like this one."""
         noise, reason = resolve_noise(options.noise, like)
         request = upscaler.core.request(
             like,
@@ -161,6 +141,7 @@ class _Task:
         cancel: threading.Event | None,
         ready: RowsCallback | None = None,
     ) -> Picture:
+        """Enlarge and denoise ``picture``; see `PictureUpscaler.run`."""
         return self.upscaler.core.run(
             picture,
             scale=self.options.scale,
@@ -175,6 +156,7 @@ class _Task:
         )
 
     def outcome(self, source: Source, *notes: str) -> Outcome:
+        """What became of it."""
         idle = not self.request.passes and not self.request.resize
         return Outcome(
             size_in=self.size,
@@ -197,9 +179,9 @@ class _Still:
     ) -> None:
         codec.check_quality(output, options.quality)
         self.output = output
-        self._picture = replace(picture, metadata=_kept(picture.metadata, options))
+        self._picture = replace(picture, metadata=kept(picture.metadata, options))
         self._dtype = codec.written_dtype(output, picture.colour.dtype, options.depth)
-        self._task = task = _Task.of(upscaler, options, picture)
+        self._task = task = Task.of(upscaler, options, picture)
         channels = picture.colour.shape[2] + (picture.alpha is not None and output.has_alpha)
         codec.check_size(
             output, task.request.width, task.request.height, channels * self._dtype.itemsize
@@ -235,72 +217,9 @@ class _Still:
         return task.outcome(picture.source, *notes)
 
 
-class _Moving:
-    reads_on = True
-
-    def __init__(
-        self, upscaler: Upscaler, moving: Animation, output: OutputFormat, options: Options
-    ) -> None:
-        codec.check_quality(output, options.quality)
-        codec.written_dtype(output, _EIGHT, options.depth)
-        if options.depth == 16:
-            raise ArgumentError("depth is 16, and animations are written with 8 bits per sample")
-        self.output = output
-        self._moving = moving
-        blank = Picture(np.zeros((moving.height, moving.width, 1), np.uint8), source=moving.source)
-        self._task = task = _Task.of(upscaler, options, blank)
-        check_animation_target(output, task.request.width, task.request.height)
-
-    def write(
-        self,
-        sink: BinaryIO,
-        *,
-        progress: ProgressCallback | None = None,
-        cancel: threading.Event | None = None,
-    ) -> Outcome:
-        moving, task = self._moving, self._task
-        shares = _Shares(progress)
-        writer = animation_writer(
-            sink,
-            self.output,
-            width=task.request.width,
-            height=task.request.height,
-            loop=moving.loop,
-            quality=task.options.quality,
-            metadata=_kept(moving.metadata, task.options),
-            gray=moving.gray,
-            has_alpha=moving.has_alpha,
-        )
-        result = animation.upscale_animation(
-            moving,
-            lambda picture: task.run(picture, _EIGHT, shares.within, cancel),
-            writer,
-            progress=shares.reach,
-        )
-        frames = f"{result.frames} frames"
-        if result.distinct < result.frames:
-            frames += f" ({result.distinct} different)"
-        return task.outcome(moving.source, frames, *result.notes)
-
-
-def _kept(metadata: Metadata, options: Options) -> Metadata:
+def kept(metadata: Metadata, options: Options) -> Metadata:
+    """What is written of the source's metadata."""
     return replace(metadata, exif=None, xmp=None, text=()) if options.strip else metadata
-
-
-class _Shares:
-    """Progress of many pictures as that of one."""
-
-    def __init__(self, progress: ProgressCallback | None) -> None:
-        self._progress = progress
-        self._done, self._all = 0, 1
-
-    def reach(self, done: int, of: int) -> None:
-        self._done, self._all = done, max(of, 1)
-        self.within(0.0)
-
-    def within(self, share: float) -> None:
-        if self._progress is not None:
-            self._progress(min(1.0, (self._done + share) / self._all))
 
 
 class _Rows:

@@ -32,8 +32,7 @@ from .archive import (
 )
 from .atomic import check_place, check_writable, write_file
 from .codec import OutputFormat
-from .codec.animation import resolve_animation_format
-from .conversion import Conversion, Options, Outcome, named_format, own_format, prepare
+from .conversion import Conversion, Options, Outcome, prepare
 from .errors import ArgumentError, EncodeError
 from .pipeline import ProgressCallback
 
@@ -169,6 +168,26 @@ def _into_stream(
     return outcome
 
 
+def _format(
+    target: str | os.PathLike[str] | None, format: str | None, moving: bool
+) -> OutputFormat:
+    """The format by name or by the extension of ``target``; raises `EncodeError`."""
+    if moving:
+        from .codec.animation import resolve_animation_format  # loaded for those who need it
+
+        return resolve_animation_format(target, format)
+    return codec.resolve_format(target, format)
+
+
+def _own_format(source: str | None, moving: bool) -> OutputFormat:
+    """The format of the source, by Pillow's name, where it is one we write, else PNG."""
+    name = (source or "").lower()
+    known = [output.name for output in codec.OUTPUT_FORMATS]
+    if moving:
+        known.append("gif")
+    return _format(None, name if name in known else "png", moving)
+
+
 class _Job(Protocol):
     """A source that has been read and checked."""
 
@@ -197,13 +216,12 @@ class _Single:
     ) -> None:
         def choose(source: str | None, moving: bool) -> OutputFormat:
             if options.format is not None:
-                return named_format(options.format, moving)
+                return _format(None, options.format, moving)
             if isinstance(target, str | os.PathLike) and not Path(target).is_dir():
-                resolve = resolve_animation_format if moving else codec.resolve_format
-                return resolve(target)
+                return _format(target, None, moving)
             if moving or not (target is None or isinstance(target, str | os.PathLike)):
-                return own_format(source, moving)
-            return codec.resolve_format(None, "png")
+                return _own_format(source, moving)
+            return _format(None, "png", moving)
 
         self._conversion = prepare(upscaler, stream, name, options, choose)
         self.extension = self._conversion.output.extension
@@ -277,8 +295,8 @@ class _Archive:
     def _prepared(self, member: Member, data: bytes) -> Conversion:
         def choose(source: str | None, moving: bool) -> OutputFormat:
             if self._options.format is None:
-                return own_format(source, moving)
-            return named_format(self._options.format, moving)
+                return _own_format(source, moving)
+            return _format(None, self._options.format, moving)
 
         return prepare(self._upscaler, io.BytesIO(data), member.name, self._options, choose)
 

@@ -15,6 +15,7 @@ from .decoder import (
     decode,
     decode_stream,
     is_picture,
+    may_be_animation,
     opened,
     pixel_limit,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "from_array",
     "from_image",
     "is_picture",
+    "may_be_animation",
     "opened",
     "pixel_limit",
     "resolve_format",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import warnings
@@ -58,6 +59,9 @@ class _Quiet:
 
 
 quiet = _Quiet()
+
+# What Pillow logs as an error it raises as well, and Python would print it for want of a handler.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @contextmanager

@@ -91,6 +91,48 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
     return width & 0x3FFF, height & 0x3FFF
 
 
+def check_gif(stream: BinaryIO, limit: int, name: str) -> None:
+    """Check the canvas of a GIF, and its first image, for which Pillow enlarges the canvas.
+
+    Blocks are walked as Pillow walks them, with its leniency, so that both see the same image.
+    """
+    stream.seek(0)
+    head = stream.read(13)
+    if len(head) < 13:
+        return
+    width, height, flags = struct.unpack_from("<HHB", head, 6)
+    check_pixels(width, height, limit, name)
+    if flags & 0x80:
+        stream.seek(3 << (flags & 7) + 1, io.SEEK_CUR)
+    while kind := stream.read(1):
+        if kind == b"!":
+            _skip_gif_extension(stream)
+        elif kind == b",":
+            place = stream.read(8)
+            if len(place) == 8:
+                left, top, columns, rows = struct.unpack("<HHHH", place)
+                check_pixels(max(width, left + columns), max(height, top + rows), limit, name)
+            return
+        elif kind == b";":
+            return
+
+
+def _skip_gif_extension(stream: BinaryIO) -> None:
+    label = stream.read(1)
+    block = _gif_block(stream)
+    if label == b"\xff" and block.startswith(b"NETSCAPE2.0"):
+        _gif_block(stream)
+    if label == b"\xfe" and not block:
+        return
+    while _gif_block(stream):
+        pass
+
+
+def _gif_block(stream: BinaryIO) -> bytes:
+    size = stream.read(1)
+    return stream.read(size[0]) if size else b""
+
+
 def check_ico(stream: BinaryIO, limit: int, name: str) -> None:
     """Check the pictures inside an icon, whose sizes its directory does not tell."""
     stream.seek(4)

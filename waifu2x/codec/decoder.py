@@ -37,6 +37,7 @@ _OTHERS = (
 )
 
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_WEBP_ANIMATION = 0x02
 _ICO_SIGNATURE = b"\0\0\1\0"
 _JPEG2000_SIGNATURES = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 
@@ -159,6 +160,17 @@ def is_picture(head: bytes) -> bool:
     return head.startswith(signatures) or jxl.is_jxl(head)
 
 
+def may_be_animation(stream: BinaryIO) -> bool:
+    """Whether a file that can seek may be one for `waifu2x.codec.animation`, by its header."""
+    stream.seek(0)
+    head = stream.read(32)
+    if head.startswith(png_chunks.SIGNATURE):
+        return png_chunks.announces_animation(stream)
+    if head[:4] == b"RIFF" and head[12:16] == b"VP8X":
+        return bool(head[20] & _WEBP_ANIMATION) if len(head) > 20 else False
+    return head.startswith(b"GIF8") or head[4:8] == b"ftyp"
+
+
 # --- one function per kind of file
 
 
@@ -276,6 +288,8 @@ def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictu
         lossy = bounds.check_webp(stream, head, limit, name)
     elif head.startswith(b"\xff\xd8\xff"):
         bounds.check_jpeg(stream, name)
+    elif head.startswith(b"GIF8"):
+        bounds.check_gif(stream, limit, name)
     elif head.startswith(_ICO_SIGNATURE):
         bounds.check_ico(stream, limit, name)
     elif head.startswith(b"8BPS"):

@@ -28,6 +28,14 @@ MAX_TEXTS = 8 << 20
 #: The largest ICC profile, unpacked, and EXIF block. Beyond them they are left out.
 MAX_PROFILE = 16 << 20
 
+#: No more is ever unpacked of all texts and profiles of a file, those left out included: a small
+#: file has room for thousands of them.
+MAX_UNPACKED = 64 << 20
+
+# More compressed pixels than this beside twice their size are none: the rest would be unpacked for
+# nothing, and one byte may unpack to a thousand.
+_SURPLUS = 1 << 16
+
 #: The chunks that hold pixels or say how they lie; a PNG of these alone shows the same picture.
 PIXEL_CHUNKS = frozenset(
     (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT", b"pHYs")
@@ -68,6 +76,17 @@ class PngChunks:
     plain: bool = True
 
 
+def announces_animation(stream: BinaryIO) -> bool:
+    """Whether a PNG has an acTL chunk in front of its pixels, as an animation must."""
+    stream.seek(len(SIGNATURE))
+    while len(start := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        if kind in (b"acTL", b"IDAT"):
+            return bool(kind == b"acTL")
+        stream.seek(length + 4, io.SEEK_CUR)
+    return False
+
+
 def read_header(stream: BinaryIO, name: str) -> PngHeader:
     """The header of the PNG in ``stream``. Raises DecodeError where it has none."""
     stream.seek(len(SIGNATURE))
@@ -85,13 +104,16 @@ def read_header(stream: BinaryIO, name: str) -> PngHeader:
 def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
     """Walk the chunks of the PNG in ``stream``, whose signature has been seen.
 
-    Checks the checksums of all chunks that matter for the pixels, and that the file goes on to its
-    end. Chunks of metadata that are broken or too large are left out.
+    Checks the checksums of all chunks that matter for the pixels, that there are not far more
+    pixels than the header says, and that the file goes on to its end. Chunks of metadata that are
+    broken or too large are left out.
 
     Raises DecodeError where the file is damaged or truncated.
     """
     found = PngChunks(read_header(stream, name))
+    width, height = found.header.width, found.header.height
     reader = _Reader()
+    packed = 0
     stream.seek(len(SIGNATURE))
     while True:
         start = stream.read(8)
@@ -111,6 +133,11 @@ def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
                 else:
                     reader.plain = False
             continue
+        packed += length if kind == b"IDAT" else 0
+        if packed > 2 * height * (8 * width + 8) + _SURPLUS:
+            raise DecodeError(
+                f"{name} is damaged: it holds more data than {width}x{height} pixels can take"
+            )
         checksum = zlib.crc32(kind)
         for block in _blocks(stream, length):
             checksum = zlib.crc32(block, checksum)
@@ -160,6 +187,7 @@ class _Reader:
         self._fields: dict[bytes, bytes] = {}  # the first chunk of a kind counts
         self._texts: list[tuple[str, str]] = []
         self._room = MAX_TEXTS
+        self._inflated = _Inflater()
         self._exif: bytes | None = None  # out of a text
         self._xmp: bytes | None = None
 
@@ -172,8 +200,11 @@ class _Reader:
             self._take_text(kind, body)
             return
         if kind == b"iCCP":
+            if kind in self._fields:
+                self.plain = False
+                return
             _, _, packed = body.partition(b"\0")
-            profile = _inflated(packed[1:], MAX_PROFILE) if packed[:1] == b"\0" else None
+            profile = self._inflated(packed[1:], MAX_PROFILE) if packed[:1] == b"\0" else None
             if profile is None or len(profile) > _PILLOW_TEXT:
                 self.plain = False
             if profile is None:
@@ -182,7 +213,7 @@ class _Reader:
         self._fields.setdefault(kind, body)
 
     def _take_text(self, kind: bytes, body: bytes) -> None:
-        found = _text(kind, body)
+        found = _text(kind, body, self._inflated)
         if found is None:
             self.plain = False
             return
@@ -242,7 +273,7 @@ def _chromaticities(
     return a, b, c, d, e, f, g, h
 
 
-def _text(kind: bytes, body: bytes) -> tuple[str, bytes, str] | None:
+def _text(kind: bytes, body: bytes, inflated: _Inflater) -> tuple[str, bytes, str] | None:
     """Keyword, text and its encoding of one text chunk; None where it is broken or too large."""
     key, separator, rest = body.partition(b"\0")
     if not separator or not 0 < len(key) < 80:
@@ -263,19 +294,29 @@ def _text(kind: bytes, body: bytes) -> tuple[str, bytes, str] | None:
         rest = rest[1:]
     if packed:
         most = MAX_XMP if keyword == _XMP_KEYWORD else MAX_TEXT
-        unpacked = _inflated(rest, most)
+        unpacked = inflated(rest, most)
         return None if unpacked is None else (keyword, unpacked, encoding)
     return keyword, rest, encoding
 
 
-def _inflated(packed: bytes, most: int) -> bytes | None:
-    """``packed`` through zlib, or None where it is broken or gives more than ``most`` bytes."""
-    inflater = zlib.decompressobj()
-    try:
-        data = inflater.decompress(packed, most)
-    except zlib.error:
-        return None
-    return data if inflater.eof else None
+class _Inflater:
+    """Unpacks what one file holds, MAX_UNPACKED bytes of it in all."""
+
+    def __init__(self) -> None:
+        self._room = MAX_UNPACKED
+
+    def __call__(self, packed: bytes, most: int) -> bytes | None:
+        """``packed`` through zlib, or None where it is broken or gives more than ``most`` bytes."""
+        most = min(most, self._room)
+        if most < 1:  # 0 would mean no limit
+            return None
+        inflater = zlib.decompressobj()
+        try:
+            data = inflater.decompress(packed, most)
+        except zlib.error:
+            return None
+        self._room -= len(data)
+        return data if inflater.eof else None
 
 
 def _raw_profile(text: bytes) -> bytes:
