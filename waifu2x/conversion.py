@@ -165,6 +165,7 @@ class Task:
             reason=self.reason,
             notes=(
                 *(["16 bits per channel read as 8"] if source.reduced else []),
+                *([f"{source.converted} converted to sRGB"] if source.converted else []),
                 *notes,
                 *(["nothing to enlarge or denoise"] if idle else []),
             ),

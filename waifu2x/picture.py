@@ -51,12 +51,14 @@ class Source:
     lossy: True, False, or None when the file does not tell.
     jpeg_quality: 1..100 estimated from the quantisation tables, None for anything but JPEG.
     reduced: whether the file has 16 bits per channel, of which 8 were read.
+    converted: the colour space that was converted to sRGB ("CMYK", "LAB"), or "".
     """
 
     format: str | None = None
     lossy: bool | None = None
     jpeg_quality: int | None = None
     reduced: bool = False
+    converted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

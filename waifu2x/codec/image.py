@@ -122,7 +122,8 @@ def picture_of(
     )
     # Pillow has 16 bits for gray alone and reads the high byte of the others.
     reduced = planes is None and colour.dtype == np.uint8 and ("16" in stored or source.reduced)
-    source = replace(source, reduced=reduced)
+    space = image.mode if image.mode in ("CMYK", "LAB") else ""
+    source = replace(source, reduced=reduced, converted=space)
     return Picture(cast("Samples", colour), cast("Samples | None", alpha), metadata, source)
 
 
