@@ -1,12 +1,13 @@
 """Measures one set of gates per picture: what seams are left, what it costs, what a sample misses.
 
-    python benchmarks/gates.py DIR [--threads 2] [--rounds 5] [--json FILE]
+    python benchmarks/gates.py DIR [--seams 29_manga_page,...] [--threads 2] [--rounds 5]
+                               [--json FILE]
 
 DIR holds pictures as PNG. Three tables come out, all for cunet:
 
-seams: each picture enlarged 2x untiled and with tiles of 64, 128 and 256 px, on every engine; the
-    largest difference of any sample, of 255. Beside it the same for the network run on each tile by
-    itself, with gates of its own, as other programs do it.
+seams: each picture, or those named, enlarged 2x untiled and with tiles of 64, 128 and 256 px, on
+    every engine; the largest difference of any sample, of 255. Beside it the same for the network
+    run on each tile by itself, with gates of its own, as other programs do it.
 time: a picture of 2048x2048, laid out of those in DIR, on the native engine: seconds for the means
     and for the network with means given, alternating, medians; and pictures of one run, where
     nothing is added by construction.
@@ -199,6 +200,7 @@ def misses(pictures: Sequence[Pixels], threads: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--seams", metavar="NAMES", help="stems of files, separated by commas")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
@@ -209,11 +211,14 @@ def main() -> None:
     }
     if not pictures:
         parser.error(f"{options.folder} holds no PNG")
+    names = options.seams.split(",") if options.seams else list(pictures)
+    if missing := [name for name in names if name not in pictures]:
+        parser.error(f"{options.folder} holds no {missing[0]}.png")
     about = environment(threads=options.threads, distributions=DISTRIBUTIONS)
     print(describe(about))
     result: dict[str, Any] = {"environment": about}
     print("\nSeams: largest difference from the untiled result")
-    result["seams"] = seams(pictures, options.threads)
+    result["seams"] = seams({name: pictures[name] for name in names}, options.threads)
     print(f"\nTime: {TIMED_SIDE}x{TIMED_SIDE} px, native")
     result["time"] = cost(
         laid_out(list(pictures.values()), TIMED_SIDE), options.threads, options.rounds

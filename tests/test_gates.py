@@ -186,6 +186,8 @@ def test_it_says_where_the_gates_come_from(
 ) -> None:
     picture = scene("cel", 80, 70)
     with caplog.at_level(logging.DEBUG, "waifu2x"):
+        upscaler("native").run(picture, scale=2)
+        assert "exact, in the run itself" in caplog.text
         upscaler("onnx").run(picture, scale=2, settings=Settings(tile=32))
         assert "exact, from the whole picture" in caplog.text
         monkeypatch.setattr(gates, "EXACT_PIXELS", 1)

@@ -463,10 +463,12 @@ class PictureUpscaler:
 
     def _means(self, source: Samples, way: _Way, work: _Work) -> _Means:
         """The means of a picture that all its tiles are given, if there are any to give."""
+        height, width, _ = source.shape
         if way.survey is None or way.gates is None:
+            if way.loaded.graph.means:
+                _log.debug("gates of %dx%d px: exact, in the run itself", width, height)
             return ()
         survey = way.survey
-        height, width, _ = source.shape
         if (height < width) != (survey.height < survey.width):  # one turned on its side
             survey = way.gates.survey(width=survey.height, height=survey.width)
         if survey.exact:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from PIL import Image
 
 from .._version import __version__
 from ..errors import Waifu2xError
@@ -48,8 +47,6 @@ class _UpscaleByDefault(click.Group):
         formatter.write_text(f"Commands: {names} (waifu2x COMMAND --help)")
 
     def invoke(self, ctx: click.Context) -> Any:
-        # This process is ours: the limit in pixels is the one that codec checks, from the header.
-        Image.MAX_IMAGE_PIXELS = None
         warnings.simplefilter("ignore")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
+from PIL import Image
 
 from ..engines import ENGINES
 from .params import NoiseLevel, model_option, overwrite_option
@@ -132,6 +133,8 @@ def upscale(
     from_pipe = str(source) == "-"
     to_pipe = str(target) == "-" or (from_pipe and target is None)
     upscaler = Upscaler(model, engine=engine, threads=threads, tile=tile, tta=tta)
+    # This process is ours: Pillow's limit, a second one behind that of codec, follows it.
+    Image.MAX_IMAGE_PIXELS = upscaler.settings.max_pixels
     with _progress(
         "standard input" if from_pipe else source.name,
         show=not quiet and sys.stderr is not None and sys.stderr.isatty(),
