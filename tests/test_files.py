@@ -265,6 +265,22 @@ def test_a_comic_archive_stays_one(upscaler: Upscaler, tmp_path: Path) -> None:
         upscale_file(upscaler, tmp_path / "in.cbz", tmp_path / "out.png")
 
 
+def test_a_quality_is_for_the_lossy_pages_of_an_archive(upscaler: Upscaler, tmp_path: Path) -> None:
+    book(tmp_path / "in.cbz")
+    sizes = {}
+    for quality in (20, 95):
+        target = tmp_path / f"{quality}.cbz"
+        upscale_file(upscaler, tmp_path / "in.cbz", target, Options(quality=quality))
+        with zipfile.ZipFile(target) as archive:
+            sizes[quality] = {each.filename: each.file_size for each in archive.infolist()}
+    assert sizes[20]["b/002.jpg"] < sizes[95]["b/002.jpg"]
+    assert sizes[20]["b/001.png"] == sizes[95]["b/001.png"]
+    with pytest.raises(ArgumentError, match="PNG is lossless"):
+        upscale_file(
+            upscaler, tmp_path / "in.cbz", tmp_path / "x.cbz", Options(quality=90, format="png")
+        )
+
+
 def test_a_broken_page_is_named_before_the_work(
     upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

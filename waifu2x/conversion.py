@@ -82,7 +82,13 @@ ChooseFormat = Callable[[str | None, bool], OutputFormat]
 
 
 def prepare(
-    upscaler: Upscaler, stream: BinaryIO, name: str, options: Options, choose: ChooseFormat
+    upscaler: Upscaler,
+    stream: BinaryIO,
+    name: str,
+    options: Options,
+    choose: ChooseFormat,
+    *,
+    one_of_many: bool = False,
 ) -> Conversion:
     """Read a picture or open an animation, and check everything that can be known beforehand.
 
@@ -90,6 +96,8 @@ def prepare(
         ``reads_on``.
     name: what messages call it.
     choose: chooses the format that is written.
+    one_of_many: a quality is meant for those formats among many that are lossy, and no mistake for
+        one that is not.
 
     Raises the errors of `Upscaler.upscale`, and `EncodeError` for a result that the format cannot
     hold.
@@ -98,11 +106,19 @@ def prepare(
     if codec.may_be_animation(stream):
         from .moving import open_moving  # loaded for those who need it
 
-        moving = open_moving(upscaler, stream, name, options, choose)
+        moving = open_moving(upscaler, stream, name, options, choose, one_of_many=one_of_many)
         if moving is not None:
             return moving
     picture = codec.decode_stream(stream, name, limit)
-    return _Still(upscaler, picture, choose(picture.source.format, False), options)
+    output = choose(picture.source.format, False)
+    if one_of_many:
+        options = fitting(options, output)
+    return _Still(upscaler, picture, output, options)
+
+
+def fitting(options: Options, output: OutputFormat) -> Options:
+    """The options without a quality where ``output`` has none."""
+    return options if output.lossy else replace(options, quality=None)
 
 
 @dataclass(frozen=True, slots=True)

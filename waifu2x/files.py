@@ -298,7 +298,14 @@ class _Archive:
                 return _own_format(source, moving)
             return _format(None, self._options.format, moving)
 
-        return prepare(self._upscaler, io.BytesIO(data), member.name, self._options, choose)
+        return prepare(
+            self._upscaler,
+            io.BytesIO(data),
+            member.name,
+            self._options,
+            choose,
+            one_of_many=self._options.format is None,
+        )
 
     def _verify(self, member: Member, data: bytes) -> None:
         self._extensions[member.name] = self._prepared(member, data).output.extension

@@ -17,7 +17,7 @@ from .codec.animation import (
     check_animation_target,
     open_animation,
 )
-from .conversion import ChooseFormat, Options, Outcome, Task, kept
+from .conversion import ChooseFormat, Options, Outcome, Task, fitting, kept
 from .errors import ArgumentError
 from .picture import Picture
 from .pipeline import ProgressCallback
@@ -26,13 +26,22 @@ _EIGHT: Final = np.dtype(np.uint8)
 
 
 def open_moving(
-    upscaler: Upscaler, stream: BinaryIO, name: str, options: Options, choose: ChooseFormat
+    upscaler: Upscaler,
+    stream: BinaryIO,
+    name: str,
+    options: Options,
+    choose: ChooseFormat,
+    *,
+    one_of_many: bool,
 ) -> Moving | None:
     """Open an animation; None for a still picture. The rest is as for `conversion.prepare`."""
     animation = open_animation(stream, name, max_pixels=upscaler.settings.max_pixels)
     if animation is None:
         return None
-    return Moving(upscaler, animation, choose(animation.source.format, True), options)
+    output = choose(animation.source.format, True)
+    if one_of_many:
+        options = fitting(options, output)
+    return Moving(upscaler, animation, output, options)
 
 
 class Moving:
