@@ -281,6 +281,20 @@ def test_a_quality_is_for_the_lossy_pages_of_an_archive(upscaler: Upscaler, tmp_
         )
 
 
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_lossy_page_of_an_archive_stays_lossy(
+    upscaler: Upscaler, tmp_path: Path, lossless: bool
+) -> None:
+    buffer = io.BytesIO()
+    art.anime_face(40, 32).save(buffer, "WEBP", lossless=lossless)
+    with zipfile.ZipFile(tmp_path / "in.cbz", "w") as archive:
+        archive.writestr("1.webp", buffer.getvalue())
+    upscale_file(upscaler, tmp_path / "in.cbz", tmp_path / "out.cbz")
+    with zipfile.ZipFile(tmp_path / "out.cbz") as archive:
+        data = archive.read("1.webp")
+    assert (b"VP8L" in data[:64]) == lossless
+
+
 def test_a_broken_page_is_named_before_the_work(
     upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

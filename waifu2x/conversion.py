@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from .codec import OutputFormat
 from .picture import Metadata, Picture, Samples, Source
 from .pipeline import ProgressCallback, RowsCallback
 from .plan import Request
+
+#: Of WebP and JPEG XL in an archive where the page was lossy; see docs/formats.md for its size.
+LOSSY_QUALITY: Final = 95
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,8 @@ def prepare(
         ``reads_on``.
     name: what messages call it.
     choose: chooses the format that is written.
-    one_of_many: a quality is meant for those formats among many that are lossy, and no mistake for
-        one that is not.
+    one_of_many: the source is a page of an archive, where a quality is meant for those pages that
+        are lossy, and those that are stay so.
 
     Raises the errors of `Upscaler.upscale`, and `EncodeError` for a result that the format cannot
     hold.
@@ -112,13 +115,20 @@ def prepare(
     picture = codec.decode_stream(stream, name, limit)
     output = choose(picture.source.format, False)
     if one_of_many:
-        options = fitting(options, output)
+        options = fitting(options, output, picture.source)
     return _Still(upscaler, picture, output, options)
 
 
-def fitting(options: Options, output: OutputFormat) -> Options:
-    """The options without a quality where ``output`` has none."""
-    return options if output.lossy else replace(options, quality=None)
+def fitting(options: Options, output: OutputFormat, source: Source) -> Options:
+    """The options for one of many: no quality where there is none, and lossy stays lossy.
+
+    Formats that are lossless unless told otherwise would make lossy pages many times as large.
+    """
+    if not output.lossy:
+        return replace(options, quality=None)
+    if options.quality is None and output.default_quality is None and source.lossy:
+        return replace(options, quality=LOSSY_QUALITY)
+    return options
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def open_moving(
         return None
     output = choose(animation.source.format, True)
     if one_of_many:
-        options = fitting(options, output)
+        options = fitting(options, output, animation.source)
     return Moving(upscaler, animation, output, options)
 
 
