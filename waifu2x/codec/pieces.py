@@ -7,9 +7,11 @@ its own, and the calling thread writes the pieces down one after the other.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -28,6 +30,7 @@ _MAX_PENDING = 64
 _MAX_THREADS = 8
 
 _T = TypeVar("_T")
+_Self = TypeVar("_Self")
 
 
 class ByteSink(Protocol):
@@ -189,6 +192,66 @@ class Pieces(Generic[_T]):
         except BaseException:
             self.abort()
             raise
+
+
+class RowWriter(ABC, Generic[_T]):
+    """A file of known size that takes its rows from top to bottom, some at a time.
+
+    As a context manager it is closed at the end, or aborted where an exception leaves the block.
+    One thread at a time may call it.
+    """
+
+    #: The format, for messages.
+    label: str
+    _pieces: Pieces[_T]
+    _whole = False
+
+    def __enter__(self: _Self) -> _Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write_rows(self, colour: Samples, alpha: Samples | None = None) -> None:
+        """Take the next rows; see `Pieces.write_rows`.
+
+        Raises also what the stream or a compressor has raised since.
+        """
+        self._pieces.write_rows(colour, alpha)
+
+    def close(self) -> None:
+        """Finish the file; afterwards no thread reads the rows any more. Once is enough.
+
+        Raises ArgumentError where rows are missing or something has failed before, EncodeError
+        where the format cannot hold the file, and whatever the stream or a compressor raises. What
+        the stream holds then is not whole.
+        """
+        if self._whole:
+            return
+        if not self._pieces.open:
+            raise ArgumentError(f"the {self.label} was given up and cannot be finished")
+        try:
+            self._pieces.finish()
+            self._end()
+            self._whole = True
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop what is not yet written; when this returns, no thread reads the rows any more."""
+        self._pieces.abort()
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Write what stands behind the pixels."""
 
 
 def _dense(array: Samples) -> Samples:

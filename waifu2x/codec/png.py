@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -25,7 +24,7 @@ from .. import _native
 from ..errors import ArgumentError
 from ._pillow import quiet
 from .deflate import LAST_BLOCK, ZLIB, ZLIB_HEADER, Deflate, igzip
-from .pieces import PIECE, ByteSink, Pieces, Segment
+from .pieces import PIECE, ByteSink, Pieces, RowWriter, Segment
 
 _Rows: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -118,12 +117,10 @@ def _pillow_chunks(**options: Any) -> bytes:
     return data[start:end]
 
 
-class PngWriter:
-    """A PNG of known size that takes its rows from top to bottom, some at a time.
+class PngWriter(RowWriter["_Piece"]):
+    """A PNG, of 8 bits for uint8 rows and of 16 for uint16; see `RowWriter`."""
 
-    As a context manager it is closed at the end, or aborted where an exception leaves the block.
-    One thread at a time may call it.
-    """
+    label = "PNG"
 
     def __init__(
         self,
@@ -160,9 +157,8 @@ class PngWriter:
         self._row_bytes = width * channels * depth // 8
         self._deflate = deflate or igzip() or ZLIB
         self._adler = 1
-        self._whole = False
         self._pieces: Pieces[_Piece] = Pieces(
-            "PNG",
+            self.label,
             width=width,
             height=height,
             channels=channels,
@@ -175,56 +171,9 @@ class PngWriter:
         header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0)
         stream.write(_SIGNATURE + _chunk(b"IHDR", header) + chunks)
 
-    def __enter__(self) -> PngWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    def write_rows(self, colour: _Rows, alpha: _Rows | None = None) -> None:
-        """Take the next rows; returns before they are compressed, unless the queue is full.
-
-        colour: (n, width, C) or (n, width), n any number of rows, 0 included; uint8 for depth 8,
-            uint16 for depth 16.
-        alpha: (n, width) of the same dtype, then C is one less than the channels; or None.
-
-        The arrays must stay as they are until `close` or `abort` has returned: rows are read when
-        their turn comes. Fastest where the samples of a row are contiguous; rows may lie apart.
-
-        Raises ArgumentError for arrays of another shape or dtype, more rows than the picture has,
-        and a writer that is closed; and whatever the stream or a compressor has raised since.
-        """
-        self._pieces.write_rows(colour, alpha)
-
-    def close(self) -> None:
-        """Finish the file; afterwards no thread reads the rows any more. Once is enough.
-
-        Raises ArgumentError where rows are missing or something has failed before, and whatever the
-        stream or a compressor raises. What the stream holds then is no PNG.
-        """
-        if self._whole:
-            return
-        if not self._pieces.open:
-            raise ArgumentError("the PNG was given up and cannot be finished")
-        try:
-            self._pieces.finish()
-            last = LAST_BLOCK + struct.pack(">I", self._adler)
-            self._stream.write(_chunk(b"IDAT", last) + _chunk(b"IEND", b""))
-            self._whole = True
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        """Drop what is not yet written; when this returns, no thread reads the rows any more."""
-        self._pieces.abort()
+    def _end(self) -> None:
+        last = LAST_BLOCK + struct.pack(">I", self._adler)
+        self._stream.write(_chunk(b"IDAT", last) + _chunk(b"IEND", b""))
 
     def _piece(self, segments: list[Segment], above: Segment | None) -> _Piece:
         """Filter and compress rows; ``above`` is the row before them, None at the top."""

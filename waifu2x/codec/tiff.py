@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
-from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,11 +22,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import ArgumentError, EncodeError
-from ..picture import SAMPLE_DTYPES, Samples
+from ..picture import SAMPLE_DTYPES
 from ._pillow import quiet
 from .deflate import ZLIB, Deflate, igzip
 from .exif import EXIF_PREFIX
-from .pieces import PIECE, Pieces, Segment
+from .pieces import PIECE, Pieces, RowWriter, Segment
 from .samples import merged
 
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
@@ -66,12 +65,10 @@ class SeekableSink(Protocol):
         """The offset of what is written next."""
 
 
-class TiffWriter:
-    """A TIFF of known size that takes its rows from top to bottom, some at a time.
+class TiffWriter(RowWriter[bytes]):
+    """A TIFF; see `RowWriter`. Rows that would make it larger than 4 GiB raise EncodeError."""
 
-    As a context manager it is closed at the end, or aborted where an exception leaves the block.
-    One thread at a time may call it.
-    """
+    label = "TIFF"
 
     def __init__(
         self,
@@ -117,9 +114,8 @@ class TiffWriter:
         self._rows = min(height, max(1, PIECE // (width * channels * self._dtype.itemsize)))
         self._offsets: list[int] = []
         self._sizes: list[int] = []
-        self._whole = False
         self._pieces: Pieces[bytes] = Pieces(
-            "TIFF",
+            self.label,
             width=width,
             height=height,
             channels=channels,
@@ -139,51 +135,11 @@ class TiffWriter:
         self._position = 0
         self._append(block or b"II*\0\0\0\0\0")
 
-    def __enter__(self) -> TiffWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    def write_rows(self, colour: Samples, alpha: Samples | None = None) -> None:
-        """Take the next rows; see `Pieces.write_rows`.
-
-        Raises also EncodeError where the file would grow beyond 4 GiB.
-        """
-        self._pieces.write_rows(colour, alpha)
-
-    def close(self) -> None:
-        """Finish the file; afterwards no thread reads the rows any more. Once is enough.
-
-        Raises ArgumentError where rows are missing or something has failed before, EncodeError
-        where the file would grow beyond 4 GiB, and whatever the stream or a compressor raises. What
-        the stream holds then is no TIFF.
-        """
-        if self._whole:
-            return
-        if not self._pieces.open:
-            raise ArgumentError("the TIFF was given up and cannot be finished")
-        try:
-            self._pieces.finish()
-            directory = self._write_directory()
-            self._stream.seek(self._base + 4)
-            self._stream.write(self._pack("I", directory))
-            self._stream.seek(self._base + self._position)
-            self._whole = True
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        """Drop what is not yet written; when this returns, no thread reads the rows any more."""
-        self._pieces.abort()
+    def _end(self) -> None:
+        directory = self._write_directory()
+        self._stream.seek(self._base + 4)
+        self._stream.write(self._pack("I", directory))
+        self._stream.seek(self._base + self._position)
 
     def _strip(self, segments: list[Segment], _: Segment | None) -> bytes:
         rows = [merged(each.colour, each.alpha) for each in segments]
