@@ -64,7 +64,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "files": (
         *("api", "archive", "atomic", "codec", "codec.animation", "conversion"),
-        *("errors", "pipeline", "_text"),
+        *("errors", "picture", "pipeline", "_text"),
     ),
     "export": ("registry", "engines.reference", "errors", "formats.onnx", "graph", "atomic"),
     "cli": ("*",),

@@ -80,43 +80,29 @@ class Conversion(Protocol):
         ...
 
 
-#: Given the source's format by Pillow's name ("PNG"), and whether it is an animation.
-ChooseFormat = Callable[[str | None, bool], OutputFormat]
+#: Given what a file tells of itself, and whether it is an animation: what to write, and how.
+Choose = Callable[[Source, bool], tuple[OutputFormat, Options]]
 
 
-def prepare(
-    upscaler: Upscaler,
-    stream: BinaryIO,
-    name: str,
-    options: Options,
-    choose: ChooseFormat,
-    *,
-    one_of_many: bool = False,
-) -> Conversion:
+def prepare(upscaler: Upscaler, stream: BinaryIO, name: str, choose: Choose) -> Conversion:
     """Read a picture or open an animation, and check everything that can be known beforehand.
 
     stream: an open binary file that can seek; it must stay open as long as the conversion
         ``reads_on``.
     name: what messages call it.
-    choose: chooses the format that is written.
-    one_of_many: the source is a page of an archive, where a quality is meant for those pages that
-        are lossy, and those that are stay so.
+    choose: chooses the format that is written, and the options.
 
     Raises the errors of `Upscaler.upscale`, and `EncodeError` for a result that the format cannot
     hold.
     """
-    limit = upscaler.settings.max_pixels
     if codec.may_be_animation(stream):
         from .moving import open_moving  # loaded for those who need it
 
-        moving = open_moving(upscaler, stream, name, options, choose, one_of_many=one_of_many)
+        moving = open_moving(upscaler, stream, name, choose)
         if moving is not None:
             return moving
-    picture = codec.decode_stream(stream, name, limit)
-    output = choose(picture.source.format, False)
-    if one_of_many:
-        options = fitting(options, output, picture.source)
-    return _Still(upscaler, picture, output, options)
+    picture = codec.decode_stream(stream, name, upscaler.settings.max_pixels)
+    return _Still(upscaler, picture, *choose(picture.source, False))
 
 
 def fitting(options: Options, output: OutputFormat, source: Source) -> Options:
@@ -238,9 +224,8 @@ class _Still:
             notes = codec.encode_stream(
                 result, sink, self.output, quality=options.quality, depth=options.depth
             )
-            if options.depth is None and self._dtype.itemsize < picture.colour.dtype.itemsize:
-                kind = "float" if picture.colour.dtype.kind == "f" else "16-bit"
-                notes = (f"{kind} samples reduced to {8 * self._dtype.itemsize}-bit", *notes)
+            before = picture.colour.dtype
+            notes = (*codec.reduction_notes(before, self._dtype, options.depth), *notes)
         return task.outcome(picture.source, *notes)
 
 

@@ -32,8 +32,9 @@ from .archive import (
 )
 from .atomic import check_place, check_writable, write_file
 from .codec import OutputFormat
-from .conversion import Conversion, Options, Outcome, prepare
+from .conversion import Conversion, Options, Outcome, fitting, prepare
 from .errors import ArgumentError, EncodeError
+from .picture import Source
 from .pipeline import ProgressCallback
 
 SUFFIX = "_waifu2x"
@@ -93,35 +94,36 @@ def upscale_file(
     cannot be written.
     """
     options = options or Options()
-    given = None if isinstance(source, str | os.PathLike) else source
-    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    path, given = _path_or_stream(source)
+    target_path, sink = _path_or_stream(target)
+    named = None if target_path is None or target_path.is_dir() else target_path
     with ExitStack() as stack:
         stream, name = stack.enter_context(
             codec.opened(given or path or "", upscaler.settings.max_pixels)
         )
         head = stream.read(HEAD_BYTES)
         if is_archive(head):
-            job: _Job = _Archive(upscaler, stream, name, options, target)
+            job: _Job = _Archive(upscaler, stream, name, options, named)
         else:
             refuse_other_archives(head, name)
-            job = _Single(upscaler, stream, name, options, target)
+            job = _Single(upscaler, stream, name, options, named, as_input=sink is not None)
             if not job.reads_on:
                 stack.close()  # an open file cannot be replaced on Windows
-        if target is None or isinstance(target, str | os.PathLike):
-            place = _place(path, None if target is None else Path(target), job.extension)
+        if sink is None:
+            place = named or _place(path, target_path, job.extension)
             checked = check_place(place, overwrite=overwrite, source=path)
             check_writable(checked)
             outcomes: list[Outcome] = []
             write_file(
                 checked,
-                lambda sink: outcomes.append(job.write(sink, progress, cancel)),
+                lambda file: outcomes.append(job.write(file, progress, cancel)),
                 overwrite=overwrite,
                 times=_times(path) if keep_times else None,
             )
             outcome = outcomes[0]
         else:
             place = None
-            outcome = _into_stream(job, target, progress, cancel)
+            outcome = _into_stream(job, sink, progress, cancel)
     return FileResult(
         source=path,
         target=place,
@@ -133,14 +135,19 @@ def upscale_file(
     )
 
 
-def _place(source: Path | None, target: Path | None, extension: str) -> Path:
-    """The file for the result of ``source``."""
-    if target is not None and not target.is_dir():
-        return target
+def _path_or_stream(
+    file: str | os.PathLike[str] | BinaryIO | None,
+) -> tuple[Path | None, BinaryIO | None]:
+    if file is None or isinstance(file, str | os.PathLike):
+        return None if file is None else Path(file), None
+    return None, file
+
+
+def _place(source: Path | None, directory: Path | None, extension: str) -> Path:
+    """The file for the result of ``source``, in its own directory if no other is given."""
     if source is None:
         raise ArgumentError("the input is a stream and has no name; name the file to write")
-    directory = source.parent if target is None else target
-    return directory / f"{source.stem}{SUFFIX}{extension}"
+    return (directory or source.parent) / f"{source.stem}{SUFFIX}{extension}"
 
 
 def _times(path: Path | None) -> tuple[int, int] | None:
@@ -179,9 +186,9 @@ def _format(
     return codec.resolve_format(target, format)
 
 
-def _own_format(source: str | None, moving: bool) -> OutputFormat:
-    """The format of the source, by Pillow's name, where it is one we write, else PNG."""
-    name = (source or "").lower()
+def _own_format(source: Source, moving: bool) -> OutputFormat:
+    """The format of the source where it is one we write, else PNG."""
+    name = (source.format or "").lower()
     known = [output.name for output in codec.OUTPUT_FORMATS]
     if moving:
         known.append("gif")
@@ -212,18 +219,20 @@ class _Single:
         stream: BinaryIO,
         name: str,
         options: Options,
-        target: str | os.PathLike[str] | BinaryIO | None,
+        target: Path | None,
+        *,
+        as_input: bool,
     ) -> None:
-        def choose(source: str | None, moving: bool) -> OutputFormat:
+        def choose(source: Source, moving: bool) -> tuple[OutputFormat, Options]:
             if options.format is not None:
-                return _format(None, options.format, moving)
-            if isinstance(target, str | os.PathLike) and not Path(target).is_dir():
-                return _format(target, None, moving)
-            if moving or not (target is None or isinstance(target, str | os.PathLike)):
-                return _own_format(source, moving)
-            return _format(None, "png", moving)
+                return _format(None, options.format, moving), options
+            if target is not None:
+                return _format(target, None, moving), options
+            if moving or as_input:
+                return _own_format(source, moving), options
+            return _format(None, "png", moving), options
 
-        self._conversion = prepare(upscaler, stream, name, options, choose)
+        self._conversion = prepare(upscaler, stream, name, choose)
         self.extension = self._conversion.output.extension
         self.reads_on = self._conversion.reads_on
 
@@ -242,15 +251,13 @@ class _Archive:
         stream: BinaryIO,
         name: str,
         options: Options,
-        target: str | os.PathLike[str] | BinaryIO | None,
+        target: Path | None,
     ) -> None:
-        if isinstance(target, str | os.PathLike) and not Path(target).is_dir():
-            suffix = Path(target).suffix
-            if suffix.lower() not in ARCHIVE_SUFFIXES:
-                raise EncodeError(
-                    f"{shown(target)}: {name} is an archive, and its result is one too; "
-                    f"name it {' or '.join(ARCHIVE_SUFFIXES)}"
-                )
+        if target is not None and target.suffix.lower() not in ARCHIVE_SUFFIXES:
+            raise EncodeError(
+                f"{shown(target)}: {name} is an archive, and its result is one too; "
+                f"name it {' or '.join(ARCHIVE_SUFFIXES)}"
+            )
         self._upscaler = upscaler
         self._options = options
         self._reader = ArchiveReader(stream, name, codec.is_picture)
@@ -293,19 +300,15 @@ class _Archive:
         )
 
     def _prepared(self, member: Member, data: bytes) -> Conversion:
-        def choose(source: str | None, moving: bool) -> OutputFormat:
-            if self._options.format is None:
-                return _own_format(source, moving)
-            return _format(None, self._options.format, moving)
+        options = self._options
 
-        return prepare(
-            self._upscaler,
-            io.BytesIO(data),
-            member.name,
-            self._options,
-            choose,
-            one_of_many=self._options.format is None,
-        )
+        def choose(source: Source, moving: bool) -> tuple[OutputFormat, Options]:
+            if options.format is not None:
+                return _format(None, options.format, moving), options
+            output = _own_format(source, moving)
+            return output, fitting(options, output, source)
+
+        return prepare(self._upscaler, io.BytesIO(data), member.name, choose)
 
     def _verify(self, member: Member, data: bytes) -> None:
         self._extensions[member.name] = self._prepared(member, data).output.extension

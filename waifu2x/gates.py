@@ -155,7 +155,7 @@ def _mean(
     for group in _groups(_windows(graph, survey)):
         height, width = group[0].height, group[0].width
         batch = tiles.gather(
-            tiles.readable(source),
+            source,
             [start + window.left for window in group],
             [start + window.top for window in group],
             height=height,

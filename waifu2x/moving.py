@@ -17,7 +17,7 @@ from .codec.animation import (
     check_animation_target,
     open_animation,
 )
-from .conversion import ChooseFormat, Options, Outcome, Task, fitting, kept
+from .conversion import Choose, Options, Outcome, Task, kept
 from .errors import ArgumentError
 from .picture import Picture
 from .pipeline import ProgressCallback
@@ -25,23 +25,12 @@ from .pipeline import ProgressCallback
 _EIGHT: Final = np.dtype(np.uint8)
 
 
-def open_moving(
-    upscaler: Upscaler,
-    stream: BinaryIO,
-    name: str,
-    options: Options,
-    choose: ChooseFormat,
-    *,
-    one_of_many: bool,
-) -> Moving | None:
+def open_moving(upscaler: Upscaler, stream: BinaryIO, name: str, choose: Choose) -> Moving | None:
     """Open an animation; None for a still picture. The rest is as for `conversion.prepare`."""
     animation = open_animation(stream, name, max_pixels=upscaler.settings.max_pixels)
     if animation is None:
         return None
-    output = choose(animation.source.format, True)
-    if one_of_many:
-        options = fitting(options, output, animation.source)
-    return Moving(upscaler, animation, output, options)
+    return Moving(upscaler, animation, *choose(animation.source, True))
 
 
 class Moving:

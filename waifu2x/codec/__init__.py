@@ -27,7 +27,13 @@ from .encoder import (
     encode_rows_stream,
     encode_stream,
 )
-from .formats import OUTPUT_FORMATS, OutputFormat, resolve_format, written_dtype
+from .formats import (
+    OUTPUT_FORMATS,
+    OutputFormat,
+    reduction_notes,
+    resolve_format,
+    written_dtype,
+)
 from .image import from_image, to_image
 from .jpeg import estimate_quality
 from .noise import choose_noise
@@ -62,6 +68,7 @@ __all__ = [
     "may_be_animation",
     "opened",
     "pixel_limit",
+    "reduction_notes",
     "resolve_format",
     "to_array",
     "to_image",

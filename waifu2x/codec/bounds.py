@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from ..errors import DecodeError, LimitError
 from .deep import jpeg2000_components
+from .png_chunks import SIGNATURE
 
 #: The environment variable that changes the limit.
 MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
@@ -27,8 +28,6 @@ _MOST_SCANS = 100
 # A tile of JPEG 2000 costs the decoder some 6 KB before anything is decoded.
 _MOST_TILES = 4096
 _PIXELS_A_TILE = 256
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def check_pixels(width: int, height: int, limit: int, name: str) -> None:
@@ -143,7 +142,7 @@ def check_ico(stream: BinaryIO, limit: int, name: str) -> None:
         start = stream.read(24)
         if len(start) < 24:
             continue  # Pillow refuses it if this is the one to be shown
-        if start.startswith(_PNG):
+        if start.startswith(SIGNATURE):
             width, height = struct.unpack_from(">II", start, 16)
         else:
             width, height = (abs(side) for side in struct.unpack_from("<ii", start, 4))

@@ -21,7 +21,7 @@ from ..picture import Metadata, Picture, Samples, sample_max
 from ._pillow import quiet
 from .colour import implied_profile, is_srgb
 from .exif import resized
-from .formats import OutputFormat, resolve_format, written_dtype
+from .formats import OutputFormat, reduction_notes, resolve_format, written_dtype
 from .image import image_over, matching_icc, to_srgb
 from .png import PngWriter, holds_text, metadata_chunks
 from .samples import convert_samples
@@ -269,7 +269,7 @@ def _write_rows(
             with _encoding(sink, name, output):
                 shutil.copyfileobj(file, cast("Any", sink), 1 << 20)
         return notes
-    notes = tuple(_reduced(like, dtype, depth))
+    notes = reduction_notes(like.colour.dtype, dtype, depth)
     options, lost = _labels(like.metadata, output, like.colour.shape[2], size)
     channels = like.colour.shape[2] + (like.alpha is not None)
     with _encoding(sink, name, output):
@@ -409,7 +409,7 @@ def _prepared(
         notes.append(f"{label} has no transparency: composited on white")
 
     dtype = np.dtype(np.uint8)
-    notes += _reduced(picture, dtype, depth)
+    notes += reduction_notes(picture.colour.dtype, dtype, depth)
     colour = _converted(colour, dtype)
     alpha = None if alpha is None else _converted(alpha, dtype)
 
@@ -424,15 +424,6 @@ def _prepared(
         image, said = _as_rgb(image, options.pop("icc_profile", None), label)
         notes += said
     return image, {**_options(output, image.mode, quality), **options}, notes
-
-
-def _reduced(picture: Picture, dtype: np.dtype[Any], depth: int | None) -> list[str]:
-    """A note where samples become narrower than they were and nobody asked for it."""
-    before = picture.colour.dtype
-    if depth is not None or dtype.itemsize >= before.itemsize:
-        return []
-    kind = "float" if before == np.float32 else "16-bit"
-    return [f"{kind} samples reduced to {8 * dtype.itemsize}-bit"]
 
 
 def _converted(samples: Samples, dtype: np.dtype[Any]) -> Samples:

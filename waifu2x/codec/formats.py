@@ -210,3 +210,13 @@ def written_dtype(
         able = " or ".join(each.label for each in OUTPUT_FORMATS if depth in each.depths)
         raise EncodeError(f"{output.label} holds 8 bits per sample, not {depth}; write {able}")
     return np.dtype(f"uint{depth}")
+
+
+def reduction_notes(
+    dtype: np.dtype[Any], written: np.dtype[Any], depth: int | None
+) -> tuple[str, ...]:
+    """A note where samples of ``dtype`` become narrower and ``depth`` does not ask for it."""
+    if depth is not None or written.itemsize >= dtype.itemsize:
+        return ()
+    kind = "float" if dtype.kind == "f" else "16-bit"
+    return (f"{kind} samples reduced to {8 * written.itemsize}-bit",)

@@ -17,11 +17,11 @@ from typing import BinaryIO
 from ..._text import shown
 from ...errors import DecodeError
 from ...picture import Picture
+from ..bounds import check_pixels
 from ..image import image_over
-from .frames import Animation, Dispose, Frame, Patch, check_pixels, compose
+from ..png_chunks import SIGNATURE
+from .frames import Animation, Dispose, Frame, Patch, compose
 from .stills import as_bytes, decode_still, read_exactly, turn, turned_by
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _GRAY_TYPES = (0, 4)
 _ALPHA_TYPES = (4, 6)

@@ -10,7 +10,8 @@ from fractions import Fraction
 import numpy as np
 
 from ..png import PngWriter
-from .apng import SIGNATURE, chunk
+from ..png_chunks import SIGNATURE
+from .apng import chunk
 from .frames import Bytes
 from .writer import AnimationWriter, Area, Target, area_of, still_with_metadata
 

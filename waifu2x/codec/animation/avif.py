@@ -18,8 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from ...errors import ArgumentError, DecodeError
 from ...picture import Picture
 from .._pillow import reading
+from ..bounds import check_pixels
 from ..image import picture_of, raw_mode, source_of
-from .frames import FOREVER, Animation, Frame, check_pixels
+from .frames import FOREVER, Animation, Frame
 from .stills import as_bytes
 
 _PARENTS = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl")

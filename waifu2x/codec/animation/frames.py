@@ -11,9 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import LimitError
 from ...picture import Metadata, Picture, Source
-from ..decoder import MAX_PIXELS_VARIABLE
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -138,12 +136,3 @@ def _draw(colour: Bytes, alpha: Bytes, patch: Patch) -> None:
         colour[mixed] = (wide + total[:, None] // 2) // total[:, None]
         alpha[mixed] = (total + 127) // 255
     alpha[replaced] = patch.alpha[replaced]
-
-
-def check_pixels(width: int, height: int, limit: int, name: str) -> None:
-    """Raise LimitError where a canvas of that size is beyond ``limit`` pixels."""
-    if width * height > limit:
-        raise LimitError(
-            f"{name} is {width}x{height}, {width * height} pixels, and the limit is {limit}; "
-            f"raise the limit with {MAX_PIXELS_VARIABLE} or max_pixels"
-        )

@@ -20,7 +20,8 @@ from PIL import Image
 from ...errors import DecodeError
 from ...picture import Metadata, Picture, Source
 from .._pillow import reading
-from .frames import Animation, Bytes, Dispose, Frame, Patch, check_pixels, compose
+from ..bounds import check_pixels
+from .frames import Animation, Bytes, Dispose, Frame, Patch, compose
 
 _IMAGE, _EXTENSION, _TRAILER = 0x2C, 0x21, 0x3B
 _CONTROL, _APPLICATION = 0xF9, 0xFF

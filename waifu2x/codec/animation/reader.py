@@ -8,7 +8,8 @@ from typing import BinaryIO
 
 from ...errors import ArgumentError
 from .._pillow import reading
-from .apng import SIGNATURE, open_apng
+from ..png_chunks import SIGNATURE
+from .apng import open_apng
 from .avif import open_avif
 from .frames import Animation, Frame
 from .gif import open_gif

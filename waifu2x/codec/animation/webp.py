@@ -16,8 +16,9 @@ from typing import BinaryIO
 
 from ...errors import DecodeError
 from ...picture import Picture
+from ..bounds import check_pixels
 from ..image import image_over
-from .frames import Animation, Dispose, Frame, Patch, check_pixels, compose
+from .frames import Animation, Dispose, Frame, Patch, compose
 from .stills import as_bytes, decode_still, read_exactly, turn, turned_by
 
 ANIMATION, XMP, EXIF, ALPHA, ICC = 0x02, 0x04, 0x08, 0x10, 0x20
