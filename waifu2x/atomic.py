@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ._temporary import temporary_in, temporary_name
 from ._text import reason, shown
 from .errors import EncodeError, OutputExistsError
 
@@ -71,12 +72,13 @@ def check_writable(target: Path) -> None:
 
     Permission bits do not tell for root, full disks and network drives.
     """
-    probe = _temporary_beside(target)
+    probe = temporary_name(target.parent)
     with _reported(target):
         try:
             probe.open("xb").close()
         finally:
-            _remove(probe)
+            with contextlib.suppress(OSError):
+                probe.unlink()
 
 
 def _same_file(target: Path, source: str | os.PathLike[str]) -> bool:
@@ -92,63 +94,51 @@ def write_file(
     *,
     overwrite: bool,
     times: tuple[int, int] | None = None,
+    durable: bool = False,
+    check: Callable[[], object] | None = None,
 ) -> None:
     """Have ``write`` fill a temporary file beside ``target``, then make it ``target``.
 
     So the name ``target`` never stands for half a picture. On any failure, Ctrl-C included, the
     temporary file is removed and ``target`` is as it was. Without ``overwrite``, a file that has
-    appeared meanwhile is kept: OutputExistsError.
+    appeared meanwhile is kept: OutputExistsError. Two processes that write the same ``target``
+    leave the whole file of one of them.
 
     times: when the file was last read and changed, in nanoseconds since 1970 (``st_atime_ns`` and
         ``st_mtime_ns`` of a source); None is now.
+    durable: have the disk take the contents before the name, so that the above holds for a loss
+        of power as well.
+    check: called when the contents are complete; what it raises keeps them from appearing.
     """
-    temporary = _temporary_beside(target)
-    with _reported(target):
-        try:
-            # "x" fails rather than share a name, and unlike tempfile it gives an ordinary mode:
-            # 0o666 less the umask.
-            with temporary.open("xb", buffering=1 << 18) as file:
-                write(file)
-            if times is not None:
-                os.utime(temporary, ns=times)
-            if overwrite:
-                temporary.replace(target)
-            else:
-                _publish(temporary, target)
-        except BaseException:
-            _remove(temporary)
-            raise
-
-
-def _temporary_beside(target: Path) -> Path:
-    """A hidden name that nobody else takes; short, as the name of ``target`` may be the longest."""
-    return target.parent / f".waifu2x-{os.urandom(8).hex()}.tmp"
+    with _reported(target), temporary_in(target.parent) as temporary:
+        write(temporary.file)
+        temporary.close(durable=durable)
+        if times is not None:
+            os.utime(temporary.path, ns=times)
+        if check is not None:
+            check()
+        if overwrite:
+            temporary.path.replace(target)
+        else:
+            _publish(temporary.path, target)
 
 
 def _publish(temporary: Path, target: Path) -> None:
-    """Rename ``temporary`` to ``target``, unless that exists.
+    """Give ``temporary`` the name ``target``, unless that exists.
 
-    A plain rename replaces what is there; a link does not.
+    A plain rename replaces what is there; a link does not. Its old name is removed by the caller.
     """
     try:
         os.link(temporary, target)
     except FileExistsError:
         raise
     except (OSError, NotImplementedError, AttributeError):
-        # No links on this file system: claim the name with an empty file first.
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        try:
-            temporary.replace(target)
-        except BaseException:
-            _remove(target)
-            raise
-    else:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
+        # No links on this file system. Claiming the name with an empty file first would leave that
+        # if we were killed between, so what remains is to look: two writers at the same moment
+        # then leave the file of the later one.
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        temporary.replace(target)
 
 
 @contextlib.contextmanager
