@@ -20,6 +20,9 @@ constexpr int kHalo = 6;
 constexpr int kWidestRegion = 384;
 // Of several regions to a thread, the height at most.
 constexpr int kHighestBand = 512;
+// Pictures up to this many input pixels are cut among the threads that are theirs while others run:
+// what is cut is computed twice along the edges, and the other pictures keep the threads busy.
+constexpr int kSmallPicture = 256 * 256;
 // The share of a core's second cache that the transforms of a batch of tiles may take; weights
 // stream through the rest.
 constexpr double kCacheShare = 0.66;
@@ -241,9 +244,10 @@ class Execution {
     // In input pixels, so that a stage that ends in half size is cut as finely.
     const Wanted& last = all.back();
     const Value& value = values[index(last.value)];
-    const Cut cut = choose_cut(std::max(1, last.rows.size() * value.divisor / value.scale),
-                               std::max(1, last.columns.size() * value.divisor / value.scale),
-                               job_.pool.threads());
+    const int height = std::max(1, last.rows.size() * value.divisor / value.scale);
+    const int width = std::max(1, last.columns.size() * value.divisor / value.scale);
+    const bool small = height <= kSmallPicture / width;
+    const Cut cut = choose_cut(height, width, small ? visit_.share() : job_.pool.threads());
     return job_.pool.run(
         cut.rows * cut.columns,
         [&](int task, Worker& worker, const std::atomic<bool>& stop) {
@@ -312,6 +316,7 @@ class Execution {
   }
 
   const Job& job_;
+  const Pool::Visit visit_{job_.pool};
   const Program& program_;
   const std::vector<int> heights_, widths_;
   std::vector<Floats> gates_;

@@ -1,6 +1,7 @@
 // Threads that wait for work and sleep while there is none.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 
@@ -29,6 +30,21 @@ class Pool {
 
   int threads() const { return threads_; }
 
+  // Whoever is about to run tasks holds one, from before the first run to after the last.
+  class Visit {
+   public:
+    explicit Visit(Pool& pool) : pool_(pool) { ++pool_.visitors_; }
+    ~Visit() { --pool_.visitors_; }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+
+    // Threads for each visitor, if they were shared out now; at least 1.
+    int share() const { return std::max(1, pool_.threads_ / std::max(1, pool_.visitors_.load())); }
+
+   private:
+    Pool& pool_;
+  };
+
   // Runs task 0 to count - 1 and returns when all have ended, or those begun when stopped. May be
   // called from several threads at once; runs then share the workers. Rethrows the first exception
   // of a task or of poll, after the others have ended. Returns false if poll stopped it. Throws
@@ -42,6 +58,7 @@ class Pool {
   State& state();
 
   const int threads_;
+  std::atomic<int> visitors_{0};
   std::atomic<State*> state_{nullptr};
 };
 
