@@ -38,7 +38,7 @@ SAMPLE_COST: Final = 1 << 19
 #: Side of the windows in which exact means are taken, always the same so that the bytes are.
 _EXACT_SIDE: Final = 256
 #: Input pixels that are run at once, about.
-_BATCH_PIXELS: Final = 1 << 16
+BATCH_PIXELS: Final = 1 << 16
 
 #: Called with the multiply-accumulates just done.
 Advance = Callable[[float], object]
@@ -196,7 +196,7 @@ def _groups(windows: Sequence[Window]) -> list[list[Window]]:
         sizes.setdefault((window.height, window.width), []).append(window)
     groups = []
     for (height, width), same in sizes.items():
-        step = max(1, _BATCH_PIXELS // (height * width))
+        step = max(1, BATCH_PIXELS // (height * width))
         groups += [same[i : i + step] for i in range(0, len(same), step)]
     return groups
 

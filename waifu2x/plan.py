@@ -87,6 +87,11 @@ class Plan:
     def __iter__(self) -> Iterator[Tile]:
         return (Tile(x, y) for y in self.rows for x in self.columns)
 
+    @property
+    def largest_window(self) -> tuple[int, int]:
+        """Height and width of the largest input that a tile takes."""
+        return max(y.window_size for y in self.rows), max(x.window_size for x in self.columns)
+
 
 def plan_tiles(network: Network, *, width: int, height: int, tile: int = 0) -> Plan:
     """Split a picture of ``width`` x ``height`` input pixels into tiles.

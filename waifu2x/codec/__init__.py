@@ -2,11 +2,11 @@
 
 One module per job. Writing: `encoder`, `formats` (what can be written), `target` (may this file be
 written), `png` and `tiff` (row by row, on several threads, over `pieces` and `deflate`), `colour`
-(profiles of our own). Reading: `decoder`, `bounds` (sizes claimed in headers), `png_chunks`,
-`tiff_layout`, `jxl` (headers of our own), `deep` and `tiff_picture` (more than 8 bits), `jpeg` and
-`noise` (how compressed was this). Both: `image` (Pillow images), `samples` (arrays and sample
-types), `exif`, `xmp`. Animations have a package of their own. Nothing here knows of networks, tiles
-or engines.
+(profiles of our own). Reading: `decoder`, `header` (the size alone), `bounds` (sizes claimed in
+headers), `png_chunks`, `tiff_layout`, `jxl` (headers of our own), `deep` and `tiff_picture` (more
+than 8 bits), `jpeg` and `noise` (how compressed was this). Both: `image` (Pillow images), `samples`
+(arrays and sample types), `exif`, `xmp`. Animations have a package of their own. Nothing here knows
+of networks, tiles or engines.
 """
 
 from .decoder import (
@@ -14,6 +14,7 @@ from .decoder import (
     MAX_PIXELS_VARIABLE,
     decode,
     decode_stream,
+    has_frames,
     is_picture,
     may_be_animation,
     opened,
@@ -34,6 +35,7 @@ from .formats import (
     resolve_format,
     written_dtype,
 )
+from .header import Header, read_header
 from .image import from_image, to_image
 from .jpeg import estimate_quality
 from .noise import choose_noise
@@ -46,6 +48,7 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "MAX_PIXELS_VARIABLE",
     "OUTPUT_FORMATS",
+    "Header",
     "OutputFormat",
     "PngWriter",
     "TiffWriter",
@@ -64,10 +67,12 @@ __all__ = [
     "estimate_quality",
     "from_array",
     "from_image",
+    "has_frames",
     "is_picture",
     "may_be_animation",
     "opened",
     "pixel_limit",
+    "read_header",
     "reduction_notes",
     "resolve_format",
     "to_array",

@@ -21,6 +21,9 @@ MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
 
 HOW_TO_RAISE = f"raise the limit with {MAX_PIXELS_VARIABLE} or max_pixels"
 
+JPEG2000_SIGNATURES = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
+_ICO_SIGNATURE = b"\0\0\1\0"
+
 # libjpeg decodes each scan over the whole picture. Encoders write about ten, and the standard's
 # own limit for sensible progressions is below this; a bomb has thousands.
 _MOST_SCANS = 100
@@ -51,6 +54,29 @@ def check_bytes(stream: BinaryIO, limit: int, name: str) -> None:
         raise LimitError(
             f"{name} has {size} bytes, more than a picture of {limit} pixels needs; " + HOW_TO_RAISE
         )
+
+
+def check_claims(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
+    """All checks for a file that begins with ``head`` and is to be opened by Pillow.
+
+    PNG, TIFF and JPEG XL have readers of their own for that. Returns whether the pixels are lossy,
+    where that is found on the way.
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return check_webp(stream, head, limit, name)
+    if head.startswith(b"\xff\xd8\xff"):
+        check_jpeg(stream, name)
+    elif head.startswith(b"GIF8"):
+        check_gif(stream, limit, name)
+    elif head.startswith(_ICO_SIGNATURE):
+        check_ico(stream, limit, name)
+    elif head.startswith(b"8BPS"):
+        check_psd(head, limit, name)
+    elif head.startswith(JPEG2000_SIGNATURES):
+        check_jpeg2000(stream, limit, name)
+    elif head[4:8] == b"ftyp":
+        check_bytes(stream, limit, name)
+    return None
 
 
 def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:

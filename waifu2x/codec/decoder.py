@@ -28,25 +28,23 @@ from .tiff_picture import tiff_picture
 #: The limit unless told otherwise. Pillow refuses from here on too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
 
-# What people keep pictures in, the common ones first, without those that are told by their first
-# bytes and checked before. A list of our own, because Pillow would also hand EPS to Ghostscript,
-# take text for XBM, and guess at scientific formats.
-_OTHERS = (
+#: What people keep pictures in, the common ones first, without those that are told by their first
+#: bytes and checked before. A list of our own, because Pillow would also hand EPS to Ghostscript,
+#: take text for XBM, and guess at scientific formats.
+OTHERS = (
     *("JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "PSD"),
     *("JPEG2000", "QOI", "ICO", "PCX", "DDS", "DIB", "TGA"),
 )
 
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WEBP_ANIMATION = 0x02
-_ICO_SIGNATURE = b"\0\0\1\0"
-_JPEG2000_SIGNATURES = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 
 _SIGNATURES = (
     (png_chunks.SIGNATURE, "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
-    *((sign, "TIFF") for sign in _TIFF_SIGNATURES),
+    *((sign, "TIFF") for sign in TIFF_SIGNATURES),
     (b"8BPS", "PSD"),
     (b"qoif", "QOI"),
 )
@@ -134,7 +132,7 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
         try:
             if head.startswith(png_chunks.SIGNATURE):
                 return _decode_png(stream, name, limit)
-            if head.startswith(_TIFF_SIGNATURES):
+            if head.startswith(TIFF_SIGNATURES):
                 return _decode_tiff(stream, head, name, limit)
             if jxl.is_jxl(head):
                 return _decode_jxl(stream, name, limit)
@@ -154,7 +152,7 @@ def is_picture(head: bytes) -> bool:
         return head[8:12] in (b"avif", b"avis")
     signatures = (
         *(sign for sign, _ in _SIGNATURES),
-        *_JPEG2000_SIGNATURES,
+        *bounds.JPEG2000_SIGNATURES,
         *(b"P4\n", b"P5\n", b"P6\n"),
     )
     return head.startswith(signatures) or jxl.is_jxl(head)
@@ -169,6 +167,24 @@ def may_be_animation(stream: BinaryIO) -> bool:
     if head[:4] == b"RIFF" and head[12:16] == b"VP8X":
         return bool(head[20] & _WEBP_ANIMATION) if len(head) > 20 else False
     return head.startswith(b"GIF8") or head[4:8] == b"ftyp"
+
+
+def has_frames(stream: BinaryIO, name: str) -> bool:
+    """Whether a file that can seek is an animation, by its header and, of a GIF, its first frames.
+
+    Raises DecodeError for a GIF that is damaged before its second frame.
+    """
+    stream.seek(0)
+    head = stream.read(32)
+    if head.startswith(b"GIF8"):
+        from .animation.gif import GifWalk, Totals  # animations are for those who have one
+
+        with reading(name):
+            images = GifWalk(stream, name).images(Totals(), keep=False)
+            return next(images, None) is not None and next(images, None) is not None
+    if head[4:8] == b"ftyp":
+        return head[8:12] == b"avis"
+    return may_be_animation(stream)
 
 
 # --- one function per kind of file
@@ -283,23 +299,9 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
 
 
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
-    lossy = None
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        lossy = bounds.check_webp(stream, head, limit, name)
-    elif head.startswith(b"\xff\xd8\xff"):
-        bounds.check_jpeg(stream, name)
-    elif head.startswith(b"GIF8"):
-        bounds.check_gif(stream, limit, name)
-    elif head.startswith(_ICO_SIGNATURE):
-        bounds.check_ico(stream, limit, name)
-    elif head.startswith(b"8BPS"):
-        bounds.check_psd(head, limit, name)
-    elif head.startswith(_JPEG2000_SIGNATURES):
-        bounds.check_jpeg2000(stream, limit, name)
-    elif head[4:8] == b"ftyp":
-        bounds.check_bytes(stream, limit, name)
+    lossy = bounds.check_claims(stream, head, limit, name)
     try:
-        return _decode_with_pillow(stream, head, _OTHERS, name, limit, lossy=lossy)
+        return _decode_with_pillow(stream, head, OTHERS, name, limit, lossy=lossy)
     except _UnknownError as error:
         raise _unidentified(head, name) from error
 

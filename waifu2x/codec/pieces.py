@@ -6,7 +6,6 @@ its own, and the calling thread writes the pieces down one after the other.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from .._machine import processors
 from ..errors import ArgumentError
 from ..picture import Samples
 
@@ -102,7 +102,7 @@ class Pieces(Generic[_T]):
         self._open = True
         # Threads start with the first pieces, so a small picture starts but one.
         self._pool = ThreadPoolExecutor(
-            min(threads or _processors(), _MAX_THREADS),
+            min(threads or processors(), _MAX_THREADS),
             thread_name_prefix=f"waifu2x-{label.lower()}",
         )
 
@@ -258,10 +258,3 @@ def _dense(array: Samples) -> Samples:
     """``array`` itself where the samples of each row are contiguous and aligned, else a copy."""
     rows = array[0] if len(array) else array
     return array if rows.flags.c_contiguous and array.flags.aligned else array.copy()
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))  # what a container or taskset leaves us
-    except AttributeError:
-        return os.cpu_count() or 1

@@ -100,6 +100,16 @@ class Engine(Protocol):
         """The name `waifu2x.engines.create` knows it by."""
         ...
 
+    @property
+    def threads(self) -> int:
+        """How many threads of the processor a run keeps busy."""
+        ...
+
+    @property
+    def shares_threads(self) -> bool:
+        """Whether several runs at once share these threads, and none is left idle between them."""
+        ...
+
     def compile(self, graph: Graph) -> Compiled:
         """Make a graph ready to run. Raises `EngineError` if this engine cannot."""
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _native
+from .._machine import processors
 from ..errors import ArgumentError, CancelledError, EngineError, GraphError
 from ..graph import (
     Activate,
@@ -299,10 +299,13 @@ def _floats(array: npt.ArrayLike) -> Batch:
 class NativeEngine:
     """The engine of this package; see `waifu2x.engines.base.Engine`.
 
-    Its threads sleep while nothing runs. Networks compiled by one engine share them.
+    Its threads sleep while nothing runs. Networks compiled by one engine share them, and so do
+    runs from several Python threads at once: the next one takes the threads that the last part of
+    another leaves idle.
     """
 
     name = "native"
+    shares_threads = True
 
     def __init__(self, *, threads: int | None = None, isa: str | None = None) -> None:
         """Make an engine.
@@ -313,15 +316,9 @@ class NativeEngine:
         if isa is not None and isa not in _native.isas():
             raise ArgumentError(f"isa is {isa!r}; usable here are {', '.join(_native.isas())}")
         self._isa = isa
-        self._pool = _native.Pool(threads or _processors())
+        self.threads = threads or processors()
+        self._pool = _native.Pool(self.threads)
 
     def compile(self, graph: Graph) -> NativeCompiled:
         """Transform and pack the weights. Raises `EngineError` for operations it does not have."""
         return NativeCompiled(graph, self._pool, self._isa)
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1

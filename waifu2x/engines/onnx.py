@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime
 
+from .._machine import processors
 from ..errors import EngineError
 from ..formats.onnx import INPUT, OUTPUT, to_onnx
 from ..graph import Graph
@@ -50,8 +51,10 @@ class OnnxEngine:
     """onnxruntime, CPU provider; see `waifu2x.engines.base.Engine`."""
 
     name = "onnx"
+    shares_threads = False
 
     def __init__(self, *, threads: int | None = None) -> None:
+        self.threads = threads or processors()
         self._options = onnxruntime.SessionOptions()
         self._options.log_severity_level = 3  # errors only: warnings would land on stderr
         if threads is not None:

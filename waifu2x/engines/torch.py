@@ -170,6 +170,7 @@ class TorchEngine:
     """
 
     name = "torch"
+    shares_threads = False
 
     def __init__(self, *, threads: int | None = None, device: str = "cpu") -> None:
         try:
@@ -181,6 +182,7 @@ class TorchEngine:
             ) from error
         if threads is not None:
             torch.set_num_threads(threads)
+        self.threads = torch.get_num_threads()
 
     def compile(self, graph: Graph) -> TorchCompiled:
         """Move the weights to the device."""

@@ -1,0 +1,57 @@
+"""What this process may use of the machine: processors and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+_CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+def processors() -> int:
+    """How many processors this process may use: what a container or taskset leaves it."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Bytes that can be taken without swapping, within the limit of the container if there is one.
+
+    Control groups: the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+    """
+    import psutil  # for those who work on many files
+
+    available = int(psutil.virtual_memory().available)
+    for limit, used in (
+        (_CGROUP / "memory.max", _CGROUP / "memory.current"),
+        (
+            _CGROUP / "memory/memory.limit_in_bytes",
+            _CGROUP / "memory/memory.usage_in_bytes",
+        ),
+    ):
+        # Missing files, and the word "max", mean that there is no limit.
+        with contextlib.suppress(OSError, ValueError):
+            free = int(limit.read_text()) - int(used.read_text()) + _file_cache(limit.parent)
+            available = min(available, max(free, 0))
+    return available
+
+
+def resident_memory() -> int:
+    """Bytes of this process that are in memory."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _file_cache(group: Path) -> int:
+    """Bytes of files that the kernel drops when somebody needs the memory."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (group / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == "inactive_file":
+                return int(value)
+    return 0
