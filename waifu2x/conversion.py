@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final, Protocol
 
@@ -12,8 +13,9 @@ import numpy as np
 from . import codec
 from .api import Noise, Upscaler, resolve_noise
 from .codec import OutputFormat
+from .errors import ArgumentError, SkippedError
 from .picture import Metadata, Picture, Samples, Source
-from .pipeline import ProgressCallback, RowsCallback
+from .pipeline import Footprint, ProgressCallback, RowsCallback
 from .plan import Request
 
 #: Of WebP and JPEG XL in an archive where the page was lossy; see docs/formats.md for its size.
@@ -28,6 +30,8 @@ class Options:
     quality: 1 to 100 for the lossy formats; None is a high one.
     depth: 8 or 16 bits per sample; None keeps the depth where the format holds it.
     strip: leave out EXIF, XMP and texts; what colours and sizes mean is kept.
+    skip_larger: (width, height) in pixels; a picture that is wider or taller is left alone, with
+        `SkippedError`. A page of an archive is carried over as it is.
     """
 
     scale: float | None = None
@@ -38,6 +42,22 @@ class Options:
     quality: int | None = None
     depth: int | None = None
     strip: bool = False
+    skip_larger: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.skip_larger is not None and min(self.skip_larger) < 1:
+            width, height = self.skip_larger
+            raise ArgumentError(f"skip_larger is {width}x{height}; both sides must be 1 or more")
+
+    def check_larger(self, width: int, height: int, name: str) -> None:
+        """Raise `SkippedError` for a picture that ``skip_larger`` leaves alone."""
+        if self.skip_larger is None:
+            return
+        most_width, most_height = self.skip_larger
+        if width > most_width or height > most_height:
+            raise SkippedError(
+                f"{name} is {width}x{height}, larger than {most_width}x{most_height}: left alone"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +103,35 @@ class Conversion(Protocol):
 #: Given what a file tells of itself, and whether it is an animation: what to write, and how.
 Choose = Callable[[Source, bool], tuple[OutputFormat, Options]]
 
+#: A turn to compute: entered with what the picture will take before a network runs, left when the
+#: result is there.
+Turn = Callable[[Footprint], AbstractContextManager[object]]
 
-def prepare(upscaler: Upscaler, stream: BinaryIO, name: str, choose: Choose) -> Conversion:
+
+def prepare(
+    upscaler: Upscaler, stream: BinaryIO, name: str, choose: Choose, turn: Turn | None = None
+) -> Conversion:
     """Read a picture or open an animation, and check everything that can be known beforehand.
 
     stream: an open binary file that can seek; it must stay open as long as the conversion
         ``reads_on``.
     name: what messages call it.
     choose: chooses the format that is written, and the options.
+    turn: entered whenever a network is to run, by those who work on many files at once.
 
-    Raises the errors of `Upscaler.upscale`, and `EncodeError` for a result that the format cannot
-    hold.
+    Raises the errors of `Upscaler.upscale`, `EncodeError` for a result that the format cannot
+    hold, and `SkippedError`.
     """
     if codec.may_be_animation(stream):
         from .moving import open_moving  # loaded for those who need it
 
-        moving = open_moving(upscaler, stream, name, choose)
+        moving = open_moving(upscaler, stream, name, choose, turn)
         if moving is not None:
             return moving
     picture = codec.decode_stream(stream, name, upscaler.settings.max_pixels)
-    return _Still(upscaler, picture, *choose(picture.source, False))
+    output, options = choose(picture.source, False)
+    options.check_larger(picture.width, picture.height, name)
+    return _Still(upscaler, picture, output, options, turn)
 
 
 def fitting(options: Options, output: OutputFormat, source: Source) -> Options:
@@ -130,9 +159,12 @@ class Task:
     noise: int | None
     reason: str
     request: Request
+    turn: Turn | None = None
 
     @classmethod
-    def of(cls, upscaler: Upscaler, options: Options, like: Picture) -> Task:
+    def of(
+        cls, upscaler: Upscaler, options: Options, like: Picture, turn: Turn | None = None
+    ) -> Task:
         """Check and resolve ``options`` for pictures like this one."""
         noise, reason = resolve_noise(options.noise, like)
         request = upscaler.core.request(
@@ -143,7 +175,7 @@ class Task:
             noise=noise,
             settings=upscaler.settings,
         )
-        return cls(upscaler, options, (like.width, like.height), noise, reason, request)
+        return cls(upscaler, options, (like.width, like.height), noise, reason, request, turn)
 
     def run(
         self,
@@ -153,7 +185,13 @@ class Task:
         cancel: threading.Event | None,
         ready: RowsCallback | None = None,
     ) -> Picture:
-        """Enlarge and denoise ``picture``; see `PictureUpscaler.run`."""
+        """Enlarge and denoise ``picture`` when it is its turn; see `PictureUpscaler.run`."""
+        if self.turn is not None:
+            footprint = self.upscaler.core.footprint(
+                picture, self.request, settings=self.upscaler.settings, dtype=dtype
+            )
+            with self.turn(footprint):
+                return replace(self, turn=None).run(picture, dtype, progress, cancel, ready)
         return self.upscaler.core.run(
             picture,
             scale=self.options.scale,
@@ -188,13 +226,18 @@ class _Still:
     reads_on = False
 
     def __init__(
-        self, upscaler: Upscaler, picture: Picture, output: OutputFormat, options: Options
+        self,
+        upscaler: Upscaler,
+        picture: Picture,
+        output: OutputFormat,
+        options: Options,
+        turn: Turn | None,
     ) -> None:
         codec.check_quality(output, options.quality)
         self.output = output
         self._picture = replace(picture, metadata=kept(picture.metadata, options))
         self._dtype = codec.written_dtype(output, picture.colour.dtype, options.depth)
-        self._task = task = Task.of(upscaler, options, picture)
+        self._task = task = Task.of(upscaler, options, picture, turn)
         channels = picture.colour.shape[2] + (picture.alpha is not None and output.has_alpha)
         codec.check_size(
             output, task.request.width, task.request.height, channels * self._dtype.itemsize

@@ -45,5 +45,9 @@ class MissingExtraError(EngineError, ImportError):
     """An optional dependency is not installed; the message names the pip command."""
 
 
+class SkippedError(Waifu2xError):
+    """A picture is left alone because that was asked for (``skip_larger``); nothing is wrong."""
+
+
 class CancelledError(Waifu2xError):
     """The caller asked to stop; nothing was written."""

@@ -17,7 +17,7 @@ from .codec.animation import (
     check_animation_target,
     open_animation,
 )
-from .conversion import Choose, Options, Outcome, Task, kept
+from .conversion import Choose, Options, Outcome, Task, Turn, kept
 from .errors import ArgumentError
 from .picture import Picture
 from .pipeline import ProgressCallback
@@ -25,12 +25,16 @@ from .pipeline import ProgressCallback
 _EIGHT: Final = np.dtype(np.uint8)
 
 
-def open_moving(upscaler: Upscaler, stream: BinaryIO, name: str, choose: Choose) -> Moving | None:
+def open_moving(
+    upscaler: Upscaler, stream: BinaryIO, name: str, choose: Choose, turn: Turn | None
+) -> Moving | None:
     """Open an animation; None for a still picture. The rest is as for `conversion.prepare`."""
     animation = open_animation(stream, name, max_pixels=upscaler.settings.max_pixels)
     if animation is None:
         return None
-    return Moving(upscaler, animation, *choose(animation.source, True))
+    output, options = choose(animation.source, True)
+    options.check_larger(animation.width, animation.height, name)
+    return Moving(upscaler, animation, output, options, turn)
 
 
 class Moving:
@@ -39,7 +43,12 @@ class Moving:
     reads_on = True
 
     def __init__(
-        self, upscaler: Upscaler, animation: Animation, output: OutputFormat, options: Options
+        self,
+        upscaler: Upscaler,
+        animation: Animation,
+        output: OutputFormat,
+        options: Options,
+        turn: Turn | None,
     ) -> None:
         codec.check_quality(output, options.quality)
         codec.written_dtype(output, _EIGHT, options.depth)
@@ -50,7 +59,7 @@ class Moving:
         blank = Picture(
             np.zeros((animation.height, animation.width, 1), np.uint8), source=animation.source
         )
-        self._task = task = Task.of(upscaler, options, blank)
+        self._task = task = Task.of(upscaler, options, blank, turn)
         check_animation_target(output, task.request.width, task.request.height)
 
     def write(

@@ -49,6 +49,10 @@ _RUNTIME_OVERHEAD: Final = 2.0
 _MAX_CONTEXT: Final = 32
 #: How far a block of outputs reaches for every pixel that its kernel reaches.
 _BLOCK_REACH: Final = 4
+#: Rows of every layer that an engine that streams keeps, for each pixel of margin, and the width
+#: of what one of its threads works on; measured (docs/engine.md).
+_RING_ROWS_PER_MARGIN: Final = 6
+_RING_WIDTH: Final = 384
 #: Lanczos reaches three pixels of the coarser grid.
 _LANCZOS_RADIUS: Final = 3
 
@@ -105,6 +109,17 @@ class _Way:
     survey: gates.Survey | None
     gates: gates.Gates | None
     cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes that a picture takes while it is worked on, about, besides the picture itself.
+
+    result: what is there afterwards. work: what is given back, or kept for the next picture.
+    """
+
+    result: int
+    work: int
 
 
 @dataclass(slots=True)
@@ -186,6 +201,37 @@ class PictureUpscaler:
         )
         _check_size(picture, request, settings or Settings())
         return request
+
+    def footprint(
+        self,
+        picture: Picture,
+        request: plan.Request,
+        *,
+        settings: Settings | None = None,
+        dtype: npt.DTypeLike | None = None,
+    ) -> Footprint:
+        """Memory that `run` takes for ``request``; loads the networks for it."""
+        settings = settings or Settings()
+        made = picture.colour.dtype if dtype is None else np.dtype(dtype)
+        channels = picture.colour.shape[2] + (picture.alpha is not None)
+        result = request.width * request.height * channels * made.itemsize
+        if not request.passes and not request.resize:
+            return Footprint(result if made != picture.colour.dtype else 0, 0)
+        work = 0
+        width, height = picture.width, picture.height
+        before = 0
+        for index, (scale, noise) in enumerate(request.passes):
+            way = self._way(scale, noise, settings, width=width, height=height)
+            width, height = width * scale, height * scale
+            last = index == len(request.passes) - 1 and not request.resize
+            after = 0 if last else 4 * picture.colour.shape[2] * width * height
+            work = max(work, before + after + self._way_bytes(way, settings))
+            before = after
+        # The shrink goes by way of one picture of the final width, in float32 as well.
+        work = max(work, before + (4 * channels * request.width * height if request.resize else 0))
+        if settings.tta:
+            work += 8 * picture.colour.nbytes
+        return Footprint(result, work)
 
     def run(
         self,
@@ -491,6 +537,21 @@ class PictureUpscaler:
             cost += self._way(scale, noise, settings, width=width, height=height).cost
             width, height = width * scale, height * scale
         return cost
+
+    def _way_bytes(self, way: _Way, settings: Settings) -> int:
+        """What the engine takes for one pass."""
+        graph = way.loaded.graph
+        if way.layout is not None:
+            height, width = way.layout.largest_window
+            pixels = height * width * _RUNTIME_OVERHEAD
+        elif graph.means:
+            pixels = way.cost / graph.macs_per_pixel
+        else:
+            rows = _RING_ROWS_PER_MARGIN * graph.margin
+            pixels = self.engine.threads * (_RING_WIDTH + 2 * graph.margin) * rows
+        if way.survey is not None:
+            pixels = max(pixels, gates.BATCH_PIXELS)
+        return int(pixels * graph.bytes_per_pixel)
 
     def _bleed_depth(self, picture: Picture, request: plan.Request) -> int:
         """How far from the opaque edge a network or the final shrink can see, in input pixels.
