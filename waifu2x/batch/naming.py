@@ -1,0 +1,413 @@
+"""What the results of a batch are called, so that no two share a name and no input is replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from string import Formatter
+from typing import NamedTuple
+
+from .._text import folded, natural_key, reason, shown
+from ..errors import ArgumentError
+from .inputs import Found
+
+_FIELDS = ("stem", "ext", "scale", "model", "noise", "parent")
+
+#: Characters that would lead out of the directory, or that Windows has in no name.
+_UNSAFE = re.compile(r'[/\\:*?"<>|]')
+
+#: Bytes in a file name, on all common file systems.
+_MAX_BYTES = 255
+_MAX_TEMPLATE_BYTES = 96
+
+#: An extension that is short enough to be added to a stem.
+_PLAIN_SUFFIX = re.compile(r"[A-Za-z0-9]{1,16}")
+
+_EXAMPLE = '"{stem}_{scale}x{ext}"'
+
+_Pieces = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file of a batch and where its result goes.
+
+    source: the file to read. relative: its place in the tree that is kept. target: the file to
+    write.
+    """
+
+    source: Path
+    relative: PurePosixPath
+    target: Path
+
+
+class Targets(NamedTuple):
+    """What `name_targets` returns.
+
+    items: the files to work on, in the order given.
+    results: files left out because they are results of others, of an earlier run.
+    """
+
+    items: tuple[Item, ...]
+    results: tuple[Found, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NameTemplate:
+    """How results are named; made by `parse`.
+
+    text: as it was given.
+    pieces: its parts in turn, each a text and the field behind it: "stem", "ext" or "parent".
+    """
+
+    text: str
+    pieces: _Pieces
+
+    @classmethod
+    def parse(
+        cls, text: str, *, scale: float | None, model: str, noise: int | str | None
+    ) -> NameTemplate:
+        """Read a template such as "{stem}_{scale}x{ext}".
+
+        text: has the fields ``{stem}``, the name of the input without its last extension, and at
+            its end ``{ext}``, the extension of the result with its dot; perhaps ``{scale}``,
+            ``{model}``, ``{noise}`` and ``{parent}``, the name of the directory in which the input
+            lies in the tree that is kept, or nothing at its top. ``{{`` and ``}}`` are braces.
+        scale, model, noise: what the fields say, the same for all files. scale: None where a width
+            or height is asked for.
+
+        Raises ArgumentError for anything else.
+        """
+        what = f"name {shown(text)!r}"
+        pieces = _parsed(text, what)
+        fields = [field for _, field in pieces if field]
+        if fields.count("stem") != 1 or fields.count("parent") > 1 or fields.count("ext") != 1:
+            raise ArgumentError(
+                f"{what} must hold {{stem}} and {{ext}} once, and {{parent}} at most once, "
+                f"for example {_EXAMPLE}"
+            )
+        if pieces[-1][1] != "ext":
+            raise ArgumentError(f"{what} must end with {{ext}}, for example {_EXAMPLE}")
+        if "scale" in fields and scale is None:
+            raise ArgumentError(
+                f"{what} holds {{scale}}, but a width or height is asked for; leave the field out"
+            )
+        known = {
+            "scale": "" if scale is None else f"{scale:.10g}",
+            "model": _UNSAFE.sub("_", model),
+            "noise": "none" if noise is None else str(noise),
+        }
+        pieces = _joined(pieces, known)
+        size = _size("".join(literal for literal, _ in pieces))
+        if size > _MAX_TEMPLATE_BYTES:
+            raise ArgumentError(
+                f"{what} has {size} bytes beside {{stem}}, {{parent}} and {{ext}}; "
+                f"{_MAX_TEMPLATE_BYTES} are allowed; shorten it"
+            )
+        return cls(text, pieces)
+
+    def name(self, stem: str, ext: str, *, parent: str = "", mark: str = "") -> str:
+        """The name of one result.
+
+        stem, ext, parent: what the fields say. mark: is added to the stem and always kept.
+
+        A name that would have more than 255 bytes gets a shorter stem, and a shorter ``parent``
+        where that is long, with a checksum of what it was.
+        """
+        name = self._filled(stem + mark, ext, parent)
+        # A character has at most four bytes.
+        if 4 * len(name) > _MAX_BYTES and _size(name) > _MAX_BYTES:
+            room = _MAX_BYTES - _size(self._filled(mark, ext, ""))
+            if any(field == "parent" for _, field in self.pieces):
+                parent = _fitting(parent, room // 2)
+                room -= _size(parent)
+            name = self._filled(_fitting(stem, room) + mark, ext, parent)
+        return name
+
+    def _filled(self, stem: str, ext: str, parent: str) -> str:
+        values = {"stem": stem, "ext": ext, "parent": parent}
+        return "".join([text + values[field] for text, field in self.pieces])
+
+
+def name_targets(
+    found: Iterable[Found],
+    out: Path,
+    template: NameTemplate,
+    extension: Callable[[Path], str],
+) -> Targets:
+    """Name the results of ``found``, in ``out`` and there in the directories of the inputs.
+
+    extension: for a file the extension, with its dot, of its result; asked once for each.
+
+    No two results share a name, compared as where case does not count, and none is called like a
+    directory of others. Files whose results would get the extension of the input added to the stem,
+    all of them: a.png and a.jpg become a_png.png and a_jpg.png. Those for which that is not enough
+    get a checksum of their relative path as well. So names depend neither on the order of the files
+    nor on the machine.
+
+    A file that is where the result of another goes was made by an earlier run, and is left out. Of
+    a chain of such files, the first is an input, the second its result, the third an input again.
+
+    Raises ArgumentError if a result would replace its own input.
+    """
+    files = _files(found, extension)
+    root = _with_separator(os.path.normcase(os.path.abspath(out)))  # noqa: PTH100  (keeps links)
+    for file in files:
+        # Checked with the plain name too: what an extension adds to it comes and goes with others.
+        _refuse_own(file, root, template.name(file.stem, file.extension, parent=file.parent))
+    active = files
+    while True:
+        names = _distinct_names(active, template)
+        sources = {file.path: file for file in active}
+        followers = {}
+        for file, name in zip(active, names, strict=True):
+            _refuse_own(file, root, name)
+            follower = sources.get(file.target_path(root, name))
+            if follower is not None:
+                followers[file] = follower
+        if not followers:
+            break
+        # What is left gets its names as if those had never been found.
+        results = _results(followers)
+        active = [file for file in active if file not in results]
+    base = os.fspath(out)
+    left = set(active)
+    return Targets(
+        items=tuple(
+            Item(
+                file.found.source,
+                file.found.relative,
+                Path(os.path.join(base, file.directory + name)),  # noqa: PTH118  (one object each)
+            )
+            for file, name in zip(active, names, strict=True)
+        ),
+        results=tuple(file.found for file in files if file not in left),
+    )
+
+
+# --- templates --------------------------------------------------------------------------------
+
+
+def _parsed(text: str, what: str) -> _Pieces:
+    """The texts and fields of a template, each of them allowed."""
+    fields = ", ".join(f"{{{field}}}" for field in _FIELDS)
+    pieces = []
+    try:
+        parsed = list(Formatter().parse(text))
+    except ValueError as error:
+        raise ArgumentError(
+            f"{what} has a brace that belongs to no field ({reason(error)}); "
+            f"the fields are {fields}, and braces themselves are written {{{{ and }}}}"
+        ) from error
+    for literal, field, spec, conversion in parsed:
+        unsafe = _UNSAFE.search(literal)
+        if unsafe or ".." in literal:
+            raise ArgumentError(
+                f"{what} holds {unsafe[0] if unsafe else '..'!r}; "
+                "it must be a file name that is allowed everywhere, without directories"
+            )
+        if any(unicodedata.category(char) == "Cc" for char in literal):
+            raise ArgumentError(f"{what} holds a control character; leave it out")
+        if field is not None and field not in _FIELDS:
+            raise ArgumentError(f"{what}: field {{{shown(field)}}} is unknown; use {fields}")
+        if spec or conversion:
+            raise ArgumentError(
+                f"{what}: field {{{field}}} takes no format; write just {{{field}}}"
+            )
+        pieces.append((literal, field or ""))
+    return tuple(pieces)
+
+
+def _joined(pieces: _Pieces, known: Mapping[str, str]) -> _Pieces:
+    """``pieces`` with the fields of ``known`` as text; the last one is a field."""
+    joined = []
+    before = ""
+    for literal, field in pieces:
+        before += literal + known.get(field, "")
+        if field and field not in known:
+            joined.append((before, field))
+            before = ""
+    return tuple(joined)
+
+
+def _size(text: str) -> int:
+    """Bytes of a name on disk."""
+    try:
+        return len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # half a character, which only Windows has in names
+        return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _fitting(text: str, room: int) -> str:
+    """``text``, or as much of it as has ``room`` bytes with a checksum behind it."""
+    if _size(text) <= room:
+        return text
+    end = "~" + _digest(text)[:8]
+    left = room - len(end)
+    for index, char in enumerate(text):
+        left -= _size(char)
+        if left < 0:
+            return text[:index] + end
+    return text
+
+
+# --- collisions -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _File:
+    """A file to be named.
+
+    path: its source, absolute. directory: where it lies in the tree, "" or with "/" at its end;
+    ``place``: the same, folded. parent: the last part of it. stem, suffix: of its name; the suffix
+    without its dot. extension: of the result. identity: what no other file has.
+    """
+
+    found: Found
+    path: str
+    directory: str
+    place: str
+    parent: str
+    stem: str
+    suffix: str
+    extension: str
+    identity: str
+
+    def target_path(self, root: str, name: str) -> str:
+        """Where the result is written, absolute."""
+        return os.path.normcase(root + self.directory + name)
+
+    def mark(self, level: int) -> str:
+        """What is added to the stem: 0 nothing, 1 the suffix, then more and more of a checksum."""
+        mark = ""
+        if level and _PLAIN_SUFFIX.fullmatch(self.suffix):
+            mark = f"_{self.suffix}"
+            level -= 1
+        if level:
+            # Beyond 64 digits other checksums follow: a directory may be called like any of them.
+            more = max(0, level - 4)
+            digits = _digest(self.identity + "\0" * more)[: 8 << min(level - 1, 3)]
+            mark += f"~{digits}"
+        return mark
+
+
+def _files(found: Iterable[Found], extension: Callable[[Path], str]) -> list[_File]:
+    """What naming must know of each file; the same file is taken once."""
+    unique: dict[str, Found] = {}
+    for one in found:
+        path = os.path.normcase(os.path.abspath(one.source))  # noqa: PTH100  (keeps links)
+        unique.setdefault(path, one)
+    alike = Counter(str(one.relative) for one in unique.values())
+    places: dict[str, str] = {}
+    files = []
+    for path, one in unique.items():
+        suffix = extension(one.source)
+        if not re.fullmatch(r"\.[A-Za-z0-9]{1,16}", suffix):
+            raise ArgumentError(f"extension {suffix!r} is not a dot with letters and digits")
+        relative = str(one.relative)
+        above, slash, name = relative.rpartition("/")
+        if above not in places:
+            places[above] = folded(above + slash)
+        stem, own = _split(name)
+        files.append(
+            _File(
+                found=one,
+                path=path,
+                directory=above + slash,
+                place=places[above],
+                parent=above.rpartition("/")[2],
+                stem=stem,
+                suffix=own,
+                extension=suffix,
+                identity=relative if alike[relative] == 1 else f"{relative}\0{path}",
+            )
+        )
+    return files
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The stem and the extension without its dot; ".hidden" and "a." have none."""
+    stem, _, suffix = name.rpartition(".")
+    return (stem, suffix) if stem.strip(".") and suffix else (name, "")
+
+
+def _distinct_names(files: Sequence[_File], template: NameTemplate) -> list[str]:
+    """A name for each, no two of which are the same file.
+
+    In rounds: all whose names are taken get a longer one at once, so that the order of the files
+    does not matter. A name that two wanted is nobody's from then on: what it means must not change
+    with the files around it.
+    """
+    taken = {
+        place[: match.start()]
+        for place in {file.place for file in files}
+        for match in re.finditer("/", place)
+    }
+    levels = [0] * len(files)
+    names = [""] * len(files)
+    keys = [""] * len(files)
+    holders: defaultdict[str, list[int]] = defaultdict(list)
+    moved: Collection[int] = range(len(files))
+    while moved:
+        for index in moved:
+            file = files[index]
+            names[index] = template.name(
+                file.stem, file.extension, parent=file.parent, mark=file.mark(levels[index])
+            )
+            keys[index] = file.place + folded(names[index])
+            holders[keys[index]].append(index)
+        crowded = {
+            key for key in {keys[index] for index in moved} if key in taken or len(holders[key]) > 1
+        }
+        taken |= crowded
+        moved = [index for key in crowded for index in holders.pop(key)]
+        for index in moved:
+            levels[index] += 1
+    return names
+
+
+# --- inputs that are results ------------------------------------------------------------------
+
+
+def _refuse_own(file: _File, root: str, name: str) -> None:
+    # Without regard to case: A.PNG and A.png are one file on some systems.
+    if folded(file.target_path(root, name)) == folded(file.path):
+        raise ArgumentError(
+            f"the result of {shown(file.found.source)} would replace it; choose another output "
+            'directory, or a --name (name=) such as "{stem}_waifu2x{ext}"'
+        )
+
+
+def _results(followers: Mapping[_File, _File]) -> set[_File]:
+    """Which files are results, where each key's result goes to the place of its value.
+
+    No two have the same value, so they form chains, and circles at worst.
+    """
+    results = set()
+    passed = set()
+    followed = set(followers.values())
+    firsts = [file for file in followers if file not in followed]
+    circles = sorted(followed, key=lambda file: (natural_key(file.identity), file.identity))
+    for first in (*firsts, *circles):
+        file: _File | None = first
+        is_result = False
+        while file is not None and file not in passed:
+            passed.add(file)
+            if is_result:
+                results.add(file)
+            file, is_result = followers.get(file), not is_result
+    return results
+
+
+def _with_separator(path: str) -> str:
+    return path if path.endswith(os.sep) else path + os.sep
