@@ -164,7 +164,7 @@ FAILURES = {
     "corrupt": (["corrupt.png", "out.png"], "corrupt.png"),
     "damaged TIFF": (["damaged.tif", "out.png"], "damaged.tif"),  # libtiff prints about it
     "no picture": (["text.png", "out.png"], "not a picture"),
-    "a directory": (["sub", "out.png"], "directory"),
+    "an empty folder": (["sub", "results"], "holds no picture"),
     "zero scale": (["in.png", "out.png", "-s", "0"], "scale is 0"),
     "negative scale": (["in.png", "out.png", "-s", "-2"], "scale is -2"),
     "no number": (["in.png", "out.png", "-s", "nan"], "scale is nan"),

@@ -41,7 +41,7 @@ Example:
 @click.option("--fp16", is_flag=True, help="Half the size; arithmetic in float16")
 @click.option("--opset", type=int, metavar="N", default=17, help="13 to 21  [default: 17]")
 @click.option(
-    "--static", "size", type=Size(), metavar="HxW", help="Fixed input size, such as 720x1280"
+    "--static", "size", type=Size("HxW"), metavar="HxW", help="Fixed input size, such as 720x1280"
 )
 @overwrite_option
 def export(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
 from .. import registry
+from ..errors import ArgumentError
 
 if TYPE_CHECKING:
     _ParamType: TypeAlias = click.ParamType[Any]
@@ -38,22 +39,37 @@ class NoiseLevel(_ParamType):
 
 
 class Size(_ParamType):
-    """A size HxW in pixels."""
+    """Two sides in pixels, in the order that the name of the type says: HxW or WxH."""
 
-    name = "HxW"
+    def __init__(self, name: Literal["HxW", "WxH"]) -> None:
+        self.name = name
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """Turn HxW into (height, width)."""
+        """Turn two numbers with an x between into a pair."""
         if isinstance(value, tuple):
             return value
-        height, _, width = str(value).lower().partition("x")
-        if height.isdecimal() and width.isdecimal():
-            return int(height), int(width)
-        return self.fail(
-            f"{value!r} is not a size; height x width, for example 720x1280", param, ctx
-        )
+        first, _, second = str(value).lower().partition("x")
+        if first.isdecimal() and second.isdecimal():
+            return int(first), int(second)
+        sides = "height x width" if self.name == "HxW" else "width x height"
+        return self.fail(f"{value!r} is not a size; {sides}, for example 720x1280", param, ctx)
+
+
+class MemorySize(_ParamType):
+    """Bytes, with K, M, G or T."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Turn 4G into a number of bytes."""
+        from ..batch import parse_memory
+
+        try:
+            return value if isinstance(value, int) else parse_memory(str(value))
+        except ArgumentError as error:
+            return self.fail(str(error), param, ctx)
 
 
 model_option = click.option(

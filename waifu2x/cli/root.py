@@ -16,7 +16,8 @@ from .._version import __version__
 from ..errors import Waifu2xError
 from .export import export
 from .models import models
-from .upscale import help_rows, upscale
+from .options import picture_rows
+from .upscale import batch, upscale
 
 
 class _UpscaleByDefault(click.Group):
@@ -35,16 +36,19 @@ class _UpscaleByDefault(click.Group):
         return super().make_context(info_name, args, parent, **extra)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage("waifu2x", "[OPTIONS] INPUT [OUTPUT]")
+        formatter.write_usage("waifu2x", "[OPTIONS] INPUT... [OUTPUT]")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # The page a newcomer reads first shows the options of the main job, on one screen.
-        rows = [*help_rows(ctx), ("--version, --help", "Show the version, or this page")]
+        rows = [
+            *picture_rows(upscale, ctx),
+            ("--version, --help", "Show version or this page"),
+        ]
         with formatter.section("Options"):
             formatter.write_dl(rows)
         formatter.write_paragraph()
-        names = ", ".join(self.list_commands(ctx))
-        formatter.write_text(f"Commands: {names} (waifu2x COMMAND --help)")
+        names = ", ".join(name for name in self.list_commands(ctx) if name != "batch")
+        formatter.write_text(f"Commands: batch (for folders), {names} (waifu2x COMMAND --help)")
 
     def invoke(self, ctx: click.Context) -> Any:
         warnings.simplefilter("ignore")
@@ -94,5 +98,6 @@ def main() -> None:
     pass
 
 
+main.add_command(batch)
 main.add_command(models)
 main.add_command(export)

@@ -1,0 +1,64 @@
+"""One file in, one file out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+from PIL import Image
+
+from ..errors import SkippedError
+from ..files import FileResult, upscale_file
+from .options import Given
+from .progress import file_progress
+from .say import result_line
+from .upscaler import upscaler_for
+
+
+def upscale_one(given: Given, source: Path, target: Path | None) -> None:
+    """Upscale ``source``, which may be ``-``, and say what was done."""
+    from_pipe = str(source) == "-"
+    to_pipe = str(target) == "-" or (from_pipe and target is None)
+    upscaler = upscaler_for(given)
+    # This process is ours: Pillow's limit, a second one behind that of codec, follows it.
+    Image.MAX_IMAGE_PIXELS = upscaler.settings.max_pixels
+    name = "standard input" if from_pipe else source.name
+    result: FileResult | None = None
+    with file_progress(given, name) as advance:
+        try:
+            result = upscale_file(
+                upscaler,
+                _standard_input() if from_pipe else source,
+                _standard_output() if to_pipe else target,
+                given.options,
+                overwrite=given.overwrite,
+                keep_times=given.keep_times,
+                progress=advance,
+            )
+        except SkippedError as skipped:
+            line = str(skipped)
+    if result is not None:
+        line = result_line(result, given.model)
+    if not given.quiet and given.progress != "json":
+        # Nothing but the result may stand on a pipe.
+        click.echo(line, err=to_pipe)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise click.UsageError("INPUT is -, and there is no standard input")
+    if sys.stdin.isatty():
+        raise click.UsageError("INPUT is -, and standard input is a terminal; pipe a picture in")
+    return sys.stdin.buffer
+
+
+def _standard_output() -> BinaryIO:
+    if sys.stdout is None:
+        raise click.UsageError("OUTPUT is -, and there is no standard output")
+    if sys.stdout.isatty():
+        raise click.UsageError(
+            "OUTPUT is -, and standard output is a terminal; redirect it to a file or a program"
+        )
+    return sys.stdout.buffer

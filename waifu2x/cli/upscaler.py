@@ -1,0 +1,18 @@
+"""The upscaler that the command line asks for."""
+
+from __future__ import annotations
+
+from ..api import Upscaler
+from .options import Given
+
+
+def upscaler_for(given: Given, memory: int | None = None) -> Upscaler:
+    """The model and how it runs; ``memory`` is what one network run may take."""
+    return Upscaler(
+        given.model,
+        engine=given.engine,
+        threads=given.threads,
+        tile=given.tile,
+        tta=given.tta,
+        memory=memory,
+    )
