@@ -18,7 +18,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _TOGETHER = {
     "width": ("--width, --height", "Size of the result instead; one keeps the aspect"),
     "quiet": ("--quiet, --verbose", "Print only errors; say on stderr what is done"),
-    "include": ("--include, --exclude", "Patterns such as '*.png' or 'drafts/**'; may be repeated"),
+    "include": ("--include, --exclude", "Patterns such as '*.png' or 'drafts/**'"),
 }
 _TOLD_ELSEWHERE = ("height", "verbose", "exclude")
 

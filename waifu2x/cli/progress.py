@@ -105,8 +105,9 @@ class BarReporter(Reporter):
             TimeRemainingColumn(),
             TextColumn("{task.fields[current]}", markup=False),
         )
-        self._task = self._bar.add_task("", total=1.0, counts="", current="")
         self._began = time.perf_counter()
+        self._task = self._bar.add_task("", total=1.0, counts="", current="")
+        self._tick()
         self._ticker = _Ticker(_BAR_EVERY, self._tick)
 
     def __enter__(self) -> BarReporter:
@@ -117,6 +118,11 @@ class BarReporter(Reporter):
     def __exit__(self, *error: object) -> None:
         self._ticker.stop()
         self._bar.stop()
+
+    def ended(self, result: BatchResult) -> None:
+        """A file has come to its end."""
+        super().ended(result)
+        self._tick()
 
     def say(self, line: str, *, err: bool = False) -> None:
         """Print a line above the bar."""

@@ -10,7 +10,7 @@ import click
 from PIL import Image
 
 from ..errors import SkippedError
-from ..files import FileResult, upscale_file
+from ..files import upscale_file
 from .options import Given
 from .progress import file_progress
 from .say import result_line
@@ -24,9 +24,14 @@ def upscale_one(given: Given, source: Path, target: Path | None) -> None:
     upscaler = upscaler_for(given)
     # This process is ours: Pillow's limit, a second one behind that of codec, follows it.
     Image.MAX_IMAGE_PIXELS = upscaler.settings.max_pixels
-    name = "standard input" if from_pipe else source.name
-    result: FileResult | None = None
-    with file_progress(given, name) as advance:
+    if given.progress == "json":
+        if from_pipe or to_pipe:
+            raise click.UsageError("--progress json takes standard output, and a pipe would too")
+        from .events import upscale_with_events
+
+        upscale_with_events(given, upscaler, source, target)
+        return
+    with file_progress(given, "standard input" if from_pipe else source.name) as advance:
         try:
             result = upscale_file(
                 upscaler,
@@ -37,11 +42,10 @@ def upscale_one(given: Given, source: Path, target: Path | None) -> None:
                 keep_times=given.keep_times,
                 progress=advance,
             )
+            line = result_line(result, given.model)
         except SkippedError as skipped:
             line = str(skipped)
-    if result is not None:
-        line = result_line(result, given.model)
-    if not given.quiet and given.progress != "json":
+    if not given.quiet:
         # Nothing but the result may stand on a pipe.
         click.echo(line, err=to_pipe)
 

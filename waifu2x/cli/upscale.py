@@ -18,9 +18,9 @@ file, a folder or - for a pipe. Example: waifu2x in.jpg out.png -s 4 -n 1
 """
 
 BATCH_HELP = """\b
-Upscale files, folders, 'patterns*', comics and @lists into the folder OUTPUT.
-"waifu2x FOLDER OUTPUT" is the same; options of "waifu2x --help" count here too.
-Example: waifu2x batch in.png in.jpg out --name "{stem}_{scale}x{ext}" --resume
+Upscale files, folders, 'patterns*', comics and @lists into a folder, OUTPUT.
+"waifu2x FOLDER OUTPUT" is the same; options of "waifu2x --help" count too.
+Example: waifu2x batch in.png in.jpg out --name "{stem}_{scale}x{ext}"
 """
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
