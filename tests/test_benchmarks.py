@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import _accuracy
+import _batch_corpus
+import _batch_mixed
+import _batch_watch
 import _contestants
 import _cost
 import _environment
@@ -29,6 +32,7 @@ import _start
 import _tables
 import _whole
 import art
+import batch
 import gates as gates_benchmark
 import peers
 import quality
@@ -632,6 +636,57 @@ def test_loading_is_held_against_onnxruntime():
         assert "onnxruntime" in names
         assert all(len(result["samples"]) == 2 for result in told[what])
     assert _load.READ in [result["name"] for result in told["load"]]
+
+
+# --- many files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs os.wait4, and memory from /proc")
+def test_batch_benchmark_runs(tmp_path, capsys):
+    target, plot = tmp_path / "batch.json", tmp_path / "memory.png"
+    arguments = ["--quick", "--only", "mixed,crash", "--json", str(target), "--plot", str(plot)]
+    assert batch.main(arguments) == 0
+    told = json.loads(target.read_text("utf-8"))
+    assert told["wrong"] == []
+    assert (told["mixed"]["done"], told["mixed"]["failed"]) == (24, 20)
+    assert told["mixed"]["peak_rss"] > 10 << 20
+    chain, *_ = told["crash"]["kills"]
+    assert (len(chain["legs"]), chain["same"]) == (3, True)
+    assert told["crash"]["full_disk"].get("same", True)
+    assert "FOLDER" not in target.read_text("utf-8")
+    assert str(tmp_path) not in target.read_text("utf-8")
+    assert "the same bytes" in capsys.readouterr().out
+    with Image.open(plot) as drawn:
+        drawn.load()
+    with pytest.raises(SystemExit):
+        batch.main(["--only", "everything"])
+    assert "allowed are mixed, crash" in capsys.readouterr().err
+
+
+def test_a_corpus_is_the_same_again_and_holds_what_it_should(tmp_path):
+    made = [
+        _batch_corpus.make(tmp_path / name, 60, _batch_corpus.TINY, bad=20, traps=True)
+        for name in ("first", "second")
+    ]
+    first = made[0]
+    assert _batch_watch.tree(first.folder) == _batch_watch.tree(made[1].folder)
+    assert (len(first.good), len(first.bad)) == (40, 20)
+    assert len(set(first.bad.values())) == 20
+    for one in first.good:
+        if one.kind != "CBZ":
+            with Image.open(first.folder / one.path) as picture:
+                assert picture.size == one.size
+
+
+def test_growth_is_that_of_the_second_half_of_the_files():
+    looks = [
+        _batch_watch.Look(second, 1000 * second if second < 50 else 60_000, second)
+        for second in range(101)
+    ]
+    assert _batch_mixed.growth(looks) == pytest.approx(0, abs=1e-3)
+    assert _batch_mixed.growth([]) is None
+    assert _batch_mixed.tenths(looks)[0] == 9000
+    assert _batch_mixed.tenths(looks)[-1] == 60_000
 
 
 # --- environment ---------------------------------------------------------------------------------

@@ -113,11 +113,11 @@ class Batch:
                 thread.join()
 
     def stop(self) -> None:
-        """Begin no more files; those in flight are finished."""
+        """Compute no more files; those that have begun to are finished."""
         self._stopping.set()
 
     def cancel(self) -> None:
-        """Begin no more files, and drop those in flight as soon as they can be."""
+        """Compute no more files, and drop those that have begun to as soon as they can be."""
         self._stopping.set()
         self._cancel.set()
 
@@ -166,7 +166,7 @@ class Batch:
 
     def _carry_one(self, index: int, flight: _InFlight) -> BatchResult:
         try:
-            with self.stages.file(index, self._cancel) as stages:
+            with self.stages.file(index, self._cancel, self._stopping) as stages:
                 return process(
                     flight.item,
                     self._rules,

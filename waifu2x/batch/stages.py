@@ -105,13 +105,16 @@ class Stages:
         self.peak_held = 0
 
     @contextmanager
-    def file(self, order: int, cancel: threading.Event) -> Iterator[FileStages]:
+    def file(
+        self, order: int, cancel: threading.Event, stop: threading.Event | None = None
+    ) -> Iterator[FileStages]:
         """One file's way through the stages; everything it holds is given back at the end.
 
         order: files of a lower number compute first.
-        cancel: an event that ends all waiting.
+        cancel: an event that ends all waiting, with CancelledError.
+        stop: an event that ends it for files that have not computed anything yet.
         """
-        job = FileStages(self, order, cancel)
+        job = FileStages(self, order, cancel, stop)
         try:
             yield job
         finally:
@@ -119,7 +122,7 @@ class Stages:
 
     # --- for FileStages, each with the lock held or waiting for it
 
-    def admit(self, order: int, size: int, expected: Footprint, cancel: threading.Event) -> None:
+    def admit(self, order: int, size: int, expected: Footprint, over: Callable[[], bool]) -> None:
         """Wait until a file that takes ``size`` bytes while it is decoded may be.
 
         expected: what it will take later. Room is kept for the neediest of those that have been
@@ -134,7 +137,7 @@ class Stages:
             return self._jobs == 0 or self._held + size + later <= self.memory
 
         with self._changed:
-            self._wait(order, self._arriving, free, cancel)
+            self._wait(order, self._arriving, free, over)
             self._jobs += 1
             self._expected[order] = expected
             self._decoding += 1
@@ -146,7 +149,9 @@ class Stages:
             self._decoding -= 1
             self._changed.notify_all()
 
-    def begin(self, order: int, footprint: Footprint, result: int, cancel: threading.Event) -> None:
+    def begin(
+        self, order: int, footprint: Footprint, result: int, over: Callable[[], bool]
+    ) -> None:
         """Wait for a turn to compute. result: what will be held from then on."""
 
         def free() -> bool:
@@ -162,7 +167,7 @@ class Stages:
             return self._held + result + max(work, self._work_kept) <= self.memory
 
         with self._changed:
-            self._wait(order, self._queue, free, cancel)
+            self._wait(order, self._queue, free, over)
             self._expected.pop(order, None)
             self._computing.append(footprint)
             # Engines keep what they have worked in, for the next picture.
@@ -198,13 +203,17 @@ class Stages:
         self.peak_held = max(self.peak_held, self._held + self._work_kept)
 
     def _wait(
-        self, order: int, queue: list[int], free: Callable[[], bool], cancel: threading.Event
+        self,
+        order: int,
+        queue: list[int],
+        free: Callable[[], bool],
+        over: Callable[[], bool],
     ) -> None:
         """Wait, with the lock held, to be first in the queue and free to go."""
         queue.append(order)
         try:
             while True:
-                if cancel.is_set():
+                if over():
                     raise CancelledError("cancelled; nothing was written")
                 if order == min(queue) and free():
                     return
@@ -217,10 +226,18 @@ class Stages:
 class FileStages:
     """One file in the `Stages`; for the thread that carries it."""
 
-    def __init__(self, stages: Stages, order: int, cancel: threading.Event) -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        order: int,
+        cancel: threading.Event,
+        stop: threading.Event | None,
+    ) -> None:
         self._stages = stages
         self._order = order
         self._cancel = cancel
+        self._stop = stop
+        self._begun = False
         self._held = 0
         self._admitted = False
         self._result: int | None = None
@@ -237,7 +254,7 @@ class FileStages:
         expected: what its first turn to compute will take, as far as that is known.
         """
         self._now("wait")
-        self._stages.admit(self._order, size, self._with_encoder(expected), self._cancel)
+        self._stages.admit(self._order, size, self._with_encoder(expected), self._over)
         self._admitted, self._held = True, size
         self._now("decode")
         try:
@@ -252,7 +269,8 @@ class FileStages:
         self._give_back()
         held = self._with_encoder(footprint).result
         self._now("wait")
-        self._stages.begin(self._order, footprint, held, self._cancel)
+        self._stages.begin(self._order, footprint, held, self._over)
+        self._begun = True
         self._now("compute")
         try:
             yield
@@ -260,6 +278,12 @@ class FileStages:
             self._result = held
             self._stages.computed(footprint)
             self._now("encode")
+
+    def _over(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        if self._cancel.is_set():
+            return True
+        return self._stop is not None and self._stop.is_set() and not self._begun
 
     def _with_encoder(self, footprint: Footprint) -> Footprint:
         """What is held until the result is written."""

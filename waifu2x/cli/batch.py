@@ -183,11 +183,7 @@ class _Interrupts:
 
     def _finish(self) -> None:
         self._work.stop()
-        flying = len(self._work.progress.current)
-        self._told.say(
-            f"finishing {flying} file{'s'[: flying != 1]} in flight; Ctrl-C again stops at once",
-            err=True,
-        )
+        self._told.say("finishing what has been begun; Ctrl-C again stops at once", err=True)
 
     def _drop(self) -> None:
         self._work.cancel()
