@@ -32,13 +32,17 @@ def folder(tmp_path: Path) -> Path:
     frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=80)
     with zipfile.ZipFile(tmp_path / "in.cbz", "w") as archive:
         archive.write(tmp_path / "in.jpg", "001.jpg")
+    (tmp_path / "pictures" / "more").mkdir(parents=True)
+    for path in ("1.jpg", "2.png", "more/1.png"):
+        art.anime_face(20, 16).save(tmp_path / "pictures" / path)
     return tmp_path
 
 
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("README.md", 9),
+        ("README.md", 13),
+        ("docs/batch.md", 2),
         ("docs/onnx.md", 3),
         ("docs/formats.md", 0),
         ("docs/animations.md", 1),
@@ -72,6 +76,18 @@ def test_readme_code_runs(folder: Path) -> None:
     (comment,) = re.findall(r"print\(error\)  # (.+)", code)
     assert result.stdout.strip() == comment
     assert Image.open(folder / "big.png").size == (80, 72)
+
+
+def test_code_for_many_files_runs(folder: Path) -> None:
+    (code,) = python_blocks(ROOT / "docs/batch.md")
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert sorted(result.stdout.splitlines()) == [
+        "done pictures/1.jpg big/1.png",
+        "done pictures/2.png big/2.png",
+        "done pictures/more/1.png big/more/1.png",
+    ]
 
 
 def test_onnx_consumer_is_ten_lines_and_agrees(folder: Path) -> None:
