@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 
@@ -31,6 +31,7 @@ __all__ = [
     "Progress",
     "Report",
     "Summary",
+    "cancelling",
     "parse_memory",
     "plan_batch",
     "reported",
@@ -107,7 +108,7 @@ def upscale_many(
     )
     batch = Batch(plan.items, plan.rules, plan.upscaler, plan.tree, memory=memory)
     log = None if report is None else Report(report)
-    return _cancelling(reported(plan.problems, iter(batch), log), batch, cancel)
+    return cancelling(reported(plan.problems, iter(batch), log), batch.cancel, cancel)
 
 
 def reported(
@@ -126,10 +127,10 @@ def reported(
             yield result
 
 
-def _cancelling(
-    results: Iterator[BatchResult], batch: Batch, cancel: threading.Event | None
+def cancelling(
+    results: Iterator[BatchResult], drop: Callable[[], object], cancel: threading.Event | None
 ) -> Iterator[BatchResult]:
-    """``results``, until ``cancel`` is set."""
+    """``results``, until ``cancel`` is set; then ``drop`` is called, which should end them."""
     if cancel is None:
         yield from results
         return
@@ -138,7 +139,7 @@ def _cancelling(
     def watch() -> None:
         while not over.is_set():
             if cancel.wait(0.1):
-                batch.cancel()
+                drop()
                 return
 
     watcher = threading.Thread(target=watch, name="waifu2x-cancel", daemon=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import threading
 import time
 from contextlib import ExitStack
@@ -50,8 +51,8 @@ class Rules:
     overwrite: replace targets that exist.
     resume: leave alone what is done: a target that is no older than its input.
     keep_times: give results the times of their inputs.
-    since: a target that has appeared at this time (``st_ctime_ns``) or later counts as done: an
-        earlier attempt at the same file made it, and was lost before it could say so.
+    since: a target that has appeared at this time (``st_ctime_ns``) or later is done: an earlier
+        attempt at the same file made it, and was lost before it could say so.
     """
 
     options: Options = field(default_factory=Options)
@@ -79,19 +80,20 @@ def process(
     outcome: Outcome | None = None
     error: Waifu2xError | None = None
     notes: tuple[str, ...] = ()
+    made_earlier = False
     try:
         outcome = _convert(item, rules, upscaler, stages, tree, cancel, progress)
         notes = outcome.notes
     except CancelledError:
         raise
     except SkippedError as skipped:
+        made_earlier = rules.resume and _appeared(item, rules.since)
         notes = (str(skipped),)
     except OutputExistsError as exists:
+        made_earlier = _appeared(item, rules.since)
         if rules.resume and is_done(item):
             notes = ("another run has finished it meanwhile",)
-        elif rules.since is not None and _appeared(item, rules.since):
-            notes = ("an earlier attempt has finished it",)
-        else:
+        elif not made_earlier:
             error = exists
     except Waifu2xError as failed:
         tree.note_failure(failed)
@@ -105,10 +107,12 @@ def process(
             "this is a defect of waifu2x"
         )
         error.__cause__ = unexpected
+    if made_earlier:
+        notes = ("an earlier attempt has finished it",)
     return BatchResult(
         source=item.source,
         target=item.target,
-        status="failed" if error else "done" if outcome else "skipped",
+        status="failed" if error else "done" if outcome or made_earlier else "skipped",
         size_in=outcome.size_in if outcome else None,
         size_out=outcome.size_out if outcome else None,
         noise=outcome.noise if outcome else None,
@@ -129,7 +133,8 @@ def is_done(item: Item) -> bool:
         target, source = item.target.stat(), item.source.stat()
     except (OSError, ValueError):
         return False
-    return target.st_size > 0 and target.st_mtime_ns >= source.st_mtime_ns
+    whole = stat.S_ISREG(target.st_mode) and target.st_size > 0
+    return whole and target.st_mtime_ns >= source.st_mtime_ns
 
 
 def _convert(
@@ -235,9 +240,9 @@ def _expected(header: codec.Header, upscaler: Upscaler, options: Options) -> Foo
     return replace(found, result=found.result * max(3, header.pixel_bytes) // 3)
 
 
-def _appeared(item: Item, since: int) -> bool:
+def _appeared(item: Item, since: int | None) -> bool:
     try:
-        return item.target.stat().st_ctime_ns >= since
+        return since is not None and item.target.stat().st_ctime_ns >= since
     except OSError:
         return False
 

@@ -24,8 +24,8 @@ class BatchResult:
     source, target: the files; ``target`` is there whole if the file is done.
     status: "done", "skipped" (left alone as asked: finished before, or larger than
         ``skip_larger``; ``notes`` say which), or "failed".
-    size_in, size_out: (width, height) in pixels, None where the file is not done; of an archive,
-        those of its largest page.
+    size_in, size_out: (width, height) in pixels; of an archive, those of its largest page. None
+        where the file is not done, or was by an attempt that could not say so (see ``notes``).
     noise: the level of noise removed, or None; ``reason`` says why if it was chosen here.
     notes: what else the user should know.
     error: why it failed.

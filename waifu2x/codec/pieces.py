@@ -80,8 +80,8 @@ class Pieces(Generic[_T]):
         label: the format, for messages.
         width, height, channels, dtype: of the picture, alpha counted as a channel.
         rows: in a piece; the last one may have fewer.
-        work: called on several threads at once with the rows of a piece and the row above it (None
-            for the first piece).
+        work: called with the rows of a piece and the row above it (None for the first piece); on
+            several threads at once if there are several pieces.
         take: called with what ``work`` returned, piece by piece, always in the calling thread.
         threads: how many work; None is one for each processor, at most 8.
 
@@ -100,11 +100,13 @@ class Pieces(Generic[_T]):
         self._last: Segment | None = None  # of the piece before
         self._pending: deque[Future[_T]] = deque()
         self._open = True
-        # Threads start with the first pieces, so a small picture starts but one.
-        self._pool = ThreadPoolExecutor(
-            min(threads or processors(), _MAX_THREADS),
-            thread_name_prefix=f"waifu2x-{label.lower()}",
-        )
+        # A single piece has nothing to run beside, and is not worth a thread.
+        self._pool: ThreadPoolExecutor | None = None
+        if height > rows:
+            self._pool = ThreadPoolExecutor(
+                min(threads or processors(), _MAX_THREADS),
+                thread_name_prefix=f"waifu2x-{label.lower()}",
+            )
 
     @property
     def open(self) -> bool:
@@ -155,7 +157,8 @@ class Pieces(Generic[_T]):
     def abort(self) -> None:
         """Drop what is not yet handed on; when this returns, no thread reads the rows any more."""
         self._open = False
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
         self._pending.clear()
         self._gathered.clear()
         self._last = None
@@ -182,7 +185,10 @@ class Pieces(Generic[_T]):
         while len(self._pending) >= _MAX_PENDING:
             self._take_first()
         segments, self._gathered, self._gathered_rows = self._gathered, [], 0
-        self._pending.append(self._pool.submit(self._work, segments, self._last))
+        if self._pool is None:
+            self._pending.append(_done(self._work, segments, self._last))
+        else:
+            self._pending.append(self._pool.submit(self._work, segments, self._last))
         self._last = segments[-1].last_row()
 
     def _take_first(self) -> None:
@@ -252,6 +258,16 @@ class RowWriter(ABC, Generic[_T]):
     @abstractmethod
     def _end(self) -> None:
         """Write what stands behind the pixels."""
+
+
+def _done(work: Callable[..., _T], *given: Any) -> Future[_T]:
+    """A future of what has been worked on right here."""
+    future: Future[_T] = Future()
+    try:
+        future.set_result(work(*given))
+    except BaseException as error:
+        future.set_exception(error)
+    return future
 
 
 def _dense(array: Samples) -> Samples:
