@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from PIL import Image
 
+from .._machine import give_memory_back
 from .._temporary import remove_live
 from ..batch import (
     DEFAULT_NAME,
@@ -27,7 +28,7 @@ from ..batch import (
     plan_batch,
     reported,
 )
-from ..errors import EncodeError
+from ..errors import Waifu2xError
 from .options import Given
 from .progress import Reporter, facts_of, reporter
 from .say import summary_line
@@ -69,7 +70,9 @@ def upscale_batch(given: Given, inputs: Sequence[str], out: Path) -> None:
     """Upscale ``inputs`` into ``out``; exits with 1 if any file failed."""
     began = time.perf_counter()
     upscaler = upscaler_for(given, None if given.memory is None else max(1, given.memory // 3))
+    # This process is ours: see the modules for what these settings are for.
     Image.MAX_IMAGE_PIXELS = upscaler.settings.max_pixels
+    give_memory_back()
     plan = plan_batch(
         inputs,
         out,
@@ -113,15 +116,18 @@ def _work(given: Given, plan: Plan) -> Work:
         return Batch(plan.items, plan.rules, plan.upscaler, plan.tree, memory=given.memory)
     from ..cluster import ClusterBatch
 
-    return ClusterBatch(plan, given.cluster)
+    if not given.verbose:
+        # Dask logs to standard error, where nobody else has asked for the log.
+        logging.getLogger().addHandler(logging.NullHandler())
+    return ClusterBatch(plan, given.cluster, memory=given.memory)
 
 
-def _run(plan: Plan, work: Work, log: Report | None, told: Reporter) -> EncodeError | None:
-    """Tell of every result; a report that cannot be written stops the batch, and is returned."""
+def _run(plan: Plan, work: Work, log: Report | None, told: Reporter) -> Waifu2xError | None:
+    """Tell of every result; returns what stops the batch: the report or the cluster is lost."""
     try:
         for result in reported(plan.problems, iter(work), log):
             told.ended(result)
-    except EncodeError as error:
+    except Waifu2xError as error:
         return error
     return None
 
