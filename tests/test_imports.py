@@ -81,7 +81,8 @@ RULES: dict[str, tuple[str, ...]] = {
         *("pipeline", "_machine", "_text"),
     ),
     "cluster": (
-        *("batch", "batch.*", "api", "errors", "_machine", "_temporary", "_text", "_version"),
+        *("batch", "batch.*", "api", "conversion", "errors"),
+        *("_machine", "_temporary", "_text", "_version"),
     ),
     "export": ("registry", "engines.reference", "errors", "formats.onnx", "graph", "atomic"),
     "cli": ("*",),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
 
@@ -21,6 +23,16 @@ AnyArray = TypeVar(
     "AnyArray", npt.NDArray[np.uint8], npt.NDArray[np.uint16], npt.NDArray[np.float32]
 )
 Noise: TypeAlias = int | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What an upscaler was made with, besides its settings."""
+
+    model: str
+    engine: str
+    threads: int | None
+    device: str | None
 
 
 class Upscaler:
@@ -62,6 +74,15 @@ class Upscaler:
         limit = codec.pixel_limit() if max_pixels is None else max_pixels
         self._settings = Settings(tile=tile, memory=memory, tta=tta, max_pixels=limit)
         self._core = PictureUpscaler(model, engine=engine, threads=threads, device=device)
+        self._how = _How(model, engine, threads, device)
+
+    def __reduce__(self) -> tuple[Callable[[_How, Settings], Upscaler], tuple[_How, Settings]]:
+        """Upscalers can be pickled; the copy loads its networks again."""
+        return _remade, (self._how, self._settings)
+
+    def with_threads(self, threads: int) -> Upscaler:
+        """The same, made anew with that many threads."""
+        return _remade(replace(self._how, threads=threads), self._settings)
 
     @property
     def core(self) -> PictureUpscaler:
@@ -155,6 +176,19 @@ class Upscaler:
         raise ArgumentError(
             f"image is a {type(image).__name__}; allowed are a path, a PIL image or a NumPy array"
         )
+
+
+def _remade(how: _How, settings: Settings) -> Upscaler:
+    return Upscaler(
+        how.model,
+        engine=how.engine,
+        threads=how.threads,
+        device=how.device,
+        tile=settings.tile,
+        memory=settings.memory,
+        tta=settings.tta,
+        max_pixels=settings.max_pixels,
+    )
 
 
 @overload

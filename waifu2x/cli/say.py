@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 def result_line(result: FileResult | BatchResult, model: str) -> str:
     """What was done with one file."""
+    target = "standard output" if result.target is None else shown(result.target)
+    if result.size_out is None:  # a worker of a cluster has died before it could tell
+        return "; ".join([f"{target}: done", *result.notes])
     level = "none" if result.noise is None else str(result.noise)
     why = f" ({result.reason})" if result.reason else ""
-    target = "standard output" if result.target is None else shown(result.target)
     done = (
         f"{target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
         f"{model}, noise {level}{why}"
