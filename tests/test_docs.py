@@ -78,10 +78,12 @@ def test_readme_code_runs(folder: Path) -> None:
     assert Image.open(folder / "big.png").size == (80, 72)
 
 
-def test_code_for_many_files_runs(folder: Path) -> None:
-    (code,) = python_blocks(ROOT / "docs/batch.md")
+@pytest.mark.parametrize("name", ["docs/batch.md", "docs/cluster.md"])
+def test_code_for_many_files_runs(name: str, folder: Path) -> None:
+    (code,) = python_blocks(ROOT / name)
+    (folder / "code.py").write_text(code)  # workers import it
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+        [sys.executable, "code.py"], cwd=folder, capture_output=True, text=True, check=True
     )
     assert sorted(result.stdout.splitlines()) == [
         "done pictures/1.jpg big/1.png",
