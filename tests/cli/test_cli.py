@@ -7,32 +7,14 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import art
 import numpy as np
 import onnx
 import pytest
+from command import WAIFU2X, waifu2x
 from PIL import Image
-
-WAIFU2X = Path(sys.executable).with_name("waifu2x")
-
-
-def waifu2x(
-    *args: str | Path, cwd: Path, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the installed command; it must never show a traceback."""
-    result = subprocess.run(
-        [WAIFU2X, *map(str, args)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "80", **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "Traceback" not in result.stderr
-    return result
 
 
 @pytest.fixture

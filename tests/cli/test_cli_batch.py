@@ -8,32 +8,22 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import art
+import command
 import pytest
+from command import WAIFU2X
 from PIL import Image
 
-WAIFU2X = Path(sys.executable).with_name("waifu2x")
 FAST = ["-m", "upconv_7"]
 
 
-def waifu2x(*args: str | Path, cwd: Path, data: bytes = b"") -> subprocess.CompletedProcess[str]:
-    """Run the installed command; it must never show a traceback."""
-    result = subprocess.run(
-        [WAIFU2X, *FAST, *map(str, args)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "80"},
-        input=data.decode(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "Traceback" not in result.stderr
-    return result
+def waifu2x(*args: str | Path, cwd: Path, data: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command with the fast model."""
+    return command.waifu2x(*FAST, *args, cwd=cwd, data=data)
 
 
 @pytest.fixture
@@ -109,7 +99,7 @@ def test_patterns_lists_and_names(folder: Path) -> None:
     (folder / "list.txt").write_text("# chosen\nin/2.png\nin/sub/a.jpg\n")
     assert waifu2x("@list.txt", "out2", "-f", "webp", cwd=folder).returncode == 0
     assert names(folder / "out2") == ["in/2.webp", "in/sub/a.webp"]
-    assert waifu2x("@-", "out3", cwd=folder, data=b"in/3.png\n").returncode == 0
+    assert waifu2x("@-", "out3", cwd=folder, data="in/3.png\n").returncode == 0
     assert names(folder / "out3") == ["in/3.png"]
     assert (
         waifu2x("in", "out4", "-r", "--exclude", "1?.png", "--exclude", "sub/", cwd=folder)

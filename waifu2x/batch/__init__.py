@@ -15,7 +15,7 @@ from itertools import chain
 
 from ..api import Upscaler
 from ..conversion import Options
-from .memory import parse_memory
+from .memory import for_one_run, parse_memory
 from .naming import Item
 from .planning import DEFAULT_NAME, Inputs, Plan, plan_batch
 from .results import BatchResult, Report, Summary
@@ -32,6 +32,7 @@ __all__ = [
     "Report",
     "Summary",
     "cancelling",
+    "for_one_run",
     "parse_memory",
     "plan_batch",
     "reported",

@@ -228,14 +228,12 @@ def _refuse_larger(header: codec.Header, options: Options, name: str) -> None:
 def _expected(header: codec.Header, upscaler: Upscaler, options: Options) -> Footprint:
     """What a picture will take, before it is decoded; nothing where it will be refused."""
     # One sample seen everywhere: a picture of that size without its memory.
-    samples = np.broadcast_to(np.zeros(1, np.uint8), (header.height, header.width, 3))
+    blank = Picture(np.broadcast_to(np.zeros(1, np.uint8), (header.height, header.width, 3)))
     try:
-        task = Task.of(upscaler, options, Picture(samples))
+        task = Task.of(upscaler, options, blank)
     except Waifu2xError:
         return Footprint(0, 0)
-    found = upscaler.core.footprint(
-        Picture(samples), task.request, settings=upscaler.settings, dtype=np.uint8
-    )
+    found = upscaler.core.footprint(blank, task.request, settings=upscaler.settings, dtype=np.uint8)
     # Deep samples and alpha are larger in the result as they are in the file.
     return replace(found, result=found.result * max(3, header.pixel_bytes) // 3)
 

@@ -51,6 +51,14 @@ def parse_memory(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
+def for_one_run(memory: int | None) -> int | None:
+    """What one network run may take of ``memory`` bytes; None leaves it to the engine.
+
+    A third: two may run at once, and pictures come on top.
+    """
+    return None if memory is None else max(1, memory // 3)
+
+
 def budget(memory: int | None) -> int:
     """Bytes that the files of a batch may take together.
 

@@ -20,6 +20,7 @@ from ..opening import expected_extension, format_of
 from ..picture import Picture
 from .inputs import find, parse_shard, shard
 from .job import LOSSLESS_SUFFIXES, Rules
+from .memory import for_one_run
 from .naming import Item, NameTemplate, name_targets
 from .results import BatchResult
 from .tree import OutputTree
@@ -78,7 +79,7 @@ def plan_batch(
     and what `waifu2x.Upscaler` raises.
     """
     options = options or Options()
-    upscaler = upscaler or Upscaler(memory=None if memory is None else max(1, memory // 3))
+    upscaler = upscaler or Upscaler(memory=for_one_run(memory))
     _check_options(upscaler, options)
     template = NameTemplate.parse(
         name,
@@ -134,14 +135,11 @@ def _check_options(upscaler: Upscaler, options: Options) -> None:
     """Raise for what would be wrong with every single file."""
     with suppress(LimitError):  # that of a blank picture; files are checked by themselves
         Task.of(upscaler, options, Picture(np.zeros((8, 8, 3), np.uint8)))
+    # Without a format each file gets its own, and only the range of a quality is common to them.
+    output = format_of(options.format or "jpeg")
+    codec.check_quality(output, options.quality)
     if options.format is not None:
-        output = format_of(options.format)
-        codec.check_quality(output, options.quality)
         codec.written_dtype(output, np.dtype(np.uint8), options.depth)
-    elif options.quality is not None and not 1 <= options.quality <= 100:
-        raise ArgumentError(
-            f"quality is {options.quality!r}; it must be a whole number from 1 to 100"
-        )
 
 
 def _check_quality(options: Options, items: Sequence[Item]) -> None:

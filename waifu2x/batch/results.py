@@ -66,7 +66,7 @@ class BatchResult:
 
 @dataclass(slots=True)
 class Summary:
-    """How many files came to which end, and when they are all there in how long."""
+    """How many files came to which end."""
 
     done: int = 0
     skipped: int = 0

@@ -122,11 +122,6 @@ class Batch:
         self._cancel.set()
 
     @property
-    def stopped(self) -> bool:
-        """Whether `stop` or `cancel` has been called, or all is done."""
-        return self._stopping.is_set()
-
-    @property
     def progress(self) -> Progress:
         """How far it is; may be asked from any thread."""
         with self._lock:

@@ -25,6 +25,7 @@ from ..batch import (
     Progress,
     Report,
     Summary,
+    for_one_run,
     plan_batch,
     reported,
 )
@@ -69,7 +70,7 @@ class Work(Protocol):
 def upscale_batch(given: Given, inputs: Sequence[str], out: Path) -> None:
     """Upscale ``inputs`` into ``out``; exits with 1 if any file failed."""
     began = time.perf_counter()
-    upscaler = upscaler_for(given, None if given.memory is None else max(1, given.memory // 3))
+    upscaler = upscaler_for(given, for_one_run(given.memory))
     # This process is ours: see the modules for what these settings are for.
     Image.MAX_IMAGE_PIXELS = upscaler.settings.max_pixels
     give_memory_back()

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
@@ -37,18 +36,10 @@ class Watched(Protocol):
 class Reporter(contextlib.AbstractContextManager["Reporter"]):
     """Tells of a batch as it goes on: a line for each file, errors on standard error."""
 
-    #: Whether lines for people are wanted besides what the reporter says itself.
-    talks = True
-
     def __init__(self, given: Given) -> None:
         self._given = given
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop telling."""
 
     def ended(self, result: BatchResult) -> None:
@@ -145,8 +136,6 @@ class BarReporter(Reporter):
 
 class JsonReporter(Reporter):
     """Lines of JSON on standard output; docs/batch.md lists them."""
-
-    talks = False
 
     def __init__(self, given: Given, batch: Watched, **facts: Any) -> None:
         super().__init__(given)

@@ -103,5 +103,6 @@ def _names_many(path: str) -> bool:
 
 def _is_picture_name(name: str) -> bool:
     from ..archive import PAGE_SUFFIXES
+    from ..opening import ARCHIVE_SUFFIXES
 
-    return PurePath(name).suffix.lower() in (*PAGE_SUFFIXES, ".cbz", ".zip")
+    return PurePath(name).suffix.lower() in (*PAGE_SUFFIXES, *ARCHIVE_SUFFIXES)

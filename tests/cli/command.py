@@ -1,0 +1,27 @@
+"""The installed command, run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+WAIFU2X = Path(sys.executable).with_name("waifu2x")
+
+
+def waifu2x(
+    *args: str | Path, cwd: Path, env: dict[str, str] | None = None, data: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it, with ``data`` on standard input; it must never show a traceback."""
+    result = subprocess.run(
+        [WAIFU2X, *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "80", **(env or {})},
+        input=data,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in result.stderr
+    return result
