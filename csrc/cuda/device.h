@@ -1,0 +1,65 @@
+// CUDA for the files of this folder: the toolkit's headers under nvcc, and under a plain C++ compiler
+// the emulator of tests/cuda, which runs the same kernels on a processor to check them. They use what
+// is declared here, and launch by `launch`, not by <<<>>>.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#else
+#include <cuda_emulator.h>
+#endif
+
+namespace waifu2x::cuda {
+
+#if defined(__CUDACC__)
+
+template <class... P>
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared,
+                   cudaStream_t stream, P... arguments) {
+  void* pointers[] = {&arguments...};
+  return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, pointers, shared,
+                          stream);
+}
+
+// The dynamic shared memory of a block, as bytes aligned to 16.
+__device__ __forceinline__ unsigned char* dynamic_shared() {
+  extern __shared__ uint4 waifu2x_shared[];
+  return reinterpret_cast<unsigned char*>(waifu2x_shared);
+}
+
+#else
+
+template <class... P>
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared, cudaStream_t,
+                   P... arguments) {
+  return emulator::launch(kernel, grid, block, shared, arguments...);
+}
+
+inline unsigned char* dynamic_shared() {
+  return static_cast<unsigned char*>(emulator::dynamic_shared());
+}
+
+#endif
+
+// float and the two half-width types, one spelling for all.
+__device__ __forceinline__ float to_float(float v) { return v; }
+__device__ __forceinline__ float to_float(__half v) { return __half2float(v); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
+
+template <class T>
+__device__ __forceinline__ T from_float(float v);
+template <>
+__device__ __forceinline__ float from_float<float>(float v) { return v; }
+template <>
+__device__ __forceinline__ __half from_float<__half>(float v) { return __float2half_rn(v); }
+template <>
+__device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float v) {
+  return __float2bfloat16_rn(v);
+}
+
+}  // namespace waifu2x::cuda

@@ -1,0 +1,350 @@
+// What the files of csrc/cuda need of CUDA, on a processor: they are compiled as plain C++ with this
+// header in place of the toolkit's, so that their index arithmetic and their roundings are checked on
+// machines without a GPU. Every thread of a block is a fiber; a barrier switches to the next one.
+// Slow, and no proof against races between blocks: compute-sanitizer on a GPU is for those.
+#pragma once
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+#define __align__(n) alignas(n)
+// One block runs at a time, so what its threads share can be static.
+#define __shared__ static
+
+struct uint3 { unsigned x, y, z; };
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+struct alignas(4) uchar4 { unsigned char x, y, z, w; };
+struct alignas(8) int2 { int x, y; };
+struct alignas(8) uint2 { unsigned x, y; };
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) int4 { int x, y, z, w; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(16) float4 { float x, y, z, w; };
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+inline int2 make_int2(int x, int y) { return {x, y}; }
+
+using cudaStream_t = void*;
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidConfiguration = 9 };
+inline const char* cudaGetErrorString(cudaError_t) { return "error of the emulator"; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+template <class F>
+cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int) { return cudaSuccess; }
+
+inline thread_local uint3 threadIdx, blockIdx;
+inline thread_local dim3 blockDim, gridDim;
+constexpr int warpSize = 32;
+
+namespace emulator {
+
+enum class State { kReady, kAtBlock, kAtWarp, kDone };
+
+struct Copy { void* to; const void* from; int bytes; int zeros; };
+
+struct Fiber {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack{new char[kStack]};
+  uint3 thread{};
+  State state = State::kReady;
+  // cp.async: groups that have been committed, and copies that have not. They arrive when waited for.
+  std::deque<std::vector<Copy>> groups;
+  std::vector<Copy> loose;
+  static constexpr std::size_t kStack = 128 << 10;
+};
+
+struct Machine {
+  std::vector<Fiber> fibers;
+  ucontext_t scheduler;
+  std::size_t current = 0;
+  void (*body)(const void*) = nullptr;
+  const void* argument = nullptr;
+  std::vector<unsigned char> shared;
+  alignas(16) unsigned char slots[32][32][64];  // what the lanes of a warp hand each other
+};
+
+inline Machine& machine() {
+  static thread_local Machine the;
+  return the;
+}
+inline Fiber& fiber() { return machine().fibers[machine().current]; }
+inline unsigned lane() { return machine().current % 32; }
+
+inline void entry() {
+  Machine& m = machine();
+  m.body(m.argument);
+  fiber().state = State::kDone;
+  swapcontext(&fiber().context, &m.scheduler);
+}
+
+inline void pause(State state) {
+  Machine& m = machine();
+  fiber().state = state;
+  swapcontext(&fiber().context, &m.scheduler);
+}
+
+inline bool release(std::size_t first, std::size_t last, State state) {
+  Machine& m = machine();
+  bool any = false;
+  for (std::size_t i = first; i < last; ++i) {
+    if (m.fibers[i].state == State::kDone) continue;
+    if (m.fibers[i].state != state) return false;
+    any = true;
+  }
+  for (std::size_t i = first; any && i < last; ++i) {
+    if (m.fibers[i].state == state) m.fibers[i].state = State::kReady;
+  }
+  return any;
+}
+
+inline void run_block(std::size_t threads) {
+  Machine& m = machine();
+  if (m.fibers.size() < threads) m.fibers.resize(threads);
+  for (std::size_t i = 0; i < threads; ++i) {
+    Fiber& f = m.fibers[i];
+    f.state = State::kReady;
+    f.groups.clear();
+    f.loose.clear();
+    f.thread = {static_cast<unsigned>(i % blockDim.x),
+                static_cast<unsigned>(i / blockDim.x % blockDim.y),
+                static_cast<unsigned>(i / blockDim.x / blockDim.y)};
+    getcontext(&f.context);
+    f.context.uc_stack.ss_sp = f.stack.get();
+    f.context.uc_stack.ss_size = Fiber::kStack;
+    f.context.uc_link = nullptr;
+    makecontext(&f.context, entry, 0);
+  }
+  for (;;) {
+    bool ran = false, left = false;
+    for (std::size_t i = 0; i < threads; ++i) {
+      if (m.fibers[i].state == State::kReady) {
+        m.current = i;
+        threadIdx = m.fibers[i].thread;
+        swapcontext(&m.scheduler, &m.fibers[i].context);
+        ran = true;
+      }
+      left |= m.fibers[i].state != State::kDone;
+    }
+    if (!left) return;
+    bool freed = release(0, threads, State::kAtBlock);
+    for (std::size_t warp = 0; warp < threads; warp += 32) {
+      freed |= release(warp, std::min(warp + 32, threads), State::kAtWarp);
+    }
+    if (!ran && !freed) {
+      std::fprintf(stderr, "cuda emulator: the threads of a block wait for each other\n");
+      std::abort();
+    }
+  }
+}
+
+// Hands a value to the other lanes of the warp; all of them must call it.
+template <class T>
+const T& from_lane(unsigned source) {
+  Machine& m = machine();
+  return *reinterpret_cast<const T*>(m.slots[m.current / 32][source % 32]);
+}
+template <class T>
+void give(const T& value) {
+  static_assert(sizeof(T) <= 64);
+  Machine& m = machine();
+  std::memcpy(m.slots[m.current / 32][lane()], &value, sizeof(T));
+  pause(State::kAtWarp);
+}
+inline void taken() { pause(State::kAtWarp); }
+
+// --- cp.async: what is copied arrives when its group is waited for, not before
+
+inline void copy_async(void* to, const void* from, int bytes, int valid) {
+  fiber().loose.push_back({to, from, valid, bytes - valid});
+}
+inline void commit() {
+  fiber().groups.push_back(std::move(fiber().loose));
+  fiber().loose.clear();
+}
+inline void wait(std::size_t left) {
+  auto& groups = fiber().groups;
+  while (groups.size() > left) {
+    for (const Copy& copy : groups.front()) {
+      std::memcpy(copy.to, copy.from, static_cast<std::size_t>(copy.bytes));
+      std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, static_cast<std::size_t>(copy.zeros));
+    }
+    groups.pop_front();
+  }
+}
+
+// --- tensor cores; layouts of registers as in the PTX manual, "Matrix fragments"
+
+// Four 8x8 matrices of 16-bit values; lane i gives the address of row i % 8 of matrix i / 8.
+inline void load_matrices(std::uint32_t (&out)[4], const void* row, bool transposed) {
+  give(row);
+  const unsigned me = lane();
+  for (unsigned matrix = 0; matrix < 4; ++matrix) {
+    std::uint16_t pair[2];
+    for (unsigned i = 0; i < 2; ++i) {
+      const unsigned r = transposed ? me % 4 * 2 + i : me / 4;
+      const unsigned c = transposed ? me / 4 : me % 4 * 2 + i;
+      const char* from = static_cast<const char*>(from_lane<const void*>(8 * matrix + r));
+      std::memcpy(&pair[i], from + 2 * c, 2);
+    }
+    std::memcpy(&out[matrix], pair, 4);
+  }
+  taken();
+}
+
+// d += a (16x16) * b (16x8); T converts to float.
+template <class T>
+void multiply_accumulate(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+  struct Registers { std::uint32_t a[4], b[2]; };
+  give(Registers{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
+  const auto half = [](std::uint32_t word, unsigned which) {
+    const auto bits = static_cast<std::uint16_t>(word >> (16 * which));
+    T value;
+    std::memcpy(&value, &bits, 2);
+    return static_cast<float>(value);
+  };
+  const unsigned me = lane();
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = me / 4 + 8 * (i / 2), column = me % 4 * 2 + i % 2;
+    float sum = d[i];
+    for (unsigned k = 0; k < 16; ++k) {
+      const auto& left = from_lane<Registers>(row % 8 * 4 + k % 8 / 2);
+      const auto& right = from_lane<Registers>(column * 4 + k % 8 / 2);
+      sum += half(left.a[row / 8 + 2 * (k / 8)], k % 2) * half(right.b[k / 8], k % 2);
+    }
+    d[i] = sum;
+  }
+  taken();
+}
+
+}  // namespace emulator
+
+inline void __syncthreads() { emulator::pause(emulator::State::kAtBlock); }
+inline void __syncwarp(unsigned = 0xffffffffu) { emulator::pause(emulator::State::kAtWarp); }
+
+template <class T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  emulator::give(value);
+  const T other = emulator::from_lane<T>(emulator::lane() ^ static_cast<unsigned>(mask));
+  emulator::taken();
+  return other;
+}
+inline int __reduce_max_sync(unsigned, int value) {
+  for (int mask = 16; mask; mask /= 2) value = std::max(value, __shfl_xor_sync(~0u, value, mask));
+  return value;
+}
+inline int __reduce_add_sync(unsigned, int value) {
+  for (int mask = 16; mask; mask /= 2) value += __shfl_xor_sync(~0u, value, mask);
+  return value;
+}
+
+// One block at a time, one thread at a time: an atomic operation is a plain one.
+template <class T>
+T atomicAdd(T* at, T value) { const T old = *at; *at = old + value; return old; }
+template <class T>
+T atomicMax(T* at, T value) { const T old = *at; *at = std::max(old, value); return old; }
+
+template <class T>
+T __ldg(const T* at) { return *at; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
+inline float __fmul_rn(float a, float b) { volatile float c = a * b; return c; }
+inline float __fadd_rn(float a, float b) { volatile float c = a + b; return c; }
+inline float __fsub_rn(float a, float b) { volatile float c = a - b; return c; }
+inline float __fmaf_rn(float a, float b, float c) { return std::fmaf(a, b, c); }
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
+  return static_cast<unsigned>((static_cast<std::uint64_t>(high) << 32 | low) >> (shift & 31));
+}
+inline unsigned __float_as_uint(float v) { unsigned u; std::memcpy(&u, &v, 4); return u; }
+inline int __float_as_int(float v) { int u; std::memcpy(&u, &v, 4); return u; }
+inline float __int_as_float(int v) { float u; std::memcpy(&u, &v, 4); return u; }
+using std::isfinite;
+using std::max;
+using std::min;
+
+struct __half {
+  _Float16 v;
+  __half() = default;
+  explicit __half(float f) : v(static_cast<_Float16>(f)) {}
+  explicit operator float() const { return static_cast<float>(v); }
+};
+struct __nv_bfloat16 {
+  std::uint16_t v;
+  __nv_bfloat16() = default;
+  explicit __nv_bfloat16(float f) {
+    std::uint32_t u;
+    std::memcpy(&u, &f, 4);
+    // To the nearest, ties to even; NaN stays one.
+    v = std::isnan(f) ? 0x7fff : static_cast<std::uint16_t>((u + 0x7fff + (u >> 16 & 1)) >> 16);
+  }
+  explicit operator float() const {
+    const std::uint32_t u = static_cast<std::uint32_t>(v) << 16;
+    float f;
+    std::memcpy(&f, &u, 4);
+    return f;
+  }
+};
+inline float __half2float(__half h) { return static_cast<float>(h); }
+inline __half __float2half_rn(float f) { return __half(f); }
+inline float __bfloat162float(__nv_bfloat16 h) { return static_cast<float>(h); }
+inline __nv_bfloat16 __float2bfloat16_rn(float f) { return __nv_bfloat16(f); }
+
+namespace emulator {
+
+template <class... P, std::size_t... I>
+void call(void (*kernel)(P...), std::tuple<P...>& arguments, std::index_sequence<I...>) {
+  kernel(std::get<I>(arguments)...);
+}
+
+template <class... P>
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared, P... arguments) {
+  struct Call { void (*kernel)(P...); std::tuple<P...> arguments; };
+  Call call{kernel, {arguments...}};
+  Machine& m = machine();
+  m.shared.assign(shared + 64, 0xff);  // NaN: nothing is there before it is written
+  m.body = [](const void* given) {
+    Call& c = *static_cast<Call*>(const_cast<void*>(given));
+    emulator::call(c.kernel, c.arguments, std::index_sequence_for<P...>{});
+  };
+  m.argument = &call;
+  gridDim = grid;
+  blockDim = block;
+  const std::size_t threads = std::size_t{block.x} * block.y * block.z;
+  if (threads == 0 || threads > 1024 || grid.y > 65535 || grid.z > 65535 || grid.x == 0 ||
+      grid.y == 0 || grid.z == 0 || shared > (227 << 10)) {
+    return cudaErrorInvalidConfiguration;
+  }
+  for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
+    for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
+      for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) run_block(threads);
+  return cudaSuccess;
+}
+
+inline void* dynamic_shared() {
+  Machine& m = machine();
+  const auto address = reinterpret_cast<std::uintptr_t>(m.shared.data());
+  return reinterpret_cast<void*>((address + 63) & ~std::uintptr_t{63});
+}
+
+}  // namespace emulator
