@@ -23,6 +23,33 @@ def processors() -> int:
         return os.cpu_count() or 1
 
 
+def total_memory() -> int:
+    """Bytes of memory that the machine has."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        import psutil
+
+        return int(psutil.virtual_memory().total)
+
+
+def nvidia_gpus() -> int:
+    """How many GPUs the driver of NVIDIA shows this process; 0 without a driver.
+
+    Asked of the driver itself (CUDA Driver API, cuInit and cuDeviceGetCount): importing torch takes
+    seconds, and most machines have no such GPU.
+    """
+    name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL(name)
+        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+            return 0
+    except (OSError, AttributeError):
+        return 0
+    return count.value
+
+
 def available_memory() -> int:
     """Bytes that can be taken without swapping, within the limit of the container if there is one.
 

@@ -513,11 +513,12 @@ class _Station:
         threads = min(engine.threads, order.threads or worker.state.nthreads)
         self.upscaler = order.upscaler.with_threads(threads)
         self.rules = order.rules
+        room = self.upscaler.core.engine.room
         self.stages = Stages(
             memory=_budget(order.memory, worker),
-            threads=threads,
             decoders=threads,
-            shares_threads=engine.shares_threads,
+            small=room.small,
+            large=room.large,
         )
         self.tree = OutputTree(order.root)
         self.begun: set[int] = set()

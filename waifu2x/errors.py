@@ -45,6 +45,14 @@ class MissingExtraError(EngineError, ImportError):
     """An optional dependency is not installed; the message names the pip command."""
 
 
+class DeviceMemoryError(EngineError):
+    """A device has too little memory for what was to run on it; less at a time may fit."""
+
+
+class DeviceLostError(EngineError):
+    """A device stopped working while something ran on it; this process cannot use it any more."""
+
+
 class SkippedError(Waifu2xError):
     """A picture is left alone because that was asked for (``skip_larger``); nothing is wrong."""
 

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from . import engines, tiles
 from .graph import Graph
@@ -42,6 +43,11 @@ BATCH_PIXELS: Final = 1 << 16
 
 #: Called with the multiply-accumulates just done.
 Advance = Callable[[float], object]
+
+#: Sums what a stage, given some means, makes of windows of one size, over all positions: (C,).
+Total = Callable[
+    [engines.Compiled, Sequence[engines.Batch], Sequence["Window"]], npt.NDArray[np.float64]
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,39 +139,55 @@ class Gates:
         Returns (1, C, 1, 1) float32 for each given input of ``network``, in its order. Raises
         `EngineError`.
         """
+
+        def total(
+            stage: engines.Compiled, given: Sequence[engines.Batch], group: Sequence[Window]
+        ) -> npt.NDArray[np.float64]:
+            batch = tiles.gather(
+                source,
+                [start + window.left for window in group],
+                [start + window.top for window in group],
+                height=group[0].height,
+                width=group[0].width,
+            )
+            sums: npt.NDArray[np.float64] = stage.run(batch, given).sum((0, 2, 3), dtype=np.float64)
+            return sums
+
+        return self.collect(survey, total, advance=advance)
+
+    def collect(
+        self, survey: Survey, total: Total, *, advance: Advance, batch_pixels: int = BATCH_PIXELS
+    ) -> tuple[engines.Batch, ...]:
+        """The same, for a picture that lies anywhere.
+
+        total: sums what a stage makes of windows of one size.
+        batch_pixels: how many pixels it is given at once, about.
+        """
         found: list[engines.Batch] = []
         for stage, inputs in zip(self._stages, self._inputs, strict=True):
             given = [found[index] for index in inputs]
-            found.append(_mean(stage, given, source, survey, start, advance))
+            found.append(_mean(stage, given, survey, total, advance, batch_pixels))
         return tuple(found[index] for index in self._given)
 
 
 def _mean(
     stage: engines.Compiled,
     given: Sequence[engines.Batch],
-    source: Samples,
     survey: Survey,
-    start: int,
+    total: Total,
     advance: Advance,
+    batch_pixels: int,
 ) -> engines.Batch:
     """The mean of what one stage makes of all windows, every position counted once."""
     graph = stage.graph
-    total = np.zeros(graph.out.channels, np.float64)
+    sums = np.zeros(graph.out.channels, np.float64)
     count = 0
-    for group in _groups(_windows(graph, survey)):
+    for group in _groups(_windows(graph, survey), batch_pixels):
         height, width = group[0].height, group[0].width
-        batch = tiles.gather(
-            source,
-            [start + window.left for window in group],
-            [start + window.top for window in group],
-            height=height,
-            width=width,
-        )
-        result = stage.run(batch, given)
-        total += result.sum((0, 2, 3), dtype=np.float64)
-        count += result.shape[0] * result.shape[2] * result.shape[3]
+        sums += total(stage, given, group)
+        count += len(group) * graph.output_size(height) * graph.output_size(width)
         advance(len(group) * height * width * graph.macs_per_pixel)
-    return (total / count).astype(np.float32).reshape(1, -1, 1, 1)
+    return (sums / count).astype(np.float32).reshape(1, -1, 1, 1)
 
 
 def _windows(graph: Graph, survey: Survey) -> Sequence[Window]:
@@ -189,14 +211,14 @@ def _cover(graph: Graph, size: int) -> list[tuple[int, int]]:
     return [(start, min(step + int(overlap), size - start)) for start in starts]
 
 
-def _groups(windows: Sequence[Window]) -> list[list[Window]]:
+def _groups(windows: Sequence[Window], pixels: int) -> list[list[Window]]:
     """Windows of one size in groups to be run together."""
     sizes: dict[tuple[int, int], list[Window]] = {}
     for window in windows:
         sizes.setdefault((window.height, window.width), []).append(window)
     groups = []
     for (height, width), same in sizes.items():
-        step = max(1, BATCH_PIXELS // (height * width))
+        step = max(1, pixels // (height * width))
         groups += [same[i : i + step] for i in range(0, len(same), step)]
     return groups
 

@@ -7,8 +7,8 @@ edge first, and alpha goes through the enlarging network by itself.
 
 from __future__ import annotations
 
+import functools
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +17,11 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import engines, gates, plan, registry, resize, tiles
-from .errors import ArgumentError, CancelledError, LimitError
+from . import engines, gates, plan, registry, resident, resize, tiles
+from ._machine import total_memory
+from .errors import ArgumentError, CancelledError, DeviceLostError, LimitError
 from .graph import Graph
+from .layout import SYMMETRIES, Loaded, plannable, ramp
 from .picture import SAMPLE_DTYPES, Picture, Samples, as_float, sample_max
 
 _log = logging.getLogger(__name__)
@@ -45,8 +47,6 @@ _MEMORY_CAP: Final = 512 << 20
 _MEMORY_CAP_WITH_MEANS: Final = 2304 << 20
 #: What a runtime takes beyond the values alive in the graph; onnxruntime measured 1.8.
 _RUNTIME_OVERHEAD: Final = 2.0
-#: Context beyond which tiles of a network that pads inside are feathered instead of exact.
-_MAX_CONTEXT: Final = 32
 #: How far a block of outputs reaches for every pixel that its kernel reaches.
 _BLOCK_REACH: Final = 4
 #: Rows of every layer that an engine that streams keeps, for each pixel of margin, and the width
@@ -63,7 +63,8 @@ class Settings:
 
     tile: side of a tile in input pixels; 0 chooses one from ``memory``.
     memory: bytes that one network run may take, about; None means 512 MiB, for a cunet run over a
-        whole small picture 2.25 GiB, or a quarter of the machine's memory if that is less.
+        whole small picture 2.25 GiB, or a quarter of the machine's memory if that is less. That of
+        a GPU is reckoned with by itself.
     tta: average the results of the eight turned and mirrored pictures, at eight times the cost.
     max_pixels: limit for inputs; a result, and any stage on the way, may have four times as many.
     """
@@ -83,18 +84,6 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A network compiled for one engine, and how its tiles are planned."""
-
-    compiled: engines.Compiled
-    network: plan.Network
-
-    @property
-    def graph(self) -> Graph:
-        return self.compiled.graph
-
-
-@dataclass(frozen=True, slots=True)
 class _Way:
     """How one pass goes over a picture of one size.
 
@@ -104,7 +93,7 @@ class _Way:
     cost: multiply-accumulates, margins and means included.
     """
 
-    loaded: _Loaded
+    loaded: Loaded
     layout: plan.Plan | None
     survey: gates.Survey | None
     gates: gates.Gates | None
@@ -163,17 +152,19 @@ class PictureUpscaler:
         engine: str = "auto",
         threads: int | None = None,
         device: str | None = None,
+        precision: str = "auto",
     ) -> None:
         """Choose a model and an engine.
 
         model: a name of `waifu2x.models`.
-        engine, threads, device: see `waifu2x.engines.create`.
+        engine, threads, device, precision: see `waifu2x.engines.create`.
 
         Raises `ArgumentError` for unknown names, `MissingExtraError` if torch is not installed.
         """
         self.model = registry.model(model)
-        self.engine = engines.create(engine, threads=threads, device=device)
-        self._loaded: dict[tuple[int, int | None], _Loaded] = {}
+        self.engine = engines.create(engine, threads=threads, device=device, precision=precision)
+        self._threads = threads
+        self._loaded: dict[tuple[int, int | None], Loaded] = {}
         self._gates: dict[tuple[int, int | None], gates.Gates] = {}
         self._lock = threading.Lock()
 
@@ -311,7 +302,7 @@ class PictureUpscaler:
 
     # --- networks -----------------------------------------------------------------------------
 
-    def _load(self, scale: int, noise: int | None) -> _Loaded:
+    def _load(self, scale: int, noise: int | None) -> Loaded:
         with self._lock:
             loaded = self._loaded.get((scale, noise))
             if loaded is None:
@@ -321,7 +312,7 @@ class PictureUpscaler:
                         f"model {self.model.name} has no network for {scale}x, noise {noise}"
                     )
                 graph = registry.load(entry)
-                loaded = _Loaded(self.engine.compile(graph), _plannable(graph))
+                loaded = Loaded(self.engine.compile(graph), plannable(graph))
                 self._loaded[scale, noise] = loaded
                 _log.debug(
                     "loaded %s %dx noise %s on %s", self.model.name, scale, noise, self.engine.name
@@ -341,20 +332,25 @@ class PictureUpscaler:
     ) -> _Way:
         """How one pass goes over a picture of ``width`` x ``height`` pixels."""
         loaded = self._load(scale, noise)
+        if isinstance(loaded.compiled, engines.OnDevice):
+            whole = loaded.window(width=width, height=height)
+            turns = len(SYMMETRIES) if settings.tta else 1
+            cost = whole[0] * whole[1] * loaded.graph.macs_per_pixel * turns
+            return _Way(loaded, None, None, None, cost)
         survey: gates.Survey | None = None
         staged: gates.Gates | None = None
         cost = 0.0
         if loaded.graph.means and not _runs_once(loaded, settings, width=width, height=height):
             staged = self._load_gates(scale, noise)
-            loaded = _Loaded(staged.network, loaded.network)
-            window = _window(loaded, width=width, height=height)
+            loaded = Loaded(staged.network, loaded.network)
+            window = loaded.window(width=width, height=height)
             survey = staged.survey(height=window[0], width=window[1])
-            cost = staged.cost(survey) * (len(_SYMMETRIES) if settings.tta else 1)
+            cost = staged.cost(survey) * (len(SYMMETRIES) if settings.tta else 1)
         if isinstance(loaded.compiled, engines.Streaming) and not (
             settings.tta or loaded.network.feather
         ):
             layout = None
-            window_height, window_width = _window(loaded, width=width, height=height)
+            window_height, window_width = loaded.window(width=width, height=height)
         else:
             layout = _layout(loaded, settings, width=width, height=height)
             window_width = sum(x.window_size for x in layout.columns)
@@ -373,7 +369,15 @@ class PictureUpscaler:
         work: _Work,
     ) -> Samples:
         """Run all passes over (H, W, C) samples and reach the size asked for, in ``dtype``."""
-        source: Samples = colour
+        engine = self.engine
+        if isinstance(engine, engines.DeviceEngine) and request.passes:
+            try:
+                source = self._enlarge_on_device(engine, colour, dtype, request, settings, work)
+            except DeviceLostError:
+                self._leave(engine)
+                raise
+            return self._shrunk(source, dtype, request, work)
+        source = colour
         for index, (scale, noise) in enumerate(request.passes):
             last = index == len(request.passes) - 1 and not request.resize
             height, width, _ = source.shape
@@ -383,11 +387,60 @@ class PictureUpscaler:
                 source = self._stream(source, way, made, work, work.ready if last else None)
             else:
                 source = self._tiles(source, way, way.layout, made, settings, work)
+        return self._shrunk(source, dtype, request, work)
+
+    def _shrunk(
+        self, source: Samples, dtype: np.dtype[Any], request: plan.Request, work: _Work
+    ) -> Samples:
+        """The last shrink, if there is one."""
         if not request.resize:
             return source
         work.check()
         shrunk = resize.shrink(as_float(source), width=request.width, height=request.height)
         return tiles.quantise(shrunk, dtype)
+
+    def _enlarge_on_device(
+        self,
+        engine: engines.DeviceEngine,
+        colour: Samples,
+        dtype: np.dtype[Any],
+        request: plan.Request,
+        settings: Settings,
+        work: _Work,
+    ) -> Samples:
+        """Run all passes in the memory of a device: one copy there, one back."""
+        with engine.session() as session:
+            held = session.upload(colour)
+            for index, (scale, noise) in enumerate(request.passes):
+                last = index == len(request.passes) - 1 and not request.resize
+                height, width, _ = held.shape
+                way = self._way(scale, noise, settings, width=width, height=height)
+                network = resident.Network(
+                    way.loaded, functools.partial(self._load_gates, scale, noise)
+                )
+                memory = None if session.accelerated else _run_memory(settings, way.loaded.graph)
+                before = work.done
+
+                def reach(share: float, before: float = before, cost: float = way.cost) -> None:
+                    work.reach(max(work.done, before + share * cost))
+                    work.check()
+
+                held = resident.run_pass(
+                    session, held, network, dtype if last else np.float32,
+                    resident.How(settings.tile, memory, settings.tta), reach,
+                )  # fmt: skip
+                work.reach(before + way.cost)
+            return session.download(held)
+
+    def _leave(self, lost: engines.DeviceEngine) -> None:
+        """Go on without an engine none of whose devices is left."""
+        with self._lock:
+            if lost.alive or self.engine is not lost:
+                return
+            _log.warning("no device is left: going on with engine native, on the CPU")
+            self.engine = engines.create("native", threads=self._threads)
+            self._loaded.clear()
+            self._gates.clear()
 
     def _enlarge_alpha(
         self,
@@ -434,7 +487,7 @@ class PictureUpscaler:
         target: Samples = np.empty((0, 0, 0) if feathered else shape, dtype)
         turned = _turned(source) if settings.tta else []
         means = [self._means(each, way, work) for each in turned or [source]]
-        streaming = isinstance(compiled, engines.Streaming) and _is_exact(loaded)
+        streaming = isinstance(compiled, engines.Streaming) and loaded.exact
         for tile in layout:
             work.check()
             window_height, window_width = tile.window
@@ -460,7 +513,7 @@ class PictureUpscaler:
             }
             if feathered:
                 tiles.blend_feathered(
-                    result, canvas, weights_x=_ramp(tile.x), weights_y=_ramp(tile.y), **place
+                    result, canvas, weights_x=ramp(tile.x), weights_y=ramp(tile.y), **place
                 )
             else:
                 tiles.blend(result, target, width=tile.x.out_size, height=tile.y.out_size, **place)
@@ -483,7 +536,7 @@ class PictureUpscaler:
         height, width, channels = source.shape
         _log.debug("%dx pass over %dx%d px as a whole", network.scale, width, height)
         target: Samples = np.empty((height * network.scale, width * network.scale, channels), dtype)
-        window = _window(loaded, width=width, height=height)
+        window = loaded.window(width=width, height=height)
         cost = window[0] * window[1] * loaded.graph.macs_per_pixel
         before = work.done
 
@@ -539,8 +592,12 @@ class PictureUpscaler:
         return cost
 
     def _way_bytes(self, way: _Way, settings: Settings) -> int:
-        """What the engine takes for one pass."""
+        """What the engine takes for one pass of the machine's memory."""
         graph = way.loaded.graph
+        if isinstance(self.engine, engines.DeviceEngine):
+            pixels = way.cost / graph.macs_per_pixel * _RUNTIME_OVERHEAD
+            needed = min(pixels * graph.bytes_per_pixel, _run_memory(settings, graph))
+            return 0 if self.engine.accelerated else int(needed)
         if way.layout is not None:
             height, width = way.layout.largest_window
             pixels = height * width * _RUNTIME_OVERHEAD
@@ -564,67 +621,39 @@ class PictureUpscaler:
         return max(int(_LANCZOS_RADIUS * ratio) + 1, _BLOCK_REACH * max(margins, default=0)) + 2
 
 
-def _plannable(graph: Graph) -> plan.Network:
-    """What planning must know of a graph."""
-    lost, modulus = graph.lost, graph.alignment
-    context = min(graph.margin - lost, _MAX_CONTEXT)
-    exact = lost + context >= graph.margin
-    margin = lost + -(-context // modulus) * modulus
-    return plan.Network(
-        scale=graph.scale,
-        lost=lost,
-        margin=margin,
-        modulus=modulus,
-        residue=graph.input_size(0) % modulus,
-        feather=0 if exact else context * graph.scale,
-    )
-
-
-def _is_exact(loaded: _Loaded) -> bool:
-    """Whether any part of the result comes out as in the whole."""
-    return loaded.network.feather == 0 and not loaded.graph.means
-
-
-def _runs_once(loaded: _Loaded, settings: Settings, *, width: int, height: int) -> bool:
+def _runs_once(loaded: Loaded, settings: Settings, *, width: int, height: int) -> bool:
     """Whether a network that averages over its input sees a picture in a single run.
 
     Which pictures do depends on their size alone, as far as memory goes, so that no result depends
     on the tiles.
     """
-    window_height, window_width = _window(loaded, width=width, height=height)
+    window_height, window_width = loaded.window(width=width, height=height)
     pixels = window_height * window_width
     if pixels > gates.EXACT_PIXELS:
         return False
     if isinstance(loaded.compiled, engines.Streaming) and not settings.tta:
         needed = pixels * loaded.graph.bytes_per_pixel
-        return needed <= (settings.memory or _default_memory(loaded.graph))
+        return needed <= (_run_memory(settings, loaded.graph))
     return len(_layout(loaded, settings, width=width, height=height)) == 1
 
 
-def _window(loaded: _Loaded, *, width: int, height: int) -> tuple[int, int]:
-    """Height and width of the network's input for the whole picture."""
-    (tile,) = plan.plan_tiles(loaded.network, width=width, height=height)
-    return tile.window
-
-
-def _layout(loaded: _Loaded, settings: Settings, *, width: int, height: int) -> plan.Plan:
+def _layout(loaded: Loaded, settings: Settings, *, width: int, height: int) -> plan.Plan:
     tile = settings.tile or plan.choose_tile(
         loaded.network,
         loaded.graph.bytes_per_pixel * _RUNTIME_OVERHEAD,
-        settings.memory or _default_memory(loaded.graph),
+        _run_memory(settings, loaded.graph),
         width=width,
         height=height,
     )
     return plan.plan_tiles(loaded.network, width=width, height=height, tile=tile)
 
 
-def _default_memory(graph: Graph) -> int:
+def _run_memory(settings: Settings, graph: Graph) -> int:
+    """Bytes of the machine's memory that one network run may take."""
+    if settings.memory is not None:
+        return settings.memory
     cap = _MEMORY_CAP_WITH_MEANS if graph.means else _MEMORY_CAP
-    try:
-        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return cap
-    return min(cap, machine // 4)
+    return min(cap, total_memory() // 4)
 
 
 def _check_size(picture: Picture, request: plan.Request, settings: Settings) -> None:
@@ -644,10 +673,6 @@ def _check_size(picture: Picture, request: plan.Request, settings: Settings) -> 
         )
 
 
-#: The eight symmetries of the square: quarter turns counter-clockwise, then perhaps a mirroring.
-_SYMMETRIES: Final = tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True))
-
-
 def _turn(array: npt.NDArray[Any], turns: int, mirrored: bool, axes: tuple[int, int]) -> Any:
     turned = np.rot90(array, turns, axes)
     return np.ascontiguousarray(np.flip(turned, axes[1]) if mirrored else turned)
@@ -662,7 +687,7 @@ def _mean(results: Iterable[engines.Batch]) -> engines.Batch:
     for result in results:
         total = result.copy() if total is None else np.add(total, result, out=total)
     assert total is not None
-    total *= np.float32(1 / len(_SYMMETRIES))
+    total *= np.float32(1 / len(SYMMETRIES))
     return total
 
 
@@ -672,16 +697,16 @@ def _run_tta(
     """The mean over the eight turns and mirrorings of the square, each undone."""
     return _mean(
         _turn_back(compiled.run(_turn(batch, *symmetry, (2, 3)), given), *symmetry)
-        for symmetry, given in zip(_SYMMETRIES, means, strict=True)
+        for symmetry, given in zip(SYMMETRIES, means, strict=True)
     )
 
 
 def _turned(source: Samples) -> list[Samples]:
-    return [_turn(source, *symmetry, (0, 1)) for symmetry in _SYMMETRIES]
+    return [_turn(source, *symmetry, (0, 1)) for symmetry in SYMMETRIES]
 
 
 def _tta_part(
-    loaded: _Loaded,
+    loaded: Loaded,
     turned: Sequence[Samples],
     means: Sequence[_Means],
     tile: plan.Tile,
@@ -705,7 +730,7 @@ def _tta_part(
             columns = size[1] - columns[1], size[1] - columns[0]
         return compiled.run_part(
             tiles.readable(source),
-            window=_window(loaded, width=source.shape[1], height=source.shape[0]),
+            window=loaded.window(width=source.shape[1], height=source.shape[0]),
             start=-network.margin,
             rows=(rows[0] + crop, rows[1] + crop),
             columns=(columns[0] + crop, columns[1] + crop),
@@ -714,22 +739,10 @@ def _tta_part(
 
     result: npt.NDArray[np.float32] = _mean(
         _turn_back(part(source, given, *symmetry), *symmetry)
-        for source, given, symmetry in zip(turned, means, _SYMMETRIES, strict=True)
+        for source, given, symmetry in zip(turned, means, SYMMETRIES, strict=True)
     )[0]
     # As a whole window's result would lie, so that it is blended like one.
     return np.pad(result, ((0, 0), (tile.y.crop, 0), (tile.x.crop, 0)))
-
-
-def _ramp(span: plan.Span) -> npt.NDArray[np.float32]:
-    """Weights of a tile along one axis; those of two neighbours add up to 1 over their seam."""
-    weights = np.ones(span.out_size, np.float32)
-    if span.ramp_before:
-        rise = (np.arange(span.ramp_before, dtype=np.float32) + 0.5) / span.ramp_before
-        weights[: span.ramp_before] = rise
-    if span.ramp_after:
-        rise = (np.arange(span.ramp_after, dtype=np.float32) + 0.5) / span.ramp_after
-        weights[-span.ramp_after :] = 1 - rise
-    return weights
 
 
 def _as_dtype(samples: Samples, dtype: np.dtype[Any]) -> Samples:

@@ -18,7 +18,8 @@ MB = 1 << 20
 def stages(
     memory: int = 1000 * MB, threads: int = 2, decoders: int = 2, shares: bool = True
 ) -> Stages:
-    return Stages(memory=memory, threads=threads, decoders=decoders, shares_threads=shares)
+    small, large = (2 * threads, 2) if shares else (1, 1)
+    return Stages(memory=memory, decoders=decoders, small=small, large=large)
 
 
 class Watch:

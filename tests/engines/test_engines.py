@@ -308,14 +308,16 @@ def test_one_mean_serves_a_whole_batch(engine: str) -> None:
 )
 def test_create_makes_the_engine_named(name: str, made: str) -> None:
     assert engines.create(name).name == made
-    assert set(engines.ENGINES) == set(ENGINES)
+    assert set(engines.ENGINES) == {*ENGINES, "cuda"}
 
 
-@pytest.mark.parametrize("name", ["", "ncnn", "Torch", "cuda"])
+@pytest.mark.parametrize("name", ["", "ncnn", "Torch", "cuda:0"])
 def test_an_unknown_engine_is_refused(name: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         engines.create(name)
-    assert str(caught.value) == f"engine {name!r} is unknown; allowed are auto, native, onnx, torch"
+    assert str(caught.value) == (
+        f"engine {name!r} is unknown; allowed are auto, native, onnx, torch, cuda"
+    )
 
 
 @pytest.mark.parametrize("threads", [0, -1])
@@ -325,11 +327,47 @@ def test_less_than_one_thread_is_refused(name: str, threads: int) -> None:
         engines.create(name, threads=threads)
 
 
-@pytest.mark.parametrize("name", ["auto", "native", "onnx"])
-def test_a_device_needs_torch(name: str) -> None:
-    with pytest.raises(ArgumentError, match="device 'cuda:0' needs engine 'torch'"):
+@pytest.mark.parametrize("name", ["native", "onnx"])
+def test_a_device_or_half_precision_needs_torch(name: str) -> None:
+    with pytest.raises(ArgumentError, match="device 'cuda:0' needs engine torch or cuda"):
         engines.create(name, device="cuda:0")
-    assert engines.create(name, device="cpu").name == ("native" if name == "auto" else name)
+    with pytest.raises(ArgumentError, match="precision 'fp16' needs engine torch or cuda"):
+        engines.create(name, precision="fp16")
+    assert engines.create(name, device="cpu", precision="fp32").name == name
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="precision is 'half'; allowed are auto, fp32, fp16"):
+        engines.create("torch", precision="half")
+
+
+def test_auto_goes_by_the_device() -> None:
+    assert engines.create(device="cpu").name == "native"
+    with pytest.raises(ArgumentError, match="torch cannot use device 'mps'"):
+        engines.create(device="mps")
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps", "cuda:0,cpu", "0"])
+def test_engine_cuda_takes_cuda_devices(device: str) -> None:
+    with pytest.raises(ArgumentError, match=f"device is '{device}'; engine cuda takes cuda:0"):
+        engines.create("cuda", device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(("name", "device"), [("cuda", None), ("auto", "cuda:1"), ("cuda", "cuda")])
+def test_without_a_gpu_the_processor_takes_over_with_one_line(
+    name: str, device: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert engines.create(name, device=device).name == "native"
+    assert [record.message for record in caplog.records] == [
+        "torch sees no CUDA device here: going on with engine native, on the CPU"
+    ]
+
+
+@pytest.mark.parametrize("device", ["cpu,cpu", "cpu,meta"])
+def test_several_devices_are_of_one_kind_each_once(device: str) -> None:
+    with pytest.raises(ArgumentError, match="several must be of one kind, each once"):
+        engines.create("torch", device=device)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", "cpu:x"])
@@ -395,8 +433,8 @@ for _ in range(2):  # the second time too, not a half-imported module
 print(engines.create().name)
 """
     said = (
-        'engine "torch" needs PyTorch, which is not installed; '
-        "pip install 'waifu2x-native[torch]', or use engine onnx"
+        'engines "torch" and "cuda" need PyTorch, which is not installed; '
+        "pip install 'waifu2x-native[torch]', or use engine native"
     )
     assert python(script).splitlines() == [said, said, "native"]
 

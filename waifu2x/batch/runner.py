@@ -72,9 +72,9 @@ class Batch:
         self._rules, self._upscaler, self._tree = rules, upscaler, tree
         self.stages = Stages(
             memory=budget(memory),
-            threads=engine.threads,
             decoders=processors(),
-            shares_threads=engine.shares_threads,
+            small=engine.room.small,
+            large=engine.room.large,
         )
         self.summary = Summary()
         self._weights = [_weight(item) for item in items]
@@ -85,7 +85,7 @@ class Batch:
         self._lock = threading.Lock()
         self._next = 0
         self._in_flight: dict[int, _InFlight] = {}
-        carriers = engine.threads + 2 * processors() + _AHEAD
+        carriers = max(engine.threads, engine.room.large) + 2 * processors() + _AHEAD
         self._carriers = min(len(items), carriers, _MOST_CARRIERS)
         self._results: queue.SimpleQueue[BatchResult | BaseException | None] = queue.SimpleQueue()
 

@@ -20,16 +20,10 @@ from ..pipeline import Footprint
 
 #: Pictures of that many result bytes keep an engine busy by themselves.
 _LARGE: Final = 1 << 20
-#: Large pictures that compute at the same time: the second one takes the threads that the last part
-#: of the first leaves idle.
-_LARGE_AT_ONCE: Final = 2
 _NOTHING: Final = Footprint(0, 0)
 
 #: Seconds between two looks at whether the batch has been cancelled.
 _LOOK_AROUND: Final = 0.2
-#: Pictures of any size that compute at the same time, for each thread of the engine. Of small ones
-#: it takes some to make up for what each costs besides the network.
-_AT_ONCE_PER_THREAD: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +73,16 @@ class Busy:
 class Stages:
     """The limits, and who is where. For any number of threads."""
 
-    def __init__(self, *, memory: int, threads: int, decoders: int, shares_threads: bool) -> None:
+    def __init__(self, *, memory: int, decoders: int, small: int, large: int) -> None:
         """Set the limits.
 
         memory: bytes that all files together may take. A file that needs more than all of that
             gets its turn when no other holds any.
-        threads: of the engine. decoders: files that are decoded at once.
-        shares_threads: whether runs at once share the engine's threads; if not, they take turns.
+        decoders: files that are decoded at once.
+        small, large: pictures that compute at once, of any size and of a large one.
         """
         self.memory = memory
-        self._most = _AT_ONCE_PER_THREAD * threads if shares_threads else 1
-        self._most_large = _LARGE_AT_ONCE if shares_threads else 1
+        self._most, self._most_large = small, large
         self._decoders = decoders
         self._changed = threading.Condition()
         self._held = 0

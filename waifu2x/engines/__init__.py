@@ -1,43 +1,135 @@
-"""Engines run a network; they know nothing of files, tiles or alpha."""
+"""Engines run a network; they know nothing of files or alpha."""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from typing import Final
 
+from .._machine import nvidia_gpus
 from ..errors import ArgumentError
-from .base import Batch, Compiled, Engine, Streaming, Watch
+from .base import (
+    Batch,
+    Compiled,
+    Cut,
+    DeviceEngine,
+    Engine,
+    Held,
+    Mark,
+    OnDevice,
+    Room,
+    Session,
+    Streaming,
+    Turn,
+    Watch,
+)
 
-__all__ = ["ENGINES", "Batch", "Compiled", "Engine", "Streaming", "Watch", "create"]
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "Batch",
+    "Compiled",
+    "Cut",
+    "DeviceEngine",
+    "Engine",
+    "Held",
+    "Mark",
+    "OnDevice",
+    "Room",
+    "Session",
+    "Streaming",
+    "Turn",
+    "Watch",
+    "create",
+]
+
+_log = logging.getLogger(__name__)
 
 #: Names that `create` knows, besides "auto".
-ENGINES: Final = ("native", "onnx", "torch")
+ENGINES: Final = ("native", "onnx", "torch", "cuda")
+
+PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
 
 
-def create(name: str = "auto", *, threads: int | None = None, device: str | None = None) -> Engine:
+def create(
+    name: str = "auto",
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    precision: str = "auto",
+) -> Engine:
     """Make an engine; its runtime is imported here, not before.
 
-    name: "auto" (the fastest on this device, now "native"), "native", "onnx" or "torch".
+    name: "native", "onnx", "torch", "cuda" (torch on NVIDIA GPUs, with kernels of this package),
+        or "auto": the one that the device names; without a device "cuda" where there is a GPU that
+        torch can use, else "native".
     threads: threads inside one network run, at least 1; None lets the runtime choose, which for
         "native" is one for each processor this process may use.
-    device: for "torch" a device such as "cpu", "cuda:0" or "mps"; None means the CPU.
+    device: for "torch" a device such as "cpu", "cuda:0" or "mps", None being the CPU; for "cuda"
+        "cuda:0", or several, "cuda:0,cuda:1", over which pictures are spread, None being the first.
+    precision: "fp32", or on a device other than the CPU "fp16" or "bf16"; "auto" is fp16 there.
 
-    Raises `ArgumentError` for an unknown name, a thread count below 1, or a device for an engine
-    that has none, and `MissingExtraError` when torch is asked for and not installed.
+    Where "cuda" is asked for and there is no such device, that is said once, as a warning of the
+    logger ``waifu2x``, and the engine is "native". Raises `ArgumentError` for an unknown name, a
+    thread count below 1, or a device or precision that the engine does not have, and
+    `MissingExtraError` when torch is asked for and not installed.
     """
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads is {threads}; it must be at least 1, or left out")
-    if name in ("auto", "native", "onnx"):
+    if precision not in PRECISIONS:
+        raise ArgumentError(f"precision is {precision!r}; allowed are {', '.join(PRECISIONS)}")
+    if name == "auto":
+        name = _chosen(device)
+    if name in ("native", "onnx"):
         if device not in (None, "cpu"):
-            raise ArgumentError(f"device {device!r} needs engine 'torch'; {name!r} runs on the CPU")
-        if name != "onnx":
-            from .native import NativeEngine
+            raise ArgumentError(
+                f"device {device!r} needs engine torch or cuda; {name!r} runs on the CPU"
+            )
+        if precision not in ("auto", "fp32"):
+            raise ArgumentError(
+                f"precision {precision!r} needs engine torch or cuda; {name!r} runs in fp32"
+            )
+        if name == "onnx":
+            from .onnx import OnnxEngine
 
-            return NativeEngine(threads=threads)
-        from .onnx import OnnxEngine
-
-        return OnnxEngine(threads=threads)
+            return OnnxEngine(threads=threads)
+        return _native(threads)
     if name == "torch":
         from .torch import TorchEngine
 
-        return TorchEngine(threads=threads, device=device or "cpu")
+        return TorchEngine(threads=threads, device=device or "cpu", precision=precision)
+    if name == "cuda":
+        if device is not None and not all(
+            each.strip().split(":")[0] == "cuda" for each in device.split(",")
+        ):
+            raise ArgumentError(
+                f"device is {device!r}; engine cuda takes cuda:0, cuda:0,cuda:1 ..."
+            )
+        from .torch import TorchEngine, cuda_is_there
+
+        if not cuda_is_there():
+            _log.warning("torch sees no CUDA device here: going on with engine native, on the CPU")
+            return _native(threads)
+        return TorchEngine(
+            threads=threads, device=device or "cuda:0", precision=precision, name="cuda"
+        )
     raise ArgumentError(f"engine {name!r} is unknown; allowed are auto, {', '.join(ENGINES)}")
+
+
+def _native(threads: int | None) -> Engine:
+    from .native import NativeEngine
+
+    return NativeEngine(threads=threads)
+
+
+def _chosen(device: str | None) -> str:
+    """What "auto" means."""
+    if device is not None:
+        kind = device.split(":")[0]
+        return {"cpu": "native", "cuda": "cuda"}.get(kind, "torch")
+    if nvidia_gpus() and importlib.util.find_spec("torch") is not None:
+        from .torch import cuda_is_there
+
+        if cuda_is_there():
+            return "cuda"
+    return "native"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +94,177 @@ class Streaming(Compiled, Protocol):
         ...
 
 
+#: A picture in the memory of a device, (H, W, 1 or 3).
+Held: TypeAlias = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A window of a picture, and what of the network's output for it goes where; in pixels.
+
+    left, top: the window's corner in the source; it may lie outside, where the edge is repeated.
+    src_x, src_y: corner of a rectangle of the output. dst_x, dst_y: where it goes in the target.
+    width, height: of that rectangle.
+    ramps: weights across and down with which it is added to a canvas; None where it is written.
+    """
+
+    left: int
+    top: int
+    src_x: int
+    src_y: int
+    dst_x: int
+    dst_y: int
+    width: int
+    height: int
+    ramps: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A picture turned and mirrored, and the means that the network is given for it.
+
+    turns: quarter turns counter-clockwise, before the mirroring.
+    """
+
+    turns: int = 0
+    mirrored: bool = False
+    means: tuple[Batch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What was seen of one tile.
+
+    bad: samples of the network's output that are not finite.
+    brightest_in, brightest_out: the largest samples of window and result, in [0, 1].
+    """
+
+    bad: int
+    brightest_in: float
+    brightest_out: float
+
+
+class Session(Protocol):
+    """One device, for as long as one picture is worked on.
+
+    All of it raises `DeviceMemoryError` where there is too little memory, `DeviceLostError` where
+    the device stopped working, and `EngineError` for anything else that fails. Work is queued in
+    order; only ``download`` and ``read`` wait for it.
+    """
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether the device is another one than the processor."""
+        ...
+
+    @property
+    def largest_batch(self) -> int:
+        """How many windows it pays to run at once."""
+        ...
+
+    def available(self) -> int:
+        """Bytes of the device's memory that a run may take now."""
+        ...
+
+    def forget(self) -> bool:
+        """Give back all memory that is kept for later, and offer half as much from now on.
+
+        Returns whether that is the first time.
+        """
+        ...
+
+    def upload(self, samples: Samples) -> Held:
+        """Bring a picture to the device."""
+        ...
+
+    def download(self, held: Held) -> Samples:
+        """Bring a picture back."""
+        ...
+
+    def empty(self, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> Held:
+        """A picture (H, W, 1 or 3) on the device: zeros if it is float32, else anything."""
+        ...
+
+    def quantise(self, canvas: Held, dtype: npt.DTypeLike) -> Held:
+        """As `waifu2x.tiles.quantise`, without the check."""
+        ...
+
+    def turned(self, held: Held, turns: int, mirrored: bool) -> Held:
+        """The picture turned counter-clockwise and mirrored left to right."""
+        ...
+
+    def marks(self, count: int) -> Any:
+        """Room for what is seen of ``count`` tiles."""
+        ...
+
+    def read(self, marks: Any) -> list[Mark]:
+        """What was seen, when all that has been queued is done."""
+        ...
+
+
+@runtime_checkable
+class OnDevice(Compiled, Protocol):
+    """A graph that runs over tiles of a picture that lies in the memory of a device."""
+
+    @property
+    def reduced(self) -> bool:
+        """Whether it runs in less than float32."""
+        ...
+
+    def bytes_per_pixel(self, session: Session, *, full: bool = False) -> float:
+        """Memory that a run takes for each pixel of its input; ``full`` as for `run_tiles`."""
+        ...
+
+    def largest_input(self) -> int:
+        """Pixels that one run can take, whatever the memory."""
+        ...
+
+    def run_tiles(
+        self,
+        session: Session,
+        source: Held,
+        target: Held,
+        cuts: Sequence[Cut],
+        *,
+        window: tuple[int, int],
+        inset: int,
+        turns: Sequence[Turn],
+        marks: Any,
+        full: bool = False,
+    ) -> None:
+        """Run the network over windows of one size, all at once, and write what it makes of them.
+
+        target: of ``session.empty``; where cuts have ramps, float32 to which they are added.
+        window: height and width of the network's input.
+        inset: pixels on each side of a window that do not count for what is seen of it.
+        turns: one, or those over which results are averaged.
+        marks: of ``session.marks``, one for each cut.
+        full: in float32, whatever the engine runs in.
+        """
+        ...
+
+    def sum_windows(
+        self,
+        session: Session,
+        source: Held,
+        corners: Sequence[tuple[int, int]],
+        *,
+        window: tuple[int, int],
+        means: Sequence[Batch],
+        full: bool = False,
+    ) -> npt.NDArray[np.float64]:
+        """Sum what the network makes of windows (left, top), over all positions: (C,)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many pictures an engine is best given at the same time: small ones, and large ones."""
+
+    small: int = 1
+    large: int = 1
+
+
 class Engine(Protocol):
     """Compiles graphs for one runtime."""
 
@@ -106,10 +279,29 @@ class Engine(Protocol):
         ...
 
     @property
-    def shares_threads(self) -> bool:
-        """Whether several runs at once share these threads, and none is left idle between them."""
+    def room(self) -> Room:
+        """How many pictures it is best given at the same time."""
         ...
 
     def compile(self, graph: Graph) -> Compiled:
         """Make a graph ready to run. Raises `EngineError` if this engine cannot."""
+        ...
+
+
+@runtime_checkable
+class DeviceEngine(Engine, Protocol):
+    """An engine whose networks are all `OnDevice`."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether any device is left."""
+        ...
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether its devices are others than the processor, with memory of their own."""
+        ...
+
+    def session(self) -> AbstractContextManager[Session]:
+        """The device with the least to do, for one picture. Raises `DeviceLostError` if none is."""
         ...

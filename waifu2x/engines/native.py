@@ -29,7 +29,7 @@ from ..graph import (
     Upsample,
 )
 from ..picture import Samples
-from .base import Batch, Watch
+from .base import Batch, Room, Watch
 
 #: A value of the program and how many samples are cut from each of its sides.
 _Place: TypeAlias = tuple[int, int]
@@ -305,7 +305,6 @@ class NativeEngine:
     """
 
     name = "native"
-    shares_threads = True
 
     def __init__(self, *, threads: int | None = None, isa: str | None = None) -> None:
         """Make an engine.
@@ -317,6 +316,9 @@ class NativeEngine:
             raise ArgumentError(f"isa is {isa!r}; usable here are {', '.join(_native.isas())}")
         self._isa = isa
         self.threads = threads or processors()
+        # Small pictures are not cut among threads, and it takes some to make up for what each costs
+        # besides the network; of large ones the second takes what the end of the first leaves idle.
+        self.room = Room(small=2 * self.threads, large=2)
         self._pool = _native.Pool(self.threads)
 
     def compile(self, graph: Graph) -> NativeCompiled:

@@ -12,7 +12,7 @@ from ..errors import EngineError
 from ..formats.onnx import INPUT, OUTPUT, to_onnx
 from ..graph import Graph
 from ..rewrite import shuffle_transposed
-from .base import Batch
+from .base import Batch, Room
 
 
 class OnnxCompiled:
@@ -51,7 +51,7 @@ class OnnxEngine:
     """onnxruntime, CPU provider; see `waifu2x.engines.base.Engine`."""
 
     name = "onnx"
-    shares_threads = False
+    room = Room()
 
     def __init__(self, *, threads: int | None = None) -> None:
         self.threads = threads or processors()

@@ -1,189 +1,332 @@
-"""Runs a graph in PyTorch, on any of its devices."""
+"""Runs graphs in PyTorch: on the processor, on NVIDIA GPUs, on those of Apple.
+
+Pictures lie in the memory of the device from beginning to end (`waifu2x.resident`). On a GPU the
+networks run in half precision, unless float32 is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import cached_property
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from ..errors import ArgumentError, EngineError, MissingExtraError
-from ..graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Multiply,
-    Op,
-    PixelShuffle,
-    Upsample,
-)
-from ..rewrite import shuffle_transposed
-from .base import Batch
+from ..errors import ArgumentError, DeviceLostError, EngineError, MissingExtraError
+from ..graph import Graph
+from .base import Batch, Cut, Room, Turn
 
 try:
     import torch
-    from torch.nn import functional as F
 except ImportError as error:
     raise MissingExtraError(
-        'engine "torch" needs PyTorch, which is not installed; '
-        "pip install 'waifu2x-native[torch]', or use engine onnx"
+        'engines "torch" and "cuda" need PyTorch, which is not installed; '
+        "pip install 'waifu2x-native[torch]', or use engine native"
     ) from error
 
+from . import cuda_network, cuda_steps
+from .torch_device import CudaDevice, Device, TorchSession
+from .torch_graphs import Runner
+from .torch_module import GraphModule
 
-class GraphModule(torch.nn.Module):
-    """A graph as a module; weights are buffers, so ``.to(device)`` moves them.
+#: Pictures that a GPU is given at once: one is copied there, one runs, one is copied back.
+_AT_ONCE: Final = 3
+#: What a runtime takes beyond the values alive in the graph.
+_OVERHEAD: Final = 2.0
+#: cuDNN and others count the elements of a tensor in 32 bits.
+_MOST_ELEMENTS: Final = (1 << 31) - 1
 
-    ``forward(picture, *means)`` takes and returns (N, C, H, W) tensors.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        super().__init__()
-        self.graph = shuffle_transposed(graph)
-        # A name per array: buffer names may not contain dots, and node names may.
-        self._names: dict[int, str] = {}
-        for node in self.graph.nodes:
-            for array in _arrays(node.op):
-                name = self._names.setdefault(id(array), f"weight_{len(self._names)}")
-                # A copy: the tensor is writable and the graph's array stays as it is.
-                self.register_buffer(name, torch.from_numpy(np.array(array)))
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return self.get_buffer(self._names[id(array)])
-
-    def forward(self, picture: torch.Tensor, *means: torch.Tensor) -> torch.Tensor:
-        """Run the network on (N, C, H, W) and, for given means, (N or 1, C, 1, 1) tensors."""
-        given = zip(self.graph.inputs, (picture, *means), strict=True)
-        values = {value.name: tensor for value, tensor in given}
-        last_use = {
-            name: index for index, node in enumerate(self.graph.nodes) for name in node.inputs
-        }
-        for index, node in enumerate(self.graph.nodes):
-            values[node.name] = self._step(node.op, [values[name] for name in node.inputs])
-            for name in node.inputs:
-                if last_use[name] == index:
-                    values.pop(name, None)
-        return values[self.graph.output]
-
-    def _step(self, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
-        x = inputs[0]
-        match op:
-            case Conv() | ConvTranspose():
-                convolve = _convolve if isinstance(op, Conv) else F.conv_transpose2d
-                weight, bias = self._tensor(op.weight), self._tensor(op.bias)
-                y = convolve(x, weight, bias, stride=op.stride, padding=op.padding)
-                return y if op.activation is None else self._activate(op.activation, y)
-            case Activate():
-                return self._activate(op.activation, x)
-            case Add():
-                return sum(inputs[1:], start=x)
-            case Multiply():
-                return x * inputs[1]
-            case Affine():
-                return x * op.scale + op.offset
-            case Concat():
-                return torch.cat(inputs, dim=1)
-            case Crop():
-                height, width = x.shape[2] - 2 * op.margin, x.shape[3] - 2 * op.margin
-                return x.narrow(2, op.margin, height).narrow(3, op.margin, width)
-            case GlobalMean():
-                return x.mean(dim=(2, 3), keepdim=True)
-            case PixelShuffle():
-                return F.pixel_shuffle(x, op.factor)
-            case Upsample():
-                return F.interpolate(x, scale_factor=float(op.factor), mode="nearest")
-
-    def _activate(self, activation: Activation, x: torch.Tensor) -> torch.Tensor:
-        match activation.kind:
-            case "relu":
-                return F.relu(x)
-            case "leaky_relu":
-                return F.leaky_relu(x, activation.slope)
-            case "sigmoid":
-                return torch.sigmoid(x)
-            case "prelu":
-                assert activation.slopes is not None  # Graph checked it
-                return F.prelu(x, self._tensor(activation.slopes))
+_PRECISIONS: Final = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
 
 
-def _convolve(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, stride: int, padding: int
-) -> torch.Tensor:
-    """conv2d, on a CPU always by oneDNN.
-
-    conv2d takes another library for small inputs, with sums in another order, and then a tile
-    differs from the whole picture in its last bits.
-    """
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return torch.mkldnn_convolution(x, weight, bias, [padding] * 2, [stride] * 2, [1, 1], 1)
-    return F.conv2d(x, weight, bias, stride=stride, padding=padding)
+def cuda_is_there() -> bool:
+    """Whether torch was built for CUDA and sees a device."""
+    return torch.cuda.is_available()
 
 
-def _arrays(op: Op) -> list[np.ndarray]:
-    arrays: list[np.ndarray] = []
-    if isinstance(op, Conv | ConvTranspose):
-        arrays += [op.weight, op.bias]
-    activation = getattr(op, "activation", None)
-    if activation is not None and activation.slopes is not None:
-        arrays.append(activation.slopes)
-    return arrays
+class ModuleRunner:
+    """A graph as a torch module; see `waifu2x.engines.torch_graphs.Runner`."""
+
+    pixel = 3
+
+    def __init__(self, graph: Graph, device: torch.device, dtype: torch.dtype) -> None:
+        module = GraphModule(graph).eval()
+        self.dtype = dtype
+        if dtype != torch.float32:
+            module.reduce(dtype)
+        # Channels last is what convolutions are fastest in.
+        module = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = module
+
+    def __call__(self, batch: torch.Tensor, means: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Run the network over (N, H, W, 3)."""
+        given = [mean.to(self.dtype) for mean in means]
+        output: torch.Tensor = self._module(batch.permute(0, 3, 1, 2), *given)
+        return output.permute(0, 2, 3, 1)
 
 
 class TorchCompiled:
-    """A graph as a torch module; see `waifu2x.engines.base.Compiled`."""
+    """A graph on the devices of one engine; see `waifu2x.engines.base.OnDevice`."""
 
-    def __init__(self, graph: Graph, device: torch.device) -> None:
+    def __init__(self, graph: Graph, engine: TorchEngine) -> None:
         self.graph = graph
-        self._device = device
-        # Channels last is what convolutions are fastest in, here and on a GPU.
-        self._module = GraphModule(graph).eval().to(device)
-        self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._engine = engine
+        self._runners: dict[tuple[torch.device, bool], Runner] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def reduced(self) -> bool:
+        """Whether it runs in less than float32."""
+        return self._engine.reduced != torch.float32
+
+    def bytes_per_pixel(self, session: TorchSession, *, full: bool = False) -> float:
+        """Memory that a run takes for each pixel of its input."""
+        size = 4 if full else self._engine.reduced.itemsize
+        return self.graph.bytes_per_pixel * size / 4 * _OVERHEAD
+
+    @cached_property
+    def _elements_per_pixel(self) -> Fraction:
+        return max(
+            value.channels * value.scale**2
+            for value in self.graph.values.values()
+            if not value.pooled
+        )
+
+    def largest_input(self) -> int:
+        """Pixels that one run can take, whatever the memory."""
+        return int(_MOST_ELEMENTS / self._elements_per_pixel)
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network; see `waifu2x.engines.base.Compiled.run`."""
         try:
-            with torch.inference_mode():
-                picture, *given = (
-                    torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-                    for array in (batch, *means)
-                )
-                picture = picture.contiguous(memory_format=torch.channels_last)
-                result: Batch = self._module(picture, *given).cpu().contiguous().numpy()
-        except RuntimeError as error:
+            return self._run_host(batch, means)
+        except EngineError as error:
+            reason = str(error).partition(": ")[2] or str(error)
             raise EngineError(
-                f"torch failed on an input of {batch.shape[3]}x{batch.shape[2]} px: "
-                f"{str(error).splitlines()[0]}; a smaller tile needs less memory"
+                f"torch failed on an input of {batch.shape[3]}x{batch.shape[2]} px: {reason.split(';')[0]}; "
+                "a smaller tile needs less memory"
             ) from error
-        return result
+
+    def _run_host(self, batch: Batch, means: Sequence[Batch]) -> Batch:
+        if batch.shape[1] != self.graph.channels[0]:
+            raise EngineError(
+                f"shape: {batch.shape[1]} channels; it takes {self.graph.channels[0]}"
+            )
+        with self._engine.session() as session:
+            device = session.device
+            runner = self._runner(device, full=False)
+            with session.computing():
+                given = torch.from_numpy(np.ascontiguousarray(batch)).to(device.torch, runner.dtype)
+                picture = given.permute(0, 2, 3, 1).contiguous()
+                wider = max(0, runner.pixel - batch.shape[1])
+                picture = torch.nn.functional.pad(picture, (0, wider))
+                output = runner(picture, [device.constant(mean) for mean in means])
+                output = output[..., : self.graph.out.channels].permute(0, 3, 1, 2)
+                output = output.float().contiguous()
+            result: Batch = device.fetch(output)
+            return result
+
+    def run_tiles(
+        self,
+        session: TorchSession,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        cuts: Sequence[Cut],
+        *,
+        window: tuple[int, int],
+        inset: int,
+        turns: Sequence[Turn],
+        marks: torch.Tensor,
+        full: bool = False,
+    ) -> None:
+        """Run the network over tiles; see `waifu2x.engines.base.OnDevice.run_tiles`."""
+        device = session.device
+        runner = self._runner(device, full)
+        with session.computing():
+            batch = device.steps.gather(
+                source,
+                [(cut.left, cut.top) for cut in cuts],
+                window=window,
+                pixel=runner.pixel,
+                dtype=runner.dtype,
+                inset=inset,
+                marks=marks,
+            )
+            if len(turns) == 1:
+                means = [device.constant(mean) for mean in turns[0].means]
+                output = self._run(device, runner, batch, means)
+            else:
+                output = self._averaged(device, runner, batch, turns)
+            device.steps.blend(output.contiguous(), cuts, target, marks)
+
+    def sum_windows(
+        self,
+        session: TorchSession,
+        source: torch.Tensor,
+        corners: Sequence[tuple[int, int]],
+        *,
+        window: tuple[int, int],
+        means: Sequence[Batch],
+        full: bool = False,
+    ) -> npt.NDArray[np.float64]:
+        """Sum over windows; see `waifu2x.engines.base.OnDevice.sum_windows`."""
+        device = session.device
+        runner = self._runner(device, full)
+        with session.computing():
+            batch = device.steps.gather(
+                source,
+                corners,
+                window=window,
+                pixel=runner.pixel,
+                dtype=runner.dtype,
+                inset=0,
+                marks=None,
+            )
+            given = [device.constant(mean) for mean in means]
+            output = self._run(device, runner, batch, given)[..., : self.graph.out.channels]
+            # Rows in float32, of which there are few enough, then all of them in float64.
+            rows = output.sum(dim=2, dtype=torch.float32)
+        sums: npt.NDArray[np.float64] = device.fetch(rows).sum((0, 1), dtype=np.float64)
+        return sums
+
+    def _run(
+        self,
+        device: Device,
+        runner: Runner,
+        batch: torch.Tensor,
+        means: Sequence[torch.Tensor],
+    ) -> torch.Tensor:
+        if device.graphs is None:
+            return runner(batch, means)
+        pixels = batch.shape[0] * batch.shape[1] * batch.shape[2]
+        size = runner.dtype.itemsize
+        needed = pixels * self.graph.bytes_per_pixel * size / 4
+        return device.graphs.run(runner, batch, means, room=needed < device.available())
+
+    def _averaged(
+        self, device: Device, runner: Runner, batch: torch.Tensor, turns: Sequence[Turn]
+    ) -> torch.Tensor:
+        """The mean over turns of the batch, each turned back."""
+        total: torch.Tensor | None = None
+        for turn in turns:
+            turned = torch.rot90(batch, turn.turns, (1, 2))
+            turned = (turned.flip(2) if turn.mirrored else turned).contiguous()
+            means = [device.constant(mean) for mean in turn.means]
+            output = self._run(device, runner, turned, means)[..., : self.graph.out.channels]
+            output = output.float()
+            output = torch.rot90(output.flip(2) if turn.mirrored else output, -turn.turns, (1, 2))
+            total = output.clone() if total is None else total.add_(output)
+        assert total is not None
+        return total.mul_(1 / len(turns))
+
+    def _runner(self, device: Device, full: bool) -> Runner:
+        full = full or not self.reduced
+        with self._lock:
+            runner = self._runners.get((device.torch, full))
+            if runner is None:
+                dtype = torch.float32 if full else device.reduced
+                with device.computing():
+                    runner = self._engine.make_runner(self.graph, device, dtype)
+                self._runners[device.torch, full] = runner
+            return runner
 
 
 class TorchEngine:
-    """PyTorch; see `waifu2x.engines.base.Engine`.
+    """PyTorch; see `waifu2x.engines.base.DeviceEngine`.
 
     The thread count is one setting for the whole process in torch; making an engine with
     ``threads`` changes it for every user of torch in the process.
     """
 
-    name = "torch"
-    shares_threads = False
+    def __init__(
+        self,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        precision: str = "auto",
+        name: str = "torch",
+    ) -> None:
+        """Take one or more devices.
 
-    def __init__(self, *, threads: int | None = None, device: str = "cpu") -> None:
-        try:
-            self._device = torch.device(device)
-            torch.empty(1, device=self._device)
-        except (RuntimeError, AssertionError) as error:
-            raise ArgumentError(
-                f"torch cannot use device {device!r}: {str(error).splitlines()[0]}"
-            ) from error
+        device: as torch names them, several of one kind with commas: "cpu", "mps", "cuda:0,cuda:1".
+        precision: "fp32", "fp16", "bf16", or "auto": float32 on the processor, else fp16.
+
+        Raises `ArgumentError` for a device that torch cannot use.
+        """
+        self.name = name
+        devices = [_usable(each.strip()) for each in device.split(",")]
+        if len({each.type for each in devices}) > 1 or len(set(devices)) < len(devices):
+            raise ArgumentError(f"device is {device!r}; several must be of one kind, each once")
+        kind = devices[0].type
+        if precision == "auto":
+            precision = "fp32" if kind == "cpu" else "fp16"
+        self.reduced = _PRECISIONS[precision]
+        native = cuda_steps.load() if kind == "cuda" else None
+        make = CudaDevice if kind == "cuda" else Device
+        steps = cuda_steps.CudaSteps(native) if native is not None else None
+        self._native = native
+        self._devices: list[Device] = [make(each, self.reduced, steps) for each in devices]
+        self._lock = threading.Lock()
         if threads is not None:
             torch.set_num_threads(threads)
-        self.threads = torch.get_num_threads()
+        self.threads = torch.get_num_threads() if kind == "cpu" else len(devices)
+        at_once = _AT_ONCE * len(devices) if kind == "cuda" else 1
+        self.room = Room(at_once, at_once)
+
+    @property
+    def alive(self) -> bool:
+        """Whether any device is left."""
+        return not all(device.lost for device in self._devices)
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether its devices are others than the processor."""
+        return self._devices[0].accelerated
+
+    @contextmanager
+    def session(self) -> Iterator[TorchSession]:
+        """The device with the least to do, for one picture."""
+        with self._lock:
+            left = [device for device in self._devices if not device.lost]
+            if not left:
+                raise DeviceLostError(f"no device is left of {len(self._devices)}; start again")
+            device = min(left, key=lambda each: each.jobs)
+            device.jobs += 1
+        try:
+            yield TorchSession(device)
+        finally:
+            with self._lock:
+                device.jobs -= 1
 
     def compile(self, graph: Graph) -> TorchCompiled:
-        """Move the weights to the device."""
-        return TorchCompiled(graph, self._device)
+        """Make a graph ready; weights move to a device when it first runs there."""
+        return TorchCompiled(graph, self)
+
+    def make_runner(self, graph: Graph, device: Device, dtype: torch.dtype) -> Runner:
+        """A network on a device; within its ``computing``."""
+        if self._native is not None and cuda_network.suits(device.torch, dtype):
+            try:
+                return cuda_network.FusedRunner(graph, device, dtype, self._native)
+            except EngineError:  # an operation it does not have
+                pass
+        return ModuleRunner(graph, device.torch, dtype)
+
+
+def _usable(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", 0)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ArgumentError(f"torch cannot use device {name!r}: {reason}") from error
+    return device

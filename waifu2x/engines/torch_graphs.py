@@ -1,0 +1,119 @@
+"""CUDA graphs: a run of a shape that comes again is recorded once, and then started as one thing.
+
+A network is some dozens of kernels, and for small tiles starting them one by one takes longer than
+running them. What is recorded keeps its memory, so there are few, and all share one pool: they
+never run at the same time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import torch
+
+_log = logging.getLogger(__name__)
+
+_MOST_GRAPHS: Final = 8
+_MOST_SHAPES: Final = 256
+#: Runs before a shape is recorded: pictures of all sizes may come, each once.
+_RUNS_BEFORE: Final = 1
+
+
+class Runner(Protocol):
+    """A network on a device, in one precision."""
+
+    @property
+    def pixel(self) -> int:
+        """Channels per pixel of its input; what is past the third must be 0."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its input."""
+        ...
+
+    def __call__(self, batch: torch.Tensor, means: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(N, H, W, pixel) to (N, H', W', C or more); means are (1, C, 1, 1) float32."""
+        ...
+
+
+@dataclass(slots=True)
+class _Recorded:
+    graph: Any
+    batch: torch.Tensor
+    means: list[torch.Tensor]
+    output: torch.Tensor
+
+
+class Graphs:
+    """The recorded runs of one device; used by one thread at a time, on the current stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool: Any = None
+        self._recorded: OrderedDict[object, _Recorded] = OrderedDict()
+        self._runs: OrderedDict[object, int] = OrderedDict()
+
+    def clear(self) -> None:
+        """Drop all of them, and their memory."""
+        self._recorded.clear()
+        self._pool = None
+
+    def run(
+        self, runner: Runner, batch: torch.Tensor, means: Sequence[torch.Tensor], *, room: bool
+    ) -> torch.Tensor:
+        """Run a network; ``room`` says whether there is memory to record it.
+
+        What is returned holds until the next run.
+        """
+        key = (id(runner), tuple(batch.shape))
+        recorded = self._recorded.get(key)
+        if recorded is None:
+            before = self._runs.pop(key, 0)
+            self._runs[key] = before + 1
+            while len(self._runs) > _MOST_SHAPES:
+                self._runs.popitem(last=False)
+            if before < _RUNS_BEFORE or not room:
+                return runner(batch, means)
+            recorded = self._record(runner, batch, means)
+            if recorded is None:
+                self._runs[key] = -(1 << 60)  # not again
+                return runner(batch, means)
+            self._recorded[key] = recorded
+            while len(self._recorded) > _MOST_GRAPHS:
+                self._recorded.popitem(last=False)
+        self._recorded.move_to_end(key)
+        recorded.batch.copy_(batch)
+        for static, mean in zip(recorded.means, means, strict=True):
+            static.copy_(mean)
+        recorded.graph.replay()
+        return recorded.output
+
+    def _record(
+        self, runner: Runner, batch: torch.Tensor, means: Sequence[torch.Tensor]
+    ) -> _Recorded | None:
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        try:
+            static, given = batch.clone(), [mean.clone() for mean in means]
+            # Worth its time for a shape that comes again: cuDNN tries all of its ways once.
+            with torch.backends.cudnn.flags(benchmark=True, allow_tf32=False):
+                for _ in range(2):
+                    runner(static, given)
+                graph = torch.cuda.CUDAGraph()
+                # Other threads copy and allocate meanwhile.
+                with torch.cuda.graph(
+                    graph,
+                    pool=self._pool,
+                    stream=torch.cuda.current_stream(self._device),
+                    capture_error_mode="thread_local",
+                ):
+                    output = runner(static, given)
+        except RuntimeError as error:
+            _log.debug("a run of %s could not be recorded: %s", tuple(batch.shape), error)
+            return None
+        return _Recorded(graph, static, given, output)
