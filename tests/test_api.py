@@ -99,7 +99,7 @@ def test_auto_noise_reads_an_open_jpeg_image(upscaler: waifu2x.Upscaler) -> None
         (lambda u, a: u.upscale(a.astype(np.int64)), "int64"),
         (lambda u, a: u.upscale([[1, 2]]), "image is a list; allowed are"),
         (lambda u, a: waifu2x.Upscaler("waifu3x"), "model 'waifu3x' is unknown; allowed are cunet"),
-        (lambda u, a: waifu2x.Upscaler(engine="cuda"), "engine 'cuda' is unknown"),
+        (lambda u, a: waifu2x.Upscaler(engine="ncnn"), "engine 'ncnn' is unknown"),
         (lambda u, a: waifu2x.Upscaler(threads=0), "threads is 0"),
         (lambda u, a: waifu2x.Upscaler(tile=-1), "tile is -1"),
     ],

@@ -34,9 +34,22 @@ RULES: dict[str, tuple[str, ...]] = {
     "formats": (),
     "formats.*": ("errors", "graph"),
     "registry": ("errors", "formats.ncnn", "graph"),
-    "engines": ("errors", "engines.*"),
+    "engines": ("errors", "_machine", "engines.*"),
     "engines.native": ("errors", "graph", "picture", "_machine", "_native", "engines.base"),
     "engines.base": ("graph", "picture"),
+    "engines.torch_graphs": (),
+    "engines.torch_steps": ("engines.base",),
+    "engines.torch_module": ("graph", "rewrite"),
+    "engines.torch_device": (
+        *("errors", "picture", "_machine"),
+        *("engines.base", "engines.torch_graphs", "engines.torch_steps"),
+    ),
+    "engines.torch": ("errors", "graph", "engines.*"),
+    "engines.cuda_steps": ("engines.base",),
+    "engines.cuda_network": (
+        *("errors", "graph", "rewrite"),
+        *("engines.base", "engines.cuda_steps", "engines.torch_device"),
+    ),
     "engines.*": ("errors", "graph", "rewrite", "_machine", "formats.onnx", "engines.base"),
     "tiles": ("errors", "picture", "_native"),
     "resize": ("errors",),
@@ -46,16 +59,11 @@ RULES: dict[str, tuple[str, ...]] = {
     "codec.pieces": ("errors", "picture", "_machine"),
     "codec.*": ("errors", "picture", "codec.*", "atomic", "_text"),
     "gates": ("engines", "graph", "picture", "tiles"),
+    "layout": ("engines", "graph", "plan"),
+    "resident": ("engines", "errors", "gates", "layout", "plan", "tiles"),
     "pipeline": (
-        "engines",
-        "gates",
-        "plan",
-        "registry",
-        "resize",
-        "tiles",
-        "errors",
-        "graph",
-        "picture",
+        *("engines", "gates", "layout", "plan", "registry", "resident", "resize", "tiles"),
+        *("errors", "graph", "picture", "_machine"),
     ),
     "api": ("codec", "errors", "picture", "pipeline"),
     "animation": ("codec.animation", "picture"),
@@ -91,7 +99,11 @@ RULES: dict[str, tuple[str, ...]] = {
 
 #: Packages from outside and the modules that may import them; "at run time" inside a function.
 OUTSIDE: dict[str, dict[str, str]] = {
-    "torch": {"engines.torch": "anywhere"},
+    "torch": {
+        "engines.torch": "anywhere",
+        "engines.torch_*": "anywhere",
+        "engines.cuda_*": "anywhere",
+    },
     "onnxruntime": {"engines.onnx": "anywhere", "export": "at run time"},
     "onnx": {"formats.onnx": "anywhere"},
     "click": {"cli": "anywhere", "cli.*": "anywhere"},
@@ -220,6 +232,13 @@ def test_nothing_but_the_command_line_imports_the_command_line() -> None:
     }
     assert users
     assert all(module == "cli" or module.startswith("cli.") for module in users)
+
+
+def test_only_its_face_loads_the_module_of_cuda_kernels() -> None:
+    users = {
+        module for module, path in MODULES.items() if "waifu2x._cuda" in path.read_text("utf-8")
+    }
+    assert users == {"engines.cuda_steps"}
 
 
 def test_only_the_faces_of_the_native_module_import_it() -> None:

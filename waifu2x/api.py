@@ -33,6 +33,7 @@ class _How:
     engine: str
     threads: int | None
     device: str | None
+    precision: str
 
 
 class Upscaler:
@@ -49,6 +50,7 @@ class Upscaler:
         engine: str = "auto",
         threads: int | None = None,
         device: str | None = None,
+        precision: str = "auto",
         tile: int = 0,
         memory: int | None = None,
         tta: bool = False,
@@ -57,13 +59,16 @@ class Upscaler:
         """Choose a model and how to run it; networks are loaded when first needed.
 
         model: a name from `waifu2x.models`, "cunet", "upconv_7" or "upconv_7_photo".
-        engine: "auto", "native", "onnx" or "torch" (needs ``waifu2x-native[torch]``).
+        engine: "native", "onnx", "torch" or "cuda" (these two need ``waifu2x-native[torch]``), or
+            "auto": "cuda" where there is a GPU that torch can use, else "native".
         threads: threads inside one network run; None lets the engine choose.
-        device: for engine "torch", a torch device such as "cuda:0"; None means the CPU.
+        device: for engine "cuda" "cuda:0", the default, or several over which pictures are spread,
+            "cuda:0,cuda:1"; for "torch" any torch device, such as "mps", the default being the CPU.
+        precision: "fp32", "fp16" or "bf16"; "auto" is fp16 on a GPU and fp32 elsewhere.
         tile: side of a tile in input pixels; 0 chooses one from ``memory``.
         memory: bytes that one network run may take, about; None means 512 MiB, for a cunet run
             over a whole small picture 2.25 GiB, or a quarter of the machine's memory if that is
-            less.
+            less. What a GPU has of its own is used as it is free.
         tta: average over the eight turned and mirrored pictures, at eight times the cost.
         max_pixels: limit for input pictures in pixels (a result may have four times as many);
             None means the environment variable WAIFU2X_MAX_PIXELS, or 178,956,970.
@@ -73,8 +78,10 @@ class Upscaler:
         """
         limit = codec.pixel_limit() if max_pixels is None else max_pixels
         self._settings = Settings(tile=tile, memory=memory, tta=tta, max_pixels=limit)
-        self._core = PictureUpscaler(model, engine=engine, threads=threads, device=device)
-        self._how = _How(model, engine, threads, device)
+        self._core = PictureUpscaler(
+            model, engine=engine, threads=threads, device=device, precision=precision
+        )
+        self._how = _How(model, engine, threads, device, precision)
 
     def __reduce__(self) -> tuple[Callable[[_How, Settings], Upscaler], tuple[_How, Settings]]:
         """Upscalers can be pickled; the copy loads its networks again."""
@@ -184,6 +191,7 @@ def _remade(how: _How, settings: Settings) -> Upscaler:
         engine=how.engine,
         threads=how.threads,
         device=how.device,
+        precision=how.precision,
         tile=settings.tile,
         memory=settings.memory,
         tta=settings.tta,
@@ -203,6 +211,7 @@ def upscale(
     engine: str = "auto",
     threads: int | None = None,
     device: str | None = None,
+    precision: str = "auto",
     tile: int = 0,
     memory: int | None = None,
     tta: bool = False,
@@ -224,6 +233,7 @@ def upscale(
     engine: str = "auto",
     threads: int | None = None,
     device: str | None = None,
+    precision: str = "auto",
     tile: int = 0,
     memory: int | None = None,
     tta: bool = False,
@@ -244,6 +254,7 @@ def upscale(
     engine: str = "auto",
     threads: int | None = None,
     device: str | None = None,
+    precision: str = "auto",
     tile: int = 0,
     memory: int | None = None,
     tta: bool = False,
@@ -260,6 +271,7 @@ def upscale(
         engine=engine,
         threads=threads,
         device=device,
+        precision=precision,
         tile=tile,
         memory=memory,
         tta=tta,

@@ -17,10 +17,12 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 #: Options that share a line of a help screen, which is to fit a terminal.
 _TOGETHER = {
     "width": ("--width, --height", "Size of the result instead; one keeps the aspect"),
+    "strip": ("--strip, --keep-times", "Leave out EXIF, XMP, texts; give OUTPUT INPUT's dates"),
+    "device": ("-d, --device, --fp32", "cuda:0 or cuda:0,cuda:1, mps; not in half precision"),
     "quiet": ("--quiet, --verbose", "Print only errors; say on stderr what is done"),
     "include": ("--include, --exclude", "Patterns such as '*.png' or 'drafts/**'"),
 }
-_TOLD_ELSEWHERE = ("height", "verbose", "exclude")
+_TOLD_ELSEWHERE = ("height", "verbose", "exclude", "keep_times", "fp32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Given:
     noise: int | str | None
     model: str
     engine: str
+    device: str | None
+    fp32: bool
     tile: int
     tta: bool
     format: str | None
@@ -117,6 +121,8 @@ _PICTURE = (
         default="auto",
         help=f"{', '.join(['auto', *ENGINES])}  [default: auto]",
     ),
+    click.option("-d", "--device", metavar="NAME", help="Where engines cuda and torch run"),
+    click.option("--fp32", is_flag=True, help="No half precision on a GPU"),
     click.option(
         "-t",
         "--tile",

@@ -69,6 +69,8 @@ def _checked(given: Given) -> Given:
     if given.verbose:
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("waifu2x").setLevel(logging.DEBUG)
+    elif given.quiet:
+        logging.getLogger("waifu2x").setLevel(logging.ERROR)
     return given
 
 

@@ -12,6 +12,8 @@ def upscaler_for(given: Given, memory: int | None = None) -> Upscaler:
         given.model,
         engine=given.engine,
         threads=given.threads,
+        device=given.device,
+        precision="fp32" if given.fp32 else "auto",
         tile=given.tile,
         tta=given.tta,
         memory=memory,
