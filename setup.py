@@ -1,12 +1,16 @@
-"""Builds the native extension; everything else is declared in pyproject.toml."""
+"""Builds the native extensions; everything else is declared in pyproject.toml."""
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from pybind11.setup_helpers import build_ext as pybind11_build_ext
 from setuptools import find_packages, setup
+
+sys.path.insert(0, str(Path(__file__).parent))  # which is not there in every kind of build
+import build_cuda
 
 CSRC = Path("csrc")
 
@@ -28,10 +32,15 @@ class build_ext(pybind11_build_ext):
             with contextlib.suppress(OSError):
                 self.copy_extensions_to_source()
 
+    def build_extension(self, ext):
+        if ext.name == build_cuda.NAME:
+            build_cuda.prepare(ext, Path(self.build_temp), Path(self.get_ext_fullpath(ext.name)))
+        super().build_extension(ext)
+
 
 native = Pybind11Extension(
     "waifu2x._native",
-    sources=sorted(str(path) for path in CSRC.rglob("*.cpp")),
+    sources=sorted(str(path) for path in CSRC.rglob("*.cpp") if path.parent != build_cuda.CUDA),
     depends=sorted(str(path) for kind in ("*.h", "*.inl") for path in CSRC.rglob(kind)),
     include_dirs=[str(CSRC)],
     cxx_std=17,
@@ -40,7 +49,7 @@ native = Pybind11Extension(
 )
 
 setup(
-    ext_modules=[native],
+    ext_modules=[native, *([build_cuda.extension()] if build_cuda.wanted() else [])],
     cmdclass={"build_ext": build_ext},
     packages=[*find_packages(include=["waifu2x", "waifu2x.*"]), "waifu2x._models"],
     # The manifest lives in models/ at the top of the tree and is installed as package data.

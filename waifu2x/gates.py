@@ -66,11 +66,13 @@ class Survey:
 
     height, width: the network's input for the whole picture, margins included.
     sample: the windows, all of one size; empty for all of the input.
+    side: of the windows in which all of the input is taken, about.
     """
 
     height: int
     width: int
     sample: tuple[Window, ...] = ()
+    side: int = _EXACT_SIDE
 
     @property
     def exact(self) -> bool:
@@ -196,17 +198,17 @@ def _windows(graph: Graph, survey: Survey) -> Sequence[Window]:
         return survey.sample
     return [
         Window(top, left, height, width)
-        for top, height in _cover(graph, survey.height)
-        for left, width in _cover(graph, survey.width)
+        for top, height in _cover(graph, survey.height, survey.side)
+        for left, width in _cover(graph, survey.width, survey.side)
     ]
 
 
-def _cover(graph: Graph, size: int) -> list[tuple[int, int]]:
+def _cover(graph: Graph, size: int, side: int) -> list[tuple[int, int]]:
     """Ranges (start, size) of an input whose outputs join without a gap or an overlap."""
     overlap = graph.out.lost / graph.out.scale
     if overlap.denominator != 1 or overlap % graph.alignment:
         return [(0, size)]  # outputs of windows do not join at whole steps
-    step = max(_EXACT_SIDE - _EXACT_SIDE % graph.alignment, graph.alignment)
+    step = max(side - side % graph.alignment, graph.alignment)
     starts = range(0, max(1, size - int(overlap)), step)
     return [(start, min(step + int(overlap), size - start)) for start in starts]
 

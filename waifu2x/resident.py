@@ -183,7 +183,7 @@ class _Pass:
         window = self._network.whole.window(width=width, height=height)
         # On a device the exact means of any picture are affordable.
         survey = (
-            gates.Survey(*window)
+            gates.Survey(*window, side=self._tile or max(window))
             if session.accelerated
             else staged.survey(height=window[0], width=window[1])
         )
@@ -192,10 +192,17 @@ class _Pass:
             stage: engines.Compiled, given: Sequence[engines.Batch], group: Sequence[gates.Window]
         ) -> npt.NDArray[np.float64]:
             corners = [(window.left - margin, window.top - margin) for window in group]
-            return _on_device(stage).sum_windows(
-                session, source, corners,
-                window=(group[0].height, group[0].width), means=given, full=full,
-            )  # fmt: skip
+            try:
+                return _on_device(stage).sum_windows(
+                    session, source, corners,
+                    window=(group[0].height, group[0].width), means=given, full=full,
+                )  # fmt: skip
+            except DeviceMemoryError:
+                if len(group) == 1:
+                    raise
+                half = len(group) // 2
+                _say(session.forget(), f"going on with {half} tiles at a time")
+            return total(stage, given, group[:half]) + total(stage, given, group[half:])
 
         batch_pixels = gates.BATCH_PIXELS
         if session.accelerated:

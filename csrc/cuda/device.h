@@ -1,22 +1,23 @@
-// CUDA for the files of this folder: the toolkit's headers under nvcc, and under a plain C++ compiler
-// the emulator of tests/cuda, which runs the same kernels on a processor to check them. They use what
-// is declared here, and launch by `launch`, not by <<<>>>.
+// CUDA for the files of this folder: the toolkit's headers, and where a plain C++ compiler is shown
+// tests/cuda, the emulator there, which runs the same kernels on a processor to check them. They use
+// what is declared here, and launch by `launch`, not by <<<>>>.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__CUDACC__)
+#if !defined(__CUDACC__) && __has_include(<cuda_emulator.h>)
+#define WAIFU2X_EMULATED
+#include <cuda_emulator.h>
+#else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
-#else
-#include <cuda_emulator.h>
 #endif
 
 namespace waifu2x::cuda {
 
-#if defined(__CUDACC__)
+#if !defined(WAIFU2X_EMULATED)
 
 template <class... P>
 cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared,
@@ -26,11 +27,13 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shar
                           stream);
 }
 
+#if defined(__CUDACC__)
 // The dynamic shared memory of a block, as bytes aligned to 16.
 __device__ __forceinline__ unsigned char* dynamic_shared() {
   extern __shared__ uint4 waifu2x_shared[];
   return reinterpret_cast<unsigned char*>(waifu2x_shared);
 }
+#endif
 
 #else
 

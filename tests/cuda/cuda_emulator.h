@@ -268,6 +268,8 @@ T atomicMax(T* at, T value) { const T old = *at; *at = std::max(old, value); ret
 
 template <class T>
 T __ldg(const T* at) { return *at; }
+template <class T>
+void __stwb(T* at, T value) { *at = value; }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __fmul_rn(float a, float b) { volatile float c = a * b; return c; }
 inline float __fadd_rn(float a, float b) { volatile float c = a + b; return c; }

@@ -30,7 +30,8 @@ def module() -> ModuleType | None:
         return None
     built = _build(compiler)
     spec = importlib.util.spec_from_file_location(NAME, built)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made

@@ -111,8 +111,8 @@ class TorchCompiled:
         except EngineError as error:
             reason = str(error).partition(": ")[2] or str(error)
             raise EngineError(
-                f"torch failed on an input of {batch.shape[3]}x{batch.shape[2]} px: {reason.split(';')[0]}; "
-                "a smaller tile needs less memory"
+                f"torch failed on an input of {batch.shape[3]}x{batch.shape[2]} px: "
+                f"{reason.split(';')[0]}; a smaller tile needs less memory"
             ) from error
 
     def _run_host(self, batch: Batch, means: Sequence[Batch]) -> Batch:

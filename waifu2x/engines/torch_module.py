@@ -78,7 +78,15 @@ class GraphModule(torch.nn.Module):
             case Conv() | ConvTranspose():
                 convolve = _convolve if isinstance(op, Conv) else F.conv_transpose2d
                 weight, bias = self._tensor(op.weight), self._tensor(op.bias)
-                y = convolve(x.to(weight.dtype), weight, bias, stride=op.stride, padding=op.padding)
+                # Many processors have no half precision: it is rounded to then, not summed in.
+                dtype = torch.float32 if x.device.type == "cpu" else weight.dtype
+                y = convolve(
+                    x.to(dtype),
+                    weight.to(dtype),
+                    bias.to(dtype),
+                    stride=op.stride,
+                    padding=op.padding,
+                ).to(weight.dtype)
                 return y if op.activation is None else self._activate(op.activation, y)
             case Activate():
                 return self._activate(op.activation, x)

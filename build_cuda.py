@@ -1,0 +1,155 @@
+"""Builds the kernels of csrc/cuda into waifu2x._cuda, where there is a CUDA compiler.
+
+``WAIFU2X_CUDA`` in the environment: 0 never builds them, 1 makes it an error if they cannot be
+built. Otherwise they are built where nvcc is found, and a failure leaves a package without them.
+``WAIFU2X_CUDA_ARCHS`` replaces the architectures, for instance by "90" for a quick build. nvcc is
+taken from ``CUDACXX``, ``CUDA_HOME``, ``CUDA_PATH``, the path, or where its installer puts it.
+
+Linux only: nobody has tried nvcc with MSVC here, and macOS has no CUDA.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools.errors import CompileError
+
+NAME = "waifu2x._cuda"
+CUDA = Path("csrc") / "cuda"
+# From Turing on; the last is compiled for processors of tomorrow too, as PTX.
+ARCHS = ("75", "80", "86", "89", "90")
+FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
+
+
+def wanted() -> bool:
+    """Whether there is a compiler, and nobody said no."""
+    choice = os.environ.get("WAIFU2X_CUDA", "")
+    if choice not in ("", "0", "1"):
+        raise SystemExit(f"WAIFU2X_CUDA is {choice!r}; it must be 0, 1 or not set")
+    if choice == "0":
+        return False
+    found = sys.platform == "linux" and find_nvcc() is not None
+    if choice == "1" and not found:
+        raise SystemExit("WAIFU2X_CUDA=1 needs Linux and nvcc; say where with CUDA_HOME or CUDACXX")
+    return found
+
+
+def find_nvcc() -> str | None:
+    """The compiler."""
+    environ = os.environ
+    homes = [environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if environ.get(name)]
+    candidates = [
+        environ.get("CUDACXX"), *(f"{home}/bin/nvcc" for home in homes), "nvcc",
+        "/usr/local/cuda/bin/nvcc",
+    ]  # fmt: skip
+    return next((path for each in candidates if each and (path := shutil.which(each))), None)
+
+
+def extension() -> Pybind11Extension:
+    """The extension; the object files of the kernels are added when it is built.
+
+    Where it is not a must, a failure is one line of warning.
+    """
+    return Pybind11Extension(
+        NAME,
+        sources=sorted(str(path) for path in CUDA.glob("*.cpp")),
+        depends=[*_kernels(), *_headers()],
+        cxx_std=17,
+        extra_compile_args=["-O3"],
+        optional=os.environ.get("WAIFU2X_CUDA") != "1",
+    )
+
+
+def prepare(extension: Pybind11Extension, work: Path, target: Path) -> None:
+    """Compile the kernels into ``work``, to be linked with the extension, which is ``target``."""
+    nvcc = find_nvcc()
+    assert nvcc is not None
+    try:
+        toolkit = _toolkit(nvcc)
+        extension.include_dirs.append(str(_folder(toolkit, "include", "cuda_runtime.h")))
+        library = _folder(toolkit, "lib", "libcudart_static.a")
+        made = _compile(nvcc, work / "cuda")
+    except CompileError as error:
+        target.unlink(missing_ok=True)  # one of other sources
+        without = "; the package goes without CUDA kernels" if extension.optional else ""
+        raise CompileError(f"{error}{without}") from error
+    extension.depends.extend(made)
+    extension.extra_objects = [*made, str(library / "libcudart_static.a")]
+    extension.libraries = ["rt", "dl", "pthread"]
+
+
+def _compile(nvcc: str, work: Path) -> list[str]:
+    work.mkdir(parents=True, exist_ok=True)
+    base = [nvcc, *FLAGS, *_code(nvcc)]
+    newest = max(Path(file).stat().st_mtime for file in (*_headers(), __file__))
+
+    def compile_one(source: str) -> str:
+        made = work / f"{Path(source).stem}.o"
+        command = [*base, "-c", source, "-o", str(made)]
+        # Beside an object is the command that made it, written last.
+        note = made.with_suffix(".command")
+        since = max(newest, Path(source).stat().st_mtime)
+        if note.exists() and note.read_text() == str(command) and made.stat().st_mtime > since:
+            return str(made)
+        note.unlink(missing_ok=True)
+        print(shlex.join(command), flush=True)
+        try:
+            subprocess.run(command, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise CompileError(f"nvcc failed on {source}") from error
+        note.write_text(str(command))
+        return str(made)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compile_one, _kernels()))
+
+
+def _code(nvcc: str) -> list[str]:
+    """The flags for the architectures that this compiler knows."""
+    given = os.environ.get("WAIFU2X_CUDA_ARCHS", "").replace(",", " ").split()
+    listed = _output(nvcc, "--list-gpu-arch")
+    archs = given or [arch for arch in ARCHS if f"compute_{arch}" in listed.split()]
+    if not archs:
+        raise CompileError(f"{nvcc} knows none of the architectures {', '.join(ARCHS)}")
+    flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    return [*flags, f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
+
+
+def _toolkit(nvcc: str) -> Path:
+    """The root of the toolkit, from nvcc itself: what is found may be a link or a script."""
+    found = re.search(r"^#\$ TOP=(.+)$", _output(nvcc, "--dryrun", "-x", "cu", os.devnull), re.M)
+    return Path(found[1] if found else os.path.realpath(f"{nvcc}/../..")).resolve()
+
+
+def _folder(toolkit: Path, kind: str, file: str) -> Path:
+    machine = os.uname().machine
+    target = toolkit / "targets" / f"{'sbsa' if machine == 'aarch64' else machine}-linux"
+    for folder in (toolkit / kind, toolkit / f"{kind}64", target / kind):
+        if (folder / file).exists():
+            return folder
+    raise CompileError(f"the CUDA toolkit at {toolkit} has no {file}")
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise CompileError(f"{command[0]} does not run as nvcc") from error
+    return done.stdout + done.stderr
+
+
+def _kernels() -> list[str]:
+    return sorted(str(path) for path in CUDA.glob("*.cu"))
+
+
+def _headers() -> list[str]:
+    here = [path for kind in ("*.h", "*.cuh") for path in CUDA.glob(kind)]
+    return sorted(str(path) for path in (*here, *CUDA.parent.glob("*.h")))

@@ -1,0 +1,116 @@
+"""The CUDA kernels for a test, over this machine's memory or a GPU's, and buffers for them."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+GUARD = 64
+ALIGNMENT = 256
+
+
+class Memory:
+    """Buffers where the kernels run, each between guard bytes."""
+
+    def __init__(self, on_gpu: bool) -> None:
+        self._on_gpu = on_gpu
+        self._held: dict[int, tuple[Any, int, np.ndarray, np.ndarray]] = {}
+
+    def put(self, array: np.ndarray, *, offset: int = 0) -> int:
+        """The address of a copy: ``offset`` bytes past a multiple of 256.
+
+        A view is copied with what lies between its rows, from the first of its bytes to the last.
+        """
+        raw = _bytes_of(array)
+        start = ALIGNMENT + offset
+        host = np.random.default_rng(raw.size).integers(
+            0, 256, start + raw.size + GUARD + ALIGNMENT, np.uint8
+        )
+        if self._on_gpu:
+            import torch
+
+            held: Any = torch.from_numpy(host).cuda()
+            base = held.data_ptr()
+        else:
+            held, base = host, host.ctypes.data
+        start += -base % ALIGNMENT
+        host[start : start + raw.size] = raw
+        if self._on_gpu:
+            held.copy_(torch.from_numpy(host))
+        address = int(base) + start
+        self._held[address] = (held, start, host.copy(), array)
+        return address
+
+    def get(self, address: int) -> np.ndarray:
+        """What is there now, in the shape of what was put; fails if a guard byte has changed.
+
+        For a view its samples; what lies between its rows must be as it was.
+        """
+        held, start, before, like = self._held[address]
+        now = held.cpu().numpy() if self._on_gpu else held
+        size = _bytes_of(like).size
+        assert now[:start].tobytes() == before[:start].tobytes(), "wrote before the buffer"
+        behind = start + size
+        assert now[behind:].tobytes() == before[behind:].tobytes(), "wrote behind the buffer"
+        inside = now[start:behind]
+        made = np.ndarray(like.shape, like.dtype, inside, 0, like.strides).copy()
+        rest = before[start:behind].copy()
+        np.ndarray(like.shape, like.dtype, rest, 0, like.strides)[...] = made
+        assert inside.tobytes() == rest.tobytes(), "wrote between the rows"
+        return made
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    """The bytes from the first of an array to the last, with those between its rows."""
+    assert all(stride >= 0 for stride in array.strides)
+    if array.size == 0:
+        return np.empty(0, np.uint8)
+    last = sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+    pointer = ctypes.cast(array.ctypes.data, ctypes.POINTER(ctypes.c_uint8))
+    return np.ctypeslib.as_array(pointer, (last + array.itemsize,)).copy()
+
+
+@dataclass(frozen=True)
+class Device:
+    """A build of the kernels: ``module`` has what ``waifu2x/_cuda.pyi`` declares."""
+
+    module: ModuleType
+    on_gpu: bool
+
+    def memory(self) -> Memory:
+        return Memory(self.on_gpu)
+
+
+@pytest.fixture(scope="session", params=["emulated", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device_module(request: pytest.FixtureRequest) -> Device:
+    if request.param == "emulated":
+        module = _emulated()
+        if module is None:
+            pytest.skip("the emulator of CUDA needs g++ on Linux")
+        return Device(module, on_gpu=False)
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU that torch can use")
+    module = pytest.importorskip(
+        "waifu2x._cuda", reason="waifu2x._cuda is not built", exc_type=ImportError
+    )
+    return Device(module, on_gpu=True)
+
+
+def _emulated() -> ModuleType | None:
+    # By its path, as `cuda` may be the name of an installed package.
+    spec = importlib.util.spec_from_file_location(
+        "cuda_emulated_build", Path(__file__).with_name("emulated.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    return build.module()
