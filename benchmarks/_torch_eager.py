@@ -34,37 +34,53 @@ Batch = npt.NDArray[np.float32]
 Step = Callable[..., torch.Tensor]
 
 
-def eager(graph: Graph) -> Callable[[Batch], Batch]:
-    """The network as a function from (N, C, H, W) float32 to (N, C', H', W') float32."""
-    steps = [(node.name, node.inputs, _step(node.op)) for node in graph.nodes]
+def eager(
+    graph: Graph, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Callable[[Batch], Batch]:
+    """The network as a function from (N, C, H, W) float32 to (N, C', H', W') float32.
+
+    device, dtype: where and in what it runs; channels last on a GPU, as is usual.
+    """
+
+    def tensor(array: npt.NDArray[np.float32]) -> torch.Tensor:
+        made = torch.from_numpy(np.array(array)).to(device, dtype)  # a copy: it must be writable
+        last = array.ndim == 4 and device != "cpu"
+        return made.contiguous(memory_format=torch.channels_last) if last else made
+
+    steps = [(node.name, node.inputs, _step(node.op, tensor)) for node in graph.nodes]
     # Each value is dropped once nothing reads it any more.
     last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
 
     @torch.inference_mode()
     def run(batch: Batch) -> Batch:
-        values = {graph.inputs[0].name: torch.from_numpy(batch)}
+        values = {
+            graph.inputs[0].name: tensor(batch) if device != "cpu" else torch.from_numpy(batch)
+        }
         for index, (name, inputs, step) in enumerate(steps):
             values[name] = step(*(values[read] for read in inputs))
             for read in set(inputs):
                 if last_use[read] == index:
                     del values[read]
-        result: Batch = values[graph.output].contiguous().numpy()
+        result: Batch = values[graph.output].float().cpu().contiguous().numpy()
         return result
 
     return run
 
 
-def _step(op: Op) -> Step:
+_Tensor = Callable[[npt.NDArray[np.float32]], torch.Tensor]
+
+
+def _step(op: Op, tensor: _Tensor) -> Step:
     match op:
         case Conv() | ConvTranspose():
             convolve = F.conv2d if isinstance(op, Conv) else F.conv_transpose2d
-            weight, bias = _tensor(op.weight), _tensor(op.bias)
-            activate = _activation(op.activation)
+            weight, bias = tensor(op.weight), tensor(op.bias)
+            activate = _activation(op.activation, tensor)
             return lambda x: activate(
                 convolve(x, weight, bias, stride=op.stride, padding=op.padding)
             )
         case Activate():
-            return _activation(op.activation)
+            return _activation(op.activation, tensor)
         case Add():
             return lambda first, *others: sum(others, start=first)
         case Multiply():
@@ -83,7 +99,7 @@ def _step(op: Op) -> Step:
             return lambda x: F.interpolate(x, scale_factor=op.factor)
 
 
-def _activation(activation: Activation | None) -> Step:
+def _activation(activation: Activation | None, tensor: _Tensor) -> Step:
     if activation is None:
         return lambda x: x
     match activation.kind:
@@ -95,9 +111,5 @@ def _activation(activation: Activation | None) -> Step:
             return torch.sigmoid
         case "prelu":
             assert activation.slopes is not None  # Graph checked it
-            slopes = _tensor(activation.slopes)
+            slopes = tensor(activation.slopes)
             return lambda x: F.prelu(x, slopes)
-
-
-def _tensor(array: npt.NDArray[np.float32]) -> torch.Tensor:
-    return torch.from_numpy(np.array(array))  # a copy: a tensor must be writable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -732,3 +733,22 @@ def test_gates_benchmark_runs(
     ]
     assert 0 < result["sample"][0]["share seen"] < 1
     assert "dB" in capsys.readouterr().out
+
+
+def test_the_cuda_benchmark_goes_through_what_needs_no_gpu(tmp_path: Path) -> None:
+    told = tmp_path / "cuda.json"
+    command = [sys.executable, str(ROOT / "benchmarks/cuda.py"), "--device", "cpu", "--quick"]
+    done = subprocess.run(
+        [*command, "--rounds", "2", "--json", str(told)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(told.read_text())
+    assert report["kernels"]["compared"] == 72
+    assert report["kernels"]["different"] == 0
+    for part in ("layers", "small", "memory"):
+        assert report[part] == {"not_run": "it needs a GPU, and the device is cpu"}
+    for model in ("upconv_7", "cunet"):
+        assert report["pictures"]["models"][model]["differs"] <= 1
+        assert report["pictures"]["models"][model]["ours"]["samples"] == 2
+        found = report["precision"]["models"][model]["pictures"]["drawn"]
+        assert 60 < found["float"] < 90

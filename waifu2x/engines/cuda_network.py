@@ -40,6 +40,7 @@ from ..graph import (
 from ..rewrite import shuffle_transposed
 from .cuda_steps import element, where
 from .torch_device import Device
+from .torch_module import convolve
 
 _log = logging.getLogger(__name__)
 
@@ -67,11 +68,13 @@ def suits(device: torch.device, dtype: torch.dtype) -> bool:
 class _Fused:
     """A convolution and what follows it.
 
+    first: the name of the convolution. name: that of the last operation that is done on the way.
     skip: the value that is added, and how many pixels are cut from each of its sides.
     library: whether cuDNN computes the sums. last: the result is that of the network, in float32.
     """
 
     name: str
+    first: str
     source: str
     weight: torch.Tensor
     bias: torch.Tensor
@@ -186,6 +189,7 @@ class FusedRunner:
         out, inputs, kernel, _ = op.weight.shape
         made = _Fused(
             name=name,
+            first=node.name,
             source=node.inputs[0],
             weight=self._packed(op),
             bias=self._floats(_padded(op.bias, _up(out))),
@@ -330,11 +334,41 @@ class FusedRunner:
         """Run the network over (N, H, W, 16)."""
         return self._go(batch, means, self._convolve)
 
+    def times(
+        self, batch: torch.Tensor, means: Sequence[torch.Tensor] = ()
+    ) -> list[tuple[str, float, float]]:
+        """Name, seconds and floating-point operations of each step, one after the other, on a GPU.
+
+        Those of the convolutions are counted as they are without padded channels.
+        """
+        took: list[tuple[str, float, float]] = []
+        made = {node.name: node for node in self.graph.nodes}
+
+        def convolve(step: _Fused, values: _Values) -> torch.Tensor:
+            result = self._convolve(step, values)
+            seconds = self._seconds(lambda: self._convolve(step, values))
+            lost = step.kernel - 1 if step.own else 0
+            height, width = values[step.source].shape[1:3]
+            size = (height - lost) * (width - lost) / step.stride**2
+            macs = size * batch.shape[0] * made[step.first].op.weight.size  # type: ignore[union-attr]
+            took.append((step.name, seconds, 2.0 * macs))
+            return result
+
+        def other(step: _Other, values: _Values) -> torch.Tensor:
+            # Some work in place: on copies, that are made before.
+            given = [values[name].clone() for name in step.reads]
+            took.append((step.name, self._seconds(lambda: step.run(*given)), 0.0))
+            return step.run(*(values[name] for name in step.reads))
+
+        self._go(batch, means, convolve, other)
+        return took
+
     def _go(
         self,
         batch: torch.Tensor,
         means: Sequence[torch.Tensor],
         convolve: Callable[[_Fused, _Values], torch.Tensor],
+        other: Callable[[_Other, _Values], torch.Tensor] | None = None,
     ) -> torch.Tensor:
         values: _Values = {self.graph.inputs[0].name: batch}
         for given, mean in zip(self.graph.inputs[1:], means, strict=True):
@@ -342,6 +376,8 @@ class FusedRunner:
         for index, step in enumerate(self._steps):
             if isinstance(step, _Fused):
                 values[step.name] = convolve(step, values)
+            elif other is not None:
+                values[step.name] = other(step, values)
             else:
                 values[step.name] = step.run(*(values[name] for name in step.reads))
             for name in step.reads:
@@ -395,8 +431,8 @@ class FusedRunner:
 
     def _by_library(self, step: _Fused, values: _Values) -> torch.Tensor:
         assert step.plain is not None
-        sums = F.conv2d(
-            _first(values[step.source]), step.plain, stride=step.stride, padding=step.padding
+        sums = convolve(
+            _first(values[step.source]), step.plain, None, stride=step.stride, padding=step.padding
         )
         result = _last(sums).contiguous()
         plain = step.shuffle == 1 and step.crop == 0

@@ -76,17 +76,14 @@ class GraphModule(torch.nn.Module):
         x = inputs[0]
         match op:
             case Conv() | ConvTranspose():
-                convolve = _convolve if isinstance(op, Conv) else F.conv_transpose2d
-                weight, bias = self._tensor(op.weight), self._tensor(op.bias)
-                # Many processors have no half precision: it is rounded to then, not summed in.
-                dtype = torch.float32 if x.device.type == "cpu" else weight.dtype
                 y = convolve(
-                    x.to(dtype),
-                    weight.to(dtype),
-                    bias.to(dtype),
+                    x,
+                    self._tensor(op.weight),
+                    self._tensor(op.bias),
                     stride=op.stride,
                     padding=op.padding,
-                ).to(weight.dtype)
+                    transposed=isinstance(op, ConvTranspose),
+                )
                 return y if op.activation is None else self._activate(op.activation, y)
             case Activate():
                 return self._activate(op.activation, x)
@@ -121,17 +118,31 @@ class GraphModule(torch.nn.Module):
                 return F.prelu(x, self._tensor(activation.slopes))
 
 
-def _convolve(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, stride: int, padding: int
+def convolve(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    *,
+    stride: int,
+    padding: int,
+    transposed: bool = False,
 ) -> torch.Tensor:
-    """conv2d, on a CPU always by oneDNN.
+    """A convolution in the type of its weights.
 
-    conv2d takes another library for small inputs, with sums in another order, and then a tile
-    differs from the whole picture in its last bits.
+    On a CPU that of oneDNN, always: conv2d takes another library for small inputs, with sums in
+    another order, and then a tile differs from the whole picture in its last bits. There sums are
+    in float32 whatever the type, since many processors have no half precision.
     """
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return torch.mkldnn_convolution(x, weight, bias, [padding] * 2, [stride] * 2, [1, 1], 1)
-    return F.conv2d(x, weight, bias, stride=stride, padding=padding)
+    dtype = torch.float32 if x.device.type == "cpu" else weight.dtype
+    terms = None if bias is None else bias.to(dtype)
+    x, taps = x.to(dtype), weight.to(dtype)
+    if transposed:
+        y = F.conv_transpose2d(x, taps, terms, stride=stride, padding=padding)
+    elif x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        y = torch.mkldnn_convolution(x, taps, terms, [padding] * 2, [stride] * 2, [1, 1], 1)
+    else:
+        y = F.conv2d(x, taps, terms, stride=stride, padding=padding)
+    return y.to(weight.dtype)
 
 
 _CONVOLUTIONS = (Conv, ConvTranspose)
