@@ -22,7 +22,7 @@ WINDOWS = (1, 3, 16, 31, 64, 129, 256)
 
 
 def run(options: CudaOptions) -> Part:
-    native = load() if options.gpu else None
+    native = load(torch.device(options.device)) if options.gpu else None
     steps: Steps = CudaSteps(native) if native is not None else torch_steps
     checked, wrong = 0, []
     for name, same in _checks(options, steps):

@@ -59,7 +59,7 @@ def test_it_agrees_with_the_processor(model: str, precision: str, most: int) -> 
 def test_with_our_convolutions_tiles_give_the_bytes_of_the_whole(
     tile: int, dtype: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if load() is None or torch.cuda.get_device_capability() < (8, 0):
+    if load(torch.device("cuda", 0)) is None or torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("without the fused convolutions")
     monkeypatch.setenv("WAIFU2X_CUDA_CONV", "own")
     core = PictureUpscaler("upconv_7", engine="cuda")
@@ -129,7 +129,7 @@ def test_a_batch_of_many_tiles() -> None:
 
 def test_compute_sanitizer_finds_nothing_in_the_kernels() -> None:
     tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
-    if not Path(tool).exists() or load() is None:
+    if not Path(tool).exists() or load(torch.device("cuda", 0)) is None:
         pytest.skip("no compute-sanitizer, or no kernels")
     command = [
         *(tool, "--error-exitcode", "9", "--target-processes", "all"),

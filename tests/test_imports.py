@@ -37,7 +37,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "engines": ("errors", "_machine", "engines.*"),
     "engines.native": ("errors", "graph", "picture", "_machine", "_native", "engines.base"),
     "engines.base": ("graph", "picture"),
-    "engines.torch_graphs": (),
+    "engines.torch_graphs": ("engines.torch_module",),
     "engines.torch_steps": ("engines.base",),
     "engines.torch_module": ("graph", "rewrite"),
     "engines.torch_device": (

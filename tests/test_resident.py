@@ -112,10 +112,10 @@ def test_passes_stay_on_the_device_and_a_shrink_follows() -> None:
     fetched: list[tuple[int, ...]] = []
     plain = devices[0].fetch
 
-    def fetch(tensor: torch.Tensor) -> np.ndarray:
+    def fetch(tensor: torch.Tensor, made: object) -> np.ndarray:
         if tensor.dim() == 3:
             fetched.append(tuple(tensor.shape))
-        return plain(tensor)
+        return plain(tensor, made)
 
     devices[0].fetch = fetch  # type: ignore[method-assign]
     source = picture(24, 20)

@@ -102,9 +102,10 @@ class _Pass:
         self._dtype, self._how, self._reach = dtype, how, reach
         self._height, self._width, self._channels = source.shape
         self._largest_batch = session.largest_batch
+        self._memory = self._affordable()
         self._tile = how.tile or self._fitting()
 
-    def _memory(self) -> int:
+    def _affordable(self) -> int:
         available = self._session.available()
         return available if self._how.memory is None else min(self._how.memory, available)
 
@@ -112,7 +113,7 @@ class _Pass:
         """The side of the largest tile that fits, or 0 for all of the picture."""
         whole, compiled = self._network.whole, _on_device(self._network.whole.compiled)
         each = compiled.bytes_per_pixel(self._session)
-        most = min(self._memory(), int(each * compiled.largest_input()))
+        most = min(self._memory, int(each * compiled.largest_input()))
         return plan.choose_tile(whole.network, each, most, width=self._width, height=self._height)
 
     def shrink(self, warn: bool) -> bool:
@@ -122,7 +123,7 @@ class _Pass:
         half = -(-side // 2 // step) * step
         if half >= side or half < _LEAST_TILE:
             return False
-        self._tile = half
+        self._tile, self._memory = half, self._affordable()
         _say(warn, f"going on in tiles of {half} px")
         return True
 
@@ -207,7 +208,7 @@ class _Pass:
         batch_pixels = gates.BATCH_PIXELS
         if session.accelerated:
             each = _on_device(staged.network).bytes_per_pixel(session)
-            batch_pixels = max(1, int(self._memory() / each))
+            batch_pixels = max(1, int(self._memory / each))
         return staged.collect(
             survey, total, advance=lambda _: self._reach(0.0), batch_pixels=batch_pixels
         )
@@ -259,7 +260,7 @@ class _Pass:
         """How many windows of that size to run at once."""
         pixels = window[0] * window[1]
         each = pixels * compiled.bytes_per_pixel(self._session, full=full)
-        most = min(int(self._memory() / each), compiled.largest_input() // pixels)
+        most = min(int(self._memory / each), compiled.largest_input() // pixels)
         return max(1, min(self._largest_batch, most))
 
 

@@ -37,7 +37,7 @@ template <class... Parts>
 // Raises RuntimeError for an error of CUDA.
 inline void require_success(cudaError_t error, const char* what) {
   if (error != cudaSuccess) {
-    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+    throw std::runtime_error(std::string("CUDA error: ") + cudaGetErrorString(error) + " (" + what + ")");
   }
 }
 

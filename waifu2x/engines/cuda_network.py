@@ -40,7 +40,7 @@ from ..graph import (
 from ..rewrite import shuffle_transposed
 from .cuda_steps import element, where
 from .torch_device import Device
-from .torch_module import convolve
+from .torch_module import convolve, cudnn
 
 _log = logging.getLogger(__name__)
 
@@ -511,7 +511,7 @@ class FusedRunner:
             return self._convolve(step, values)
 
         began = time.perf_counter()
-        with torch.backends.cudnn.flags(benchmark=True, allow_tf32=False):
+        with cudnn(benchmark=True):
             self._go(batch, means, timed)
         _log.debug("convolutions chosen in %.2f s", time.perf_counter() - began)
 

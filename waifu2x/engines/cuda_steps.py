@@ -22,13 +22,24 @@ _ELEMENTS: Final = {
 }
 
 
-def load() -> ModuleType | None:
-    """The kernels, or None where this installation was built without them."""
+def load(device: torch.device) -> ModuleType | None:
+    """The kernels, or None where this installation has none or they do not run on the device."""
     try:
-        return importlib.import_module("waifu2x._cuda")
+        native = importlib.import_module("waifu2x._cuda")
     except ImportError as error:
         _log.debug("without CUDA kernels of our own: %s", error)
         return None
+    try:
+        CudaSteps(native).quantise(torch.zeros(8, device=device), torch.uint8)
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:  # a driver or a GPU that is older than what they were built for
+        _log.warning(
+            "the CUDA kernels of this installation do not run on %s (%s): going on in plain torch",
+            device,
+            str(error).splitlines()[0],
+        )
+        return None
+    return native
 
 
 def where(tensor: torch.Tensor) -> dict[str, int]:

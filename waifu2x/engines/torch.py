@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from functools import cached_property
 from typing import Final
@@ -31,7 +31,7 @@ except ImportError as error:
 from . import cuda_network, cuda_steps
 from .torch_device import CudaDevice, Device, TorchSession
 from .torch_graphs import Runner
-from .torch_module import GraphModule
+from .torch_module import GraphModule, cudnn
 
 #: Pictures that a GPU is given at once: one is copied there, one runs, one is copied back.
 _AT_ONCE: Final = 3
@@ -69,7 +69,9 @@ class ModuleRunner:
     def __call__(self, batch: torch.Tensor, means: Sequence[torch.Tensor]) -> torch.Tensor:
         """Run the network over (N, H, W, 3)."""
         given = [mean.to(self.dtype) for mean in means]
-        output: torch.Tensor = self._module(batch.permute(0, 3, 1, 2), *given)
+        picture = batch.permute(0, 3, 1, 2)
+        with cudnn() if batch.is_cuda else nullcontext():
+            output: torch.Tensor = self._module(picture, *given)
         return output.permute(0, 2, 3, 1)
 
 
@@ -131,7 +133,7 @@ class TorchCompiled:
                 output = runner(picture, [device.constant(mean) for mean in means])
                 output = output[..., : self.graph.out.channels].permute(0, 3, 1, 2)
                 output = output.float().contiguous()
-            result: Batch = device.fetch(output)
+            result: Batch = session.fetch(output)
             return result
 
     def run_tiles(
@@ -194,7 +196,7 @@ class TorchCompiled:
             output = self._run(device, runner, batch, given)[..., : self.graph.out.channels]
             # Rows in float32, of which there are few enough, then all of them in float64.
             rows = output.sum(dim=2, dtype=torch.float32)
-        sums: npt.NDArray[np.float64] = device.fetch(rows).sum((0, 1), dtype=np.float64)
+        sums: npt.NDArray[np.float64] = session.fetch(rows).sum((0, 1), dtype=np.float64)
         return sums
 
     def _run(
@@ -206,10 +208,13 @@ class TorchCompiled:
     ) -> torch.Tensor:
         if device.graphs is None:
             return runner(batch, means)
-        pixels = batch.shape[0] * batch.shape[1] * batch.shape[2]
-        size = runner.dtype.itemsize
-        needed = pixels * self.graph.bytes_per_pixel * size / 4
-        return device.graphs.run(runner, batch, means, room=needed < device.available())
+
+        def room() -> bool:
+            pixels = batch.shape[0] * batch.shape[1] * batch.shape[2]
+            needed = pixels * self.graph.bytes_per_pixel * runner.dtype.itemsize / 4
+            return needed < device.available()
+
+        return device.graphs.run(runner, batch, means, room=room)
 
     def _averaged(
         self, device: Device, runner: Runner, batch: torch.Tensor, turns: Sequence[Turn]
@@ -269,7 +274,7 @@ class TorchEngine:
         if precision == "auto":
             precision = "fp32" if kind == "cpu" else "fp16"
         self.reduced = _PRECISIONS[precision]
-        native = cuda_steps.load() if kind == "cuda" else None
+        native = cuda_steps.load(devices[0]) if kind == "cuda" else None
         make = CudaDevice if kind == "cuda" else Device
         steps = cuda_steps.CudaSteps(native) if native is not None else None
         self._native = native

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +29,10 @@ _SHARED_SHARE: Final = 0.25
 _MOST_PINNED: Final = 1 << 30
 
 _OUT_OF_MEMORY: Final = ("out of memory", "alloc_failed", "allocation failed")
-_NOT_LOST: Final = ("invalid argument", "invalid configuration", "invalid device ordinal")
+_NOT_LOST: Final = (
+    *("invalid argument", "invalid configuration", "invalid device ordinal"),
+    *("no kernel image", "driver version is insufficient"),
+)
 
 
 class Device:
@@ -118,15 +121,15 @@ class Device:
         """A small array on the device; within `computing`."""
         return torch.from_numpy(np.array(array, np.float32)).to(self.torch)
 
-    def fetch(self, tensor: torch.Tensor) -> npt.NDArray[Any]:
-        """Wait for a tensor and bring it back; int16 as it is."""
+    def mark(self) -> Any:
+        """What to wait for to see all that has been queued; within `computing`."""
+        return None
+
+    def fetch(self, tensor: torch.Tensor, made: Any) -> npt.NDArray[Any]:
+        """Wait for a tensor and bring it back, int16 as it is; ``made`` is of `mark`."""
         with self.computing():
             array: npt.NDArray[Any] = tensor.cpu().numpy()
             return array
-
-    def stream(self) -> int:
-        """The handle of the stream that work is queued on."""
-        return 0
 
 
 class CudaDevice(Device):
@@ -172,8 +175,6 @@ class CudaDevice(Device):
             stack.enter_context(super().computing())
             stack.enter_context(torch.cuda.device(self.torch))
             stack.enter_context(torch.cuda.stream(self._compute))
-            # Float32 is to be float32; half precision is chosen by name.
-            stack.enter_context(torch.backends.cudnn.flags(benchmark=False, allow_tf32=False))
             for event in events:
                 self._compute.wait_event(event)
             yield
@@ -199,11 +200,14 @@ class CudaDevice(Device):
         """A small array on the device; within `computing`."""
         return _staging(array).to(self.torch, non_blocking=True)
 
-    def fetch(self, tensor: torch.Tensor) -> npt.NDArray[Any]:
-        """Wait for a tensor and bring it back; int16 as it is."""
-        with self.computing():
-            made = _event()
-            made.record(self._compute)
+    def mark(self) -> Any:
+        """What to wait for to see all that has been queued; within `computing`."""
+        made = _event()
+        made.record(self._compute)
+        return made
+
+    def fetch(self, tensor: torch.Tensor, made: Any) -> npt.NDArray[Any]:
+        """Wait for a tensor and bring it back, int16 as it is; ``made`` is of `mark`."""
         with torch.inference_mode(), self.failing(), torch.cuda.device(self.torch):
             host = _pinned(tuple(tensor.shape), tensor.dtype)
             with torch.cuda.stream(self._down):
@@ -217,10 +221,6 @@ class CudaDevice(Device):
             array: npt.NDArray[Any] = host.numpy()
             return array
 
-    def stream(self) -> int:
-        """The handle of the stream that work is queued on."""
-        return int(self._compute.cuda_stream)
-
 
 class TorchSession:
     """One picture on one device; see `waifu2x.engines.base.Session`."""
@@ -228,6 +228,7 @@ class TorchSession:
     def __init__(self, device: Device) -> None:
         self.device = device
         self._arrivals: tuple[Any, ...] = ()
+        self._made: Any = None
 
     @property
     def accelerated(self) -> bool:
@@ -247,10 +248,18 @@ class TorchSession:
         """Give back kept memory, and offer half as much from now on."""
         return self.device.forget()
 
-    def computing(self) -> AbstractContextManager[None]:
-        """Queue work that reads this session's pictures."""
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Queue work on this session's pictures."""
         arrivals, self._arrivals = self._arrivals, ()
-        return self.device.computing(*arrivals)
+        with self.device.computing(*arrivals):
+            yield
+            # Here, not when it is fetched: others will have queued theirs behind it by then.
+            self._made = self.device.mark()
+
+    def fetch(self, tensor: torch.Tensor) -> npt.NDArray[Any]:
+        """Wait for what this session has queued, and bring a tensor of it back."""
+        return self.device.fetch(tensor, self._made)
 
     def upload(self, samples: Samples) -> torch.Tensor:
         """Bring a picture to the device."""
@@ -260,7 +269,7 @@ class TorchSession:
 
     def download(self, held: torch.Tensor) -> Samples:
         """Bring a picture back."""
-        array = self.device.fetch(held)
+        array = self.fetch(held)
         return array.view(np.uint16) if array.dtype == np.int16 else array
 
     def empty(self, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> torch.Tensor:
@@ -290,7 +299,7 @@ class TorchSession:
 
     def read(self, marks: torch.Tensor) -> list[Mark]:
         """What was seen, when all that has been queued is done."""
-        seen = self.device.fetch(marks)
+        seen = self.fetch(marks)
         floats = seen.view(np.float32)
         return [
             Mark(int(row[torch_steps.BAD]), float(lit[1]), float(lit[2]))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import torch
+
+from .torch_module import cudnn
 
 _log = logging.getLogger(__name__)
 
@@ -64,20 +66,25 @@ class Graphs:
         self._pool = None
 
     def run(
-        self, runner: Runner, batch: torch.Tensor, means: Sequence[torch.Tensor], *, room: bool
+        self,
+        runner: Runner,
+        batch: torch.Tensor,
+        means: Sequence[torch.Tensor],
+        *,
+        room: Callable[[], bool],
     ) -> torch.Tensor:
-        """Run a network; ``room`` says whether there is memory to record it.
+        """Run a network; ``room`` tells whether there is memory to record it.
 
         What is returned holds until the next run.
         """
-        key = (id(runner), tuple(batch.shape))
+        key = (runner, tuple(batch.shape))
         recorded = self._recorded.get(key)
         if recorded is None:
             before = self._runs.pop(key, 0)
             self._runs[key] = before + 1
             while len(self._runs) > _MOST_SHAPES:
                 self._runs.popitem(last=False)
-            if before < _RUNS_BEFORE or not room:
+            if before < _RUNS_BEFORE or not room():
                 return runner(batch, means)
             recorded = self._record(runner, batch, means)
             if recorded is None:
@@ -101,7 +108,7 @@ class Graphs:
         try:
             static, given = batch.clone(), [mean.clone() for mean in means]
             # Worth its time for a shape that comes again: cuDNN tries all of its ways once.
-            with torch.backends.cudnn.flags(benchmark=True, allow_tf32=False):
+            with cudnn(benchmark=True):
                 for _ in range(2):
                     runner(static, given)
                 graph = torch.cuda.CUDAGraph()

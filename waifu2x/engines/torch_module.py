@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -23,6 +27,21 @@ from ..graph import (
     Upsample,
 )
 from ..rewrite import shuffle_transposed
+
+_CUDNN = threading.RLock()
+
+
+@contextmanager
+def cudnn(*, benchmark: bool | None = None) -> Iterator[None]:
+    """Within it, float32 in cuDNN is float32 and not TF32.
+
+    The settings of cuDNN are those of the process, so one thread at a time may change them.
+    benchmark: whether it tries all its ways for a new shape; None leaves that as it is.
+    """
+    with _CUDNN:
+        keep = torch.backends.cudnn.benchmark if benchmark is None else benchmark
+        with torch.backends.cudnn.flags(enabled=True, benchmark=keep, allow_tf32=False):
+            yield
 
 
 class GraphModule(torch.nn.Module):
