@@ -13,6 +13,7 @@ import art
 import numpy as np
 import onnx
 import pytest
+import torch
 from command import WAIFU2X, waifu2x
 from PIL import Image
 
@@ -100,6 +101,40 @@ def test_interrupting_leaves_nothing(folder: Path, options: list[str]) -> None:
     assert process.returncode != 0
     assert "Traceback" not in seen + rest
     assert names(folder) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_processor_takes_over_with_one_line(folder: Path) -> None:
+    said = "torch sees no CUDA device here: going on with engine native, on the CPU\n"
+    for options in (
+        ["-d", "cuda:0"],
+        ["-e", "cuda", "--fp32"],
+        ["-e", "cuda", "-d", "cuda:0,cuda:1"],
+    ):
+        result = waifu2x("in.png", "out.png", "--overwrite", *options, cwd=folder)
+        assert (result.returncode, result.stderr) == (0, said)
+    result = waifu2x("in.png", "quiet.png", "-e", "cuda", "--quiet", cwd=folder)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    (folder / "in").mkdir()
+    (folder / "in.png").rename(folder / "in" / "1.png")
+    result = waifu2x("in", "out", "-d", "cuda:0", cwd=folder)
+    assert (result.returncode, result.stderr) == (0, said)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-d", "gpu"], "torch cannot use device 'gpu'"),
+        (["-e", "onnx", "-d", "cuda:0"], "device 'cuda:0' needs engine torch or cuda"),
+        (["-e", "cuda", "-d", "cpu"], "device is 'cpu'; engine cuda takes cuda:0"),
+    ],
+)
+def test_a_device_that_cannot_be_is_one_line(folder: Path, options: list[str], said: str) -> None:
+    result = waifu2x("in.png", "out.png", *options, cwd=folder)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: {said}")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (folder / "out.png").exists()
 
 
 def test_width_and_height(folder: Path) -> None:
