@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waifu2x.errors import ArgumentError
-from waifu2x.pipeline import _ramp
+from waifu2x.layout import ramp
 from waifu2x.plan import (
     Network,
     Plan,
@@ -108,8 +108,8 @@ def test_owned_ranges_follow_one_another_in_steps_of_the_tile(
     assert spans[-1].size >= 1
 
 
-def ramp(span: Span) -> np.ndarray:
-    return _ramp(span).astype(np.float64)
+def weights_of(span: Span) -> np.ndarray:
+    return ramp(span).astype(np.float64)
 
 
 @reproducible
@@ -118,7 +118,7 @@ def test_feathered_weights_add_up_to_one(network: Network, length: int, tile: in
     plan = plan_tiles(network, width=length, height=1, tile=tile)
     total = np.zeros(plan.width)
     for span in plan.columns:
-        weights = ramp(span)
+        weights = weights_of(span)
         assert weights.shape == (span.out_size,)
         assert (weights > 0).all()
         assert (weights <= 1).all()
