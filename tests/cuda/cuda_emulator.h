@@ -24,6 +24,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
+#define __grid_constant__
 #define __align__(n) alignas(n)
 // One block runs at a time, so what its threads share can be static.
 #define __shared__ static
