@@ -135,7 +135,7 @@ def test_compute_sanitizer_finds_nothing_in_the_kernels() -> None:
         *(tool, "--error-exitcode", "9", "--target-processes", "all"),
         *(sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider"),
         # Half of the cases: under the tool each takes some hundred times as long.
-        *("-k", "u8 or uint8 or float16", str(TESTS / "cuda")),
+        *("-k", "u8 or uint8 or float16", str(TESTS / "gpu")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent)
     if "not supported" in done.stdout:

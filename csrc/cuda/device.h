@@ -1,5 +1,5 @@
 // CUDA for the files of this folder: the toolkit's headers, and where a plain C++ compiler is shown
-// tests/cuda, the emulator there, which runs the same kernels on a processor to check them. They use
+// tests/gpu, the emulator there, which runs the same kernels on a processor to check them. They use
 // what is declared here, and launch by `launch`, not by <<<>>>.
 #pragma once
 

@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from cuda import emulated
+from gpu import emulated
 
 from waifu2x import registry
 from waifu2x.engines.cuda_network import FusedRunner

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from cuda import emulated
+from gpu import emulated
 
 from waifu2x import tiles
 from waifu2x.engines import Cut, torch_steps
