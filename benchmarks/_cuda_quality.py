@@ -100,7 +100,7 @@ def memory(options: CudaOptions) -> Part:
         peak = torch.cuda.max_memory_allocated(options.device)
         for name, settings in (("whole", Settings()), ("tiles of 256", Settings(tile=256))):
             torch.cuda.empty_cache()
-            limit = torch.cuda.memory_allocated(options.device) + max(peak // 10, 256 << 20)
+            limit = torch.cuda.memory_reserved(options.device) + max(peak // 10, 256 << 20)
             torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), options.device)
             try:
                 with _Watched() as counter:

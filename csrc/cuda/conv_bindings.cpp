@@ -37,8 +37,6 @@ T* memory(const char* name, Address address, std::size_t alignment) {
   return at<T>(address);
 }
 
-std::size_t size_of(Element element) { return element == Element::kF32 ? 4 : 2; }
-
 // Whether elements are float32, where they can also be what src has.
 bool is_float(const char* name, const std::string& element, const std::string& of_src) {
   if (element == "float32") return true;

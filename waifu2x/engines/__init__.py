@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import logging
 from typing import Final
 
@@ -122,12 +122,20 @@ def _native(threads: int | None) -> Engine:
     return NativeEngine(threads=threads)
 
 
+def _torch_may_use_gpus() -> bool:
+    """Whether a torch is installed that was built for more than the processor; not loading it."""
+    try:
+        return not importlib.metadata.version("torch").endswith("+cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
 def _chosen(device: str | None) -> str:
     """What "auto" means."""
     if device is not None:
         kind = device.split(":")[0]
         return {"cpu": "native", "cuda": "cuda"}.get(kind, "torch")
-    if nvidia_gpus() and importlib.util.find_spec("torch") is not None:
+    if nvidia_gpus() and _torch_may_use_gpus():
         from .torch import cuda_is_there
 
         if cuda_is_there():

@@ -10,7 +10,6 @@ the same (`FusedRunner.choose`), it computes the sums and one pass does the rest
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -48,10 +47,8 @@ _log = logging.getLogger(__name__)
 _GROUP: Final = 16
 #: Compute capability from which the fused convolution runs.
 _LEAST_CAPABILITY: Final = (8, 0)
-#: Side of the input over which the two ways of a convolution are timed.
-_TRIAL_SIDE: Final = 768
-_LEAST_TRIAL_SIDE: Final = 128
-_TRIAL_SHARE: Final = 0.25
+#: Sides of the input over which the two ways of a convolution are timed: the first that fits.
+_TRIAL_SIDES: Final = (768, 384, 128)
 _TRIALS: Final = 5
 
 _Values = dict[str, torch.Tensor]
@@ -484,13 +481,18 @@ class FusedRunner:
         for step in self._steps:
             if isinstance(step, _Fused):
                 step.library = not step.own or (way == "cudnn" and not step.last)
-        if way == "auto" and self._device.type == "cuda":
-            self._try_both()
+        if way != "auto" or self._device.type != "cuda":
+            return
+        for side in _TRIAL_SIDES:
+            try:
+                self._try_both(side)
+                return
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+        _log.debug("no memory to time convolutions: those that were not are ours")
 
-    def _try_both(self) -> None:
-        free, _ = torch.cuda.mem_get_info(self._device)
-        affordable = math.isqrt(int(_TRIAL_SHARE * free / self.graph.bytes_per_pixel))
-        side = self.graph.input_size(max(_LEAST_TRIAL_SIDE, min(_TRIAL_SIDE, affordable)))
+    def _try_both(self, least: int) -> None:
+        side = self.graph.input_size(least)
         batch = torch.rand((1, side, side, self.pixel), device=self._device).to(self.dtype)
         batch[..., 3:] = 0
         means = [

@@ -23,6 +23,9 @@ _MOST_GRAPHS: Final = 8
 _MOST_SHAPES: Final = 256
 #: Runs before a shape is recorded: pictures of all sizes may come, each once.
 _RUNS_BEFORE: Final = 1
+#: One that has been used within so many runs is not dropped for another: where more shapes than
+#: there is room for come in turns, recording them over and over would cost the most.
+_KEPT_FOR: Final = 64
 
 
 class Runner(Protocol):
@@ -49,6 +52,7 @@ class _Recorded:
     batch: torch.Tensor
     means: list[torch.Tensor]
     output: torch.Tensor
+    last_run: int = 0
 
 
 class Graphs:
@@ -59,6 +63,7 @@ class Graphs:
         self._pool: Any = None
         self._recorded: OrderedDict[object, _Recorded] = OrderedDict()
         self._runs: OrderedDict[object, int] = OrderedDict()
+        self._count = 0
 
     def clear(self) -> None:
         """Drop all of them, and their memory."""
@@ -78,13 +83,14 @@ class Graphs:
         What is returned holds until the next run.
         """
         key = (runner, tuple(batch.shape))
+        self._count += 1
         recorded = self._recorded.get(key)
         if recorded is None:
             before = self._runs.pop(key, 0)
             self._runs[key] = before + 1
             while len(self._runs) > _MOST_SHAPES:
                 self._runs.popitem(last=False)
-            if before < _RUNS_BEFORE or not room():
+            if before < _RUNS_BEFORE or not self._has_place() or not room():
                 return runner(batch, means)
             recorded = self._record(runner, batch, means)
             if recorded is None:
@@ -94,11 +100,19 @@ class Graphs:
             while len(self._recorded) > _MOST_GRAPHS:
                 self._recorded.popitem(last=False)
         self._recorded.move_to_end(key)
+        recorded.last_run = self._count
         recorded.batch.copy_(batch)
         for static, mean in zip(recorded.means, means, strict=True):
             static.copy_(mean)
         recorded.graph.replay()
         return recorded.output
+
+    def _has_place(self) -> bool:
+        """Whether one more may be kept, or the one that was used longest ago may go."""
+        if len(self._recorded) < _MOST_GRAPHS:
+            return True
+        oldest = next(iter(self._recorded.values()))
+        return self._count - oldest.last_run > _KEPT_FOR
 
     def _record(
         self, runner: Runner, batch: torch.Tensor, means: Sequence[torch.Tensor]
