@@ -91,7 +91,18 @@ struct Fiber {
   static constexpr std::size_t kStack = 128 << 10;
 };
 
+// Who runs first: every thread to its next barrier in turn, or every warp as far as it gets. In the
+// latter, asynchronous copies arrive at once, in the former when they are waited for.
+enum class Order { kThreads, kWarpsForward, kWarpsBackward };
+
+inline Order chosen_order() {
+  const char* name = std::getenv("WAIFU2X_EMULATOR_ORDER");
+  if (name == nullptr || *name == 0) return Order::kThreads;
+  return std::strcmp(name, "backward") == 0 ? Order::kWarpsBackward : Order::kWarpsForward;
+}
+
 struct Machine {
+  Order order = Order::kThreads;
   std::vector<Fiber> fibers;
   ucontext_t scheduler;
   std::size_t current = 0;
@@ -135,6 +146,20 @@ inline bool release(std::size_t first, std::size_t last, State state) {
   return any;
 }
 
+// Has those of some threads that can go on go on, each to its next barrier; whether there were any.
+inline bool run_ready(std::size_t first, std::size_t last) {
+  Machine& m = machine();
+  bool ran = false;
+  for (std::size_t i = first; i < last; ++i) {
+    if (m.fibers[i].state != State::kReady) continue;
+    m.current = i;
+    threadIdx = m.fibers[i].thread;
+    swapcontext(&m.scheduler, &m.fibers[i].context);
+    ran = true;
+  }
+  return ran;
+}
+
 inline void run_block(std::size_t threads) {
   Machine& m = machine();
   if (m.fibers.size() < threads) m.fibers.resize(threads);
@@ -154,15 +179,19 @@ inline void run_block(std::size_t threads) {
   }
   for (;;) {
     bool ran = false, left = false;
-    for (std::size_t i = 0; i < threads; ++i) {
-      if (m.fibers[i].state == State::kReady) {
-        m.current = i;
-        threadIdx = m.fibers[i].thread;
-        swapcontext(&m.scheduler, &m.fibers[i].context);
-        ran = true;
+    if (m.order == Order::kThreads) {
+      ran = run_ready(0, threads);
+    } else {
+      // As far as a barrier of the block lets each warp: what another one has not done yet, or has
+      // done already, shows where a barrier is missing.
+      const std::size_t warps = (threads + 31) / 32;
+      for (std::size_t i = 0; i < warps; ++i) {
+        const std::size_t warp = m.order == Order::kWarpsBackward ? warps - 1 - i : i;
+        const std::size_t first = warp * 32, last = std::min(first + 32, threads);
+        while (run_ready(first, last) || release(first, last, State::kAtWarp)) ran = true;
       }
-      left |= m.fibers[i].state != State::kDone;
     }
+    for (std::size_t i = 0; i < threads; ++i) left |= m.fibers[i].state != State::kDone;
     if (!left) return;
     bool freed = release(0, threads, State::kAtBlock);
     for (std::size_t warp = 0; warp < threads; warp += 32) {
@@ -193,7 +222,12 @@ inline void taken() { pause(State::kAtWarp); }
 // --- cp.async: what is copied arrives when its group is waited for, not before
 
 inline void copy_async(void* to, const void* from, int bytes, int valid) {
-  fiber().loose.push_back({to, from, valid, bytes - valid});
+  if (machine().order == Order::kThreads) {
+    fiber().loose.push_back({to, from, valid, bytes - valid});
+  } else {
+    std::memcpy(to, from, static_cast<std::size_t>(valid));
+    std::memset(static_cast<char*>(to) + valid, 0, static_cast<std::size_t>(bytes - valid));
+  }
 }
 inline void commit() {
   fiber().groups.push_back(std::move(fiber().loose));
@@ -345,6 +379,7 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shar
     emulator::call(c.kernel, c.arguments, std::index_sequence_for<P...>{});
   };
   m.argument = &call;
+  m.order = chosen_order();
   gridDim = grid;
   blockDim = block;
   const std::size_t threads = std::size_t{block.x} * block.y * block.z;

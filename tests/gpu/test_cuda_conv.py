@@ -197,6 +197,24 @@ def test_patches(device_module, case):
     case.check(device_module)
 
 
+@pytest.mark.parametrize("order", ["forward", "backward"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(32, 16, 3, 36, 35, 2),
+        Case(32, 32, 2, 36, 35, 2),
+        Case(64, 64, 2, 36, 35),
+        Case(64, 64, 1, 36, 50, shuffle=2),
+        Case(64, 144, 2, 36, 35),
+    ],
+    ids=str,
+)
+def test_no_warp_waits_for_what_no_barrier_orders(device_module, monkeypatch, case, order):
+    """Several tiles for each block, the warps one after the other as far as barriers let them."""
+    monkeypatch.setenv("WAIFU2X_EMULATOR_ORDER", order)
+    case.check(device_module)
+
+
 @pytest.mark.parametrize(
     "case",
     [
