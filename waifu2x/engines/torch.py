@@ -6,6 +6,7 @@ networks run in half precision, unless float32 is asked for.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -32,6 +33,8 @@ from . import cuda_network, cuda_steps
 from .torch_device import CudaDevice, Device, TorchSession
 from .torch_graphs import Runner
 from .torch_module import GraphModule, cudnn
+
+_log = logging.getLogger(__name__)
 
 #: Pictures that a GPU is given at once: one is copied there, one runs, one is copied back.
 _AT_ONCE: Final = 3
@@ -264,7 +267,8 @@ class TorchEngine:
         device: as torch names them, several of one kind with commas: "cpu", "mps", "cuda:0,cuda:1".
         precision: "fp32", "fp16", "bf16", or "auto": float32 on the processor, else fp16.
 
-        Raises `ArgumentError` for a device that torch cannot use.
+        Raises `ArgumentError` for a device that torch cannot use, and for several that are not of
+        one kind.
         """
         self.name = name
         devices = [_usable(each.strip()) for each in device.split(",")]
@@ -283,6 +287,14 @@ class TorchEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self.threads = torch.get_num_threads() if kind == "cpu" else len(devices)
+        if kind == "cuda":
+            _log.debug(
+                "engine %s on %s in %s, %s kernels of our own",
+                name,
+                ", ".join(f"{each} ({torch.cuda.get_device_name(each)})" for each in devices),
+                precision,
+                "without" if native is None else "with",
+            )
         at_once = _AT_ONCE * len(devices) if kind == "cuda" else 1
         self.room = Room(at_once, at_once)
 
