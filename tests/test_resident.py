@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -203,6 +204,32 @@ def test_out_of_memory_takes_smaller_tiles(caplog: pytest.LogCaptureFixture) -> 
     core, devices = upscaler("cunet", hook=limited(100 * 100, []))
     assert difference(core.run(source).colour, expected("cunet", source)) <= 1
     assert devices[0]._share < 0.25
+
+
+def test_what_did_not_fit_is_let_go_before_the_next_try() -> None:
+    """An error keeps the frames it came through, and they the tensors that fill the memory."""
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+    most = [0]
+
+    def hook(batch: torch.Tensor, output: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        if batch.shape[0] > 1 or batch.shape[1] > most[0]:
+            held.extend((weakref.ref(batch), weakref.ref(output)))
+            raise RuntimeError("CUDA out of memory.")
+        return output
+
+    for model, tile, most[0] in (("upconv_7", 0, 60), ("upconv_7", 16, 60), ("cunet", 0, 90)):
+        core, devices = upscaler(model, hook=hook)
+        plain = devices[0].forget
+
+        def forget(plain: Callable[[], bool] = plain) -> bool:
+            alive.extend(each() is not None for each in held)
+            return plain()
+
+        devices[0].forget = forget  # type: ignore[method-assign]
+        core.run(picture(90, 64), settings=Settings(tile=tile))
+    assert len(alive) > 4
+    assert not any(alive)
 
 
 def test_the_tile_goes_by_the_memory_that_is_free() -> None:

@@ -79,11 +79,12 @@ def run_pass(
         try:
             return run.attempt()
         except DeviceMemoryError as error:
-            if not run.shrink(warn=session.forget()):
-                raise DeviceMemoryError(
-                    f"{str(error).split(';')[0]}, even in the smallest tiles; choose a smaller "
-                    "scale, or --engine native"
-                ) from error
+            reason = str(error).split(";")[0]
+        # Only now: an error that is being handled keeps all that its frames hold.
+        if not run.shrink(warn=session.forget()):
+            raise DeviceMemoryError(
+                f"{reason}, even in the smallest tiles; choose a smaller scale, or --engine native"
+            )
 
 
 class _Pass:
@@ -201,8 +202,8 @@ class _Pass:
             except DeviceMemoryError:
                 if len(group) == 1:
                     raise
-                half = len(group) // 2
-                _say(session.forget(), f"going on with {half} tiles at a time")
+            half = len(group) // 2
+            _say(session.forget(), f"going on with {half} tiles at a time")
             return total(stage, given, group[:half]) + total(stage, given, group[half:])
 
         batch_pixels = gates.BATCH_PIXELS
@@ -239,16 +240,16 @@ class _Pass:
                     window=group[0].window, inset=loaded.network.margin, turns=turns,
                     marks=marks, full=full,
                 )  # fmt: skip
+                batches.append((group, marks))
+                done += len(group)
+                self._reach(done / len(pieces))
+                continue
             except DeviceMemoryError:
                 if len(group) == 1:
                     raise
-                self._largest_batch = len(group) // 2
-                _say(session.forget(), f"going on with {self._largest_batch} tiles at a time")
-                waiting.insert(0, group)
-                continue
-            batches.append((group, marks))
-            done += len(group)
-            self._reach(done / len(pieces))
+            self._largest_batch = len(group) // 2
+            _say(session.forget(), f"going on with {self._largest_batch} tiles at a time")
+            waiting.insert(0, group)
         return [
             (piece, mark)
             for group, marks in batches

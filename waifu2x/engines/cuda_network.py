@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -484,11 +485,10 @@ class FusedRunner:
         if way != "auto" or self._device.type != "cuda":
             return
         for side in _TRIAL_SIDES:
-            try:
+            with suppress(torch.cuda.OutOfMemoryError):
                 self._try_both(side)
                 return
-            except torch.cuda.OutOfMemoryError:
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
         _log.debug("no memory to time convolutions: those that were not are ours")
 
     def _try_both(self, least: int) -> None:

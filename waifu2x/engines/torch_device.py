@@ -41,6 +41,9 @@ class Device:
     One picture at a time queues work on it; see `computing`.
     """
 
+    #: Share of what is free, or of the machine's memory, that a run is offered at first.
+    SHARE = _SHARED_SHARE
+
     def __init__(self, device: torch.device, reduced: torch.dtype, steps: Steps | None) -> None:
         """Take a device.
 
@@ -55,7 +58,7 @@ class Device:
         self.largest_batch = 1 if device.type == "cpu" else 16
         self.graphs: Graphs | None = None
         self.lock = threading.RLock()
-        self._share = _SHARED_SHARE
+        self._share = self.SHARE
 
     @property
     def accelerated(self) -> bool:
@@ -68,15 +71,11 @@ class Device:
 
     def forget(self) -> bool:
         """Give back what is kept, and offer half as much; whether that is the first time."""
-        first = self._share == type(self)._first_share()
+        first = self._share == self.SHARE
         self._share = max(self._share / 2, _LEAST_SHARE)
         if self.torch.type == "mps":
             torch.mps.empty_cache()
         return first
-
-    @staticmethod
-    def _first_share() -> float:
-        return _SHARED_SHARE
 
     @contextmanager
     def computing(self, *events: Any) -> Iterator[None]:
@@ -139,18 +138,15 @@ class CudaDevice(Device):
     copies of other pictures run beside them on two more.
     """
 
+    SHARE = _SHARE
+
     def __init__(self, device: torch.device, reduced: torch.dtype, steps: Steps | None) -> None:
         super().__init__(device, reduced, steps)
         self.largest_batch = 64
-        self._share = _SHARE
         with self.failing():
             streams = [torch.cuda.Stream(device) for _ in range(3)]  # type: ignore[no-untyped-call]
             self._compute, self._up, self._down = streams
         self.graphs = Graphs(device)
-
-    @staticmethod
-    def _first_share() -> float:
-        return _SHARE
 
     def available(self) -> int:
         """Bytes that a run may take now: what is free, and what torch holds without a use."""
