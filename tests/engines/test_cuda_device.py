@@ -1,0 +1,162 @@
+"""What a GPU is told, and in which order, by streams and events that write it down."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from waifu2x.engines import torch_device
+from waifu2x.engines.torch_device import CudaDevice, TorchSession
+from waifu2x.errors import DeviceLostError, DeviceMemoryError, EngineError
+
+
+class Streams:
+    """Stands for torch.cuda."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.made = 0
+        self.events = 0
+
+    def stream(self, device: torch.device) -> Any:
+        name = ("compute", "up", "down")[self.made]
+        self.made += 1
+        told = self.told
+
+        class Stream:
+            def __str__(self) -> str:
+                return name
+
+            def wait_event(self, event: object) -> None:
+                told.append(f"{name} waits for {event}")
+
+        return Stream()
+
+    def event(self, blocking: bool = False) -> Any:
+        told, number = self.told, self.events
+        self.events += 1
+
+        class Event:
+            def __str__(self) -> str:
+                return f"event {number}"
+
+            def record(self, stream: object) -> None:
+                told.append(f"{self} on {stream}")
+
+            def synchronize(self) -> None:
+                assert blocking
+                told.append(f"the host waits for {self}")
+
+        return Event()
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> Streams:
+    made = Streams()
+    monkeypatch.setattr(torch.cuda, "Stream", made.stream)
+    monkeypatch.setattr(torch.cuda, "Event", made.event)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 4000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
+    monkeypatch.setattr(
+        torch_device, "_pinned", lambda shape, dtype: torch.empty(shape, dtype=dtype)
+    )
+    return made
+
+
+def gpu() -> CudaDevice:
+    return CudaDevice(torch.device("cpu"), torch.float16, None)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_copies_run_beside_the_networks(streams: Streams, dtype: type) -> None:
+    device = gpu()
+    one, other = TorchSession(device), TorchSession(device)
+    samples = (np.arange(24) * 1000 % 251).astype(dtype).reshape(2, 4, 3)[:, ::2]
+    held = one.upload(samples)
+    with one.computing():
+        result = held.clone()
+    other.empty((1, 1, 3), np.uint8)  # queued behind it, and nothing to wait for
+    assert one.download(result).tobytes() == samples.tobytes()
+    assert streams.told == [
+        "event 0 on up",
+        "compute waits for event 0",
+        "event 1 on compute",
+        "event 2 on compute",
+        "down waits for event 1",
+        "event 3 on down",
+        "the host waits for event 3",
+    ]
+
+
+def test_marks_and_constants_and_turns(streams: Streams) -> None:
+    session = TorchSession(gpu())
+    marks = session.marks(2)
+    with torch.inference_mode():
+        marks[1] = torch.tensor([3, *np.float32([0.5, 1.0]).view(np.int32).tolist()])
+    assert [(m.bad, m.brightest_in, m.brightest_out) for m in session.read(marks)] == [
+        (0, 0.0, 0.0),
+        (3, 0.5, 1.0),
+    ]
+    array = np.ones((1, 2, 1, 1), np.float32)
+    assert session.device.constant(array).shape == (1, 2, 1, 1)
+    turned = session.turned(torch.arange(6).reshape(2, 1, 3), 1, True)
+    assert turned.shape == (1, 2, 3)
+
+
+def test_memory_is_what_is_free_or_held_without_use(streams: Streams) -> None:
+    device = gpu()
+    assert device.available() == int(0.7 * (1000 + 200))
+    assert device.forget()
+    assert not device.forget()
+    assert device.available() == int(0.7 / 4 * (1000 + 200))
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "lost"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", DeviceMemoryError, False),
+        ("CUDA error: out of memory", DeviceMemoryError, False),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x", DeviceMemoryError, False),
+        ("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED", EngineError, False),
+        ("CUDA error: invalid argument", EngineError, False),
+        ("CUDA error: no kernel image is available for execution", EngineError, False),
+        ("CUDA error: an illegal memory access was encountered (gather)", DeviceLostError, True),
+        ("CUDA error: unspecified launch failure", DeviceLostError, True),
+        ("CUDA error: uncorrectable ECC error encountered", DeviceLostError, True),
+    ],
+)
+def test_what_an_error_means(streams: Streams, message: str, kind: type, lost: bool) -> None:
+    device = gpu()
+    with pytest.raises(EngineError) as caught, device.computing():
+        raise RuntimeError(f"{message}\nCompile with TORCH_USE_CUDA_DSA")
+    assert type(caught.value) is kind
+    assert "TORCH_USE" not in str(caught.value)
+    assert device.lost is lost
+
+
+def test_one_picture_at_a_time_queues_its_work(streams: Streams) -> None:
+    device = gpu()
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with device.computing():
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert entered.wait(10)
+    assert not device.lock.acquire(blocking=False)
+    leave.set()
+    thread.join()
+    with device.computing(), device.computing():
+        pass
