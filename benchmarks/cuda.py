@@ -19,9 +19,11 @@ The exit status is 1 if a result is not what it should be. Figures that are miss
 they are in the report. ``--device cpu --quick`` goes through what can run without a GPU.
 """
 
-# ruff: noqa: E402 (the imports come after the path has been mended)
-
 from __future__ import annotations
+
+# torch looks for NVIDIA's package of this name, from any program of this folder.
+if __name__ != "__main__":
+    raise ImportError("cuda.py is a program, and not NVIDIA's package cuda")
 
 import argparse
 import json
@@ -31,12 +33,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# torch looks for NVIDIA's package "cuda", and must not find this file instead.
-HERE = str(Path(__file__).resolve().parent)
-sys.path = [entry for entry in sys.path if str(Path(entry).resolve()) != HERE]
-import torch  # noqa: F401
-
-sys.path.append(HERE)
 import _cuda_kernels
 import _cuda_pictures
 import _cuda_quality
