@@ -6,12 +6,14 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from art import anime_face
 
+import waifu2x
 from waifu2x import engines
 from waifu2x.engines.torch import TorchEngine
 from waifu2x.engines.torch_device import Device
@@ -63,7 +65,11 @@ def upscaler(
     model: str = "upconv_7", *, hook: Hook | None = None, precision: str = "fp32", gpus: int = 1
 ) -> tuple[PictureUpscaler, list[Gpu]]:
     made = PictureUpscaler(model, engine="torch", precision=precision)
-    engine = made.engine
+    return made, put_on_gpus(made, hook, gpus)
+
+
+def put_on_gpus(core: PictureUpscaler, hook: Hook | None, gpus: int) -> list[Gpu]:
+    engine = core.engine
     assert isinstance(engine, TorchEngine)
     devices = [Gpu(engine.reduced) for _ in range(gpus)]
     for number, device in enumerate(devices):
@@ -77,7 +83,7 @@ def upscaler(
             return Hooked(plain(graph, device, dtype), hook)
 
         engine.make_runner = make  # type: ignore[method-assign]
-    return made, devices
+    return devices
 
 
 def picture(width: int = 70, height: int = 50, dtype: type = np.uint8) -> Picture:
@@ -345,6 +351,27 @@ def test_when_the_last_device_is_lost_the_processor_takes_over(
     assert made.tobytes() == expected("upconv_7", picture()).tobytes()
     warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert warnings == ["no device is left: going on with engine native, on the CPU"]
+
+
+def test_a_batch_goes_on_with_the_rest(tmp_path: Path) -> None:
+    lost: list[int] = []
+
+    def hook(batch: torch.Tensor, output: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        if not lost:
+            lost.append(1)
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        return output
+
+    (tmp_path / "in").mkdir()
+    for n in range(5):
+        anime_face(20 + n).save(tmp_path / "in" / f"{n}.png")
+    made = waifu2x.Upscaler("upconv_7", engine="torch")
+    put_on_gpus(made.core, hook, gpus=2)
+    results = list(waifu2x.upscale_many(tmp_path / "in", tmp_path / "out", upscaler=made))
+    failed = [result for result in results if result.status != "done"]
+    assert [result.status for result in failed] == ["failed"]
+    assert "stopped working (CUDA error: unspecified launch failure)" in str(failed[0].error)
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_pictures_are_spread_over_the_devices() -> None:

@@ -513,7 +513,8 @@ class FusedRunner:
             return self._convolve(step, values)
 
         began = time.perf_counter()
-        with cudnn(benchmark=True):
+        # By the first way that cuDNN thinks of: to try all takes longer than one picture.
+        with cudnn(benchmark=False):
             self._go(batch, means, timed)
         _log.debug("convolutions chosen in %.2f s", time.perf_counter() - began)
 
