@@ -47,6 +47,7 @@ def folder(tmp_path: Path) -> Path:
         ("docs/formats.md", 0),
         ("docs/animations.md", 1),
         ("docs/archives.md", 1),
+        ("docs/gpu.md", 5),
     ],
 )
 def test_commands_run(name: str, least: int, folder: Path) -> None:
