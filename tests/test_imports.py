@@ -48,7 +48,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "engines.cuda_steps": ("engines.base",),
     "engines.cuda_network": (
         *("errors", "graph", "rewrite"),
-        *("engines.cuda_steps", "engines.torch_device", "engines.torch_module"),
+        *("engines.base", "engines.cuda_steps", "engines.torch_device"),
+        "engines.torch_module",
     ),
     "engines.*": ("errors", "graph", "rewrite", "_machine", "formats.onnx", "engines.base"),
     "tiles": ("errors", "picture", "_native"),

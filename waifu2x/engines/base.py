@@ -10,10 +10,30 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Graph
+from ..graph import Activation, Graph
 from ..picture import Samples
 
 Batch: TypeAlias = npt.NDArray[np.float32]
+
+
+def negative_slopes(activation: Activation | None, channels: int) -> Batch:
+    """What each channel's negative values are multiplied by, (channels,); no sigmoid has that."""
+    match activation:
+        case None:
+            slope = 1.0
+        case Activation(kind="prelu", slopes=slopes):
+            assert slopes is not None  # Graph checked it
+            return np.ascontiguousarray(slopes, np.float32)
+        case Activation(kind="relu"):
+            slope = 0.0
+        case Activation():
+            slope = activation.slope
+    return np.full(channels, slope, np.float32)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a runtime says, in one line."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 class Compiled(Protocol):

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +38,7 @@ from ..graph import (
     Upsample,
 )
 from ..rewrite import shuffle_transposed
+from .base import negative_slopes
 from .cuda_steps import element, where
 from .torch_device import Device
 from .torch_module import convolve, cudnn
@@ -67,6 +68,7 @@ class _Fused:
     """A convolution and what follows it.
 
     first: the name of the convolution. name: that of the last operation that is done on the way.
+    weight, plain: what the fused kernel takes, and what cuDNN does.
     skip: the value that is added, and how many pixels are cut from each of its sides.
     library: whether cuDNN computes the sums. last: the result is that of the network, in float32.
     """
@@ -75,6 +77,7 @@ class _Fused:
     first: str
     source: str
     weight: torch.Tensor
+    plain: torch.Tensor
     bias: torch.Tensor
     slope: torch.Tensor
     kernel: int
@@ -86,8 +89,6 @@ class _Fused:
     skip: tuple[str, int] | None = None
     library: bool = False
     last: bool = False
-    #: For cuDNN: (out, in, k, k), channels last.
-    plain: torch.Tensor | None = field(default=None, repr=False)
 
     @property
     def own(self) -> bool:
@@ -123,7 +124,6 @@ class FusedRunner:
             for name in node.inputs:
                 self._readers.setdefault(name, []).append(node)
         self._steps: list[_Fused | _Other] = []
-        self._names: dict[str, str] = {}
         self._lower()
         self._last_use: dict[str, int] = {}
         for index, step in enumerate(self._steps):
@@ -184,14 +184,18 @@ class FusedRunner:
         if activation is not None and activation.kind == "sigmoid":
             raise EngineError(f"{node.name!r} ends in a sigmoid, which is not for this engine")
         name = chain[-1].name
-        out, inputs, kernel, _ = op.weight.shape
+        out, _, kernel, _ = op.weight.shape
+        # Before the shuffle, which makes one channel of several.
+        together = shuffle * shuffle
+        slopes = np.repeat(negative_slopes(activation, out // together), together)
         made = _Fused(
             name=name,
             first=node.name,
             source=node.inputs[0],
             weight=self._packed(op),
+            plain=self._plain(op),
             bias=self._floats(_padded(op.bias, _up(out))),
-            slope=self._floats(_padded(_slope(activation, out, shuffle), _up(out))),
+            slope=self._floats(_padded(slopes, _up(out))),
             kernel=kernel,
             stride=op.stride,
             padding=op.padding,
@@ -201,11 +205,6 @@ class FusedRunner:
             skip=skip,
             last=name == self.graph.output,
         )
-        plain = np.zeros((_up(out), _up(inputs), kernel, kernel), np.float32)
-        plain[:out, :inputs] = op.weight
-        made.plain = torch.from_numpy(plain).to(self._device, self.dtype)
-        made.plain = made.plain.contiguous(memory_format=torch.channels_last)
-        made.library = not made.own
         self._steps.append(made)
         return {each.name for each in chain}
 
@@ -215,6 +214,14 @@ class FusedRunner:
         packed = np.zeros((kernel * kernel, _up(inputs), _up(out)), np.float32)
         packed[:, :inputs, :out] = op.weight.transpose(2, 3, 1, 0).reshape(-1, inputs, out)
         return torch.from_numpy(packed).to(self._device, self.dtype)
+
+    def _plain(self, op: Conv) -> torch.Tensor:
+        """(out, in, k, k) with both rounded up, channels last."""
+        out, inputs, kernel, _ = op.weight.shape
+        plain = np.zeros((_up(out), _up(inputs), kernel, kernel), np.float32)
+        plain[:out, :inputs] = op.weight
+        made = torch.from_numpy(plain).to(self._device, self.dtype)
+        return made.contiguous(memory_format=torch.channels_last)
 
     def _floats(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.array(array, np.float32)).to(self._device)
@@ -428,7 +435,6 @@ class FusedRunner:
         return result
 
     def _by_library(self, step: _Fused, values: _Values) -> torch.Tensor:
-        assert step.plain is not None
         sums = convolve(
             _first(values[step.source]), step.plain, None, stride=step.stride, padding=step.padding
         )
@@ -555,21 +561,6 @@ def _last(x: torch.Tensor) -> torch.Tensor:
 def _widened(x: torch.Tensor) -> torch.Tensor:
     """With channels rounded up, the new ones 0."""
     return F.pad(x, (0, _up(x.shape[3]) - x.shape[3])).contiguous()
-
-
-def _slope(activation: Activation | None, channels: int, shuffle: int) -> np.ndarray:
-    """What the negative sums of each channel are multiplied by, before the shuffle."""
-    match activation:
-        case None:
-            slope = 1.0
-        case Activation(kind="prelu", slopes=slopes):
-            assert slopes is not None
-            return np.repeat(slopes, shuffle * shuffle)
-        case Activation(kind="relu"):
-            slope = 0.0
-        case Activation():
-            slope = activation.slope
-    return np.full(channels, slope, np.float32)
 
 
 def _activation(

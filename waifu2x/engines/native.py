@@ -29,7 +29,7 @@ from ..graph import (
     Upsample,
 )
 from ..picture import Samples
-from .base import Batch, Room, Watch
+from .base import Batch, Room, Watch, negative_slopes
 
 #: A value of the program and how many samples are cut from each of its sides.
 _Place: TypeAlias = tuple[int, int]
@@ -80,7 +80,9 @@ class _Lowering:
                 if op.activation.kind == "sigmoid":
                     value = program.sigmoid(source)
                 else:
-                    value = program.activate(source, _slope(op.activation, self._channels(node)))
+                    value = program.activate(
+                        source, negative_slopes(op.activation, self._channels(node))
+                    )
             case Add():
                 value = program.add(source, self._places[node.inputs[1]])
             case Multiply():
@@ -117,7 +119,7 @@ class _Lowering:
             self._places[node.inputs[0]],
             _floats(op.weight),
             _floats(op.bias),
-            np.ones(channels, np.float32) if sigmoid else _slope(activation, channels),
+            np.ones(channels, np.float32) if sigmoid else negative_slopes(activation, channels),
             stride=op.stride,
             padding=op.padding,
             transposed=isinstance(op, ConvTranspose),
@@ -172,26 +174,11 @@ class _Lowering:
         self, source: int, weight: Batch, bias: Batch, activation: Activation | None
     ) -> int:
         sigmoid = activation is not None and activation.kind == "sigmoid"
-        slope = _slope(None if sigmoid else activation, bias.size)
+        slope = negative_slopes(None if sigmoid else activation, bias.size)
         return self.program.pooled_conv(source, _floats(weight), _floats(bias), slope, sigmoid)
 
     def _channels(self, node: Node) -> int:
         return self.graph.values[node.name].channels
-
-
-def _slope(activation: Activation | None, channels: int) -> Batch:
-    """What each channel's negative values are multiplied by."""
-    match activation:
-        case None:
-            slope = 1.0
-        case Activation(kind="prelu", slopes=slopes):
-            assert slopes is not None  # Graph checked it
-            return _floats(slopes)
-        case Activation(kind="relu"):
-            slope = 0.0
-        case Activation():
-            slope = activation.slope
-    return np.full(channels, slope, np.float32)
 
 
 class NativeCompiled:

@@ -12,7 +12,7 @@ from ..errors import EngineError
 from ..formats.onnx import INPUT, OUTPUT, to_onnx
 from ..graph import Graph
 from ..rewrite import shuffle_transposed
-from .base import Batch, Room
+from .base import Batch, Room, first_line
 
 
 class OnnxCompiled:
@@ -42,7 +42,7 @@ class OnnxCompiled:
         except Exception as error:
             raise EngineError(
                 f"onnxruntime failed on an input of {batch.shape[3]}x{batch.shape[2]} px: "
-                f"{_first_line(error)}; a smaller tile needs less memory"
+                f"{first_line(error)}; a smaller tile needs less memory"
             ) from error
         return np.asarray(result, np.float32)
 
@@ -69,7 +69,3 @@ class OnnxEngine:
     def compile(self, graph: Graph) -> OnnxCompiled:
         """Build the ONNX model and its session. Raises `EngineError`."""
         return OnnxCompiled(graph, self._options)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

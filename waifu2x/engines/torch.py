@@ -156,15 +156,8 @@ class TorchCompiled:
         device = session.device
         runner = self._runner(device, full)
         with session.computing():
-            batch = device.steps.gather(
-                source,
-                [(cut.left, cut.top) for cut in cuts],
-                window=window,
-                pixel=runner.pixel,
-                dtype=runner.dtype,
-                inset=inset,
-                marks=marks,
-            )
+            corners = [(cut.left, cut.top) for cut in cuts]
+            batch = _gathered(device, runner, source, corners, window, inset, marks)
             if len(turns) == 1:
                 means = [device.constant(mean) for mean in turns[0].means]
                 output = self._run(device, runner, batch, means)
@@ -186,15 +179,7 @@ class TorchCompiled:
         device = session.device
         runner = self._runner(device, full)
         with session.computing():
-            batch = device.steps.gather(
-                source,
-                corners,
-                window=window,
-                pixel=runner.pixel,
-                dtype=runner.dtype,
-                inset=0,
-                marks=None,
-            )
+            batch = _gathered(device, runner, source, corners, window)
             given = [device.constant(mean) for mean in means]
             output = self._run(device, runner, batch, given)[..., : self.graph.out.channels]
             # Rows in float32, of which there are few enough, then all of them in float64.
@@ -245,6 +230,27 @@ class TorchCompiled:
                     runner = self._engine.make_runner(self.graph, device, dtype)
                 self._runners[device.torch, full] = runner
             return runner
+
+
+def _gathered(
+    device: Device,
+    runner: Runner,
+    source: torch.Tensor,
+    corners: Sequence[tuple[int, int]],
+    window: tuple[int, int],
+    inset: int = 0,
+    marks: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Windows as a network takes them."""
+    return device.steps.gather(
+        source,
+        corners,
+        window=window,
+        pixel=runner.pixel,
+        dtype=runner.dtype,
+        inset=inset,
+        marks=marks,
+    )
 
 
 class TorchEngine:

@@ -15,7 +15,7 @@ from .._machine import total_memory
 from ..errors import DeviceLostError, DeviceMemoryError, EngineError
 from ..picture import Samples
 from . import torch_steps
-from .base import Mark
+from .base import Mark, first_line
 from .torch_graphs import Graphs
 from .torch_steps import Steps
 
@@ -91,7 +91,7 @@ class Device:
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, EngineError):
                 raise
-            text = _first_line(error)
+            text = first_line(error)
             if isinstance(error, MemoryError) or _is_memory(error, text):
                 raise DeviceMemoryError(
                     f"not enough memory on {self.torch}: {text}; a smaller tile needs less"
@@ -298,7 +298,11 @@ class TorchSession:
         seen = self.fetch(marks)
         floats = seen.view(np.float32)
         return [
-            Mark(int(row[torch_steps.BAD]), float(lit[1]), float(lit[2]))
+            Mark(
+                int(row[torch_steps.BAD]),
+                float(lit[torch_steps.BRIGHTEST_IN]),
+                float(lit[torch_steps.BRIGHTEST_OUT]),
+            )
             for row, lit in zip(seen, floats, strict=True)
         ]
 
@@ -333,9 +337,5 @@ def _staging(array: npt.NDArray[Any]) -> torch.Tensor:
 
 
 def _is_memory(error: Exception, text: str) -> bool:
-    known = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
-    return isinstance(error, known) or any(sign in text.lower() for sign in _OUT_OF_MEMORY)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    known = isinstance(error, torch.cuda.OutOfMemoryError)
+    return known or any(sign in text.lower() for sign in _OUT_OF_MEMORY)
