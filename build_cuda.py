@@ -1,4 +1,4 @@
-"""Builds the kernels of csrc/cuda into waifu2x._cuda, where there is a CUDA compiler.
+"""Builds the kernels of csrc/cuda into waifu2x.kernels._cuda, where there is a CUDA compiler.
 
 ``WAIFU2X_CUDA`` in the environment: 0 never builds them, 1 makes it an error if they cannot be
 built. Otherwise they are built where nvcc is found, and a failure leaves a package without them.
@@ -22,7 +22,7 @@ from pathlib import Path
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools.errors import CompileError
 
-NAME = "waifu2x._cuda"
+NAME = "waifu2x.kernels._cuda"
 CUDA = Path("csrc") / "cuda"
 # From Turing on; the last is compiled for processors of tomorrow too, as PTX.
 ARCHS = ("75", "80", "86", "89", "90")

@@ -39,7 +39,7 @@ class build_ext(pybind11_build_ext):
 
 
 native = Pybind11Extension(
-    "waifu2x._native",
+    "waifu2x.kernels._native",
     sources=sorted(str(path) for path in CSRC.rglob("*.cpp") if path.parent != build_cuda.CUDA),
     depends=sorted(str(path) for kind in ("*.h", "*.inl") for path in CSRC.rglob(kind)),
     include_dirs=[str(CSRC)],
@@ -54,5 +54,5 @@ setup(
     packages=[*find_packages(include=["waifu2x", "waifu2x.*"]), "waifu2x._models"],
     # The manifest lives in models/ at the top of the tree and is installed as package data.
     package_dir={"waifu2x": "waifu2x", "waifu2x._models": "models"},
-    package_data={"waifu2x": ["py.typed", "*.pyi"], "waifu2x._models": ["*.json"]},
+    package_data={"waifu2x": ["py.typed"], "waifu2x.kernels": ["*.pyi"], "waifu2x._models": ["*.json"]},
 )

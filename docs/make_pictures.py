@@ -17,7 +17,7 @@ import waifu2x
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-import art  # noqa: E402
+from helpers import art  # noqa: E402
 
 SIDE = 224
 

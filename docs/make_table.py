@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from round_trip import BEGIN, END, markdown  # noqa: E402
+from helpers.round_trip import BEGIN, END, markdown  # noqa: E402
 
 PAGE = HERE / "formats.md"
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers import art
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import art
 
 
 def _values(image: Image.Image) -> np.ndarray:
@@ -59,7 +53,7 @@ def test_a_small_face_is_a_large_one_reduced():
     error = _values(large.reduce(2)) - _values(small)
     psnr = 10 * np.log10(255**2 / np.mean(error**2))
     assert psnr > 30
-    # and it is a drawing: flat areas, ink, strong colour
+    # and it is a drawing: flat areas, ink, strong color
     values = _values(large)
     assert values.min() < 60
     assert np.ptp(values, axis=2).max() > 150

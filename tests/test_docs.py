@@ -9,8 +9,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-import art
 import pytest
+from helpers import art
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import errors
 from ._version import __version__
-from .api import Upscaler, upscale
-from .conversion import Options
 from .errors import (
     ArgumentError,
     CancelledError,
@@ -32,7 +30,9 @@ from .errors import (
     WeightsError,
 )
 from .files import FileResult, upscale_file
-from .registry import Model, Network, models
+from .files.task import Options
+from .network.registry import Model, Network, models
+from .pipeline.upscaler import Upscaler, upscale
 
 if TYPE_CHECKING:
     from .batch import BatchResult, upscale_many

@@ -20,14 +20,14 @@ SAMPLE_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 class Metadata:
     """What must survive the trip besides the pixels.
 
-    icc: ICC profile of ``colour`` as raw bytes, or None for sRGB / unknown.
+    icc: ICC profile of ``color`` as raw bytes, or None for sRGB / unknown.
     exif: EXIF block as raw bytes with the orientation tag reset to 1, or None.
     dpi: (x, y) pixels per inch as stored, or None.
     xmp: XMP packet as raw bytes with its orientation reset to 1, or None.
     gamma: exponent from light to samples as PNG's gAMA stores it (0.45455 is 1 / 2.2), or None.
         Like the next two it counts only where there is no ICC profile.
     chromaticities: x and y of white, red, green and blue as PNG's cHRM stores them, or None.
-    rendering_intent: 0..3 where PNG's sRGB chunk says that the colours are sRGB, or None.
+    rendering_intent: 0..3 where PNG's sRGB chunk says that the colors are sRGB, or None.
     cicp: PNG's cICP: primaries, transfer, matrix and full-range flag (ITU-T H.273), or None.
     text: PNG's text chunks in order, (keyword, text) each.
     """
@@ -49,9 +49,9 @@ class Source:
 
     format: Pillow's format name ("PNG", "JPEG", ...), or None for an array.
     lossy: True, False, or None when the file does not tell.
-    jpeg_quality: 1..100 estimated from the quantisation tables, None for anything but JPEG.
+    jpeg_quality: 1..100 estimated from the quantization tables, None for anything but JPEG.
     reduced: whether the file has 16 bits per channel, of which 8 were read.
-    converted: the colour space that was converted to sRGB ("CMYK", "LAB"), or "".
+    converted: the color space that was converted to sRGB ("CMYK", "LAB"), or "".
     """
 
     format: str | None = None
@@ -63,48 +63,47 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Colour and alpha of one picture, in its own encoding (never linearised).
+    """Color and alpha of one picture, in its own encoding (never linearised).
 
-    colour: (H, W, C) with C = 1 (gray) or 3 (RGB); uint8, uint16 or float32.
-    alpha: (H, W) of the same dtype as ``colour``, straight (not premultiplied), or None.
+    color: (H, W, C) with C = 1 (gray) or 3 (RGB); uint8, uint16 or float32.
+    alpha: (H, W) of the same dtype as ``color``, straight (not premultiplied), or None.
     """
 
-    colour: Samples
+    color: Samples
     alpha: Samples | None = None
     metadata: Metadata = field(default_factory=Metadata)
     source: Source = field(default_factory=Source)
 
     def __post_init__(self) -> None:
-        colour, alpha = self.colour, self.alpha
-        if colour.ndim != 3 or colour.shape[2] not in (1, 3) or 0 in colour.shape:
+        color, alpha = self.color, self.alpha
+        if color.ndim != 3 or color.shape[2] not in (1, 3) or 0 in color.shape:
             raise ArgumentError(
-                f"colour has shape {colour.shape}; it must be "
-                "(height, width, 1 or 3), none of them 0"
+                f"color has shape {color.shape}; it must be (height, width, 1 or 3), none of them 0"
             )
-        if colour.dtype not in SAMPLE_DTYPES:
+        if color.dtype not in SAMPLE_DTYPES:
             raise ArgumentError(
-                f"colour has dtype {colour.dtype}; it must be uint8, uint16 or float32"
+                f"color has dtype {color.dtype}; it must be uint8, uint16 or float32"
             )
-        if alpha is not None and (alpha.shape != colour.shape[:2] or alpha.dtype != colour.dtype):
+        if alpha is not None and (alpha.shape != color.shape[:2] or alpha.dtype != color.dtype):
             raise ArgumentError(
-                f"alpha is {alpha.dtype} {alpha.shape}; it must match colour, "
-                f"{colour.dtype} {colour.shape[:2]}"
+                f"alpha is {alpha.dtype} {alpha.shape}; it must match color, "
+                f"{color.dtype} {color.shape[:2]}"
             )
 
     @property
     def width(self) -> int:
         """Width in pixels."""
-        return int(self.colour.shape[1])
+        return int(self.color.shape[1])
 
     @property
     def height(self) -> int:
         """Height in pixels."""
-        return int(self.colour.shape[0])
+        return int(self.color.shape[0])
 
     @property
     def gray(self) -> bool:
-        """Whether there is one colour channel."""
-        return bool(self.colour.shape[2] == 1)
+        """Whether there is one color channel."""
+        return bool(self.color.shape[2] == 1)
 
 
 def as_float(samples: Samples) -> npt.NDArray[np.float32]:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import art
 import pytest
-from library import BROKEN, RESULTS, make, tree
+from helpers import art
+from helpers.batch_files import BROKEN, RESULTS, make, tree
 from PIL import Image
 
 import waifu2x
@@ -77,7 +77,7 @@ def test_the_good_are_done_and_the_bad_are_named(
     assert (done["face.jpg"].noise, done["face.jpg"].reason) == (1, "JPEG quality 75")
     assert done["moving.gif"].notes[0] == "3 frames (2 different)"
     assert all(one.seconds >= one.stages.compute > 0 for one in done.values())
-    assert codec.decode(out / "deep.png").colour.dtype == "uint16"
+    assert codec.decode(out / "deep.png").color.dtype == "uint16"
 
 
 def test_the_bytes_are_those_of_one_file_at_a_time(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from library import RESULTS, make, tree
+from helpers.batch_files import RESULTS, make, tree
 
 WAIFU2X = Path(sys.executable).with_name("waifu2x")
 COPIES = 3

@@ -10,7 +10,7 @@ import pytest
 
 from waifu2x.batch.stages import Busy, Stages
 from waifu2x.errors import CancelledError
-from waifu2x.pipeline import Footprint
+from waifu2x.pipeline.pipeline import Footprint
 
 MB = 1 << 20
 

@@ -9,12 +9,12 @@ import signal
 import subprocess
 from pathlib import Path
 
-import art
 import numpy as np
 import onnx
 import pytest
 import torch
-from command import WAIFU2X, waifu2x
+from helpers import art
+from helpers.command import WAIFU2X, waifu2x
 from PIL import Image
 
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import art
-import command
 import pytest
-from command import WAIFU2X
+from helpers import art, command
+from helpers.command import WAIFU2X
 from PIL import Image
 
 from waifu2x._machine import processors

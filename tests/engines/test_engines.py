@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from waifu2x import engines, registry
+from waifu2x import engines
 from waifu2x.engines import Compiled
-from waifu2x.engines.reference import evaluate
 from waifu2x.errors import ArgumentError, EngineError
-from waifu2x.graph import (
+from waifu2x.network import registry
+from waifu2x.network.graph import (
     Activate,
     Activation,
     Add,
@@ -31,7 +31,8 @@ from waifu2x.graph import (
     PixelShuffle,
     Upsample,
 )
-from waifu2x.plan import Network, plan_tiles
+from waifu2x.network.reference import evaluate
+from waifu2x.pipeline.tiling import Network, plan_tiles
 
 ENGINES = ("native", "onnx", "torch")
 

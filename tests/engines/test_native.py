@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from waifu2x import _native, tiles
 from waifu2x.engines import Streaming, Watch
 from waifu2x.engines.native import NativeCompiled, NativeEngine
-from waifu2x.engines.reference import evaluate
 from waifu2x.errors import ArgumentError, CancelledError, EngineError, GraphError
-from waifu2x.graph import (
+from waifu2x.kernels import _native, tiles
+from waifu2x.network.graph import (
     Activate,
     Activation,
     Add,
@@ -43,6 +42,7 @@ from waifu2x.graph import (
     PixelShuffle,
     Upsample,
 )
+from waifu2x.network.reference import evaluate
 
 ISAS = _native.isas()
 THREADS = (1, 2, 3, 5)

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
         # Readers that would be imported later, with the first file that needs them.
         import pillow_jxl  # noqa: F401
         import tifffile  # noqa: F401
-        from fuzz.target import check
+        from helpers.fuzz_target import check
         from PIL import Image
 
         Image.init()

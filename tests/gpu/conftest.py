@@ -99,7 +99,7 @@ def device_module(request: pytest.FixtureRequest) -> Device:
     if not torch.cuda.is_available():
         pytest.skip("no GPU that torch can use")
     module = pytest.importorskip(
-        "waifu2x._cuda", reason="waifu2x._cuda is not built", exc_type=ImportError
+        "waifu2x.kernels._cuda", reason="waifu2x.kernels._cuda is not built", exc_type=ImportError
     )
     return Device(module, on_gpu=True)
 

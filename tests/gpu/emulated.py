@@ -24,7 +24,7 @@ NAME = "_cuda_emulated"
 
 @functools.cache
 def module() -> ModuleType | None:
-    """The module ``waifu2x._cuda`` over this machine's memory; None where there is no g++."""
+    """The module ``waifu2x.kernels._cuda`` over this machine's memory; None where there is no g++."""
     compiler = os.environ.get("CXX") or shutil.which("g++")
     if compiler is None or sys.platform != "linux":
         return None

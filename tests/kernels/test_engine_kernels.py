@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from kernel_reference import STAIRCASE
+from helpers.kernel_reference import STAIRCASE
 
-from waifu2x import _native
+from waifu2x.kernels import _native
 
 CSRC = Path(__file__).parents[2] / "csrc"
 KERNELS = [path for folder in ("scalar", "x86", "arm") for path in CSRC.glob(f"{folder}/*.cpp")]
@@ -62,9 +62,9 @@ def sanitizers_link(folder: Path) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-# Unoptimised, sanitized kernels compile in a third of the time; few cases show a stray read.
+# Unoptimized, sanitized kernels compile in a third of the time; few cases show a stray read.
 @pytest.mark.parametrize(
-    ("flags", "every"), [(("-O2",), 8), (("-O0", *SANITIZE), 48)], ids=["optimised", "sanitized"]
+    ("flags", "every"), [(("-O2",), 8), (("-O0", *SANITIZE), 48)], ids=["optimized", "sanitized"]
 )
 def test_engine_kernels(tmp_path, common, flags, every):
     if SANITIZE[0] in flags and not sanitizers_link(tmp_path):

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import kernel_reference as ref
 import numpy as np
 import pytest
+from helpers import kernel_reference as ref
 
-from waifu2x import _native
+from waifu2x.kernels import _native
 
 
 def run(output, canvas, rect, wx, wy, isa):

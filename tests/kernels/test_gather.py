@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import kernel_reference as ref
 import numpy as np
 import pytest
+from helpers import kernel_reference as ref
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waifu2x import _native
+from waifu2x.kernels import _native
 
 I64 = np.iinfo(np.int64)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 
-from ..api import Upscaler
-from ..conversion import Options
+from ..files.task import Options
+from ..pipeline.upscaler import Upscaler
 from .memory import for_one_run, parse_memory
 from .naming import Item
 from .planning import DEFAULT_NAME, Inputs, Plan, plan_batch

@@ -104,7 +104,7 @@ def find(
         _Patterns(exclude, "exclude"),
         None if leave_out is None else _status(os.fspath(leave_out)),
     )
-    kinds = [_recognised(given) for given in inputs]
+    kinds = [_recognized(given) for given in inputs]
     if not kinds:
         raise ArgumentError("there is no input; name files, directories, patterns or an @list")
     kinds = [
@@ -554,7 +554,7 @@ class _Search:
 # --- inputs and lists -------------------------------------------------------------------------
 
 
-def _recognised(given: str | os.PathLike[str]) -> tuple[str, str]:
+def _recognized(given: str | os.PathLike[str]) -> tuple[str, str]:
     """An input, and whether it is a "list", "directory", "pattern" or "file"."""
     path = os.fspath(given)
     if not path or "\0" in path:

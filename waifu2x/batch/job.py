@@ -16,9 +16,7 @@ import numpy as np
 
 from .. import codec
 from .._text import reason, shown
-from ..api import Upscaler
 from ..atomic import check_place, write_file
-from ..conversion import Options, Outcome, Task
 from ..errors import (
     CancelledError,
     DecodeError,
@@ -27,9 +25,11 @@ from ..errors import (
     SkippedError,
     Waifu2xError,
 )
-from ..opening import open_work
+from ..files.open import open_work
+from ..files.task import Options, Outcome, Task
 from ..picture import Picture
-from ..pipeline import Footprint, ProgressCallback
+from ..pipeline.pipeline import Footprint, ProgressCallback
+from ..pipeline.upscaler import Upscaler
 from .memory import decoding_bytes, encoder_share
 from .naming import Item
 from .results import BatchResult

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 from .. import codec
 from .._machine import available_memory, resident_memory
 from ..errors import ArgumentError
-from ..opening import ARCHIVE_SUFFIXES
+from ..files.open import ARCHIVE_SUFFIXES
 
 #: Beyond what is there before the first picture: networks, readers that are loaded when needed, and
 #: what the allocator holds on to.

@@ -13,11 +13,11 @@ import numpy as np
 
 from .. import codec
 from .._text import shown
-from ..api import Upscaler
-from ..conversion import Options, Task
 from ..errors import ArgumentError, DecodeError, LimitError
-from ..opening import expected_extension, format_of
+from ..files.open import expected_extension, format_of
+from ..files.task import Options, Task
 from ..picture import Picture
+from ..pipeline.upscaler import Upscaler
 from .inputs import find, parse_shard, shard
 from .job import LOSSLESS_SUFFIXES, Rules
 from .memory import for_one_run

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from .._machine import processors
-from ..api import Upscaler
 from ..errors import CancelledError
+from ..pipeline.upscaler import Upscaler
 from .job import Rules, process
 from .memory import budget
 from .naming import Item

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..errors import CancelledError
-from ..pipeline import Footprint
+from ..pipeline.pipeline import Footprint
 
 #: Pictures of that many result bytes keep an engine busy by themselves.
 _LARGE: Final = 1 << 20

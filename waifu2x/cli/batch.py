@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 _GRACE: Final = 1.0
 
 #: Exit codes of a program that a signal ended, as shells have them.
-_SIGNALLED: Final = 128
+_SIGNALED: Final = 128
 
 
 class Work(Protocol):
@@ -115,7 +115,7 @@ def upscale_batch(given: Given, inputs: Sequence[str], out: Path) -> None:
 def _work(given: Given, plan: Plan) -> Work:
     if given.cluster is None:
         return Batch(plan.items, plan.rules, plan.upscaler, plan.tree, memory=given.memory)
-    from ..cluster import ClusterBatch
+    from ..batch.cluster import ClusterBatch
 
     if not given.verbose:
         # Dask logs to standard error, where nobody else has asked for the log.
@@ -185,7 +185,7 @@ class _Interrupts:
 
     def _react(self, number: int, react: Callable[[], None]) -> None:
         """On another thread: this one may be holding any lock, or be in the middle of a line."""
-        self.code = _SIGNALLED + number
+        self.code = _SIGNALED + number
         threading.Thread(target=react, name="waifu2x-interrupt", daemon=True).start()
 
     def _finish(self) -> None:

@@ -6,10 +6,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ..api import Upscaler
 from ..batch import BatchResult, Progress, Summary
 from ..errors import SkippedError, Waifu2xError
 from ..files import upscale_file
+from ..pipeline.upscaler import Upscaler
 from .options import Given
 from .progress import JsonReporter, facts_of
 

@@ -54,7 +54,7 @@ def export(
     size: tuple[int, int] | None,
     overwrite: bool,
 ) -> None:
-    from ..export import export_onnx
+    from ..network.export import export_onnx
 
     result = export_onnx(
         target,

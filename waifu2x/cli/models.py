@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .. import registry
+from ..network import registry
 
-HELP = """List the models: scales, noise levels, cost and licence.
+HELP = """List the models: scales, noise levels, cost and license.
 
 Cost is in thousands of multiply-accumulates for each input pixel of one 2x pass; time follows it.
 
@@ -18,7 +18,7 @@ Example:
 
 @click.command(help=HELP)
 def models() -> None:
-    header = ("model", "style", "1x noise", "2x noise", "cost", "licence", "good for")
+    header = ("model", "style", "1x noise", "2x noise", "cost", "license", "good for")
     rows = [header, *(_row(model) for model in registry.models())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     for row in rows:
@@ -35,7 +35,7 @@ def _row(model: registry.Model) -> tuple[str, ...]:
         _levels(model, 1),
         _levels(model, 2),
         cost,
-        model.licence,
+        model.license,
         model.description,
     )
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ..conversion import Options
 from ..engines import ENGINES
+from ..files.task import Options
 from .params import MemorySize, NoiseLevel, Size, model_option, overwrite_option
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

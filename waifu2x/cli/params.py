@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
-from .. import registry
 from ..errors import ArgumentError
+from ..network import registry
 
 if TYPE_CHECKING:
     _ParamType: TypeAlias = click.ParamType[Any]

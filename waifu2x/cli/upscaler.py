@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..api import Upscaler
+from ..pipeline.upscaler import Upscaler
 from .options import Given
 
 

@@ -1,7 +1,7 @@
 """Files and images in, `Picture` out, and back.
 
 One module per job. Writing: `encoder`, `formats` (what can be written), `target` (may this file be
-written), `png` and `tiff` (row by row, on several threads, over `pieces` and `deflate`), `colour`
+written), `png` and `tiff` (row by row, on several threads, over `pieces` and `deflate`), `color`
 (profiles of our own). Reading: `decoder`, `header` (the size alone), `bounds` (sizes claimed in
 headers), `png_chunks`, `tiff_layout`, `jxl` (headers of our own), `deep` and `tiff_picture` (more
 than 8 bits), `jpeg` and `noise` (how compressed was this). Both: `image` (Pillow images), `samples`
@@ -9,6 +9,7 @@ than 8 bits), `jpeg` and `noise` (how compressed was this). Both: `image` (Pillo
 of networks, tiles or engines.
 """
 
+from ..pipeline.auto_noise import choose_noise
 from .decoder import (
     DEFAULT_MAX_PIXELS,
     MAX_PIXELS_VARIABLE,
@@ -37,12 +38,11 @@ from .formats import (
 )
 from .header import Header, read_header
 from .image import from_image, to_image
-from .jpeg import estimate_quality
-from .noise import choose_noise
-from .png import PngWriter
+from .jpeg_quality import estimate_quality
+from .png_writer import PngWriter
 from .samples import convert_samples, from_array, to_array
 from .target import check_size, check_target
-from .tiff import TiffWriter
+from .tiff_writer import TiffWriter
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

@@ -17,13 +17,18 @@ from PIL import Image, UnidentifiedImageError
 from .._text import reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
 from ..picture import Picture, Source
-from . import bounds, deep, jxl, png_chunks
+from . import (
+    high_depth,
+    jxl_header,
+    limits,
+    png_reader,
+)
 from ._pillow import reading
-from .bounds import HOW_TO_RAISE, check_pixels
-from .bounds import MAX_PIXELS_VARIABLE as MAX_PIXELS_VARIABLE
 from .image import picture_of, raw_mode, source_of
-from .tiff_layout import TiffLayout, read_layout
-from .tiff_picture import tiff_picture
+from .limits import HOW_TO_RAISE, check_pixels
+from .limits import MAX_PIXELS_VARIABLE as MAX_PIXELS_VARIABLE
+from .tiff_header import TiffLayout, read_layout
+from .tiff_reader import tiff_picture
 
 #: The limit unless told otherwise. Pillow refuses from here on too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -40,7 +45,7 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WEBP_ANIMATION = 0x02
 
 _SIGNATURES = (
-    (png_chunks.SIGNATURE, "PNG"),
+    (png_reader.SIGNATURE, "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
@@ -98,7 +103,7 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
                                    and 1.5 is kept until somebody clamps; beyond that, and NaN, is
                                    a DecodeError
     premultiplied alpha            straight alpha
-    one transparent colour (tRNS)  alpha that is 0 there and full elsewhere
+    one transparent color (tRNS)  alpha that is 0 there and full elsewhere
     CMYK and YCCK                  RGB uint8 in sRGB, through the embedded profile if there is one
     LAB, YCbCr                     RGB uint8
     =============================  ===============================================================
@@ -130,11 +135,11 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
         if not head:
             raise DecodeError(f"{name} is empty (0 bytes)")
         try:
-            if head.startswith(png_chunks.SIGNATURE):
+            if head.startswith(png_reader.SIGNATURE):
                 return _decode_png(stream, name, limit)
             if head.startswith(TIFF_SIGNATURES):
                 return _decode_tiff(stream, head, name, limit)
-            if jxl.is_jxl(head):
+            if jxl_header.is_jxl(head):
                 return _decode_jxl(stream, name, limit)
             return _decode_other(stream, head, name, limit)
         except ArgumentError as error:
@@ -152,18 +157,18 @@ def is_picture(head: bytes) -> bool:
         return head[8:12] in (b"avif", b"avis")
     signatures = (
         *(sign for sign, _ in _SIGNATURES),
-        *bounds.JPEG2000_SIGNATURES,
+        *limits.JPEG2000_SIGNATURES,
         *(b"P4\n", b"P5\n", b"P6\n"),
     )
-    return head.startswith(signatures) or jxl.is_jxl(head)
+    return head.startswith(signatures) or jxl_header.is_jxl(head)
 
 
 def may_be_animation(stream: BinaryIO) -> bool:
     """Whether a file that can seek may be one for `waifu2x.codec.animation`, by its header."""
     stream.seek(0)
     head = stream.read(32)
-    if head.startswith(png_chunks.SIGNATURE):
-        return png_chunks.announces_animation(stream)
+    if head.startswith(png_reader.SIGNATURE):
+        return png_reader.announces_animation(stream)
     if head[:4] == b"RIFF" and head[12:16] == b"VP8X":
         return bool(head[20] & _WEBP_ANIMATION) if len(head) > 20 else False
     return head.startswith(b"GIF8") or head[4:8] == b"ftyp"
@@ -177,7 +182,7 @@ def has_frames(stream: BinaryIO, name: str) -> bool:
     stream.seek(0)
     head = stream.read(32)
     if head.startswith(b"GIF8"):
-        from .animation.gif import GifWalk, Totals  # animations are for those who have one
+        from .animation.gif_reader import GifWalk, Totals  # animations are for those who have one
 
         with reading(name):
             images = GifWalk(stream, name).images(Totals(), keep=False)
@@ -191,20 +196,20 @@ def has_frames(stream: BinaryIO, name: str) -> bool:
 
 
 def _decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
-    header = png_chunks.read_header(stream, name)
+    header = png_reader.read_header(stream, name)
     check_pixels(header.width, header.height, limit, name)
-    chunks = png_chunks.read_chunks(stream, name)
+    chunks = png_reader.read_chunks(stream, name)
     found = chunks.metadata
-    deeper = header.depth == 16 and header.colour_type != 0  # gray is safe with Pillow
+    deeper = header.depth == 16 and header.color_type != 0  # gray is safe with Pillow
     if deeper or not chunks.plain:
-        bounds.check_bytes(stream, limit, name)
+        limits.check_bytes(stream, limit, name)
     plain = stream
     if not chunks.plain:
-        plain = io.BytesIO(png_chunks.only(stream, png_chunks.PIXEL_CHUNKS))
+        plain = io.BytesIO(png_reader.only(stream, png_reader.PIXEL_CHUNKS))
     with _open(plain, ("PNG",), name, limit) as image:
         _check_frames(image, name)
         stored = raw_mode(image)
-        planes = deep.png_planes(stream, image.size) if deeper else None
+        planes = high_depth.png_planes(stream, image.size) if deeper else None
         if planes is None:
             image.load()
         # What Pillow found stands behind the pixels or is the same; ours is bounded and whole.
@@ -258,11 +263,11 @@ def _kind(layout: TiffLayout) -> str:
 
 def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
     try:
-        header = jxl.read_header(stream)
+        header = jxl_header.read_header(stream)
     except ValueError as error:
         raise _damaged(name, "JPEG XL", error) from error
     check_pixels(header.width, header.height, limit, name)
-    bounds.check_bytes(stream, limit, name)
+    limits.check_bytes(stream, limit, name)
     if header.animated:
         raise DecodeError(
             f"{name} is an animated JPEG XL, which is not supported; save it as PNG or WebP"
@@ -274,7 +279,7 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
             f"{name} is a JPEG XL file, and the reader for it is not installed; "
             "install it with: pip install 'waifu2x-native[jxl]'"
         ) from error
-    packet = jxl.read_xmp(stream)
+    packet = jxl_header.read_xmp(stream)
     stream.seek(0)
     try:
         opened = Image.open(stream, formats=("JXL",))
@@ -286,20 +291,20 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
         check_pixels(image.width, image.height, limit, name)
         planes = None
         if header.bits > 8:
-            planes = deep.jxl_planes(stream, image.size, header.bits)
+            planes = high_depth.jxl_planes(stream, image.size, header.bits)
         else:
             image.load()
         if packet is not None:
             image.info["xmp"] = packet
         icc = image.info.get("icc_profile")
-        if isinstance(icc, bytes) and jxl.is_default_profile(icc):
+        if isinstance(icc, bytes) and jxl_header.is_default_profile(icc):
             del image.info["icc_profile"]
         lossy = True if getattr(image, "jpeg", False) else header.lossy  # a JPEG packed anew
         return picture_of(image, source_of(image, lossy=lossy), "", planes=planes)
 
 
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
-    lossy = bounds.check_claims(stream, head, limit, name)
+    lossy = limits.check_claims(stream, head, limit, name)
     try:
         return _decode_with_pillow(stream, head, OTHERS, name, limit, lossy=lossy)
     except _UnknownError as error:
@@ -328,22 +333,22 @@ def _decode_with_pillow(
 
 def _deeper(
     image: Image.Image, source: Source, stream: BinaryIO, head: bytes
-) -> tuple[deep.Planes | None, Source]:
+) -> tuple[high_depth.Planes | None, Source]:
     """Pixels of more than 8 bits where Pillow would reduce them, None where it would not.
 
     Where the file has more bits and we cannot have them either, the source says so.
     """
     if image.format == "PPM" and image.mode == "RGB":
-        planes = deep.ppm_planes(stream, image.size)
-        return planes, replace(source, reduced=deep.ppm_is_deep(head))
+        planes = high_depth.ppm_planes(stream, image.size)
+        return planes, replace(source, reduced=high_depth.ppm_is_deep(head))
     if image.format == "AVIF":
-        bits = deep.avif_bits(head)
-        return (deep.avif_planes(stream, image.size, bits) if bits > 8 else None), source
+        bits = high_depth.avif_bits(head)
+        return (high_depth.avif_planes(stream, image.size, bits) if bits > 8 else None), source
     if image.format == "JPEG2000":
-        found = deep.jpeg2000_components(stream)
+        found = high_depth.jpeg2000_components(stream)
         if found is not None and found.bits > 8:
             if found.plain and found.bits <= 16:
-                return deep.jpeg2000_planes(stream, image.size, found.bits), source
+                return high_depth.jpeg2000_planes(stream, image.size, found.bits), source
             return None, replace(source, reduced=True)
     return None, source
 
@@ -413,7 +418,7 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
         raise ArgumentError(
             f"path is a {type(stream).__name__}; it must be a file name or a binary file object"
         )
-    most = bounds.most_bytes(limit)
+    most = limits.most_bytes(limit)
     blocks: list[bytes] = []
     size = 0
     while True:

@@ -19,14 +19,14 @@ from ..atomic import check_place, write_file
 from ..errors import ArgumentError, EncodeError, MissingExtraError, Waifu2xError
 from ..picture import Metadata, Picture, Samples, sample_max
 from ._pillow import quiet
-from .colour import implied_profile, is_srgb
+from .color import implied_profile, is_srgb
 from .exif import resized
 from .formats import OutputFormat, reduction_notes, resolve_format, written_dtype
 from .image import image_over, matching_icc, to_srgb
-from .png import PngWriter, holds_text, metadata_chunks
+from .png_writer import PngWriter, holds_text, metadata_chunks
 from .samples import convert_samples
 from .target import check_size
-from .tiff import TiffWriter
+from .tiff_writer import TiffWriter
 
 # Lossless WebP, measured on 12 drawings upscaled to 1024x1024: method 0 takes about the time of a
 # PNG by Pillow at level 4 and is 13% smaller than it; method 2 is 18% smaller again, for six times
@@ -50,7 +50,7 @@ _JPEG_ICC_LIMIT = 255 * 65519
 
 _Integers: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-#: Takes the next rows of a picture: colour (n, W, C), and alpha (n, W) or None.
+#: Takes the next rows of a picture: color (n, W, C), and alpha (n, W) or None.
 WriteRows: TypeAlias = Callable[[Samples, Samples | None], None]
 
 
@@ -82,18 +82,18 @@ def encode(
     =======  ======================  ==================================================
 
     WebP is lossless unless told otherwise because its lossy kind always halves the resolution of
-    colour, which shows on coloured lines, and the lossless kind is smaller than PNG. JPEG XL is,
+    color, which shows on colored lines, and the lossless kind is smaller than PNG. JPEG XL is,
     because a lossless drawing is smaller than one at a quality of 95.
 
     depth: bits per sample, 8 or 16; None keeps what the format holds, see `written_dtype`. Fewer
         bits are reached by rounding, see `convert_samples`.
     times: when the file was last read and changed, see `write_file`.
 
-    Metadata goes where the format holds it. Colours that the format has no label for are converted
+    Metadata goes where the format holds it. Colors that the format has no label for are converted
     to sRGB (BMP, JPEG XL); gAMA and cHRM become an ICC profile everywhere but in PNG.
 
     Returns what the file does not hold of the picture, one short sentence each, for a message:
-    transparency composited on white (JPEG, BMP), colours converted, samples reduced without
+    transparency composited on white (JPEG, BMP), colors converted, samples reduced without
     ``depth`` saying so, metadata left out.
 
     Raises ArgumentError for a bad quality or depth, EncodeError for 16 bits where the format has 8
@@ -147,8 +147,8 @@ def encode_rows(
 
     like: what the picture has besides its size: dtype, channels, alpha or none, and metadata.
     fill: is called once and calls the function it is given with the rows from top to bottom,
-        any number at a time: colour (n, width, C) and alpha (n, width) or None, of any dtype of
-        samples; those of ``written_dtype(output, like.colour.dtype, depth)`` are not converted.
+        any number at a time: color (n, width, C) and alpha (n, width) or None, of any dtype of
+        samples; those of ``written_dtype(output, like.color.dtype, depth)`` are not converted.
         They are compressed on other threads meanwhile, so the arrays must stay as they are until
         `encode_rows` has returned. Everything must have been handed over when ``fill`` returns;
         what it raises leaves `encode_rows`, an OSError as an EncodeError.
@@ -203,8 +203,8 @@ def _checked_dtype(
     like: Picture, output: OutputFormat, width: int, height: int, depth: int | None
 ) -> np.dtype[Any]:
     """What samples are written as; raises EncodeError where the format cannot hold that many."""
-    dtype = written_dtype(output, like.colour.dtype, depth)
-    channels = like.colour.shape[2] + (like.alpha is not None and output.has_alpha)
+    dtype = written_dtype(output, like.color.dtype, depth)
+    channels = like.color.shape[2] + (like.alpha is not None and output.has_alpha)
     check_size(output, width, height, channels * dtype.itemsize)
     return dtype
 
@@ -269,16 +269,16 @@ def _write_rows(
             with _encoding(sink, name, output):
                 shutil.copyfileobj(file, cast("Any", sink), 1 << 20)
         return notes
-    notes = reduction_notes(like.colour.dtype, dtype, depth)
-    options, lost = _labels(like.metadata, output, like.colour.shape[2], size)
-    channels = like.colour.shape[2] + (like.alpha is not None)
+    notes = reduction_notes(like.color.dtype, dtype, depth)
+    options, lost = _labels(like.metadata, output, like.color.shape[2], size)
+    channels = like.color.shape[2] + (like.alpha is not None)
     with _encoding(sink, name, output):
         writer = _rows_writer(sink, output, size, channels, dtype, options)
 
-    def write_rows(colour: Samples, alpha: Samples | None) -> None:
+    def write_rows(color: Samples, alpha: Samples | None) -> None:
         with _encoding(sink, name, output):
             writer.write_rows(
-                cast("_Integers", _converted(colour, dtype)),
+                cast("_Integers", _converted(color, dtype)),
                 None if alpha is None else cast("_Integers", _converted(alpha, dtype)),
             )
 
@@ -320,7 +320,7 @@ def _hand_over(picture: Picture, write_rows: WriteRows) -> None:
     step = max(1, _STRIP // picture.width)
     for top in range(0, picture.height, step):
         rows = slice(top, top + step)
-        write_rows(picture.colour[rows], None if picture.alpha is None else picture.alpha[rows])
+        write_rows(picture.color[rows], None if picture.alpha is None else picture.alpha[rows])
 
 
 @contextmanager
@@ -403,20 +403,20 @@ def _prepared(
     """The 8-bit image and the options that Pillow saves, and what is lost on the way."""
     notes: list[str] = []
     label = output.label
-    colour, alpha = picture.colour, picture.alpha
+    color, alpha = picture.color, picture.alpha
     if alpha is not None and not output.has_alpha:
-        colour, alpha = _on_white(colour, alpha), None
+        color, alpha = _on_white(color, alpha), None
         notes.append(f"{label} has no transparency: composited on white")
 
     dtype = np.dtype(np.uint8)
-    notes += reduction_notes(picture.colour.dtype, dtype, depth)
-    colour = _converted(colour, dtype)
+    notes += reduction_notes(picture.color.dtype, dtype, depth)
+    color = _converted(color, dtype)
     alpha = None if alpha is None else _converted(alpha, dtype)
 
     size = (picture.width, picture.height)
-    options, lost = _labels(picture.metadata, output, colour.shape[2], size)
+    options, lost = _labels(picture.metadata, output, color.shape[2], size)
     notes += lost
-    image = image_over(colour, alpha)
+    image = image_over(color, alpha)
     if "icc" not in output.holds:
         image, said = _in_srgb(image, options.pop("icc_profile", None), label)
         notes += said
@@ -443,7 +443,7 @@ def _as_rgb(image: Image.Image, icc: bytes | None, label: str) -> tuple[Image.Im
     rgb = gray.convert("RGB") if foreign is None else foreign
     if alpha is not None:
         rgb.putalpha(alpha)
-    said = f"{label} has no gray, nor profiles of it: colours converted to sRGB"
+    said = f"{label} has no gray, nor profiles of it: colors converted to sRGB"
     return rgb, [] if foreign is None else [said]
 
 
@@ -456,12 +456,12 @@ def _in_srgb(image: Image.Image, icc: bytes | None, label: str) -> tuple[Image.I
     plain = image.convert("L" if gray else "RGB") if alpha is not None else image
     converted = to_srgb(plain, icc)
     if converted is None:
-        return image, [f"{label} holds no colour profile, and this one is broken: left out"]
+        return image, [f"{label} holds no color profile, and this one is broken: left out"]
     if gray:
         converted = converted.getchannel("G")
     if alpha is not None:
         converted.putalpha(alpha)
-    return converted, [f"{label} is written without a colour profile: colours converted to sRGB"]
+    return converted, [f"{label} is written without a color profile: colors converted to sRGB"]
 
 
 def _options(output: OutputFormat, mode: str, quality: int | None) -> dict[str, Any]:
@@ -471,7 +471,7 @@ def _options(output: OutputFormat, mode: str, quality: int | None) -> dict[str, 
         return {"quality": quality, "subsampling": 0}
     if output.name == "webp":
         if quality is None:
-            # exact: the colour under transparent pixels is kept too, or it is not lossless.
+            # exact: the color under transparent pixels is kept too, or it is not lossless.
             return {
                 "lossless": True,
                 "quality": _WEBP_EFFORT,
@@ -493,12 +493,12 @@ def _labels(
 ) -> tuple[dict[str, Any], list[str]]:
     """Metadata as options of `metadata_chunks`, `TiffWriter` and Pillow, and notes of what is lost.
 
-    The profile is among the options even where the format holds none: the colours need it.
+    The profile is among the options even where the format holds none: the colors need it.
     """
     notes: list[str] = []
     options: dict[str, Any] = {}
     icc = matching_icc(metadata.icc, channels)
-    if "colour" in output.holds:
+    if "color" in output.holds:
         for key in ("gamma", "chromaticities", "rendering_intent", "cicp"):
             if getattr(metadata, key) is not None:
                 options[key] = getattr(metadata, key)
@@ -506,7 +506,7 @@ def _labels(
         icc, lost = implied_profile(metadata, channels)
         notes += lost
     if icc is not None and output.name == "jpeg" and len(icc) > _JPEG_ICC_LIMIT:
-        notes.append(f"the colour profile is too long for {output.label}: left out")
+        notes.append(f"the color profile is too long for {output.label}: left out")
     elif icc is not None:
         options["icc_profile"] = icc
     if metadata.dpi is not None and "dpi" in output.holds:
@@ -578,27 +578,27 @@ def _is_readable(exif: bytes) -> bool:
     return True
 
 
-def _on_white(colour: Samples, alpha: Samples) -> Samples:
-    """``colour`` (H, W, C) over white by ``alpha`` (H, W), in the same type."""
-    white = sample_max(colour.dtype)
-    result = np.empty_like(colour)
-    rows = max(1, (1 << 18) // colour.shape[1])  # a strip at a time: the terms are wider
-    for top in range(0, colour.shape[0], rows):
+def _on_white(color: Samples, alpha: Samples) -> Samples:
+    """``color`` (H, W, C) over white by ``alpha`` (H, W), in the same type."""
+    white = sample_max(color.dtype)
+    result = np.empty_like(color)
+    rows = max(1, (1 << 18) // color.shape[1])  # a strip at a time: the terms are wider
+    for top in range(0, color.shape[0], rows):
         part = slice(top, top + rows)
-        result[part] = _strip_on_white(colour[part], alpha[part][:, :, None], white)
+        result[part] = _strip_on_white(color[part], alpha[part][:, :, None], white)
     return result
 
 
 def _strip_on_white(
-    colour: npt.NDArray[Any], alpha: npt.NDArray[Any], white: int
+    color: npt.NDArray[Any], alpha: npt.NDArray[Any], white: int
 ) -> npt.NDArray[Any]:
     wide: npt.NDArray[Any]
-    if colour.dtype == np.float32:
+    if color.dtype == np.float32:
         alpha = np.clip(alpha, 0, 1)
-        wide = colour * alpha
+        wide = color * alpha
         wide += 1 - alpha
         return wide
-    wide = colour.astype(np.uint32)  # 65535 * 65535 and the half still fit
+    wide = color.astype(np.uint32)  # 65535 * 65535 and the half still fit
     wide *= alpha
     wide += (white - alpha.astype(np.uint32)) * np.uint32(white)
     wide += np.uint32(white // 2)

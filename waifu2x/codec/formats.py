@@ -24,7 +24,7 @@ class OutputFormat:
     extensions: the file name extensions with their dots, the usual one first.
     modes: the channels it holds, of L (gray), LA, RGB and RGBA.
     dtypes: the types of samples it holds, of "uint8", "uint16" and "float32".
-    holds: the metadata it holds, of "icc", "exif", "xmp", "dpi", "colour" (gAMA, cHRM, sRGB and
+    holds: the metadata it holds, of "icc", "exif", "xmp", "dpi", "color" (gAMA, cHRM, sRGB and
         cICP as they are; elsewhere they become an ICC profile) and "text" (PNG's texts).
     lossy: ``quality`` is accepted.
     default_quality: what ``quality=None`` means; None is lossless.
@@ -82,7 +82,7 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = (
         (".png",),
         _LAYOUTS,
         dtypes=("uint8", "uint16"),
-        holds=frozenset({"icc", "exif", "xmp", "dpi", "colour", "text"}),
+        holds=frozenset({"icc", "exif", "xmp", "dpi", "color", "text"}),
         takes_rows=True,
     ),
     OutputFormat(

@@ -8,10 +8,10 @@ from typing import BinaryIO
 from PIL import Image
 
 from ..errors import Waifu2xError
-from . import bounds, jxl, png_chunks
+from . import jxl_header, limits, png_reader
 from ._pillow import reading
 from .decoder import OTHERS, TIFF_SIGNATURES
-from .tiff_layout import read_layout
+from .tiff_header import read_layout
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
 
@@ -45,17 +45,17 @@ def read_header(stream: BinaryIO, limit: int) -> Header | None:
 def _read(stream: BinaryIO, limit: int, name: str) -> Header:
     stream.seek(0)
     head = stream.read(1 << 16)
-    if head.startswith(png_chunks.SIGNATURE):
-        png = png_chunks.read_header(stream, name)
-        channels = _PNG_CHANNELS.get(png.colour_type, 4)
+    if head.startswith(png_reader.SIGNATURE):
+        png = png_reader.read_header(stream, name)
+        channels = _PNG_CHANNELS.get(png.color_type, 4)
         return Header(png.width, png.height, channels * (2 if png.depth == 16 else 1))
     if head.startswith(TIFF_SIGNATURES):
         tiff = read_layout(stream)
         return Header(tiff.width, tiff.height, tiff.samples * -(-tiff.bits // 8))
-    if jxl.is_jxl(head):
-        found = jxl.read_header(stream)
+    if jxl_header.is_jxl(head):
+        found = jxl_header.read_header(stream)
         return Header(found.width, found.height, 4 * -(-found.bits // 8))
-    bounds.check_claims(stream, head, limit, name)
+    limits.check_claims(stream, head, limit, name)
     stream.seek(0)
     with Image.open(stream, formats=OTHERS) as image:
         return Header(image.width, image.height, len(image.getbands()))

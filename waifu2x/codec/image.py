@@ -15,9 +15,9 @@ from PIL import Image, ImageCms
 from ..errors import ArgumentError
 from ..picture import Metadata, Picture, Samples, Source
 from ._pillow import is_tiff, reading
-from .deep import Planes
 from .exif import upright
-from .jpeg import estimate_quality
+from .high_depth import Planes
+from .jpeg_quality import estimate_quality
 from .samples import check_floats, merged
 from .xmp import MAX_XMP
 from .xmp import orientation as xmp_orientation
@@ -107,31 +107,31 @@ def picture_of(
     Raises ArgumentError for samples we cannot take.
     """
     orientation, exif = _orientation_and_exif(image, turned=planes is None)
-    colour, alpha = _planes(image, stored) if planes is None else planes
-    colour, alpha = turned(colour, alpha, orientation)
+    color, alpha = _planes(image, stored) if planes is None else planes
+    color, alpha = turned(color, alpha, orientation)
     dpi = _dpi(image)
     if dpi is not None and orientation >= 5:
         dpi = dpi[1], dpi[0]
     icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
     metadata = replace(
         _png_fields(image) if found is None else found,
-        icc=matching_icc(icc, colour.shape[2]),
+        icc=matching_icc(icc, color.shape[2]),
         exif=exif,
         dpi=dpi,
         xmp=upright_xmp(image.info.get("xmp")),
     )
     # Pillow has 16 bits for gray alone and reads the high byte of the others.
-    reduced = planes is None and colour.dtype == np.uint8 and ("16" in stored or source.reduced)
+    reduced = planes is None and color.dtype == np.uint8 and ("16" in stored or source.reduced)
     space = image.mode if image.mode in ("CMYK", "LAB") else ""
     source = replace(source, reduced=reduced, converted=space)
-    return Picture(cast("Samples", colour), cast("Samples | None", alpha), metadata, source)
+    return Picture(cast("Samples", color), cast("Samples | None", alpha), metadata, source)
 
 
-def turned(colour: npt.NDArray[Any], alpha: npt.NDArray[Any] | None, orientation: int) -> Planes:
+def turned(color: npt.NDArray[Any], alpha: npt.NDArray[Any] | None, orientation: int) -> Planes:
     """Planes stored in that EXIF orientation, 1..8, made upright and contiguous."""
     turn = _UPRIGHT[orientation]
     return (
-        np.ascontiguousarray(turn(colour)),
+        np.ascontiguousarray(turn(color)),
         None if alpha is None else np.ascontiguousarray(turn(alpha)),
     )
 
@@ -166,7 +166,7 @@ def _png_fields(image: Image.Image) -> Metadata:
 
 
 def icc_space(icc: bytes) -> str:
-    """The colour space an ICC profile describes ("RGB", "GRAY", "CMYK", ...), "" if it is none."""
+    """The color space an ICC profile describes ("RGB", "GRAY", "CMYK", ...), "" if it is none."""
     if len(icc) < 128 or icc[36:40] != b"acsp":
         return ""
     return icc[16:20].decode("latin-1").strip()
@@ -262,27 +262,27 @@ def sane_dpi(dpi: object) -> tuple[float, float] | None:
 def _planes(
     image: Image.Image, stored: str = ""
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Colour (H, W, 1 or 3) and alpha (H, W) or None of a loaded image, not yet upright."""
+    """Color (H, W, 1 or 3) and alpha (H, W) or None of a loaded image, not yet upright."""
     mode = image.mode
     if mode in ("1", "L"):
-        colour = _copied(image, np.uint8)
-        return colour, _keyed(image, colour, 1)
+        color = _copied(image, np.uint8)
+        return color, _keyed(image, color, 1)
     if mode == "RGB":
-        colour = _copied(image, np.uint8)
-        # 16-bit colour keeps its high bytes, so of the 16-bit key the high bytes are what is left.
-        return colour, _keyed(image, colour, 256 if "16" in stored else 1)
+        color = _copied(image, np.uint8)
+        # 16-bit color keeps its high bytes, so of the 16-bit key the high bytes are what is left.
+        return color, _keyed(image, color, 256 if "16" in stored else 1)
     if mode.startswith("I;16"):
-        colour = _copied(image, np.uint16)
-        alpha = _keyed(image, colour, 1)
+        color = _copied(image, np.uint16)
+        alpha = _keyed(image, color, 1)
         if _tag(image, _BITS_PER_SAMPLE) == (12,):
-            colour = (colour << 4) | (colour >> 8)
-        return _inverted_if_white_is_zero(image, colour), alpha
+            color = (color << 4) | (color >> 8)
+        return _inverted_if_white_is_zero(image, color), alpha
     if mode == "I":
         return _from_int32(image), None
     if mode == "F":
-        colour = _copied(image, np.float32)
-        check_floats(colour, "image")
-        return _inverted_if_white_is_zero(image, colour), None
+        color = _copied(image, np.float32)
+        check_floats(color, "image")
+        return _inverted_if_white_is_zero(image, color), None
     if mode in ("LA", "RGBA"):
         # Pillow has no 16-bit gray with alpha, and reads it as RGBA: gray it is all the same.
         gray = mode == "LA" or stored.startswith("LA")
@@ -361,30 +361,30 @@ def _copied(image: Image.Image, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 
 def _copied_with_alpha(
-    image: Image.Image, colours: int
+    image: Image.Image, colors: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The first ``colours`` channels and the last one of ``image``, as new uint8 arrays."""
-    colour = np.empty((image.height, image.width, colours), np.uint8)
+    """The first ``colors`` channels and the last one of ``image``, as new uint8 arrays."""
+    color = np.empty((image.height, image.width, colors), np.uint8)
     alpha = np.empty((image.height, image.width), np.uint8)
     for rows, strip in _strips(image):
-        colour[rows] = strip[:, :, :colours]
+        color[rows] = strip[:, :, :colors]
         alpha[rows] = strip[:, :, -1]
-    return colour, alpha
+    return color, alpha
 
 
-def _keyed(image: Image.Image, colour: npt.NDArray[Any], divisor: int) -> npt.NDArray[Any] | None:
-    """Alpha from the one colour that PNG or GIF declares transparent, or None."""
+def _keyed(image: Image.Image, color: npt.NDArray[Any], divisor: int) -> npt.NDArray[Any] | None:
+    """Alpha from the one color that PNG or GIF declares transparent, or None."""
     key = image.info.get("transparency")
     values = key if isinstance(key, tuple) else (key,)
-    if len(values) != colour.shape[2] or not all(isinstance(value, int) for value in values):
+    if len(values) != color.shape[2] or not all(isinstance(value, int) for value in values):
         return None
-    opaque = np.iinfo(colour.dtype).max
+    opaque = np.iinfo(color.dtype).max
     values = tuple(value // divisor for value in values)
     if not all(0 <= value <= opaque for value in values):
         return None
-    visible = np.any(colour != np.array(values, colour.dtype), axis=2)
-    alpha: npt.NDArray[Any] = visible.astype(colour.dtype)
-    alpha *= colour.dtype.type(opaque)
+    visible = np.any(color != np.array(values, color.dtype), axis=2)
+    alpha: npt.NDArray[Any] = visible.astype(color.dtype)
+    alpha *= color.dtype.type(opaque)
     return alpha
 
 
@@ -404,12 +404,12 @@ def _tag(image: Image.Image, tag: int) -> object:
     return image.tag_v2.get(tag) if is_tiff(image) else None
 
 
-def _inverted_if_white_is_zero(image: Image.Image, colour: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _inverted_if_white_is_zero(image: Image.Image, color: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Undo TIFF's WhiteIsZero, which Pillow does for 8-bit gray but not for wider samples."""
     if _tag(image, _PHOTOMETRIC) != 0:
-        return colour
-    white = 1 if colour.dtype.kind == "f" else np.iinfo(colour.dtype).max
-    inverted: npt.NDArray[Any] = colour.dtype.type(white) - colour
+        return color
+    white = 1 if color.dtype.kind == "f" else np.iinfo(color.dtype).max
+    inverted: npt.NDArray[Any] = color.dtype.type(white) - color
     return inverted
 
 
@@ -425,15 +425,15 @@ def to_image(picture: Picture) -> Image.Image:
     Raises ArgumentError for what Pillow has no mode for: uint16 or float32 in RGB or with alpha.
     `to_array` gives those, and `convert_samples` makes them 8-bit.
     """
-    if picture.colour.dtype != np.uint8 and not (picture.gray and picture.alpha is None):
+    if picture.color.dtype != np.uint8 and not (picture.gray and picture.alpha is None):
         kind = ("gray" if picture.gray else "RGB") + (
             " with alpha" if picture.alpha is not None else ""
         )
         raise ArgumentError(
-            f"Pillow has no mode for {kind} in {picture.colour.dtype}; "
+            f"Pillow has no mode for {kind} in {picture.color.dtype}; "
             "convert it with convert_samples(..., 'uint8'), or take to_array"
         )
-    image = image_over(picture.colour, picture.alpha).copy()
+    image = image_over(picture.color, picture.alpha).copy()
     metadata = picture.metadata
     for key, value in (
         ("icc_profile", metadata.icc),
@@ -446,9 +446,9 @@ def to_image(picture: Picture) -> Image.Image:
     return image
 
 
-def image_over(colour: Samples, alpha: Samples | None) -> Image.Image:
+def image_over(color: Samples, alpha: Samples | None) -> Image.Image:
     """A Pillow image that may share the memory of the arrays it is made of."""
-    array = merged(cast("npt.NDArray[Any]", colour), cast("npt.NDArray[Any] | None", alpha))
+    array = merged(cast("npt.NDArray[Any]", color), cast("npt.NDArray[Any] | None", alpha))
     if array.shape[2] == 1:
         array = array[:, :, 0]
     return Image.fromarray(np.ascontiguousarray(array))

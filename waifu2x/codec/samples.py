@@ -77,7 +77,7 @@ def from_array(array: npt.NDArray[Any]) -> Picture:
 
     Raises ArgumentError for another type or shape, and for floats that are not finite or lie
     outside [-0.5, 1.5] (0..255 in float32 is a mistake). Between those and [0, 1] they are kept;
-    whoever quantises them clamps.
+    whoever quantizes them clamps.
     """
     if not isinstance(array, np.ndarray):
         raise ArgumentError(f"array is a {type(array).__name__}; it must be a numpy.ndarray")
@@ -104,18 +104,18 @@ def from_array(array: npt.NDArray[Any]) -> Picture:
         check_floats(array, "array")
     if array.ndim == 2:
         return Picture(np.ascontiguousarray(array)[:, :, None])
-    colours = 3 if shape[2] >= 3 else 1
-    alpha = np.ascontiguousarray(array[:, :, colours]) if shape[2] in (2, 4) else None
-    return Picture(np.ascontiguousarray(array[:, :, :colours]), alpha)
+    colors = 3 if shape[2] >= 3 else 1
+    alpha = np.ascontiguousarray(array[:, :, colors]) if shape[2] in (2, 4) else None
+    return Picture(np.ascontiguousarray(array[:, :, :colors]), alpha)
 
 
-def merged(colour: npt.NDArray[_T], alpha: npt.NDArray[_T] | None) -> npt.NDArray[_T]:
-    """Colour (H, W, C) and alpha (H, W) as one array (H, W, C + 1); without alpha, ``colour``."""
+def merged(color: npt.NDArray[_T], alpha: npt.NDArray[_T] | None) -> npt.NDArray[_T]:
+    """Color (H, W, C) and alpha (H, W) as one array (H, W, C + 1); without alpha, ``color``."""
     if alpha is None:
-        return colour
-    height, width, channels = colour.shape
-    array = np.empty((height, width, channels + 1), colour.dtype)
-    array[:, :, :channels] = colour
+        return color
+    height, width, channels = color.shape
+    array = np.empty((height, width, channels + 1), color.dtype)
+    array[:, :, :channels] = color
     array[:, :, channels] = alpha
     return array
 
@@ -129,16 +129,16 @@ def to_array(picture: Picture, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
     Raises ArgumentError where ``like`` has other channels than ``picture``.
     """
-    channels = picture.colour.shape[2] + (picture.alpha is not None)
+    channels = picture.color.shape[2] + (picture.alpha is not None)
     wanted = 1 if like.ndim == 2 else like.shape[2] if like.ndim == 3 else 0
     if channels != wanted:
         raise ArgumentError(
             f"picture has {channels} channels, and an array of shape {like.shape} cannot hold them"
         )
     native = like.dtype.newbyteorder("=")
-    colour = convert_samples(picture.colour, native)
+    color = convert_samples(picture.color, native)
     alpha = None if picture.alpha is None else convert_samples(picture.alpha, native)
-    array: npt.NDArray[Any] = merged(cast("npt.NDArray[Any]", colour), alpha)
+    array: npt.NDArray[Any] = merged(cast("npt.NDArray[Any]", color), alpha)
     if like.ndim == 2:
         array = array[:, :, 0]
     return array.astype(like.dtype, copy=False)

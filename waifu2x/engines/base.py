@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Activation, Graph
+from ..network.graph import Activation, Graph
 from ..picture import Samples
 
 Batch: TypeAlias = npt.NDArray[np.float32]
@@ -81,7 +81,7 @@ class Streaming(Compiled, Protocol):
 
         source: (H, W, 1 or 3), uint8, uint16 or float32, pixels contiguous. One channel is given to
             all three of the network's.
-        target: (H', W', 1 or 3), the same dtypes, written in place as `waifu2x.tiles.blend` does.
+        target: (H', W', 1 or 3), the same dtypes, written in place as `waifu2x.kernels.tiles.blend` does.
         window: height and width of the network's input; beyond the picture its edge is repeated.
         start: the window's top and left in the picture, in pixels; negative for a margin.
         crop: where the target lies in the network's output, in output pixels, on both axes.
@@ -205,8 +205,8 @@ class Session(Protocol):
         """A picture (H, W, 1 or 3) on the device: zeros if it is float32, else anything."""
         ...
 
-    def quantise(self, canvas: Held, dtype: npt.DTypeLike) -> Held:
-        """As `waifu2x.tiles.quantise`, without the check."""
+    def quantize(self, canvas: Held, dtype: npt.DTypeLike) -> Held:
+        """As `waifu2x.kernels.tiles.quantize`, without the check."""
         ...
 
     def turned(self, held: Held, turns: int, mirrored: bool) -> Held:

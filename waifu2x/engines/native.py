@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .. import _native
 from .._machine import processors
 from ..errors import ArgumentError, CancelledError, EngineError, GraphError
-from ..graph import (
+from ..kernels import _native
+from ..network.graph import (
     Activate,
     Activation,
     Add,

@@ -9,9 +9,9 @@ import onnxruntime
 
 from .._machine import processors
 from ..errors import EngineError
-from ..formats.onnx import INPUT, OUTPUT, to_onnx
-from ..graph import Graph
-from ..rewrite import shuffle_transposed
+from ..network.graph import Graph
+from ..network.onnx import INPUT, OUTPUT, to_onnx
+from ..network.rewrite import shuffle_transposed
 from .base import Batch, Room, first_line
 
 

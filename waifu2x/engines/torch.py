@@ -1,6 +1,6 @@
 """Runs graphs in PyTorch: on the processor, on NVIDIA GPUs, on those of Apple.
 
-Pictures lie in the memory of the device from beginning to end (`waifu2x.resident`). On a GPU the
+Pictures lie in the memory of the device from beginning to end (`waifu2x.pipeline.tiled`). On a GPU the
 networks run in half precision, unless float32 is asked for.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError, DeviceLostError, EngineError, MissingExtraError
-from ..graph import Graph
+from ..network.graph import Graph
 from .base import Batch, Cut, Room, Turn
 
 try:
@@ -29,9 +29,9 @@ except ImportError as error:
         "pip install 'waifu2x-native[torch]', or use engine native"
     ) from error
 
-from . import cuda_network, cuda_steps
+from . import cuda_fused, cuda_tiles
+from .cuda_graphs import Runner
 from .torch_device import CudaDevice, Device, TorchSession
-from .torch_graphs import Runner
 from .torch_module import GraphModule, cudnn
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def cuda_is_there() -> bool:
 
 
 class ModuleRunner:
-    """A graph as a torch module; see `waifu2x.engines.torch_graphs.Runner`."""
+    """A graph as a torch module; see `waifu2x.engines.cuda_graphs.Runner`."""
 
     pixel = 3
 
@@ -284,9 +284,9 @@ class TorchEngine:
         if precision == "auto":
             precision = "fp32" if kind == "cpu" else "fp16"
         self.reduced = _PRECISIONS[precision]
-        native = cuda_steps.load(devices[0]) if kind == "cuda" else None
+        native = cuda_tiles.load(devices[0]) if kind == "cuda" else None
         make = CudaDevice if kind == "cuda" else Device
-        steps = cuda_steps.CudaSteps(native) if native is not None else None
+        steps = cuda_tiles.CudaSteps(native) if native is not None else None
         self._native = native
         self._devices: list[Device] = [make(each, self.reduced, steps) for each in devices]
         self._lock = threading.Lock()
@@ -335,9 +335,9 @@ class TorchEngine:
 
     def make_runner(self, graph: Graph, device: Device, dtype: torch.dtype) -> Runner:
         """A network on a device; within its ``computing``."""
-        if self._native is not None and cuda_network.suits(device.torch, dtype):
+        if self._native is not None and cuda_fused.suits(device.torch, dtype):
             try:
-                return cuda_network.FusedRunner(graph, device, dtype, self._native)
+                return cuda_fused.FusedRunner(graph, device, dtype, self._native)
             except EngineError:  # an operation it does not have
                 pass
         return ModuleRunner(graph, device.torch, dtype)

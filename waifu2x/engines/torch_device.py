@@ -14,10 +14,10 @@ import torch
 from .._machine import total_memory
 from ..errors import DeviceLostError, DeviceMemoryError, EngineError
 from ..picture import Samples
-from . import torch_steps
+from . import torch_tiles
 from .base import Mark, first_line
-from .torch_graphs import Graphs
-from .torch_steps import Steps
+from .cuda_graphs import Graphs
+from .torch_tiles import Steps
 
 #: Share of what is free on a GPU that one run may take: pictures and workspaces come on top.
 _SHARE: Final = 0.7
@@ -52,7 +52,7 @@ class Device:
         """
         self.torch = device
         self.reduced = reduced
-        self.steps: Steps = steps or torch_steps
+        self.steps: Steps = steps or torch_tiles
         self.lost = False
         self.jobs = 0
         self.largest_batch = 1 if device.type == "cpu" else 16
@@ -275,10 +275,10 @@ class TorchSession:
             make = torch.zeros if kind == torch.float32 else torch.empty
             return make(shape, dtype=kind, device=self.device.torch)
 
-    def quantise(self, canvas: torch.Tensor, dtype: npt.DTypeLike) -> torch.Tensor:
-        """As `waifu2x.tiles.quantise`, without the check."""
+    def quantize(self, canvas: torch.Tensor, dtype: npt.DTypeLike) -> torch.Tensor:
+        """As `waifu2x.kernels.tiles.quantize`, without the check."""
         with self.computing():
-            return self.device.steps.quantise(canvas, _torch_dtype(dtype))
+            return self.device.steps.quantize(canvas, _torch_dtype(dtype))
 
     def turned(self, held: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:
         """The picture turned counter-clockwise and mirrored left to right."""
@@ -299,9 +299,9 @@ class TorchSession:
         floats = seen.view(np.float32)
         return [
             Mark(
-                int(row[torch_steps.BAD]),
-                float(lit[torch_steps.BRIGHTEST_IN]),
-                float(lit[torch_steps.BRIGHTEST_OUT]),
+                int(row[torch_tiles.BAD]),
+                float(lit[torch_tiles.BRIGHTEST_IN]),
+                float(lit[torch_tiles.BRIGHTEST_OUT]),
             )
             for row, lit in zip(seen, floats, strict=True)
         ]

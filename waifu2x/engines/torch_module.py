@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..graph import (
+from ..network.graph import (
     Activate,
     Activation,
     Add,
@@ -26,7 +26,7 @@ from ..graph import (
     PixelShuffle,
     Upsample,
 )
-from ..rewrite import shuffle_transposed
+from ..network.rewrite import shuffle_transposed
 
 _CUDNN = threading.RLock()
 

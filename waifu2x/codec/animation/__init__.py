@@ -2,18 +2,18 @@
 
 `reader` tells what a file is; `gif`, `apng`, `webp` and `avif` walk its container and `frames`
 composes what they find. `output` chooses among the writers, which share `writer`; `palette` reduces
-colours for GIF, and `store` puts pictures aside in a temporary file.
+colors for GIF, and `store` puts pictures aside in a temporary file.
 """
 
-from .frames import FOREVER, Animation, Frame
-from .output import (
+from .formats import (
     ANIMATION_FORMATS,
     animation_writer,
     check_animation_target,
     resolve_animation_format,
 )
+from .frames import FOREVER, Animation, Frame
 from .reader import open_animation
-from .store import Kept, PictureStore
+from .spill import Kept, PictureStore
 from .writer import AnimationWriter
 
 __all__ = [

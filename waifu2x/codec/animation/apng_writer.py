@@ -9,9 +9,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..png import PngWriter
-from ..png_chunks import SIGNATURE
-from .apng import chunk
+from ..png_reader import SIGNATURE
+from ..png_writer import PngWriter
+from .apng_reader import chunk
 from .frames import Bytes
 from .writer import AnimationWriter, Area, Target, area_of, still_with_metadata
 

@@ -44,7 +44,7 @@ class Animation:
     loop: how often the whole is played; 0 is forever.
     metadata: as of a still picture (`waifu2x.picture.Metadata`); that of the frames is the same.
     source: the format, and whether it is lossy.
-    gray: every frame has one colour channel, else three.
+    gray: every frame has one color channel, else three.
     has_alpha: some frame may have transparent pixels.
     """
 
@@ -74,12 +74,12 @@ class Dispose(Enum):
 class Patch:
     """What a file stores of one frame: a rectangle, and what to do with it.
 
-    colour: (h, w, C) uint8; alpha: (h, w) uint8 or None for opaque.
+    color: (h, w, C) uint8; alpha: (h, w) uint8 or None for opaque.
     left, top: of the rectangle; it lies within the canvas.
     over: it is laid over the canvas by its alpha, else it replaces what is there.
     """
 
-    colour: Bytes
+    color: Bytes
     alpha: Bytes | None
     left: int
     top: int
@@ -91,48 +91,48 @@ class Patch:
 def compose(
     width: int, height: int, channels: int, patches: Iterator[Patch]
 ) -> Iterator[tuple[Bytes, Bytes | None, Fraction]]:
-    """Colour (height, width, channels), alpha or None if opaque, and duration of every frame.
+    """Color (height, width, channels), alpha or None if opaque, and duration of every frame.
 
     The canvas is transparent at first, and where a patch is cleared: that is what browsers do,
-    whatever background colour a file names. The arrays belong to the caller.
+    whatever background color a file names. The arrays belong to the caller.
     """
-    colour = np.zeros((height, width, channels), np.uint8)
+    color = np.zeros((height, width, channels), np.uint8)
     alpha = np.zeros((height, width), np.uint8)
     for patch in patches:
-        rows, columns = patch.colour.shape[:2]
+        rows, columns = patch.color.shape[:2]
         area = (
             slice(patch.top, patch.top + rows),
             slice(patch.left, patch.left + columns),
         )
         before = None
         if patch.dispose is Dispose.RESTORE:
-            before = colour[area].copy(), alpha[area].copy()
-        _draw(colour[area], alpha[area], patch)
+            before = color[area].copy(), alpha[area].copy()
+        _draw(color[area], alpha[area], patch)
         opaque = bool(alpha.min() == 255)
-        yield colour.copy(), None if opaque else alpha.copy(), patch.duration
+        yield color.copy(), None if opaque else alpha.copy(), patch.duration
         if before is not None:
-            colour[area], alpha[area] = before
+            color[area], alpha[area] = before
         elif patch.dispose is Dispose.CLEAR:
-            colour[area], alpha[area] = 0, 0
+            color[area], alpha[area] = 0, 0
 
 
-def _draw(colour: Bytes, alpha: Bytes, patch: Patch) -> None:
+def _draw(color: Bytes, alpha: Bytes, patch: Patch) -> None:
     """Draw ``patch`` on its area of the canvas, in place."""
     if patch.alpha is None or not patch.over:
-        colour[...] = patch.colour
+        color[...] = patch.color
         alpha[...] = 255 if patch.alpha is None else patch.alpha
         return
     replaced = (patch.alpha == 255) | (alpha == 0)
     replaced &= patch.alpha > 0
-    colour[replaced] = patch.colour[replaced]
+    color[replaced] = patch.color[replaced]
     mixed = (patch.alpha > 0) & ~replaced
     if mixed.any():
         # Porter and Duff's "over" for straight alpha; everything times 255 until the division.
         above = patch.alpha[mixed].astype(np.int64) * 255
         below = alpha[mixed] * (255 - patch.alpha[mixed].astype(np.int64))
         total = above + below
-        wide: npt.NDArray[Any] = patch.colour[mixed] * above[:, None]
-        wide += colour[mixed] * below[:, None]
-        colour[mixed] = (wide + total[:, None] // 2) // total[:, None]
+        wide: npt.NDArray[Any] = patch.color[mixed] * above[:, None]
+        wide += color[mixed] * below[:, None]
+        color[mixed] = (wide + total[:, None] // 2) // total[:, None]
         alpha[mixed] = (total + 127) // 255
     alpha[replaced] = patch.alpha[replaced]

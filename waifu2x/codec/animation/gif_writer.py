@@ -27,7 +27,7 @@ _MOST_PLAYS = 65536
 _KEEP, _CLEAR = 1, 2
 
 # What a pixel may change by, in levels, before it is written again, where a frame has too many
-# colours to be exact: less than the palette moves it by anyway.
+# colors to be exact: less than the palette moves it by anyway.
 _TOLERANCE = 2
 
 # A palette is used again while the squared error is within this factor and sum of that of the
@@ -41,7 +41,7 @@ _Mask = npt.NDArray[np.bool_]
 class _Held:
     """A frame that waits to be written.
 
-    clear: the index that stands for no colour, or None where all stand for one.
+    clear: the index that stands for no color, or None where all stand for one.
     erased: its area is cleared when its time is over.
     """
 
@@ -54,7 +54,7 @@ class _Held:
 
 
 @dataclass(frozen=True, slots=True)
-class _Quantised:
+class _Quantized:
     """A palette and the squared error of the frame it was made for."""
 
     palette: Bytes
@@ -62,7 +62,7 @@ class _Quantised:
 
 
 class GifWriter(AnimationWriter):
-    """At most 256 colours in what is new in a frame; exact where a frame has no more."""
+    """At most 256 colors in what is new in a frame; exact where a frame has no more."""
 
     label = "GIF"
     holds_gray = False
@@ -78,14 +78,14 @@ class GifWriter(AnimationWriter):
         self._solid: _Mask = np.zeros(size, np.bool_)
         self._held: _Held | None = None
         self._global: Bytes | None = None
-        self._quantised: _Quantised | None = None
+        self._quantized: _Quantized | None = None
         self._reduced = 0
         self._inexact = False  # the frame at hand
         self._half = False
         self._short = False
 
     def _write(self, pixels: Bytes, duration: Fraction) -> None:
-        colour, solid = packed(pixels[:, :, :3]), np.ones(pixels.shape[:2], np.bool_)
+        color, solid = packed(pixels[:, :, :3]), np.ones(pixels.shape[:2], np.bool_)
         if self.target.has_alpha:
             alpha = pixels[:, :, 3]
             solid = alpha >= 128
@@ -93,36 +93,36 @@ class GifWriter(AnimationWriter):
         delay = self._clock.units(duration)
         self._short |= 0 < delay < 2
         self._inexact = False
-        exact = _few_colours(colour[solid], self._room)
-        new = self._new(colour, solid, exact=exact)
-        # A pixel written again though it is as it was keeps the colour that was seen.
-        wanted = np.where(new | ~self._solid, colour, self._shown)
+        exact = _few_colors(color[solid], self._room)
+        new = self._new(color, solid, exact=exact)
+        # A pixel written again though it is as it was keeps the color that was seen.
+        wanted = np.where(new | ~self._solid, color, self._shown)
         written = new | self._cleared(solid)
         area = area_of(written) or Area((0, 0, 1, 1))
         chosen = written[area.slices]
-        if exact and not _few_colours(wanted[area.slices][chosen], 255):
+        if exact and not _few_colors(wanted[area.slices][chosen], 255):
             chosen[...] = True  # All 256 are new ones; none is left for what stays.
         seen, held = self._indexed(wanted[area.slices], chosen, area, delay)
         if self._held is not None:
             self._put(self._held)
         self._held = held
         self._shown[area.slices][chosen] = seen
-        self._meant[new] = colour[new]
+        self._meant[new] = color[new]
         self._solid = solid
         self._reduced += self._inexact
 
     @property
     def _room(self) -> int:
-        """Colours that a frame can have; where something is transparent, one index is for that."""
+        """Colors that a frame can have; where something is transparent, one index is for that."""
         return 255 if self.target.has_alpha else 256
 
-    def _new(self, colour: npt.NDArray[np.uint32], solid: _Mask, *, exact: bool) -> _Mask:
-        """Where the colour that is seen will not do."""
+    def _new(self, color: npt.NDArray[np.uint32], solid: _Mask, *, exact: bool) -> _Mask:
+        """Where the color that is seen will not do."""
         if exact:
-            differs = colour != self._shown
+            differs = color != self._shown
         else:
-            differs = colour != self._meant
-            now = unpacked(colour[differs]).astype(np.int16)
+            differs = color != self._meant
+            now = unpacked(color[differs]).astype(np.int16)
             change = np.abs(now - unpacked(self._meant[differs])).max(axis=1)
             differs[differs] = change > _TOLERANCE
             self._inexact |= bool((change <= _TOLERANCE).any())
@@ -148,30 +148,30 @@ class GifWriter(AnimationWriter):
     def _indexed(
         self, wanted: npt.NDArray[np.uint32], chosen: _Mask, area: Area, delay: int
     ) -> tuple[npt.NDArray[np.uint32], _Held]:
-        """The colours that will be seen at ``chosen``, and the frame of ``area``."""
+        """The colors that will be seen at ``chosen``, and the frame of ``area``."""
         numbers, places, counts = np.unique(wanted[chosen], return_inverse=True, return_counts=True)
-        colours = unpacked(numbers)
+        colors = unpacked(numbers)
         room = self._room if chosen.all() else 255
-        if len(colours) <= room:
-            palette, index = colours, np.arange(len(colours)).astype(np.uint8)
+        if len(colors) <= room:
+            palette, index = colors, np.arange(len(colors)).astype(np.uint8)
         else:
             self._inexact = True
-            palette = self._palette_for(colours, counts, room)
-            index = nearest(colours, palette)
+            palette = self._palette_for(colors, counts, room)
+            index = nearest(colors, palette)
         clear = len(palette) if len(palette) < 256 else None
         indices = np.full(chosen.shape, 0 if clear is None else clear, np.uint8)
         indices[chosen] = index[places]
         seen = packed(palette[index])[places] if len(palette) else numbers[places]
         return seen, _Held(area, indices, palette, clear, delay)
 
-    def _palette_for(self, colours: Bytes, counts: npt.NDArray[Any], room: int) -> Bytes:
-        last = self._quantised
+    def _palette_for(self, colors: Bytes, counts: npt.NDArray[Any], room: int) -> Bytes:
+        last = self._quantized
         if last is not None and len(last.palette) <= room:
-            error = squared_error(colours, counts, last.palette)
+            error = squared_error(colors, counts, last.palette)
             if error <= _FACTOR * last.error + _SLACK:
                 return last.palette
-        palette = best_palette(colours, counts, room)
-        self._quantised = _Quantised(palette, squared_error(colours, counts, palette))
+        palette = best_palette(colors, counts, room)
+        self._quantized = _Quantized(palette, squared_error(colors, counts, palette))
         return palette
 
     # --- the file
@@ -218,7 +218,7 @@ class GifWriter(AnimationWriter):
             (self._half, "GIF has no half transparency: every pixel is on or off"),
             (
                 self._reduced > 0,
-                f"GIF holds 256 colours a frame: reduced in {self._reduced} of {self.frames}",
+                f"GIF holds 256 colors a frame: reduced in {self._reduced} of {self.frames}",
             ),
             (self._clock.rounded, "GIF counts time in 1/100 s: durations rounded"),
             (self._clock.cut, "GIF shows a frame for 655 s at most: shortened"),
@@ -234,16 +234,16 @@ class GifWriter(AnimationWriter):
         self.notes += [note for said, note in lost if said]
 
 
-def _few_colours(colours: npt.NDArray[np.uint32], most: int) -> bool:
+def _few_colors(colors: npt.NDArray[np.uint32], most: int) -> bool:
     """Whether there are at most ``most`` different ones."""
-    # A sample of a picture with thousands of colours tells at once.
-    if len(np.unique(colours[:: max(1, len(colours) // 4096)])) > most:
+    # A sample of a picture with thousands of colors tells at once.
+    if len(np.unique(colors[:: max(1, len(colors) // 4096)])) > most:
         return False
-    return len(np.unique(colours)) <= most
+    return len(np.unique(colors)) <= most
 
 
 def _exponent(table: bytes) -> int:
-    """The size of a colour table as GIF has it: 2^(n + 1) colours."""
+    """The size of a color table as GIF has it: 2^(n + 1) colors."""
     return max(0, (len(table) // 3 - 1).bit_length() - 1)
 
 

@@ -8,12 +8,12 @@ from typing import BinaryIO
 
 from ...errors import ArgumentError
 from .._pillow import reading
-from ..png_chunks import SIGNATURE
-from .apng import open_apng
-from .avif import open_avif
+from ..png_reader import SIGNATURE
+from .apng_reader import open_apng
+from .avif_reader import open_avif
 from .frames import Animation, Frame
-from .gif import open_gif
-from .webp import open_webp
+from .gif_reader import open_gif
+from .webp_reader import open_webp
 
 
 def open_animation(stream: BinaryIO, name: str, *, max_pixels: int) -> Animation | None:

@@ -46,7 +46,7 @@ def turn(picture: Picture, image: Image.Image, exif: bytes) -> Picture:
     """``image`` of ``picture`` turned upright by ``exif``, with the metadata of ``picture``."""
     image.info["exif"] = exif
     turned = picture_of(image, picture.source, "")
-    return Picture(turned.colour, turned.alpha, picture.metadata, picture.source)
+    return Picture(turned.color, turned.alpha, picture.metadata, picture.source)
 
 
 def read_exactly(stream: BinaryIO, count: int) -> bytes:

@@ -15,7 +15,7 @@ from ...errors import EncodeError
 from .._pillow import quiet
 from ..image import image_over
 from .frames import Bytes
-from .webp import ALPHA, ANIMATION, EXIF, ICC, XMP, chunk, chunks_of, extended_header
+from .webp_reader import ALPHA, ANIMATION, EXIF, ICC, XMP, chunk, chunks_of, extended_header
 from .writer import AnimationWriter, Area, Clock, Target, area_of, still_with_metadata
 
 _MOST_DURATION = (1 << 24) - 1
@@ -79,7 +79,7 @@ class WebpWriter(AnimationWriter):
         image = image_over(pixels, None)
         with quiet():
             if quality is None:
-                # exact: the colour under transparent pixels is kept too, or it is not lossless.
+                # exact: the color under transparent pixels is kept too, or it is not lossless.
                 image.save(
                     buffer, "WEBP", lossless=True, quality=_EFFORT, method=_METHOD, exact=True
                 )

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import ArgumentError
 from ...picture import Metadata, Picture
-from ..colour import Labelled, implied_profile, is_srgb
+from ..color import Labeled, implied_profile, is_srgb
 from ..encoder import encode_stream
 from ..formats import resolve_format
 from ..image import image_over, matching_icc, to_srgb
@@ -30,7 +30,7 @@ class Target:
 
     stream: an open binary file that can seek and read what was written.
     width, height: of every frame. loop: how often it is played, 0 forever.
-    quality: 1..100, or None for lossless. gray: all frames have one colour channel.
+    quality: 1..100, or None for lossless. gray: all frames have one color channel.
     has_alpha: some frame may have transparent pixels.
     """
 
@@ -121,7 +121,7 @@ class AnimationWriter(ABC):
     label: str
     #: Whether gray frames stay gray; otherwise they are written as RGB.
     holds_gray = True
-    #: Whether an ICC profile can be embedded; otherwise colours are converted to sRGB.
+    #: Whether an ICC profile can be embedded; otherwise colors are converted to sRGB.
     holds_icc = True
 
     def __init__(self, target: Target) -> None:
@@ -131,7 +131,7 @@ class AnimationWriter(ABC):
         self._gray = target.gray and self.holds_gray
         kept = self.holds_icc and self._gray == target.gray
         #: Through this profile to sRGB, which the frames must go, or None.
-        self._foreign, lost = Labelled(None) if kept else _foreign_profile(target)
+        self._foreign, lost = Labeled(None) if kept else _foreign_profile(target)
         self.notes.extend(lost)
         #: Samples of a pixel, alpha among them.
         self.channels = (1 if self._gray else 3) + target.has_alpha
@@ -154,7 +154,7 @@ class AnimationWriter(ABC):
             may change afterwards.
         duration: seconds, 0 or more.
 
-        Raises ArgumentError for another size, for transparency or colour that was not announced,
+        Raises ArgumentError for another size, for transparency or color that was not announced,
         and for a negative duration; EncodeError where the file cannot hold more; OSError.
         """
         target = self.target
@@ -191,7 +191,7 @@ class AnimationWriter(ABC):
         """Write what comes last."""
 
     def _pixels(self, picture: Picture) -> Bytes:
-        colour = cast("Bytes", convert_samples(picture.colour, "uint8"))
+        color = cast("Bytes", convert_samples(picture.color, "uint8"))
         alpha = None if picture.alpha is None else convert_samples(picture.alpha, "uint8")
         if picture.gray != self.target.gray:
             kind = "gray" if picture.gray else "RGB"
@@ -203,30 +203,30 @@ class AnimationWriter(ABC):
                 )
             alpha = None
         if self._foreign is not None:
-            colour = self._in_srgb(colour, self._foreign)
-        if colour.shape[2] == 1 and not self._gray:
-            colour = np.repeat(colour, 3, axis=2)
+            color = self._in_srgb(color, self._foreign)
+        if color.shape[2] == 1 and not self._gray:
+            color = np.repeat(color, 3, axis=2)
         if alpha is None and self.target.has_alpha:
-            alpha = np.full(colour.shape[:2], 255, np.uint8)
-        pixels = merged(colour, cast("Bytes | None", alpha))
-        return pixels.copy() if pixels is picture.colour else pixels
+            alpha = np.full(color.shape[:2], 255, np.uint8)
+        pixels = merged(color, cast("Bytes | None", alpha))
+        return pixels.copy() if pixels is picture.color else pixels
 
-    def _in_srgb(self, colour: Bytes, icc: bytes) -> Bytes:
-        converted = to_srgb(image_over(colour, None), icc)
+    def _in_srgb(self, color: Bytes, icc: bytes) -> Bytes:
+        converted = to_srgb(image_over(color, None), icc)
         if converted is None:
-            self.notes.append(f"the colour profile is broken: left out of {self.label}")
-            return colour
+            self.notes.append(f"the color profile is broken: left out of {self.label}")
+            return color
         if not self.holds_icc:
             self.notes.append(
-                f"{self.label} is written without a colour profile: colours converted to sRGB"
+                f"{self.label} is written without a color profile: colors converted to sRGB"
             )
         return np.array(converted, np.uint8)
 
 
-def _foreign_profile(target: Target) -> Labelled:
-    """The profile of colours that are not sRGB, whatever says so, else None."""
+def _foreign_profile(target: Target) -> Labeled:
+    """The profile of colors that are not sRGB, whatever says so, else None."""
     channels = 1 if target.gray else 3
-    found = Labelled(matching_icc(target.metadata.icc, channels))
+    found = Labeled(matching_icc(target.metadata.icc, channels))
     if found.icc is None:
         found = implied_profile(target.metadata, channels)
     same = found.icc is None or is_srgb(found.icc, channels)

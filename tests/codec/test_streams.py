@@ -1,0 +1,130 @@
+"""Files out to streams: standard output, memory, members of archives."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from waifu2x import codec
+from waifu2x.errors import ArgumentError, EncodeError
+from waifu2x.picture import Metadata, Picture
+
+NAMES = ["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl"]
+
+
+def output_of(name):
+    if name == "jxl":
+        pytest.importorskip("pillow_jxl")
+    return codec.resolve_format(None, name)
+
+
+def picture_of(dtype=np.uint8):
+    rng = np.random.default_rng(3)
+    blocks = rng.integers(0, 256, (6, 7, 3), np.uint8)
+    color = np.kron(blocks, np.ones((8, 8, 1), np.uint8))
+    return Picture(codec.convert_samples(color, dtype), metadata=Metadata(dpi=(72.0, 72.0)))
+
+
+class Pipe(io.RawIOBase):
+    """Takes bytes and nothing else, a few at a time."""
+
+    def __init__(self, most=1 << 30, room=1 << 30):
+        self.data = b""
+        self._most, self._room = most, room
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        if len(self.data) >= self._room:
+            raise BrokenPipeError(32, "Broken pipe")
+        taken = bytes(data[: self._most])
+        self.data += taken
+        return len(taken)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("most", [1 << 30, 100])
+def test_a_stream_gets_the_bytes_of_the_file(tmp_path, name, most):
+    output = output_of(name)
+    codec.encode(picture_of(), tmp_path / "a", format=name)
+    expected = (tmp_path / "a").read_bytes()
+    pipe = Pipe(most)
+    assert codec.encode_stream(picture_of(), pipe, output) == ()
+    assert pipe.data == expected
+    memory = io.BytesIO()
+    codec.encode_stream(picture_of(), memory, output)
+    assert memory.getvalue() == expected
+    assert not memory.closed
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        with archive.open("page", "w") as member:
+            codec.encode_stream(picture_of(), member, output)
+        assert archive.testzip() is None
+        assert archive.read("page") == expected
+
+
+@pytest.mark.parametrize("name", ["png", "tiff"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rows_to_a_stream(name, dtype):
+    picture = picture_of(dtype)
+
+    def fill(write_rows):
+        for row in picture.color:
+            write_rows(row[None], None)
+
+    pipe = Pipe()
+    like = Picture(picture.color[:1, :1], metadata=picture.metadata)
+    notes = codec.encode_rows_stream(like, pipe, output_of(name), fill, width=56, height=48)
+    assert notes == ()
+    memory = io.BytesIO()
+    codec.encode_stream(picture, memory, output_of(name))
+    assert pipe.data == memory.getvalue()
+
+
+def test_only_some_formats_take_rows():
+    with pytest.raises(ArgumentError, match="WebP cannot be written row by row; use encode"):
+        codec.encode_rows_stream(
+            picture_of(), io.BytesIO(), output_of("webp"), print, width=1, height=1
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("room", [0, 150])
+def test_what_the_stream_raises_leaves_as_it_is(name, room):
+    with pytest.raises(BrokenPipeError):
+        codec.encode_stream(picture_of(), Pipe(100, room), output_of(name))
+
+
+def test_bad_requests_write_nothing():
+    for name, options, error in (
+        ("png", {"quality": 90}, ArgumentError),
+        ("png", {"depth": 12}, ArgumentError),
+        ("jpeg", {"depth": 16}, EncodeError),
+    ):
+        pipe = Pipe()
+        with pytest.raises(error):
+            codec.encode_stream(picture_of(), pipe, output_of(name), **options)
+        assert pipe.data == b""
+
+
+def test_an_error_names_the_picture():
+    broken = Picture(np.full((2, 2, 3), np.nan, np.float32))
+    for name in ("png", "tiff", "jpeg"):
+        with pytest.raises(EncodeError, match="NaN or infinity"):
+            codec.encode_stream(broken, io.BytesIO(), output_of(name))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_times_of_the_source(tmp_path, overwrite):
+    times = (1_500_000_000_000_000_000, 1_400_000_000_123_000_000)
+    path = tmp_path / "a.png"
+    codec.encode(picture_of(), path, times=times, overwrite=overwrite)
+    found = path.stat()
+    # Some file systems keep less than nanoseconds.
+    assert found.st_mtime_ns == pytest.approx(times[1], abs=2_000_000_000)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
+    codec.encode(picture_of(), path, overwrite=True)
+    assert path.stat().st_mtime_ns > times[1] + 10**17

@@ -1,0 +1,126 @@
+"""Gather and blend on tensors, in torch and by the kernels: the bytes of waifu2x.kernels.tiles."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from gpu import emulated
+
+from waifu2x.engines import Cut
+from waifu2x.engines.cuda_tiles import CudaSteps
+from waifu2x.engines.torch_tiles import Steps
+from waifu2x.errors import EngineError
+from waifu2x.kernels import tiles
+from waifu2x.picture import Samples
+
+SEED = 20261125
+DTYPES = (np.uint8, np.uint16, np.float32)
+
+
+@pytest.fixture(params=["torch", "kernels"])
+def steps(request: pytest.FixtureRequest) -> Steps:
+    if request.param == "torch":
+        return torch_tiles
+    native = emulated.module()
+    if native is None:
+        pytest.skip("the emulator needs g++ on Linux")
+    return CudaSteps(native)
+
+
+def samples(rng: np.random.Generator, dtype: type, *shape: int) -> Samples:
+    if dtype is np.float32:
+        made: Samples = rng.uniform(-0.2, 1.2, shape).astype(np.float32)
+        return made
+    return rng.integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
+
+
+def tensor(array: Samples) -> torch.Tensor:
+    return torch.from_numpy(array.view(np.int16) if array.dtype == np.uint16 else array)
+
+
+def back(made: torch.Tensor) -> Samples:
+    array = made.numpy()
+    return array.view(np.uint16) if array.dtype == np.int16 else array
+
+
+@pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
+def test_gather_is_that_of_the_processor(steps: Steps, dtype: type, channels: int) -> None:
+    rng = np.random.default_rng(SEED)
+    source = samples(rng, dtype, 13, 17, channels)
+    corners = [(0, 0), (-5, 3), (9, -40), (1 << 40, 2), (-(1 << 40), 5), (4, 6)]
+    marks = torch.zeros((len(corners), 3), dtype=torch.int32)
+    made = steps.gather(
+        tensor(source), corners, window=(7, 11), pixel=8, dtype=torch.float32, inset=2, marks=marks
+    )
+    want = tiles.gather(
+        source, [x for x, _ in corners], [y for _, y in corners], width=11, height=7
+    )
+    assert made.shape == (6, 7, 11, 8)
+    assert made[..., :3].numpy().tobytes() == want.transpose(0, 2, 3, 1).tobytes()
+    assert not made[..., 3:].any()
+    brightest = want[:, :, 2:-2, 2:-2].max((1, 2, 3)).clip(min=0)
+    assert marks[:, 1].numpy().view(np.float32).tolist() == brightest.tolist()
+    assert not marks[:, [0, 2]].any()
+
+
+def test_every_sample_of_8_and_16_bits_is_rounded_right(steps: Steps) -> None:
+    for dtype in (np.uint8, np.uint16):
+        every = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(1, -1, 1)
+        made = steps.gather(
+            tensor(every), [(0, 0)], window=every.shape[:2], pixel=3, dtype=torch.float32,
+            inset=0, marks=None,
+        )  # fmt: skip
+        want = (every.astype(np.float64) / np.iinfo(dtype).max).astype(np.float32)
+        assert made[0, :, :, :1].numpy().tobytes() == want.tobytes()
+        half = steps.gather(
+            tensor(every), [(0, 0)], window=every.shape[:2], pixel=3, dtype=torch.float16,
+            inset=0, marks=None,
+        )  # fmt: skip
+        assert half[0, :, :, :1].numpy().tobytes() == want.astype(np.float16).tobytes()
+
+
+@pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
+def test_blend_is_that_of_the_processor(steps: Steps, dtype: type, channels: int) -> None:
+    rng = np.random.default_rng(SEED)
+    output = samples(rng, np.float32, 2, 9, 12, 4)
+    output[0, 2, 3, 1], output[0, 4, 4, 0], output[1, 1, 2, 2] = np.nan, np.inf, -0.0
+    want = samples(rng, dtype, 20, 30, channels)
+    target = tensor(want.copy())
+    cuts = [Cut(0, 0, 1, 2, 3, 4, 10, 6), Cut(0, 0, 0, 0, 15, 11, 12, 9)]
+    marks = torch.zeros((2, 3), dtype=torch.int32)
+    steps.blend(torch.from_numpy(output), cuts, target, marks)
+    for planes, cut in zip(output, cuts, strict=True):
+        broken = not np.isfinite(planes).all()
+        said = pytest.raises(EngineError, match=r"2 of 180 samples") if broken else nullcontext()
+        with said:
+            tiles.blend(
+                np.ascontiguousarray(planes[..., :3].transpose(2, 0, 1)), want,
+                src_x=cut.src_x, src_y=cut.src_y, dst_x=cut.dst_x, dst_y=cut.dst_y,
+                width=cut.width, height=cut.height,
+            )  # fmt: skip
+    assert back(target).tobytes() == want.tobytes()
+    assert marks[:, 0].tolist() == [2, 0]
+    assert marks[0, 2:].numpy().view(np.float32)[0] == 1.0
+
+
+@pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
+def test_feathering_is_that_of_the_processor(steps: Steps, dtype: type, channels: int) -> None:
+    rng = np.random.default_rng(SEED)
+    output = samples(rng, np.float32, 2, 9, 12, 3)
+    ramps = rng.random(10, np.float32), rng.random(6, np.float32)
+    cuts = [Cut(0, 0, 1, 2, x, 4, 10, 6, ramps) for x in (3, 8)]
+    want = np.zeros((20, 30, channels), np.float32)
+    canvas = torch.zeros((20, 30, channels))
+    steps.blend(torch.from_numpy(output), cuts, canvas, torch.zeros((2, 3), dtype=torch.int32))
+    for planes, cut in zip(output, cuts, strict=True):
+        tiles.blend_feathered(
+            np.ascontiguousarray(planes.transpose(2, 0, 1)), want,
+            src_x=1, src_y=2, dst_x=cut.dst_x, dst_y=4, weights_x=ramps[0], weights_y=ramps[1],
+        )  # fmt: skip
+    assert canvas.numpy().tobytes() == want.tobytes()
+    kind = {np.uint8: torch.uint8, np.uint16: torch.int16, np.float32: torch.float32}[dtype]
+    assert back(steps.quantize(canvas, kind)).tobytes() == tiles.quantize(want, dtype).tobytes()

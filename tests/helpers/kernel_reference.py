@@ -1,0 +1,136 @@
+"""What the kernels must return, said plainly in NumPy, and the means to check it."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from waifu2x.kernels import _native
+
+DTYPES = ("uint8", "uint16", "float32")
+CHANNELS = (1, 3)
+
+# Around the vector widths of 4, 8 and 16 pixels, and the shapes that break row walkers.
+SIZES = [(1, 1), (1, 7), (1, 8), (2, 9), (5, 1), (3, 500), (17, 33), (16, 64), (23, 15)]
+
+ARM = platform.machine().lower() in ("aarch64", "arm64")
+STAIRCASE = ("scalar", "neon") if ARM else ("scalar", "avx2", "avx512")
+
+#: Every level of this architecture; what this processor cannot run is skipped, never passed.
+ISAS = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            name not in _native.isas(), reason=f"{name} is not usable here: {_native.isas()}"
+        ),
+    )
+    for name in STAIRCASE
+]
+
+SPECIAL = np.array(
+    [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 1e-45, -1e-45, 3.4e38, -3.4e38, np.nextafter(1, 0), 1 / 510],
+    np.float32,
+)
+NOT_FINITE = np.array([np.nan, -np.nan, np.inf, -np.inf], np.float32)
+
+
+def full(dtype):
+    return np.float32(np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1)
+
+
+def random_picture(rng, shape, dtype):
+    if np.dtype(dtype).kind == "u":
+        return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    return rng.random(shape, np.float32)
+
+
+def random_output(rng, shape, not_finite=0.0):
+    """A network's output: overshoots [0, 1], with specials and perhaps samples not finite."""
+    output = rng.normal(0.5, 0.5, shape).astype(np.float32)
+    pick = rng.random(shape)
+    output = np.where(pick < 0.1, rng.choice(SPECIAL, shape), output)
+    # Halfway between two levels of either integer type.
+    half = (rng.integers(0, 65535, shape) + np.float32(0.5)) / np.float32(65535)
+    output = np.where((pick > 0.1) & (pick < 0.2), half.astype(np.float32), output)
+    return np.where(pick > 1 - not_finite, rng.choice(NOT_FINITE, shape), output)
+
+
+def gather(picture, xs, ys, height, width):
+    rows, columns, channels = picture.shape
+    batch = np.empty((len(xs), 3, height, width), np.float32)
+    for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
+        across = [min(max(int(x) + k, 0), columns - 1) for k in range(width)]
+        down = [min(max(int(y) + k, 0), rows - 1) for k in range(height)]
+        window = picture[np.ix_(down, across)].astype(np.float32)
+        if picture.dtype.kind == "u":
+            window = window / full(picture.dtype)
+        batch[i] = np.broadcast_to(window, (height, width, 3)).transpose(2, 0, 1)
+        assert channels in CHANNELS
+    return batch
+
+
+def luma(planes):
+    r, g, b = planes
+    with np.errstate(all="ignore"):
+        return g + (np.float32(0.299) * (r - g) + np.float32(0.114) * (b - g))
+
+
+def quantize(values, dtype):
+    values = np.where(np.isnan(values), np.float32(0), np.clip(values, 0, 1)) + np.float32(0)
+    if np.dtype(dtype).kind != "u":
+        return values
+    return np.floor(values * full(dtype) + np.float32(0.5)).astype(dtype)
+
+
+def interleave(planes, channels):
+    return luma(planes)[:, :, None] if channels == 1 else planes.transpose(1, 2, 0)
+
+
+def bleed(color, alpha, iterations):
+    color, has = color.copy(), alpha > 0
+    height, width, _ = color.shape
+    for _ in range(iterations):
+        before, had = color.copy(), has.copy()
+        for y in range(height):
+            for x in range(width):
+                if had[y, x]:
+                    continue
+                around = np.s_[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+                near = before[around][had[around]]
+                if not len(near):
+                    continue
+                mean = near.astype(np.float64).sum(axis=0) / len(near)
+                color[y, x] = np.floor(mean + 0.5) if color.dtype.kind == "u" else mean
+                has[y, x] = True
+    return color
+
+
+@contextmanager
+def guarded(rng, array, *, gap=3):
+    """A copy of an array inside a larger one; fails if a byte around it changes.
+
+    The copy's rows are strided, and the zone reaches around it on every side and between rows.
+    """
+    rows, rest = array.shape[0], array.shape[1:]
+    wide = (rows + 2 * gap, rest[0] + 2 * gap, *rest[1:])
+    inside = (slice(gap, gap + rows), slice(gap, gap + rest[0]))
+    zone = rng.integers(0, 256, (*wide, array.itemsize), np.uint8).view(array.dtype)[..., 0]
+    zone[inside] = array
+    before = zone.copy()
+    yield zone[inside]
+    before[inside] = zone[inside]
+    assert zone.tobytes() == before.tobytes(), "wrote outside the destination"
+
+
+def assert_same_bits(actual, expected):
+    """Equal to the last bit, except that any NaN equals any other."""
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    if actual.dtype.kind == "f":
+        nan = np.isnan(expected)
+        np.testing.assert_array_equal(np.isnan(actual), nan)
+        actual, expected = (np.where(nan, 0, a).view(np.uint32) for a in (actual, expected))
+    np.testing.assert_array_equal(actual, expected)

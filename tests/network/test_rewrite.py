@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from waifu2x.network import registry
+from waifu2x.network.graph import (
+    Activation,
+    Add,
+    Conv,
+    ConvTranspose,
+    Crop,
+    Graph,
+    Input,
+    Node,
+    PixelShuffle,
+)
+from waifu2x.network.reference import evaluate
+from waifu2x.network.rewrite import shuffle_transposed
+
+
+def weights(*shape: int) -> np.ndarray:
+    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
+
+
+def transposed(
+    kernel: int, stride: int, padding: int, activation: Activation | None = None
+) -> ConvTranspose:
+    return ConvTranspose(
+        weights(2, 3, kernel, kernel), weights(3), stride, padding, activation=activation
+    )
+
+
+def enlarging(op: ConvTranspose) -> Graph:
+    """The transposed convolution between two layers, so that its neighbors' links count too."""
+    nodes = (
+        Node("first", Conv(weights(2, 1, 3, 3), weights(2)), ("input",)),
+        Node("up", op, ("first",)),
+        Node("last", Conv(weights(1, 3, 1, 1), weights(1)), ("up",)),
+    )
+    return Graph(nodes, output="last", inputs=(Input("input", 1),))
+
+
+def kinds(graph: Graph) -> list[str]:
+    return [type(node.op).__name__ for node in graph.nodes]
+
+
+def assert_same_function(made: Graph, graph: Graph) -> None:
+    """Equal in float64, at equal places, on a picture that is not square."""
+    out, other = made.out, graph.out
+    assert (out.scale, out.origin, out.lost, out.channels) == (
+        other.scale,
+        other.origin,
+        other.lost,
+        other.channels,
+    )
+    assert made.alignment == graph.alignment
+    assert made.inputs == graph.inputs
+    batch = np.random.default_rng(0).standard_normal((2, graph.channels[0], 13, 11))
+    np.testing.assert_allclose(evaluate(made, batch), evaluate(graph, batch), rtol=0, atol=1e-12)
+
+
+EXACT = [
+    (stride * taps, stride, stride * taps - stride + crop)
+    for stride in (1, 2, 3, 4)
+    for taps in (1, 2, 3)
+    for crop in (0, 1, 2)
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), EXACT)
+def test_a_transposed_convolution_becomes_a_convolution_and_a_shuffle(
+    kernel: int, stride: int, padding: int
+) -> None:
+    graph = enlarging(transposed(kernel, stride, padding))
+    made = shuffle_transposed(graph)
+    crop = ["Crop"] if padding > kernel - stride else []
+    assert kinds(made) == ["Conv", "Conv", "PixelShuffle", *crop, "Conv"]
+    assert made.macs_per_pixel == graph.macs_per_pixel
+    assert not made.pads
+    assert_same_function(made, graph)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [
+        (4, 2, 1),  # outputs at the edge miss taps
+        (4, 2, 0),
+        (2, 1, 0),
+        (3, 2, 1),  # taps that the stride does not divide
+        (3, 2, 2),
+        (5, 3, 4),
+        (1, 2, 0),  # kernel below the stride: holes
+    ],
+)
+def test_what_misses_taps_stays_as_it_is(kernel: int, stride: int, padding: int) -> None:
+    graph = enlarging(transposed(kernel, stride, padding))
+    made = shuffle_transposed(graph)
+    assert [node.op for node in made.nodes] == [node.op for node in graph.nodes]
+    assert_same_function(made, graph)
+
+
+@pytest.mark.parametrize(
+    ("taps", "least", "rewritten"), [(1, 1, True), (1, 2, False), (2, 2, True), (2, 3, False)]
+)
+def test_fewer_taps_than_asked_for_stay_as_they_are(taps: int, least: int, rewritten: bool) -> None:
+    graph = enlarging(transposed(2 * taps, 2, 2 * taps - 2))
+    made = shuffle_transposed(graph, least_taps=least)
+    assert ("PixelShuffle" in kinds(made)) == rewritten
+    assert ("ConvTranspose" in kinds(made)) == (not rewritten)
+    assert_same_function(made, graph)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        Activation("relu"),
+        Activation("leaky_relu", slope=0.1),
+        Activation("sigmoid"),
+        # One slope per channel: applied before the shuffle it would meet the wrong channels.
+        Activation("prelu", slopes=np.array([-0.5, 0.25, 0.75], np.float32)),
+    ],
+    ids=lambda activation: activation.kind,
+)
+@pytest.mark.parametrize("padding", [2, 3])
+def test_the_activation_follows_the_shuffle(activation: Activation, padding: int) -> None:
+    graph = enlarging(transposed(4, 2, padding, activation))
+    made = shuffle_transposed(graph)
+    assert "Activate" in kinds(made)
+    assert_same_function(made, graph)
+
+
+def test_a_transposed_convolution_at_the_end_keeps_its_name() -> None:
+    graph = Graph(
+        [Node("up", ConvTranspose(weights(1, 1, 4, 4), weights(1), 2, 3), ("input",))],
+        output="up",
+        inputs=(Input("input", 1),),
+    )
+    made = shuffle_transposed(graph)
+    assert made.output == "up"
+    assert_same_function(made, graph)
+
+
+def test_a_result_read_twice_and_one_after_another() -> None:
+    nodes = (
+        Node("up", ConvTranspose(weights(1, 2, 2, 2), weights(2), 2), ("input",)),
+        Node("again", ConvTranspose(weights(2, 2, 2, 2), weights(2), 2), ("up",)),
+        Node("down", Conv(weights(2, 2, 2, 2), weights(2), 2), ("again",)),
+        Node("sum", Add(), ("up", "down")),
+    )
+    graph = Graph(nodes, output="sum", inputs=(Input("input", 1),))
+    made = shuffle_transposed(graph)
+    assert kinds(made) == ["Conv", "PixelShuffle", "Conv", "PixelShuffle", "Conv", "Add"]
+    assert_same_function(made, graph)
+    assert [node.op for node in shuffle_transposed(made).nodes] == [node.op for node in made.nodes]
+
+
+@pytest.mark.parametrize(("model", "scale"), [("upconv_7", 2), ("cunet", 2), ("cunet", 1)])
+def test_real_networks(model: str, scale: int) -> None:
+    entry = registry.model(model).network(scale, 0)
+    assert entry is not None
+    graph = registry.load(entry)
+    made = shuffle_transposed(graph)
+    assert made.scale == graph.scale
+    assert (made.lost, made.margin, made.alignment) == (graph.lost, graph.margin, graph.alignment)
+    assert (made.input_size(0), len(made.means)) == (graph.input_size(0), len(graph.means))
+    size = graph.input_size(2 * graph.lost + 3)
+    picture = np.random.default_rng(1).random((1, 3, size, size))
+    np.testing.assert_allclose(
+        evaluate(made, picture), evaluate(graph, picture), rtol=0, atol=1e-12
+    )
+
+
+def test_other_operations_are_kept() -> None:
+    nodes = (
+        Node("a", Conv(weights(4, 1, 3, 3), weights(4)), ("input",)),
+        Node("b", PixelShuffle(2), ("a",)),
+        Node("c", Crop(1), ("b",)),
+    )
+    graph = Graph(nodes, output="c", inputs=(Input("input", 1),))
+    assert shuffle_transposed(graph).nodes == graph.nodes

@@ -1,0 +1,245 @@
+"""Animated GIF in.
+
+The blocks are walked here and only the pixels of one patch at a time are left to Pillow, because
+Pillow fills what a patch clears, and what the first one leaves free, with a background color that
+no browser shows.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ...errors import DecodeError
+from ...picture import Metadata, Picture, Source
+from .._pillow import reading
+from ..limits import check_pixels
+from .frames import Animation, Bytes, Dispose, Frame, Patch, compose
+
+_IMAGE, _EXTENSION, _TRAILER = 0x2C, 0x21, 0x3B
+_CONTROL, _APPLICATION = 0xF9, 0xFF
+_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+
+# 3 means the picture before; encoders of old wrote 4 for it, and browsers take both.
+_DISPOSE = {2: Dispose.CLEAR, 3: Dispose.RESTORE, 4: Dispose.RESTORE}
+
+_SOURCE = Source("GIF", False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBlock:
+    """An image block; ``data`` is the compressed indices with their sub-blocks."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    interlaced: bool
+    table: bytes
+    transparent: int | None
+    delay: int
+    dispose: Dispose
+    data: bytes
+
+
+@dataclass(slots=True)
+class Totals:
+    """What is known after all blocks: frames, how often they are played, whether any is clear."""
+
+    frames: int = 0
+    loop: int = 1
+    has_alpha: bool = False
+
+
+def open_gif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
+    """The animation in a GIF of at least two frames, else None.
+
+    The NETSCAPE extension counts how often an animation is repeated after it was played once, as
+    browsers, ffmpeg and ImageMagick have it: n there is ``loop`` n + 1 here. Without it the
+    animation is played once.
+    """
+    width, height = GifWalk(stream, name).size
+    totals = Totals()
+    for image in GifWalk(stream, name).images(totals, keep=False):
+        check_pixels(image.width, image.height, limit, name)
+        totals.frames += 1
+        covers = image.left == image.top == 0 and image.width >= width and image.height >= height
+        totals.has_alpha |= (
+            image.transparent is not None
+            or image.dispose is Dispose.CLEAR
+            or (totals.frames == 1 and not covers)
+        )
+    if totals.frames < 2:
+        return None
+    check_pixels(width, height, limit, name)
+
+    def play() -> Iterator[Frame]:
+        for color, alpha, duration in compose(width, height, 3, _patches(stream, name)):
+            yield Frame(Picture(color, alpha, Metadata(), _SOURCE), duration)
+
+    return Animation(
+        width=width,
+        height=height,
+        frames=totals.frames,
+        loop=totals.loop,
+        metadata=Metadata(),
+        source=_SOURCE,
+        gray=False,
+        has_alpha=totals.has_alpha,
+        play=play,
+    )
+
+
+def _patches(stream: BinaryIO, name: str) -> Iterator[Patch]:
+    walk = GifWalk(stream, name)
+    width, height = walk.size
+    for number, image in enumerate(walk.images(Totals(), keep=True), 1):
+        indices = _indices(image, f"frame {number} of {name}")
+        # What sticks out of the canvas is cut off.
+        indices = indices[: max(0, height - image.top), : max(0, width - image.left)]
+        table = np.zeros((256, 3), np.uint8)
+        stored = np.frombuffer(image.table, np.uint8).reshape(-1, 3)
+        table[: len(stored)] = stored
+        yield Patch(
+            color=table[indices],
+            alpha=(
+                None
+                if image.transparent is None
+                else np.where(indices == image.transparent, 0, 255).astype(np.uint8)
+            ),
+            left=min(image.left, width),
+            top=min(image.top, height),
+            duration=Fraction(image.delay, 100),
+            dispose=image.dispose,
+            over=True,
+        )
+
+
+def _indices(image: ImageBlock, name: str) -> Bytes:
+    """The (height, width) indices of one image block."""
+    # A GIF of this image alone; without color tables Pillow gives the indices as gray.
+    flags = 0x40 if image.interlaced else 0
+    still = (
+        b"GIF89a"
+        + struct.pack("<HHBBB", image.width, image.height, 0, 0, 0)
+        + struct.pack("<BHHHHB", _IMAGE, 0, 0, image.width, image.height, flags)
+        + image.data
+        + b";"
+    )
+    with reading(name), Image.open(io.BytesIO(still), formats=["GIF"]) as opened:
+        opened.load()
+        return np.array(opened, np.uint8)
+
+
+class GifWalk:
+    """The blocks of a GIF from its start."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._frame = 0
+        stream.seek(0)
+        header = self._read(13)
+        self.size: tuple[int, int] = struct.unpack_from("<HH", header, 6)
+        if 0 in self.size:
+            raise DecodeError(f"{name} is {self.size[0]}x{self.size[1]}; no side may be 0")
+        self._flags = header[10]
+
+    def images(self, totals: Totals, *, keep: bool) -> Iterator[ImageBlock]:
+        """Every image block; its data only with ``keep``. Sets the loop of ``totals``.
+
+        A file that ends between two blocks lacks nothing but its last byte, and passes.
+        """
+        table = self._table(self._flags)
+        control = bytes(4)
+        while (kind := self._stream.read(1)) not in (b"", bytes([_TRAILER])):
+            if kind[0] == _EXTENSION:
+                label = self._read(1)[0]
+                if label == _CONTROL:
+                    control = self._control()
+                elif label == _APPLICATION:
+                    self._application(totals)
+                else:
+                    self._skip()
+            elif kind[0] == _IMAGE:
+                self._frame += 1
+                yield self._image(table, control, keep=keep)
+                control = bytes(4)
+            elif kind != b"\0":  # Some encoders write a terminator too many.
+                raise DecodeError(
+                    f"{self._name} is damaged: no block of GIF begins behind frame {self._frame}"
+                )
+
+    def _image(self, table: bytes, control: bytes, *, keep: bool) -> ImageBlock:
+        left, top, width, height, flags = struct.unpack("<HHHHB", self._read(9))
+        if 0 in (width, height):
+            raise DecodeError(f"frame {self._frame} of {self._name} is {width}x{height}")
+        own = self._table(flags)
+        if not (own or table):  # Nobody says which colors: the ramp of gray that Pillow takes.
+            own = bytes(value for value in range(256) for _ in range(3))
+        (delay,) = struct.unpack_from("<H", control, 1)
+        start = self._stream.tell()
+        self._read(1)
+        self._skip()
+        end = self._stream.tell()
+        # An index takes 12 bits at most and seldom more than one code.
+        if end - start > 4 * width * height + (1 << 16):
+            raise DecodeError(
+                f"frame {self._frame} of {self._name} is damaged: {end - start} bytes for "
+                f"{width}x{height} pixels"
+            )
+        data = b""
+        if keep:
+            self._stream.seek(start)
+            data = self._read(end - start)
+        return ImageBlock(
+            left=left,
+            top=top,
+            width=width,
+            height=height,
+            interlaced=bool(flags & 0x40),
+            table=own or table,
+            transparent=control[3] if control[0] & 1 else None,
+            delay=delay,
+            dispose=_DISPOSE.get(control[0] >> 2 & 7, Dispose.KEEP),
+            data=data,
+        )
+
+    def _control(self) -> bytes:
+        size = self._read(1)[0]
+        data = self._read(size)
+        if size:
+            self._skip()
+        return data[:4].ljust(4, b"\0")
+
+    def _application(self, totals: Totals) -> None:
+        size = self._read(1)[0]
+        known = self._read(size) in _LOOPS
+        while size:
+            size = self._read(1)[0]
+            data = self._read(size)
+            if known and size >= 3 and data[0] == 1:
+                repeats = int.from_bytes(data[1:3], "little")
+                totals.loop = repeats + 1 if repeats else 0
+
+    def _table(self, flags: int) -> bytes:
+        return self._read(3 << (flags & 7) + 1) if flags & 0x80 else b""
+
+    def _skip(self) -> None:
+        """Skip sub-blocks up to and with their terminator."""
+        while size := self._read(1)[0]:
+            self._read(size)
+
+    def _read(self, count: int) -> bytes:
+        data = self._stream.read(count)
+        if len(data) < count:
+            where = f"in frame {self._frame}" if self._frame else "before the first frame"
+            raise DecodeError(f"{self._name} is truncated: the file ends {where}")
+        return data

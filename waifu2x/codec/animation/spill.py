@@ -1,0 +1,84 @@
+"""Pictures put aside in a temporary file, compressed, instead of in memory."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ...picture import Metadata, Picture, Samples, Source
+
+# Drawings compress well at the lowest level, and reading back must not take longer than working.
+_LEVEL = 1
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    start: int
+    size: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where a picture is in its `PictureStore`."""
+
+    color: _Plane
+    alpha: _Plane | None
+    metadata: Metadata
+    source: Source
+
+
+class PictureStore:
+    """A temporary file of pictures, gone when closed or when the program ends.
+
+    Nothing is left behind, even by a crash: the system deletes the file. `put` raises OSError where
+    the disk is full.
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="waifu2x-")  # noqa: SIM115
+        self._end = 0
+
+    def close(self) -> None:
+        """Delete the file; twice is no harm."""
+        self._file.close()
+
+    def put(self, picture: Picture) -> Kept:
+        """Put ``picture`` aside, samples of any type."""
+        alpha = None if picture.alpha is None else self._put(picture.alpha)
+        return Kept(self._put(picture.color), alpha, picture.metadata, picture.source)
+
+    def get(self, kept: Kept) -> Picture:
+        """The picture put aside, as it was."""
+        alpha = None if kept.alpha is None else self._get(kept.alpha)
+        return Picture(self._get(kept.color), alpha, kept.metadata, kept.source)
+
+    def _put(self, samples: Samples) -> _Plane:
+        start = self._end
+        self._file.seek(start)
+        compressor = zlib.compressobj(_LEVEL)
+        data = np.ascontiguousarray(samples).data.cast("B")
+        for at in range(0, len(data), _BLOCK):
+            self._end += self._file.write(compressor.compress(data[at : at + _BLOCK]))
+        self._end += self._file.write(compressor.flush())
+        return _Plane(start, self._end - start, samples.shape, samples.dtype)
+
+    def _get(self, plane: _Plane) -> Samples:
+        samples: npt.NDArray[Any] = np.empty(plane.shape, plane.dtype)
+        data = samples.data.cast("B")
+        self._file.seek(plane.start)
+        decompressor = zlib.decompressobj()
+        at, left = 0, plane.size
+        while left > 0:
+            block = decompressor.decompress(self._file.read(min(left, _BLOCK)))
+            data[at : at + len(block)] = block
+            at += len(block)
+            left -= _BLOCK
+        return cast("Samples", samples)

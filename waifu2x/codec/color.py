@@ -1,0 +1,201 @@
+"""ICC profiles of our own for colors that a PNG describes with a few numbers.
+
+A matrix and a curve say exactly what gAMA, cHRM and the plain kinds of cICP mean, so such a
+picture keeps its colors in every format that holds a profile.
+
+Profiles: ICC.1:2001-04 (version 2.4), display class. Adaptation to D50: Bradford, as ICC.1 gives it
+in Annex E (Lam, 1985). Code points of cICP: ITU-T H.273.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..picture import Metadata
+from .image import to_srgb
+
+#: x and y of white, red, green and blue.
+Chromaticities: TypeAlias = tuple[float, float, float, float, float, float, float, float]
+
+_D65 = (0.3127, 0.3290)
+SRGB: Chromaticities = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+DISPLAY_P3: Chromaticities = (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
+
+# The primaries and transfers of H.273 that a matrix and a curve describe.
+_PRIMARIES: dict[int, Chromaticities] = {
+    1: SRGB,
+    5: (*_D65, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
+    6: (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    9: (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    12: DISPLAY_P3,
+}
+_TRANSFERS: dict[int, float | None] = {4: 2.2, 5: 2.8, 8: 1.0, 13: None}
+
+_SRGB_GAMMA = 0.45455
+_SAME_GAMMA = 0.01  # relative
+_SAME_CHROMATICITY = 0.002
+
+_D50 = np.array([0.9642, 1.0, 0.8249])
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+_CURVE_POINTS = 4096
+
+
+class Labeled(NamedTuple):
+    """The profile of a picture, None for sRGB or unknown, and what of its labels cannot be kept."""
+
+    icc: bytes | None
+    notes: tuple[str, ...] = ()
+
+
+def implied_profile(metadata: Metadata, channels: int) -> Labeled:
+    """What cICP, sRGB, gAMA and cHRM of a picture without a profile say, as an ICC profile.
+
+    channels: 1 gray, 3 RGB. The first of these that counts: cICP, sRGB, gAMA with cHRM. cHRM alone
+    says nothing, as for every reader of PNG. Colors that are sRGB (gamma within 1%) need none.
+    """
+    notes: list[str] = []
+    if metadata.cicp is not None:
+        primaries, transfer, matrix, full = metadata.cicp
+        if primaries in _PRIMARIES and transfer in _TRANSFERS and (matrix, full) == (0, 1):
+            if (primaries, transfer) == (1, 13):
+                return Labeled(None)
+            gamma = _TRANSFERS[transfer]
+            return Labeled(_profile(_PRIMARIES[primaries], gamma, channels))
+        code = "/".join(map(str, metadata.cicp))
+        notes.append(f"the colors are labeled cICP {code}, which only PNG holds: left out")
+    if metadata.rendering_intent is not None or metadata.gamma is None:
+        return Labeled(None, tuple(notes))
+    chromaticities = metadata.chromaticities or SRGB
+    known = all(abs(a - b) <= _SAME_CHROMATICITY for a, b in zip(chromaticities, SRGB, strict=True))
+    if abs(metadata.gamma / _SRGB_GAMMA - 1) <= _SAME_GAMMA and (known or channels == 1):
+        return Labeled(None, tuple(notes))
+    exponent = 1 / metadata.gamma if metadata.gamma > 0 else math.inf
+    if not 1 / 256 <= exponent < 256:  # what the curve of a profile holds
+        return Labeled(None, (*notes, f"the gamma {metadata.gamma:g} makes no sense: left out"))
+    try:
+        return Labeled(_profile(chromaticities, exponent, channels), tuple(notes))
+    except ValueError:
+        return Labeled(None, (*notes, "the chromaticities make no sense: left out"))
+
+
+def _profile(chromaticities: Chromaticities, gamma: float | None, channels: int) -> bytes:
+    if channels == 1:
+        return gray_profile(chromaticities[:2], gamma)
+    return matrix_profile(chromaticities, gamma)
+
+
+def matrix_profile(
+    chromaticities: Chromaticities, gamma: float | None = None, *, name: str = "RGB"
+) -> bytes:
+    """An ICC profile of RGB with these primaries.
+
+    gamma: the exponent from samples to light, 1/256 to below 256, kept to 1/256; None is the curve
+    of sRGB (IEC 61966-2-1). name: ASCII, for people.
+
+    Raises ValueError for primaries on one line, or outside of what a profile holds.
+    """
+    columns = _colorants(chromaticities)
+    tags = {
+        tag: _xyz(column)
+        for tag, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns.T, strict=True)
+    }
+    curve = _curve(gamma)
+    tags |= {b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    return _assembled(b"RGB ", _white(chromaticities[:2]), name, tags)
+
+
+def gray_profile(
+    white: tuple[float, float], gamma: float | None = None, *, name: str = "Gray"
+) -> bytes:
+    """An ICC profile of gray; white: x and y; the rest as for `matrix_profile`."""
+    return _assembled(b"GRAY", _white(white), name, {b"kTRC": _curve(gamma)})
+
+
+def is_srgb(icc: bytes, channels: int) -> bool:
+    """Whether ``icc`` means sRGB: through it, no 8-bit color moves by more than one level."""
+    ramp = np.arange(256, dtype=np.uint8)
+    if channels == 1:
+        probe = Image.fromarray(ramp[None])
+        expected = np.repeat(ramp[None, :, None], 3, axis=2)
+    else:
+        steps = ramp[::17]
+        expected = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+        probe = Image.fromarray(expected)
+    converted = to_srgb(probe, icc)
+    return converted is not None and bool(
+        (np.abs(np.asarray(converted).astype(int) - expected) <= 1).all()
+    )
+
+
+def _white(xy: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    x, y = xy
+    if not (math.isfinite(x) and math.isfinite(y)) or y <= 0 or x < 0 or x + y > 1:
+        raise ValueError("no white")
+    return np.array([x / y, 1.0, (1 - x - y) / y])
+
+
+def _colorants(chromaticities: Chromaticities) -> npt.NDArray[np.float64]:
+    """XYZ of red, green and blue in columns, for white Y = 1, adapted to D50."""
+    white = _white(chromaticities[:2])
+    points = np.array(chromaticities[2:]).reshape(3, 2)
+    primaries = np.column_stack([points, 1 - points.sum(axis=1)]).T
+    if not np.isfinite(primaries).all() or abs(np.linalg.det(primaries)) < 1e-4:
+        raise ValueError("no triangle of primaries")
+    matrix = primaries * np.linalg.solve(primaries, white)
+    cones = _BRADFORD @ white
+    if not (cones > 0).all():
+        raise ValueError("no white")
+    scale = np.diag(_BRADFORD @ _D50 / cones)
+    adapted: npt.NDArray[np.float64] = np.linalg.solve(_BRADFORD, scale @ _BRADFORD) @ matrix
+    if np.abs(adapted).max() >= 2:
+        raise ValueError("no primaries")
+    return adapted
+
+
+def _xyz(values: npt.NDArray[np.float64]) -> bytes:
+    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * value) for value in values))
+
+
+def _curve(gamma: float | None) -> bytes:
+    if gamma is not None:
+        return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(256 * gamma))
+    sample = np.linspace(0, 1, _CURVE_POINTS)
+    light = np.where(sample <= 0.04045, sample / 12.92, ((sample + 0.055) / 1.055) ** 2.4)
+    points = np.rint(65535 * light).astype(">u2")
+    return b"".join((b"curv\0\0\0\0", struct.pack(">I", _CURVE_POINTS), points.tobytes()))
+
+
+def _assembled(
+    space: bytes, white: npt.NDArray[np.float64], name: str, tags: dict[bytes, bytes]
+) -> bytes:
+    text = name.encode("ascii") + b"\0"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(4 + 4 + 2 + 1 + 67),
+        b"cprt": b"text\0\0\0\0CC0\0",
+        b"wtpt": _xyz(white),
+        **tags,
+    }
+    start = 128 + 4 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    places: dict[bytes, int] = {}  # the three curves are one
+    for tag, data in tags.items():
+        if data not in places:
+            places[data] = start + len(body)
+            body += data + bytes(-len(data) % 4)
+        table += struct.pack(">4sII", tag, places[data], len(data))
+    header = struct.pack(
+        ">I4sI4s4s4s6H4s",
+        *(start + len(body), bytes(4), 0x02400000, b"mntr", space, b"XYZ "),
+        *(2000, 1, 1, 0, 0, 0, b"acsp"),
+    )
+    # Platform, flags, device and intent (perceptual) are 0; then the illuminant, D50.
+    header = header.ljust(68, b"\0") + _xyz(_D50)[8:]
+    return header.ljust(128, b"\0") + table + body

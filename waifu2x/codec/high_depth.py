@@ -1,0 +1,282 @@
+"""Pixels of more than 8 bits that Pillow cannot hold, through imagecodecs and tifffile.
+
+Both are imported only when a file needs them. Every function is given a size that was checked
+against the limit, and refuses pixels of another size. ``Planes`` are color (H, W, 1 or 3) and
+alpha (H, W) or None as stored, not yet upright.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import struct
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ArgumentError
+from ..picture import sample_max
+from .png_reader import only
+from .samples import FLOAT_SLACK, check_floats
+from .tiff_header import TiffLayout
+
+Planes: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
+
+# Rows are converted some at a time, so that the wide copies stay small.
+_STRIP = 1 << 20
+
+
+def png_planes(stream: BinaryIO, size: tuple[int, int]) -> Planes:
+    """The uint16 planes of a PNG of 16 bits per channel, its tRNS color as alpha.
+
+    size: width and height in its header. Raises what imagecodecs raises for damaged files.
+    """
+    import imagecodecs
+
+    data = only(stream, (b"IHDR", b"tRNS", b"IDAT", b"IEND"))
+    return split(_of_size(imagecodecs.png_decode(data), size))
+
+
+def tiff_planes(stream: BinaryIO, layout: TiffLayout) -> Planes:
+    """The planes of a TIFF whose ``layout`` is readable: uint8, uint16 or float32.
+
+    Fewer than 16 bits are spread over the whole range; floats must lie in [-0.5, 1.5].
+    Premultiplied color is divided by its alpha, white at zero is inverted. Of the samples beyond
+    color and alpha nothing is kept.
+
+    Raises ArgumentError for floats out of range, and what tifffile raises for damaged files.
+    """
+    import tifffile
+
+    # It warns through logging of what we refuse or ignore; that is no news for our callers.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    stream.seek(0)
+    with tifffile.TiffFile(stream, is_ome=False) as file:
+        page = file.pages.first
+        tile = (page.tilewidth, page.tilelength) if page.is_tiled else None
+        same = (
+            (page.imagewidth, page.imagelength, page.imagedepth, page.tiledepth)
+            == (layout.width, layout.height, 1, 1)
+        ) and (page.samplesperpixel, page.bitspersample, page.sampleformat, page.compression) == (
+            layout.samples,
+            layout.bits,
+            layout.sample_format,
+            layout.compression,
+        )
+        if not same or tile != layout.tile:
+            raise ValueError("its tags contradict each other")
+        offsets, counts = page.dataoffsets, page.databytecounts
+        if len(offsets) != len(counts) or not all(offsets) or not all(counts):
+            raise ValueError("some of its strips or tiles are missing")
+        if sum(counts) > stream.seek(0, io.SEEK_END):
+            raise ValueError("its strips or tiles lie in one another")
+        stored = page.asarray(squeeze=False, maxworkers=1)
+    separate, _, height, width, contiguous = stored.shape
+    if (width, height, separate * contiguous) != (layout.width, layout.height, layout.samples):
+        raise ValueError("its tags contradict each other")
+    by_plane = stored.reshape(separate, height, width, contiguous)
+    pixels = by_plane[0] if contiguous > 1 or separate == 1 else by_plane[..., 0].transpose(1, 2, 0)
+    return _tiff_meaning(pixels, layout)
+
+
+def _tiff_meaning(pixels: npt.NDArray[Any], layout: TiffLayout) -> Planes:
+    """Color and alpha from the samples (H, W, S) as a TIFF stores them."""
+    colors = layout.colors
+    extra = layout.extra or (2,) * (layout.samples - colors)
+    kind = extra[0] if extra and layout.samples > colors else 0
+    dtype = np.dtype(
+        {1: np.uint8 if layout.bits == 8 else np.uint16}.get(layout.sample_format, np.float32)
+    )
+    height, width = pixels.shape[:2]
+    color = np.empty((height, width, colors), dtype)
+    alpha = np.empty((height, width), dtype) if kind else None
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        part = slice(top, top + rows)
+        strip = _full_range(pixels[part, :, : colors + bool(kind)], layout)
+        shades = strip[:, :, :colors]
+        if layout.photometric == 0:
+            shades = dtype.type(sample_max(dtype)) - shades
+        if alpha is not None:
+            alpha[part] = strip[:, :, colors]
+            if kind == 1:
+                shades = _straight(shades, alpha[part])
+        color[part] = shades
+    return color, alpha
+
+
+def _full_range(strip: npt.NDArray[Any], layout: TiffLayout) -> npt.NDArray[Any]:
+    if layout.sample_format == 3:
+        with np.errstate(over="ignore"):  # what becomes infinite is refused in the next line
+            strip = strip.astype(np.float32, copy=False)
+        check_floats(strip, "image")
+        return strip
+    if layout.bits in (8, 16):
+        return strip
+    return spread(strip, layout.bits)
+
+
+def _straight(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Color divided by the alpha that it was multiplied with; 0 where that is 0."""
+    divisor = alpha[:, :, None]
+    if color.dtype.kind == "f":
+        quotient = np.zeros_like(color)
+        np.divide(color, divisor, out=quotient, where=divisor > 0)
+        clipped: npt.NDArray[Any] = np.clip(quotient, -FLOAT_SLACK, 1 + FLOAT_SLACK)
+        return clipped
+    full = sample_max(color.dtype)
+    wide = divisor.astype(np.uint32)
+    quotient = (color.astype(np.uint32) * full + wide // 2) // np.maximum(wide, 1)
+    return np.where(wide == 0, 0, np.minimum(quotient, full)).astype(color.dtype)
+
+
+# --- formats of which imagecodecs gives all bits
+
+
+def ppm_planes(stream: BinaryIO, size: tuple[int, int]) -> Planes | None:
+    """The uint16 planes of a binary PPM (P6) with a maximum above 255; None for any other file.
+
+    Raises EOFError where the pixels end too early. Format: netpbm's ppm(5).
+    """
+    stream.seek(0)
+    head = stream.read(1 << 12)
+    found = _PPM.match(head)
+    if found is None or head[:2] != b"P6":
+        return None
+    width, height, most = (int(number) for number in found.groups())
+    if (width, height) != size or not 255 < most < 65536:
+        return None
+    stream.seek(found.end())
+    data = stream.read(6 * width * height)
+    if len(data) < 6 * width * height:
+        raise EOFError("image file is truncated")
+    color = np.frombuffer(data, ">u2").reshape(height, width, 3).astype(np.uint16)
+    if most < 65535:
+        rows = max(1, _STRIP // width)
+        for top in range(0, height, rows):
+            wide = np.minimum(color[top : top + rows], most).astype(np.uint32)
+            color[top : top + rows] = (wide * 65535 + most // 2) // most
+    return color, None
+
+
+def ppm_is_deep(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a PPM, binary or text, of more than 8 bits."""
+    found = _PPM.match(head)
+    return found is not None and int(found[3]) > 255
+
+
+_SPACE = rb"(?:\s|#[^\n]*\n)+"
+_PPM = re.compile(rb"P[36]" + rb"".join(_SPACE + rb"(\d{1,9})" for _ in range(3)) + rb"\s")
+
+
+class Components(NamedTuple):
+    """What a JPEG 2000 codestream says of its samples.
+
+    bits: of the first component. pixels, tiles: how many there are. plain: whether there are at
+    most four components, unsigned, alike and in no color space that must be converted.
+    """
+
+    bits: int
+    pixels: int
+    tiles: int
+    plain: bool
+
+
+def jpeg2000_components(stream: BinaryIO) -> Components | None:
+    """The SIZ marker of a JPEG 2000 file; None where it is not near the start.
+
+    Layout: ISO/IEC 15444-1, annex A.5.1.
+    """
+    stream.seek(0)
+    head = stream.read(1 << 20)
+    at = head.find(b"\xff\x4f\xff\x51")
+    body = head[at + 8 : at + 8 + 36 + 3 * 16]
+    if at < 0 or len(body) < 36 + 3:
+        return None
+    x1, y1, _, _, step_x, step_y, x0, y0, count = struct.unpack_from(">8IH", body, 0)
+    if not (step_x and step_y):
+        return None
+    width, height = max(x1 - x0, 0), max(y1 - y0, 0)
+    tiles = -(-width // step_x) * -(-height // step_y)
+    sizes = {body[i : i + 3] for i in range(34, 34 + 3 * min(count, 16), 3)}
+    depth, *steps = next(iter(sizes))
+    plain = len(sizes) == 1 and depth < 128 and steps == [1, 1] and count <= 4
+    # 18 is sYCC among the color spaces of the "colr" box; Pillow turns it into RGB.
+    sycc = b"colr\x01\0\0\0\0\0\x12" in head[:at] or b"colr\x01\0\x01\0\0\0\x12" in head[:at]
+    return Components((depth & 127) + 1, width * height, tiles, plain and not sycc)
+
+
+def jpeg2000_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
+    """The uint16 planes of a JPEG 2000 file of 9 to 16 ``bits`` per sample."""
+    import imagecodecs
+
+    stream.seek(0)
+    return split(spread(_of_size(imagecodecs.jpeg2k_decode(stream.read()), size), bits))
+
+
+def avif_bits(head: bytes) -> int:
+    """Bits per sample of an AVIF whose first bytes are ``head``: 8, 10 or 12.
+
+    From the first av1C box, which is that of the color: AV1 Codec ISO Media File Format, 2.3.
+    """
+    at = head.find(b"av1C")
+    flags = head[at + 6] if 0 < at < len(head) - 6 else 0
+    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+
+
+def avif_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
+    """The uint16 planes of an AVIF of 10 or 12 ``bits`` per sample."""
+    import imagecodecs
+
+    stream.seek(0)
+    pixels = imagecodecs.avif_decode(stream.read(), index=0, numthreads=1)
+    return split(spread(_of_size(pixels, size), bits))
+
+
+def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
+    """The uint16 or float32 planes of a JPEG XL file of more than 8 ``bits`` per sample, upright.
+
+    Raises ArgumentError for floats out of range.
+    """
+    import imagecodecs
+
+    stream.seek(0)
+    pixels = _of_size(imagecodecs.jpegxl_decode(stream.read(), index=0), size)
+    if pixels.dtype.kind != "f":
+        return split(spread(pixels, bits))
+    pixels = pixels.astype(np.float32, copy=False)
+    check_floats(pixels, "image")
+    return split(pixels)
+
+
+def _of_size(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """``pixels`` as (H, W, C). Raises ValueError unless they are ``size``, width and height."""
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or pixels.shape[1::-1] != size or not 1 <= pixels.shape[2] <= 4:
+        raise ValueError("its pixels are not of the size that its header says")
+    if pixels.dtype not in (np.uint8, np.uint16) and pixels.dtype.kind != "f":
+        raise ArgumentError(
+            f"image has {pixels.dtype} samples, which is not supported; save it as 16-bit"
+        )
+    return pixels
+
+
+def spread(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint16]:
+    """``samples`` of 8 to 16 ``bits`` as uint16 over the whole range: the high bits repeated."""
+    wide = samples.astype(np.uint16)
+    if bits == 16:
+        return wide
+    # Shifts of uint16: with plain integers, some versions of NumPy would make them wider.
+    up, down = np.uint16(16 - bits), np.uint16(2 * bits - 16)
+    return (wide << up) | (wide >> down)
+
+
+def split(pixels: npt.NDArray[Any]) -> Planes:
+    """Color and alpha of (H, W, 1..4) pixels, each contiguous."""
+    colors = 3 if pixels.shape[2] >= 3 else 1
+    if pixels.shape[2] == colors:
+        return pixels, None
+    return np.ascontiguousarray(pixels[:, :, :colors]), np.ascontiguousarray(pixels[:, :, -1])

@@ -1,0 +1,215 @@
+"""The header and the metadata boxes of JPEG XL, read before the plugin decodes it all.
+
+pillow-jxl-plugin decodes a file when it opens it, so its size has to be known before that.
+Layout: ISO/IEC 18181-1 (codestream header) and 18181-2 (boxes).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from .xmp import MAX_XMP
+
+_CODESTREAM = b"\xff\x0a"
+_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
+_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+_HEAD = 256  # the header of a codestream is shorter
+_MOST_BOXES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class JxlHeader:
+    """Size in pixels as shown (upright), bits per sample, whether float, whether animated.
+
+    lossy: True where the colors are stored as XYB, as lossy encoding does; False where they are
+    stored as they are, as lossless encoding does; None where the header does not come that far.
+    """
+
+    width: int
+    height: int
+    bits: int
+    is_float: bool
+    animated: bool
+    lossy: bool | None
+
+
+def is_jxl(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is JPEG XL."""
+    return head.startswith((_CODESTREAM, _CONTAINER))
+
+
+def read_header(stream: BinaryIO) -> JxlHeader:
+    """The header of the JPEG XL in ``stream``. Raises ValueError where it is broken."""
+    head = b""
+    for kind, start, size in _boxes(stream):
+        if kind in (b"jxlc", b"jxlp"):
+            skipped = 4 if kind == b"jxlp" else 0
+            stream.seek(start + skipped)
+            head += stream.read(max(0, min(_HEAD - len(head), size - skipped)))
+            if kind == b"jxlc" or len(head) >= _HEAD:
+                break
+    if not head.startswith(_CODESTREAM):
+        raise ValueError("it has no picture")
+    bits = _Bits(head[2:])
+    width, height = bits.size()
+    depth, is_float, animated, orientation = 8, False, False, 1
+    lossy: bool | None = True
+    if not bits.take(1):  # not all as by default
+        if bits.take(1):
+            orientation = bits.take(3) + 1
+            if bits.take(1):
+                bits.size()  # the intrinsic size
+            if bits.take(1):
+                bits.preview()
+            animated = bool(bits.take(1))
+            if animated:
+                bits.animation()
+        is_float = bool(bits.take(1))
+        depth = bits.depth(is_float)
+        try:
+            lossy = bits.xyb()
+        except ValueError:  # behind a channel of a very long name
+            lossy = None
+    if orientation >= 5:
+        width, height = height, width
+    return JxlHeader(width, height, depth, is_float, animated, lossy)
+
+
+def read_xmp(stream: BinaryIO) -> bytes | None:
+    """The XMP packet of the JPEG XL in ``stream``, or None; a compressed one is unpacked."""
+    for kind, start, size in _boxes(stream):
+        if kind not in (b"xml ", b"brob") or size > MAX_XMP:
+            continue
+        stream.seek(start)
+        body = stream.read(size)
+        if kind == b"xml ":
+            return body
+        if body[:4] == b"xml ":
+            return _unpacked(body[4:])
+    return None
+
+
+def is_default_profile(icc: bytes) -> bool:
+    """Whether ``icc`` is the sRGB profile that libjxl makes up where a file holds none."""
+    return icc[4:8] == b"jxl " and b"cicp\0\0\0\0\x01\x0d\0\x01" in icc
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    import imagecodecs
+
+    try:
+        return bytes(imagecodecs.brotli_decode(packed, out=MAX_XMP))
+    except Exception:  # whatever is wrong with it, it is no reason to refuse the picture
+        return None
+
+
+def _boxes(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and size of what is in each box; a bare codestream is one box."""
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    if stream.read(2) == _CODESTREAM:
+        yield b"jxlc", 0, end
+        return
+    position = 0
+    for _ in range(_MOST_BOXES):
+        stream.seek(position)
+        start = stream.read(16)
+        if len(start) < 8:
+            return
+        size, kind = struct.unpack_from(">I4s", start)
+        header = 8
+        if size == 1:
+            if len(start) < 16:
+                return
+            (size,) = struct.unpack_from(">Q", start, 8)
+            header = 16
+        elif size == 0:
+            size = end - position
+        if size < header or position + size > end:
+            return
+        yield kind, position + header, size - header
+        position += size
+
+
+class _Bits:
+    """The fields of a codestream, lowest bit first."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "little")
+        self._left = 8 * len(data)
+
+    def take(self, count: int) -> int:
+        self._left -= count
+        if self._left < 0:
+            raise ValueError("its header ends too early")
+        taken = self._value & ((1 << count) - 1)
+        self._value >>= count
+        return taken
+
+    def choice(self, *ways: tuple[int, int]) -> int:
+        """U32 of the standard: two bits choose an offset and how many bits to add to it."""
+        offset, count = ways[self.take(2)]
+        return offset + self.take(count)
+
+    def size(self) -> tuple[int, int]:
+        """SizeHeader: width and height."""
+        small = self.take(1)
+        height = self._side(small)
+        ratio = self.take(3)
+        if ratio == 0:
+            return self._side(small), height
+        above, below = _RATIOS[ratio - 1]
+        return height * above // below, height
+
+    def _side(self, small: int) -> int:
+        return (self.take(5) + 1) * 8 if small else self.choice((1, 9), (1, 13), (1, 18), (1, 30))
+
+    def preview(self) -> None:
+        eighths = self.take(1)
+        ways = (
+            ((16, 0), (32, 0), (1, 5), (33, 9))
+            if eighths
+            else ((1, 6), (65, 8), (321, 10), (1345, 12))
+        )
+        self.choice(*ways)
+        if self.take(3) == 0:
+            self.choice(*ways)
+
+    def animation(self) -> None:
+        self.choice((100, 0), (1000, 0), (1, 10), (1, 30))
+        self.choice((1, 0), (1001, 0), (1, 8), (1, 10))
+        self.choice((0, 0), (0, 3), (0, 16), (0, 32))
+        self.take(1)
+
+    def depth(self, is_float: bool) -> int:
+        if not is_float:
+            return self.choice((8, 0), (10, 0), (12, 0), (1, 6))
+        bits = self.choice((32, 0), (16, 0), (24, 0), (1, 6))
+        self.take(4)
+        return bits
+
+    def xyb(self) -> bool:
+        """xyb_encoded, behind what describes the channels besides color."""
+        self.take(1)  # 16-bit buffers suffice
+        for _ in range(self.choice((0, 0), (1, 0), (2, 4), (1, 12))):
+            if self.take(1):  # alpha, straight, 8 bits
+                continue
+            kind = self.choice((0, 0), (1, 0), (2, 4), (18, 6))
+            self.depth(bool(self.take(1)))
+            self.choice((0, 0), (3, 0), (4, 0), (1, 3))
+            self.take(8 * self.choice((0, 0), (0, 4), (16, 5), (48, 10)))
+            if kind == _ALPHA:
+                self.take(1)
+            elif kind == _SPOT_COLOR:
+                self.take(4 * 16)
+            elif kind == _FILTER_ARRAY:
+                self.choice((1, 0), (0, 2), (3, 4), (19, 8))
+        return bool(self.take(1))
+
+
+# Kinds of channels besides color.
+_ALPHA, _SPOT_COLOR, _FILTER_ARRAY = 0, 2, 5

@@ -1,0 +1,328 @@
+"""What the chunks of a PNG say besides the pixels, read with bounds of our own.
+
+Pillow refuses a picture for a broken or oversized comment, knows no cICP, and does not check the
+checksums of the pixels. So the chunks are walked here once, before Pillow sees the file.
+Chunk layouts: PNG (Third Edition), https://www.w3.org/TR/png-3/.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from .._text import shown
+from ..errors import DecodeError
+from ..picture import Metadata
+from .xmp import MAX_XMP
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+#: A text larger than this, unpacked, is left out, and so is what would make all of them larger.
+MAX_TEXT = 1 << 20
+MAX_TEXTS = 8 << 20
+
+#: The largest ICC profile, unpacked, and EXIF block. Beyond them they are left out.
+MAX_PROFILE = 16 << 20
+
+#: No more is ever unpacked of all texts and profiles of a file, those left out included: a small
+#: file has room for thousands of them.
+MAX_UNPACKED = 64 << 20
+
+# More compressed pixels than this beside twice their size are none: the rest would be unpacked for
+# nothing, and one byte may unpack to a thousand.
+_SURPLUS = 1 << 16
+
+#: The chunks that hold pixels or say how they lie; a PNG of these alone shows the same picture.
+PIXEL_CHUNKS = frozenset(
+    (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT", b"pHYs")
+)
+
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_XMP_KEYWORD = "XML:com.adobe.xmp"
+# How ImageMagick and others kept EXIF and XMP before there were chunks for them.
+_RAW_EXIF = ("Raw profile type exif", "Raw profile type APP1")
+_RAW_XMP = "Raw profile type xmp"
+_APP1_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+
+# The limits within which Pillow takes a text or a profile.
+_PILLOW_TEXT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PngHeader:
+    """The IHDR chunk: size in pixels, bits per sample, color type, whether interlaced."""
+
+    width: int
+    height: int
+    depth: int
+    color_type: int
+    interlaced: bool
+
+
+@dataclass(slots=True)
+class PngChunks:
+    """What `read_chunks` found.
+
+    metadata: ICC profile, EXIF (both as stored), XMP, color chunks and texts.
+    plain: whether Pillow can be given the file as it is; if not, give it `only` PIXEL_CHUNKS.
+    """
+
+    header: PngHeader
+    metadata: Metadata = field(default_factory=Metadata)
+    plain: bool = True
+
+
+def announces_animation(stream: BinaryIO) -> bool:
+    """Whether a PNG has an acTL chunk in front of its pixels, as an animation must."""
+    stream.seek(len(SIGNATURE))
+    while len(start := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        if kind in (b"acTL", b"IDAT"):
+            return bool(kind == b"acTL")
+        stream.seek(length + 4, io.SEEK_CUR)
+    return False
+
+
+def read_header(stream: BinaryIO, name: str) -> PngHeader:
+    """The header of the PNG in ``stream``. Raises DecodeError where it has none."""
+    stream.seek(len(SIGNATURE))
+    start = stream.read(8 + 13)
+    if len(start) < 8 + 13:
+        raise DecodeError(f"{name} is truncated: the file ends before the picture does")
+    length, kind, width, height, depth, color_type, _, _, interlace = struct.unpack(
+        ">I4sIIBBBBB", start
+    )
+    if kind != b"IHDR" or length != 13 or not (width and height):
+        raise DecodeError(f"{name} is damaged: a PNG begins with its size, and this one does not")
+    return PngHeader(width, height, depth, color_type, bool(interlace))
+
+
+def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
+    """Walk the chunks of the PNG in ``stream``, whose signature has been seen.
+
+    Checks the checksums of all chunks that matter for the pixels, that there are not far more
+    pixels than the header says, and that the file goes on to its end. Chunks of metadata that are
+    broken or too large are left out.
+
+    Raises DecodeError where the file is damaged or truncated.
+    """
+    found = PngChunks(read_header(stream, name))
+    width, height = found.header.width, found.header.height
+    reader = _Reader()
+    packed = 0
+    stream.seek(len(SIGNATURE))
+    while True:
+        start = stream.read(8)
+        if len(start) < 8:
+            break
+        length, kind = struct.unpack(">I4s", start)
+        if kind[0] & 0x20:  # ancillary
+            if not reader.wants(kind):
+                stream.seek(length + 4, io.SEEK_CUR)
+            elif length > MAX_PROFILE:
+                reader.plain = False
+                stream.seek(length + 4, io.SEEK_CUR)
+            else:
+                body = stream.read(length)
+                if stream.read(4) == zlib.crc32(body, zlib.crc32(kind)).to_bytes(4, "big"):
+                    reader.take(kind, body)
+                else:
+                    reader.plain = False
+            continue
+        packed += length if kind == b"IDAT" else 0
+        if packed > 2 * height * (8 * width + 8) + _SURPLUS:
+            raise DecodeError(
+                f"{name} is damaged: it holds more data than {width}x{height} pixels can take"
+            )
+        checksum = zlib.crc32(kind)
+        for block in _blocks(stream, length):
+            checksum = zlib.crc32(block, checksum)
+            length -= len(block)
+        stored = stream.read(4)
+        if length or len(stored) < 4:
+            break
+        if int.from_bytes(stored, "big") != checksum:
+            chunk = shown(kind.decode("latin-1"))
+            raise DecodeError(f"{name} is damaged: the checksum of its {chunk} chunk is wrong")
+        if kind == b"IEND":
+            found.metadata, found.plain = reader.metadata(), reader.plain
+            return found
+    raise DecodeError(f"{name} is truncated: the file ends before the picture does")
+
+
+def only(stream: BinaryIO, kinds: Container[bytes]) -> bytes:
+    """The PNG in ``stream`` with no other chunks than ``kinds``; `read_chunks` has checked it."""
+    parts = [SIGNATURE]
+    stream.seek(len(SIGNATURE))
+    kind = b""
+    while kind != b"IEND":
+        start = stream.read(8)
+        length, kind = struct.unpack(">I4s", start)
+        if kind in kinds:
+            parts += [start, stream.read(length + 4)]
+        else:
+            stream.seek(length + 4, io.SEEK_CUR)
+    return b"".join(parts)
+
+
+def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
+    """The next ``length`` bytes of ``stream``, or as many as there are, some at a time."""
+    while length > 0:
+        block = stream.read(min(length, 1 << 20))
+        if not block:
+            return
+        length -= len(block)
+        yield block
+
+
+class _Reader:
+    """Collects what the chunks of metadata say."""
+
+    def __init__(self) -> None:
+        self.plain = True
+        self._fields: dict[bytes, bytes] = {}  # the first chunk of a kind counts
+        self._texts: list[tuple[str, str]] = []
+        self._room = MAX_TEXTS
+        self._inflated = _Inflater()
+        self._exif: bytes | None = None  # out of a text
+        self._xmp: bytes | None = None
+
+    @staticmethod
+    def wants(kind: bytes) -> bool:
+        return kind in (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf", *_TEXT_CHUNKS)
+
+    def take(self, kind: bytes, body: bytes) -> None:
+        if kind in _TEXT_CHUNKS:
+            self._take_text(kind, body)
+            return
+        if kind == b"iCCP":
+            if kind in self._fields:
+                self.plain = False
+                return
+            _, _, packed = body.partition(b"\0")
+            profile = self._inflated(packed[1:], MAX_PROFILE) if packed[:1] == b"\0" else None
+            if profile is None or len(profile) > _PILLOW_TEXT:
+                self.plain = False
+            if profile is None:
+                return
+            body = profile
+        self._fields.setdefault(kind, body)
+
+    def _take_text(self, kind: bytes, body: bytes) -> None:
+        found = _text(kind, body, self._inflated)
+        if found is None:
+            self.plain = False
+            return
+        keyword, raw, encoding = found
+        if keyword == _XMP_KEYWORD:
+            self.plain = self.plain and len(raw) <= _PILLOW_TEXT
+            self._xmp = self._xmp or raw
+        elif len(raw) > min(MAX_TEXT, self._room):
+            self.plain = False
+        elif keyword in _RAW_EXIF or keyword == _RAW_XMP:
+            profile = _raw_profile(raw)
+            if profile.startswith(_APP1_XMP):
+                self._xmp = self._xmp or profile.removeprefix(_APP1_XMP)
+            elif keyword == _RAW_XMP:
+                self._xmp = self._xmp or profile or None
+            else:
+                self._exif = self._exif or profile or None
+        else:
+            self._room -= len(raw)
+            self._texts.append((keyword, raw.decode(encoding, "replace")))
+
+    def metadata(self) -> Metadata:
+        get = self._fields.get
+        gamma, chromaticities, intent, cicp = get(b"gAMA"), get(b"cHRM"), get(b"sRGB"), get(b"cICP")
+        return Metadata(
+            icc=get(b"iCCP"),
+            exif=get(b"eXIf") or self._exif,
+            xmp=self._xmp,
+            gamma=_gamma(gamma),
+            chromaticities=_chromaticities(chromaticities),
+            rendering_intent=(
+                intent[0] if intent is not None and len(intent) == 1 and intent[0] <= 3 else None
+            ),
+            cicp=(
+                (cicp[0], cicp[1], cicp[2], cicp[3])
+                if cicp is not None and len(cicp) == 4 and cicp[3] <= 1
+                else None
+            ),
+            text=tuple(self._texts),
+        )
+
+
+def _gamma(body: bytes | None) -> float | None:
+    value = int.from_bytes(body, "big") if body is not None and len(body) == 4 else 0
+    return value / 100_000 if value else None
+
+
+def _chromaticities(
+    body: bytes | None,
+) -> tuple[float, float, float, float, float, float, float, float] | None:
+    if body is None or len(body) != 32:
+        return None
+    values = struct.unpack(">8I", body)
+    if max(values) > 1 << 31 or not all(values[1::2]):  # no color has y = 0
+        return None
+    a, b, c, d, e, f, g, h = (value / 100_000 for value in values)
+    return a, b, c, d, e, f, g, h
+
+
+def _text(kind: bytes, body: bytes, inflated: _Inflater) -> tuple[str, bytes, str] | None:
+    """Keyword, text and its encoding of one text chunk; None where it is broken or too large."""
+    key, separator, rest = body.partition(b"\0")
+    if not separator or not 0 < len(key) < 80:
+        return None
+    keyword, encoding = key.decode("latin-1"), "latin-1"
+    packed = kind == b"zTXt"
+    if kind == b"iTXt":
+        if len(rest) < 2 or rest[0] > 1:
+            return None
+        packed, encoding = bool(rest[0]), "utf-8"
+        parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
+        if len(parts) < 3 or (packed and rest[1]):
+            return None
+        rest = parts[2]
+    elif packed:
+        if rest[:1] != b"\0":
+            return None
+        rest = rest[1:]
+    if packed:
+        most = MAX_XMP if keyword == _XMP_KEYWORD else MAX_TEXT
+        unpacked = inflated(rest, most)
+        return None if unpacked is None else (keyword, unpacked, encoding)
+    return keyword, rest, encoding
+
+
+class _Inflater:
+    """Unpacks what one file holds, MAX_UNPACKED bytes of it in all."""
+
+    def __init__(self) -> None:
+        self._room = MAX_UNPACKED
+
+    def __call__(self, packed: bytes, most: int) -> bytes | None:
+        """``packed`` through zlib, or None where it is broken or gives more than ``most`` bytes."""
+        most = min(most, self._room)
+        if most < 1:  # 0 would mean no limit
+            return None
+        inflater = zlib.decompressobj()
+        try:
+            data = inflater.decompress(packed, most)
+        except zlib.error:
+            return None
+        self._room -= len(data)
+        return data if inflater.eof else None
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """The bytes of a "Raw profile type ..." text: a name, a length, then hexadecimal digits."""
+    lines = text.strip().split(b"\n", 2)
+    try:
+        return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""
+    except ValueError:
+        return b""

@@ -1,0 +1,80 @@
+"""A TIFF that Pillow cannot hold, as a picture: its pixels from `deep`, its tags from Pillow."""
+
+from __future__ import annotations
+
+from typing import BinaryIO, cast
+
+from PIL import Image
+
+from ..picture import Metadata, Picture, Samples, Source
+from .exif import upright
+from .high_depth import tiff_planes
+from .image import matching_icc, sane_dpi, tiff_exif, turned, upright_xmp
+from .tiff_header import TiffLayout
+from .xmp import orientation as xmp_orientation
+
+_X_RESOLUTION = 282
+_Y_RESOLUTION = 283
+_RESOLUTION_UNIT = 296
+_XMP = 700
+_ICC = 34675
+_CENTIMETER = 3
+
+
+def tiff_picture(stream: BinaryIO, layout: TiffLayout) -> Picture:
+    """The picture of the TIFF in ``stream``, whose ``layout`` is readable and within the limits.
+
+    Raises ArgumentError for floats out of range, and what tifffile and Pillow raise for damage.
+    """
+    color, alpha = tiff_planes(stream, layout)
+    tags = _tags(stream)
+    xmp = tags.get(_XMP)
+    if isinstance(xmp, tuple):  # numbers, where the type of the tag is BYTE
+        xmp = bytes(xmp) if all(isinstance(v, int) and 0 <= v < 256 for v in xmp) else None
+    orientation = layout.orientation
+    if not 1 <= orientation <= 8:
+        orientation = 1
+    if orientation == 1 and isinstance(xmp, bytes) and not tags.get(0x0112):
+        orientation = xmp_orientation(xmp)
+    color, alpha = turned(color, alpha, orientation)
+    metadata = Metadata(
+        icc=matching_icc(tags.get(_ICC), color.shape[2]),
+        exif=_exif(tags),
+        dpi=_dpi(tags, swapped=orientation >= 5),
+        xmp=upright_xmp(xmp),
+    )
+    return Picture(
+        cast("Samples", color), cast("Samples | None", alpha), metadata, Source("TIFF", False)
+    )
+
+
+def _tags(stream: BinaryIO) -> Image.Exif:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    stream.seek(0)
+    head = stream.read(16)
+    directory = ImageFileDirectory_v2(head if b"+" in head[:4] else head[:8])
+    tags = Image.Exif()
+    tags.bigtiff = directory._bigtiff
+    tags.endian = directory._endian
+    tags.load_from_fp(stream, directory.next)
+    return tags
+
+
+def _exif(tags: Image.Exif) -> bytes | None:
+    try:
+        exif = tiff_exif(tags)
+    except Exception:  # whatever is wrong with it, it is no reason to refuse the picture
+        return None
+    return upright(exif) if exif else None
+
+
+def _dpi(tags: Image.Exif, *, swapped: bool) -> tuple[float, float] | None:
+    unit = tags.get(_RESOLUTION_UNIT, 2)
+    dpi = sane_dpi((tags.get(_X_RESOLUTION), tags.get(_Y_RESOLUTION)))
+    if dpi is None or unit not in (2, _CENTIMETER):
+        return None
+    x, y = dpi
+    if unit == _CENTIMETER:
+        x, y = x * 2.54, y * 2.54
+    return (y, x) if swapped else (x, y)

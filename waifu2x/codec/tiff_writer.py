@@ -1,0 +1,257 @@
+"""TIFF written while the picture is still being made: 8 and 16 bits and float, with all metadata.
+
+Pillow writes neither 16-bit nor float color. Strips of about 256 KiB are differenced, compressed
+by deflate on threads of their own, and written in order; the directory comes last.
+
+An EXIF block is a TIFF without pixels, so the file begins with it as it is, and the directory of
+the picture points into it. Nothing in it moves, which keeps the makers' notes of cameras whole:
+they hold offsets from the start of the block, and here that is the start of the file.
+
+Layout and predictor 2: TIFF 6.0 (Adobe, 1992); predictor 3: Adobe Photoshop TIFF Technical Note 3
+(2005).
+"""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import ArgumentError, EncodeError
+from ..picture import SAMPLE_DTYPES
+from ._pillow import quiet
+from .deflate import ZLIB, Deflate, igzip
+from .exif import EXIF_PREFIX
+from .row_writer import PIECE, Pieces, RowWriter, Segment
+from .samples import merged
+
+_BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
+_VALUE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+
+_DEFLATE = 8  # Adobe's number for zlib
+_STRAIGHT_ALPHA = 2
+_UNSIGNED, _FLOAT = 1, 3
+_INCH = 2
+
+# What of an EXIF block's first directory describes the picture; the rest says how pixels lie that
+# are not these. Names and titles, Make, Model, Software, dates, Artist, HostComputer, resolution,
+# Rating, Copyright, IPTC, the links to the Exif and GPS directories, and Windows' XP tags.
+_RESOLUTION = (0x011A, 0x011B, 0x0128)
+_SUB_DIRECTORIES = (0x8769, 0x8825)
+_DESCRIPTIVE = frozenset(
+    (
+        *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749),
+        *(0x8298, 0x83BB, *_RESOLUTION, *_SUB_DIRECTORIES, *range(0x9C9B, 0x9CA0)),
+    )
+)
+
+_LIMIT = 1 << 32
+
+
+class SeekableSink(Protocol):
+    """Where the file goes: its header is completed last."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of ``data``."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to ``offset``."""
+
+    def tell(self) -> int:
+        """The offset of what is written next."""
+
+
+class TiffWriter(RowWriter[bytes]):
+    """A TIFF; see `RowWriter`. Rows that would make it larger than 4 GiB raise EncodeError."""
+
+    label = "TIFF"
+
+    def __init__(
+        self,
+        stream: SeekableSink,
+        *,
+        width: int,
+        height: int,
+        channels: int,
+        dtype: npt.DTypeLike = np.uint8,
+        icc: bytes | None = None,
+        exif: bytes | None = None,
+        xmp: bytes | None = None,
+        dpi: tuple[float, float] | None = None,
+        threads: int | None = None,
+        deflate: Deflate | None = None,
+    ) -> None:
+        """Write the header.
+
+        stream: takes the file from where it stands, always in the calling thread; left open.
+        width, height: 1 to 2^32 - 1.
+        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA; alpha straight.
+        dtype: of the samples, uint8, uint16 or float32.
+        icc, exif, xmp, dpi: as in `Metadata`. Of the first EXIF directory what describes the
+            picture is kept, the Exif and GPS directories are kept whole, the thumbnail is not.
+            Beside floats a big-endian block is written anew, little-endian.
+        threads: how many compress; None is one for each processor, at most 8.
+        deflate: the compressor; None is `igzip` where there is one, else `ZLIB`.
+
+        Raises ArgumentError for an argument outside of this, and what ``stream`` raises.
+        """
+        for name, value in (("width", width), ("height", height)):
+            if not 1 <= value < _LIMIT:
+                raise ArgumentError(f"{name} is {value}; TIFF holds 1 to {_LIMIT - 1} pixels")
+        if channels not in (1, 2, 3, 4):
+            raise ArgumentError(f"channels is {channels}; TIFF is written with 1 to 4")
+        self._dtype = np.dtype(dtype)
+        if self._dtype not in SAMPLE_DTYPES:
+            raise ArgumentError(f"dtype {self._dtype} is not one of uint8, uint16 and float32")
+        self._stream = stream
+        self._width, self._height, self._channels = width, height, channels
+        self._icc, self._xmp, self._dpi = icc, xmp, dpi
+        self._deflate = deflate or igzip() or ZLIB
+        self._rows = min(height, max(1, PIECE // (width * channels * self._dtype.itemsize)))
+        self._offsets: list[int] = []
+        self._sizes: list[int] = []
+        self._pieces: Pieces[bytes] = Pieces(
+            self.label,
+            width=width,
+            height=height,
+            channels=channels,
+            dtype=self._dtype,
+            rows=self._rows,
+            work=self._strip,
+            take=self._write_strip,
+            threads=threads,
+        )
+        block = b"" if exif is None else exif.removeprefix(EXIF_PREFIX)
+        if self._dtype.kind == "f" and block.startswith(b"MM"):
+            # Pillow swaps the bytes of big-endian floats once more than it should.
+            block = _little_endian(block)
+        self._order = ">" if block.startswith(b"MM") else "<"
+        self._exif = _descriptive_entries(block, self._order)
+        self._base = stream.tell()
+        self._position = 0
+        self._append(block or b"II*\0\0\0\0\0")
+
+    def _end(self) -> None:
+        directory = self._write_directory()
+        self._stream.seek(self._base + 4)
+        self._stream.write(self._pack("I", directory))
+        self._stream.seek(self._base + self._position)
+
+    def _strip(self, segments: list[Segment], _: Segment | None) -> bytes:
+        rows = [merged(each.color, each.alpha) for each in segments]
+        samples = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return self._deflate.stream(_differenced(samples, self._order).data)
+
+    def _write_strip(self, data: bytes) -> None:
+        self._offsets.append(self._append(data))
+        self._sizes.append(len(data))
+
+    def _append(self, data: bytes) -> int:
+        """Write ``data`` at the end, on an even offset, which is returned."""
+        offset = self._position
+        if offset + len(data) + 1 >= _LIMIT:
+            raise EncodeError("the file would be larger than the 4 GiB that TIFF holds; use PNG")
+        padded = data + b"\0" if len(data) % 2 else data
+        self._stream.write(padded)
+        self._position += len(padded)
+        return offset
+
+    def _pack(self, kind: str, *values: int) -> bytes:
+        return struct.pack(f"{self._order}{len(values)}{kind}", *values)
+
+    def _write_directory(self) -> int:
+        """Write the directory and all that it points to; returns its offset."""
+        entries = dict(self._exif)
+        for tag, (kind, count, value) in self._fields().items():
+            at = value.ljust(4, b"\0") if len(value) <= 4 else self._pack("I", self._append(value))
+            entries[tag] = self._pack("H", tag, kind) + self._pack("I", count) + at
+        parts = [self._pack("H", len(entries)), *(entries[tag] for tag in sorted(entries))]
+        return self._append(b"".join(parts) + b"\0\0\0\0")
+
+    def _fields(self) -> dict[int, tuple[int, int, bytes]]:
+        """Tag -> type, count and value of what says how the pixels lie and what they mean."""
+        colors = 3 if self._channels >= 3 else 1
+        is_float = self._dtype.kind == "f"
+
+        def shorts(*values: int) -> tuple[int, int, bytes]:
+            return _SHORT, len(values), self._pack("H", *values)
+
+        def longs(*values: int) -> tuple[int, int, bytes]:
+            return _LONG, len(values), self._pack("I", *values)
+
+        fields = {
+            256: longs(self._width),
+            257: longs(self._height),
+            258: shorts(*[8 * self._dtype.itemsize] * self._channels),
+            259: shorts(_DEFLATE),
+            262: shorts(2 if colors == 3 else 1),
+            273: longs(*self._offsets),
+            274: shorts(1),
+            277: shorts(self._channels),
+            278: longs(self._rows),
+            279: longs(*self._sizes),
+            284: shorts(1),
+            317: shorts(3 if is_float else 2),
+            339: shorts(*[_FLOAT if is_float else _UNSIGNED] * self._channels),
+        }
+        if self._channels > colors:
+            fields[338] = shorts(_STRAIGHT_ALPHA)
+        if self._dpi is not None:
+            for tag, value in zip((282, 283), self._dpi, strict=True):
+                exact = Fraction(value).limit_denominator(1 << 16)
+                pair = self._pack("I", exact.numerator, exact.denominator)
+                fields[tag] = (_RATIONAL, 1, pair)
+            fields[296] = shorts(_INCH)
+        if self._xmp is not None:
+            fields[700] = (_BYTE, len(self._xmp), self._xmp)
+        if self._icc is not None:
+            fields[34675] = (_UNDEFINED, len(self._icc), self._icc)
+        return fields
+
+
+def _descriptive_entries(block: bytes, order: str) -> dict[int, bytes]:
+    """Tag -> entry, as it stands, of what in the first directory of ``block`` is worth keeping."""
+    if len(block) < 8:
+        return {}
+    (start,) = struct.unpack_from(order + "I", block, 4)
+    if start + 2 > len(block):
+        return {}
+    (count,) = struct.unpack_from(order + "H", block, start)
+    entries: dict[int, bytes] = {}
+    for offset in range(start + 2, min(start + 2 + 12 * count, len(block) - 11), 12):
+        tag, kind, values, at = struct.unpack_from(order + "HHII", block, offset)
+        size = _VALUE_SIZES.get(kind, 0) * values
+        inside = size <= 4 or at + size <= len(block)
+        if tag in _SUB_DIRECTORIES:
+            inside = size == 4 and at + 2 <= len(block)
+        if tag in _DESCRIPTIVE and size and inside:
+            entries[tag] = block[offset : offset + 12]
+    return entries
+
+
+def _little_endian(block: bytes) -> bytes:
+    """An EXIF block written anew with the other order of bytes."""
+    parsed = Image.Exif()
+    with quiet():
+        parsed.load(block)
+        parsed.endian = "<"
+        return parsed.tobytes().removeprefix(EXIF_PREFIX)
+
+
+def _differenced(rows: npt.NDArray[Any], order: str) -> npt.NDArray[Any]:
+    """Rows (n, W, C) as they are compressed: each sample less the one to its left."""
+    count, _, channels = rows.shape
+    if rows.dtype.kind == "f":
+        # The bytes of a row, the highest of all samples first; then differences of bytes.
+        split = np.ascontiguousarray(rows, ">f4").view(np.uint8).reshape(count, -1, 4)
+        planes = np.ascontiguousarray(split.transpose(0, 2, 1)).reshape(count, -1)
+        result = planes.copy()
+        result[:, channels:] -= planes[:, :-channels]
+        return result
+    result = rows.copy()
+    result[:, 1:] -= rows[:, :-1]
+    return result.astype(result.dtype.newbyteorder("<" if order == "<" else ">"), copy=False)

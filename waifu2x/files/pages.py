@@ -1,0 +1,428 @@
+"""Comic archives (CBZ, ZIP): pages replaced one by one, everything else carried over.
+
+Nothing is ever unpacked to disk. What a page is made into is up to the caller: this module knows
+neither pictures nor networks.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import PurePosixPath
+from typing import BinaryIO, Literal, NamedTuple
+
+from .._text import natural_key, shown
+from ..errors import ArgumentError, CancelledError, DecodeError, LimitError, Waifu2xError
+from .zip import STORED, Entry, ZipReader, ZipWriter
+
+#: Bytes of a file that `is_archive` and `refuse_other_archives` want to see.
+HEAD_BYTES = 512
+
+#: Extensions of pictures; whether a member is one is decided by its first bytes.
+PAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".jxl", ".jp2"),
+        *(".j2k", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".ppm", ".pgm", ".tga", ".qoi"),
+    }
+)
+
+MAX_MEMBERS = 100_000
+MAX_PAGE_BYTES = 1 << 28
+MAX_OTHER_BYTES = 1 << 30
+
+_OTHER_ARCHIVES = (
+    (0, b"Rar!\x1a\x07", "a RAR archive (CBR)"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive (CB7)"),
+    (257, b"ustar", "a tar archive (CBT)"),
+    (7, b"**ACE**", "an ACE archive (CBA)"),
+)
+
+# Files that are ZIP archives inside, whose other members name the pictures.
+_DOCUMENTS = {
+    "mimetype": "an EPUB book or OpenDocument file",
+    "[Content_Types].xml": "an Office document",
+    "META-INF/MANIFEST.MF": "a Java archive or Android app",
+}
+
+Kind = Literal["page", "directory", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of an archive.
+
+    kind: "page" for a picture, "directory", or "other" for what is carried over as it is.
+    """
+
+    entry: Entry
+    kind: Kind
+
+    @property
+    def name(self) -> str:
+        """The path in the archive: relative, "/" between parts, no ".." and no control characters.
+
+        Old names in an unknown encoding are decoded by a guess; the bytes of the name are kept.
+        """
+        return self.entry.name
+
+    @property
+    def suffix(self) -> str:
+        """The extension in lower case with its dot, or ""."""
+        suffix = PurePosixPath(self.entry.name.rpartition("/")[2]).suffix
+        # "K" (Kelvin) would become an ASCII letter, and be longer as bytes than as text.
+        return suffix.lower() if suffix.isascii() else suffix
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content, as declared; no more than this is ever read."""
+        return self.entry.size
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteResult:
+    """What became of an archive.
+
+    pages: pictures replaced.
+    carried: other files carried over unchanged; directories are not counted.
+    renamed: pages whose name changed by more than the extension; see `plan_names`.
+    notes: what else the user should know.
+    """
+
+    pages: int
+    carried: int
+    renamed: int
+    notes: tuple[str, ...]
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a ZIP archive.
+
+    Self-extracting archives begin with a program and are not recognized; `ArchiveReader` reads
+    them.
+    """
+    return head.startswith((b"PK\3\4", b"PK\5\6"))
+
+
+def refuse_other_archives(head: bytes, name: str) -> None:
+    """Raise `DecodeError` if ``head`` begins an archive of another kind: RAR, 7z, tar or ACE.
+
+    head: the first `HEAD_BYTES` bytes of the file, or all of it.
+    name: what the message calls the file.
+    """
+    for offset, signature, kind in _OTHER_ARCHIVES:
+        if head.startswith(signature, offset):
+            raise DecodeError(
+                f"{shown(name)} is {kind}, which is not supported; repack it as ZIP (CBZ)"
+            )
+
+
+class ArchiveReader:
+    """The pages and other files of a ZIP archive, checked before any work.
+
+    stream: seekable; stays open, and belongs to the reader as long as that is in use.
+    name: what messages call the archive.
+    is_picture: whether a file that begins with these bytes (at most 64) is a picture. A member
+        is a page if it is, and has one of ``page_suffixes``.
+    max_members, max_page_bytes, max_other_bytes: limits for the number of members, the size of a
+        page, and the sum of the sizes of all other files.
+
+    members: all, in the archive's order; ``pages`` are those among them.
+    comment: the archive's own.
+    notes: about what the archive holds.
+
+    Reads one block at a time. Not for several threads at once. Raises `DecodeError` for an archive
+    that is broken, encrypted, unsafe or without pages, `LimitError` for one beyond a limit.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        name: str,
+        is_picture: Callable[[bytes], bool],
+        *,
+        page_suffixes: Collection[str] = PAGE_SUFFIXES,
+        max_members: int = MAX_MEMBERS,
+        max_page_bytes: int = MAX_PAGE_BYTES,
+        max_other_bytes: int = MAX_OTHER_BYTES,
+    ) -> None:
+        self.name = shown(name)
+        self._zip = ZipReader(stream, name, max_members=max_members)
+        self.comment = self._zip.comment
+        for entry in self._zip.entries:
+            if entry.name in _DOCUMENTS:
+                raise DecodeError(
+                    f"{self.name} is {_DOCUMENTS[entry.name]}, whose parts refer to its pictures; "
+                    "take the pictures out and upscale those"
+                )
+        misnamed: list[str] = []
+        self.members: list[Member] = []
+        for entry in self._zip.entries:
+            member = Member(entry, "directory" if entry.is_directory else "other")
+            if member.kind == "other" and member.suffix in page_suffixes:
+                if is_picture(self._zip.head(entry, 64)):
+                    member = Member(entry, "page")
+                elif not _is_apple_double(entry.name):
+                    misnamed.append(entry.name)
+            self.members.append(member)
+        self.pages = [member for member in self.members if member.kind == "page"]
+        self._check_sizes(max_page_bytes, max_other_bytes)
+        self.notes = tuple(_notes(misnamed, self._zip.cleaned))
+
+    def blocks(
+        self, member: Member, copy: Callable[[bytes], object] | None = None
+    ) -> Iterator[bytes]:
+        """The content of ``member`` in pieces of at most 64 KiB.
+
+        copy: called with the bytes as they are stored, as they come.
+
+        Raises `DecodeError` where the content is damaged, at the latest after the last piece.
+        """
+        return self._zip.blocks(member.entry, copy)
+
+    def read(self, member: Member) -> bytes:
+        """All of the content of ``member``; raises `DecodeError` if it is damaged."""
+        return b"".join(self.blocks(member))
+
+    def local_extra(self, member: Member) -> bytes:
+        """The extra fields of the member's own header that a copy keeps: dates and owners."""
+        return self._zip.local_extra(member.entry)
+
+    def _check_sizes(self, max_page_bytes: int, max_other_bytes: int) -> None:
+        if not self.pages:
+            raise DecodeError(f"{self.name} holds no pictures; there is nothing to upscale")
+        for page in self.pages:
+            if page.size > max_page_bytes:
+                raise LimitError(
+                    f"{self.name}: page {shown(page.name)} has {page.size:,} bytes; "
+                    f"{max_page_bytes:,} are allowed"
+                )
+        others = sum(member.size for member in self.members if member.kind != "page")
+        if others > max_other_bytes:
+            raise LimitError(
+                f"{self.name} holds {others:,} bytes of other files than pictures; "
+                f"{max_other_bytes:,} are allowed; take the largest out"
+            )
+
+
+def check_pages(reader: ArchiveReader, verify: Callable[[Member, bytes], object]) -> None:
+    """Read the whole archive once, and call ``verify`` with every page and its bytes.
+
+    For what must be known before hours of work: ``verify`` decodes the page and raises one of our
+    errors if it cannot; the message then names the archive and the page. Raises `DecodeError` for
+    any member whose content is damaged.
+    """
+    for member in reader.members:
+        if member.kind == "page":
+            data = reader.read(member)
+            with _named(reader, member):
+                verify(member, data)
+        else:
+            for _ in reader.blocks(member):
+                pass
+
+
+def rewrite(
+    reader: ArchiveReader,
+    sink: BinaryIO,
+    convert: Callable[[Member, bytes], bytes],
+    *,
+    extension: Callable[[Member], str],
+) -> RewriteResult:
+    """Write the archive to ``sink`` with every page replaced by what ``convert`` makes of it.
+
+    sink: written from front to back, so it may be a pipe. On an error it holds half an archive; see
+        `atomic.write_file`.
+    convert: from a page and its bytes to the new bytes. Its errors leave with the archive and the
+        page in the message.
+    extension: for each page the extension, with its dot, of what ``convert`` will return; asked for
+        all pages before the first is converted.
+
+    Order, paths, dates, permissions, comments and kept extra fields are those of the source; pages
+    are stored without compression, everything else byte for byte as it was. The same pages give the
+    same archive. In memory there is one page, before and after.
+
+    Raises `DecodeError` for damaged content, and whatever ``convert`` raises.
+    """
+    plan = plan_names(reader.members, extension)
+    names = iter(plan.names)
+    writer = ZipWriter(sink)
+    carried = 0
+    for member in reader.members:
+        extra = reader.local_extra(member)
+        if member.kind == "page":
+            data = reader.read(member)
+            with _named(reader, member):
+                data = convert(member, data)
+            entry = replace(
+                member.entry,
+                raw=next(names).apply_raw(member.entry.raw),
+                size=len(data),
+                compressed=len(data),
+                crc=zlib.crc32(data),
+                method=STORED,
+                internal=0,  # bit 0 would say "text"
+            )
+            writer.begin(entry, extra)
+            writer.write(data)
+        else:
+            carried += member.kind == "other"
+            writer.begin(member.entry, extra)
+            for _ in reader.blocks(member, copy=writer.write):
+                pass
+    writer.finish(reader.comment)
+    return RewriteResult(
+        pages=len(reader.pages),
+        carried=carried,
+        renamed=sum(name.renamed for name in plan.names),
+        notes=(
+            *reader.notes,
+            *(
+                []
+                if plan.ordered
+                else ["sorted by name, some pages are in another order than before"]
+            ),
+        ),
+    )
+
+
+class NewName(NamedTuple):
+    """How the name of a page changes: ``cut`` characters go at the end, ``tail`` is added.
+
+    renamed: whether more than the extension changes.
+    """
+
+    cut: int
+    tail: str
+    renamed: bool
+
+    def apply(self, name: str) -> str:
+        """``name`` changed."""
+        return name[: len(name) - self.cut] + self.tail
+
+    def apply_raw(self, name: bytes) -> bytes:
+        """The same for the bytes of a name: what is cut is ASCII in every encoding."""
+        return name[: len(name) - self.cut] + self.tail.encode("ascii")
+
+
+class NamePlan(NamedTuple):
+    """The new names of the pages, in order; ``ordered``: whether they sort as the old ones did."""
+
+    names: list[NewName]
+    ordered: bool
+
+
+def plan_names(members: Sequence[Member], extension: Callable[[Member], str]) -> NamePlan:
+    """Give every page the extension of what it will become.
+
+    Readers of comics sort by name, so a new extension must neither make two names one nor change
+    their order. An extension matters for that only where another name goes on with a dot after the
+    same stem: "a.jpg" beside "a.png" or "a.k.jpg". There the old one stays, as in "a.jpg.webp";
+    everywhere else it is replaced. Names are compared as Windows and macOS do, without case, and
+    never meet those of other members or directories. A page that keeps its extension keeps its
+    name.
+
+    ``ordered`` is False in the remaining cases (a page whose name begins with all of another's:
+    "a.jpg (2).jpg"), if keeping all old extensions would not help either.
+
+    Raises ArgumentError if ``extension`` returns something else than a dot, letters and digits.
+    """
+    pages = [member for member in members if member.kind == "page"]
+    others = [member.name for member in members if member.kind != "page"]
+    suffixes = [extension(page) for page in pages]
+    for suffix in suffixes:
+        if not re.fullmatch(r"\.[A-Za-z0-9]{1,16}", suffix):
+            raise ArgumentError(f"extension {suffix!r} is not a dot with letters and digits")
+    old = [page.name for page in pages]
+    plans = []
+    for keep_all in (False, True):
+        names = _new_names(pages, others, suffixes, keep_all=keep_all)
+        new = [name.apply(page) for name, page in zip(names, old, strict=True)]
+        plans.append(NamePlan(names, _same_order(old, new)))
+        if plans[-1].ordered:
+            return plans[-1]
+    return plans[0]
+
+
+def _new_names(
+    pages: list[Member], others: list[str], suffixes: list[str], *, keep_all: bool
+) -> list[NewName]:
+    keys = sorted(page.name.casefold() for page in pages)
+    staying = others + [
+        page.name
+        for page, suffix in zip(pages, suffixes, strict=True)
+        if page.suffix == suffix.lower()
+    ]
+    taken = {_key(name) for name in staying}
+    for name in (*others, *(page.name for page in pages)):
+        taken.update(str(parent) for parent in PurePosixPath(name.casefold()).parents)
+    names = []
+    for page, suffix in zip(pages, suffixes, strict=True):
+        if page.suffix == suffix.lower():
+            names.append(NewName(0, "", False))
+            continue
+        stem = page.name[: -len(page.suffix)].casefold()
+        # Names that begin with the stem and a dot; "/" is the character after the dot.
+        rivals = bisect_left(keys, stem + "/") - bisect_left(keys, stem + ".")
+        alone = rivals == 1 and not keep_all
+        chosen = next(
+            candidate
+            for candidate in _candidates(page.suffix, suffix, alone=alone)
+            if _key(candidate.apply(page.name)) not in taken
+        )
+        taken.add(_key(chosen.apply(page.name)))
+        names.append(chosen)
+    return names
+
+
+def _candidates(old: str, new: str, *, alone: bool) -> Iterator[NewName]:
+    """New names for a page, the best first; ``alone``: its old extension says nothing more."""
+    if alone:
+        yield NewName(len(old), new, False)
+    yield NewName(0, new, True)
+    for number in count(2):
+        yield NewName(0, f".{number}{new}", True)
+
+
+def _key(name: str) -> str:
+    """Equal for names that are one file where case does not count."""
+    return str(PurePosixPath(name.casefold()))
+
+
+def _same_order(old: list[str], new: list[str]) -> bool:
+    """Whether both sort alike, by characters and with numbers as numbers, without case."""
+    for key in (str.casefold, natural_key):
+        before = sorted(range(len(old)), key=lambda i: key(old[i]))
+        after = sorted(range(len(new)), key=lambda i: key(new[i]))
+        if before != after:
+            return False
+    return True
+
+
+def _is_apple_double(name: str) -> bool:
+    """Whether macOS wrote this beside a file, to hold what a ZIP archive does not."""
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith("._")
+
+
+def _notes(misnamed: list[str], cleaned: int) -> Iterator[str]:
+    if misnamed:
+        some = ", ".join(shown(name) for name in misnamed[:3])
+        more = f" and {len(misnamed) - 3:,} more" if len(misnamed) > 3 else ""
+        yield f"not pictures in spite of their names, carried over unchanged: {some}{more}"
+    if cleaned:
+        yield f"names with backslashes or control characters, which were replaced: {cleaned:,}"
+
+
+@contextmanager
+def _named(reader: ArchiveReader, member: Member) -> Iterator[None]:
+    """Our errors leave with the names of the archive and of the member."""
+    try:
+        yield
+    except CancelledError:
+        raise
+    except Waifu2xError as error:
+        raise type(error)(f"{reader.name}: page {shown(member.name)}: {error}") from error

@@ -1,0 +1,131 @@
+# Checked in csrc/cuda/*_bindings.cpp: a size or a rectangle that cannot be raises ValueError, an
+# error of CUDA RuntimeError. Memory comes by address and must stay until the stream is done.
+# sample: "uint8", "uint16", "float32". element: "float32", "float16", "bfloat16".
+# seen: (N, 3) int32, or 0 for none; see csrc/cuda/tiles.h.
+
+from collections.abc import Sequence
+
+_Rect = tuple[int, int, int, int, int, int]  # src_x, src_y, dst_x, dst_y, width, height
+
+def gather(
+    *,
+    src: int,
+    sample: str,
+    height: int,
+    width: int,
+    channels: int,
+    stride: int,
+    xs: Sequence[int],
+    ys: Sequence[int],
+    dst: int,
+    element: str,
+    window_height: int,
+    window_width: int,
+    pixel: int,
+    inset: int,
+    seen: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def blend(
+    *,
+    src: int,
+    element: str,
+    src_height: int,
+    src_width: int,
+    pixel: int,
+    rects: Sequence[_Rect],
+    dst: int,
+    sample: str,
+    height: int,
+    width: int,
+    channels: int,
+    stride: int,
+    seen: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def feather(
+    *,
+    src: int,
+    element: str,
+    src_height: int,
+    src_width: int,
+    pixel: int,
+    index: int,
+    rect: _Rect,
+    canvas: int,
+    height: int,
+    width: int,
+    channels: int,
+    stride: int,
+    weights_x: int,
+    weights_y: int,
+    seen: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def quantize(*, src: int, dst: int, sample: str, count: int, device: int, stream: int) -> None: ...
+
+# element: "float16" or "bfloat16"; dst_element and addend_element may be "float32" too. addend, and
+# in finish bias and slope, may be 0 for none. See csrc/cuda/conv.h.
+def convolve(
+    *,
+    src: int,
+    src_height: int,
+    src_width: int,
+    src_pixel: int,
+    batch: int,
+    element: str,
+    weight: int,
+    kernel: int,
+    channels_in: int,
+    channels_out: int,
+    bias: int,
+    slope: int,
+    dst: int,
+    dst_element: str,
+    dst_height: int,
+    dst_width: int,
+    dst_pixel: int,
+    dst_channels: int,
+    shuffle: int,
+    crop: int,
+    addend: int,
+    addend_element: str,
+    addend_height: int,
+    addend_width: int,
+    addend_pixel: int,
+    addend_crop: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def finish(
+    *,
+    data: int,
+    element: str,
+    batch: int,
+    height: int,
+    width: int,
+    channels: int,
+    bias: int,
+    slope: int,
+    addend: int,
+    addend_height: int,
+    addend_width: int,
+    addend_crop: int,
+    device: int,
+    stream: int,
+) -> None: ...
+def gate(
+    *,
+    data: int,
+    element: str,
+    batch: int,
+    height: int,
+    width: int,
+    channels: int,
+    gates: int,
+    device: int,
+    stream: int,
+) -> None: ...

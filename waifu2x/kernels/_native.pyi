@@ -1,0 +1,117 @@
+# Checked in csrc/bindings.cpp: a bad dtype, shape, layout or rectangle raises ValueError.
+# `isa` names the level to run at, for tests and benchmarks; None is the best one.
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .picture import Samples
+
+_Float = npt.NDArray[np.float32]
+_Int = npt.NDArray[np.int64]
+
+def isa() -> str: ...
+def isas() -> tuple[str, ...]: ...
+def gather(src: Samples, xs: _Int, ys: _Int, dst: _Float, *, isa: str | None = None) -> None: ...
+def blend(
+    src: _Float,
+    src_x: int,
+    src_y: int,
+    dst: Samples,
+    dst_x: int,
+    dst_y: int,
+    width: int,
+    height: int,
+    *,
+    isa: str | None = None,
+) -> int: ...
+def blend_feathered(
+    src: _Float,
+    src_x: int,
+    src_y: int,
+    canvas: _Float,
+    dst_x: int,
+    dst_y: int,
+    width: int,
+    height: int,
+    wx: _Float,
+    wy: _Float,
+    *,
+    isa: str | None = None,
+) -> None: ...
+def quantize(src: _Float, dst: Samples, *, isa: str | None = None) -> int: ...
+def bleed(color: Samples, alpha: Samples, iterations: int, *, isa: str | None = None) -> None: ...
+def filter_png(
+    color: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
+    dst: npt.NDArray[np.uint8],
+    *,
+    alpha: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None,
+    above_color: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None,
+    above_alpha: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None,
+) -> None: ...
+
+# The network engine. A place is a value and how many samples are cut from each of its sides.
+_Place = tuple[int, int]
+
+def fma_peak(isa: str, threads: int) -> float: ...
+
+class Pool:
+    def __init__(self, threads: int) -> None: ...
+    @property
+    def threads(self) -> int: ...
+
+class Program:
+    def __init__(self, channels: int, *, isa: str | None = None) -> None: ...
+    def conv(
+        self,
+        source: _Place,
+        weight: _Float,
+        bias: _Float,
+        slope: _Float,
+        *,
+        stride: int,
+        padding: int,
+        transposed: bool,
+        addend: _Place | None,
+    ) -> int: ...
+    def add(self, a: _Place, b: _Place, /) -> int: ...
+    def multiply(self, source: _Place, gate: int, /) -> int: ...
+    def affine(self, source: _Place, scale: float, offset: float, /) -> int: ...
+    def activate(self, source: _Place, slope: _Float, /) -> int: ...
+    def sigmoid(self, source: _Place, /) -> int: ...
+    def concat(self, sources: Sequence[_Place], /) -> int: ...
+    def upsample(self, source: _Place, factor: int, /) -> int: ...
+    def shuffle(self, source: _Place, factor: int, /) -> int: ...
+    def given(self, channels: int, /) -> int: ...
+    def mean(self, source: _Place, /) -> int: ...
+    def pooled_conv(
+        self, source: int, weight: _Float, bias: _Float, slope: _Float, sigmoid: bool, /
+    ) -> int: ...
+    def finish(self, output: _Place, /) -> None: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    def run(self, pool: Pool, batch: _Float, means: Sequence[_Float]) -> _Float: ...
+    def run_picture(
+        self,
+        pool: Pool,
+        src: Samples,
+        dst: Samples,
+        *,
+        window_start: tuple[int, int],
+        window_size: tuple[int, int],
+        crop: tuple[int, int],
+        means: Sequence[_Float],
+        watch: Callable[[float, int], bool] | None = None,
+    ) -> int | None: ...
+    def run_part(
+        self,
+        pool: Pool,
+        src: Samples,
+        *,
+        window_start: tuple[int, int],
+        window_size: tuple[int, int],
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        means: Sequence[_Float],
+    ) -> _Float: ...

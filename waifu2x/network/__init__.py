@@ -1,0 +1,1 @@
+"""A network is data: read, rewritten, evaluated and exported."""

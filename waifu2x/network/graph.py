@@ -1,0 +1,542 @@
+"""A network as data: a directed graph of named operations with their weights.
+
+Every engine runs the same graph, and everything a caller must know about a network is derived from
+it here, never typed in: scale, margin, alignment, receptive field, cost and working memory. All
+geometry is exact (integers and fractions), so a graph whose branches are shifted against each
+other by even half a pixel is refused when it is built, not noticed as ghosting afterwards.
+
+Coordinates are continuous and measured in input pixels from the left (or top) edge of the input:
+sample i of a value with ``scale`` a and ``origin`` t has its center at t + (i + 0.5) / a.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import GraphError
+
+Weights: TypeAlias = npt.NDArray[np.float32]
+
+ActivationKind: TypeAlias = Literal["relu", "leaky_relu", "prelu", "sigmoid"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activation:
+    """A pointwise function. ``slope`` is for leaky_relu, ``slopes`` (C,) for prelu."""
+
+    kind: ActivationKind
+    slope: float = 0.0
+    slopes: Weights | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conv:
+    """2-D cross-correlation; weight (out, in, k, k), bias (out,), zero padding on every side."""
+
+    weight: Weights
+    bias: Weights
+    stride: int = 1
+    padding: int = 0
+    activation: Activation | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvTranspose:
+    """Transposed 2-D convolution; weight (in, out, k, k), ``padding`` cut from every side."""
+
+    weight: Weights
+    bias: Weights
+    stride: int = 1
+    padding: int = 0
+    activation: Activation | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activate:
+    """An activation that no convolution carries."""
+
+    activation: Activation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Add:
+    """Sum of two values of the same shape and place."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Multiply:
+    """Product of a (N, C, H, W) value with a (N, C, 1, 1) gate."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """x * scale + offset with scalars."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Concat:
+    """Concatenation along the channels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """Cut ``margin`` samples from every side."""
+
+    margin: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GlobalMean:
+    """Mean over height and width: (N, C, H, W) to (N, C, 1, 1)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelShuffle:
+    """(N, C * f * f, H, W) to (N, C, H * f, W * f), channel order as torch.nn.PixelShuffle."""
+
+    factor: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upsample:
+    """Nearest-neighbor enlargement by an integer factor."""
+
+    factor: int
+
+
+Op: TypeAlias = (
+    Conv
+    | ConvTranspose
+    | Activate
+    | Add
+    | Multiply
+    | Affine
+    | Concat
+    | Crop
+    | GlobalMean
+    | PixelShuffle
+    | Upsample
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One operation; ``name`` names its result, ``inputs`` the values it reads."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A value given from outside: the picture (N, C, H, W), or a mean (N, C, 1, 1)."""
+
+    name: str
+    channels: int
+    pooled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Shape and place of one value along one axis (both axes are alike).
+
+    channels: number of channels.
+    pooled: (N, C, 1, 1); the other fields mean nothing then.
+    scale: samples per input pixel.
+    origin: left edge of sample 0, in input pixels.
+    lost: for an input of n pixels there are ``scale * n - lost`` samples.
+    reach: a sample depends on input at most this far from its center, in input pixels; the way
+        through a global mean does not count.
+    """
+
+    channels: int
+    pooled: bool = False
+    scale: Fraction = Fraction(1)
+    origin: Fraction = Fraction(0)
+    lost: Fraction = Fraction(0)
+    reach: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a caller must know to tile a network; see `Graph`."""
+
+    values: Mapping[str, Value]
+    modulus: int
+    residue: int
+    pads: bool
+
+
+class Graph:
+    """A network whose first input is a picture (N, C, H, W), float32, [0, 1].
+
+    Nodes are kept in the order given, which must be a topological one; nodes that the output does
+    not need are dropped. Raises `GraphError` if anything is inconsistent: unknown or repeated
+    names, channel counts, strides that divide at no input size, or branches that do not lie on
+    each other.
+    """
+
+    def __init__(
+        self, nodes: Iterable[Node], *, output: str, inputs: Sequence[Input] = (Input("input", 3),)
+    ) -> None:
+        self.inputs: tuple[Input, ...] = tuple(inputs)
+        if not self.inputs or self.inputs[0].pooled:
+            raise GraphError("the first input of a graph must be the picture, (N, C, H, W)")
+        self.output = output
+        self.nodes: tuple[Node, ...] = _needed(tuple(nodes), output)
+        self._shape = _infer(self.inputs, self.nodes, output)
+
+    # --- geometry -----------------------------------------------------------------------------
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """Shape and place of every value by name."""
+        return self._shape.values
+
+    @property
+    def out(self) -> Value:
+        """Shape and place of the output."""
+        return self._shape.values[self.output]
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Number of input and output channels."""
+        return self.inputs[0].channels, self.out.channels
+
+    @property
+    def scale(self) -> int:
+        """Output pixels per input pixel.
+
+        Raises `GraphError` if that is not a whole number.
+        """
+        if self.out.scale.denominator != 1:
+            raise GraphError(f"the output has {self.out.scale} samples per input pixel; "
+                             "a network must enlarge by a whole number")  # fmt: skip
+        return int(self.out.scale)
+
+    @property
+    def lost(self) -> int:
+        """Input pixels that the network consumes on each side: its output is centered.
+
+        Raises `GraphError` if the output starts within a pixel.
+        """
+        origin = self.out.origin
+        if origin.denominator != 1:
+            raise GraphError(
+                f"the output starts {origin} input pixels in; it must be a whole number of pixels"
+            )
+        return int(origin)
+
+    @property
+    def pads(self) -> bool:
+        """Whether some layer pads inside, so that a tile's edge is not the picture's."""
+        return self._shape.pads
+
+    @property
+    def reach(self) -> int:
+        """Input pixels that an output pixel depends on beyond its own, on each side, at most.
+
+        "Its own" are those of the aligned block it lies in. Global means are left out: through
+        them every pixel depends on every other.
+        """
+        return math.ceil(self.out.reach)
+
+    @property
+    def margin(self) -> int:
+        """Context pixels a tile needs on each side to come out as in the whole picture."""
+        return max(self.lost, self.reach) if self.pads else self.lost
+
+    @property
+    def alignment(self) -> int:
+        """Tiles start at, and inputs grow by, multiples of this many input pixels."""
+        return self._shape.modulus
+
+    def input_size(self, minimum: int) -> int:
+        """The smallest valid input side of at least ``minimum`` pixels."""
+        shape = self._shape
+        return minimum + (shape.residue - minimum) % shape.modulus
+
+    def output_size(self, size: int) -> int:
+        """The output side for an input side of ``size`` pixels.
+
+        Raises `GraphError` if the network cannot take that size.
+        """
+        shape = self._shape
+        if size % shape.modulus != shape.residue or any(
+            not value.pooled and value.scale * size - value.lost < 1
+            for value in shape.values.values()
+        ):
+            least = self.input_size(_least_size(shape.values.values()))
+            raise GraphError(
+                f"an input side of {size} px does not fit this network; allowed are "
+                f"{least}, {least + shape.modulus}, {least + 2 * shape.modulus}, ..."
+            )
+        return int(self.out.scale * size - self.out.lost)
+
+    # --- cost ---------------------------------------------------------------------------------
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of weights."""
+        total = 0
+        for node in self.nodes:
+            activation = getattr(node.op, "activation", None)
+            if isinstance(node.op, Conv | ConvTranspose):
+                total += node.op.weight.size + node.op.bias.size
+            if activation is not None and activation.slopes is not None:
+                total += activation.slopes.size
+        return total
+
+    @cached_property
+    def macs_per_pixel(self) -> float:
+        """Multiply-accumulates per input pixel, edges left out."""
+        total = Fraction(0)
+        for node in self.nodes:
+            op = node.op
+            if isinstance(op, Conv) and not self.values[node.name].pooled:
+                total += op.weight.size * self.values[node.name].scale ** 2
+            elif isinstance(op, ConvTranspose):
+                total += op.weight.size * self.values[node.inputs[0]].scale ** 2
+        return float(total)
+
+    @cached_property
+    def bytes_per_pixel(self) -> float:
+        """Peak float32 working memory per input pixel, each value freed after its last use."""
+        last_use = {name: index for index, node in enumerate(self.nodes) for name in node.inputs}
+        last_use[self.output] = len(self.nodes)
+        live: dict[str, Fraction] = {self.inputs[0].name: _bytes(self.values[self.inputs[0].name])}
+        peak = Fraction(0)
+        for index, node in enumerate(self.nodes):
+            live[node.name] = _bytes(self.values[node.name])
+            peak = max(peak, sum(live.values(), Fraction(0)))
+            live = {name: size for name, size in live.items() if last_use.get(name, -1) > index}
+        return float(peak)
+
+    # --- stages: global means given from outside ------------------------------------------------
+
+    @cached_property
+    def means(self) -> tuple[Node, ...]:
+        """The global means, in the order in which they can be computed."""
+        return tuple(node for node in self.nodes if isinstance(node.op, GlobalMean))
+
+    def with_given_means(self) -> Graph:
+        """The same graph with every global mean an input, (N, C, 1, 1), in order of `means`."""
+        return self._stage(self.output, self.means)
+
+    def stage(self, index: int) -> Graph:
+        """The graph up to what global mean ``index`` averages, earlier means being inputs.
+
+        Averaging its output over the whole picture, each position counted once, gives the mean
+        that later stages and `with_given_means` take.
+        """
+        return self._stage(self.means[index].inputs[0], self.means[:index])
+
+    def _stage(self, output: str, given: Sequence[Node]) -> Graph:
+        names = {node.name for node in given}
+        inputs = [Input(node.name, self.values[node.name].channels, pooled=True) for node in given]
+        nodes = [node for node in self.nodes if node.name not in names]
+        needed = {name for node in _needed(tuple(nodes), output) for name in node.inputs}
+        return Graph(
+            nodes,
+            output=output,
+            inputs=(*self.inputs, *(value for value in inputs if value.name in needed)),
+        )
+
+
+#: How many values an operation reads, where that is not one; 0 stands for any number.
+_ARITY: Mapping[type, int] = {Add: 2, Multiply: 2, Concat: 0}
+
+
+def _needed(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:
+    """The nodes that ``output`` depends on, in the order given."""
+    wanted = {output}
+    kept: list[Node] = []
+    for node in reversed(nodes):
+        if node.name in wanted:
+            wanted.update(node.inputs)
+            kept.append(node)
+    return tuple(reversed(kept))
+
+
+def _bytes(value: Value) -> Fraction:
+    return Fraction(0) if value.pooled else 4 * value.channels * value.scale**2
+
+
+def _least_size(values: Iterable[Value]) -> int:
+    """The smallest input side that leaves every value at least one sample, alignment aside."""
+    return max(math.ceil((1 + v.lost) / v.scale) for v in values if not v.pooled)
+
+
+def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape:
+    """Follow shape and place through the graph."""
+    values = {i.name: Value(i.channels, i.pooled) for i in inputs}
+    if len(values) != len(inputs):
+        raise GraphError("two inputs of the graph have the same name")
+    modulus, residue, pads = 1, 0, False
+    for node in nodes:
+        if node.name in values:
+            raise GraphError(f"two values are named {node.name!r}")
+        missing = [name for name in node.inputs if name not in values]
+        if missing:
+            raise GraphError(f"{node.name!r} reads {missing[0]!r}, which nothing before it makes")
+        arguments = [values[name] for name in node.inputs]
+        if isinstance(node.op, Conv) and node.op.stride > 1 and not arguments[0].pooled:
+            modulus, residue = _divisible(node, arguments[0], modulus, residue)
+        value, pads_here = _apply(node, arguments)
+        # Tiles may start only where every value has a sample boundary.
+        step = math.lcm(modulus, value.scale.denominator)
+        if step != modulus:
+            raise GraphError(f"{node.name!r} has {value.scale} samples per aligned input pixel")
+        values[node.name] = value
+        pads |= pads_here
+    if output not in values:
+        raise GraphError(f"nothing makes the output {output!r}")
+    return Shape(values, modulus, residue, pads)
+
+
+def _divisible(node: Node, value: Value, modulus: int, residue: int) -> tuple[int, int]:
+    """Narrow the input sizes (residue modulo modulus) to those a strided layer divides."""
+    op = node.op
+    assert isinstance(op, Conv)
+    # For an input of residue + modulus * j the stride has to divide rest + growth * j.
+    growth = value.scale * modulus
+    rest = value.scale * residue - value.lost + 2 * op.padding - op.weight.shape[2]
+    shared = math.gcd(int(growth), op.stride)
+    if growth.denominator != 1 or rest.denominator != 1 or rest % shared:
+        raise GraphError(f"no input size makes the stride of {node.name!r} divide evenly")
+    period = op.stride // shared
+    first = -int(rest) // shared * pow(int(growth) // shared, -1, period) % period
+    return modulus * period, residue + modulus * first
+
+
+def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
+    """The value a node makes, and whether it pads inside."""
+    op = node.op
+    expected = _ARITY.get(type(op), 1)
+    if len(arguments) != (expected or max(1, len(arguments))):
+        raise GraphError(
+            f"{node.name!r} ({type(op).__name__}) reads {len(arguments)} values; it takes "
+            f"{expected or 'at least 1'}"
+        )
+    for what, least in (("stride", 1), ("factor", 1), ("padding", 0), ("margin", 0)):
+        if getattr(op, what, least) < least:
+            raise GraphError(
+                f"{node.name!r} has {what} {getattr(op, what)}; it must be at least {least}"
+            )
+    first = arguments[0]
+    if first.pooled and isinstance(op, Crop | PixelShuffle | Upsample):
+        raise GraphError(f"{node.name!r} ({type(op).__name__}) reads a value that is pooled")
+    match op:
+        case Conv() | ConvTranspose():
+            return _convolve(node, op, first)
+        case Activate():
+            _check_activation(node, op.activation, first.channels)
+            return first, False
+        case Affine():
+            return first, False
+        case Add():
+            _same_place(node, arguments, same_channels=True)
+            return replace(first, reach=max(a.reach for a in arguments)), False
+        case Concat():
+            _same_place(node, arguments, same_channels=False)
+            channels = sum(a.channels for a in arguments)
+            return replace(first, channels=channels, reach=max(a.reach for a in arguments)), False
+        case Multiply():
+            if first.pooled or not arguments[1].pooled:
+                raise GraphError(f"{node.name!r} must multiply a value by a pooled gate")
+            if first.channels != arguments[1].channels:
+                raise GraphError(
+                    f"{node.name!r} gates {first.channels} channels with {arguments[1].channels}"
+                )
+            return first, False
+        case Crop():
+            cut = op.margin / first.scale
+            return replace(first, origin=first.origin + cut, lost=first.lost + 2 * op.margin), False
+        case GlobalMean():
+            if first.pooled:
+                raise GraphError(f"{node.name!r} averages a value that is pooled already")
+            return Value(first.channels, pooled=True), False
+        case PixelShuffle() | Upsample():
+            factor = op.factor
+            channels = first.channels
+            if isinstance(op, PixelShuffle):
+                if channels % (factor * factor):
+                    raise GraphError(f"{node.name!r} shuffles {channels} channels by {factor}")
+                channels //= factor * factor
+            return replace(
+                first, channels=channels, scale=first.scale * factor, lost=first.lost * factor
+            ), False
+
+
+def _convolve(node: Node, op: Conv | ConvTranspose, value: Value) -> tuple[Value, bool]:
+    weight = op.weight
+    if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
+        raise GraphError(f"{node.name!r} has a weight of shape {weight.shape}; kernels are square")
+    transposed = isinstance(op, ConvTranspose)
+    channels_in, channels_out = weight.shape[:2] if transposed else weight.shape[1::-1]
+    kernel, stride, padding = weight.shape[2], op.stride, op.padding
+    if channels_in != value.channels:
+        raise GraphError(
+            f"{node.name!r} takes {channels_in} channels and is given {value.channels}"
+        )
+    if op.bias.shape != (channels_out,):
+        raise GraphError(f"{node.name!r} has {channels_out} outputs and a bias {op.bias.shape}")
+    if op.activation is not None:
+        _check_activation(node, op.activation, channels_out)
+    if value.pooled:
+        if transposed or kernel != 1 or stride != 1 or padding:
+            raise GraphError(f"{node.name!r} must be a plain 1x1 convolution on a pooled value")
+        return replace(value, channels=channels_out), False
+    half = Fraction(kernel - 1, 2)
+    if transposed:
+        scale = value.scale * stride
+        origin = value.origin + (padding - half + Fraction(stride - 1, 2)) / scale
+        lost = value.lost * stride + stride - kernel + 2 * padding
+        reach = value.reach + (half + Fraction(stride - 1, 2)) / scale
+        # Outputs that miss a tap are sums with zeros beyond the edge: padding by another name.
+        pads = padding < kernel - stride
+    else:
+        scale = value.scale / stride
+        origin = value.origin + (half - padding - Fraction(stride - 1, 2)) / value.scale
+        lost = (value.lost + kernel - stride - 2 * padding) / stride
+        reach = value.reach + half / value.scale
+        pads = padding > 0
+    return Value(channels_out, False, scale, origin, lost, reach), pads
+
+
+def _check_activation(node: Node, activation: Activation, channels: int) -> None:
+    if activation.kind == "prelu" and (
+        activation.slopes is None or activation.slopes.shape != (channels,)
+    ):
+        raise GraphError(f"{node.name!r} needs {channels} PReLU slopes")
+
+
+def _same_place(node: Node, arguments: Sequence[Value], *, same_channels: bool) -> None:
+    """Two values may only be joined if they have equal size and lie exactly on each other."""
+    first = arguments[0]
+    for other in arguments[1:]:
+        if (first.pooled, first.scale, first.origin, first.lost) != (
+            other.pooled,
+            other.scale,
+            other.origin,
+            other.lost,
+        ):
+            raise GraphError(
+                f"{node.name!r} joins values that do not lie on each other: "
+                f"scale {first.scale} from {first.origin} px short of {first.lost}, and "
+                f"scale {other.scale} from {other.origin} px short of {other.lost}"
+            )
+        if same_channels and first.channels != other.channels:
+            raise GraphError(f"{node.name!r} adds {first.channels} and {other.channels} channels")

@@ -1,0 +1,424 @@
+"""Reads ncnn models: a text ``.param`` with the layers, a ``.bin`` with the weights.
+
+Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure, and the parameter
+numbers of each layer from https://github.com/Tencent/ncnn/wiki/operators. Only what
+super-resolution networks use is read; anything else is refused by name, never skipped.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ...errors import GraphError
+from ..graph import (
+    Activate,
+    Activation,
+    Add,
+    Affine,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Crop,
+    GlobalMean,
+    Graph,
+    Input,
+    Multiply,
+    Node,
+    Op,
+    PixelShuffle,
+    Upsample,
+    Weights,
+)
+
+_MAGIC: Final = "7767517"
+_FLOAT16_FLAG: Final = 0x01306B47
+_FLOAT32_FLAGS: Final = (0, 0x0002C056)
+_FROM_SECOND_INPUT: Final = -233
+_ARRAY_KEY: Final = -23300
+#: More than any network of the field; a count beyond it is damage, and would be allocated.
+_MAX_CHANNELS: Final = 1 << 16
+
+Params = Mapping[int, float | list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One line of a .param file."""
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    params: Params
+
+    def expect(self, *, reads: int | None = None, makes: int | None = None) -> None:
+        """Refuse another number of blobs; None stands for at least one."""
+        for what, names, count in (("reads", self.inputs, reads), ("makes", self.outputs, makes)):
+            if len(names) != (count if count is not None else max(1, len(names))):
+                raise GraphError(
+                    f"ncnn layer {self.name!r} ({self.kind}) {what} {len(names)} blobs; "
+                    f"expected {'at least 1' if count is None else count}"
+                )
+
+    def integer(self, key: int, default: int = 0) -> int:
+        value = self.number(key, default)
+        if value != int(value):
+            raise GraphError(f"ncnn layer {self.name!r}: parameter {key} must be a whole number")
+        return int(value)
+
+    def number(self, key: int, default: float = 0.0) -> float:
+        value = self.params.get(key, default)
+        if isinstance(value, list):
+            raise GraphError(f"ncnn layer {self.name!r}: parameter {key} must be one number")
+        return float(value)
+
+    def require(self, allowed: Mapping[int, tuple[float, ...]]) -> None:
+        """Refuse parameters that change the meaning of a layer and are not read here."""
+        for key, value in self.params.items():
+            if key in allowed and not allowed[key]:
+                continue
+            if key not in allowed or isinstance(value, list) or value not in allowed[key]:
+                raise GraphError(
+                    f"ncnn layer {self.name!r} ({self.kind}): parameter {key}={value} "
+                    "is not supported"
+                )
+
+
+class _Blobs:
+    """The .bin file, read front to back."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def _take(self, count: int, what: str) -> bytes:
+        left = len(self._data) - self._at
+        if count > left:
+            raise GraphError(f"the ncnn weights end early: {what} needs {count} bytes, {left} left")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+    def plain(self, count: int, what: str) -> Weights:
+        """``count`` float32 values without a flag (biases, slopes)."""
+        return np.frombuffer(self._take(4 * count, what), "<f4").astype(np.float32)
+
+    def flagged(self, count: int, what: str) -> Weights:
+        """``count`` values behind a flag that tells float16 from float32."""
+        (flag,) = struct.unpack("<I", self._take(4, what))
+        if flag == _FLOAT16_FLAG:
+            data = self._take(-(-2 * count // 4) * 4, what)
+            return np.frombuffer(data, "<f2", count).astype(np.float32)
+        if flag in _FLOAT32_FLAGS:
+            return self.plain(count, what)
+        raise GraphError(
+            f"{what} has storage flag 0x{flag:08X}; only float16 and float32 weights are read"
+        )
+
+    def bias(self, count: int, layer: _Layer, *, present: int) -> Weights:
+        """``count`` biases, zeros where the layer says it has none."""
+        return self.plain(count, layer.name) if present else np.zeros(count, np.float32)
+
+    def finish(self) -> None:
+        if self._at != len(self._data):
+            raise GraphError(
+                f"the ncnn weights have {len(self._data) - self._at} bytes more than the layers use"
+            )
+
+
+def read_ncnn(param: str | Path, weights: str | Path) -> Graph:
+    """Read a network from an ncnn ``.param`` and ``.bin`` file.
+
+    Raises `GraphError` if the files do not describe a network this package can run, and `OSError`
+    if they cannot be read.
+    """
+    try:
+        text = Path(param).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise GraphError(f"{param} is not an ncnn .param file: it is no text") from error
+    return parse_ncnn(text, Path(weights).read_bytes())
+
+
+def parse_ncnn(param: str, weights: bytes) -> Graph:
+    """Like `read_ncnn`, from the files' contents."""
+    layers = _parse(param)
+    blobs = _Blobs(weights)
+    alias: dict[str, str] = {}  # a Split only renames
+    channels: dict[str, int] = {}
+    inputs: list[Input] = []
+    nodes: list[Node] = []
+    for layer in layers:
+        reads = tuple(alias.get(name, name) for name in layer.inputs)
+        for name in reads:
+            if name not in channels:
+                raise GraphError(f"ncnn layer {layer.name!r} reads {name!r}, which nothing makes")
+        for name in layer.outputs:
+            if name in channels or name in alias:
+                raise GraphError(
+                    f"ncnn layer {layer.name!r} makes {name!r}, which is there already"
+                )
+        if layer.kind == "Input":
+            layer.expect(reads=0, makes=1)
+            made = layer.integer(2, 3)
+            if not 1 <= made <= _MAX_CHANNELS:
+                raise GraphError(
+                    f"the ncnn network takes {made} channels; allowed are 1 to {_MAX_CHANNELS}"
+                )
+            inputs.append(Input(layer.outputs[0], made))
+            channels[layer.outputs[0]] = made
+        elif layer.kind == "Split":
+            layer.expect(reads=1)
+            alias.update(dict.fromkeys(layer.outputs, reads[0]))
+        elif layer.kind in _READERS:
+            layer.expect(makes=1)
+            op, reads, made = _READERS[layer.kind](layer, reads, channels, blobs)
+            nodes.append(Node(layer.outputs[0], op, reads))
+            channels[layer.outputs[0]] = made
+        else:
+            raise GraphError(
+                f"ncnn layer {layer.name!r} is of kind {layer.kind}, which is not supported; "
+                f"supported are Input, Split, {', '.join(sorted(_READERS))}"
+            )
+    blobs.finish()
+    read = {name for node in nodes for name in node.inputs}
+    ends = [node.name for node in nodes if node.name not in read]
+    if len(inputs) != 1 or len(ends) != 1:
+        raise GraphError(
+            f"the ncnn network has {len(inputs)} inputs and {len(ends)} outputs; "
+            "one of each is read"
+        )
+    return Graph(nodes, output=ends[0], inputs=inputs)
+
+
+def _parse(param: str) -> list[_Layer]:
+    lines = [line for line in param.splitlines() if line.strip()]
+    if len(lines) < 2 or lines[0].strip() != _MAGIC:
+        raise GraphError(f"not an ncnn .param file: it must begin with {_MAGIC}")
+    try:
+        layer_count, blob_count = (int(number) for number in lines[1].split())
+        layers = [_parse_line(line) for line in lines[2:]]
+    except (ValueError, OverflowError) as error:
+        raise GraphError(f"the ncnn .param file is malformed: {error}") from error
+    found = len(layers), sum(len(layer.outputs) for layer in layers)
+    if found != (layer_count, blob_count):
+        raise GraphError(
+            f"the ncnn .param file promises {layer_count} layers and {blob_count} blobs, "
+            f"and has {found[0]} and {found[1]}"
+        )
+    return layers
+
+
+def _parse_line(line: str) -> _Layer:
+    kind, name, ins, outs, *rest = line.split()
+    n_in, n_out = int(ins), int(outs)
+    if n_in < 0 or n_out < 0 or len(rest) < n_in + n_out:
+        raise ValueError(f"layer {name!r} has too few blobs")
+    params: dict[int, float | list[float]] = {}
+    for item in rest[n_in + n_out :]:
+        key, _, text = item.partition("=")
+        if int(key) <= _ARRAY_KEY:
+            length, *numbers = text.split(",")
+            if int(length) != len(numbers):
+                raise ValueError(f"layer {name!r} has an array of the wrong length")
+            params[_ARRAY_KEY - int(key)] = [_number(number) for number in numbers]
+        else:
+            params[int(key)] = _number(text)
+    return _Layer(kind, name, tuple(rest[:n_in]), tuple(rest[n_in : n_in + n_out]), params)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
+_Read = tuple[Op, tuple[str, ...], int]
+_Reader = Callable[[_Layer, tuple[str, ...], Mapping[str, int], _Blobs], _Read]
+
+
+def _activation(layer: _Layer) -> Activation | None:
+    kind = layer.integer(9)
+    slopes = layer.params.get(10, [])
+    if kind == 0:
+        return None
+    if kind == 1:
+        return Activation("relu")
+    if kind == 2 and isinstance(slopes, list) and len(slopes) == 1:
+        return Activation("leaky_relu", slope=slopes[0])
+    if kind == 4:
+        return Activation("sigmoid")
+    raise GraphError(f"ncnn layer {layer.name!r}: activation {kind} is not supported")
+
+
+def _convolution(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    anything: tuple[float, ...] = ()
+    free = dict.fromkeys((0, 1, 3, 4, 6, 9, 10), anything)
+    layer.require({**free, 2: (1,), 5: (0, 1), 18: (0,)})
+    outputs, kernel = layer.integer(0), layer.integer(1)
+    count, inputs = layer.integer(6), channels[reads[0]]
+    if min(outputs, kernel, inputs) < 1 or count != outputs * inputs * kernel * kernel:
+        raise GraphError(
+            f"ncnn layer {layer.name!r}: {count} weights do not make {outputs} x {inputs} "
+            f"kernels of {kernel} x {kernel}"
+        )
+    weight = blobs.flagged(count, layer.name).reshape(outputs, inputs, kernel, kernel)
+    bias = blobs.bias(outputs, layer, present=layer.integer(5))
+    stride, padding = layer.integer(3, 1), layer.integer(4)
+    if stride < 1 or padding < 0:
+        raise GraphError(f"ncnn layer {layer.name!r}: stride {stride}, padding {padding}")
+    activation = _activation(layer)
+    if layer.kind == "Convolution":
+        return Conv(weight, bias, stride, padding, activation), reads, outputs
+    # ncnn keeps transposed kernels output first; everybody else keeps them input first.
+    weight = np.ascontiguousarray(weight.transpose(1, 0, 2, 3))
+    return ConvTranspose(weight, bias, stride, padding, activation), reads, outputs
+
+
+def _inner_product(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (), 1: (0, 1), 2: (), 9: (), 10: ()})
+    outputs, count, inputs = layer.integer(0), layer.integer(2), channels[reads[0]]
+    if outputs < 1 or count != outputs * inputs:
+        raise GraphError(f"ncnn layer {layer.name!r}: {count} weights for {inputs} -> {outputs}")
+    weight = blobs.flagged(count, layer.name).reshape(outputs, inputs, 1, 1)
+    bias = blobs.bias(outputs, layer, present=layer.integer(1))
+    return Conv(weight, bias, activation=_activation(layer)), reads, outputs
+
+
+def _pooling(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (1,), 4: (1,)})
+    if layer.integer(0) != 1 or layer.integer(4) != 1:
+        raise GraphError(f"ncnn layer {layer.name!r}: only global average pooling is supported")
+    return GlobalMean(), reads, channels[reads[0]]
+
+
+def _scale(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (_FROM_SECOND_INPUT,), 1: (0,)})
+    if len(reads) != 2 or layer.integer(0) != _FROM_SECOND_INPUT:
+        raise GraphError(f"ncnn layer {layer.name!r}: only scaling by a second input is supported")
+    return Multiply(), reads, channels[reads[0]]
+
+
+def _crop(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (), 1: (), 2: (0,)})
+    margin = layer.integer(0)
+    if len(reads) != 2 or margin != layer.integer(1) or margin < 0:
+        raise GraphError(
+            f"ncnn layer {layer.name!r}: only an equal crop to a second input is supported"
+        )
+    # The second input only tells the size; that the crop is centered is checked where the result
+    # is joined with that input.
+    return Crop(margin), reads[:1], channels[reads[0]]
+
+
+def _eltwise(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (1,)})
+    if layer.integer(0) != 1:
+        raise GraphError(f"ncnn layer {layer.name!r}: only an unweighted sum is supported")
+    return Add(), reads, channels[reads[0]]
+
+
+def _binary(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (0, 2), 1: (0, 1), 2: ()})
+    multiply = layer.integer(0) == 2
+    if layer.integer(1):
+        number = layer.number(2)
+        op: Op = Affine(scale=number) if multiply else Affine(offset=number)
+    else:
+        op = Multiply() if multiply else Add()
+    return op, reads, channels[reads[0]]
+
+
+def _concat(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (0,)})
+    return Concat(), reads, sum(channels[name] for name in reads)
+
+
+def _relu(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: ()})
+    slope = layer.number(0)
+    activation = Activation("leaky_relu", slope=slope) if slope else Activation("relu")
+    return Activate(activation), reads, channels[reads[0]]
+
+
+def _prelu(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: ()})
+    made = channels[reads[0]]
+    count = layer.integer(0)
+    if count not in (1, made):
+        raise GraphError(f"ncnn layer {layer.name!r}: {count} slopes for {made} channels")
+    slopes = np.broadcast_to(blobs.plain(count, layer.name), (made,)).copy()
+    return Activate(Activation("prelu", slopes=slopes)), reads, made
+
+
+def _sigmoid(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({})
+    return Activate(Activation("sigmoid")), reads, channels[reads[0]]
+
+
+def _pixel_shuffle(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (), 1: (0,)})
+    factor = layer.integer(0, 1)
+    if factor < 1:
+        raise GraphError(f"ncnn layer {layer.name!r}: factor {factor}")
+    return PixelShuffle(factor), reads, channels[reads[0]] // (factor * factor)
+
+
+def _interp(
+    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
+) -> _Read:
+    layer.require({0: (1,), 1: (), 2: (), 3: (0,), 4: (0,)})
+    factor = layer.number(1, 1.0)
+    if layer.integer(0) != 1 or factor != layer.number(2, 1.0) or factor < 1 or factor % 1:
+        raise GraphError(
+            f"ncnn layer {layer.name!r}: only nearest enlargement by one whole factor is supported"
+        )
+    return Upsample(int(factor)), reads, channels[reads[0]]
+
+
+_READERS: Final[Mapping[str, _Reader]] = {
+    "BinaryOp": _binary,
+    "Concat": _concat,
+    "Convolution": _convolution,
+    "Crop": _crop,
+    "Deconvolution": _convolution,
+    "Eltwise": _eltwise,
+    "InnerProduct": _inner_product,
+    "Interp": _interp,
+    "PReLU": _prelu,
+    "PixelShuffle": _pixel_shuffle,
+    "Pooling": _pooling,
+    "ReLU": _relu,
+    "Scale": _scale,
+    "Sigmoid": _sigmoid,
+}

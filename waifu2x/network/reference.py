@@ -1,0 +1,114 @@
+"""Evaluates a graph with NumPy in float64: slow and plain, what the engines are checked against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .graph import (
+    Activate,
+    Activation,
+    Add,
+    Affine,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Crop,
+    GlobalMean,
+    Graph,
+    Multiply,
+    Op,
+    PixelShuffle,
+    Upsample,
+)
+
+Array: TypeAlias = npt.NDArray[np.float64]
+
+
+def evaluate(
+    graph: Graph, batch: npt.NDArray[np.floating], means: Sequence[npt.NDArray[np.floating]] = ()
+) -> Array:
+    """Run ``graph`` on a (N, C, H, W) batch in float64; returns (N, C', H', W') float64."""
+    values: dict[str, Array] = {
+        given.name: np.asarray(array, np.float64)
+        for given, array in zip(graph.inputs, (batch, *means), strict=True)
+    }
+    for node in graph.nodes:
+        values[node.name] = _apply(node.op, [values[name] for name in node.inputs])
+    return values[graph.output]
+
+
+def _apply(op: Op, inputs: list[Array]) -> Array:
+    x = inputs[0]
+    match op:
+        case Conv():
+            return _activate(op.activation, _convolve(op, x))
+        case ConvTranspose():
+            return _activate(op.activation, _convolve_transposed(op, x))
+        case Activate():
+            return _activate(op.activation, x)
+        case Add():
+            return sum(inputs[1:], start=x)
+        case Multiply():
+            return x * inputs[1]
+        case Affine():
+            return x * op.scale + op.offset
+        case Concat():
+            return np.concatenate(inputs, axis=1)
+        case Crop():
+            return x[:, :, op.margin : x.shape[2] - op.margin, op.margin : x.shape[3] - op.margin]
+        case GlobalMean():
+            mean: Array = x.mean(axis=(2, 3), keepdims=True)
+            return mean
+        case PixelShuffle():
+            n, c, h, w = x.shape
+            f = op.factor
+            x = x.reshape(n, c // (f * f), f, f, h, w).transpose(0, 1, 4, 2, 5, 3)
+            return x.reshape(n, c // (f * f), h * f, w * f)
+        case Upsample():
+            return x.repeat(op.factor, axis=2).repeat(op.factor, axis=3)
+
+
+def _convolve(op: Conv, x: Array) -> Array:
+    kernel, stride = op.weight.shape[2], op.stride
+    x = np.pad(x, ((0, 0), (0, 0), (op.padding, op.padding), (op.padding, op.padding)))
+    height = (x.shape[2] - kernel) // stride + 1
+    width = (x.shape[3] - kernel) // stride + 1
+    weight = op.weight.astype(np.float64)
+    out = np.zeros((x.shape[0], weight.shape[0], height, width))
+    for i in range(kernel):
+        for j in range(kernel):
+            window = x[:, :, i : i + stride * height : stride, j : j + stride * width : stride]
+            out += np.einsum("oc,nchw->nohw", weight[:, :, i, j], window, optimize=True)
+    return out + op.bias.astype(np.float64).reshape(1, -1, 1, 1)
+
+
+def _convolve_transposed(op: ConvTranspose, x: Array) -> Array:
+    kernel, stride, padding = op.weight.shape[2], op.stride, op.padding
+    n, _, h, w = x.shape
+    weight = op.weight.astype(np.float64)
+    full = np.zeros(
+        (n, weight.shape[1], (h - 1) * stride + kernel, (w - 1) * stride + kernel), np.float64
+    )
+    for i in range(kernel):
+        for j in range(kernel):
+            part = np.einsum("co,nchw->nohw", weight[:, :, i, j], x, optimize=True)
+            full[:, :, i : i + stride * h : stride, j : j + stride * w : stride] += part
+    full = full[:, :, padding : full.shape[2] - padding, padding : full.shape[3] - padding]
+    return full + op.bias.astype(np.float64).reshape(1, -1, 1, 1)
+
+
+def _activate(activation: Activation | None, x: Array) -> Array:
+    if activation is None:
+        return x
+    if activation.kind == "relu":
+        return np.maximum(x, 0)
+    if activation.kind == "leaky_relu":
+        return np.where(x >= 0, x, x * activation.slope)
+    if activation.kind == "sigmoid":
+        return 1 / (1 + np.exp(-x))
+    assert activation.slopes is not None
+    return np.where(x >= 0, x, x * activation.slopes.astype(np.float64).reshape(1, -1, 1, 1))

