@@ -99,10 +99,10 @@ def test_copies_run_beside_the_networks(streams: Streams, dtype: type) -> None:
 
 def test_marks_and_constants_and_turns(streams: Streams) -> None:
     session = TorchSession(gpu())
-    marks = session.marks(2)
+    stats = session.stats(2)
     with torch.inference_mode():
-        marks[1] = torch.tensor([3, *np.float32([0.5, 1.0]).view(np.int32).tolist()])
-    assert [(m.bad, m.brightest_in, m.brightest_out) for m in session.read(marks)] == [
+        stats[1] = torch.tensor([3, *np.float32([0.5, 1.0]).view(np.int32).tolist()])
+    assert [(m.bad, m.brightest_in, m.brightest_out) for m in session.read(stats)] == [
         (0, 0.0, 0.0),
         (3, 0.5, 1.0),
     ]
@@ -115,8 +115,8 @@ def test_marks_and_constants_and_turns(streams: Streams) -> None:
 def test_memory_is_what_is_free_or_held_without_use(streams: Streams) -> None:
     device = gpu()
     assert device.available() == int(0.7 * (1000 + 200))
-    assert device.forget()
-    assert not device.forget()
+    assert device.release_memory()
+    assert not device.release_memory()
     assert device.available() == int(0.7 / 4 * (1000 + 200))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from waifu2x.engines import cuda_graphs
-from waifu2x.engines.cuda_graphs import Graphs
+from waifu2x.engines.cuda_graphs import CudaGraphCache
 
 
 class Twice:
@@ -30,7 +30,7 @@ class Replay:
         self.replay = run
 
 
-class Recorder(Graphs):
+class Recorder(CudaGraphCache):
     """Records nothing, but runs the network again where a GPU would replay it."""
 
     def __init__(self) -> None:
@@ -48,14 +48,16 @@ class Recorder(Graphs):
         def replay() -> None:
             output.copy_(runner(static, given))
 
-        return cuda_graphs._Recorded(Replay(replay), static, given, output)
+        return cuda_graphs.Captured(Replay(replay), static, given, output)
 
 
 def batch(side: int, value: float = 1.0) -> torch.Tensor:
     return torch.full((1, side, side, 3), value)
 
 
-def run(graphs: Graphs, network: Twice, side: int, value: float, room: bool = True) -> float:
+def run(
+    graphs: CudaGraphCache, network: Twice, side: int, value: float, room: bool = True
+) -> float:
     made = graphs.run(network, batch(side, value), [torch.tensor(1.0)], room=lambda: room)
     assert made.shape == (1, side, side, 3)
     return float(made.max())

@@ -32,7 +32,7 @@ from waifu2x.network.graph import (
     Upsample,
 )
 from waifu2x.network.reference import evaluate
-from waifu2x.pipeline.tiling import Network, plan_tiles
+from waifu2x.pipeline.tiling import TilingConstraints, plan_tiles
 
 ENGINES = ("native", "onnx", "torch")
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from waifu2x.engines import Streaming, Watch
+from waifu2x.engines import Streaming, OnRows
 from waifu2x.engines.native import NativeCompiled, NativeEngine
 from waifu2x.errors import ArgumentError, CancelledError, EngineError, GraphError
 from waifu2x.kernels import _native, tiles
@@ -683,7 +683,7 @@ def window_of(source: Array, extra: int = 0) -> Array:
 
 
 def run_whole(
-    network: NativeCompiled, source: Array, target: Array, watch: Watch | None = None
+    network: NativeCompiled, source: Array, target: Array, watch: OnRows | None = None
 ) -> int:
     return network.run_picture(
         source,

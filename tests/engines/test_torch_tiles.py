@@ -10,9 +10,9 @@ import pytest
 import torch
 from gpu import emulated
 
-from waifu2x.engines import Cut
+from waifu2x.engines import TileCopy
 from waifu2x.engines.cuda_tiles import CudaSteps
-from waifu2x.engines.torch_tiles import Steps
+from waifu2x.engines.torch_tiles import TileKernels
 from waifu2x.errors import EngineError
 from waifu2x.kernels import tiles
 from waifu2x.picture import Samples
@@ -22,7 +22,7 @@ DTYPES = (np.uint8, np.uint16, np.float32)
 
 
 @pytest.fixture(params=["torch", "kernels"])
-def steps(request: pytest.FixtureRequest) -> Steps:
+def steps(request: pytest.FixtureRequest) -> TileKernels:
     if request.param == "torch":
         return torch_tiles
     native = emulated.module()
@@ -48,13 +48,13 @@ def back(made: torch.Tensor) -> Samples:
 
 
 @pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
-def test_gather_is_that_of_the_processor(steps: Steps, dtype: type, channels: int) -> None:
+def test_gather_is_that_of_the_processor(steps: TileKernels, dtype: type, channels: int) -> None:
     rng = np.random.default_rng(SEED)
     source = samples(rng, dtype, 13, 17, channels)
     corners = [(0, 0), (-5, 3), (9, -40), (1 << 40, 2), (-(1 << 40), 5), (4, 6)]
-    marks = torch.zeros((len(corners), 3), dtype=torch.int32)
+    stats = torch.zeros((len(corners), 3), dtype=torch.int32)
     made = steps.gather(
-        tensor(source), corners, window=(7, 11), pixel=8, dtype=torch.float32, inset=2, marks=marks
+        tensor(source), corners, window=(7, 11), pixel=8, dtype=torch.float32, inset=2, stats=stats
     )
     want = tiles.gather(
         source, [x for x, _ in corners], [y for _, y in corners], width=11, height=7
@@ -63,37 +63,37 @@ def test_gather_is_that_of_the_processor(steps: Steps, dtype: type, channels: in
     assert made[..., :3].numpy().tobytes() == want.transpose(0, 2, 3, 1).tobytes()
     assert not made[..., 3:].any()
     brightest = want[:, :, 2:-2, 2:-2].max((1, 2, 3)).clip(min=0)
-    assert marks[:, 1].numpy().view(np.float32).tolist() == brightest.tolist()
-    assert not marks[:, [0, 2]].any()
+    assert stats[:, 1].numpy().view(np.float32).tolist() == brightest.tolist()
+    assert not stats[:, [0, 2]].any()
 
 
-def test_every_sample_of_8_and_16_bits_is_rounded_right(steps: Steps) -> None:
+def test_every_sample_of_8_and_16_bits_is_rounded_right(steps: TileKernels) -> None:
     for dtype in (np.uint8, np.uint16):
         every = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(1, -1, 1)
         made = steps.gather(
             tensor(every), [(0, 0)], window=every.shape[:2], pixel=3, dtype=torch.float32,
-            inset=0, marks=None,
+            inset=0, stats=None,
         )  # fmt: skip
         want = (every.astype(np.float64) / np.iinfo(dtype).max).astype(np.float32)
         assert made[0, :, :, :1].numpy().tobytes() == want.tobytes()
         half = steps.gather(
             tensor(every), [(0, 0)], window=every.shape[:2], pixel=3, dtype=torch.float16,
-            inset=0, marks=None,
+            inset=0, stats=None,
         )  # fmt: skip
         assert half[0, :, :, :1].numpy().tobytes() == want.astype(np.float16).tobytes()
 
 
 @pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
-def test_blend_is_that_of_the_processor(steps: Steps, dtype: type, channels: int) -> None:
+def test_blend_is_that_of_the_processor(steps: TileKernels, dtype: type, channels: int) -> None:
     rng = np.random.default_rng(SEED)
     output = samples(rng, np.float32, 2, 9, 12, 4)
     output[0, 2, 3, 1], output[0, 4, 4, 0], output[1, 1, 2, 2] = np.nan, np.inf, -0.0
     want = samples(rng, dtype, 20, 30, channels)
     target = tensor(want.copy())
-    cuts = [Cut(0, 0, 1, 2, 3, 4, 10, 6), Cut(0, 0, 0, 0, 15, 11, 12, 9)]
-    marks = torch.zeros((2, 3), dtype=torch.int32)
-    steps.blend(torch.from_numpy(output), cuts, target, marks)
-    for planes, cut in zip(output, cuts, strict=True):
+    copies = [TileCopy(0, 0, 1, 2, 3, 4, 10, 6), TileCopy(0, 0, 0, 0, 15, 11, 12, 9)]
+    stats = torch.zeros((2, 3), dtype=torch.int32)
+    steps.blend(torch.from_numpy(output), copies, target, stats)
+    for planes, cut in zip(output, copies, strict=True):
         broken = not np.isfinite(planes).all()
         said = pytest.raises(EngineError, match=r"2 of 180 samples") if broken else nullcontext()
         with said:
@@ -103,20 +103,22 @@ def test_blend_is_that_of_the_processor(steps: Steps, dtype: type, channels: int
                 width=cut.width, height=cut.height,
             )  # fmt: skip
     assert back(target).tobytes() == want.tobytes()
-    assert marks[:, 0].tolist() == [2, 0]
-    assert marks[0, 2:].numpy().view(np.float32)[0] == 1.0
+    assert stats[:, 0].tolist() == [2, 0]
+    assert stats[0, 2:].numpy().view(np.float32)[0] == 1.0
 
 
 @pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
-def test_feathering_is_that_of_the_processor(steps: Steps, dtype: type, channels: int) -> None:
+def test_feathering_is_that_of_the_processor(
+    steps: TileKernels, dtype: type, channels: int
+) -> None:
     rng = np.random.default_rng(SEED)
     output = samples(rng, np.float32, 2, 9, 12, 3)
     ramps = rng.random(10, np.float32), rng.random(6, np.float32)
-    cuts = [Cut(0, 0, 1, 2, x, 4, 10, 6, ramps) for x in (3, 8)]
+    copies = [TileCopy(0, 0, 1, 2, x, 4, 10, 6, ramps) for x in (3, 8)]
     want = np.zeros((20, 30, channels), np.float32)
     canvas = torch.zeros((20, 30, channels))
-    steps.blend(torch.from_numpy(output), cuts, canvas, torch.zeros((2, 3), dtype=torch.int32))
-    for planes, cut in zip(output, cuts, strict=True):
+    steps.blend(torch.from_numpy(output), copies, canvas, torch.zeros((2, 3), dtype=torch.int32))
+    for planes, cut in zip(output, copies, strict=True):
         tiles.blend_feathered(
             np.ascontiguousarray(planes.transpose(2, 0, 1)), want,
             src_x=1, src_y=2, dst_x=cut.dst_x, dst_y=4, weights_x=ramps[0], weights_y=ramps[1],

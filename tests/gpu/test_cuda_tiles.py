@@ -91,9 +91,9 @@ def check_gather(device, rng, sample, channels, element, pixel, *, count, offset
     assert not made[..., 3:].view(np.uint8).any()
     memory.get(src)
     inner = expected[:, inset : max(height - inset, 0), inset : max(width - inset, 0)]
-    marks = memory.get(seen)
-    assert marks[:, 1].tolist() == [max(brightest(each), 7) for each in inner]
-    assert (marks[:, [0, 2]] == 7).all()
+    stats = memory.get(seen)
+    assert stats[:, 1].tolist() == [max(brightest(each), 7) for each in inner]
+    assert (stats[:, [0, 2]] == 7).all()
 
 
 @pytest.mark.parametrize("element", ELEMENTS)

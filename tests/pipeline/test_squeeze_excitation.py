@@ -33,8 +33,8 @@ def network(scale: int, noise: int | None) -> Graph:
 
 
 @cache
-def staged(scale: int, noise: int | None) -> squeeze_excitation.Gates:
-    return squeeze_excitation.Gates(network(scale, noise), engines.create("native"))
+def staged(scale: int, noise: int | None) -> squeeze_excitation.GlobalMeans:
+    return squeeze_excitation.GlobalMeans(network(scale, noise), engines.create("native"))
 
 
 def scene(name: str, width: int, height: int) -> Picture:

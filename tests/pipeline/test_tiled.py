@@ -221,13 +221,13 @@ def test_what_did_not_fit_is_let_go_before_the_next_try() -> None:
 
     for model, tile, most[0] in (("upconv_7", 0, 60), ("upconv_7", 16, 60), ("cunet", 0, 90)):
         core, devices = upscaler(model, hook=hook)
-        plain = devices[0].forget
+        plain = devices[0].release_memory
 
-        def forget(plain: Callable[[], bool] = plain) -> bool:
+        def release_memory(plain: Callable[[], bool] = plain) -> bool:
             alive.extend(each() is not None for each in held)
             return plain()
 
-        devices[0].forget = forget  # type: ignore[method-assign]
+        devices[0].release_memory = release_memory  # type: ignore[method-assign]
         core.run(picture(90, 64), settings=Settings(tile=tile))
     assert len(alive) > 4
     assert not any(alive)

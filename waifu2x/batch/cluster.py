@@ -220,7 +220,7 @@ class ClusterBatch:
         threads: int | None = None
         address: Any = where
         if where == "local":
-            workers, threads = local_shape(plan.upscaler.core.engine.threads)
+            workers, threads = local_shape(plan.upscaler.pipeline.engine.threads)
             memory = (memory or available_memory() // 2) // workers
             address = self._stack.enter_context(_local(self._dask, workers, threads))
         try:
@@ -509,16 +509,16 @@ class _Station:
 
     def __init__(self, order: _Order, worker: _Worker) -> None:
         give_memory_back()
-        engine = order.upscaler.core.engine
+        engine = order.upscaler.pipeline.engine
         threads = min(engine.threads, order.threads or worker.state.nthreads)
         self.upscaler = order.upscaler.with_threads(threads)
         self.rules = order.rules
-        room = self.upscaler.core.engine.room
+        concurrency = self.upscaler.pipeline.engine.concurrency
         self.stages = Stages(
             memory=_budget(order.memory, worker),
             decoders=threads,
-            small=room.small,
-            large=room.large,
+            small=concurrency.small,
+            large=concurrency.large,
         )
         self.tree = OutputTree(order.root)
         self.begun: set[int] = set()

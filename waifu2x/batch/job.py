@@ -28,7 +28,8 @@ from ..errors import (
 from ..files.open import open_work
 from ..files.task import Options, Outcome, Task
 from ..picture import Picture
-from ..pipeline.pipeline import Footprint, ProgressCallback
+from ..pipeline.pipeline import Footprint
+from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
 from .memory import decoding_bytes, encoder_share
 from .naming import Item
@@ -153,7 +154,7 @@ def _convert(
     _refuse_existing(item, overwrite=overwrite)
     before = _status(source)
     tree.check_room(before.st_size)
-    limit = upscaler.settings.max_pixels
+    limit = upscaler.options.limit
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
         stream, name = stack.enter_context(codec.opened(source, limit))
@@ -233,7 +234,7 @@ def _expected(header: codec.Header, upscaler: Upscaler, options: Options) -> Foo
         task = Task.of(upscaler, options, blank)
     except Waifu2xError:
         return Footprint(0, 0)
-    found = upscaler.core.footprint(blank, task.request, settings=upscaler.settings, dtype=np.uint8)
+    found = upscaler.pipeline.footprint(blank, task.request, dtype=np.uint8)
     # Deep samples and alpha are larger in the result as they are in the file.
     return replace(found, result=found.result * max(3, header.pixel_bytes) // 3)
 

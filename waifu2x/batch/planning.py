@@ -84,7 +84,7 @@ def plan_batch(
     template = NameTemplate.parse(
         name,
         scale=_scale(options),
-        model=upscaler.core.model.name,
+        model=upscaler.pipeline.model.name,
         noise=options.noise,
     )
     chosen = parse_shard(part) if isinstance(part, str) else part

@@ -67,14 +67,14 @@ class Batch:
 
         Raises `ArgumentError` where the memory is too little to begin with.
         """
-        engine = upscaler.core.engine
+        engine = upscaler.pipeline.engine
         self.items = items
         self._rules, self._upscaler, self._tree = rules, upscaler, tree
         self.stages = Stages(
             memory=budget(memory),
             decoders=processors(),
-            small=engine.room.small,
-            large=engine.room.large,
+            small=engine.concurrency.small,
+            large=engine.concurrency.large,
         )
         self.summary = Summary()
         self._weights = [_weight(item) for item in items]
@@ -85,7 +85,7 @@ class Batch:
         self._lock = threading.Lock()
         self._next = 0
         self._in_flight: dict[int, _InFlight] = {}
-        carriers = max(engine.threads, engine.room.large) + 2 * processors() + _AHEAD
+        carriers = max(engine.threads, engine.concurrency.large) + 2 * processors() + _AHEAD
         self._carriers = min(len(items), carriers, _MOST_CARRIERS)
         self._results: queue.SimpleQueue[BatchResult | BaseException | None] = queue.SimpleQueue()
 

@@ -72,7 +72,7 @@ def upscale_batch(given: Given, inputs: Sequence[str], out: Path) -> None:
     began = time.perf_counter()
     upscaler = upscaler_for(given, for_one_run(given.memory))
     # This process is ours: see the modules for what these settings are for.
-    Image.MAX_IMAGE_PIXELS = upscaler.settings.max_pixels
+    Image.MAX_IMAGE_PIXELS = upscaler.options.limit
     give_memory_back()
     plan = plan_batch(
         inputs,

@@ -23,7 +23,7 @@ def upscale_one(given: Given, source: Path, target: Path | None) -> None:
     to_pipe = str(target) == "-" or (from_pipe and target is None)
     upscaler = upscaler_for(given)
     # This process is ours: Pillow's limit, a second one behind that of codec, follows it.
-    Image.MAX_IMAGE_PIXELS = upscaler.settings.max_pixels
+    Image.MAX_IMAGE_PIXELS = upscaler.options.limit
     if given.progress == "json":
         if from_pipe or to_pipe:
             raise click.UsageError("--progress json takes standard output, and a pipe would too")

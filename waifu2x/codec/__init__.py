@@ -9,7 +9,6 @@ than 8 bits), `jpeg` and `noise` (how compressed was this). Both: `image` (Pillo
 of networks, tiles or engines.
 """
 
-from ..pipeline.auto_noise import choose_noise
 from .decoder import (
     DEFAULT_MAX_PIXELS,
     MAX_PIXELS_VARIABLE,
@@ -56,7 +55,6 @@ __all__ = [
     "check_quality",
     "check_size",
     "check_target",
-    "choose_noise",
     "convert_samples",
     "decode",
     "decode_stream",

@@ -8,38 +8,25 @@ from typing import Final
 
 from .._machine import nvidia_gpus
 from ..errors import ArgumentError
-from .base import (
-    Batch,
-    Compiled,
-    Cut,
-    DeviceEngine,
-    Engine,
-    Held,
-    Mark,
-    OnDevice,
-    Room,
-    Session,
-    Streaming,
-    Turn,
-    Watch,
-)
+from .base import Compiled, Concurrency, Engine, OnRows, Streaming
+from .device import Batch, DevicePicture, Session, TileCopy, TileStats, Transform
+from .host import RUNTIME_OVERHEAD
 
 __all__ = [
     "ENGINES",
     "PRECISIONS",
+    "RUNTIME_OVERHEAD",
     "Batch",
     "Compiled",
-    "Cut",
-    "DeviceEngine",
+    "Concurrency",
+    "DevicePicture",
     "Engine",
-    "Held",
-    "Mark",
-    "OnDevice",
-    "Room",
+    "OnRows",
     "Session",
     "Streaming",
-    "Turn",
-    "Watch",
+    "TileCopy",
+    "TileStats",
+    "Transform",
     "create",
 ]
 

@@ -47,7 +47,7 @@ class Runner(Protocol):
 
 
 @dataclass(slots=True)
-class _Recorded:
+class Captured:
     graph: Any
     batch: torch.Tensor
     means: list[torch.Tensor]
@@ -55,13 +55,13 @@ class _Recorded:
     last_run: int = 0
 
 
-class Graphs:
+class CudaGraphCache:
     """The recorded runs of one device; used by one thread at a time, on the current stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = None
-        self._recorded: OrderedDict[object, _Recorded] = OrderedDict()
+        self._recorded: OrderedDict[object, Captured] = OrderedDict()
         self._runs: OrderedDict[object, int] = OrderedDict()
         self._count = 0
 
@@ -116,7 +116,7 @@ class Graphs:
 
     def _record(
         self, runner: Runner, batch: torch.Tensor, means: Sequence[torch.Tensor]
-    ) -> _Recorded | None:
+    ) -> Captured | None:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         try:
@@ -137,4 +137,4 @@ class Graphs:
         except RuntimeError as error:
             _log.debug("a run of %s could not be recorded: %s", tuple(batch.shape), error)
             return None
-        return _Recorded(graph, static, given, output)
+        return Captured(graph, static, given, output)

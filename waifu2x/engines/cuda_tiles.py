@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from .base import Cut
+from .device import TileCopy
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +70,9 @@ class CudaSteps:
         pixel: int,
         dtype: torch.dtype,
         inset: int,
-        marks: torch.Tensor | None,
+        stats: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Cut windows out of a picture, normalized: (N, height, width, pixel)."""
+        """TileCopy windows out of a picture, normalized: (N, height, width, pixel)."""
         height, width, channels = source.shape
         batch = source.new_empty((len(corners), *window, pixel), dtype=dtype)
         self._native.gather(
@@ -90,13 +90,17 @@ class CudaSteps:
             window_width=window[1],
             pixel=pixel,
             inset=inset,
-            seen=0 if marks is None else marks.data_ptr(),
+            seen=0 if stats is None else stats.data_ptr(),
             **where(source),
         )
         return batch
 
     def blend(
-        self, output: torch.Tensor, cuts: Sequence[Cut], target: torch.Tensor, marks: torch.Tensor
+        self,
+        output: torch.Tensor,
+        copies: Sequence[TileCopy],
+        target: torch.Tensor,
+        stats: torch.Tensor,
     ) -> None:
         """Write rectangles of a network's output into a picture, or add them to a canvas."""
         _, height, width, pixel = output.shape
@@ -110,19 +114,19 @@ class CudaSteps:
             "width": target.shape[1],
             "channels": target.shape[2],
             "stride": target.stride(0),
-            "seen": marks.data_ptr(),
+            "seen": stats.data_ptr(),
             **where(output),
         }
-        if cuts[0].ramps is None:
+        if copies[0].ramps is None:
             self._native.blend(
-                rects=[_rect(cut) for cut in cuts],
+                rects=[_rect(cut) for cut in copies],
                 dst=target.data_ptr(),
                 sample=_SAMPLES[target.dtype],
                 **place,
             )
             return
         # One after the other, in their order: where they overlap, the order of a sum counts.
-        for index, cut in enumerate(cuts):
+        for index, cut in enumerate(copies):
             assert cut.ramps is not None
             across, down = (torch.from_numpy(each).to(output.device) for each in cut.ramps)
             self._native.feather(
@@ -147,5 +151,5 @@ class CudaSteps:
         return result
 
 
-def _rect(cut: Cut) -> tuple[int, int, int, int, int, int]:
+def _rect(cut: TileCopy) -> tuple[int, int, int, int, int, int]:
     return cut.src_x, cut.src_y, cut.dst_x, cut.dst_y, cut.width, cut.height

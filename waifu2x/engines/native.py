@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from .._machine import processors
-from ..errors import ArgumentError, CancelledError, EngineError, GraphError
+from ..errors import ArgumentError, CancelledError, DeviceMemoryError, EngineError, GraphError
 from ..kernels import _native
 from ..network.graph import (
     Activate,
@@ -29,7 +31,10 @@ from ..network.graph import (
     Upsample,
 )
 from ..picture import Samples
-from .base import Batch, Room, Watch, negative_slopes
+from .base import Concurrency, OnRows, negative_slopes
+from .device import Batch, Session, TileCopy, Transform
+from .host import HostCompiled, HostEngine, write_tile
+from .tta import averaged, restored
 
 #: A value of the program and how many samples are cut from each of its sides.
 _Place: TypeAlias = tuple[int, int]
@@ -181,7 +186,7 @@ class _Lowering:
         return self.graph.values[node.name].channels
 
 
-class NativeCompiled:
+class NativeCompiled(HostCompiled):
     """A graph with its weights packed; see `waifu2x.engines.base.Compiled`."""
 
     def __init__(self, graph: Graph, pool: _native.Pool, isa: str | None = None) -> None:
@@ -208,16 +213,16 @@ class NativeCompiled:
         start: int,
         crop: int,
         means: Sequence[Batch] = (),
-        watch: Watch | None = None,
+        on_rows: OnRows | None = None,
     ) -> int:
         """Run the network over a picture; see `waifu2x.engines.base.Streaming.run_picture`."""
         raised: list[BaseException] = []
 
         def guarded(share: float, rows: int) -> bool:
             # What the caller's function raises is not a failure of the engine.
-            assert watch is not None
+            assert on_rows is not None
             try:
-                return watch(share, rows)
+                return on_rows(share, rows)
             except BaseException as error:
                 raised.append(error)
                 return True
@@ -231,7 +236,7 @@ class NativeCompiled:
                 window_size=window,
                 crop=(crop, crop),
                 means=[_floats(mean) for mean in means],
-                watch=None if watch is None else guarded,
+                watch=None if on_rows is None else guarded,
             )
         if raised:
             raise raised[0]
@@ -239,27 +244,64 @@ class NativeCompiled:
             raise CancelledError("cancelled; nothing was written")
         return bad
 
-    def run_part(
+    def run_tiles(
         self,
-        source: Samples,
+        session: Session,
+        source: Any,
+        target: Any,
+        copies: Sequence[TileCopy],
         *,
         window: tuple[int, int],
-        start: int,
-        rows: tuple[int, int],
-        columns: tuple[int, int],
-        means: Sequence[Batch] = (),
+        inset: int,
+        transforms: Sequence[Transform],
+        stats: object,
+        full: bool = False,
+    ) -> None:
+        """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`.
+
+        With several transforms, a tile is computed as a part of the whole transformed pictures, so
+        that no byte depends on the tiles.
+        """
+        parts = len(transforms) > 1 and not self.graph.means
+        if not parts or any(copy.ramps is not None for copy in copies):
+            super().run_tiles(
+                session, source, target, copies, window=window, inset=inset,
+                transforms=transforms, stats=stats, full=full,
+            )  # fmt: skip
+            return
+        for copy in copies:
+            part = partial(self._part, session, source, copy, inset)
+            result = averaged(transforms, part)
+            write_tile(np.ascontiguousarray(result[0]), replace(copy, src_x=0, src_y=0), target)
+
+    def _part(
+        self, session: Session, source: Any, copy: TileCopy, margin: int, transform: Transform
     ) -> Batch:
-        """Run the network for a part; see `waifu2x.engines.base.Streaming.run_part`."""
+        """Compute the rectangle of ``copy`` from the whole transformed picture, and restore it."""
+        symmetry = transform.turns, transform.mirrored
+        height, width = (side * self.graph.scale for side in source.shape[:2])
+        rows = (copy.dst_y, copy.dst_y + copy.height)
+        columns = (copy.dst_x, copy.dst_x + copy.width)
+        for _ in range(transform.turns):
+            rows, columns = (width - columns[1], width - columns[0]), rows
+            height, width = width, height
+        if transform.mirrored:
+            columns = width - columns[1], width - columns[0]
+        picture = session.transformed(source, *symmetry)
+        window = [self.graph.input_size(side + 2 * margin) for side in picture.shape[:2]]
+        crop = (margin - self.graph.lost) * self.graph.scale
         with self._failing(*window):
-            return self._program.run_part(
+            part = self._program.run_part(
                 self._pool,
-                source,
-                window_start=(start, start),
-                window_size=window,
-                rows=rows,
-                columns=columns,
-                means=[_floats(mean) for mean in means],
+                picture,
+                window_start=(-margin, -margin),
+                window_size=(window[0], window[1]),
+                rows=(rows[0] + crop, rows[1] + crop),
+                columns=(columns[0] + crop, columns[1] + crop),
+                means=[_floats(mean) for mean in transform.means],
             )
+        result: Batch = restored(np, part, *symmetry, (2, 3))
+        return result
 
     @contextmanager
     def _failing(self, height: int, width: int) -> Iterator[None]:
@@ -272,10 +314,10 @@ class NativeCompiled:
         try:
             yield
         except (ValueError, RuntimeError, MemoryError) as error:
-            reason = "not enough memory" if isinstance(error, MemoryError) else str(error)
-            raise EngineError(
-                f"the native engine failed on an input of {width}x{height} px: {reason}; "
-                "a smaller tile needs less memory"
+            short = isinstance(error, MemoryError)
+            raise (DeviceMemoryError if short else EngineError)(
+                f"the native engine failed on an input of {width}x{height} px: "
+                f"{'not enough memory' if short else error}; a smaller tile needs less memory"
             ) from error
 
 
@@ -283,7 +325,7 @@ def _floats(array: npt.ArrayLike) -> Batch:
     return np.ascontiguousarray(array, np.float32)
 
 
-class NativeEngine:
+class NativeEngine(HostEngine):
     """The engine of this package; see `waifu2x.engines.base.Engine`.
 
     Its threads sleep while nothing runs. Networks compiled by one engine share them, and so do
@@ -292,6 +334,7 @@ class NativeEngine:
     """
 
     name = "native"
+    streams = True
 
     def __init__(self, *, threads: int | None = None, isa: str | None = None) -> None:
         """Make an engine.
@@ -305,7 +348,7 @@ class NativeEngine:
         self.threads = threads or processors()
         # Small pictures are not cut among threads, and it takes some to make up for what each costs
         # besides the network; of large ones the second takes what the end of the first leaves idle.
-        self.room = Room(small=2 * self.threads, large=2)
+        self.concurrency = Concurrency(small=2 * self.threads, large=2)
         self._pool = _native.Pool(self.threads)
 
     def compile(self, graph: Graph) -> NativeCompiled:

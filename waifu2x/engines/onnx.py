@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import onnxruntime
 
 from .._machine import processors
-from ..errors import EngineError
+from ..errors import DeviceMemoryError, EngineError
 from ..network.graph import Graph
 from ..network.onnx import INPUT, OUTPUT, to_onnx
 from ..network.rewrite import shuffle_transposed
-from .base import Batch, Room, first_line
+from .base import first_line
+from .device import Batch
+from .host import HostCompiled, HostEngine
+
+#: Parts of the messages with which onnxruntime reports a shortage of memory.
+_OUT_OF_MEMORY: Final = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 
 
-class OnnxCompiled:
+class OnnxCompiled(HostCompiled):
     """A graph in an onnxruntime session; see `waifu2x.engines.base.Compiled`."""
 
     def __init__(self, graph: Graph, options: onnxruntime.SessionOptions) -> None:
@@ -40,18 +46,20 @@ class OnnxCompiled:
         try:
             (result,) = self._session.run([OUTPUT], feed)
         except Exception as error:
-            raise EngineError(
+            reason = first_line(error)
+            short = any(sign in reason for sign in _OUT_OF_MEMORY)
+            raise (DeviceMemoryError if short else EngineError)(
                 f"onnxruntime failed on an input of {batch.shape[3]}x{batch.shape[2]} px: "
-                f"{first_line(error)}; a smaller tile needs less memory"
+                f"{reason}; a smaller tile needs less memory"
             ) from error
         return np.asarray(result, np.float32)
 
 
-class OnnxEngine:
+class OnnxEngine(HostEngine):
     """onnxruntime, CPU provider; see `waifu2x.engines.base.Engine`."""
 
     name = "onnx"
-    room = Room()
+    largest_batch = 8
 
     def __init__(self, *, threads: int | None = None) -> None:
         self.threads = threads or processors()

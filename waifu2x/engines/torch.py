@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 from ..errors import ArgumentError, DeviceLostError, EngineError, MissingExtraError
 from ..network.graph import Graph
-from .base import Batch, Cut, Room, Turn
+from .base import Concurrency
+from .device import Batch, TileCopy, Transform
+from .tta import averaged, restored, transformed
 
 try:
     import torch
@@ -79,7 +81,7 @@ class ModuleRunner:
 
 
 class TorchCompiled:
-    """A graph on the devices of one engine; see `waifu2x.engines.base.OnDevice`."""
+    """A graph on the devices of one engine; see `waifu2x.engines.base.Compiled`."""
 
     def __init__(self, graph: Graph, engine: TorchEngine) -> None:
         self.graph = graph
@@ -144,26 +146,26 @@ class TorchCompiled:
         session: TorchSession,
         source: torch.Tensor,
         target: torch.Tensor,
-        cuts: Sequence[Cut],
+        copies: Sequence[TileCopy],
         *,
         window: tuple[int, int],
         inset: int,
-        turns: Sequence[Turn],
-        marks: torch.Tensor,
+        transforms: Sequence[Transform],
+        stats: torch.Tensor,
         full: bool = False,
     ) -> None:
-        """Run the network over tiles; see `waifu2x.engines.base.OnDevice.run_tiles`."""
+        """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`."""
         device = session.device
         runner = self._runner(device, full)
         with session.computing():
-            corners = [(cut.left, cut.top) for cut in cuts]
-            batch = _gathered(device, runner, source, corners, window, inset, marks)
-            if len(turns) == 1:
-                means = [device.constant(mean) for mean in turns[0].means]
+            corners = [(cut.left, cut.top) for cut in copies]
+            batch = _gathered(device, runner, source, corners, window, inset, stats)
+            if len(transforms) == 1:
+                means = [device.constant(mean) for mean in transforms[0].means]
                 output = self._run(device, runner, batch, means)
             else:
-                output = self._averaged(device, runner, batch, turns)
-            device.steps.blend(output.contiguous(), cuts, target, marks)
+                output = self._averaged(device, runner, batch, transforms)
+            device.kernels.blend(output.contiguous(), copies, target, stats)
 
     def sum_windows(
         self,
@@ -175,7 +177,7 @@ class TorchCompiled:
         means: Sequence[Batch],
         full: bool = False,
     ) -> npt.NDArray[np.float64]:
-        """Sum over windows; see `waifu2x.engines.base.OnDevice.sum_windows`."""
+        """Sum over windows; see `waifu2x.engines.base.Compiled.sum_windows`."""
         device = session.device
         runner = self._runner(device, full)
         with session.computing():
@@ -205,20 +207,24 @@ class TorchCompiled:
         return device.graphs.run(runner, batch, means, room=room)
 
     def _averaged(
-        self, device: Device, runner: Runner, batch: torch.Tensor, turns: Sequence[Turn]
+        self,
+        device: Device,
+        runner: Runner,
+        batch: torch.Tensor,
+        transforms: Sequence[Transform],
     ) -> torch.Tensor:
-        """The mean over turns of the batch, each turned back."""
-        total: torch.Tensor | None = None
-        for turn in turns:
-            turned = torch.rot90(batch, turn.turns, (1, 2))
-            turned = (turned.flip(2) if turn.mirrored else turned).contiguous()
-            means = [device.constant(mean) for mean in turn.means]
-            output = self._run(device, runner, turned, means)[..., : self.graph.out.channels]
-            output = output.float()
-            output = torch.rot90(output.flip(2) if turn.mirrored else output, -turn.turns, (1, 2))
-            total = output.clone() if total is None else total.add_(output)
-        assert total is not None
-        return total.mul_(1 / len(turns))
+        """Return the mean over transforms of the batch, in float32."""
+
+        def run(transform: Transform) -> torch.Tensor:
+            symmetry = transform.turns, transform.mirrored, (1, 2)
+            given = transformed(torch, batch, *symmetry).contiguous()
+            means = [device.constant(mean) for mean in transform.means]
+            output = self._run(device, runner, given, means)[..., : self.graph.out.channels]
+            result: torch.Tensor = restored(torch, output.float(), *symmetry)
+            return result  # a copy: a captured graph reuses the memory of its output
+
+        result: torch.Tensor = averaged(transforms, run)
+        return result
 
     def _runner(self, device: Device, full: bool) -> Runner:
         full = full or not self.reduced
@@ -239,26 +245,28 @@ def _gathered(
     corners: Sequence[tuple[int, int]],
     window: tuple[int, int],
     inset: int = 0,
-    marks: torch.Tensor | None = None,
+    stats: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Windows as a network takes them."""
-    return device.steps.gather(
+    return device.kernels.gather(
         source,
         corners,
         window=window,
         pixel=runner.pixel,
         dtype=runner.dtype,
         inset=inset,
-        marks=marks,
+        stats=stats,
     )
 
 
 class TorchEngine:
-    """PyTorch; see `waifu2x.engines.base.DeviceEngine`.
+    """PyTorch; see `waifu2x.engines.base.Engine`.
 
     The thread count is one setting for the whole process in torch; making an engine with
     ``threads`` changes it for every user of torch in the process.
     """
+
+    streams = False
 
     def __init__(
         self,
@@ -302,7 +310,7 @@ class TorchEngine:
                 "without" if native is None else "with",
             )
         at_once = _AT_ONCE * len(devices) if kind == "cuda" else 1
-        self.room = Room(at_once, at_once)
+        self.concurrency = Concurrency(at_once, at_once)
 
     @property
     def alive(self) -> bool:

@@ -15,9 +15,10 @@ from .._machine import total_memory
 from ..errors import DeviceLostError, DeviceMemoryError, EngineError
 from ..picture import Samples
 from . import torch_tiles
-from .base import Mark, first_line
-from .cuda_graphs import Graphs
-from .torch_tiles import Steps
+from .base import first_line
+from .cuda_graphs import CudaGraphCache
+from .device import TileStats
+from .torch_tiles import TileKernels
 
 #: Share of what is free on a GPU that one run may take: pictures and workspaces come on top.
 _SHARE: Final = 0.7
@@ -44,7 +45,9 @@ class Device:
     #: Share of what is free, or of the machine's memory, that a run is offered at first.
     SHARE = _SHARED_SHARE
 
-    def __init__(self, device: torch.device, reduced: torch.dtype, steps: Steps | None) -> None:
+    def __init__(
+        self, device: torch.device, reduced: torch.dtype, steps: TileKernels | None
+    ) -> None:
         """Take a device.
 
         reduced: the type that networks run in, except where float32 is asked for.
@@ -52,11 +55,11 @@ class Device:
         """
         self.torch = device
         self.reduced = reduced
-        self.steps: Steps = steps or torch_tiles
+        self.kernels: TileKernels = steps or torch_tiles
         self.lost = False
         self.jobs = 0
         self.largest_batch = 1 if device.type == "cpu" else 16
-        self.graphs: Graphs | None = None
+        self.graphs: CudaGraphCache | None = None
         self.lock = threading.RLock()
         self._share = self.SHARE
 
@@ -69,7 +72,7 @@ class Device:
         """Bytes that a run may take now."""
         return int(self._share * total_memory())
 
-    def forget(self) -> bool:
+    def release_memory(self) -> bool:
         """Give back what is kept, and offer half as much; whether that is the first time."""
         first = self._share == self.SHARE
         self._share = max(self._share / 2, _LEAST_SHARE)
@@ -140,13 +143,15 @@ class CudaDevice(Device):
 
     SHARE = _SHARE
 
-    def __init__(self, device: torch.device, reduced: torch.dtype, steps: Steps | None) -> None:
+    def __init__(
+        self, device: torch.device, reduced: torch.dtype, steps: TileKernels | None
+    ) -> None:
         super().__init__(device, reduced, steps)
         self.largest_batch = 64
         with self.failing():
             streams = [torch.cuda.Stream(device) for _ in range(3)]  # type: ignore[no-untyped-call]
             self._compute, self._up, self._down = streams
-        self.graphs = Graphs(device)
+        self.graphs = CudaGraphCache(device)
 
     def available(self) -> int:
         """Bytes that a run may take now: what is free, and what torch holds without a use."""
@@ -156,13 +161,13 @@ class CudaDevice(Device):
             held -= torch.cuda.memory_allocated(self.torch)
         return int(self._share * (free + held))
 
-    def forget(self) -> bool:
+    def release_memory(self) -> bool:
         """Give back what is kept, and offer half as much; whether that is the first time."""
         with self.computing():
             if self.graphs is not None:
                 self.graphs.clear()
             torch.cuda.empty_cache()
-        return super().forget()
+        return super().release_memory()
 
     @contextmanager
     def computing(self, *events: Any) -> Iterator[None]:
@@ -219,7 +224,7 @@ class CudaDevice(Device):
 
 
 class TorchSession:
-    """One picture on one device; see `waifu2x.engines.base.Session`."""
+    """One picture on one device; see `waifu2x.engines.device.Session`."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -240,9 +245,9 @@ class TorchSession:
         """Bytes of the device's memory that a run may take now."""
         return self.device.available()
 
-    def forget(self) -> bool:
+    def release_memory(self) -> bool:
         """Give back kept memory, and offer half as much from now on."""
-        return self.device.forget()
+        return self.device.release_memory()
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -278,9 +283,9 @@ class TorchSession:
     def quantize(self, canvas: torch.Tensor, dtype: npt.DTypeLike) -> torch.Tensor:
         """As `waifu2x.kernels.tiles.quantize`, without the check."""
         with self.computing():
-            return self.device.steps.quantize(canvas, _torch_dtype(dtype))
+            return self.device.kernels.quantize(canvas, _torch_dtype(dtype))
 
-    def turned(self, held: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:
+    def transformed(self, held: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:
         """The picture turned counter-clockwise and mirrored left to right."""
         if not turns and not mirrored:
             return held
@@ -288,17 +293,17 @@ class TorchSession:
             made = torch.rot90(held, turns, (0, 1))
             return (made.flip(1) if mirrored else made).contiguous()
 
-    def marks(self, count: int) -> torch.Tensor:
-        """Room for what is seen of ``count`` tiles."""
+    def stats(self, count: int) -> torch.Tensor:
+        """Concurrency for what is seen of ``count`` tiles."""
         with self.computing():
             return torch.zeros((count, 3), dtype=torch.int32, device=self.device.torch)
 
-    def read(self, marks: torch.Tensor) -> list[Mark]:
+    def read(self, stats: torch.Tensor) -> list[TileStats]:
         """What was seen, when all that has been queued is done."""
-        seen = self.fetch(marks)
+        seen = self.fetch(stats)
         floats = seen.view(np.float32)
         return [
-            Mark(
+            TileStats(
                 int(row[torch_tiles.BAD]),
                 float(lit[torch_tiles.BRIGHTEST_IN]),
                 float(lit[torch_tiles.BRIGHTEST_OUT]),

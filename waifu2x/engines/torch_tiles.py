@@ -11,16 +11,16 @@ from typing import Final, Protocol
 
 import torch
 
-from .base import Cut
+from .device import TileCopy
 
-#: What is seen of a tile, by column of the marks, int32: samples that are not finite, and the bits
+#: What is seen of a tile, by column of the stats, int32: samples that are not finite, and the bits
 #: of the largest samples of window and result as float32, which compare like the floats.
 BAD: Final = 0
 BRIGHTEST_IN: Final = 1
 BRIGHTEST_OUT: Final = 2
 
 
-class Steps(Protocol):
+class TileKernels(Protocol):
     """Gather and blend: this module, or kernels."""
 
     def gather(
@@ -32,13 +32,17 @@ class Steps(Protocol):
         pixel: int,
         dtype: torch.dtype,
         inset: int,
-        marks: torch.Tensor | None,
+        stats: torch.Tensor | None,
     ) -> torch.Tensor:
         """See `gather`."""
         ...
 
     def blend(
-        self, output: torch.Tensor, cuts: Sequence[Cut], target: torch.Tensor, marks: torch.Tensor
+        self,
+        output: torch.Tensor,
+        copies: Sequence[TileCopy],
+        target: torch.Tensor,
+        stats: torch.Tensor,
     ) -> None:
         """See `blend`."""
         ...
@@ -60,13 +64,13 @@ def gather(
     pixel: int,
     dtype: torch.dtype,
     inset: int,
-    marks: torch.Tensor | None,
+    stats: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Cut windows out of a picture, normalized; see `waifu2x.kernels.tiles.gather`.
+    """TileCopy windows out of a picture, normalized; see `waifu2x.kernels.tiles.gather`.
 
     corners: left and top of each window. window: height and width.
     pixel: channels per pixel of the result; those past the third are 0.
-    marks: (N, 3) int32; the brightest sample, ``inset`` pixels from the edge, is noted there.
+    stats: (N, 3) int32; the brightest sample, ``inset`` pixels from the edge, is noted there.
 
     Returns (N, height, width, pixel) of ``dtype``.
     """
@@ -77,28 +81,28 @@ def gather(
         columns = _clamped(left, width, source.shape[1], source.device)
         samples = _normalized(source[rows][:, columns])
         batch[index, :, :, :3] = samples
-        if marks is not None:
+        if stats is not None:
             inner = samples[inset : height - inset, inset : width - inset]
             if inner.numel():
-                _note(marks[index], BRIGHTEST_IN, inner)
+                _note(stats[index], BRIGHTEST_IN, inner)
     return batch
 
 
 def blend(
-    output: torch.Tensor, cuts: Sequence[Cut], target: torch.Tensor, marks: torch.Tensor
+    output: torch.Tensor, copies: Sequence[TileCopy], target: torch.Tensor, stats: torch.Tensor
 ) -> None:
     """Write rectangles of a network's output into a picture; see `waifu2x.kernels.tiles.blend`.
 
     output: (N, H, W, 3 or more), of which the first three channels count.
-    target: written in place; where cuts have ramps, float32, to which weighted samples are added.
+    target: written in place; where copies have ramps, float32, to which weighted samples are added.
     """
-    for index, cut in enumerate(cuts):
+    for index, cut in enumerate(copies):
         rows, columns = slice(cut.src_y, cut.src_y + cut.height), slice(
             cut.src_x, cut.src_x + cut.width
         )  # fmt: skip
         samples = output[index, rows, columns, :3].float()
-        marks[index, BAD] += (~torch.isfinite(samples)).sum(dtype=torch.int32)
-        _note(marks[index], BRIGHTEST_OUT, _clamp(samples))
+        stats[index, BAD] += (~torch.isfinite(samples)).sum(dtype=torch.int32)
+        _note(stats[index], BRIGHTEST_OUT, _clamp(samples))
         if target.shape[2] == 1:
             samples = _luma(samples)
         into = target[cut.dst_y : cut.dst_y + cut.height, cut.dst_x : cut.dst_x + cut.width]

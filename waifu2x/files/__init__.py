@@ -19,7 +19,7 @@ from .. import codec
 from .._text import reason
 from ..atomic import check_place, check_writable, write_file
 from ..errors import ArgumentError, EncodeError
-from ..pipeline.pipeline import ProgressCallback
+from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
 from .open import Work, open_work
 from .task import Options, Outcome
@@ -84,7 +84,7 @@ def upscale_file(
     named = None if target_path is None or target_path.is_dir() else target_path
     with ExitStack() as stack:
         stream, name = stack.enter_context(
-            codec.opened(given or path or "", upscaler.settings.max_pixels)
+            codec.opened(given or path or "", upscaler.options.limit)
         )
         work = open_work(upscaler, stream, name, options, named, as_input=sink is not None)
         if not work.reads_on:

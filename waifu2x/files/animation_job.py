@@ -12,7 +12,7 @@ from ..codec import OutputFormat
 from ..codec.animation import Animation, animation_writer, check_animation_target, open_animation
 from ..errors import ArgumentError
 from ..picture import Picture
-from ..pipeline.pipeline import ProgressCallback
+from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
 from .animation import upscale_animation
 from .task import Choose, Options, Outcome, Task, Turn, kept
@@ -24,7 +24,7 @@ def open_moving(
     upscaler: Upscaler, stream: BinaryIO, name: str, choose: Choose, turn: Turn | None
 ) -> Moving | None:
     """Open an animation; None for a still picture. The rest is as for `conversion.prepare`."""
-    animation = open_animation(stream, name, max_pixels=upscaler.settings.max_pixels)
+    animation = open_animation(stream, name, max_pixels=upscaler.options.limit)
     if animation is None:
         return None
     output, options = choose(animation.source, True)

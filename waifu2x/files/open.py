@@ -15,7 +15,7 @@ from .._text import shown
 from ..codec import OutputFormat
 from ..errors import EncodeError, SkippedError, Waifu2xError
 from ..picture import Source
-from ..pipeline.pipeline import ProgressCallback
+from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
 from .pages import (
     HEAD_BYTES,

@@ -13,10 +13,13 @@ import numpy as np
 from .. import codec
 from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
-from ..picture import Metadata, Picture, Samples, Source
-from ..pipeline.pipeline import Footprint, ProgressCallback, RowsCallback
-from ..pipeline.tiling import Request
-from ..pipeline.upscaler import Noise, Upscaler, resolve_noise
+from ..picture import Metadata, Picture, Source
+from ..pipeline.auto_noise import Noise, resolve_noise
+from ..pipeline.pipeline import Footprint
+from ..pipeline.progress import ProgressCallback
+from ..pipeline.request import Request
+from ..pipeline.streamed import RowsCallback
+from ..pipeline.upscaler import Upscaler
 
 #: Of WebP and JPEG XL in an archive where the page was lossy; see docs/formats.md for its size.
 LOSSY_QUALITY: Final = 95
@@ -128,7 +131,7 @@ def prepare(
         moving = open_moving(upscaler, stream, name, choose, turn)
         if moving is not None:
             return moving
-    picture = codec.decode_stream(stream, name, upscaler.settings.max_pixels)
+    picture = codec.decode_stream(stream, name, upscaler.options.limit)
     output, options = choose(picture.source, False)
     options.check_larger(picture.width, picture.height, name)
     return _Still(upscaler, picture, output, options, turn)
@@ -167,13 +170,12 @@ class Task:
     ) -> Task:
         """Check and resolve ``options`` for pictures like this one."""
         noise, reason = resolve_noise(options.noise, like)
-        request = upscaler.core.request(
+        request = upscaler.pipeline.request(
             like,
             scale=options.scale,
             width=options.width,
             height=options.height,
             noise=noise,
-            settings=upscaler.settings,
         )
         return cls(upscaler, options, (like.width, like.height), noise, reason, request, turn)
 
@@ -187,22 +189,16 @@ class Task:
     ) -> Picture:
         """Enlarge and denoise ``picture`` when it is its turn; see `PictureUpscaler.run`."""
         if self.turn is not None:
-            footprint = self.upscaler.core.footprint(
-                picture, self.request, settings=self.upscaler.settings, dtype=dtype
-            )
+            footprint = self.upscaler.pipeline.footprint(picture, self.request, dtype=dtype)
             with self.turn(footprint):
                 return replace(self, turn=None).run(picture, dtype, progress, cancel, ready)
-        return self.upscaler.core.run(
+        return self.upscaler.pipeline.run(
             picture,
-            scale=self.options.scale,
-            width=self.options.width,
-            height=self.options.height,
-            noise=self.noise,
-            settings=self.upscaler.settings,
+            self.request,
             dtype=dtype,
             progress=progress,
             cancel=cancel,
-            ready=ready,
+            rows=ready,
         )
 
     def outcome(self, source: Source, *notes: str) -> Outcome:
@@ -252,12 +248,11 @@ class _Still:
     ) -> Outcome:
         picture, task, options = self._picture, self._task, self._task.options
         if self.output.takes_rows:
-            rows = _Rows(lambda ready: task.run(picture, self._dtype, progress, cancel, ready))
             notes = codec.encode_rows_stream(
                 picture,
                 sink,
                 self.output,
-                rows.fill,
+                lambda rows: task.run(picture, self._dtype, progress, cancel, rows),
                 width=task.request.width,
                 height=task.request.height,
                 depth=options.depth,
@@ -275,24 +270,3 @@ class _Still:
 def kept(metadata: Metadata, options: Options) -> Metadata:
     """What is written of the source's metadata."""
     return replace(metadata, exif=None, xmp=None, text=()) if options.strip else metadata
-
-
-class _Rows:
-    """Hands rows over for writing as soon as they are made."""
-
-    def __init__(self, run: Callable[[RowsCallback], Picture]) -> None:
-        self._run = run
-        self._written = 0
-
-    def fill(self, write_rows: codec.WriteRows) -> None:
-        """Make the picture and hand all of it over; see `codec.encode_rows`."""
-
-        def ready(color: Samples, rows: int) -> None:
-            if rows > self._written:
-                write_rows(color[self._written : rows], None)
-                self._written = rows
-
-        result = self._run(ready)
-        if self._written < result.height:
-            rest = slice(self._written, None)
-            write_rows(result.color[rest], None if result.alpha is None else result.alpha[rest])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .picture import Samples
+from ..picture import Samples
 
 _Float = npt.NDArray[np.float32]
 _Int = npt.NDArray[np.int64]

@@ -1,8 +1,16 @@
-"""The "auto" noise level."""
+"""Noise levels: the given one, or one chosen from the quality of a JPEG."""
 
 from __future__ import annotations
 
-from ..picture import Source
+from typing import Final, TypeAlias
+
+from ..errors import ArgumentError
+from ..picture import Picture, Source
+
+NOISE_LEVELS: Final = (0, 1, 2, 3)
+
+#: A noise level, None for none, or "auto".
+Noise: TypeAlias = int | str | None
 
 # The networks of level 0 were trained on JPEG qualities 85-95, of level 1 on 65-85, of levels 2
 # and 3 both on 27-70. Level 3 smooths most, and takes fine lines with it, so of that range it gets
@@ -37,3 +45,15 @@ def choose_noise(source: Source) -> tuple[int | None, str]:
     if source.lossy is False:
         return None, f"{label}, lossless"
     return None, f"{label} does not record its quality"
+
+
+def resolve_noise(noise: Noise, picture: Picture) -> tuple[int | None, str]:
+    """Return the noise level to remove and, for "auto", the reason.
+
+    Raises `ArgumentError` for a level that does not exist.
+    """
+    if noise == "auto":
+        return choose_noise(picture.source)
+    if noise is None or (noise in NOISE_LEVELS and not isinstance(noise, bool | str)):
+        return noise, ""
+    raise ArgumentError(f"noise is {noise!r}; allowed are None, 'auto', 0, 1, 2 and 3")

@@ -12,19 +12,22 @@ evenly over it, because running all stages costs about twice the network itself.
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import engines
-from ..kernels import tiles
+from ..errors import DeviceMemoryError
 from ..network.graph import Graph
-from ..picture import Samples
+from .tiling import CompiledNetwork, tiling_of
+
+_log = logging.getLogger(__name__)
 
 #: Pictures of up to so many pixels, margins included, get exact means.
 EXACT_PIXELS: Final = 600 * 600
@@ -42,13 +45,8 @@ _EXACT_SIDE: Final = 256
 #: Input pixels that are run at once, about.
 BATCH_PIXELS: Final = 1 << 16
 
-#: Called with the multiply-accumulates just done.
+#: Called with the multiply-accumulates just done; an exception ends the work.
 Advance = Callable[[float], object]
-
-#: Sums what a stage, given some means, makes of windows of one size, over all positions: (C,).
-Total = Callable[
-    [engines.Compiled, Sequence[engines.Batch], Sequence["Window"]], npt.NDArray[np.float64]
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class SamplingPlan:
     """Where means are taken.
 
     height, width: the network's input for the whole picture, margins included.
@@ -80,6 +78,16 @@ class Survey:
         """Whether every position is counted."""
         return not self.sample
 
+    def __str__(self) -> str:
+        """Describe the plan for the log."""
+        if self.exact:
+            return f"exact, over all of {self.width}x{self.height} px"
+        window = self.sample[0]
+        return (
+            f"from a sample of {self.width}x{self.height} px: {len(self.sample)} windows of "
+            f"{window.width}x{window.height} px ({100 * self.share:.0f}%)"
+        )
+
     @property
     def share(self) -> float:
         """Pixels looked at, as a share of all."""
@@ -89,14 +97,38 @@ class Survey:
         return seen / (self.height * self.width)
 
 
-class Gates:
-    """The stages of one network on one engine, and the network with its means given.
+class LoadedNetwork:
+    """A network compiled for an engine; its stages are compiled when first needed."""
 
-    Safe to use from several threads at once, once it is made.
+    def __init__(self, graph: Graph, engine: engines.Engine) -> None:
+        """Compile ``graph``. Raises `EngineError` for an operation the engine does not have."""
+        self.whole = CompiledNetwork(engine.compile(graph), tiling_of(graph))
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._means: GlobalMeans | None = None
+
+    @property
+    def means(self) -> GlobalMeans:
+        """The stages of a network that has global means."""
+        with self._lock:
+            if self._means is None:
+                self._means = GlobalMeans(self.whole.graph, self._engine)
+            return self._means
+
+    @property
+    def given(self) -> CompiledNetwork:
+        """The network whose global means are inputs."""
+        return CompiledNetwork(self.means.network, self.whole.tiling)
+
+
+class GlobalMeans:
+    """The stages of a network that compute its global means, and the network that takes them.
+
+    Safe to use from several threads at once.
     """
 
     def __init__(self, graph: Graph, engine: engines.Engine) -> None:
-        """Compile ``graph``, which has global means, with ``engine``. Raises `EngineError`."""
+        """Compile the stages of ``graph``, which has global means. Raises `EngineError`."""
         self.graph = graph
         self.network = engine.compile(graph.with_given_means())
         self._stages = [engine.compile(graph.stage(i)) for i in range(len(graph.means))]
@@ -104,103 +136,98 @@ class Gates:
         self._inputs = [
             [names.index(value.name) for value in stage.graph.inputs[1:]] for stage in self._stages
         ]
-        given = self.network.graph.inputs[1:]
-        self._given = [names.index(value.name) for value in given]
+        self._given = [names.index(value.name) for value in self.network.graph.inputs[1:]]
 
     @cached_property
     def _cost_per_pixel(self) -> float:
         return sum(stage.graph.macs_per_pixel for stage in self._stages)
 
-    def survey(self, *, width: int, height: int) -> Survey:
-        """Where to take the means for an input of that size, margins included."""
+    def plan_sampling(self, *, width: int, height: int) -> SamplingPlan:
+        """Choose the windows to sample for an input of that size in pixels, margins included."""
         if width * height <= EXACT_PIXELS:
-            return Survey(height, width)
+            return SamplingPlan(height, width)
         pixels = min(SAMPLE_SHARE * width * height, SAMPLE_COST)
         pixels *= self.graph.macs_per_pixel / self._cost_per_pixel
         count = max(1, int(pixels / SAMPLE_SIDE**2))
         side = self.graph.input_size(SAMPLE_SIDE)
-        return Survey(height, width, _spread(count, side, self.graph.alignment, width, height))
+        windows = _spread(count, side, self.graph.alignment, width, height)
+        return SamplingPlan(height, width, windows)
 
-    def cost(self, survey: Survey) -> float:
-        """Multiply-accumulates of `means`, about."""
+    def cost(self, plan: SamplingPlan) -> float:
+        """Estimate the multiply-accumulates of `measure`."""
         return sum(
             stage.graph.macs_per_pixel * window.height * window.width
             for stage in self._stages
-            for window in _windows(stage.graph, survey)
+            for window in _windows(stage.graph, plan)
         )
 
-    def means(
-        self, source: Samples, survey: Survey, *, start: int, advance: Advance
+    def measure(
+        self,
+        session: engines.Session,
+        source: engines.DevicePicture,
+        plan: SamplingPlan,
+        *,
+        margin: int,
+        advance: Advance,
+        full: bool = False,
+        batch_pixels: int = BATCH_PIXELS,
     ) -> tuple[engines.Batch, ...]:
-        """Take the means of a picture.
+        """Compute the global means of a picture on a device.
 
-        source: (H, W, 1 or 3), uint8, uint16 or float32.
-        start: where the network's input begins in the picture, on both axes; negative for a
-            margin. Beyond the picture its edge is repeated.
-        advance: called after every batch; what it raises stops the work.
+        margin: pixels by which the network's input exceeds the picture at the top and left; the
+            edge of the picture is replicated there.
+        advance: called after every batch.
+        full: compute in float32, regardless of the engine's precision.
+        batch_pixels: target size of a batch.
 
         Returns (1, C, 1, 1) float32 for each given input of ``network``, in its order. Raises
         `EngineError`.
         """
-
-        def total(
-            stage: engines.Compiled, given: Sequence[engines.Batch], group: Sequence[Window]
-        ) -> npt.NDArray[np.float64]:
-            batch = tiles.gather(
-                source,
-                [start + window.left for window in group],
-                [start + window.top for window in group],
-                height=group[0].height,
-                width=group[0].width,
-            )
-            sums: npt.NDArray[np.float64] = stage.run(batch, given).sum((0, 2, 3), dtype=np.float64)
-            return sums
-
-        return self.collect(survey, total, advance=advance)
-
-    def collect(
-        self, survey: Survey, total: Total, *, advance: Advance, batch_pixels: int = BATCH_PIXELS
-    ) -> tuple[engines.Batch, ...]:
-        """The same, for a picture that lies anywhere.
-
-        total: sums what a stage makes of windows of one size.
-        batch_pixels: how many pixels it is given at once, about.
-        """
+        _log.debug("global means: %s", plan)
         found: list[engines.Batch] = []
         for stage, inputs in zip(self._stages, self._inputs, strict=True):
             given = [found[index] for index in inputs]
-            found.append(_mean(stage, given, survey, total, advance, batch_pixels))
+            graph = stage.graph
+            sums = np.zeros(graph.out.channels, np.float64)
+            count = 0
+            waiting = _groups(_windows(graph, plan), batch_pixels)
+            while waiting:
+                group = waiting.pop(0)
+                height, width = group[0].height, group[0].width
+                corners = [(window.left - margin, window.top - margin) for window in group]
+                try:
+                    sums += stage.sum_windows(
+                        session, source, corners, window=(height, width), means=given, full=full
+                    )
+                except DeviceMemoryError:
+                    if len(group) == 1:
+                        raise
+                else:
+                    count += len(group) * graph.output_size(height) * graph.output_size(width)
+                    advance(len(group) * height * width * graph.macs_per_pixel)
+                    continue
+                # Outside the handler: a live exception keeps the memory of its frames.
+                half = len(group) // 2
+                warn_of_shortage(session.release_memory(), f"windows in batches of {half}")
+                waiting[:0] = [group[:half], group[half:]]
+            found.append((sums / count).astype(np.float32).reshape(1, -1, 1, 1))
         return tuple(found[index] for index in self._given)
 
 
-def _mean(
-    stage: engines.Compiled,
-    given: Sequence[engines.Batch],
-    survey: Survey,
-    total: Total,
-    advance: Advance,
-    batch_pixels: int,
-) -> engines.Batch:
-    """The mean of what one stage makes of all windows, every position counted once."""
-    graph = stage.graph
-    sums = np.zeros(graph.out.channels, np.float64)
-    count = 0
-    for group in _groups(_windows(graph, survey), batch_pixels):
-        height, width = group[0].height, group[0].width
-        sums += total(stage, given, group)
-        count += len(group) * graph.output_size(height) * graph.output_size(width)
-        advance(len(group) * height * width * graph.macs_per_pixel)
-    return (sums / count).astype(np.float32).reshape(1, -1, 1, 1)
+def warn_of_shortage(first: bool, consequence: str) -> None:
+    """Log a shortage of device memory: a warning for the first time, then information."""
+    level = logging.WARNING if first else logging.INFO
+    _log.log(level, "not enough memory on the device: continuing with %s", consequence)
 
 
-def _windows(graph: Graph, survey: Survey) -> Sequence[Window]:
+def _windows(graph: Graph, plan: SamplingPlan) -> Sequence[Window]:
     """The windows for one stage."""
-    if survey.sample:
-        return survey.sample
+    if plan.sample:
+        return plan.sample
     return [
         Window(top, left, height, width)
-        for top, height in _cover(graph, survey.height, survey.side)
-        for left, width in _cover(graph, survey.width, survey.side)
+        for top, height in _cover(graph, plan.height, plan.side)
+        for left, width in _cover(graph, plan.width, plan.side)
     ]
 
 

@@ -1,9 +1,8 @@
-"""One network over a picture that lies in the memory of a device.
+"""Runs one network over a picture in tiles, in the memory of a device or of the CPU.
 
-As much of the picture goes through at once as the device has memory for: all of it, or else tiles
-in batches. Where memory turns out too small, fewer tiles at a time are tried, then smaller ones.
-Every tile is looked at: one that comes out with NaN, or black where there was light, has overflowed
-in half precision and is done again in float32.
+As much of the picture as fits into memory runs at once: all of it, or tiles in batches. If memory
+runs out, smaller batches are tried, then smaller tiles. A tile with NaN, or a black tile from a
+window that is not black, has overflowed half precision and runs again in float32.
 """
 
 from __future__ import annotations
@@ -16,43 +15,49 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from .. import engines
-from ..engines import Cut, Held, Mark, OnDevice, Session, Turn
+from .. import kernels
+from .._machine import total_memory
+from ..engines import DevicePicture, Session, TileCopy, TileStats, Transform
+from ..engines.tta import DIHEDRAL
 from ..errors import DeviceMemoryError
-from ..kernels import tiles
+from ..network.graph import Graph
 from . import squeeze_excitation, tiling
-from .layout import SYMMETRIES, Loaded, ramp
+from .squeeze_excitation import LoadedNetwork, SamplingPlan, warn_of_shortage
+from .tiling import CompiledNetwork
 
 _log = logging.getLogger(__name__)
 
-#: Called with the share of a pass that is done; what it raises ends the work.
-Reach = Callable[[float], object]
-
-#: Tiles are not made smaller than this many pixels a side.
-_LEAST_TILE: Final = 16
-#: Half precision that overflows without NaN comes out black. A window with a sample above _LIT, and
-#: a result below the first step of 8 bits, are not the same picture.
-_LIT: Final = 0.1
+#: Smallest side of a tile, in pixels.
+_MIN_TILE: Final = 16
+#: Half precision can overflow to black without NaN. A window with a sample above _VISIBLE and a
+#: result below the first step of 8 bits do not show the same picture.
+_VISIBLE: Final = 0.1
 _BLACK: Final = 0.5 / 255
 
+#: Memory of one network run by default; a larger tile is no faster. A network with global means
+#: gets more for a whole picture, which then takes a single run.
+_MEMORY_CAP: Final = 512 << 20
+_MEMORY_CAP_WITH_MEANS: Final = 2304 << 20
 
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A network for pictures on a device.
 
-    whole: with its means inside, if it has any. staged: makes its stages, where means are to be
-    taken first.
+def memory_cap(memory: int | None, graph: Graph) -> int:
+    """Return the bytes of the machine's memory that one run of ``graph`` may take.
+
+    memory: the limit chosen by the user; None is a default, at most a quarter of the machine's.
     """
-
-    whole: Loaded
-    staged: Callable[[], squeeze_excitation.Gates]
+    if memory is not None:
+        return memory
+    cap = _MEMORY_CAP_WITH_MEANS if graph.means else _MEMORY_CAP
+    return min(cap, total_memory() // 4)
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """tile: side in pixels, 0 for automatic. tta: average over eight turns.
+class PassOptions:
+    """How to run a pass.
 
-    memory: bytes that a run may take; None for all that the device can give.
+    tile: side of a tile in pixels, 0 for automatic.
+    memory: bytes that a run may take; None for a default, and on a device for all that is free.
+    tta: average over the eight symmetries.
     """
 
     tile: int
@@ -60,251 +65,238 @@ class How:
     tta: bool
 
 
-def run_pass(
+def run(
     session: Session,
-    source: Held,
-    network: Network,
+    source: DevicePicture,
+    network: LoadedNetwork,
     dtype: npt.DTypeLike,
-    how: How,
-    reach: Reach,
-) -> Held:
+    options: PassOptions,
+    progress: Callable[[float], object],
+) -> DevicePicture:
     """Run one network over a picture on a device.
 
-    source: (H, W, 1 or 3) as ``session.upload`` gives it.
+    source: (H, W, 1 or 3) from ``session.upload``.
     dtype: uint8, uint16 or float32, of the result.
+    progress: receives the share done of this pass; an exception ends the work.
 
-    Returns the result on the device. Raises `DeviceMemoryError` where the smallest tile is too
-    large, `EngineError` if values are not finite in float32 either, and what ``reach`` raises.
+    Returns the result on the device. Raises `DeviceMemoryError` if the smallest tile does not fit,
+    and `EngineError` if values are not finite in float32 either.
     """
-    run = _Pass(session, source, network, np.dtype(dtype), how, reach)
+    tiles = _TiledPass(session, source, network, np.dtype(dtype), options, progress)
     while True:
         try:
-            return run.attempt()
+            return tiles.run()
         except DeviceMemoryError as error:
             reason = str(error).split(";")[0]
-        # Only now: an error that is being handled keeps all that its frames hold.
-        if not run.shrink(warn=session.forget()):
+        # Outside the handler: a live exception keeps the memory of its frames.
+        if not tiles.shrink(first=session.release_memory()):
             raise DeviceMemoryError(
                 f"{reason}, even in the smallest tiles; choose a smaller scale, or --engine native"
             )
 
 
-class _Pass:
-    """One pass, and what has been learned of the memory."""
+class _TiledPass:
+    """One pass, and the tile and batch sizes that fit into memory."""
 
     def __init__(
         self,
         session: Session,
-        source: Held,
-        network: Network,
+        source: DevicePicture,
+        network: LoadedNetwork,
         dtype: np.dtype[np.generic],
-        how: How,
-        reach: Reach,
+        options: PassOptions,
+        progress: Callable[[float], object],
     ) -> None:
         self._session, self._source, self._network = session, source, network
-        self._dtype, self._how, self._reach = dtype, how, reach
+        self._dtype, self._options, self._progress = dtype, options, progress
         self._height, self._width, self._channels = source.shape
         self._largest_batch = session.largest_batch
-        self._memory = self._affordable()
-        self._tile = how.tile or self._fitting()
+        self._available = session.available()
+        self._tile = options.tile
+        self._total = self._done = 0.0
 
-    def _affordable(self) -> int:
-        available = self._session.available()
-        return available if self._how.memory is None else min(self._how.memory, available)
-
-    def _fitting(self) -> int:
-        """The side of the largest tile that fits, or 0 for all of the picture."""
-        whole, compiled = self._network.whole, _on_device(self._network.whole.compiled)
-        each = compiled.bytes_per_pixel(self._session)
-        most = min(self._memory, int(each * compiled.largest_input()))
-        return tiling.choose_tile(whole.network, each, most, width=self._width, height=self._height)
-
-    def shrink(self, warn: bool) -> bool:
-        """Choose smaller tiles, and say so; False where there are none."""
+    def shrink(self, *, first: bool) -> bool:
+        """Halve the tiles; False if they are the smallest already."""
         side = self._tile or max(self._width, self._height)
-        step = self._network.whole.network.modulus
+        step = self._network.whole.tiling.modulus
         half = -(-side // 2 // step) * step
-        if half >= side or half < _LEAST_TILE:
+        if half >= side or half < _MIN_TILE:
             return False
-        self._tile, self._memory = half, self._affordable()
-        _say(warn, f"going on in tiles of {half} px")
+        self._tile, self._available = half, self._session.available()
+        warn_of_shortage(first, f"tiles of {half} px")
         return True
 
-    def attempt(self) -> Held:
-        """Do it in tiles of the size that is set."""
-        whole = self._network.whole
-        layout = tiling.plan_tiles(
-            whole.network, width=self._width, height=self._height, tile=self._tile
-        )
+    def run(self) -> DevicePicture:
+        """Run the pass in tiles of the current size."""
+        network, layout = self._layout()
+        staged = network is not self._network.whole
+        full = not network.compiled.reduced
+        scale, feather = network.tiling.scale, network.tiling.feather
         _log.debug(
-            "%dx pass over %dx%d px in %d tiles of up to %dx%d px, on the device",
-            whole.network.scale, self._width, self._height, len(layout),
+            "%dx pass over %dx%d px in %d tiles of up to %dx%d px",
+            scale, self._width, self._height, len(layout),
             layout.columns[0].size, layout.rows[0].size,
         )  # fmt: skip
-        feathered = whole.network.feather > 0 and len(layout) > 1
-        pieces = [_piece(tile, feathered) for tile in layout]
-        full = not _on_device(whole.compiled).reduced
-        loaded, turns = self._turns(layout, full)
+        feathered = feather > 0 and len(layout) > 1
+        tiles = [_tile(tile, feathered) for tile in layout]
+        samplings = self._samplings() if staged else []
+        self._done = 0.0
+        self._total = sum(tile.pixels for tile in tiles) * network.graph.macs_per_pixel
+        self._total += sum(self._network.means.cost(plan) for plan in samplings)
+        transforms = self._transforms(samplings, full)
         target = self._target(layout, feathered)
-        wrong = self._run(loaded, pieces, target, turns, full)
+        wrong = self._run_tiles(network, tiles, target, transforms, full)
         if wrong and not full:
-            _log.info("%d of %d tiles done again in float32", len(wrong), len(pieces))
-            if feathered or whole.graph.means:  # others have taken in something of a wrong one
-                loaded, turns = self._turns(layout, True)
+            _log.info("%d of %d tiles run again in float32", len(wrong), len(tiles))
+            # Blended tiles and global means already contain values from the failed tile.
+            if feathered or network.graph.means or staged:
+                transforms = self._transforms(samplings, True)
                 target = self._target(layout, feathered)
             else:
-                pieces = [piece for piece, _ in wrong]
-            wrong = self._run(loaded, pieces, target, turns, True)
-        bad = sum(mark.bad for _, mark in wrong)
-        tiles.require_finite(bad, 3 * layout.height * layout.width, "in the result")
+                tiles = [tile for tile, _ in wrong]
+            wrong = self._run_tiles(network, tiles, target, transforms, True)
+        nonfinite = sum(stats.nonfinite for _, stats in wrong)
+        kernels.require_finite(nonfinite, 3 * layout.height * layout.width, "in the result")
         return self._session.quantize(target, self._dtype) if feathered else target
 
-    def _target(self, layout: tiling.Plan, feathered: bool) -> Held:
+    def _layout(self) -> tuple[CompiledNetwork, tiling.Plan]:
+        """Choose the network and its tiles: with its global means inside, or given from outside."""
+        whole = self._network.whole
+        layout = self._tiles(whole)
+        if not whole.graph.means:
+            return whole, layout
+        small = np.prod(layout.largest_window) <= squeeze_excitation.EXACT_PIXELS
+        if len(layout) == 1 and (self._session.accelerated or small):
+            _log.debug("global means: exact, inside the run")
+            return whole, layout
+        given = self._network.given
+        return given, self._tiles(given)
+
+    def _tiles(self, network: CompiledNetwork) -> tiling.Plan:
+        each = network.compiled.bytes_per_pixel(self._session)
+        most = min(self._memory(network.graph), int(each * network.compiled.largest_input()))
+        tile = self._tile or tiling.choose_tile(
+            network.tiling, each, most, width=self._width, height=self._height
+        )
+        return tiling.plan_tiles(network.tiling, width=self._width, height=self._height, tile=tile)
+
+    def _memory(self, graph: Graph) -> int:
+        if self._session.accelerated:
+            return self._available
+        return min(memory_cap(self._options.memory, graph), self._available)
+
+    def _target(self, layout: tiling.Plan, feathered: bool) -> DevicePicture:
         shape = (layout.height, layout.width, self._channels)
         return self._session.empty(shape, np.float32 if feathered else self._dtype)
 
-    def _turns(self, layout: tiling.Plan, full: bool) -> tuple[Loaded, Sequence[Turn]]:
-        """The network for the tiles, and the means that they are given."""
-        whole = self._network.whole
-        symmetries = SYMMETRIES if self._how.tta else SYMMETRIES[:1]
-        small = np.prod(layout.largest_window) <= squeeze_excitation.EXACT_PIXELS
-        accelerated = self._session.accelerated
-        if not whole.graph.means or (len(layout) == 1 and (accelerated or small)):
-            return whole, [Turn(*symmetry) for symmetry in symmetries]
-        staged = self._network.staged()
-        turns = []
-        for turned, mirrored in symmetries:
-            means = self._means(staged, turned, mirrored, full)
-            turns.append(Turn(turned, mirrored, means))
-        return Loaded(staged.network, whole.network), turns
+    def _symmetries(self) -> Sequence[tuple[int, bool]]:
+        return DIHEDRAL if self._options.tta else DIHEDRAL[:1]
 
-    def _means(
-        self, staged: squeeze_excitation.Gates, turned: int, mirrored: bool, full: bool
-    ) -> tuple[engines.Batch, ...]:
-        session, margin = self._session, self._network.whole.network.margin
-        source = session.turned(self._source, turned, mirrored)
-        height, width, _ = source.shape
-        window = self._network.whole.window(width=width, height=height)
-        # On a device the exact means of any picture are affordable.
-        survey = (
-            squeeze_excitation.Survey(*window, side=self._tile or max(window))
-            if session.accelerated
-            else staged.survey(height=window[0], width=window[1])
-        )
+    def _samplings(self) -> list[SamplingPlan]:
+        """Plan the global means of every transform of the picture."""
+        whole, plans = self._network.whole, []
+        for turns, _ in self._symmetries():
+            size = (self._height, self._width)[:: -1 if turns % 2 else 1]
+            height, width = whole.window(height=size[0], width=size[1])
+            # On a device the exact means of a picture of any size are affordable.
+            plans.append(
+                SamplingPlan(height, width, side=self._tile or max(height, width))
+                if self._session.accelerated
+                else self._network.means.plan_sampling(height=height, width=width)
+            )
+        return plans
 
-        def total(
-            stage: engines.Compiled,
-            given: Sequence[engines.Batch],
-            group: Sequence[squeeze_excitation.Window],
-        ) -> npt.NDArray[np.float64]:
-            corners = [(window.left - margin, window.top - margin) for window in group]
-            try:
-                return _on_device(stage).sum_windows(
-                    session, source, corners,
-                    window=(group[0].height, group[0].width), means=given, full=full,
-                )  # fmt: skip
-            except DeviceMemoryError:
-                if len(group) == 1:
-                    raise
-            half = len(group) // 2
-            _say(session.forget(), f"going on with {half} tiles at a time")
-            return total(stage, given, group[:half]) + total(stage, given, group[half:])
-
+    def _transforms(self, samplings: Sequence[SamplingPlan], full: bool) -> list[Transform]:
+        """Return the transforms to average over, each with its global means if they are given."""
+        session = self._session
+        symmetries = self._symmetries()
+        if not samplings:
+            return [Transform(*symmetry) for symmetry in symmetries]
+        means = self._network.means
         batch_pixels = squeeze_excitation.BATCH_PIXELS
         if session.accelerated:
-            each = _on_device(staged.network).bytes_per_pixel(session)
-            batch_pixels = max(1, int(self._memory / each))
-        return staged.collect(
-            survey, total, advance=lambda _: self._reach(0.0), batch_pixels=batch_pixels
-        )
+            each = means.network.bytes_per_pixel(session)
+            batch_pixels = max(1, int(self._memory(means.graph) / each))
+        return [
+            Transform(
+                *symmetry,
+                means.measure(
+                    session,
+                    session.transformed(self._source, *symmetry),
+                    plan,
+                    margin=self._network.whole.tiling.margin,
+                    advance=self._advance,
+                    full=full,
+                    batch_pixels=batch_pixels,
+                ),
+            )
+            for symmetry, plan in zip(symmetries, samplings, strict=True)
+        ]
 
-    def _run(
+    def _advance(self, cost: float) -> None:
+        self._done += cost
+        self._progress(self._done / self._total)
+
+    def _run_tiles(
         self,
-        loaded: Loaded,
-        pieces: Sequence[_Piece],
-        target: Held,
-        turns: Sequence[Turn],
+        network: CompiledNetwork,
+        tiles: Sequence[_Tile],
+        target: DevicePicture,
+        transforms: Sequence[Transform],
         full: bool,
-    ) -> list[tuple[_Piece, Mark]]:
-        """Run tiles, those of one size in batches; returns those that came out wrong."""
-        compiled, session = _on_device(loaded.compiled), self._session
-        batches: list[tuple[Sequence[_Piece], object]] = []
-        waiting = _runs(pieces)
-        done = 0
+    ) -> list[tuple[_Tile, TileStats]]:
+        """Run tiles, those of one size in batches; returns those that failed."""
+        compiled, session = network.compiled, self._session
+        batches: list[tuple[Sequence[_Tile], object]] = []
+        waiting = _groups(tiles)
         while waiting:
             group = waiting.pop(0)
-            most = self._batch(compiled, group[0].window, full)
+            pixels = group[0].pixels
+            each = pixels * compiled.bytes_per_pixel(session, full=full)
+            most = min(int(self._memory(network.graph) / each), compiled.largest_input() // pixels)
+            most = max(1, min(self._largest_batch, most))
             if len(group) > most:
                 waiting.insert(0, group[most:])
                 group = group[:most]
-            marks = session.marks(len(group))
+            stats = session.stats(len(group))
             try:
                 compiled.run_tiles(
-                    session, self._source, target, [piece.cut for piece in group],
-                    window=group[0].window, inset=loaded.network.margin, turns=turns,
-                    marks=marks, full=full,
+                    session, self._source, target, [tile.copy for tile in group],
+                    window=group[0].window, inset=network.tiling.margin, transforms=transforms,
+                    stats=stats, full=full,
                 )  # fmt: skip
-                batches.append((group, marks))
-                done += len(group)
-                self._reach(done / len(pieces))
-                continue
             except DeviceMemoryError:
                 if len(group) == 1:
                     raise
+            else:
+                batches.append((group, stats))
+                self._advance(len(group) * pixels * network.graph.macs_per_pixel)
+                continue
             self._largest_batch = len(group) // 2
-            _say(session.forget(), f"going on with {self._largest_batch} tiles at a time")
+            warn_of_shortage(session.release_memory(), f"batches of {self._largest_batch} tiles")
             waiting.insert(0, group)
         return [
-            (piece, mark)
-            for group, marks in batches
-            for piece, mark in zip(group, session.read(marks), strict=True)
-            if _is_wrong(mark, full)
+            (tile, seen)
+            for group, stats in batches
+            for tile, seen in zip(group, session.read(stats), strict=True)
+            if _overflowed(seen, full)
         ]
-
-    def _batch(self, compiled: OnDevice, window: tuple[int, int], full: bool) -> int:
-        """How many windows of that size to run at once."""
-        pixels = window[0] * window[1]
-        each = pixels * compiled.bytes_per_pixel(self._session, full=full)
-        most = min(int(self._memory / each), compiled.largest_input() // pixels)
-        return max(1, min(self._largest_batch, most))
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _Tile:
     """A tile, and the size of its window: height and width."""
 
-    cut: Cut
+    copy: TileCopy
     window: tuple[int, int]
 
-
-def _runs(pieces: Sequence[_Piece]) -> list[Sequence[_Piece]]:
-    """Pieces in groups of one size: those that are added to a canvas in their order."""
-    groups: dict[object, list[_Piece]] = {}
-    before: _Piece | None = None
-    for index, piece in enumerate(pieces):
-        if piece.cut.ramps is None:
-            groups.setdefault(piece.window, []).append(piece)
-        elif before is not None and before.window == piece.window:
-            next(reversed(groups.values())).append(piece)
-        else:
-            groups[index] = [piece]
-        before = piece
-    return list(groups.values())
+    @property
+    def pixels(self) -> int:
+        return self.window[0] * self.window[1]
 
 
-def _say(warn: bool, what: str) -> None:
-    """One warning for a device; it is asked for less from then on."""
-    level = logging.WARNING if warn else logging.INFO
-    _log.log(level, "not enough memory on the device: %s", what)
-
-
-def _on_device(compiled: engines.Compiled) -> OnDevice:
-    assert isinstance(compiled, OnDevice)
-    return compiled
-
-
-def _piece(tile: tiling.Tile, feathered: bool) -> _Piece:
-    cut = Cut(
+def _tile(tile: tiling.Tile, feathered: bool) -> _Tile:
+    copy = TileCopy(
         left=tile.x.window_start,
         top=tile.y.window_start,
         src_x=tile.x.crop,
@@ -313,12 +305,27 @@ def _piece(tile: tiling.Tile, feathered: bool) -> _Piece:
         dst_y=tile.y.out_start,
         width=tile.x.out_size,
         height=tile.y.out_size,
-        ramps=(ramp(tile.x), ramp(tile.y)) if feathered else None,
+        ramps=(tiling.ramp(tile.x), tiling.ramp(tile.y)) if feathered else None,
     )
-    return _Piece(cut, tile.window)
+    return _Tile(copy, tile.window)
 
 
-def _is_wrong(mark: Mark, full: bool) -> bool:
-    """Whether a tile shows that half precision was not enough for it."""
-    black = mark.brightest_out < _BLACK and mark.brightest_in > _LIT
-    return mark.bad > 0 or (black and not full)
+def _groups(tiles: Sequence[_Tile]) -> list[Sequence[_Tile]]:
+    """Group tiles by the size of their windows; feathered tiles keep their order."""
+    groups: dict[object, list[_Tile]] = {}
+    previous: _Tile | None = None
+    for index, tile in enumerate(tiles):
+        if tile.copy.ramps is None:
+            groups.setdefault(tile.window, []).append(tile)
+        elif previous is not None and previous.window == tile.window:
+            next(reversed(groups.values())).append(tile)
+        else:
+            groups[index] = [tile]
+        previous = tile
+    return list(groups.values())
+
+
+def _overflowed(stats: TileStats, full: bool) -> bool:
+    """Return whether half precision was not enough for a tile."""
+    black = stats.max_out < _BLACK and stats.max_in > _VISIBLE
+    return stats.nonfinite > 0 or (black and not full)

@@ -1,4 +1,4 @@
-"""Splits a picture into tiles, and a request into passes. Integers only, no arrays.
+"""Splits a picture into tiles.
 
 Every output pixel is owned by exactly one tile. A tile reads a window of the input that is its
 owned rectangle plus the context the network needs; the window may reach beyond the picture, where
@@ -11,9 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral
+from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
+from .. import engines
 from ..errors import ArgumentError
+from ..network.graph import Graph
+
+#: Context beyond which tiles of a network that pads inside are feathered instead of exact.
+_MAX_CONTEXT: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class TilingConstraints:
     """What planning must know of a network; see the properties of `waifu2x.network.graph.Graph`.
 
     scale: output pixels per input pixel.
@@ -93,7 +101,7 @@ class Plan:
         return max(y.window_size for y in self.rows), max(x.window_size for x in self.columns)
 
 
-def plan_tiles(network: Network, *, width: int, height: int, tile: int = 0) -> Plan:
+def plan_tiles(network: TilingConstraints, *, width: int, height: int, tile: int = 0) -> Plan:
     """Split a picture of ``width`` x ``height`` input pixels into tiles.
 
     tile: the owned side of a tile in input pixels, rounded down to the network's alignment (but at
@@ -115,13 +123,13 @@ def plan_tiles(network: Network, *, width: int, height: int, tile: int = 0) -> P
     )
 
 
-def _spans(network: Network, length: int, tile: int) -> tuple[Span, ...]:
+def _spans(network: TilingConstraints, length: int, tile: int) -> tuple[Span, ...]:
     step = max(tile - tile % network.modulus, network.modulus) if tile else length
     starts = range(0, length, step)
     return tuple(_span(network, start, min(step, length - start), length) for start in starts)
 
 
-def _span(network: Network, start: int, size: int, length: int) -> Span:
+def _span(network: TilingConstraints, start: int, size: int, length: int) -> Span:
     scale, margin = network.scale, network.margin
     # The part of a seam on each side of the border between two tiles; never into a third tile,
     # and never further than the network's output for this window goes.
@@ -142,13 +150,13 @@ def _span(network: Network, start: int, size: int, length: int) -> Span:
     )
 
 
-def _window_size(network: Network, size: int) -> int:
+def _window_size(network: TilingConstraints, size: int) -> int:
     needed = size + 2 * network.margin
     return needed + (network.residue - needed) % network.modulus
 
 
 def choose_tile(
-    network: Network, bytes_per_pixel: float, budget: int, *, width: int, height: int
+    network: TilingConstraints, bytes_per_pixel: float, budget: int, *, width: int, height: int
 ) -> int:
     """The tile side for a memory budget: 0 if the whole picture fits in one tile.
 
@@ -171,81 +179,46 @@ def choose_tile(
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is wanted of one picture, resolved; see `plan_request`.
+class CompiledNetwork:
+    """A network compiled for one engine, and how its tiles are planned."""
 
-    passes: the (scale, noise) of each network run over the picture, in order.
-    width, height: size of the result in pixels.
-    resize: whether a shrink to that size follows the last pass.
-    """
+    compiled: engines.Compiled
+    tiling: TilingConstraints
 
-    passes: tuple[tuple[int, int | None], ...]
-    width: int
-    height: int
-    resize: bool
+    @property
+    def graph(self) -> Graph:
+        """The graph that was compiled."""
+        return self.compiled.graph
+
+    def window(self, *, width: int, height: int) -> tuple[int, int]:
+        """Height and width of the network's input for a whole picture."""
+        (tile,) = plan_tiles(self.tiling, width=width, height=height)
+        return tile.window
 
 
-def plan_request(
-    *,
-    width: int,
-    height: int,
-    scale: float | None = None,
-    target_width: int | None = None,
-    target_height: int | None = None,
-    noise: int | None = None,
-    denoises_at_1x: bool = True,
-) -> Request:
-    """Work out passes and result size for a picture of ``width`` x ``height`` pixels.
-
-    Noise is removed once, in the first pass; enlarging goes by repeated doubling to the next power
-    of two, and one shrink reaches anything between. With one target side the other keeps the
-    aspect. ``denoises_at_1x`` tells whether the model has a network that only denoises; without,
-    denoising doubles and shrinks back.
-
-    Raises `ArgumentError` unless the scale or the target sides are positive and finite, and given
-    one or the other.
-    """
-    for name, side in (("width", target_width), ("height", target_height)):
-        if side is not None and not (isinstance(side, Integral) and side >= 1):
-            raise ArgumentError(f"{name} is {side}; it must be a whole number, at least 1 pixel")
-    if target_width is not None or target_height is not None:
-        if scale is not None:
-            raise ArgumentError("give a scale, or a target width or height, not both")
-        if target_width is None:
-            assert target_height is not None
-            target_width = max(1, _round(width * target_height, height))
-        if target_height is None:
-            target_height = max(1, _round(height * target_width, width))
-        # Compared as integers: a float ratio may land just above the power it should equal.
-        doublings = 0
-        while width << doublings < target_width or height << doublings < target_height:
-            doublings += 1
-    else:
-        ratio = 2.0 if scale is None else float(scale)
-        if not (math.isfinite(ratio) and ratio > 0):
-            raise ArgumentError(
-                f"scale is {scale}; it must be a number above 0, for example 2, 1.5 or 0.5"
-            )
-        if ratio * max(width, height) > 2**31:
-            raise ArgumentError(f"scale is {scale:g}; the result would be more than 2^31 px wide")
-        target_width = max(1, math.floor(width * ratio + 0.5))
-        target_height = max(1, math.floor(height * ratio + 0.5))
-        doublings = max(0, math.ceil(math.log2(ratio))) if ratio > 1 else 0
-
-    passes: list[tuple[int, int | None]] = [(2, None)] * doublings
-    if noise is not None:
-        if passes:
-            passes[0] = (2, noise)
-        else:
-            passes = [(1 if denoises_at_1x else 2, noise)]
-    grown = math.prod(step for step, _ in passes)
-    return Request(
-        passes=tuple(passes),
-        width=target_width,
-        height=target_height,
-        resize=(width * grown, height * grown) != (target_width, target_height),
+def tiling_of(graph: Graph) -> TilingConstraints:
+    """What planning must know of a graph."""
+    lost, modulus = graph.lost, graph.alignment
+    context = min(graph.margin - lost, _MAX_CONTEXT)
+    exact = lost + context >= graph.margin
+    margin = lost + -(-context // modulus) * modulus
+    return TilingConstraints(
+        scale=graph.scale,
+        lost=lost,
+        margin=margin,
+        modulus=modulus,
+        residue=graph.input_size(0) % modulus,
+        feather=0 if exact else context * graph.scale,
     )
 
 
-def _round(numerator: int, denominator: int) -> int:
-    return (2 * numerator + denominator) // (2 * denominator)
+def ramp(span: Span) -> npt.NDArray[np.float32]:
+    """Weights of a tile along one axis; those of two neighbors add up to 1 over their seam."""
+    weights = np.ones(span.out_size, np.float32)
+    if span.ramp_before:
+        rise = (np.arange(span.ramp_before, dtype=np.float32) + 0.5) / span.ramp_before
+        weights[: span.ramp_before] = rise
+    if span.ramp_after:
+        rise = (np.arange(span.ramp_after, dtype=np.float32) + 0.5) / span.ramp_after
+        weights[-span.ramp_after :] = 1 - rise
+    return weights
