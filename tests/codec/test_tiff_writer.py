@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 import tifffile
+from helpers.pictures import write_picture
 from PIL import ExifTags, Image
 
 from waifu2x import codec
@@ -63,7 +64,7 @@ def camera_exif(order="<"):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("order", [None, "<", ">"])
 def test_samples_as_other_readers_see_them(monkeypatch, dtype, channels, order):
-    monkeypatch.setattr(tiff, "PIECE", 500)  # several strips
+    monkeypatch.setattr(tiff, "STRIP_BYTES", 500)  # several strips
     array = samples(37, 29, channels, dtype=dtype)
     exif = None if order is None else camera_exif(order)
     data = written(array, exif=exif, bands=5, alpha=channels in (2, 4))
@@ -87,7 +88,7 @@ def test_samples_as_other_readers_see_them(monkeypatch, dtype, channels, order):
 
 
 def test_the_same_file_however_it_is_handed_over(monkeypatch):
-    monkeypatch.setattr(tiff, "PIECE", 1000)
+    monkeypatch.setattr(tiff, "STRIP_BYTES", 1000)
     array = samples(50, 31, 4, dtype=np.uint16)
     files = {
         written(array, bands=bands, threads=threads, alpha=alpha)
@@ -192,9 +193,9 @@ def test_no_file_beyond_four_gib(monkeypatch):
         codec.check_size(output, 30000, 30000, 8)
     like = Picture(np.zeros((1, 1, 3), np.float32))
     with pytest.raises(EncodeError, match="30000x30000 is too large for TIFF"):
-        codec.encode_rows_stream(
-            like, io.BytesIO(), output, lambda _: None, width=30000, height=30000
-        )
+        codec.open_row_writer(
+            io.BytesIO(), output, like=like, width=30000, height=30000
+        ).__enter__()
 
 
 @pytest.mark.parametrize(
@@ -227,5 +228,5 @@ def test_missing_rows_and_a_closed_writer():
 
 def test_float_goes_out_as_it_is(tmp_path):
     color, alpha = samples(20, 20, 3, dtype=np.float32), samples(20, 20, dtype=np.float32)
-    assert codec.encode(Picture(color, alpha, Metadata(dpi=(96, 96))), tmp_path / "a.tif") == ()
+    assert write_picture(Picture(color, alpha, Metadata(dpi=(96, 96))), tmp_path / "a.tif") == ()
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), np.dstack([color, alpha]))

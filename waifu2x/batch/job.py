@@ -41,7 +41,9 @@ _log = logging.getLogger(__name__)
 
 
 #: Of those that results get by themselves, the ones whose formats have no quality.
-LOSSLESS_SUFFIXES: Final = (".png", ".gif")
+LOSSLESS_SUFFIXES: Final = tuple(
+    output.extension for output in codec.ANIMATED_OUTPUT_FORMATS if not output.lossy
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,7 @@ _LEAST: Final = 64 << 20
 #: (JPEG, BMP) to 3.8 (WebP).
 _DECODER: Final = 4
 
-#: What encoding takes for each byte of samples, besides them; measured on a painted scene of 16
-#: megapixels, and rounded up. PNG and TIFF are written in pieces.
-_ENCODERS: Final = {
-    **dict.fromkeys((".png", ".tif", ".tiff"), 0.7),
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".bmp"), 1.5),
-    ".gif": 3.0,
-    ".webp": 8.0,
-    ".avif": 15.0,
-    ".jxl": 22.0,
-}
+#: What encoding takes if the format is unknown, see `codec.OutputFormat.encoder_memory`.
 _ENCODER: Final = 2.0
 
 #: A page of a comic archive, whose size is not known before it is read.
@@ -94,5 +85,5 @@ def encoder_share(target: Path) -> float:
     """Bytes that writing ``target`` takes for each byte of its samples."""
     suffix = target.suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
-        return max(_ENCODERS.values()) / 2
-    return _ENCODERS.get(suffix, _ENCODER)
+        return max(codec.ENCODER_MEMORY.values()) / 2
+    return codec.ENCODER_MEMORY.get(suffix, _ENCODER)

@@ -104,7 +104,7 @@ def _names_many(path: str) -> bool:
 
 
 def _is_picture_name(name: str) -> bool:
+    from ..codec import PAGE_SUFFIXES
     from ..files.open import ARCHIVE_SUFFIXES
-    from ..files.pages import PAGE_SUFFIXES
 
     return PurePath(name).suffix.lower() in (*PAGE_SUFFIXES, *ARCHIVE_SUFFIXES)

@@ -18,7 +18,6 @@ from ..picture import Source
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
 from .pages import (
-    HEAD_BYTES,
     ArchiveReader,
     Member,
     check_pages,
@@ -31,7 +30,9 @@ from .task import Conversion, Options, Outcome, Turn, fitting, prepare
 ARCHIVE_SUFFIXES: Final = (".cbz", ".zip")
 
 #: What may hold an animation and, as a still picture, becomes a PNG.
-_MOVING_SUFFIXES: Final = (".gif", ".webp", ".avif")
+_MOVING_SUFFIXES: Final = tuple(
+    output.extension for output in codec.ANIMATED_OUTPUT_FORMATS if output.name != "png"
+)
 
 
 class Work(Protocol):
@@ -75,7 +76,7 @@ def open_work(
     Raises the errors of `conversion.prepare`.
     """
     stream.seek(0)
-    head = stream.read(HEAD_BYTES)
+    head = stream.read(codec.HEAD_BYTES)
     if is_archive(head):
         return _Archive(upscaler, stream, name, options, target, turn)
     refuse_other_archives(head, name)

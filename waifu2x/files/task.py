@@ -247,24 +247,17 @@ class _Still:
         cancel: threading.Event | None = None,
     ) -> Outcome:
         picture, task, options = self._picture, self._task, self._task.options
-        if self.output.takes_rows:
-            notes = codec.encode_rows_stream(
-                picture,
-                sink,
-                self.output,
-                lambda rows: task.run(picture, self._dtype, progress, cancel, rows),
-                width=task.request.width,
-                height=task.request.height,
-                depth=options.depth,
-            )
-        else:
-            result = task.run(picture, self._dtype, progress, cancel)
-            notes = codec.encode_stream(
-                result, sink, self.output, quality=options.quality, depth=options.depth
-            )
-            before = picture.color.dtype
-            notes = (*codec.reduction_notes(before, self._dtype, options.depth), *notes)
-        return task.outcome(picture.source, *notes)
+        with codec.open_row_writer(
+            sink,
+            self.output,
+            like=picture,
+            width=task.request.width,
+            height=task.request.height,
+            quality=options.quality,
+            depth=options.depth,
+        ) as writer:
+            task.run(picture, writer.dtype, progress, cancel, writer.write_rows)
+        return task.outcome(picture.source, *writer.notes)
 
 
 def kept(metadata: Metadata, options: Options) -> Metadata:

@@ -1,23 +1,25 @@
-"""Patches as still files of their own, for formats whose patches are pictures of that format."""
+"""What animation readers share; those of APNG and WebP decode each stored frame as a still."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from PIL import Image
 
-from ...picture import Picture, Samples
-from .._pillow import reading
+from ...errors import DecodeError
+from ...picture import Picture, Samples, Source
+from .._pillow import pillow_errors
 from ..decoder import decode
-from ..image import picture_of
+from ..image import image_over, picture_of
 from ..samples import convert_samples
-from .frames import Bytes
+from .frames import Bytes, Frame, FrameControl, Patch, compose
 
 _ORIENTATION = 0x0112
 
 
-class _Named(io.BytesIO):
+class _NamedBytes(io.BytesIO):
     """Bytes with a name for messages."""
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -25,37 +27,70 @@ class _Named(io.BytesIO):
         self.name = name
 
 
+class ContainerReader:
+    """Reads the structure of an animation and counts its frames for messages."""
+
+    def __init__(self, stream: BinaryIO, name: str, limit: int = 0) -> None:
+        self._stream = stream
+        self._name = name
+        self._limit = limit
+        self._frame = 0
+
+    def _read(self, count: int) -> bytes:
+        """Read exactly ``count`` bytes; raises DecodeError if the file ends before."""
+        blocks = []
+        while count > 0:
+            block = self._stream.read(min(count, 1 << 20))  # allocates no more than the file has
+            if not block:
+                where = f"in frame {self._frame}" if self._frame else "before the first frame"
+                raise DecodeError(f"{self._name} is truncated: the file ends {where}")
+            blocks.append(block)
+            count -= len(block)
+        return b"".join(blocks)
+
+    def _damaged(self, what: str) -> DecodeError:
+        return DecodeError(f"frame {self._frame} of {self._name} is damaged: {what}")
+
+
 def decode_still(data: bytes, name: str, limit: int) -> Picture:
-    """The picture in a file that is ``data``; ``name`` is what messages call it."""
-    return decode(_Named(data, name), max_pixels=limit)
+    """Decode the still file ``data``; ``name`` is for messages."""
+    return decode(_NamedBytes(data, name), max_pixels=limit)
 
 
-def as_bytes(samples: Samples) -> Bytes:
-    """``samples`` in 8 bits."""
+def to_8_bits(samples: Samples) -> Bytes:
+    """Return ``samples`` as uint8."""
     return convert_samples(samples, "uint8")  # type: ignore[return-value]
 
 
-def turned_by(data: bytes, name: str) -> bytes | None:
-    """The EXIF block of the file ``data`` if that turns or mirrors its picture, else None."""
-    with reading(name), Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:
+def patch_of(picture: Picture, control: FrameControl) -> Patch:
+    """Return the patch of a stored frame that was decoded to ``picture``."""
+    alpha = None if picture.alpha is None else to_8_bits(picture.alpha)
+    return Patch(to_8_bits(picture.color), alpha, control)
+
+
+def rotating_exif(data: bytes, name: str) -> bytes | None:
+    """Return the EXIF block of the file ``data`` if it rotates or mirrors its picture."""
+    with pillow_errors(name), Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:
         exif = image.getexif()
         return exif.tobytes() if exif.get(_ORIENTATION, 1) in range(2, 9) else None
 
 
-def turn(picture: Picture, image: Image.Image, exif: bytes) -> Picture:
-    """``image`` of ``picture`` turned upright by ``exif``, with the metadata of ``picture``."""
-    image.info["exif"] = exif
-    turned = picture_of(image, picture.source, "")
-    return Picture(turned.color, turned.alpha, picture.metadata, picture.source)
+def play(
+    size: tuple[int, int],
+    patches: Iterator[Patch],
+    like: Picture,
+    source: Source,
+    exif: bytes | None,
+) -> Iterator[Frame]:
+    """Compose ``patches`` on a canvas of ``size`` (width, height), upright by ``exif``.
 
-
-def read_exactly(stream: BinaryIO, count: int) -> bytes:
-    """The next ``count`` bytes; raises EOFError where the file ends before."""
-    blocks = []
-    while count > 0:
-        block = stream.read(min(count, 1 << 20))  # never allocates what a header promises
-        if not block:
-            raise EOFError
-        blocks.append(block)
-        count -= len(block)
-    return b"".join(blocks)
+    like: has the channels and metadata of the frames.
+    """
+    for color, alpha, duration in compose(*size, like.color.shape[2], patches):
+        picture = Picture(color, alpha, like.metadata, source)
+        if exif is not None:
+            image = image_over(color, alpha)
+            image.info["exif"] = exif
+            upright = picture_of(image, source, "")
+            picture = Picture(upright.color, upright.alpha, like.metadata, source)
+        yield Frame(picture, duration)
