@@ -10,7 +10,6 @@ and sample types), `exif`, `xmp`, `png_chunks`. `animation` is a package of its 
 
 from .decoder import (
     DEFAULT_MAX_PIXELS,
-    MAX_PIXELS_VARIABLE,
     decode,
     decode_stream,
     has_frames,
@@ -28,7 +27,6 @@ from .formats import (
     OutputFormat,
     check_quality,
     check_size,
-    reduction_notes,
     resolve_format,
     written_dtype,
 )
@@ -36,7 +34,7 @@ from .header import Header, read_header
 from .image import from_image, to_image
 from .jpeg_quality import estimate_quality
 from .samples import convert_samples, from_array, to_array
-from .sniff import HEAD_BYTES, FileType, is_picture, sniff
+from .sniff import HEAD_BYTES, is_picture, sniff
 
 __all__ = [
     "ANIMATED_OUTPUT_FORMATS",
@@ -44,10 +42,8 @@ __all__ = [
     "ENCODER_MEMORY",
     "FOLDER_SUFFIXES",
     "HEAD_BYTES",
-    "MAX_PIXELS_VARIABLE",
     "OUTPUT_FORMATS",
     "PAGE_SUFFIXES",
-    "FileType",
     "Header",
     "OutputFormat",
     "PictureWriter",
@@ -67,7 +63,6 @@ __all__ = [
     "opened",
     "pixel_limit",
     "read_header",
-    "reduction_notes",
     "resolve_format",
     "sniff",
     "to_array",

@@ -21,8 +21,7 @@ from . import high_depth, jxl_header, limits, png_reader
 from ._pillow import pillow_errors
 from .formats import FORMATS
 from .image import picture_of, raw_mode, source_of
-from .limits import HOW_TO_RAISE, check_pixels
-from .limits import MAX_PIXELS_VARIABLE as MAX_PIXELS_VARIABLE
+from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .sniff import HEAD_BYTES, FileType, sniff
 from .tiff_header import TiffLayout, read_layout
 from .tiff_reader import tiff_picture
@@ -186,8 +185,12 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
     except ValueError as error:
         raise _damaged(name, "TIFF", error) from error
     check_pixels(layout.width, layout.height, limit, name)
-    if layout.tile is not None:
-        _check_tile(layout.tile, limit, name)
+    if layout.tile is not None and layout.tile[0] * layout.tile[1] > limit:
+        width, height = layout.tile
+        raise LimitError(
+            f"{name} is stored in tiles of {width}x{height}, {width * height} pixels, and the "
+            f"limit is {limit}; " + HOW_TO_RAISE
+        )
     if layout.pages > 1:
         raise DecodeError(
             f"{name} is a TIFF of {layout.pages} pages; save the page you want as a picture"
@@ -202,15 +205,6 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
         raise DecodeError(
             f"{name} is a TIFF of an unsupported kind ({_kind(layout)}); save it as 8 or 16-bit RGB"
         ) from None
-
-
-def _check_tile(tile: tuple[int, int], limit: int, name: str) -> None:
-    width, height = tile
-    if width * height > limit:
-        raise LimitError(
-            f"{name} is stored in tiles of {width}x{height}, {width * height} pixels, and the "
-            f"limit is {limit}; " + HOW_TO_RAISE
-        )
 
 
 def _kind(layout: TiffLayout) -> str:

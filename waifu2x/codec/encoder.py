@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import import_module
-from typing import Any, BinaryIO, Final, Protocol, cast
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +24,14 @@ from .exif import set_size
 from .formats import OutputFormat, check_quality, check_size, reduction_notes, written_dtype
 from .image import image_over, matching_icc, to_srgb
 from .png_writer import holds_text
-from .row_writer import RowBlock, RowCounter
+from .row_writer import RowBlock, RowCounter, RowWriter
 from .samples import convert_samples
 
 # Pixels that are converted or composited at once, so that wide copies stay small.
 _STRIP_PIXELS: Final = 1 << 18
 
 
-class PictureWriter:
+class PictureWriter(ABC):
     """Takes the rows of one picture; from `open_row_writer`.
 
     dtype: what samples are written as; rows of this dtype are not converted.
@@ -38,38 +40,11 @@ class PictureWriter:
         requests it, metadata left out. Complete when the file is.
     """
 
-    def __init__(
-        self,
-        sink: _Sink,
-        output: OutputFormat,
-        like: Picture,
-        size: tuple[int, int],
-        quality: int | None,
-        depth: int | None,
-        dtype: np.dtype[Any],
-    ) -> None:
+    def __init__(self, dtype: np.dtype[Any], notes: tuple[str, ...]) -> None:
         self.dtype = dtype
-        self.notes = reduction_notes(like.color.dtype, dtype, depth)
-        self._sink, self._output = sink, output
-        with _encoding_errors(sink, output):
-            if output.row_writer is not None:
-                self._open_rows(like, size)
-            else:
-                self._writer: _Rows = _PillowWriter(sink, output, like, size, quality)
+        self.notes = notes
 
-    def _open_rows(self, like: Picture, size: tuple[int, int]) -> None:
-        labels, lost = _labels(like.metadata, self._output, like.color.shape[2], size)
-        self.notes += tuple(lost)
-        module = import_module(f".{self._output.row_writer}", __package__)
-        self._writer = module.open_writer(
-            self._sink,
-            width=size[0],
-            height=size[1],
-            channels=like.color.shape[2] + (like.alpha is not None),
-            dtype=self.dtype,
-            labels=labels,
-        )
-
+    @abstractmethod
     def write_rows(self, color: Samples, alpha: Samples | None = None) -> None:
         """Take the next rows, from top to bottom, any number at a time.
 
@@ -81,23 +56,13 @@ class PictureWriter:
         Raises ArgumentError for rows that do not fit, EncodeError for samples that are not finite,
         and what the file raises.
         """
-        with _encoding_errors(self._sink, self._output):
-            if self._output.row_writer is None or color.dtype == self.dtype != np.float32:
-                self._writer.write_rows(color, alpha)
-                return
-            rows = max(1, _STRIP_PIXELS // max(1, color.shape[1]))
-            for top in range(0, len(color), rows):
-                part = slice(top, top + rows)
-                self._writer.write_rows(
-                    _converted(color[part], self.dtype),
-                    None if alpha is None else _converted(alpha[part], self.dtype),
-                )
 
-    def _close(self) -> None:
-        with _encoding_errors(self._sink, self._output):
-            self._writer.close()
-        if isinstance(self._writer, _PillowWriter):
-            self.notes += tuple(self._writer.notes)
+    @abstractmethod
+    def close(self) -> None:
+        """Finish the file; called on leaving the block."""
+
+    def abort(self) -> None:  # noqa: B027
+        """Drop the rows; called last in any case."""
 
 
 @contextmanager
@@ -153,14 +118,21 @@ def open_row_writer(
     dtype = written_dtype(output, like.color.dtype, depth)
     channels = like.color.shape[2] + (like.alpha is not None and output.has_alpha)
     check_size(output, width, height, channels * dtype.itemsize)
+    notes = reduction_notes(like.color.dtype, dtype, depth)
+    size = (width, height)
     with ExitStack() as stack:
-        file, spool = sink, None
+        file, spool = _Sink(sink), None
         if output.needs_seek and not sink.seekable():
-            file = spool = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
-        writer = PictureWriter(_Sink(file), output, like, (width, height), quality, depth, dtype)
-        stack.callback(writer._writer.abort)
+            spool = stack.enter_context(tempfile.TemporaryFile())
+            file = _Sink(cast("BinaryIO", spool))
+        writer: PictureWriter
+        if output.row_writer is not None:
+            writer = _StreamedWriter(file, output, like, size, dtype, notes)
+        else:
+            writer = _CollectingWriter(file, output, like, size, quality, dtype, notes)
+        stack.callback(writer.abort)
         yield writer
-        writer._close()
+        writer.close()
         if spool is not None:
             spool.seek(0)
             shutil.copyfileobj(spool, cast("Any", _Sink(sink)), 1 << 20)
@@ -203,15 +175,51 @@ def _encoding_errors(sink: _Sink, output: OutputFormat) -> Iterator[None]:
         ) from error
 
 
-class _Rows(Protocol):
-    def write_rows(self, color: Samples, alpha: Samples | None = None) -> None: ...
+class _StreamedWriter(PictureWriter):
+    """Writes rows as they arrive."""
 
-    def close(self) -> None: ...
+    def __init__(
+        self,
+        sink: _Sink,
+        output: OutputFormat,
+        like: Picture,
+        size: tuple[int, int],
+        dtype: np.dtype[Any],
+        notes: tuple[str, ...],
+    ) -> None:
+        labels, lost = _labels(like.metadata, output, like.color.shape[2], size)
+        super().__init__(dtype, (*notes, *lost))
+        self._errors = partial(_encoding_errors, sink, output)
+        with self._errors():
+            module = import_module(f".{output.row_writer}", __package__)
+            self._rows: RowWriter[Any] = module.open_writer(
+                sink,
+                width=size[0],
+                height=size[1],
+                channels=like.color.shape[2] + (like.alpha is not None),
+                dtype=dtype,
+                labels=labels,
+            )
+        self.abort = self._rows.abort  # type: ignore[method-assign]
 
-    def abort(self) -> None: ...
+    def write_rows(self, color: Samples, alpha: Samples | None = None) -> None:
+        step = max(1, _STRIP_PIXELS // color.shape[1])
+        if color.dtype == self.dtype != np.float32:  # nothing to convert or to check
+            step = max(1, len(color))
+        with self._errors():
+            for top in range(0, len(color), step):
+                part = slice(top, top + step)
+                self._rows.write_rows(
+                    _converted(color[part], self.dtype),
+                    None if alpha is None else _converted(alpha[part], self.dtype),
+                )
+
+    def close(self) -> None:
+        with self._errors():
+            self._rows.close()
 
 
-class _PillowWriter:
+class _CollectingWriter(PictureWriter):
     """Collects rows, and has Pillow write the picture when it is complete."""
 
     def __init__(
@@ -221,8 +229,10 @@ class _PillowWriter:
         like: Picture,
         size: tuple[int, int],
         quality: int | None,
+        dtype: np.dtype[Any],
+        notes: tuple[str, ...],
     ) -> None:
-        self.notes: list[str] = []
+        super().__init__(dtype, notes)
         self._sink, self._output = sink, output
         self._metadata, self._quality = like.metadata, quality
         channels = like.color.shape[2] + (like.alpha is not None)
@@ -239,33 +249,29 @@ class _PillowWriter:
         colors = [block.color for block in self._blocks]
         alphas = [block.alpha for block in self._blocks if block.alpha is not None]
         self._blocks = []
-        image, options = self._prepare(_joined(colors), _joined(alphas) if alphas else None)
-        with quiet():
+        with _encoding_errors(self._sink, self._output), quiet():
+            image, options = self._prepare(_joined(colors), _joined(alphas) if alphas else None)
             # Given a real file, Pillow writes past Python and loses the reason of a failure.
             image.save(cast("Any", self._sink), self._output.pillow, **options)
-
-    def abort(self) -> None:
-        self._blocks = []
 
     def _prepare(self, color: Samples, alpha: Samples | None) -> tuple[Image.Image, dict[str, Any]]:
         """Return the 8-bit image and the options for Pillow, and note what is lost."""
         output = self._output
         if alpha is not None and not output.has_alpha:
             color, alpha = _on_white(color, alpha), None
-            self.notes.append(f"{output.label} has no transparency: composited on white")
-        dtype = np.dtype(np.uint8)
-        color = _converted(color, dtype)
-        alpha = None if alpha is None else _converted(alpha, dtype)
+            self.notes += (f"{output.label} has no transparency: composited on white",)
+        color = _converted(color, self.dtype)
+        alpha = None if alpha is None else _converted(alpha, self.dtype)
         height, width, channels = color.shape
         options, lost = _labels(self._metadata, output, channels, (width, height))
-        self.notes += lost
         image = image_over(color, alpha)
         if "icc" not in output.holds:
-            image, lost = _in_srgb(image, options.pop("icc_profile", None), output.label)
-            self.notes += lost
+            image, converted = _in_srgb(image, options.pop("icc_profile", None), output.label)
+            lost += converted
         elif image.mode not in output.modes:
-            image, lost = _as_rgb(image, options.pop("icc_profile", None), output.label)
-            self.notes += lost
+            image, converted = _as_rgb(image, options.pop("icc_profile", None), output.label)
+            lost += converted
+        self.notes += tuple(lost)
         assert output.save_options is not None
         return image, {**output.save_options(image.mode, self._quality), **options}
 

@@ -32,7 +32,6 @@ class Format:
     in_archives: whether files of these extensions are pages of archives.
     signature: regular expression that the first bytes match; empty if no signature is reliable.
     pillow: Pillow's name of the format.
-    animated: files may hold animations that `codec.animation` reads.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Format:
     in_archives: bool = True
     signature: bytes = b""
     pillow: str
-    animated: bool = False
 
     @property
     def extension(self) -> str:
@@ -59,8 +57,7 @@ class OutputFormat(Format):
     holds: the metadata it holds, of "icc", "exif", "xmp", "dpi", "color" (gAMA, cHRM, sRGB and
         cICP; other formats get an ICC profile instead) and "text" (PNG's texts).
     lossy: ``quality`` is accepted.
-    default_quality: what ``quality=None`` means; None is lossless.
-    lossless_at_100: quality 100 keeps every sample.
+    default_quality: what ``quality=None`` means; None is lossless, and then quality 100 is too.
     max_side: the largest width or height.
     max_pixels: the largest width * height, or None.
     max_bytes: the most bytes of samples, or None: offsets in the file are 32-bit.
@@ -73,7 +70,8 @@ class OutputFormat(Format):
         not write this format.
     row_writer: the module of this package whose ``open_writer`` writes rows as they come, or None.
     needs_seek: the row writer seeks in its output.
-    animation_writer: module and class in `codec.animation`, with a dot, or None.
+    animation_writer: module and class in `codec.animation`, with a dot, or None if the format
+        holds no animations.
     """
 
     modes: frozenset[str]
@@ -81,7 +79,6 @@ class OutputFormat(Format):
     holds: frozenset[str] = frozenset({"icc", "exif", "xmp"})
     lossy: bool = False
     default_quality: int | None = None
-    lossless_at_100: bool = False
     max_side: int = 2**31 - 1
     max_pixels: int | None = None
     max_bytes: int | None = None
@@ -153,7 +150,6 @@ FORMATS: tuple[Format, ...] = (
         extensions=(".gif",),
         signature=rb"GIF8",
         pillow="GIF",
-        animated=True,
         modes=frozenset({"RGB", "RGBA"}),
         holds=frozenset(),
         max_side=65535,
@@ -167,7 +163,6 @@ FORMATS: tuple[Format, ...] = (
         folder_extensions=(".apng",),
         signature=rb"\x89PNG\r\n\x1a\n",
         pillow="PNG",
-        animated=True,
         modes=_ALL_MODES,
         dtypes=("uint8", "uint16"),
         holds=frozenset({"icc", "exif", "xmp", "dpi", "color", "text"}),
@@ -198,10 +193,8 @@ FORMATS: tuple[Format, ...] = (
         extensions=(".webp",),
         signature=rb"RIFF.{4}WEBP",
         pillow="WEBP",
-        animated=True,
         modes=frozenset({"RGB", "RGBA"}),
         lossy=True,
-        lossless_at_100=True,
         max_side=16383,
         feature="webp",
         encoder_memory=8.0,
@@ -214,7 +207,6 @@ FORMATS: tuple[Format, ...] = (
         extensions=(".avif",),
         signature=rb".{4}ftypavi[fs]",
         pillow="AVIF",
-        animated=True,
         modes=frozenset({"L", "RGB", "RGBA"}),
         lossy=True,
         default_quality=90,
@@ -261,7 +253,6 @@ FORMATS: tuple[Format, ...] = (
         modes=_ALL_MODES,
         holds=frozenset({"exif", "xmp"}),
         lossy=True,
-        lossless_at_100=True,
         max_side=2**18,
         max_pixels=2**28,
         extra=("jxl", "pillow_jxl"),
@@ -380,7 +371,7 @@ def check_quality(output: OutputFormat, quality: int | None) -> int | None:
             f"quality is {quality}, but {output.label} is lossless and has none; "
             "leave it out, or write JPEG, WebP, AVIF or JPEG XL"
         )
-    return None if output.lossless_at_100 and quality == 100 else quality
+    return None if output.default_quality is None and quality == 100 else quality
 
 
 def check_size(

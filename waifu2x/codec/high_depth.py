@@ -209,10 +209,7 @@ def jpeg2000_components(stream: BinaryIO) -> Components | None:
 
 def jpeg2000_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     """Decode a JPEG 2000 file of 9 to 16 ``bits`` per sample to uint16 planes."""
-    import imagecodecs
-
-    stream.seek(0)
-    return split_planes(to_16_bits(_of_size(imagecodecs.jpeg2k_decode(stream.read()), size), bits))
+    return split_planes(to_16_bits(_decoded("jpeg2k", stream, size), bits))
 
 
 def avif_bits(head: bytes) -> int:
@@ -227,11 +224,7 @@ def avif_bits(head: bytes) -> int:
 
 def avif_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     """Decode an AVIF of 10 or 12 ``bits`` per sample to uint16 planes."""
-    import imagecodecs
-
-    stream.seek(0)
-    pixels = imagecodecs.avif_decode(stream.read(), index=0, numthreads=1)
-    return split_planes(to_16_bits(_of_size(pixels, size), bits))
+    return split_planes(to_16_bits(_decoded("avif", stream, size, index=0, numthreads=1), bits))
 
 
 def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
@@ -239,15 +232,22 @@ def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
 
     Raises ArgumentError for floats out of range.
     """
-    import imagecodecs
-
-    stream.seek(0)
-    pixels = _of_size(imagecodecs.jpegxl_decode(stream.read(), index=0), size)
+    pixels = _decoded("jpegxl", stream, size, index=0)
     if pixels.dtype.kind != "f":
         return split_planes(to_16_bits(pixels, bits))
     pixels = pixels.astype(np.float32, copy=False)
     check_floats(pixels, "image")
     return split_planes(pixels)
+
+
+def _decoded(
+    codec: str, stream: BinaryIO, size: tuple[int, int], **options: int
+) -> npt.NDArray[Any]:
+    """Decode the whole stream by a codec of imagecodecs."""
+    import imagecodecs
+
+    stream.seek(0)
+    return _of_size(getattr(imagecodecs, f"{codec}_decode")(stream.read(), **options), size)
 
 
 def _of_size(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:

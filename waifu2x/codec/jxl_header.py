@@ -7,17 +7,16 @@ Layout: ISO/IEC 18181-1 (codestream header) and 18181-2 (boxes).
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from .boxes import boxes
 from .xmp import MAX_XMP
 
 _CODESTREAM = b"\xff\x0a"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _HEAD = 256  # the header of a codestream is shorter
-_MAX_BOXES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,31 +100,11 @@ def _decompressed(data: bytes) -> bytes | None:
 
 
 def _boxes(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and size of each box's content; a bare codestream is one box."""
-    end = stream.seek(0, io.SEEK_END)
+    """Return kind, start and size of each box's content; a bare codestream is one box."""
     stream.seek(0)
     if stream.read(2) == _CODESTREAM:
-        yield b"jxlc", 0, end
-        return
-    position = 0
-    for _ in range(_MAX_BOXES):
-        stream.seek(position)
-        start = stream.read(16)
-        if len(start) < 8:
-            return
-        size, kind = struct.unpack_from(">I4s", start)
-        header = 8
-        if size == 1:
-            if len(start) < 16:
-                return
-            (size,) = struct.unpack_from(">Q", start, 8)
-            header = 16
-        elif size == 0:
-            size = end - position
-        if size < header or position + size > end:
-            return
-        yield kind, position + header, size - header
-        position += size
+        return iter([(b"jxlc", 0, stream.seek(0, io.SEEK_END))])
+    return boxes(stream)
 
 
 class _BitReader:

@@ -23,7 +23,7 @@ from ..errors import ArgumentError
 from ..kernels import _native
 from ._pillow import quiet
 from .deflate import LAST_BLOCK, ZLIB, ZLIB_HEADER, Deflate, igzip
-from .png_chunks import HEADER_END, SIGNATURE, XMP_KEYWORD, chunk
+from .png_chunks import SIGNATURE, XMP_KEYWORD, chunk, metadata_of
 from .row_writer import STRIP_BYTES, ByteSink, RowBlock, RowWriter
 
 _Rows: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -108,11 +108,7 @@ def _pillow_chunks(**options: Any) -> bytes:
     buffer = io.BytesIO()
     with quiet():
         Image.new("L", (1, 1)).save(buffer, "PNG", **options)
-    data = buffer.getvalue()
-    end = HEADER_END
-    while data[end + 4 : end + 8] != b"IDAT":
-        end += 12 + int.from_bytes(data[end : end + 4], "big")
-    return data[HEADER_END:end]
+    return metadata_of(buffer.getvalue())
 
 
 class PngWriter(RowWriter["_EncodedStrip"]):

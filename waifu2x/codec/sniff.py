@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from .formats import FORMATS, Format
+from .formats import FORMATS, Format, OutputFormat
 
 #: Bytes of a file that `sniff` needs to see; pictures are recognized by 64.
 HEAD_BYTES: Final = 512
@@ -30,7 +30,8 @@ class FileType:
     @property
     def animated(self) -> bool:
         """Whether files of this format may hold animations that are read."""
-        return self.format is not None and self.format.animated
+        row = self.format
+        return isinstance(row, OutputFormat) and row.animation_writer is not None
 
     def unsupported(self, name: str) -> str:
         """Return the message that the file called ``name`` is not supported, and what to do."""

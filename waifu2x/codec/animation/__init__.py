@@ -11,14 +11,13 @@ from .formats import (
     check_animation_target,
     resolve_animation_format,
 )
-from .frames import FOREVER, Animation, Frame
+from .frames import Animation, Frame
 from .reader import open_animation
 from .spill import Kept, PictureStore
 from .writer import AnimationWriter
 
 __all__ = [
     "ANIMATION_FORMATS",
-    "FOREVER",
     "Animation",
     "AnimationWriter",
     "Frame",

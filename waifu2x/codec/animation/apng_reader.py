@@ -18,7 +18,7 @@ from ...errors import DecodeError
 from ..limits import check_pixels
 from ..png_chunks import SIGNATURE, checksum_matches, chunk
 from .frames import Animation, Dispose, FrameControl, Patch
-from .stills import ContainerReader, decode_still, patch_of, play, rotating_exif
+from .stills import ContainerReader, animation_of, decode_still, patch_of
 
 _ALPHA_TYPES = (4, 6)
 _DISPOSE = (Dispose.KEEP, Dispose.CLEAR, Dispose.RESTORE)
@@ -74,28 +74,18 @@ def open_apng(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     reader = _ApngReader(stream, name, limit)
     controls = [frame.control for frame in reader.frames(keep=False) if frame.control is not None]
     head = reader.head
-    width, height = head.size
     default = next(_ApngReader(stream, name, limit).frames(keep=True))
-    still = head.still(head.size, b"".join(default.parts), metadata=True)
-    picture = decode_still(still, name, limit)
-    exif = rotating_exif(still, name)
-    source = replace(picture.source, reduced=picture.source.reduced or head.header[8] == 16)
-    swapped = exif is not None and picture.width == height != width
-    return Animation(
-        width=height if swapped else width,
-        height=width if swapped else height,
-        frames=len(controls),
+    return animation_of(
+        head.still(head.size, b"".join(default.parts), metadata=True),
+        name,
+        limit,
+        stored=head.size,
+        size=head.size,
+        controls=controls,
         loop=head.plays or 0,
-        metadata=picture.metadata,
-        source=source,
-        gray=picture.gray,
-        has_alpha=(
-            head.header[9] in _ALPHA_TYPES
-            or head.transparent
-            or any(control.dispose is Dispose.CLEAR for control in controls)
-            or not controls[0].covers(width, height)
-        ),
-        play=lambda: play(head.size, _patches(stream, name, limit), picture, source, exif),
+        has_alpha=head.header[9] in _ALPHA_TYPES or head.transparent,
+        patches=lambda: _patches(stream, name, limit),
+        reduced=head.header[8] == 16,
     )
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..png_chunks import HEADER_END, SIGNATURE, chunk
+from ..png_chunks import HEADER_END, chunk, chunks_of, metadata_of
 from ..png_writer import PngWriter
 from .frames import Bytes
 from .writer import AnimationWriter, Area, Target, area_of, still_with_metadata
@@ -30,10 +30,10 @@ class ApngWriter(AnimationWriter):
         self._counts_at = 0
 
     def _write(self, pixels: Bytes, duration: Fraction) -> None:
-        area = Area((0, 0, self.target.width, self.target.height))
+        area = Area(0, 0, self.target.width, self.target.height)
         if self._before is not None:
             # An unchanged frame is stored as one unchanged pixel.
-            area = area_of(np.any(pixels != self._before, axis=2)) or Area((0, 0, 1, 1))
+            area = area_of(np.any(pixels != self._before, axis=2)) or Area(0, 0, 1, 1)
         still = _compressed(pixels[area.slices], self.target.has_alpha)
         if self._before is None:
             self._begin(still[:HEADER_END])
@@ -45,8 +45,8 @@ class ApngWriter(AnimationWriter):
                 self._next(),
                 area.width,
                 area.height,
-                area[0],
-                area[1],
+                area.left,
+                area.top,
                 part,
                 unit,
                 0,  # dispose: keep
@@ -63,11 +63,10 @@ class ApngWriter(AnimationWriter):
     def _begin(self, header: bytes) -> None:
         still, notes = still_with_metadata(self.target, "png")
         self.notes += notes
-        end = next(position for position, kind, _ in _chunks(still) if kind == b"IDAT")
         self.target.stream.write(header)
         self._counts_at = self.target.stream.tell()
         self._chunk(b"acTL", bytes(8))
-        self.target.stream.write(still[HEADER_END:end])
+        self.target.stream.write(metadata_of(still))
 
     def _finish(self) -> None:
         stream = self.target.stream
@@ -108,21 +107,8 @@ def _compressed(pixels: Bytes, has_alpha: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _chunks(file: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yield position, kind and length of every chunk of a PNG."""
-    position = len(SIGNATURE)
-    while position < len(file):
-        length, kind = struct.unpack_from(">I4s", file, position)
-        yield position, kind, length
-        position += 12 + length
-
-
 def _pixel_data(file: bytes) -> Iterator[bytes]:
     """Yield the compressed pixels of a PNG, in one part if possible: some readers expect it."""
-    data = b"".join(
-        file[position + 8 : position + 8 + length]
-        for position, kind, length in _chunks(file)
-        if kind == b"IDAT"
-    )
+    data = b"".join(body for kind, body in chunks_of(file) if kind == b"IDAT")
     for start in range(0, len(data), _MAX_CHUNK):
         yield data[start : start + _MAX_CHUNK]

@@ -7,7 +7,6 @@ often as fits into the duration of the movie; a duration of all ones is forever.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from ...errors import ArgumentError, DecodeError
 from ...picture import Picture
 from .._pillow import pillow_errors
+from ..boxes import boxes
 from ..image import picture_of, raw_mode, source_of
 from ..limits import check_pixels
 from .frames import FOREVER, Animation, Frame
@@ -120,33 +120,21 @@ def _durations(timing: Timing) -> Iterator[Fraction]:
 
 def timing_of(stream: BinaryIO) -> Timing | None:
     """Read the timing of an AVIF; None without a readable movie."""
-    size = stream.seek(0, io.SEEK_END)
-    position = 0
-    while position + 8 <= size:
-        stream.seek(position)
-        head = stream.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        elif length == 0:
-            length = size - position
-        if length < 8:
-            return None
-        if head[4:8] == b"moov" and length <= min(_MAX_MOVIE, size - position):
-            stream.seek(position)
-            return _timing(stream.read(length), position)
-        position += length
+    for kind, start, size in boxes(stream):
+        if kind == b"moov" and size <= _MAX_MOVIE:
+            stream.seek(start)
+            return _timing(stream.read(size), start)
     return None
 
 
 def _timing(movie: bytes, start: int) -> Timing | None:
-    """Return the timing in the box ``moov``, which begins at ``start`` of the file."""
+    """Return the timing in ``movie``, the content of the box at ``start`` of the file."""
     plays_at: list[int] = []
     repeats_at: list[int] = []
     movie_duration = segment = None
     timescale = movie_scale = 0
     durations: tuple[tuple[int, int], ...] = ()
-    for kind, at, end in _boxes(movie, 0, len(movie)):
+    for kind, at, end in _leaf_boxes(movie, 0, len(movie)):
         box = memoryview(movie)[at:end]
         wide = len(box) > 0 and box[0] == 1
         if kind in (b"mvhd", b"tkhd", b"mdhd"):
@@ -192,7 +180,7 @@ def _runs(box: memoryview) -> Iterator[tuple[int, int]]:
         yield _number(box, at, 4), _number(box, at + 4, 4)
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _leaf_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, start and end of the content of every leaf box."""
     while at + 8 <= end:
         length = int.from_bytes(data[at : at + 4], "big")
@@ -200,7 +188,7 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         if length < 8 or at + length > end:
             return
         if kind in _PARENTS:
-            yield from _boxes(data, at + 8, at + length)
+            yield from _leaf_boxes(data, at + 8, at + length)
         else:
             yield kind, at + 8, at + length
         at += length

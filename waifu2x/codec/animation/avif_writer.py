@@ -77,10 +77,9 @@ class AvifWriter(AnimationWriter):
                 "the installed libavif writes animations without a loop count; use WebP or PNG"
             ) from error
         target.stream.write(buffer.getbuffer())
-        if self._rounder.rounded:
-            self.notes.append("AVIF is written with time in 1/1000 s: durations rounded")
-        if self._rounder.shortened:
-            self.notes.append("AVIF shows a frame for 49 days at most: shortened")
+        self.notes += self._rounder.notes(
+            "AVIF is written with time in 1/1000 s", "AVIF shows a frame for 49 days"
+        )
 
 
 class _StoredFrames(Image.Image):

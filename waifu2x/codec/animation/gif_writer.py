@@ -53,14 +53,6 @@ class _PendingFrame:
     erased: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Quantized:
-    """A palette and the squared error for its own frame."""
-
-    palette: Bytes
-    error: float
-
-
 class GifWriter(AnimationWriter):
     """At most 256 new colors per frame; exact if a frame has no more."""
 
@@ -78,7 +70,8 @@ class GifWriter(AnimationWriter):
         self._solid: _Mask = np.zeros(size, np.bool_)
         self._waiting: _PendingFrame | None = None
         self._global: Bytes | None = None
-        self._quantized: _Quantized | None = None
+        #: A palette and the squared error for its own frame.
+        self._quantized: tuple[Bytes, float] | None = None
         self._reduced = 0
         self._inexact = False  # of the current frame
         self._half = False
@@ -98,7 +91,7 @@ class GifWriter(AnimationWriter):
         # An unchanged pixel that is written again keeps the color shown.
         wanted = np.where(new | ~self._solid, color, self._shown)
         written = new | self._redrawn(solid)
-        area = area_of(written) or Area((0, 0, 1, 1))
+        area = area_of(written) or Area(0, 0, 1, 1)
         chosen = written[area.slices]
         if exact and not _few_colors(wanted[area.slices][chosen], 255):
             chosen[...] = True  # 256 new colors leave no index for unchanged pixels
@@ -139,7 +132,7 @@ class GifWriter(AnimationWriter):
         assert held.clear is not None
         area = held.area.union(gone)
         grown = np.full((area.height, area.width), held.clear, np.uint8)
-        left, top = held.area[0] - area[0], held.area[1] - area[1]
+        left, top = held.area.left - area.left, held.area.top - area.top
         grown[top : top + held.area.height, left : left + held.area.width] = held.indices
         held.area, held.indices, held.erased = area, grown, True
         nothing[area.slices] = solid[area.slices]
@@ -165,13 +158,12 @@ class GifWriter(AnimationWriter):
         return seen, _PendingFrame(area, indices, palette, clear, delay)
 
     def _palette_for(self, colors: Bytes, counts: npt.NDArray[Any], room: int) -> Bytes:
-        last = self._quantized
-        if last is not None and len(last.palette) <= room:
-            error = squared_error(colors, counts, last.palette)
-            if error <= _FACTOR * last.error + _SLACK:
-                return last.palette
+        if self._quantized is not None and len(self._quantized[0]) <= room:
+            palette, error = self._quantized
+            if squared_error(colors, counts, palette) <= _FACTOR * error + _SLACK:
+                return palette
         palette = best_palette(colors, counts, room)
-        self._quantized = _Quantized(palette, squared_error(colors, counts, palette))
+        self._quantized = palette, squared_error(colors, counts, palette)
         return palette
 
     # --- the file
@@ -190,9 +182,9 @@ class GifWriter(AnimationWriter):
             b"\x21\xf9\x04" + struct.pack("<BHBB", control, held.delay, held.clear or 0, 0)
         )
         flags = 0x80 | _exponent(table) if own else 0
-        left, top, _, _ = held.area
+        area = held.area
         stream.write(
-            struct.pack("<BHHHHB", 0x2C, left, top, held.area.width, held.area.height, flags)
+            struct.pack("<BHHHHB", 0x2C, area.left, area.top, area.width, area.height, flags)
         )
         stream.write((table if own else b"") + _lzw(held.indices))
 
@@ -210,9 +202,6 @@ class GifWriter(AnimationWriter):
         assert self._waiting is not None
         self._write_frame(self._waiting)
         self.target.stream.write(b";")
-        self._note()
-
-    def _note(self) -> None:
         metadata = self.target.metadata
         lost = [
             (self._half, "GIF has no half transparency: every pixel is on or off"),

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from ...errors import DecodeError
 from ..limits import check_pixels
 from .frames import Animation, Dispose, FrameControl, Patch
-from .stills import ContainerReader, decode_still, patch_of, play, rotating_exif
+from .stills import ContainerReader, animation_of, decode_still, patch_of
 
 ANIMATION, XMP, EXIF, ALPHA, ICC = 0x02, 0x04, 0x08, 0x10, 0x20
 
@@ -98,26 +98,17 @@ def open_webp(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     controls = [frame.control for frame in reader.frames(keep=False)]
     if len(controls) < 2:
         return None
-    head, first = reader.head, controls[0]
-    width, height = head.size
-    still = next(_WebpReader(stream, name, limit).frames(keep=True)).still(head.metadata)
-    picture = decode_still(still, f"frame 1 of {name}", limit)
-    exif = rotating_exif(still, name)
-    swapped = exif is not None and (first.width, first.height) != (picture.width, picture.height)
-    return Animation(
-        width=height if swapped else width,
-        height=width if swapped else height,
-        frames=len(controls),
+    head = reader.head
+    return animation_of(
+        next(_WebpReader(stream, name, limit).frames(keep=True)).still(head.metadata),
+        f"frame 1 of {name}",
+        limit,
+        stored=(controls[0].width, controls[0].height),
+        size=head.size,
+        controls=controls,
         loop=head.plays,
-        metadata=picture.metadata,
-        source=picture.source,
-        gray=False,
-        has_alpha=(
-            bool(head.flags & ALPHA)
-            or any(control.dispose is Dispose.CLEAR for control in controls)
-            or not first.covers(width, height)
-        ),
-        play=lambda: play(head.size, _patches(stream, name, limit), picture, picture.source, exif),
+        has_alpha=bool(head.flags & ALPHA),
+        patches=lambda: _patches(stream, name, limit),
     )
 
 

@@ -47,22 +47,22 @@ class WebpWriter(AnimationWriter):
         self._last = b""
 
     def _write(self, pixels: Bytes, duration: Fraction) -> None:
-        area: Area | None = Area((0, 0, self.target.width, self.target.height))
+        area: Area | None = Area(0, 0, self.target.width, self.target.height)
         if self._before is None:
             self._begin()
         else:
             area = self._changed(pixels, self._before)
         flags = _KEEP if area is None else _REPLACE
         if area is None:  # an unchanged frame is stored as a transparent pixel
-            area = Area((0, 0, 1, 1))
+            area = Area(0, 0, 1, 1)
             data = self._compressed(np.zeros((1, 1, 4), np.uint8), None)
         else:
             data = self._compressed(pixels[area.slices], self.target.quality)
         header = b"".join(
             value.to_bytes(3, "little")
             for value in (
-                area[0] // 2,
-                area[1] // 2,
+                area.left // 2,
+                area.top // 2,
                 area.width - 1,
                 area.height - 1,
                 self._rounder.units(duration),
@@ -75,8 +75,8 @@ class WebpWriter(AnimationWriter):
         area = area_of(np.any(pixels != before, axis=2))
         if area is None:
             return None
-        left, top, right, bottom = area
-        return Area((left & ~1, top & ~1, right, bottom))  # offsets are stored in units of 2
+        # Offsets are stored in units of 2.
+        return area._replace(left=area.left & ~1, top=area.top & ~1)
 
     def _compressed(self, pixels: Bytes, quality: int | None) -> bytes:
         """Return the chunks of pixels of a still WebP."""
@@ -112,10 +112,9 @@ class WebpWriter(AnimationWriter):
         stream.seek(self._start + 4)
         stream.write(struct.pack("<I", end - self._start - 8))
         stream.seek(end)
-        if self._rounder.rounded:
-            self.notes.append("WebP counts time in 1/1000 s: durations rounded")
-        if self._rounder.shortened:
-            self.notes.append("WebP shows a frame for 16777 s at most: shortened")
+        self.notes += self._rounder.notes(
+            "WebP counts time in 1/1000 s", "WebP shows a frame for 16777 s"
+        )
 
     def _chunk(self, kind: bytes, data: bytes) -> None:
         stream = self.target.stream

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -44,31 +44,32 @@ class Target:
     has_alpha: bool
 
 
-class Area(tuple[int, int, int, int]):
-    """A rectangle: left, top, right, bottom, the last two exclusive."""
+class Area(NamedTuple):
+    """A rectangle; right and bottom are exclusive."""
 
-    __slots__ = ()
+    left: int
+    top: int
+    right: int
+    bottom: int
 
     @property
     def slices(self) -> tuple[slice, slice]:
         """Rows and columns."""
-        left, top, right, bottom = self
-        return slice(top, bottom), slice(left, right)
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
     def width(self) -> int:
         """In pixels."""
-        return self[2] - self[0]
+        return self.right - self.left
 
     @property
     def height(self) -> int:
         """In pixels."""
-        return self[3] - self[1]
+        return self.bottom - self.top
 
     def union(self, other: Area) -> Area:
         """Return the smallest area that contains both."""
-        (left, top, right, bottom), (x0, y0, x1, y1) = self, other
-        return Area((min(left, x0), min(top, y0), max(right, x1), max(bottom, y1)))
+        return Area(*map(min, self[:2], other[:2]), *map(max, self[2:], other[2:]))
 
 
 def area_of(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Area | None:
@@ -77,7 +78,7 @@ def area_of(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Area | None:
     if not len(rows):
         return None
     columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
-    return Area((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+    return Area(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
 class DurationRounder:
@@ -101,6 +102,13 @@ class DurationRounder:
         self._error = (self._error - units).limit_denominator(_STEPS_PER_UNIT)
         self.shortened |= units > self._max_units
         return min(units, self._max_units)
+
+    def notes(self, unit: str, longest: str) -> list[str]:
+        """Return notes of what was lost; ``unit`` and ``longest`` state what the format holds."""
+        return [
+            *([f"{unit}: durations rounded"] if self.rounded else []),
+            *([f"{longest} at most: shortened"] if self.shortened else []),
+        ]
 
 
 class AnimationWriter(ABC):
