@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from waifu2x import codec
+from waifu2x.codec import deflate, row_writer
 from waifu2x.codec import png_writer as png
-from waifu2x.codec import row_writer
 from waifu2x.codec.png_writer import PngWriter
 from waifu2x.errors import (
     ArgumentError,
@@ -28,9 +28,9 @@ from waifu2x.kernels import _native
 from waifu2x.picture import Metadata, Picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-DEFLATES = [pytest.param(png.ZLIB, id="zlib")]
-if png.igzip() is not None:
-    DEFLATES.append(pytest.param(png.igzip(), id="igzip"))
+DEFLATES = [pytest.param(deflate.ZLIB, id="zlib")]
+if deflate.igzip() is not None:
+    DEFLATES.append(pytest.param(deflate.igzip(), id="igzip"))
 FULL = {np.uint8: 255, np.uint16: 65535}
 
 
@@ -59,7 +59,7 @@ def written(color, alpha=None, *, bands=None, **options):
         width=width,
         height=height,
         channels=channels,
-        depth=8 * color.dtype.itemsize,
+        dtype=color.dtype,
         **options,
     ) as writer:
         top, bands = 0, list(bands or [height])
@@ -224,7 +224,7 @@ SIZES = [(1, 1), (1, 2), (1, 300), (300, 1), (2, 2), (7, 13), (33, 31), (64, 100
 @pytest.mark.parametrize("deflate", DEFLATES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_pillow_reads_the_samples_back(monkeypatch, deflate, channels):
-    monkeypatch.setattr(png, "STRIP_BYTES", 1000)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 1000)
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
     for height, width in SIZES:
         array = samples(height, width, channels)
@@ -246,7 +246,7 @@ def test_pillow_reads_the_samples_back(monkeypatch, deflate, channels):
 @pytest.mark.parametrize("deflate", DEFLATES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_sixteen_bits(monkeypatch, deflate, channels):
-    monkeypatch.setattr(png, "STRIP_BYTES", 700)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 700)
     for height, width in SIZES:
         array = samples(height, width, channels, dtype=np.uint16)
         data = written(array, deflate=deflate, bands=[3])
@@ -274,7 +274,7 @@ def test_sixteen_bits(monkeypatch, deflate, channels):
 def test_bands_threads_and_seeds(height, width, channels, bands, threads, piece, seed):
     array = samples(height, width, channels, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(png, "STRIP_BYTES", piece)
+        patch.setattr(row_writer, "STRIP_BYTES", piece)
         data = written(array, bands=[*bands, 4], threads=threads)
         assert data == written(array, threads=1)  # the same bytes however it is made
     with Image.open(io.BytesIO(data)) as image:
@@ -389,16 +389,16 @@ def test_chunks_of_color_and_text():
         *(("Title", "Caf\xe9"), ("Title", "twice"), ("Long", long)),
         *(("Japanese", "\u7d75"), ("Long Japanese", "\u7d75" * 1000)),
     )
-    data = png.metadata_chunks(
-        xmp=b"<x/>",
-        gamma=0.45455,
-        chromaticities=(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
-        rendering_intent=1,
-        cicp=(12, 13, 0, 1),
-        text=text,
-        dpi=(300.0, 300.0),
-    )
-    chunks = chunks_of(png.SIGNATURE + data)
+    metadata = {
+        "xmp": b"<x/>",
+        "gamma": 0.45455,
+        "chromaticities": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
+        "rendering_intent": 1,
+        "cicp": (12, 13, 0, 1),
+        "text": text,
+        "dpi": (300.0, 300.0),
+    }
+    chunks = chunks_of(png.SIGNATURE + png.metadata_chunks(**metadata))
     assert [kind for kind, _ in chunks] == [
         *(b"cICP", b"gAMA", b"cHRM", b"sRGB", b"pHYs"),
         *(b"iTXt", b"tEXt", b"tEXt", b"zTXt", b"iTXt", b"iTXt"),
@@ -406,7 +406,7 @@ def test_chunks_of_color_and_text():
     assert dict(chunks)[b"cICP"] == b"\x0c\x0d\0\1"
     assert dict(chunks)[b"gAMA"] == struct.pack(">I", 45455)
     array = samples(3, 3, 1)
-    with Image.open(io.BytesIO(written(array, chunks=data))) as image:
+    with Image.open(io.BytesIO(written(array, **metadata))) as image:
         assert image.info["gamma"] == 0.45455
         assert image.info["chromaticity"] == (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
         assert image.info["srgb"] == 1
@@ -433,21 +433,21 @@ def test_texts_png_cannot_hold(keyword, text):
 
 
 def test_without_isal_zlib_does_it(monkeypatch):
-    monkeypatch.setattr(png, "igzip", lambda: None)
+    monkeypatch.setattr(row_writer, "igzip", lambda: None)
     array = samples(40, 50, 3)
     data = written(array)
-    assert data == written(array, deflate=png.ZLIB)
+    assert data == written(array, deflate=deflate.ZLIB)
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(np.asarray(image), array)
 
 
 def test_without_isal_it_is_found_out(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "isal", None)
-    png.igzip.cache_clear()
+    deflate.igzip.cache_clear()
     try:
-        assert png.igzip() is None
+        assert deflate.igzip() is None
     finally:
-        png.igzip.cache_clear()
+        deflate.igzip.cache_clear()
 
 
 # --- misuse and failures
@@ -460,7 +460,7 @@ def test_without_isal_it_is_found_out(monkeypatch):
         ({"height": 1 << 31}, "height is 2147483648"),
         ({"channels": 0}, "channels is 0"),
         ({"channels": 5}, "channels is 5"),
-        ({"depth": 4}, "depth is 4"),
+        ({"dtype": np.float32}, "dtype is float32"),
         ({"threads": 0}, "threads is 0"),
     ],
 )
@@ -547,7 +547,7 @@ class Full(io.BytesIO):
 
 @pytest.mark.parametrize("room", [0, 20, 100, 2000, 200_000])
 def test_what_the_stream_raises_arrives(monkeypatch, room):
-    monkeypatch.setattr(png, "STRIP_BYTES", 10_000)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 10_000)
     noise = np.random.default_rng(6).integers(0, 256, (400, 300, 3), dtype=np.uint8)
 
     def write_all():
@@ -560,7 +560,7 @@ def test_what_the_stream_raises_arrives(monkeypatch, room):
 
 
 def test_after_a_failure_it_cannot_be_finished(monkeypatch):
-    monkeypatch.setattr(png, "STRIP_BYTES", 1000)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 1000)
     monkeypatch.setattr(row_writer, "_MAX_PENDING", 1)
     noise = np.random.default_rng(6).integers(0, 256, (400, 300, 3), dtype=np.uint8)
     writer = PngWriter(Full(100), width=300, height=400, channels=3)
@@ -579,27 +579,27 @@ def test_what_a_compressor_raises_arrives():
         calls.append(len(data))
         if len(calls) == 3:
             raise MemoryError("no room")
-        return png.ZLIB.compress(data)
+        return deflate.ZLIB.compress(data)
 
     array = samples(700, 999, 3)
-    broken = png.Deflate(compress, zlib.adler32)
+    broken = deflate.Deflate(compress, zlib.adler32)
     with pytest.raises(MemoryError, match="no room"):
         written(array, deflate=broken, threads=1)
     assert threads_alive() == []
 
 
 def test_the_queue_is_bounded(monkeypatch):
-    monkeypatch.setattr(png, "STRIP_BYTES", 1000)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 1000)
     monkeypatch.setattr(row_writer, "_MAX_PENDING", 4)
     gate, waiting = threading.Event(), threading.Event()
 
     def compress(data):
         gate.wait(10)
-        return png.ZLIB.compress(data)
+        return deflate.ZLIB.compress(data)
 
     array = samples(100, 400)  # two rows a piece
     buffer = io.BytesIO()
-    slow = png.Deflate(compress, zlib.adler32)
+    slow = deflate.Deflate(compress, zlib.adler32)
     with PngWriter(buffer, width=400, height=100, channels=1, threads=2, deflate=slow) as writer:
         writer.write_rows(array[:8])  # does not wait for what stands still
         assert not gate.is_set()
@@ -703,9 +703,9 @@ def test_a_failure_that_fill_swallows_is_no_file(tmp_path, monkeypatch):
         def compress(data):
             raise zlib.error("broken")
 
-        return png.Deflate(compress, zlib.adler32)
+        return deflate.Deflate(compress, zlib.adler32)
 
-    monkeypatch.setattr(png, "igzip", broken)
+    monkeypatch.setattr(row_writer, "igzip", broken)
     monkeypatch.setattr(row_writer, "_MAX_PENDING", 1)
     array = samples(900, 300, 3)
     seen = []

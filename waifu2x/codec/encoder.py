@@ -7,7 +7,6 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from importlib import import_module
 from typing import Any, BinaryIO, Final, cast
 
@@ -21,7 +20,14 @@ from ..picture import Metadata, Picture, Samples, sample_max
 from ._pillow import quiet
 from .color import implied_profile, is_srgb
 from .exif import set_size
-from .formats import OutputFormat, check_quality, check_size, reduction_notes, written_dtype
+from .formats import (
+    OutputFormat,
+    check_quality,
+    check_size,
+    load,
+    reduction_notes,
+    written_dtype,
+)
 from .image import image_over, matching_icc, to_srgb
 from .png_writer import holds_text
 from .row_writer import RowBlock, RowCounter, RowWriter
@@ -40,9 +46,27 @@ class PictureWriter(ABC):
         requests it, metadata left out. Complete when the file is.
     """
 
-    def __init__(self, dtype: np.dtype[Any], notes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        sink: _Sink,
+        output: OutputFormat,
+        like: Picture,
+        size: tuple[int, int],
+        quality: int | None,
+        dtype: np.dtype[Any],
+    ) -> None:
         self.dtype = dtype
-        self.notes = notes
+        self.notes: tuple[str, ...] = ()
+        self._sink, self._output, self._quality = sink, output, quality
+        self._metadata = like.metadata
+        self._layout = {
+            "width": size[0],
+            "height": size[1],
+            "channels": like.color.shape[2] + (like.alpha is not None),
+        }
+        self._colors = like.color.shape[2]
+        with self._errors():
+            self._open()
 
     @abstractmethod
     def write_rows(self, color: Samples, alpha: Samples | None = None) -> None:
@@ -58,11 +82,30 @@ class PictureWriter(ABC):
         """
 
     @abstractmethod
+    def _open(self) -> None:
+        """Begin the file."""
+
+    @abstractmethod
     def close(self) -> None:
         """Finish the file; called on leaving the block."""
 
-    def abort(self) -> None:  # noqa: B027
+    @abstractmethod
+    def abort(self) -> None:
         """Drop the rows; called last in any case."""
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Pass on errors of the file and of this package; all others become EncodeError."""
+        try:
+            yield
+        except Waifu2xError:
+            raise
+        except Exception as error:
+            if self._sink.error is not None:
+                raise self._sink.error from None
+            raise EncodeError(
+                f"the picture cannot be encoded as {self._output.label}: {reason(error)}"
+            ) from error
 
 
 @contextmanager
@@ -118,18 +161,14 @@ def open_row_writer(
     dtype = written_dtype(output, like.color.dtype, depth)
     channels = like.color.shape[2] + (like.alpha is not None and output.has_alpha)
     check_size(output, width, height, channels * dtype.itemsize)
-    notes = reduction_notes(like.color.dtype, dtype, depth)
-    size = (width, height)
     with ExitStack() as stack:
         file, spool = _Sink(sink), None
         if output.needs_seek and not sink.seekable():
             spool = stack.enter_context(tempfile.TemporaryFile())
             file = _Sink(cast("BinaryIO", spool))
-        writer: PictureWriter
-        if output.row_writer is not None:
-            writer = _StreamedWriter(file, output, like, size, dtype, notes)
-        else:
-            writer = _CollectingWriter(file, output, like, size, quality, dtype, notes)
+        kind = _CollectingWriter if output.row_writer is None else _StreamedWriter
+        writer = kind(file, output, like, (width, height), quality, dtype)
+        writer.notes = reduction_notes(like.color.dtype, dtype, depth) + writer.notes
         stack.callback(writer.abort)
         yield writer
         writer.close()
@@ -160,47 +199,16 @@ def encode_stream(
     return writer.notes
 
 
-@contextmanager
-def _encoding_errors(sink: _Sink, output: OutputFormat) -> Iterator[None]:
-    """Pass on errors of the file and of this package; all others become EncodeError."""
-    try:
-        yield
-    except Waifu2xError:
-        raise
-    except Exception as error:
-        if sink.error is not None:
-            raise sink.error from None
-        raise EncodeError(
-            f"the picture cannot be encoded as {output.label}: {reason(error)}"
-        ) from error
-
-
 class _StreamedWriter(PictureWriter):
     """Writes rows as they arrive."""
 
-    def __init__(
-        self,
-        sink: _Sink,
-        output: OutputFormat,
-        like: Picture,
-        size: tuple[int, int],
-        dtype: np.dtype[Any],
-        notes: tuple[str, ...],
-    ) -> None:
-        labels, lost = _labels(like.metadata, output, like.color.shape[2], size)
-        super().__init__(dtype, (*notes, *lost))
-        self._errors = partial(_encoding_errors, sink, output)
-        with self._errors():
-            module = import_module(f".{output.row_writer}", __package__)
-            self._rows: RowWriter[Any] = module.open_writer(
-                sink,
-                width=size[0],
-                height=size[1],
-                channels=like.color.shape[2] + (like.alpha is not None),
-                dtype=dtype,
-                labels=labels,
-            )
-        self.abort = self._rows.abort  # type: ignore[method-assign]
+    def _open(self) -> None:
+        size = self._layout["width"], self._layout["height"]
+        labels, lost = _labels(self._metadata, self._output, self._colors, size)
+        self.notes += tuple(lost)
+        assert self._output.row_writer is not None
+        writer = load(self._output.row_writer, __package__)
+        self._rows: RowWriter[Any] = writer(self._sink, **self._layout, dtype=self.dtype, **labels)
 
     def write_rows(self, color: Samples, alpha: Samples | None = None) -> None:
         step = max(1, _STRIP_PIXELS // color.shape[1])
@@ -218,41 +226,33 @@ class _StreamedWriter(PictureWriter):
         with self._errors():
             self._rows.close()
 
+    def abort(self) -> None:
+        self._rows.abort()
+
 
 class _CollectingWriter(PictureWriter):
     """Collects rows, and has Pillow write the picture when it is complete."""
 
-    def __init__(
-        self,
-        sink: _Sink,
-        output: OutputFormat,
-        like: Picture,
-        size: tuple[int, int],
-        quality: int | None,
-        dtype: np.dtype[Any],
-        notes: tuple[str, ...],
-    ) -> None:
-        super().__init__(dtype, notes)
-        self._sink, self._output = sink, output
-        self._metadata, self._quality = like.metadata, quality
-        channels = like.color.shape[2] + (like.alpha is not None)
-        self._counter = RowCounter(output.label, width=size[0], height=size[1], channels=channels)
+    def _open(self) -> None:
+        self._counter = RowCounter(self._output.label, **self._layout)
         self._blocks: list[RowBlock] = []
-        if output.extra is not None:
-            _load_plugin(output.extra, output)
+        if self._output.extra is not None:
+            _load_plugin(self._output.extra, self._output)
 
     def write_rows(self, color: Samples, alpha: Samples | None = None) -> None:
         self._blocks.append(self._counter.add(color, alpha))
 
     def close(self) -> None:
         self._counter.require_complete()
-        colors = [block.color for block in self._blocks]
-        alphas = [block.alpha for block in self._blocks if block.alpha is not None]
-        self._blocks = []
-        with _encoding_errors(self._sink, self._output), quiet():
+        with self._errors(), quiet():
+            colors = [block.color for block in self._blocks]
+            alphas = [block.alpha for block in self._blocks if block.alpha is not None]
             image, options = self._prepare(_joined(colors), _joined(alphas) if alphas else None)
             # Given a real file, Pillow writes past Python and loses the reason of a failure.
             image.save(cast("Any", self._sink), self._output.pillow, **options)
+
+    def abort(self) -> None:
+        self._blocks = []
 
     def _prepare(self, color: Samples, alpha: Samples | None) -> tuple[Image.Image, dict[str, Any]]:
         """Return the 8-bit image and the options for Pillow, and note what is lost."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import PurePath
 from typing import Any
@@ -68,7 +69,7 @@ class OutputFormat(Format):
         measured on a painted scene of 16 megapixels, and rounded up.
     save_options: options of `PIL.Image.Image.save` for a mode and a quality; None if Pillow does
         not write this format.
-    row_writer: the module of this package whose ``open_writer`` writes rows as they come, or None.
+    row_writer: module and class, with a dot, of the `RowWriter` of the format, or None.
     needs_seek: the row writer seeks in its output.
     animation_writer: module and class in `codec.animation`, with a dot, or None if the format
         holds no animations.
@@ -167,7 +168,7 @@ FORMATS: tuple[Format, ...] = (
         dtypes=("uint8", "uint16"),
         holds=frozenset({"icc", "exif", "xmp", "dpi", "color", "text"}),
         encoder_memory=0.7,
-        row_writer="png_writer",
+        row_writer="png_writer.PngWriter",
         animation_writer="apng_writer.ApngWriter",
     ),
     OutputFormat(
@@ -228,7 +229,7 @@ FORMATS: tuple[Format, ...] = (
         holds=frozenset({"icc", "exif", "xmp", "dpi"}),
         max_bytes=2**32 - 2**26,
         encoder_memory=0.7,
-        row_writer="tiff_writer",
+        row_writer="tiff_writer.TiffWriter",
         needs_seek=True,
     ),
     OutputFormat(
@@ -314,6 +315,13 @@ PAGE_SUFFIXES = frozenset(
 ENCODER_MEMORY = {
     extension: each.encoder_memory for each in _WRITTEN for extension in each.extensions
 }
+
+
+def load(name: str, package: str | None) -> Any:
+    """Import a writer, which a row names by module and class; loaded only when needed."""
+    module, _, writer = name.partition(".")
+    return getattr(import_module(f".{module}", package), writer)
+
 
 _BY_NAME = {
     alias: output

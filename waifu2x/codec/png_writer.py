@@ -22,9 +22,9 @@ from PIL import Image
 from ..errors import ArgumentError
 from ..kernels import _native
 from ._pillow import quiet
-from .deflate import LAST_BLOCK, ZLIB, ZLIB_HEADER, Deflate, igzip
+from .deflate import LAST_BLOCK, ZLIB_HEADER, Deflate
 from .png_chunks import SIGNATURE, XMP_KEYWORD, chunk, metadata_of
-from .row_writer import STRIP_BYTES, ByteSink, RowBlock, RowWriter
+from .row_writer import ByteSink, RowBlock, RowWriter
 
 _Rows: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -115,6 +115,8 @@ class PngWriter(RowWriter["_EncodedStrip"]):
     """A PNG, of 8 bits for uint8 rows and of 16 for uint16; see `RowWriter`."""
 
     label = "PNG"
+    max_side = (1 << 31) - 1
+    dtypes = ("uint8", "uint16")
 
     def __init__(
         self,
@@ -123,44 +125,31 @@ class PngWriter(RowWriter["_EncodedStrip"]):
         width: int,
         height: int,
         channels: int,
-        depth: int = 8,
-        chunks: bytes = b"",
+        dtype: npt.DTypeLike = np.uint8,
         threads: int | None = None,
         deflate: Deflate | None = None,
+        **metadata: Any,
     ) -> None:
         """Write the header.
 
         stream: receives the file's bytes in order, always in the calling thread; left open.
-        width, height: 1 to 2^31 - 1.
-        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
-        depth: bits per sample, 8 or 16.
-        chunks: written in front of the pixels, from `metadata_chunks`.
-        threads: how many compress; None is one for each processor, at most 8.
-        deflate: the compressor; None is `igzip` if it is installed, else `ZLIB`.
+        metadata: as for `metadata_chunks`. The rest is as for `RowWriter`.
 
-        Raises ArgumentError for other arguments, and what ``stream.write`` raises.
+        Raises also what ``stream.write`` and `metadata_chunks` raise.
         """
-        for name, value in (("width", width), ("height", height)):
-            if not 1 <= value < 1 << 31:
-                raise ArgumentError(f"{name} is {value}; PNG holds 1 to {(1 << 31) - 1} pixels")
-        if channels not in _COLOR_TYPES:
-            raise ArgumentError(f"channels is {channels}; PNG holds 1 to 4")
-        if depth not in (8, 16):
-            raise ArgumentError(f"depth is {depth}; it must be 8 or 16")
-        self._stream = stream
-        self._row_bytes = width * channels * depth // 8
-        self._deflate = deflate or igzip() or ZLIB
-        self._adler = 1
         super().__init__(
             width=width,
             height=height,
             channels=channels,
-            dtype=np.dtype(np.uint8 if depth == 8 else np.uint16),
-            strip_rows=max(1, STRIP_BYTES // self._row_bytes),
+            dtype=dtype,
             threads=threads,
+            deflate=deflate,
         )
-        header = struct.pack(">IIBBBBB", width, height, depth, _COLOR_TYPES[channels], 0, 0, 0)
-        stream.write(SIGNATURE + chunk(b"IHDR", header) + chunks)
+        self._stream = stream
+        self._adler = 1
+        kind = 8 * self._dtype.itemsize, _COLOR_TYPES[channels]
+        header = struct.pack(">IIBBBBB", width, height, *kind, 0, 0, 0)
+        stream.write(SIGNATURE + chunk(b"IHDR", header) + metadata_chunks(**metadata))
 
     def _encode(self, blocks: list[RowBlock], above: RowBlock | None) -> _EncodedStrip:
         rows = sum(len(block.color) for block in blocks)
@@ -188,26 +177,6 @@ class PngWriter(RowWriter["_EncodedStrip"]):
     def _end(self) -> None:
         last = LAST_BLOCK + struct.pack(">I", self._adler)
         self._stream.write(chunk(b"IDAT", last) + chunk(b"IEND", b""))
-
-
-def open_writer(
-    sink: ByteSink,
-    *,
-    width: int,
-    height: int,
-    channels: int,
-    dtype: np.dtype[Any],
-    labels: dict[str, Any],
-) -> PngWriter:
-    """Open the writer of a still picture; ``labels`` as for `metadata_chunks`."""
-    return PngWriter(
-        sink,
-        width=width,
-        height=height,
-        channels=channels,
-        depth=8 * dtype.itemsize,
-        chunks=metadata_chunks(**labels),
-    )
 
 
 class _EncodedStrip(NamedTuple):

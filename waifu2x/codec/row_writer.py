@@ -10,13 +10,15 @@ from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from .._machine import processors
 from ..errors import ArgumentError
 from ..picture import Samples
+from .deflate import ZLIB, Deflate, igzip
 
 #: Bytes of samples in a strip. From 64 KiB on, igzip compresses strips as tightly as the whole;
 #: below, handing over a strip costs more than compressing it.
@@ -107,6 +109,8 @@ class RowWriter(ABC, Generic[_T]):
 
     #: The format, for messages.
     label: str
+    max_side: int
+    dtypes: tuple[str, ...]
 
     def __init__(
         self,
@@ -114,22 +118,37 @@ class RowWriter(ABC, Generic[_T]):
         width: int,
         height: int,
         channels: int,
-        dtype: np.dtype[Any],
-        strip_rows: int,
-        threads: int | None,
+        dtype: npt.DTypeLike = np.uint8,
+        threads: int | None = None,
+        deflate: Deflate | None = None,
     ) -> None:
         """Start to receive rows.
 
-        channels: alpha included. strip_rows: rows of a strip; the last strip may have fewer.
+        width, height: in pixels, 1 to ``max_side``.
+        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA; alpha straight.
+        dtype: of the samples, one of ``dtypes``.
         threads: how many encode strips; None is one for each processor, at most 8.
+        deflate: the compressor; None is `igzip` if it is installed, else `ZLIB`.
 
-        Raises ArgumentError for less than one thread.
+        Raises ArgumentError for other arguments.
         """
+        for name, value in (("width", width), ("height", height)):
+            if not 1 <= value <= self.max_side:
+                raise ArgumentError(
+                    f"{name} is {value}; {self.label} holds 1 to {self.max_side} pixels"
+                )
+        if channels not in (1, 2, 3, 4):
+            raise ArgumentError(f"channels is {channels}; {self.label} is written with 1 to 4")
+        self._dtype = np.dtype(dtype)
+        if self._dtype.name not in self.dtypes:
+            allowed = " or ".join(self.dtypes)
+            raise ArgumentError(f"dtype is {self._dtype}; {self.label} is written with {allowed}")
         if threads is not None and threads < 1:
             raise ArgumentError(f"threads is {threads}; it must be 1 or more")
         self._counter = RowCounter(self.label, width=width, height=height, channels=channels)
-        self._dtype = dtype
-        self._strip_rows = strip_rows
+        self._deflate = deflate or igzip() or ZLIB
+        self._row_bytes = width * channels * self._dtype.itemsize
+        self._strip_rows = min(height, max(1, STRIP_BYTES // self._row_bytes))
         self._blocks: list[RowBlock] = []
         self._block_rows = 0
         self._above: RowBlock | None = None
@@ -137,7 +156,7 @@ class RowWriter(ABC, Generic[_T]):
         self._open, self._complete = True, False
         # A single strip has nothing to overlap with and is not worth a thread.
         self._pool: ThreadPoolExecutor | None = None
-        if height > strip_rows:
+        if height > self._strip_rows:
             self._pool = ThreadPoolExecutor(
                 min(threads or processors(), _MAX_THREADS),
                 thread_name_prefix=f"waifu2x-{self.label.lower()}",

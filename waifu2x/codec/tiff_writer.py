@@ -21,12 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import ArgumentError, EncodeError
-from ..picture import SAMPLE_DTYPES
+from ..errors import EncodeError
 from ._pillow import quiet
-from .deflate import ZLIB, Deflate, igzip
+from .deflate import Deflate
 from .exif import DESCRIPTIVE_TAGS, EXIF_PREFIX
-from .row_writer import STRIP_BYTES, ByteSink, RowBlock, RowWriter
+from .row_writer import ByteSink, RowBlock, RowWriter
 from .samples import interleave
 from .tiff_header import VALUE_SIZES
 
@@ -60,6 +59,8 @@ class TiffWriter(RowWriter[bytes]):
     """A TIFF; see `RowWriter`. Rows that would make it larger than 4 GiB raise EncodeError."""
 
     label = "TIFF"
+    max_side = (1 << 32) - 1
+    dtypes = ("uint8", "uint16", "float32")
 
     def __init__(
         self,
@@ -69,50 +70,34 @@ class TiffWriter(RowWriter[bytes]):
         height: int,
         channels: int,
         dtype: npt.DTypeLike = np.uint8,
-        icc: bytes | None = None,
+        threads: int | None = None,
+        deflate: Deflate | None = None,
+        icc_profile: bytes | None = None,
         exif: bytes | None = None,
         xmp: bytes | None = None,
         dpi: tuple[float, float] | None = None,
-        threads: int | None = None,
-        deflate: Deflate | None = None,
     ) -> None:
         """Write the header.
 
         stream: receives the file from its position on, always in the calling thread; left open.
-        width, height: 1 to 2^32 - 1.
-        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA; alpha straight.
-        dtype: of the samples, uint8, uint16 or float32.
-        icc, exif, xmp, dpi: as in `Metadata`. Of the first EXIF directory, the descriptive tags
-            are kept; the Exif and GPS directories are kept whole; the thumbnail is not. With
+        icc_profile, exif, xmp, dpi: as in `Metadata`. Of the first EXIF directory, the descriptive
+            tags are kept; the Exif and GPS directories are kept whole; the thumbnail is not. With
             float samples, a big-endian block is converted to little-endian.
-        threads: how many compress; None is one for each processor, at most 8.
-        deflate: the compressor; None is `igzip` if it is installed, else `ZLIB`.
-
-        Raises ArgumentError for other arguments, and what ``stream`` raises.
+        The rest is as for `RowWriter`. Raises also what ``stream`` raises.
         """
-        for name, value in (("width", width), ("height", height)):
-            if not 1 <= value < _LIMIT:
-                raise ArgumentError(f"{name} is {value}; TIFF holds 1 to {_LIMIT - 1} pixels")
-        if channels not in (1, 2, 3, 4):
-            raise ArgumentError(f"channels is {channels}; TIFF is written with 1 to 4")
-        self._dtype = np.dtype(dtype)
-        if self._dtype not in SAMPLE_DTYPES:
-            raise ArgumentError(f"dtype {self._dtype} is not one of uint8, uint16 and float32")
-        self._stream = stream
-        self._width, self._height, self._channels = width, height, channels
-        self._icc, self._xmp, self._dpi = icc, xmp, dpi
-        self._deflate = deflate or igzip() or ZLIB
-        self._offsets: list[int] = []
-        self._sizes: list[int] = []
-        row_bytes = width * channels * self._dtype.itemsize
         super().__init__(
             width=width,
             height=height,
             channels=channels,
-            dtype=self._dtype,
-            strip_rows=min(height, max(1, STRIP_BYTES // row_bytes)),
+            dtype=dtype,
             threads=threads,
+            deflate=deflate,
         )
+        self._stream = stream
+        self._width, self._height, self._channels = width, height, channels
+        self._icc, self._xmp, self._dpi = icc_profile, xmp, dpi
+        self._offsets: list[int] = []
+        self._sizes: list[int] = []
         block = b"" if exif is None else exif.removeprefix(EXIF_PREFIX)
         if self._dtype.kind == "f" and block.startswith(b"MM"):
             # Pillow swaps the bytes of big-endian floats twice.
@@ -199,22 +184,6 @@ class TiffWriter(RowWriter[bytes]):
         if self._icc is not None:
             fields[34675] = (_UNDEFINED, len(self._icc), self._icc)
         return fields
-
-
-def open_writer(
-    sink: SeekableSink,
-    *,
-    width: int,
-    height: int,
-    channels: int,
-    dtype: np.dtype[Any],
-    labels: dict[str, Any],
-) -> TiffWriter:
-    """Open the writer of a still picture; ``labels``: icc_profile, exif, xmp and dpi."""
-    icc = labels.pop("icc_profile", None)
-    return TiffWriter(
-        sink, width=width, height=height, channels=channels, dtype=dtype, icc=icc, **labels
-    )
 
 
 def _kept_entries(block: bytes, order: str) -> dict[int, bytes]:

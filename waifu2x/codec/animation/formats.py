@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from pathlib import PurePath
 from typing import BinaryIO
 
@@ -15,6 +14,7 @@ from ..formats import (
     OutputFormat,
     check_quality,
     check_size,
+    load,
     resolve_format,
 )
 from .writer import AnimationWriter, Target
@@ -98,6 +98,5 @@ def animation_writer(
         has_alpha=has_alpha,
     )
     assert output.animation_writer is not None
-    module, _, name = output.animation_writer.partition(".")
-    writer: type[AnimationWriter] = getattr(import_module(f".{module}", __package__), name)
-    return writer(target)
+    writer: AnimationWriter = load(output.animation_writer, __package__)(target)
+    return writer
