@@ -278,3 +278,15 @@ def test_jpeg2000_of_too_many_tiles():
     struct.pack_into(">II", data, at + 16, 1, 1)
     with pytest.raises(DecodeError, match="60000 tiles"):
         decode(bytes(data))
+
+
+def test_a_tiff_keeps_its_iptc(tmp_path):
+    tags = Image.Exif()
+    tags[0x83BB] = b"\x1c\x02\x05\x00\x05title"
+    tags[0x013B] = "Artist"
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "TIFF", exif=tags)
+    parsed = Image.Exif()
+    parsed.load(decode(buffer.getvalue()).metadata.exif)
+    assert parsed[0x83BB] == tags[0x83BB]
+    assert parsed[0x013B] == "Artist"
