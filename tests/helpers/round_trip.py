@@ -1,8 +1,8 @@
 """The round-trip tables: what comes in, what each format makes of it, as tests check and docs show.
 
-The cells are words that the tests read (tests/test_round_trip.py) and that docs/make_table.py puts
-into docs/formats.md as they are. Pictures that come in are drawn and written here, by other
-libraries than those that are tested where there are such.
+tests/files/test_round_trip.py checks every cell, and docs/make_table.py puts the cells into
+docs/formats.md. Input pictures are drawn and encoded here, by libraries other than the tested ones
+if there are any.
 """
 
 from __future__ import annotations
