@@ -1,4 +1,4 @@
-"""How long it takes from nothing to the first pixel: a fresh process and a tiny picture."""
+"""Time from the start of a process to the first result, on a tiny picture."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
-from _environment import load_average
-from _measure import FailureError, quartiles, reason
-from _parts import Options, Part
-from _processes import ended
-from _tables import markdown
+from ..common.environment import load_average
+from ..common.measure import FailureError, quartiles, reason
+from ..common.parts import Part
+from ..common.processes import exit_message
+from ..common.tables import markdown
+from .options import PeerOptions
 
 SIDE = 16
 
-#: What a user's program would do, with a clock that all processes of a machine share. The network
-#: is loaded when first needed, so the moment at which compiling ends is noted on the way.
+#: A typical program, with a monotonic clock shared by all processes. The network loads on first
+#: use, so the script records when compilation ends.
 SCRIPT = """
 import time
 started = time.monotonic()
@@ -48,7 +50,7 @@ STEPS = {
 }
 
 
-def run(options: Options) -> Part:
+def run(options: PeerOptions) -> Part:
     model = options.models[0] if options.models else "cunet"
     threads = options.threads[0]
     command = [
@@ -56,9 +58,9 @@ def run(options: Options) -> Part:
     ]  # fmt: skip
     engine, samples, not_run = "", [], ""
     try:
-        measure(command)  # untimed: files come into the cache
+        measure(command, options.folder)  # untimed: files into the page cache
         for _ in range(options.rounds):
-            engine, sample = measure(command)
+            engine, sample = measure(command, options.folder)
             samples.append(sample)
     except FailureError as error:
         not_run = reason(error)
@@ -77,12 +79,15 @@ def run(options: Options) -> Part:
     return Part(report, text)
 
 
-def measure(command: list[str]) -> tuple[str, dict[str, Any]]:
-    """The engine that ran, and seconds of every step of one process."""
+def measure(command: list[str], folder: Path) -> tuple[str, dict[str, Any]]:
+    """Time the steps of one process; return the name of the engine and the seconds.
+
+    folder: the working directory, without a package that would hide the installed package.
+    """
     begun = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode != 0:
-        raise FailureError(ended(done.returncode, done.stderr))
+        raise FailureError(exit_message(done.returncode, done.stderr))
     started, imported, loaded, finished, engine = json.loads(done.stdout.splitlines()[-1])
     return engine, {
         "interpreter": started - begun,

@@ -1,4 +1,4 @@
-"""What a result must say of where it was measured: commit, machine, threads, versions, load."""
+"""Facts that every result records: commit, CPU, threads, versions, and the load of the machine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(*, threads: int | None, distributions: Iterable[str]) -> dict[str, Any]:
-    """Everything of it that does not change during a run, ready for JSON.
+    """Collect all facts that stay constant during a run, ready for JSON.
 
-    threads: as asked for, None where every library chooses for itself.
-    distributions: names on PyPI whose installed versions to note; None is noted for a missing one.
+    threads: the requested number; None if each library chooses.
+    distributions: names on PyPI whose installed versions are recorded, None for a missing one.
     """
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -36,8 +36,8 @@ def environment(*, threads: int | None, distributions: Iterable[str]) -> dict[st
 
 
 def describe(facts: dict[str, Any]) -> str:
-    """A few lines for people to read above a table."""
-    dirty = {True: ", with changes", False: "", None: ""}[facts["dirty"]]
+    """Format the facts as a few lines above a table."""
+    dirty = ", with changes" if facts["dirty"] else ""
     threads = "" if facts["threads"] is None else f", {facts['threads']} threads"
     versions = ", ".join(f"{name} {found or '-'}" for name, found in facts["versions"].items())
     lines = [
@@ -54,7 +54,7 @@ def describe(facts: dict[str, Any]) -> str:
 
 
 def commit() -> dict[str, Any]:
-    """Commit of this tree and whether files differ from it; "unknown" and None outside git."""
+    """Commit of the tree, and whether files are modified; "unknown" and None outside git."""
     head = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--", ":!benchmarks/results")
     return {
@@ -64,10 +64,10 @@ def commit() -> dict[str, Any]:
 
 
 def package_differences() -> list[str]:
-    """Files of the imported package that differ from this tree's, or are in only one.
+    """List the files of the imported package that differ from the tree.
 
-    What runs is the installed package, and the commit noted is that of the tree; only an empty
-    list makes the one speak for the other. Compiled code cannot be compared.
+    The recorded commit is that of the tree, but the installed package runs: the commit holds for
+    the measurement only if this list is empty. Compiled code is not compared.
     """
     spec = importlib.util.find_spec("waifu2x")
     if spec is None or not spec.submodule_search_locations:
@@ -88,7 +88,7 @@ def cpu_model() -> str:
 
 
 def load_average() -> float | None:
-    """The one-minute load average, or None on a system that has none."""
+    """The load average over one minute, or None on a system without it."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
@@ -96,9 +96,9 @@ def load_average() -> float | None:
 
 
 def busy_seconds() -> float | None:
-    """Seconds that all cores together have worked since boot, or None where nothing counts them.
+    """CPU seconds of all cores since boot, from /proc/stat; None outside Linux.
 
-    Linux only. Counted in ticks of 10 ms, time stolen by neighbours on the host included.
+    The resolution is a tick of 10 ms. Time stolen by other guests of the host counts as busy.
     """
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
@@ -112,9 +112,9 @@ def busy_seconds() -> float | None:
 def foreign_share(
     before: float | None, after: float | None, *, own: float, wall: float
 ) -> float | None:
-    """Share of the machine, 0 to 1, that others used between two calls of `busy_seconds`.
+    """Share of the machine, 0 to 1, that other processes used between two `busy_seconds`.
 
-    own: processor seconds of what was measured; wall: seconds that passed.
+    own: CPU seconds of the measured process. wall: elapsed seconds.
     """
     if before is None or after is None or wall <= 0:
         return None
@@ -123,7 +123,7 @@ def foreign_share(
 
 
 def _digests(folder: Path, *, inside: str = "") -> dict[str, str]:
-    """Digest of every Python file and manifest by its name in the installed package."""
+    """Digest of every Python file and manifest, by its name in the installed package."""
     files = [*folder.rglob("*.py"), *folder.rglob("manifest.json")]
     return {
         f"waifu2x/{inside}{path.relative_to(folder).as_posix()}": hashlib.sha256(
@@ -144,11 +144,8 @@ def _git(*arguments: str) -> str | None:
     try:
         result = subprocess.run(
             ["git", "--no-optional-locks", *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()

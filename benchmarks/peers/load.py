@@ -1,7 +1,7 @@
-"""How long it takes to load a network, and to load it and run it once on a small picture.
+"""Time to load a network, alone and with a first run on a small picture.
 
-Ours compile a graph that has been read; a peer loads a file in its own format. A runtime that
-leaves work to the first run shows it in the second table.
+Our engines compile a graph that has been read; a peer loads a file in its own format. The second
+table includes the work that a runtime defers to the first run.
 """
 
 from __future__ import annotations
@@ -13,42 +13,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _contestants import Contestant, Job, contestants, least_noise, network, write_onnx
-from _measure import Result, attempt, from_json, summarise, take_turns, timed_warm, to_json
-from _parts import Options, Part
-from _pictures import to_batch
-from _processes import in_child
-from _tables import timings
 
 from waifu2x import registry
+
+from ..common.measure import (
+    Result,
+    attempt,
+    from_json,
+    interleave,
+    summarize,
+    timed_warm,
+    to_json,
+)
+from ..common.parts import Part
+from ..common.pictures import to_batch
+from ..common.processes import in_child
+from ..common.tables import timings
+from .contestants import Contestant, Job, contestants, least_noise, network, write_onnx
+from .options import PeerOptions
 
 SIDE = 16
 READ = "read weights, check sha256, parse"
 
 
-def run(options: Options) -> Part:
+def run(options: PeerOptions) -> Part:
     part = Part({"models": []}, "")
     threads = options.threads[0]
     models = options.models or ("upconv_7", "cunet")
     for model in models[: 1 if options.quick else None]:
-        told = in_child(
-            "_load",
-            "measure",
-            arguments={
-                "model": model,
-                "noise": least_noise(model, 2),
-                "threads": threads,
-                "rounds": options.rounds,
-                "without": list(options.without),
-            },
+        found = in_child(
+            measure,
+            model=model,
+            noise=least_noise(model, 2),
+            threads=threads,
+            rounds=options.rounds,
+            without=list(options.without),
         )
         report: dict[str, Any] = {"model": model, "scale": 2, "threads": threads}
         for what, title in (
             ("load", "Load a network"),
             ("load_and_run", f"Load a network and run it on {SIDE}x{SIDE} px"),
         ):
-            results = [from_json(result) for result in told[what]]
-            summarise(results, options.quiet_below, base="onnxruntime")
+            results = [from_json(result) for result in found[what]]
+            summarize(results, options.quiet_below, base="onnxruntime")
             report[what] = to_json(results)
             part.text += f"\n{title}, {model}, {threads} threads; speed by onnxruntime's:\n\n"
             part.text += timings(results, unit=1000) + "\n"
@@ -56,7 +63,7 @@ def run(options: Options) -> Part:
     return part
 
 
-# --- in the process that measures ----------------------------------------------------------------
+# --- in the child process ------------------------------------------------------------------------
 
 
 def measure(
@@ -80,13 +87,13 @@ def measure(
             for contestant in contestants(without):
                 result, call = contestant.result(), partial(action, contestant)
                 results.append(result)
-                if attempt(result, call):  # untimed: imports, and files into the cache
+                if attempt(result, call):  # untimed: imports, and files into the page cache
                     runs.append((result, partial(timed_warm, call)))
             if what == "load":
-                read = Result(READ, True, "what comes before compiling, in ours")
+                read = Result(READ, True, "the steps before compilation, in our engines")
                 results.append(read)
                 again = partial(registry.load, network(model, 2, noise))
                 runs.append((read, partial(timed_warm, again)))
-            take_turns(runs, rounds)
+            interleave(runs, rounds)
             report[what] = to_json(results)
     return report

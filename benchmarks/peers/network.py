@@ -1,95 +1,81 @@
-"""The network alone: the same tensor and the same weights through everyone, in turns."""
+"""The network alone: the same input and weights through every contestant, interleaved."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _contestants import Batch, Contestant, Job, Run, contestants, kernels, least_noise, write_onnx
-from _measure import (
-    FLOAT32_TOLERANCE,
-    Result,
-    attempt,
-    from_json,
-    inexact,
-    summarise,
-    take_turns,
-    timed_warm,
-    to_json,
-)
-from _parts import Options, Part
-from _pictures import drawn, middle, to_batch
-from _processes import in_child
-from _tables import markdown, timings
 
 from waifu2x import _native, tiles
 from waifu2x.engines.reference import Array, evaluate
 from waifu2x.graph import Conv, ConvTranspose, Graph
 
-#: Outputs a side of one Winograd transform F(m x m, 3 x 3), for the shares of the peak.
+from ..common.measure import (
+    FLOAT32_TOLERANCE,
+    Result,
+    attempt,
+    from_json,
+    inexact,
+    interleave,
+    summarize,
+    timed_warm,
+    to_json,
+)
+from ..common.parts import Part
+from ..common.pictures import Batch, center_crop, draw_face, to_batch
+from ..common.processes import CAPS, in_child
+from ..common.tables import markdown, timings
+from .contestants import Contestant, Job, Run, contestants, kernels, least_noise, write_onnx
+from .options import PeerOptions
+
+#: Output tiles m of the Winograd transforms F(m x m, 3 x 3) for which shares of the peak are shown.
 WINOGRAD = (4, 6)
 MODELS = ("upconv_7",)
 
 
 def default_size(quick: bool) -> int:
-    """Side of the picture that a 2x network enlarges, unless another is asked for."""
+    """Default side of the picture that a 2x network upscales."""
     return 16 if quick else 256
 
 
-def run(options: Options) -> Part:
-    """Every cap, model, scale, size and number of threads asked for, each in a process of its own.
+def run(options: PeerOptions) -> Part:
+    """Measure every combination of the options, each in a process of its own.
 
-    A 1x network is given a picture twice as large, so that all results are equally large.
+    A 1x network gets a picture of twice the side, so that all outputs have the same size.
     """
     part = Part({"cases": []}, "")
-    for model in options.models or MODELS:
-        for scale in options.scales:
-            for size in options.sizes or [default_size(options.quick)]:
-                side = size * 2 // scale
-                _, picture = options.pictures[0] if options.pictures else ("", drawn(side, side))
-                pixels = options.folder / "pixels.npy"
-                np.save(pixels, middle(picture, side))
-                for threads in options.threads:
-                    for cap in options.caps:
-                        _case(options, part, model, scale, pixels, threads, cap)
+    sizes = options.sizes or [default_size(options.quick)]
+    pixels = options.folder / "pixels.npy"
+    for model, scale, size in product(options.models or MODELS, options.scales, sizes):
+        side = size * 2 // scale
+        picture = options.pictures[0][1] if options.pictures else draw_face(side, side)
+        np.save(pixels, center_crop(picture, side))
+        for threads, cap in product(options.threads, options.caps):
+            _case(options, part, pixels, {
+                "model": model, "scale": scale, "noise": least_noise(model, scale),
+                "threads": threads, "cap": cap,
+            })  # fmt: skip
     return part
 
 
-def _case(
-    options: Options,
-    part: Part,
-    model: str,
-    scale: int,
-    pixels: Path,
-    threads: int,
-    cap: str | None,
-) -> None:
-    case: dict[str, Any] = {
-        "model": model,
-        "scale": scale,
-        "noise": least_noise(model, scale),
-        "threads": threads,
-        "cap": cap,
-    }
-    told = in_child(
-        "_network",
-        "measure",
-        cap=cap,
-        arguments={
-            **case,
-            "pixels": str(pixels),
-            "rounds": options.rounds,
-            "without": list(options.without),
-        },
+def _case(options: PeerOptions, part: Part, pixels: Path, case: dict[str, Any]) -> None:
+    found = in_child(
+        measure,
+        env=CAPS.get(case["cap"]),
+        **case,
+        pixels=str(pixels),
+        rounds=options.rounds,
+        without=list(options.without),
     )
-    results = [from_json(result) for result in told["results"]]
-    summarise(results, options.quiet_below)
-    part.wrong += inexact(results)
-    case |= {**told, "results": to_json(results)}
+    results = [from_json(result) for result in found["results"]]
+    summarize(results, options.quiet_below)
+    part.problems += inexact(results)
+    case |= {**found, "results": to_json(results)}
     part.report["cases"].append(case)
     part.text += f"\nNetwork alone, {_title(case)}:\n\n{timings(results, unit=1000)}\n"
     for result in results:
@@ -111,7 +97,7 @@ def _title(case: dict[str, Any]) -> str:
     )
 
 
-# --- in the process that measures ----------------------------------------------------------------
+# --- in the child process ------------------------------------------------------------------------
 
 
 def measure(
@@ -124,7 +110,7 @@ def measure(
     rounds: int,
     without: Sequence[str],
 ) -> dict[str, Any]:
-    """One case with all of its samples, for JSON. pixels: a file with the picture's square."""
+    """Measure one case; return all samples for JSON. pixels: file of the square picture."""
     peak = measured_peak(threads)
     with tempfile.TemporaryDirectory() as folder:
         job = Job(model, scale, noise, threads, Path(folder, "network.onnx"))
@@ -140,7 +126,7 @@ def measure(
             loaded = attempt(result, partial(_load, contestant, job, batch, exact, result))
             if loaded:
                 runs.append((result, partial(timed_warm, partial(loaded, batch))))
-        take_turns(runs, rounds)
+        interleave(runs, rounds)
     return {
         "isa": tiles.isa(),
         "input": list(batch.shape),
@@ -162,7 +148,7 @@ def _load(contestant: Contestant, job: Job, batch: Batch, exact: Array, result: 
 
 
 def measured_peak(threads: int) -> dict[str, Any] | None:
-    """How many fused multiply-adds this machine can do, if the native module can tell."""
+    """Peak rate of fused multiply-adds in registers; None if the native module has no probe."""
     probe = getattr(_native, "fma_peak", None)
     if probe is None:
         return None
@@ -174,10 +160,10 @@ def measured_peak(threads: int) -> dict[str, Any] | None:
 
 
 def multiplications(graph: Graph, side: int, *, winograd: int | None = None) -> float:
-    """Of one run on a square input, losses at the edges and all.
+    """Count the multiplications of one run on a square input, losses at the edges included.
 
-    winograd: reckon 3x3 convolutions of stride 1 as F(m x m, 3 x 3): (m + 2)**2 for m**2 outputs
-    instead of 9 each; transforms, which multiply little, are left out.
+    winograd: count 3x3 convolutions of stride 1 as F(m x m, 3 x 3): (m + 2)**2 products for m**2
+        outputs instead of 9 each (Lavin and Gray 2016). Transforms are not counted.
     """
 
     def area(name: str) -> float:
@@ -197,24 +183,21 @@ def multiplications(graph: Graph, side: int, *, winograd: int | None = None) -> 
     return total
 
 
-def _is_float32(result: Result) -> bool:
-    return result.max_error is not None and result.max_error <= FLOAT32_TOLERANCE
-
-
 def peak_table(case: dict[str, Any], results: Sequence[Result]) -> str:
-    """How much of the peak each one reaches, for the arithmetic that each algorithm needs."""
+    """Share of the peak that each float32 result reaches, for the arithmetic of each algorithm."""
     peak, counts = case["peak"]["gflop_per_s"], case["multiplications"]
     headers = ["", "direct GFLOP/s", "of peak"]
     headers += [f"F({m}x{m}, 3x3) of peak" for m in WINOGRAD]
     rows = []
     for result in sorted(results, key=lambda result: result.seconds):
-        if result.summary is None or result.uncapped or not _is_float32(result):
+        error = result.max_error
+        if result.uncapped or not result.summary or error is None or error > FLOAT32_TOLERANCE:
             continue
         rates = {name: 2e-9 * count / result.seconds for name, count in counts.items()}
         shares = [f"{rate / peak:.0%}" for rate in rates.values()]
         rows.append([result.name, f"{rates['direct']:.0f}", *shares])
     return (
         f"Peak of fused multiply-adds, {case['peak']['isa']}, {case['peak']['threads']} threads: "
-        f"{peak:.0f} GFLOP/s. Direct is reckoned as if every product were computed.\n\n"
+        f"{peak:.0f} GFLOP/s. Direct counts every product of the convolutions.\n\n"
         f"{markdown(headers, rows)}\n"
     )

@@ -5,20 +5,21 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from _measure import Result, Sample
+from .measure import Result, Sample
 
 
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows may be shorter than the headers; the first column is text, the others are numbers."""
+    """Format a table; the first column is text, the others are numbers.
+
+    Rows may be shorter than the headers.
+    """
     full = [[*row, *[""] * (len(headers) - len(row))] for row in rows]
-    # A cell with a reason in it must not make its column wide.
+    # A cell with a reason does not widen its column.
     widths = [
         max(len(row[i]) for row in [headers, *full] if i == 0 or ": " not in row[i])
         for i in range(len(headers))
     ]
-    rule = "|".join(
-        "-" * (width + 2) if i == 0 else "-" * (width + 1) + ":" for i, width in enumerate(widths)
-    )
+    rule = "|".join("-" * (width + 1) + "-:"[i > 0] for i, width in enumerate(widths))
 
     def line(row: Sequence[str]) -> str:
         cells = [
@@ -31,7 +32,7 @@ def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def timings(results: Sequence[Result], *, unit: float) -> str:
-    """Fastest first, those without a time last. unit: how many of it are a second, 1 or 1000."""
+    """Format results, fastest first, failed ones last. unit: 1 for seconds, 1000 for ms."""
     shown, digits = ("ms", 1) if unit == 1000 else ("s", 3)
     peaks = any(sample.peak_rss for result in results for sample in result.samples)
     errors = any(result.max_error is not None for result in results)
@@ -53,22 +54,24 @@ def timings(results: Sequence[Result], *, unit: float) -> str:
             ]
         last = []
         if peaks:
-            found = [sample.peak_rss for sample in result.samples if sample.peak_rss]
-            last = [megabytes(max(found)) if found else ""]
+            last = [peak_mb(result)]
         elif errors:
             last = ["" if result.max_error is None else f"{result.max_error:.1e}"]
-        count = s.count if s else 0
-        rows.append(
-            [result.label, *times, *last, others(result.samples),
-             f"{count} of {len(result.samples)}"]
-        )  # fmt: skip
+        samples = f"{s.count if s else 0} of {len(result.samples)}"
+        rows.append([result.label, *times, *last, others(result.samples), samples])
     return markdown(headers, rows)
 
 
 def others(samples: Sequence[Sample]) -> str:
-    """Median share of the machine that others used."""
+    """Median share of the machine that other processes used."""
     loads = [sample.foreign for sample in samples if sample.foreign is not None]
     return f"{statistics.median(loads):.0%}" if loads else "?"
+
+
+def peak_mb(result: Result) -> str:
+    """Largest peak memory of the samples, in millions of bytes; empty if unknown."""
+    peaks = [sample.peak_rss for sample in result.samples if sample.peak_rss]
+    return megabytes(max(peaks)) if peaks else ""
 
 
 def megabytes(amount: float) -> str:

@@ -1,7 +1,7 @@
-"""Every way to run a network: the engines of ours, and the peers used directly.
+"""Contestants: the engines of the package, and the peers used directly.
 
-What one of them needs is imported when it is loaded, so that a process that runs one of them holds
-nothing of the others, and a missing one is missed by itself alone.
+The libraries of a contestant are imported when it loads a network. A process that runs one
+contestant holds nothing of the others, and a missing library affects only its own rows.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-from _measure import Result
 
 from waifu2x import engines, registry
 from waifu2x.errors import ArgumentError
 from waifu2x.graph import Graph
 
-Batch: TypeAlias = npt.NDArray[np.float32]
+from ..common.engines import CPU_ENGINES, require_engine
+from ..common.measure import Result
+from ..common.pictures import Batch
+
 Run: TypeAlias = Callable[[Batch], Batch]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A network to load. onnx: a file with it at a fixed size, as `write_onnx` writes it."""
+    """A network to load. onnx: its file with a fixed input size, see `write_onnx`."""
 
     model: str
     scale: int
@@ -41,7 +42,7 @@ class Job:
 
     @property
     def ncnn(self) -> tuple[str, str]:
-        """The files of the weights package: layers and weights."""
+        """Paths of the layers and the weights in ncnn's format."""
         param, weights = (
             str(resources.files(file.package).joinpath(file.path))
             for file in network(self.model, self.scale, self.noise).files
@@ -53,24 +54,24 @@ class Job:
 class Contestant:
     """A way to run a network.
 
-    engine: name of an engine of ours; None for a peer.
-    capped: whether the environment variables of `_processes.CAPS` reach it.
+    engine: name of an engine of the package; None for a peer.
+    capped: whether the environment variables of `CAPS` take effect.
     """
 
     name: str
     detail: str
     load: Callable[[Job], Run]
-    capped: bool
+    capped: bool = False
     engine: str | None = None
 
     def result(self, cap: str | None = None) -> Result:
-        """Room for what will be measured."""
+        """Return an empty result."""
         uncapped = cap is not None and not self.capped
         return Result(self.name, self.engine is not None, self.detail, uncapped=uncapped)
 
 
 def network(model: str, scale: int, noise: int | None) -> registry.Network:
-    """Raises `ArgumentError` if there is none."""
+    """Look up a network. Raises `ArgumentError` if the model does not have it."""
     found = registry.model(model).network(scale, noise)
     if found is None:
         raise ArgumentError(f"model {model} has no {scale}x network for noise {noise}")
@@ -78,9 +79,9 @@ def network(model: str, scale: int, noise: int | None) -> registry.Network:
 
 
 def least_noise(model: str, scale: int) -> int | None:
-    """None where a model has a network at this scale that leaves noise alone, else its least level.
+    """None if the model has a network without noise reduction, else its lowest noise level.
 
-    Raises `ArgumentError` if it has no network at this scale.
+    Raises `ArgumentError` if the model has no network at this scale.
     """
     entry = registry.model(model)
     levels = entry.noise_levels(scale)
@@ -90,7 +91,7 @@ def least_noise(model: str, scale: int) -> int | None:
 
 
 def write_onnx(graph: Graph, path: Path, *, side: int) -> Path:
-    """The network as it is in the weights, at a fixed size: the most favourable form."""
+    """Write the network as in the weights, with a fixed input size: the fastest form for peers."""
     from waifu2x.formats.onnx import to_onnx
 
     path.write_bytes(to_onnx(graph, batch=1, size=(side, side)).SerializeToString())
@@ -98,25 +99,26 @@ def write_onnx(graph: Graph, path: Path, *, side: int) -> Path:
 
 
 def contestants(without: Sequence[str] = ()) -> list[Contestant]:
-    """Who takes part; without: words of names of those who do not."""
+    """All contestants but those with one of the words ``without`` in their name.
+
+    Engine cuda is not among them: it computes in half precision, needs a GPU, and has a benchmark
+    of its own.
+    """
     everyone = [
         *(
             Contestant(
                 f"waifu2x {name}",
                 f"engine {name} of this package",
                 _ours(name),
-                capped=name != "onnx",  # that one is onnxruntime
+                capped=name != "onnx",  # which is onnxruntime
                 engine=name,
             )
-            for name in engines.ENGINES
+            for name in CPU_ENGINES
         ),
         Contestant(
-            "ncnn fp32",
-            "fp16 and bf16 storage, packing and arithmetic off",
-            _ncnn(float32=True),
-            capped=False,
+            "ncnn fp32", "fp16 and bf16 storage, packing and arithmetic off", _ncnn(float32=True)
         ),
-        Contestant("ncnn default", "default options", _ncnn(float32=False), capped=False),
+        Contestant("ncnn default", "default options", _ncnn(float32=False)),
         Contestant(
             "openvino fp32",
             "ONNX of fixed size, latency hint, precision hint f32",
@@ -129,19 +131,17 @@ def contestants(without: Sequence[str] = ()) -> list[Contestant]:
             _openvino(float32=False),
             capped=True,
         ),
-        Contestant(
-            "onnxruntime", "ONNX of fixed size, default options", _onnxruntime, capped=False
-        ),
-        Contestant(
-            "torch eager", "conv2d and conv_transpose2d, NCHW", _torch_functions, capped=True
-        ),
+        Contestant("onnxruntime", "ONNX of fixed size, default options", _onnxruntime),
+        Contestant("torch eager", "conv2d and conv_transpose2d, NCHW", _torch_eager, capped=True),
     ]
-    return [one for one in everyone if not any(word in one.name for word in without)]
+    return [each for each in everyone if not any(word in each.name for word in without)]
 
 
-def _ours(engine: str) -> Callable[[Job], Run]:
+def _ours(name: str) -> Callable[[Job], Run]:
     def load(job: Job) -> Run:
-        return engines.create(engine, threads=job.threads).compile(job.graph).run
+        engine = engines.create(name, threads=job.threads)
+        require_engine(engine, name)
+        return engine.compile(job.graph).run
 
     return load
 
@@ -158,16 +158,15 @@ def _ncnn(*, float32: bool) -> Callable[[Job], Run]:
             net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
             net.opt.use_fp16_arithmetic = False
         param, weights = job.ncnn
-        for loaded in (net.load_param(param), net.load_model(weights)):
-            if loaded != 0:
-                raise RuntimeError(f"ncnn cannot load the weights: {loaded}")
+        for status in (net.load_param(param), net.load_model(weights)):
+            if status != 0:
+                raise RuntimeError(f"ncnn cannot load the weights: {status}")
         (source,), (target,) = net.input_names(), net.output_names()
 
         def run(batch: Batch) -> Batch:
             extractor = net.create_extractor()
-            picture = batch[0]  # held here, since the Mat does not hold it
-            mat = ncnn.Mat(picture)
-            extractor.input(source, mat)
+            picture = batch[0]  # kept alive here, because the Mat only refers to it
+            extractor.input(source, ncnn.Mat(picture))
             status, result = extractor.extract(target)
             if status != 0:
                 raise RuntimeError(f"ncnn cannot run the network: {status}")
@@ -179,7 +178,7 @@ def _ncnn(*, float32: bool) -> Callable[[Job], Run]:
 
 
 class _OpenVino:
-    """A compiled model as a function, which can tell what it computes with."""
+    """A compiled OpenVINO model as a function that can list its kernels."""
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
@@ -189,7 +188,7 @@ class _OpenVino:
         return result
 
     def kernels(self) -> list[str]:
-        """Names of the kernels of its convolutions; the last part is the type of number."""
+        """Names of the convolution kernels; the last part of a name is the number type."""
         found = set()
         for operation in self._compiled.get_runtime_model().get_ordered_ops():
             facts = operation.get_rt_info()
@@ -215,7 +214,7 @@ def _openvino(*, float32: bool) -> Callable[[Job], Run]:
 
 
 def kernels(run: Run) -> list[str]:
-    """What a loaded network says that it computes convolutions with; empty if it says nothing."""
+    """Convolution kernels as reported by the runtime; empty if it reports none."""
     return run.kernels() if isinstance(run, _OpenVino) else []
 
 
@@ -236,9 +235,10 @@ def _onnxruntime(job: Job) -> Run:
     return run
 
 
-def _torch_functions(job: Job) -> Run:
+def _torch_eager(job: Job) -> Run:
     import torch
-    from _torch_eager import eager
+
+    from ..common.torch_eager import eager
 
     torch.set_num_threads(job.threads)
     return eager(job.graph)

@@ -1,7 +1,7 @@
-"""A network in plain torch: the layers as functions, in the order of the graph, nothing rewritten.
+"""A network in plain torch: the layers as functions, in the order of the graph, unoptimized.
 
-What somebody would write who has the weights and torch. It shares no code with the package's
-engines, so it can be timed beside them and its result held against theirs.
+The module represents a straightforward port of the weights to torch. It shares no code with the
+engines of the package, so it serves as a peer for speed and as a reference for results.
 """
 
 from __future__ import annotations
@@ -30,32 +30,33 @@ from waifu2x.graph import (
     Upsample,
 )
 
-Batch = npt.NDArray[np.float32]
+from .pictures import Batch
+
 Step = Callable[..., torch.Tensor]
 
 
 def eager(
     graph: Graph, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Callable[[Batch], Batch]:
-    """The network as a function from (N, C, H, W) float32 to (N, C', H', W') float32.
+    """Return a function from (N, C, H, W) float32 to (N, C', H', W') float32.
 
-    device, dtype: where and in what it runs; channels last on a GPU, as is usual.
+    device, dtype: of the weights and values; channels last on a GPU, as is usual.
     """
 
     def tensor(array: npt.NDArray[np.float32]) -> torch.Tensor:
-        made = torch.from_numpy(np.array(array)).to(device, dtype)  # a copy: it must be writable
-        last = array.ndim == 4 and device != "cpu"
-        return made.contiguous(memory_format=torch.channels_last) if last else made
+        copy = torch.from_numpy(np.array(array)).to(device, dtype)  # torch needs a writable array
+        if array.ndim == 4 and device != "cpu":
+            return copy.contiguous(memory_format=torch.channels_last)
+        return copy
 
     steps = [(node.name, node.inputs, _step(node.op, tensor)) for node in graph.nodes]
-    # Each value is dropped once nothing reads it any more.
+    # Each value is freed after its last use.
     last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
 
     @torch.inference_mode()
     def run(batch: Batch) -> Batch:
-        values = {
-            graph.inputs[0].name: tensor(batch) if device != "cpu" else torch.from_numpy(batch)
-        }
+        given = tensor(batch) if device != "cpu" else torch.from_numpy(batch)
+        values = {graph.inputs[0].name: given}
         for index, (name, inputs, step) in enumerate(steps):
             values[name] = step(*(values[read] for read in inputs))
             for read in set(inputs):
@@ -110,6 +111,6 @@ def _activation(activation: Activation | None, tensor: _Tensor) -> Step:
         case "sigmoid":
             return torch.sigmoid
         case "prelu":
-            assert activation.slopes is not None  # Graph checked it
+            assert activation.slopes is not None  # checked by Graph
             slopes = tensor(activation.slopes)
             return lambda x: F.prelu(x, slopes)

@@ -1,0 +1,27 @@
+"""Options of the parts that compare waifu2x with its peers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..common.parts import Options
+
+
+@dataclass(frozen=True)
+class PeerOptions(Options):
+    """An empty sequence selects the default of the part.
+
+    sizes: sides of the picture that a 2x network upscales.
+    caps: instruction sets, a key of `CAPS` or None for the best.
+    without: words in the names of excluded contestants.
+    """
+
+    models: Sequence[str] = ()
+    scales: Sequence[int] = (2,)
+    sizes: Sequence[int] = ()
+    threads: Sequence[int] = (1,)
+    caps: Sequence[str | None] = (None,)
+    engine: str = "auto"
+    without: Sequence[str] = ()
+    megapixels: Sequence[float] = ()
