@@ -1,7 +1,7 @@
-"""Folders of pictures to work on as a batch: of all sizes and kinds, some broken.
+"""Folders of files of all sizes and kinds for a batch, some of them broken.
 
-Everything comes from a seed, so it is the same anywhere. The pictures are cut out of drawings of
-the tests, or of pictures that are given, at varying scales.
+A seed determines the corpus, so it is the same on every machine. The pictures are cut from drawings
+of the tests, or from pictures of the user, at varying scales.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import random
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,20 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _pictures import Named, Pixels, drawn
-from gates import laid_out
 from PIL import Image
+
+from ..common.pictures import Named, Pixels, art, mosaic
 
 SEED = 20261125
 
-#: (share of the pictures, least and most pixels of one): a few of 4 MP, some of 1 to 2, a quarter
-#: of 0.1 to 0.5, and for the most part thumbnails of about 40 to 200 px.
+#: (share of the pictures, minimum and maximum of their pixels): a few of 4 MP, some of 1 to 2 MP,
+#: a quarter of 0.1 to 0.5 MP, and mostly thumbnails of about 40 to 200 px.
 MIXED = ((0.005, 3.9e6, 4.1e6), (0.045, 1e6, 2e6), (0.25, 1e5, 5e5), (0.7, 40**2, 200**2))
 SMALL = ((1.0, 32**2, 160**2),)
 TINY = ((1.0, 12**2, 40**2),)
 
-#: Animations and archives are made of pictures up to that many pixels.
-_MOST_MOVING = 200**2
+#: Largest pictures of animations and archives, in pixels.
+_MAX_FRAME_PIXELS = 200**2
 _FOLDERS = ("", "", "漫画", "漫画/第一話", "Ünï cödé", "sprites", "壁紙 2024/夏", "folder.png")
 _WORDS = ("snow", "猫", "Über", "ねこ 🐈", "a b", "100%", "[HQ] page", "-dash", "ﬁn", "it's")
 
@@ -43,10 +44,10 @@ _Encoder = Callable[[Image.Image, random.Random], bytes]
 
 @dataclass(frozen=True)
 class Good:
-    """A file that can be enlarged.
+    """A valid file.
 
-    path: below the folder. kind: how it is encoded. size: in pixels. frames: of an animation, or
-    pages.
+    path: relative to the folder. kind: a key of `KINDS`. size: width and height in pixels.
+    frames: of an animation, or pages of an archive.
     """
 
     path: Path
@@ -61,7 +62,7 @@ class Good:
 
 @dataclass(frozen=True)
 class Corpus:
-    """bad: files that are broken, and how. traps: what is no input although it looks like one."""
+    """bad: broken files and their defects. traps: paths that only look like inputs."""
 
     folder: Path
     good: list[Good]
@@ -70,12 +71,10 @@ class Corpus:
 
     @property
     def megapixels(self) -> float:
-        return sum(one.pixels for one in self.good) / 1e6
+        return sum(file.pixels for file in self.good) / 1e6
 
     def facts(self) -> dict[str, Any]:
-        kinds: dict[str, int] = {}
-        for one in self.good:
-            kinds[one.kind] = kinds.get(one.kind, 0) + 1
+        kinds = Counter(file.kind for file in self.good)
         return {
             "good": len(self.good),
             "bad": len(self.bad),
@@ -97,9 +96,9 @@ def make(
     kinds: Sequence[str] = (),
     seed: int = SEED,
 ) -> Corpus:
-    """Write ``count`` files into a new ``folder``, ``bad`` of them broken.
+    """Write ``count`` files to a new ``folder``, ``bad`` of them broken.
 
-    pictures: to cut from, instead of drawings. kinds: of `KINDS`, instead of all.
+    pictures: to cut from, instead of drawings. kinds: keys of `KINDS`, instead of all.
     """
     draw = random.Random(seed)
     canvas = _canvas(tuple(pictures), max(most for _, _, most in shares))
@@ -109,15 +108,15 @@ def make(
     corpus = Corpus(folder, [], {}, [])
     folder.mkdir()
     names = _names(draw)
-    for what in plan:
-        if isinstance(what, _Breaker):
-            path = next(names)(what.suffix)
-            _put(folder / path, what.make(draw))
-            corpus.bad[path] = what.kind
+    for item in plan:
+        if isinstance(item, _Breaker):
+            path = next(names)(item.suffix)
+            _put(folder / path, item.make(draw))
+            corpus.bad[path] = item.kind
             continue
-        picture = _cut(canvas, draw, *what)
-        small = picture.width * picture.height <= _MOST_MOVING
-        able = [kind for kind in kinds or KINDS if small or kind not in _MOVING]
+        picture = _cut(canvas, draw, *item)
+        small = picture.width * picture.height <= _MAX_FRAME_PIXELS
+        able = [kind for kind in kinds or KINDS if small or kind not in _ANIMATED]
         kind = draw.choices(able, [KINDS[each].weight for each in able])[0]
         path = next(names)(KINDS[kind].suffix)
         data, frames = _encoded(kind, picture, draw)
@@ -129,7 +128,7 @@ def make(
 
 
 def tiny_pictures(folder: Path, count: int, side: int = 16) -> None:
-    """So many PNG files of side x side pixels, all different, in a new folder."""
+    """Write ``count`` different PNG files of side x side pixels to a new folder."""
     draw = random.Random(SEED)
     canvas = _canvas((), 512**2)
     folder.mkdir()
@@ -143,25 +142,23 @@ def tiny_pictures(folder: Path, count: int, side: int = 16) -> None:
 
 
 def _canvas(pictures: tuple[Named, ...], most: float) -> Image.Image:
-    """One large picture to cut all others from, which may have that many pixels."""
+    """A canvas from which pictures of up to ``most`` pixels can be cut."""
     given = tuple(np.asarray(picture) for _, picture in pictures) or _drawings(most > 512**2)
     side = max(512, 16 * math.ceil(math.sqrt(most) * 1.4 / 16))
-    return Image.fromarray(laid_out(given, side))
+    return Image.fromarray(mosaic(given, side))
 
 
 @cache
 def _drawings(large: bool) -> tuple[Pixels, ...]:
-    import importlib
-
     side = 768 if large else 256
-    face = drawn(side, side)  # which makes the module of the tests known
-    art = importlib.import_module("art")
-    drawings = [face, art.manga_page(side, side).convert("RGB"), art.painted_scene(side, side)]
-    return tuple(np.asarray(one) for one in drawings)
+    drawings = [
+        draw(side, side) for draw in (art().anime_face, art().manga_page, art().painted_scene)
+    ]
+    return tuple(np.asarray(drawing.convert("RGB")) for drawing in drawings)
 
 
 def _areas(count: int, shares: Shares) -> Iterator[tuple[float, float]]:
-    """Least and most pixels of each picture; what is left over goes to the last share."""
+    """Yield the minimum and maximum pixels of each picture; the last share takes the remainder."""
     left = count
     for share, least, most in shares[:-1]:
         some = round(count * share)
@@ -174,7 +171,7 @@ def _cut(canvas: Image.Image, draw: random.Random, least: float, most: float) ->
     side = draw.uniform(math.sqrt(least), math.sqrt(most))
     aspect = draw.uniform(0.75, 1.33) ** (1 if side > 512 else 2)
     width, height = round(side * math.sqrt(aspect)), round(side / math.sqrt(aspect))
-    # Thumbnails are whole scenes made small, large pictures details.
+    # Thumbnails show whole scenes, large pictures show details.
     zoom = min(draw.uniform(1, 4), canvas.width / width, canvas.height / height)
     wide, tall = int(width * zoom), int(height * zoom)
     left, top = draw.randint(0, canvas.width - wide), draw.randint(0, canvas.height - tall)
@@ -188,7 +185,7 @@ def _cut(canvas: Image.Image, draw: random.Random, least: float, most: float) ->
 
 @dataclass(frozen=True)
 class _Kind:
-    """weight: how often it comes."""
+    """weight: relative frequency."""
 
     suffix: str
     weight: float
@@ -203,7 +200,7 @@ def _saved(format: str, mode: str = "RGB", **options: Any) -> _Encoder:
 
 
 def _sprite(picture: Image.Image, draw: random.Random) -> bytes:
-    """Cut out as an ellipse with soft edges."""
+    """Cut out an ellipse with soft edges."""
     y, x = np.mgrid[-1 : 1 : picture.height * 1j, -1 : 1 : picture.width * 1j]
     alpha = np.clip((1 - np.hypot(x, y)) * 12, 0, 1) * 255
     cut = picture.copy()
@@ -217,8 +214,8 @@ def _deep(picture: Image.Image, draw: random.Random) -> bytes:
     return bytes(png_encode(np.asarray(picture).astype(np.uint16) * 257))
 
 
-def _moving(format: str, **options: Any) -> _Encoder:
-    """The picture shaken."""
+def _animation(format: str, **options: Any) -> _Encoder:
+    """Shift the picture from frame to frame."""
 
     def encode(picture: Image.Image, draw: random.Random) -> bytes:
         frames = [picture]
@@ -255,13 +252,13 @@ KINDS = {
     "WebP lossless": _Kind(".webp", 4, _saved("WEBP", lossless=True, method=0)),
     "AVIF": _Kind(".avif", 5, _saved("AVIF", quality=80, speed=9)),
     "GIF": _Kind(".gif", 5, _saved("GIF")),
-    "GIF animation": _Kind(".gif", 1, _moving("GIF")),
-    "PNG animation": _Kind(".png", 1, _moving("PNG")),
-    "WebP animation": _Kind(".webp", 1, _moving("WEBP", quality=80, method=2)),
+    "GIF animation": _Kind(".gif", 1, _animation("GIF")),
+    "PNG animation": _Kind(".png", 1, _animation("PNG")),
+    "WebP animation": _Kind(".webp", 1, _animation("WEBP", quality=80, method=2)),
     "CBZ": _Kind(".cbz", 1, _comic),
 }
-_MOVING = [kind for kind in KINDS if "animation" in kind or kind == "CBZ"]
-#: Still RGB pictures of 8 bits, which every program takes.
+_ANIMATED = [kind for kind in KINDS if "animation" in kind or kind == "CBZ"]
+#: Still RGB pictures of 8 bits, which every program reads.
 PLAIN = tuple(
     kind
     for kind in KINDS
@@ -271,11 +268,11 @@ PLAIN = tuple(
 
 
 def _encoded(kind: str, picture: Image.Image, draw: random.Random) -> tuple[bytes, int]:
-    """A file, and how many frames or pages it has."""
+    """Encode a picture; return the file and its number of frames or pages."""
     data = KINDS[kind].encode(picture, draw)
     if kind == "CBZ":
         return data, 2
-    if kind not in _MOVING:
+    if kind not in _ANIMATED:
         return data, 1
     with Image.open(io.BytesIO(data)) as opened:
         return data, getattr(opened, "n_frames", 1)
@@ -292,7 +289,7 @@ def _bytes(picture: Image.Image, format: str, **options: Any) -> bytes:
 
 @dataclass(frozen=True)
 class _Breaker:
-    """make: the bytes of a file; None for a link that leads nowhere."""
+    """make: returns the bytes of a file; None for a dangling link."""
 
     kind: str
     suffix: str
@@ -315,13 +312,13 @@ def _cut_off(kind: str, share: float = 0.5) -> Callable[[random.Random], bytes]:
 
 def _flipped(draw: random.Random) -> bytes:
     data = bytearray(_whole("PNG", draw))
-    for _ in range(8):  # behind the header, so that checksums and the stream are wrong
+    for _ in range(8):  # after the header, so that checksums and the stream are wrong
         data[draw.randrange(45, len(data) - 20)] ^= draw.randrange(1, 256)
     return bytes(data)
 
 
 def _header_only(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has nothing of it."""
+    """A PNG whose header claims a size without the data."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         checksum = zlib.crc32(name + data)
@@ -345,7 +342,7 @@ _BREAKERS = (
     _Breaker("PNG claiming 60000x60000", ".png", lambda draw: _header_only(60_000, 60_000)),
     _Breaker("random bytes", ".jpg", lambda draw: draw.randbytes(3000)),
     _Breaker("wrong magic", ".png", lambda draw: b"\x89PNX" + _whole("PNG", draw)[4:]),
-    _Breaker("link to nowhere", ".png", lambda draw: None),
+    _Breaker("dangling link", ".png", lambda draw: None),
     _Breaker("RAR", ".cbz", lambda draw: b"Rar!\x1a\x07\x01\x00" + draw.randbytes(500)),
     _Breaker("WebP cut off", ".webp", _cut_off("WebP")),
     _Breaker("AVIF cut off", ".avif", _cut_off("AVIF")),
@@ -361,7 +358,7 @@ _BREAKERS = (
 
 
 def _set_traps(folder: Path) -> Iterator[Path]:
-    """What nobody may take for an input, or wait for."""
+    """Write paths that the command must neither read nor wait for."""
     files = {"notes.txt": b"buy milk", ".hidden.png": _header_only(8, 8), "Thumbs.db": bytes(64)}
     for name, data in files.items():
         _put(folder / name, data)
@@ -377,9 +374,9 @@ def _set_traps(folder: Path) -> Iterator[Path]:
 
 
 def _names(draw: random.Random) -> Iterator[Callable[[str], Path]]:
-    """For each file a function that makes its path out of its suffix.
+    """Yield, for each file, a function that makes its path from its suffix.
 
-    Now and then two files that differ in nothing but the suffix.
+    Every twentieth name is used twice, for two files that may differ in their suffix only.
     """
     index = 0
     while True:

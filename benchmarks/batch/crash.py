@@ -1,4 +1,4 @@
-"""Killed and out of room: what is left is whole, and going on leads to the same bytes."""
+"""Killed runs and a full disk: files are complete, and resuming gives the same bytes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from _batch_corpus import SMALL, TINY, make
-from _batch_watch import BatchOptions, Watched, batch_command, is_temporary, tree, watch
-from _measure import FailureError
-from _parts import Part
-from _tables import markdown
+from ..common.measure import FailureError
+from ..common.parts import Part
+from ..common.tables import markdown
+from .corpus import SMALL, TINY, make
+from .options import BatchOptions
+from .watch import Watched, batch_command, is_temporary, tree, watch
 
 COUNT, QUICK_COUNT = 150, 24
 KILLS, QUICK_KILLS = 20, 3
@@ -29,7 +30,7 @@ def run(options: BatchOptions) -> Part:
     make(source, count, TINY if options.quick else SMALL, pictures=options.pictures)
     once = watch(_command(source, whole))
     if once.exit != 0:
-        raise FailureError(f"the run that nothing disturbs: {once.ending()}")
+        raise FailureError(f"the undisturbed run: {once.message}")
     case = _Case(source, tree(whole), count, once.wall_s, random.Random(SEED))
     part = Part({"model": MODEL, "files": count, "undisturbed_s": once.wall_s}, "")
     kills = QUICK_KILLS if options.quick else KILLS
@@ -43,10 +44,10 @@ def run(options: BatchOptions) -> Part:
         if "skipped" in full
         else ["disk full", "", str(full["done_at_first"]), str(full["temporary"]), _same(full)]
     )
-    part.wrong += case.wrong
-    headers = ["", "killed", "whole files then", "unfinished ones", "in the end"]
+    part.problems += case.problems
+    headers = ["", "killed", "complete files then", "unfinished files", "at the end"]
     part.text = (
-        f"\nKilled and out of room, {count} small pictures, {MODEL}, "
+        f"\nKilled runs and a full disk, {count} small pictures, {MODEL}, "
         f"{once.wall_s:.1f} s undisturbed:\n\n{markdown(headers, rows)}\n"
     )
     return part
@@ -76,9 +77,10 @@ def _command(source: Path, out: Path, *more: str) -> list[str]:
 
 
 class _Case:
-    """Runs that are disturbed, held against one that was not.
+    """Disturbed runs, compared with an undisturbed run.
 
-    files: the digests of what should be there in the end. seconds: that it takes undisturbed.
+    files: digests of the undisturbed results. count: of input files. seconds: of the undisturbed
+    run.
     """
 
     def __init__(
@@ -86,14 +88,14 @@ class _Case:
     ) -> None:
         self.source, self.files, self.count = source, files, count
         self.seconds, self.draw = seconds, draw
-        self.wrong: list[str] = []
+        self.problems: list[str] = []
         self.report: list[dict[str, Any]] = []
 
     def chain(self, folder: Path, kills: int) -> dict[str, Any]:
-        """Start, kill, go on, kill, ..., and go on to the end."""
+        """Start, kill and resume ``kills`` times, then resume to the end."""
         out = folder / "killed"
         legs = []
-        # Random numbers of files, those of a chain in order; and a random time more.
+        # A random number of files, ascending within a chain, and a random delay.
         moments = sorted(self.draw.randrange(self.count) for _ in range(kills))
         for moment in moments:
             later = self.draw.uniform(0, 4 * self.seconds / self.count)
@@ -103,12 +105,12 @@ class _Case:
             there = tree(out) if out.exists() else {}
             self._require_whole(there, f"killed after {moment} files")
             if not watched.killed and watched.exit != 0:
-                self.wrong.append(f"{moment} files: {watched.ending()}")
+                self.problems.append(f"{moment} files: {watched.message}")
             legs.append(
                 {
                     "moment": moment,
                     "later_s": later,
-                    "killed": watched.killed,  # or it was faster
+                    "killed": watched.killed,  # False if the run ended first
                     "ended": len(watched.files),
                     "whole": len(self.files.keys() & there.keys()),
                     "temporary": sum(map(is_temporary, there)),
@@ -122,7 +124,7 @@ class _Case:
         return found
 
     def full_disk(self, folder: Path) -> dict[str, Any]:
-        """A disk that holds about half of the results, and later all of them."""
+        """Run on a disk with space for half of the results, enlarge the disk, and resume."""
         size = sum(path.stat().st_size for path in (folder / "whole").rglob("*") if path.is_file())
         disk = folder / "disk"
         try:
@@ -130,21 +132,23 @@ class _Case:
                 out = disk / "out"
                 first = watch(_command(self.source, out))
                 there = tree(out)
-                failed = [one for one in first.files if one["status"] == "failed"]
+                failed = [file for file in first.files if file["status"] == "failed"]
                 found = {
                     "bytes_of_results": size,
                     "exit": first.exit,
                     "done_at_first": sum(not is_temporary(path) for path in there),
                     "temporary": sum(map(is_temporary, there)),
                     "failed_at_first": len(failed),
-                    "messages": sorted({one["error"].rpartition(": ")[2] for one in failed})[:4],
+                    "messages": sorted({file["error"].rpartition(": ")[2] for file in failed})[:4],
                 }
                 if first.exit != 1 or not failed:
-                    self.wrong.append(f"disk full: {len(failed)} failed, {first.ending()}")
+                    self.problems.append(f"disk full: {len(failed)} failed, {first.message}")
                 if len(first.files) != self.count:
-                    self.wrong.append(f"disk full: {len(first.files)} of {self.count} files told")
+                    self.problems.append(
+                        f"disk full: {len(first.files)} of {self.count} files reported"
+                    )
                 if found["temporary"]:
-                    self.wrong.append("disk full: unfinished files were left")
+                    self.problems.append("disk full: unfinished files remain")
                 self._require_whole(there, "disk full")
                 resize(4 * size + (1 << 20))
                 last = watch(_command(self.source, out, "--resume"))
@@ -154,27 +158,29 @@ class _Case:
             return {"skipped": str(error)}
 
     def _require_whole(self, there: dict[str, str], when: str) -> None:
-        """What has its final name is complete."""
-        self.wrong += [
-            f"{when}: {path} is not what it should be"
+        """Record files under their final name that differ from the undisturbed result."""
+        self.problems += [
+            f"{when}: {path} is incomplete"
             for path, digest in there.items()
             if not is_temporary(path) and self.files.get(path) != digest
         ]
 
     def _require_same(self, last: Watched, out: Path, when: str) -> bool:
         there = tree(out)
-        wrong = []
+        problems = []
         if last.exit != 0:
-            wrong.append(f"{when}, in the end: {last.ending()}")
-        wrong += [f"{when}, in the end: {path} is missing" for path in self.files.keys() - there]
-        wrong += [f"{when}, in the end: {path} is left over" for path in there.keys() - self.files]
-        wrong += [
-            f"{when}, in the end: {path} has other bytes"
+            problems.append(f"{when}, at the end: {last.message}")
+        problems += [f"{when}, at the end: {path} is missing" for path in self.files.keys() - there]
+        problems += [
+            f"{when}, at the end: {path} is unexpected" for path in there.keys() - self.files
+        ]
+        problems += [
+            f"{when}, at the end: {path} has other bytes"
             for path in self.files.keys() & there
             if self.files[path] != there[path]
         ]
-        self.wrong += wrong
-        return not wrong
+        self.problems += problems
+        return not problems
 
 
 def _cleaned(watched: Watched) -> int | None:
@@ -183,7 +189,7 @@ def _cleaned(watched: Watched) -> int | None:
 
 @contextmanager
 def _small_disk(folder: Path, size: int) -> Iterator[Any]:
-    """A file system of that many bytes in memory; yields a function that resizes it."""
+    """Mount a tmpfs of ``size`` bytes; yield a function that resizes it."""
     folder.mkdir()
 
     def mount(*arguments: str) -> None:
@@ -194,8 +200,8 @@ def _small_disk(folder: Path, size: int) -> Iterator[Any]:
         except OSError as error:
             raise FailureError(f"mount: {error}") from error
         if done.returncode != 0:
-            told = done.stderr.strip().splitlines()
-            raise FailureError(told[0] if told else f"mount: exit status {done.returncode}")
+            lines = done.stderr.strip().splitlines()
+            raise FailureError(lines[0] if lines else f"mount: exit status {done.returncode}")
 
     mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs")
     try:

@@ -1,4 +1,4 @@
-"""Encoders on threads and in processes: several large results written at the same time."""
+"""Encoders in threads and in processes: several large results encoded at the same time."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import io
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context, shared_memory
-from typing import Any
 
 import numpy as np
-from _batch_watch import BatchOptions
-from _measure import Result, summarise, take_turns, timed, to_json
-from _parts import Part
-from _pictures import Pixels, drawn
-from _tables import markdown
-from gates import laid_out
 
 from waifu2x import codec
 from waifu2x.picture import Picture
 
+from ..common.measure import Result, Sample, failures, interleave, summarize, timed, to_json
+from ..common.parts import Part
+from ..common.pictures import Pixels, draw_face, mosaic
+from ..common.tables import markdown
+from .options import BatchOptions
+
 SIDE, QUICK_SIDE = 2048, 64
-#: Pictures for each format and sample.
+#: Pictures per sample, by format.
 PICTURES = {"png": 8, "jpeg": 8, "webp": 4, "avif": 4, "tiff": 8}
 QUALITY = {"webp": 100}  # lossless
-WAYS = ("1 thread", "2 threads", "2 processes")
+METHODS = ("1 thread", "2 threads", "2 processes")
 
 
 def run(options: BatchOptions) -> Part:
@@ -35,33 +35,37 @@ def run(options: BatchOptions) -> Part:
         ThreadPoolExecutor(2) as threads,
         ProcessPoolExecutor(2, get_context("spawn")) as processes,
     ):
-        list(processes.map(_encode, ["png"] * 2, [np.zeros((8, 8, 3), np.uint8)] * 2))  # started
+        list(
+            processes.map(_encode, ["png"] * 2, [np.zeros((8, 8, 3), np.uint8)] * 2)
+        )  # starts both
         for format, count in PICTURES.items():
-            results = [Result(f"{format}, {way}", True, "") for way in WAYS]
-            ways = _ways(format, pixels, count, threads, processes)
-            take_turns(
+            results = [Result(f"{format}, {method}", True, "") for method in METHODS]
+            calls = _methods(format, pixels, count, threads, processes)
+            interleave(
                 [
-                    (result, lambda way=way, count=count: _each(way, count))  # type: ignore[misc]
-                    for result, way in zip(results, ways, strict=True)
+                    (result, partial(_per_picture, call, count))
+                    for result, call in zip(results, calls, strict=True)
                 ],
                 options.rounds,
             )
-            summarise(results, options.quiet_below)
-            part.wrong += [f"{each.name}: {each.not_run}" for each in results if each.not_run]
+            summarize(results, options.quiet_below)
+            part.problems += failures(results)
             rows.append([format, *(f"{each.seconds * 1e3:.0f}" for each in results)])
             part.report["formats"][format] = to_json(results)
     side = pixels.shape[0]
-    part.text = f"\nEncoding, {side}x{side} px, ms per picture:\n\n{markdown(['', *WAYS], rows)}\n"
+    part.text = (
+        f"\nEncoding, {side}x{side} px, ms per picture:\n\n{markdown(['', *METHODS], rows)}\n"
+    )
     return part
 
 
-def _each(way: Callable[[], object], count: int) -> Any:
-    """A sample for each of the pictures that are written at once."""
-    sample = timed(way)
+def _per_picture(call: Callable[[], object], count: int) -> Sample:
+    """Time a call that encodes ``count`` pictures; return the share of one picture."""
+    sample = timed(call)
     return replace(sample, wall_s=sample.wall_s / count, cpu_s=sample.cpu_s / count, calls=count)
 
 
-def _ways(
+def _methods(
     format: str, pixels: Pixels, count: int, threads: Executor, processes: Executor
 ) -> list[Callable[[], object]]:
     def in_process(_: int) -> int:
@@ -81,7 +85,7 @@ def _ways(
 
 
 def _encode(format: str, pixels: Pixels) -> int:
-    """Returns the size of the file."""
+    """Encode a picture; return the size of the file."""
     file = io.BytesIO()
     output = codec.resolve_format(None, format)
     codec.encode_stream(Picture(pixels), file, output, quality=QUALITY.get(format))
@@ -101,5 +105,5 @@ def _encode_shared(format: str, name: str, shape: tuple[int, ...]) -> int:
 
 def _picture(options: BatchOptions) -> Pixels:
     side = QUICK_SIDE if options.quick else SIDE
-    pictures = [picture for _, picture in options.pictures] or [drawn(side // 2, side // 2)]
-    return laid_out([np.asarray(one) for one in pictures], side)
+    pictures = [picture for _, picture in options.pictures] or [draw_face(side // 2, side // 2)]
+    return mosaic([np.asarray(each) for each in pictures], side)

@@ -1,4 +1,4 @@
-"""The command on many files, run as a child, watched, and killed if that is wanted."""
+"""Runs the command on many files as a child process, samples its memory, and may kill it."""
 
 from __future__ import annotations
 
@@ -8,37 +8,25 @@ import os
 import re
 import signal
 import subprocess
-import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _environment import busy_seconds
-from _measure import FailureError, others_share
-from _parts import Options
-from _processes import ended as how_it_ended
+from ..common.environment import busy_seconds
+from ..common.measure import others_share
+from ..common.processes import exit_message, waifu2x_command
 
-#: Seconds between two looks at a process.
-EVERY = 0.1
-_EVERY_KILL = 0.003
-
-
-@dataclass(frozen=True)
-class BatchOptions(Options):
-    """memory: for the command, in bytes. plot: a file to draw into. slowest: seconds per round."""
-
-    memory: int = 2 << 30
-    plot: Path | None = None
-    slowest: float = 150
+#: Seconds between two memory samples, and between two checks of a process to be killed.
+MEMORY_INTERVAL = 0.1
+KILL_INTERVAL = 0.003
 
 
-class Look(NamedTuple):
-    """seconds: since the start. rss: bytes in memory. ended: files so far."""
+class MemorySample(NamedTuple):
+    """seconds: since the start. rss: resident bytes. ended: files so far."""
 
     seconds: float
     rss: int
@@ -49,8 +37,8 @@ class Look(NamedTuple):
 class Watched:
     """A run of the command.
 
-    foreign: share of the machine that others used meanwhile. events: its lines of JSON. errors:
-    what it wrote to stderr.
+    foreign: share of the machine that other processes used. events: the JSON lines.
+    errors: standard error.
     """
 
     exit: int = 0
@@ -58,7 +46,7 @@ class Watched:
     cpu_s: float = 0.0
     foreign: float | None = None
     peak_rss: int = 0
-    looks: list[Look] = field(default_factory=list)
+    memory: list[MemorySample] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     errors: str = ""
 
@@ -72,29 +60,27 @@ class Watched:
 
     @property
     def end(self) -> dict[str, Any]:
-        """The last line, empty if there was none."""
+        """The event "end"; empty if the run did not reach it."""
         last = self.events[-1] if self.events else {}
         return last if last.get("event") == "end" else {}
 
-    def ending(self) -> str:
-        return how_it_ended(self.exit, self.errors)
+    @property
+    def message(self) -> str:
+        return exit_message(self.exit, self.errors)
 
 
-def batch_command(source: Path, out: Path, *more: str) -> list[str]:
-    """`waifu2x` on a folder, all below it."""
-    program = Path(sysconfig.get_path("scripts"), "waifu2x")
-    if not program.exists():
-        raise FailureError("the command waifu2x is not installed beside this Python")
-    return [str(program), str(source), str(out), "-r", *more]
+def batch_command(source: Path, out: Path, *more: object) -> list[str]:
+    """`waifu2x` on a folder, recursively."""
+    return waifu2x_command(source, out, "-r", *more)
 
 
 def watch(command: Sequence[str], *, kill: tuple[int, float] | None = None) -> Watched:
-    """Run a command with ``--progress json`` and look at its memory; POSIX only.
+    """Run a command with ``--progress json`` and sample its memory. POSIX only.
 
-    kill: kill it when so many files have ended and so many seconds more have passed.
+    kill: a number of ended files and a delay in seconds after which to kill the command.
     """
-    found = Watched()
-    counted = threading.Event()
+    watched = Watched()
+    reached = threading.Event()
     count = 0
 
     def read() -> None:
@@ -106,11 +92,11 @@ def watch(command: Sequence[str], *, kill: tuple[int, float] | None = None) -> W
             except json.JSONDecodeError:
                 if kill is None:
                     raise
-                continue  # cut off when it was killed
-            found.events.append(event)
+                continue  # truncated by the kill
+            watched.events.append(event)
             count += event["event"] == "file"
             if kill is not None and count >= kill[0]:
-                counted.set()
+                reached.set()
 
     with tempfile.TemporaryFile() as errors:
         busy, start = busy_seconds(), time.perf_counter()
@@ -125,7 +111,7 @@ def watch(command: Sequence[str], *, kill: tuple[int, float] | None = None) -> W
         reader.start()
         deadline = None
         if kill is not None and kill[0] == 0:
-            counted.set()
+            reached.set()
         while True:
             now = time.perf_counter() - start
             pid, status, used = os.wait4(process.pid, os.WNOHANG)
@@ -133,29 +119,29 @@ def watch(command: Sequence[str], *, kill: tuple[int, float] | None = None) -> W
                 break
             if kill is None:
                 if memory := _memory(process.pid):
-                    found.looks.append(Look(now, memory[0], count))
-                    found.peak_rss = max(found.peak_rss, memory[1])
-                time.sleep(EVERY)
+                    watched.memory.append(MemorySample(now, memory[0], count))
+                    watched.peak_rss = max(watched.peak_rss, memory[1])
+                time.sleep(MEMORY_INTERVAL)
                 continue
-            if deadline is None and counted.is_set():
+            if deadline is None and reached.is_set():
                 deadline = now + kill[1]
             if deadline is not None and now >= deadline:
                 os.kill(process.pid, signal.SIGKILL)
-            time.sleep(_EVERY_KILL)
-        found.wall_s = time.perf_counter() - start
-        found.exit = process.returncode = os.waitstatus_to_exitcode(status)
-        found.cpu_s = used.ru_utime + used.ru_stime
-        found.foreign = others_share(busy, own=found.cpu_s, wall=found.wall_s)
+            time.sleep(KILL_INTERVAL)
+        watched.wall_s = time.perf_counter() - start
+        watched.exit = process.returncode = os.waitstatus_to_exitcode(status)
+        watched.cpu_s = used.ru_utime + used.ru_stime
+        watched.foreign = others_share(busy, own=watched.cpu_s, wall=watched.wall_s)
         reader.join()
         assert process.stdout is not None
         process.stdout.close()
         errors.seek(0)
-        found.errors = errors.read().decode("utf-8", "replace")
-    return found
+        watched.errors = errors.read().decode("utf-8", "replace")
+    return watched
 
 
 def _memory(pid: int) -> tuple[int, int] | None:
-    """What a process has in memory, and had at most; None if it has just ended or cannot tell."""
+    """Resident and peak bytes of a process; None if it has just ended or outside Linux."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -168,7 +154,7 @@ def _memory(pid: int) -> tuple[int, int] | None:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """The digest of every file below a folder, by its path; of a link, where it leads."""
+    """Map every file below a folder to its digest, and every link to its target."""
     return {
         path.relative_to(folder).as_posix(): (
             f"-> {path.readlink()}"
@@ -181,21 +167,6 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def is_temporary(path: str) -> bool:
-    """Whether a path is that of a result in the making."""
+    """Whether a path is that of an unfinished result."""
     name = path.rpartition("/")[2]
     return name.startswith(".waifu2x-") and name.endswith(".tmp")
-
-
-@contextmanager
-def on_cores(count: int) -> Iterator[None]:
-    """Processes started meanwhile may use that many processors. Linux only."""
-    if not hasattr(os, "sched_setaffinity"):
-        raise FailureError("needs sched_setaffinity, which this system has not")
-    before = os.sched_getaffinity(0)
-    if len(before) < count:
-        raise FailureError(f"this process may use {len(before)} processors, and {count} are asked")
-    os.sched_setaffinity(0, set(sorted(before)[:count]))
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
