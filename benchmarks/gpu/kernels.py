@@ -1,4 +1,4 @@
-"""Gather and blend on the device: the bytes of the processor's, and their bandwidth."""
+"""Gather and blend on the device: bytes compared with the CPU kernels, and bandwidth."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from _cuda_options import CudaOptions, seconds, spread
-from _parts import Part
-from _tables import markdown
 
 from waifu2x import tiles
 from waifu2x.engines import Cut, torch_steps
-from waifu2x.engines.cuda_steps import CudaSteps, load
+from waifu2x.engines.cuda_steps import CudaSteps
 from waifu2x.engines.torch_steps import Steps
+
+from ..common.parts import Part
+from ..common.tables import markdown
+from .options import GpuOptions, spread
 
 SEED = 11
 SIZES = ((1, 1), (7, 5), (33, 17), (270, 135), (481, 357))
 WINDOWS = (1, 3, 16, 31, 64, 129, 256)
 
 
-def run(options: CudaOptions) -> Part:
-    native = load(torch.device(options.device)) if options.gpu else None
+def run(options: GpuOptions) -> Part:
+    native = options.native
     steps: Steps = CudaSteps(native) if native is not None else torch_steps
-    checked, wrong = 0, []
+    checked, problems = 0, []
     for name, same in _checks(options, steps):
         checked += 1
         if not same:
-            wrong.append(f"{name}: not the bytes of the processor")
+            problems.append(f"{name}: bytes differ from the CPU")
     report: dict[str, Any] = {
         "implementation": "kernels" if native is not None else "torch",
         "compared": checked,
-        "different": len(wrong),
+        "different": len(problems),
     }
-    text = f"\n{checked} comparisons with the processor, {len(wrong)} different"
+    text = f"\n{checked} comparisons with the CPU, {len(problems)} different"
     if options.gpu:
         report["bandwidth"] = _bandwidth(options, steps)
         rows = [
@@ -42,10 +43,10 @@ def run(options: CudaOptions) -> Part:
             for each in report["bandwidth"]
         ]
         text += "\n\n" + markdown(["", "GB/s", "of a copy"], rows)
-    return Part(report, text, wrong)
+    return Part(report, text, problems)
 
 
-def _checks(options: CudaOptions, steps: Steps) -> Iterator[tuple[str, bool]]:
+def _checks(options: GpuOptions, steps: Steps) -> Iterator[tuple[str, bool]]:
     rng = np.random.default_rng(SEED)
     for dtype in (np.uint8, np.uint16):
         for height, width in SIZES[: 3 if options.quick else None]:
@@ -57,13 +58,13 @@ def _checks(options: CudaOptions, steps: Steps) -> Iterator[tuple[str, bool]]:
                     yield f"blend {name}", _blends(options, steps, source, side, rng)
 
 
-def _to(options: CudaOptions, array: np.ndarray) -> torch.Tensor:
+def _to(options: GpuOptions, array: np.ndarray) -> torch.Tensor:
     bits = array.view(np.int16) if array.dtype == np.uint16 else array
     return torch.from_numpy(bits.copy()).to(options.device)
 
 
 def _gathers(
-    options: CudaOptions, steps: Steps, source: np.ndarray, side: int, rng: np.random.Generator
+    options: GpuOptions, steps: Steps, source: np.ndarray, side: int, rng: np.random.Generator
 ) -> bool:
     xs = [int(x) for x in rng.integers(-side - 3, source.shape[1] + 3, 5)]
     ys = [int(y) for y in rng.integers(-side - 3, source.shape[0] + 3, 5)]
@@ -76,7 +77,7 @@ def _gathers(
 
 
 def _blends(
-    options: CudaOptions, steps: Steps, source: np.ndarray, side: int, rng: np.random.Generator
+    options: GpuOptions, steps: Steps, source: np.ndarray, side: int, rng: np.random.Generator
 ) -> bool:
     height, width, _ = source.shape
     output = rng.uniform(-0.1, 1.1, (1, side + 2, side + 3, 3)).astype(np.float32)
@@ -93,8 +94,8 @@ def _blends(
     return target.cpu().numpy().tobytes() == want.tobytes()
 
 
-def _bandwidth(options: CudaOptions, steps: Steps) -> list[dict[str, Any]]:
-    """Bytes read and written, by time, beside a copy that reads and writes as many."""
+def _bandwidth(options: GpuOptions, steps: Steps) -> list[dict[str, Any]]:
+    """Bytes read and written per second, compared with a copy of as many bytes."""
     height, width = (256, 256) if options.quick else (4320, 7680)
     found = []
     for sample, element, pixel in (
@@ -128,18 +129,18 @@ def _bandwidth(options: CudaOptions, steps: Steps) -> list[dict[str, Any]]:
         names = {torch.uint8: "u8", torch.int16: "u16", torch.float16: "fp16"}
         kind = names.get(element, "fp32")
         times = {
-            "copy": seconds(options, lambda a=written, b=read: a.copy_(b)),
-            f"gather {names[sample]} to {kind}, {pixel} channels": seconds(options, gather),
+            "copy": options.seconds(lambda a=written, b=read: a.copy_(b)),
+            f"gather {names[sample]} to {kind}, {pixel} channels": options.seconds(gather),
         }
         if pixel == 3:
-            times[f"blend {kind} to {names[sample]}"] = seconds(options, blend)
-        copy = spread(times.pop("copy"))["median"]
+            times[f"blend {kind} to {names[sample]}"] = options.seconds(blend)
+        copy_s = spread(times.pop("copy"))["median"]
         found += [
             {
                 "what": what,
                 "gb_s": moved / spread(taken)["median"] / 1e9,
-                "of_copy": copy / spread(taken)["median"],
-                "copy_gb_s": moved / copy / 1e9,
+                "of_copy": copy_s / spread(taken)["median"],
+                "copy_gb_s": moved / copy_s / 1e9,
                 "seconds": spread(taken),
             }
             for what, taken in times.items()

@@ -1,4 +1,4 @@
-"""What the parts of `cuda.py` are given, and how they take time."""
+"""Options of the GPU benchmark, and its timing."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import torch
-from _measure import FailureError
-from _pictures import Named
+
+from waifu2x.engines import cuda_network, cuda_steps
+
+from ..common.measure import UnavailableError
+from ..common.parts import Options
 
 
 @dataclass(frozen=True)
-class CudaOptions:
-    """device: as torch names it; "cpu" goes through what can run without a GPU."""
+class GpuOptions(Options):
+    """device: a torch device; "cpu" runs the parts that need no GPU."""
 
-    device: str
-    rounds: int
-    pictures: Sequence[Named]
-    quick: bool
-    folder: Path
+    device: str = "cuda:0"
 
     @property
     def gpu(self) -> bool:
@@ -30,42 +29,50 @@ class CudaOptions:
 
     def require_gpu(self) -> None:
         if not self.gpu:
-            raise FailureError(f"it needs a GPU, and the device is {self.device}")
+            raise UnavailableError(f"it needs a GPU, and the device is {self.device}")
 
+    @cached_property
+    def native(self) -> Any:
+        """The CUDA kernels of the package; None without a GPU or if they are not built for it."""
+        return cuda_steps.load(torch.device(self.device)) if self.gpu else None
 
-def gpu_facts(device: str) -> dict[str, Any]:
-    if not device.startswith("cuda"):
-        return {"name": "none", "device": device}
-    found = torch.cuda.get_device_properties(device)
-    return {
-        "name": found.name,
-        "capability": f"{found.major}.{found.minor}",
-        "memory_gb": round(found.total_memory / 1e9, 1),
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-    }
+    @property
+    def fused(self) -> bool:
+        """Whether the convolutions of the package run on the device in fp16."""
+        device = torch.device(self.device)
+        return self.native is not None and cuda_network.suits(device, torch.float16)
 
+    def facts(self) -> dict[str, Any]:
+        if not self.gpu:
+            return {"name": "none", "device": self.device}
+        found = torch.cuda.get_device_properties(self.device)
+        return {
+            "name": found.name,
+            "capability": f"{found.major}.{found.minor}",
+            "memory_gb": round(found.total_memory / 1e9, 1),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "kernels": self.native is not None,
+        }
 
-def finish(device: str) -> None:
-    """Wait until a device has nothing left to do."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
+    def synchronize(self) -> None:
+        if self.gpu:
+            torch.cuda.synchronize(self.device)
 
-
-def seconds(options: CudaOptions, run: Callable[[], object], *, calls: int = 10) -> list[float]:
-    """Of one run, as often as there are rounds, each the mean of some runs in a row."""
-    calls = 1 if options.quick else calls
-    run()
-    run()
-    taken = []
-    for _ in range(options.rounds):
-        finish(options.device)
-        began = time.perf_counter()
-        for _ in range(calls):
-            run()
-        finish(options.device)
-        taken.append((time.perf_counter() - began) / calls)
-    return taken
+    def seconds(self, run: Callable[[], object], *, calls: int = 10) -> list[float]:
+        """Time a run once per round, each time the mean of several consecutive calls."""
+        calls = 1 if self.quick else calls
+        run()
+        run()
+        taken = []
+        for _ in range(self.rounds):
+            self.synchronize()
+            began = time.perf_counter()
+            for _ in range(calls):
+                run()
+            self.synchronize()
+            taken.append((time.perf_counter() - began) / calls)
+        return taken
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
