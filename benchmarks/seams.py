@@ -133,12 +133,7 @@ class Stages:
         network = self.gates.network
         assert isinstance(network, engines.Streaming)
         network.run_picture(
-            self.pixels,
-            self.target,
-            window=self.window,
-            start=-self.margin,
-            crop=0,
-            means=means,
+            self.pixels, self.target, window=self.window, start=-self.margin, crop=0, means=means
         )
 
 

@@ -42,8 +42,7 @@ def run(options: BatchOptions) -> Part:
             results = [Result(f"{name}, {cores} cores", True, "") for cores in (1, 2)]
             out = options.folder / "out"
             interleave(
-                [(results[i], _on_cores(i + 1, source, out, model)) for i in (0, 1)],
-                options.rounds,
+                [(results[i], _on_cores(i + 1, source, out, model)) for i in (0, 1)], options.rounds
             )
             summarize(results, options.quiet_below)
             entry = {"set": name, "samples": to_json(results)}

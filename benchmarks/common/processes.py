@@ -63,11 +63,7 @@ def in_child(
     env: additional environment variables. Raises `FailureError` with the last line of standard
     error if the process fails.
     """
-    request = {
-        "module": function.__module__,
-        "function": function.__name__,
-        "arguments": arguments,
-    }
+    request = {"module": function.__module__, "function": function.__name__, "arguments": arguments}
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer.json")
         done = subprocess.run(

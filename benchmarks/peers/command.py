@@ -77,10 +77,7 @@ def _with_peer(options: PeerOptions, part: Part, model: str) -> None:
         peer.not_run = "excluded"
     theirs = ncnn_command(source, targets[1], model, options.threads[0])
     results = _compare(
-        [
-            _own(options, model, source, targets[0]),
-            (peer, lambda: run_command(theirs, targets[1])),
-        ],
+        [_own(options, model, source, targets[0]), (peer, lambda: run_command(theirs, targets[1]))],
         options,
     )
     found = None if any(result.not_run for result in results) else difference(*targets)
@@ -93,11 +90,7 @@ def _with_peer(options: PeerOptions, part: Part, model: str) -> None:
             f"in {found['differing']} of {found['of']} samples.\n"
         )
     part.problems += different(found)
-    part.report["beside_peer"] = {
-        "picture": size,
-        "difference": found,
-        "results": to_json(results),
-    }
+    part.report["beside_peer"] = {"picture": size, "difference": found, "results": to_json(results)}
 
 
 def difference(first: Path, second: Path) -> dict[str, int]:

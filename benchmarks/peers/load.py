@@ -16,15 +16,7 @@ import numpy as np
 
 from waifu2x import registry
 
-from ..common.measure import (
-    Result,
-    attempt,
-    from_json,
-    interleave,
-    summarize,
-    timed_warm,
-    to_json,
-)
+from ..common.measure import Result, attempt, from_json, interleave, summarize, timed_warm, to_json
 from ..common.parts import Part
 from ..common.pictures import to_batch
 from ..common.processes import in_child

@@ -99,8 +99,7 @@ def test_uncapped_peers_are_marked_and_are_no_reference(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("model", "scale", "noise"),
-    [("upconv_7", 2, None), ("cunet", 2, None), ("cunet", 1, 0)],
+    ("model", "scale", "noise"), [("upconv_7", 2, None), ("cunet", 2, None), ("cunet", 1, 0)]
 )
 def test_a_network_with_the_least_noise(model, scale, noise):
     assert contestants.least_noise(model, scale) == noise

@@ -166,8 +166,7 @@ def test_quality_of_a_small_picture(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    ["--models upconv_8", "--noise 4", "--degradations area", "--engine abacus"],
+    "arguments", ["--models upconv_8", "--noise 4", "--degradations area", "--engine abacus"]
 )
 def test_quality_refuses_what_does_not_exist(arguments, tmp_path, capsys):
     art.gradient(8, 8).save(tmp_path / "a.png")
