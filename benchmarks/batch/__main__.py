@@ -18,7 +18,7 @@ from pathlib import Path
 from waifu2x.batch import parse_memory
 
 from ..common.environment import describe, environment
-from ..common.parts import Part, add_options, check_rounds, run_parts
+from ..common.parts import Part, add_options, check_rounds, make_options, run_parts
 from ..common.pictures import load_pictures
 from . import crash, encode, mixed, overhead, scaling, throughput
 from .options import BatchOptions
@@ -48,16 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--pictures {arguments.pictures} holds no pictures")
     facts = environment(threads=None, distributions=DISTRIBUTIONS)
     print(describe(facts), flush=True)
-    options = BatchOptions(
-        rounds=arguments.rounds,
-        quiet_below=arguments.quiet_below,
-        pictures=pictures,
-        quick=arguments.quick,
-        memory=arguments.memory,
-        plot=arguments.plot,
-        slowest=arguments.slowest,
-        threads=len(os.sched_getaffinity(0)),
-    )
+    cores = len(os.sched_getaffinity(0))
+    options = make_options(BatchOptions, arguments, pictures=pictures, threads=cores)
     return run_parts(PARTS, options, arguments, {"benchmark": "batch", **facts})
 
 

@@ -99,9 +99,6 @@ def tenths(samples: Sequence[MemorySample]) -> list[int]:
     return peaks
 
 
-# --- checks of the results -----------------------------------------------------------------------
-
-
 def check(watched: Watched, corpus: Corpus, out: Path, report: Path) -> list[str]:
     """Check every result, every broken file and the report; return the problems."""
     problems = []
@@ -174,9 +171,6 @@ def _check_result(file: Good, target: Path) -> list[str]:
     if sizes != [size] * file.frames:
         return [f"{target}: {len(sizes)} of {set(sizes)} px; expected {file.frames} of {size}"]
     return []
-
-
-# --- table and plot ------------------------------------------------------------------------------
 
 
 def _text(facts: dict[str, Any], corpus: Corpus, options: BatchOptions) -> str:

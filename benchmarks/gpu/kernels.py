@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,20 +111,11 @@ def _bandwidth(options: GpuOptions, steps: Steps) -> list[dict[str, Any]]:
         moved = source.nbytes + batch.nbytes
         cut = Cut(0, 0, 0, 0, 0, 0, width, height)
 
-        def gather(
-            source: torch.Tensor = source, pixel: int = pixel, dtype: torch.dtype = element
-        ) -> None:
-            steps.gather(
-                source, [(0, 0)], window=(height, width), pixel=pixel, dtype=dtype, inset=0,
-                marks=None,
-            )  # fmt: skip
-
-        def blend(
-            batch: torch.Tensor = batch, target: torch.Tensor = source, cut: Cut = cut,
-            marks: torch.Tensor = marks,
-        ) -> None:  # fmt: skip
-            steps.blend(batch, [cut], target, marks)
-
+        gather = partial(
+            steps.gather, source, [(0, 0)], window=(height, width), pixel=pixel, dtype=element,
+            inset=0, marks=None,
+        )  # fmt: skip
+        blend = partial(steps.blend, batch, [cut], source, marks)
         read = torch.empty(moved // 2, dtype=torch.uint8, device=options.device)
         written = torch.empty_like(read)
         names = {torch.uint8: "u8", torch.int16: "u16", torch.float16: "fp16"}

@@ -21,7 +21,15 @@ from waifu2x.errors import ArgumentError
 from ..common.engines import require_engine
 from ..common.environment import describe, environment
 from ..common.measure import FailureError
-from ..common.parts import Part, add_options, check_rounds, parse_names, parse_numbers, run_parts
+from ..common.parts import (
+    Part,
+    add_options,
+    check_rounds,
+    make_options,
+    parse_names,
+    parse_numbers,
+    run_parts,
+)
 from ..common.pictures import Named, load_pictures
 from ..common.processes import CAPS
 from . import accuracy, command, cost, load, memory, network, start
@@ -54,20 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     pictures = load_pictures(arguments.picture) if arguments.picture else []
     _check(parser, arguments, pictures)
-    options = PeerOptions(
-        models=arguments.model,
-        scales=arguments.scale,
-        sizes=arguments.size,
-        threads=arguments.threads,
-        caps=[None if cap == "best" else cap for cap in arguments.isa],
-        engine=arguments.engine,
-        without=arguments.without,
-        rounds=arguments.rounds,
-        quiet_below=arguments.quiet_below,
-        pictures=pictures,
-        megapixels=arguments.megapixels,
-        quick=arguments.quick,
-    )
+    options = make_options(PeerOptions, arguments, pictures=pictures)
     threads = options.threads[0] if len(options.threads) == 1 else None
     facts = environment(threads=threads, distributions=DISTRIBUTIONS)
     print(describe(facts), flush=True)
@@ -82,21 +77,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(parser, PARTS, rounds="9, with --quick 2", default_parts=("network", "command"))
     add = parser.add_argument
-    add("--model", type=parse_names("model", models), default=[], metavar="NAMES",
+    add("--model", dest="models", type=parse_names("model", models), default=[], metavar="NAMES",
         help=f"of {', '.join(models)} (default: upconv_7; cost and load also cunet, start cunet, "
         "accuracy all); command, memory and start take the first")  # fmt: skip
-    add("--scale", type=parse_numbers(int, 1), default=[2], metavar="N,...",
+    add("--scale", dest="scales", type=parse_numbers(int, 1), default=[2], metavar="N,...",
         help="scales of the networks in part network; a 1x network gets a picture of twice the "
         "--size (default 2)")  # fmt: skip
-    add("--size", type=parse_numbers(int, 1), default=[], metavar="PX,...",
+    add("--size", dest="sizes", type=parse_numbers(int, 1), default=[], metavar="PX,...",
         help="side of the picture that a 2x network upscales in part network (default 256); "
         "accuracy takes the first for every network "
         f"(default {accuracy.default_side(False)})")  # fmt: skip
     add("--threads", type=parse_numbers(int, 1), default=[os.cpu_count() or 1], metavar="N,...",
         help="threads per contestant (default: all cores); all parts but network take the "
         "first")  # fmt: skip
-    add("--isa", type=parse_names("instruction set", ["best", *CAPS]), default=["best"],
-        metavar="NAMES",
+    add("--isa", dest="caps", type=parse_names("instruction set", ["best", *CAPS]),
+        default=["best"], metavar="NAMES",
         help=f"caps for part network: of best, {', '.join(CAPS)} (default: best)")  # fmt: skip
     add("--engine", default="auto", choices=["auto", *engines.ENGINES],
         help="of the package, for parts command, cost and start (default: auto)")  # fmt: skip
@@ -123,17 +118,17 @@ def _check(
         if arguments.engine == "cuda":  # the only engine with a fallback
             require_engine(engines.create("cuda"), "cuda")
         if "network" in arguments.only:
-            for model in arguments.model or network.MODELS:
-                for scale in arguments.scale:
+            for model in arguments.models or network.MODELS:
+                for scale in arguments.scales:
                     least_noise(model, scale)
     except (ArgumentError, FailureError) as error:
         parser.error(str(error))
     needed = 0
     if "network" in arguments.only:
-        sizes = arguments.size or [network.default_size(arguments.quick)]
-        needed = max(sizes) * 2 // min(arguments.scale)
+        sizes = arguments.sizes or [network.default_size(arguments.quick)]
+        needed = max(sizes) * 2 // min(arguments.scales)
     if "accuracy" in arguments.only:
-        sizes = arguments.size or [accuracy.default_side(arguments.quick)]
+        sizes = arguments.sizes or [accuracy.default_side(arguments.quick)]
         needed = max(needed, sizes[0])
     for name, picture in pictures:
         if min(picture.size) < needed:

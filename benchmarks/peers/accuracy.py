@@ -141,9 +141,6 @@ def _upscaled(model: str, engine: str, pixels: np.ndarray) -> Row:
     return row
 
 
-# --- evaluation ----------------------------------------------------------------------------------
-
-
 def repeatable(digests: dict[str, list[str]]) -> bool:
     """Whether runs with the same number of threads are equal."""
     return all(len(set(found)) == 1 for found in digests.values())

