@@ -90,12 +90,6 @@ class Result:
         return self.summary.median_s if self.summary else float("inf")
 
 
-def from_json(record: dict[str, Any]) -> Result:
-    """Restore a result that another process measured; the summary is dropped."""
-    samples = [Sample(**sample) for sample in record["samples"]]
-    return Result(**{**record, "samples": samples, "summary": None})
-
-
 def to_json(results: Sequence[Result]) -> list[dict[str, Any]]:
     return [asdict(result) for result in results]
 

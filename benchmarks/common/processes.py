@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .environment import ROOT, busy_seconds, load_average
 from .measure import FailureError, Sample, others_share
+
+T = TypeVar("T")
 
 #: Environment variables that cap the instruction sets; the libraries read them when loaded.
 #: ncnn and onnxruntime have no such setting.
@@ -56,29 +59,27 @@ for path, result in pairs:
 
 
 def in_child(
-    function: Callable[..., Any], *, env: Mapping[str, str] | None = None, **arguments: Any
-) -> Any:
-    """Call a function of a module in a fresh Python; arguments and result pass as JSON.
+    function: Callable[..., T], *arguments: Any, env: Mapping[str, str] | None = None
+) -> T:
+    """Call a function of a module in a fresh Python; arguments and result are pickled.
 
     env: additional environment variables. Raises `FailureError` with the last line of standard
     error if the process fails.
     """
-    request = {"module": function.__module__, "function": function.__name__, "arguments": arguments}
+    request = pickle.dumps((function.__module__, function.__name__, arguments))
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder, "answer.json")
+        answer = Path(folder, "answer")
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.common.child", str(answer)],
-            input=json.dumps(request),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-            check=False,
-        )
+            [sys.executable, "-m", "benchmarks.common.child", str(answer)], input=request,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT,
+            env={**os.environ, **(env or {})}, check=False,
+        )  # fmt: skip
         if done.returncode != 0:
-            raise FailureError(exit_message(done.returncode, done.stderr))
-        return json.loads(answer.read_text())
+            raise FailureError(
+                exit_message(done.returncode, done.stderr.decode("utf-8", "replace"))
+            )
+        result: T = pickle.loads(answer.read_bytes())
+        return result
 
 
 def run_command(command: Sequence[str], target: Path | None = None) -> Sample:

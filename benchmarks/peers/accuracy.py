@@ -18,7 +18,7 @@ from waifu2x.engines.reference import evaluate
 from ..common.engines import require_engine
 from ..common.measure import FLOAT32_TOLERANCE, reason
 from ..common.parts import Part
-from ..common.pictures import center_crop, gallery, names, to_batch
+from ..common.pictures import Pixels, center_crop, gallery, names, to_batch
 from ..common.processes import in_child
 from ..common.tables import markdown
 from .contestants import Contestant, Job, Run, contestants, write_onnx
@@ -44,20 +44,13 @@ def run(options: PeerOptions) -> Part:
     pictures = options.pictures or gallery(side)
     if options.quick:
         pictures = pictures[:1]
-    pixels = options.folder / "pixels.npy"
-    np.save(pixels, np.stack([center_crop(picture, side) for _, picture in pictures]))
+    pixels = np.stack([center_crop(picture, side) for _, picture in pictures])
     networks = [
         (model, network.scale, network.noise)
         for model in options.models or [model.name for model in registry.models()]
         for network in registry.model(model).networks[: 1 if options.quick else None]
     ]
-    found = in_child(
-        measure,
-        networks=networks,
-        pixels=str(pixels),
-        threads=options.threads[0],
-        without=list(options.without),
-    )
+    found = in_child(measure, networks, pixels, options.for_child())
     report = {"side": side, "pictures": names(pictures), **found}
     text = (
         f"\nLargest difference from float64, on [0, 1], over {len(pictures)} pictures of "
@@ -73,17 +66,14 @@ def run(options: PeerOptions) -> Part:
 
 
 def measure(
-    networks: Sequence[tuple[str, int, int | None]],
-    pixels: str,
-    threads: int,
-    without: Sequence[str],
+    networks: Sequence[tuple[str, int, int | None]], squares: Pixels, options: PeerOptions
 ) -> dict[str, Any]:
-    squares = np.load(pixels)
+    without = options.without
     report: dict[str, Any] = {"networks": [], "upscaler": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "network.onnx")
         for model, scale, noise in networks:
-            job = Job(model, scale, noise, threads, path)
+            job = Job(model, scale, noise, options.threads[0], path)
             batches = [to_batch(job.graph, square) for square in squares]
             write_onnx(job.graph, path, side=batches[0].shape[3])
             exact = [evaluate(job.graph, batch) for batch in batches]

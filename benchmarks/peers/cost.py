@@ -12,9 +12,9 @@ from waifu2x import codec
 from waifu2x.pipeline import PictureUpscaler
 
 from ..common.engines import require_engine
-from ..common.measure import Result, from_json, interleave, quartiles, quiet_times, timed, to_json
+from ..common.measure import Result, interleave, quartiles, quiet_times, timed, to_json
 from ..common.parts import Part
-from ..common.pictures import draw_face, repeat
+from ..common.pictures import Pixels, draw_face, repeat
 from ..common.processes import in_child
 from ..common.tables import others, record_table
 from .options import PeerOptions
@@ -33,28 +33,19 @@ ASPECT = 16 / 9
 def run(options: PeerOptions) -> Part:
     default = QUICK_MEGAPIXELS if options.quick else MEGAPIXELS
     sizes = [shape(amount) for amount in options.megapixels or default]
-    pattern = options.folder / "pattern.npy"
     drawing = options.pictures[0][1] if options.pictures else draw_face(256, 256)
-    np.save(pattern, np.asarray(drawing))
+    pattern = np.asarray(drawing)
     threads = options.threads[0]
     part = Part({"engine": options.engine, "threads": threads, "models": []}, "")
     for model in options.models or ("upconv_7", "cunet"):
-        found = in_child(
-            measure,
-            model=model,
-            engine=options.engine,
-            threads=threads,
-            sizes=sizes,
-            pattern=str(pattern),
-            rounds=options.rounds,
-        )
+        engine, results = in_child(measure, model, sizes, pattern, options.for_child())
         rows = [
-            row(size, from_json(result), options.quiet_below)
-            for size, result in zip(sizes, found["results"], strict=True)
+            row(size, result, options.quiet_below)
+            for size, result in zip(sizes, results, strict=True)
         ]
-        part.report["models"].append({"model": model, "engine": found["engine"], "sizes": rows})
+        part.report["models"].append({"model": model, "engine": engine, "sizes": rows})
         part.text += (
-            f"\nCost by size, {model}, 2x, engine {found['engine']}, {threads} threads, array to "
+            f"\nCost by size, {model}, 2x, engine {engine}, {threads} threads, array to "
             f"array:\n\n{table(rows)}\n"
         )
     return part
@@ -106,16 +97,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def measure(
-    model: str,
-    engine: str,
-    threads: int,
-    sizes: Sequence[tuple[int, int]],
-    pattern: str,
-    rounds: int,
-) -> dict[str, Any]:
-    upscaler = PictureUpscaler(model, engine=engine, threads=threads)
-    require_engine(upscaler.engine, engine)
-    pixels = np.load(pattern)
+    model: str, sizes: Sequence[tuple[int, int]], pixels: Pixels, options: PeerOptions
+) -> tuple[str, list[Result]]:
+    upscaler = PictureUpscaler(model, engine=options.engine, threads=options.threads[0])
+    require_engine(upscaler.engine, options.engine)
     pictures = {
         (width, height): codec.from_array(repeat(pixels, width, height)) for width, height in sizes
     }
@@ -130,6 +115,6 @@ def measure(
             (result, lambda size=size: timed(lambda: upscale(size)))  # type: ignore[misc]
             for result, size in zip(results, pictures, strict=True)
         ],
-        rounds,
+        options.rounds,
     )
-    return {"engine": upscaler.engine.name, "results": to_json(results)}
+    return upscaler.engine.name, results

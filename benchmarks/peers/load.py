@@ -7,7 +7,6 @@ table includes the work that a runtime defers to the first run.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from waifu2x import registry
 
-from ..common.measure import Result, attempt, from_json, interleave, summarize, timed_warm, to_json
+from ..common.measure import Result, attempt, interleave, summarize, timed_warm, to_json
 from ..common.parts import Part
 from ..common.pictures import to_batch
 from ..common.processes import in_child
@@ -33,20 +32,13 @@ def run(options: PeerOptions) -> Part:
     threads = options.threads[0]
     models = options.models or ("upconv_7", "cunet")
     for model in models[: 1 if options.quick else None]:
-        found = in_child(
-            measure,
-            model=model,
-            noise=least_noise(model, 2),
-            threads=threads,
-            rounds=options.rounds,
-            without=list(options.without),
-        )
+        found = in_child(measure, model, options.for_child())
         report: dict[str, Any] = {"model": model, "scale": 2, "threads": threads}
         for what, title in (
             ("load", "Load a network"),
             ("load_and_run", f"Load a network and run it on {SIDE}x{SIDE} px"),
         ):
-            results = [from_json(result) for result in found[what]]
+            results = found[what]
             summarize(results, options.quiet_below, base="onnxruntime")
             report[what] = to_json(results)
             part.text += f"\n{title}, {model}, {threads} threads; speed by onnxruntime's:\n\n"
@@ -58,11 +50,10 @@ def run(options: PeerOptions) -> Part:
 # --- in the child process ------------------------------------------------------------------------
 
 
-def measure(
-    model: str, noise: int | None, threads: int, rounds: int, without: Sequence[str]
-) -> dict[str, Any]:
+def measure(model: str, options: PeerOptions) -> dict[str, list[Result]]:
+    noise = least_noise(model, 2)
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(model, 2, noise, threads, Path(folder, "network.onnx"))
+        job = Job(model, 2, noise, options.threads[0], Path(folder, "network.onnx"))
         batch = to_batch(job.graph, np.zeros((SIDE, SIDE, 3), np.uint8))
         write_onnx(job.graph, job.onnx, side=batch.shape[3])
 
@@ -76,7 +67,7 @@ def measure(
         report = {}
         for what, action in (("load", load), ("load_and_run", load_and_run)):
             results, runs = [], []
-            for contestant in contestants(without):
+            for contestant in contestants(options.without):
                 result, call = contestant.result(), partial(action, contestant)
                 results.append(result)
                 if attempt(result, call):  # untimed: imports, and files into the page cache
@@ -86,6 +77,6 @@ def measure(
                 results.append(read)
                 again = partial(registry.load, network(model, 2, noise))
                 runs.append((read, partial(timed_warm, again)))
-            interleave(runs, rounds)
-            report[what] = to_json(results)
+            interleave(runs, options.rounds)
+            report[what] = results
     return report

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,7 @@ def run(options: PeerOptions) -> Part:
             if row["not_run"]:
                 continue
             try:
-                sample = in_child(
-                    measure,
-                    name=row["name"],
-                    model=model,
-                    noise=noise,
-                    threads=threads,
-                    onnx=str(job.onnx),
-                    picture=str(picture),
-                    tile=tile,
-                    window=window,
-                    lost=job.graph.lost,
-                )
+                sample = in_child(measure, row["name"], replace(job), picture, tile, window)
                 row["samples"].append(sample)
             except FailureError as error:
                 row["not_run"] = reason(error)
@@ -132,33 +122,23 @@ def table(rows: list[Row]) -> str:
 # --- in the child process ------------------------------------------------------------------------
 
 
-def measure(
-    name: str,
-    model: str,
-    noise: int | None,
-    threads: int,
-    onnx: str,
-    picture: str,
-    tile: int,
-    window: int,
-    lost: int,
-) -> dict[str, Any]:
+def measure(name: str, job: Job, picture: Path, tile: int, window: int) -> dict[str, Any]:
     (contestant,) = (each for each in contestants() if each.name == name)
     reset = _reset_peak()
     before = _status("VmRSS")
     if contestant.engine:
-        upscaler = waifu2x.Upscaler(model, engine=contestant.engine, threads=threads)
+        upscaler = waifu2x.Upscaler(job.model, engine=contestant.engine, threads=job.threads)
         require_engine(upscaler.core.engine, contestant.engine)
         # The first picture, of four pixels, loads the network.
-        upscaler.upscale(np.zeros((2, 2, 3), np.uint8), 2, noise=noise)
+        upscaler.upscale(np.zeros((2, 2, 3), np.uint8), 2, noise=job.noise)
         loaded = _status("VmRSS")
         pixels = np.load(picture)
-        result = upscaler.upscale(pixels, 2, noise=noise)
+        result = upscaler.upscale(pixels, 2, noise=job.noise)
     else:
-        run = contestant.load(Job(model, 2, noise, threads, Path(onnx)))
+        run = contestant.load(job)
         loaded = _status("VmRSS")
         pixels = np.load(picture)
-        result = upscale_tiles(run, pixels, tile=tile, window=window, lost=lost)
+        result = upscale_tiles(run, pixels, tile=tile, window=window, lost=job.graph.lost)
     return {
         "before": before,
         "loaded": loaded,

@@ -19,7 +19,6 @@ from ..common.measure import (
     FLOAT32_TOLERANCE,
     Result,
     attempt,
-    from_json,
     inexact,
     interleave,
     summarize,
@@ -27,7 +26,7 @@ from ..common.measure import (
     to_json,
 )
 from ..common.parts import Part
-from ..common.pictures import Batch, center_crop, draw_face, to_batch
+from ..common.pictures import Batch, Pixels, center_crop, draw_face, to_batch
 from ..common.processes import CAPS, in_child
 from ..common.tables import markdown, timings
 from .contestants import Contestant, Job, Run, contestants, kernels, least_noise, write_onnx
@@ -50,11 +49,10 @@ def run(options: PeerOptions) -> Part:
     """
     part = Part({"cases": []}, "")
     sizes = options.sizes or [default_size(options.quick)]
-    pixels = options.folder / "pixels.npy"
     for model, scale, size in product(options.models or MODELS, options.scales, sizes):
         side = size * 2 // scale
         picture = options.pictures[0][1] if options.pictures else draw_face(side, side)
-        np.save(pixels, center_crop(picture, side))
+        pixels = center_crop(picture, side)
         for threads, cap in product(options.threads, options.caps):
             _case(options, part, pixels, {
                 "model": model, "scale": scale, "noise": least_noise(model, scale),
@@ -63,19 +61,12 @@ def run(options: PeerOptions) -> Part:
     return part
 
 
-def _case(options: PeerOptions, part: Part, pixels: Path, case: dict[str, Any]) -> None:
-    found = in_child(
-        measure,
-        env=CAPS.get(case["cap"]),
-        **case,
-        pixels=str(pixels),
-        rounds=options.rounds,
-        without=list(options.without),
-    )
-    results = [from_json(result) for result in found["results"]]
+def _case(options: PeerOptions, part: Part, pixels: Pixels, case: dict[str, Any]) -> None:
+    found, results = in_child(measure, case, pixels, options.for_child(), env=CAPS.get(case["cap"]))
     summarize(results, options.quiet_below)
     part.problems += inexact(results)
-    case |= {**found, "results": to_json(results)}
+    case |= found
+    case["results"] = to_json(results)
     part.report["cases"].append(case)
     part.text += f"\nNetwork alone, {_title(case)}:\n\n{timings(results, unit=1000)}\n"
     for result in results:
@@ -101,33 +92,27 @@ def _title(case: dict[str, Any]) -> str:
 
 
 def measure(
-    model: str,
-    scale: int,
-    noise: int | None,
-    threads: int,
-    cap: str | None,
-    pixels: str,
-    rounds: int,
-    without: Sequence[str],
-) -> dict[str, Any]:
-    """Measure one case; return all samples for JSON. pixels: file of the square picture."""
-    peak = measured_peak(threads)
+    case: dict[str, Any], pixels: Pixels, options: PeerOptions
+) -> tuple[dict[str, Any], list[Result]]:
+    """Measure one case; return facts about the case, and the results."""
+    peak = measured_peak(case["threads"])
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(model, scale, noise, threads, Path(folder, "network.onnx"))
-        batch = to_batch(job.graph, np.load(pixels))
+        path = Path(folder, "network.onnx")
+        job = Job(case["model"], case["scale"], case["noise"], case["threads"], path)
+        batch = to_batch(job.graph, pixels)
         side = batch.shape[3]
         write_onnx(job.graph, job.onnx, side=side)
         exact = evaluate(job.graph, batch)
         results: list[Result] = []
         runs = []
-        for contestant in contestants(without):
-            result = contestant.result(cap)
+        for contestant in contestants(options.without):
+            result = contestant.result(case["cap"])
             results.append(result)
             loaded = attempt(result, partial(_load, contestant, job, batch, exact, result))
             if loaded:
                 runs.append((result, partial(timed_warm, partial(loaded, batch))))
-        interleave(runs, rounds)
-    return {
+        interleave(runs, options.rounds)
+    facts = {
         "isa": tiles.isa(),
         "input": list(batch.shape),
         "output": list(exact.shape),
@@ -136,8 +121,8 @@ def measure(
             **{f"winograd_{m}": multiplications(job.graph, side, winograd=m) for m in WINOGRAD},
         },
         "peak": peak,
-        "results": to_json(results),
     }
+    return facts, results
 
 
 def _load(contestant: Contestant, job: Job, batch: Batch, exact: Array, result: Result) -> Run:

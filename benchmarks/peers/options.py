@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..common.parts import Options
 
@@ -25,3 +25,7 @@ class PeerOptions(Options):
     engine: str = "auto"
     without: Sequence[str] = ()
     megapixels: Sequence[float] = ()
+
+    def for_child(self) -> PeerOptions:
+        """The options without the pictures, which would count towards the memory of a child."""
+        return replace(self, pictures=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import sys
@@ -111,10 +112,12 @@ def test_every_row_of_a_table_has_all_columns():
     assert {line.count("|") for line in lines.splitlines()} == {4}
 
 
-def test_results_survive_json():
+def test_results_survive_a_child_process_and_json():
     result = make_result("own", (1.0, 0.05), (2.0, 0.0), ours=True)
-    records = json.loads(json.dumps(measure.to_json([result])))
-    assert measure.from_json(records[0]) == result
+    assert processes.in_child(copy.copy, result) == result
+    (record,) = json.loads(json.dumps(measure.to_json([result])))
+    samples = [measure.Sample(**sample) for sample in record["samples"]]
+    assert measure.Result(**{**record, "samples": samples}) == result
 
 
 def test_rounds_continue_without_failed_contestants():
@@ -164,7 +167,7 @@ def test_commands_are_timed_and_failures_explained(tmp_path):
 
 def test_a_cap_is_set_before_the_process_starts():
     for name, value in processes.CAPS["avx2"].items():
-        assert processes.in_child(os.getenv, env=processes.CAPS["avx2"], key=name) == value
+        assert processes.in_child(os.getenv, name, env=processes.CAPS["avx2"]) == value
     missing = types.SimpleNamespace(__module__="no-such-module", __name__="")
     with pytest.raises(measure.FailureError, match=r"exit status 1: .*no-such-module"):
         processes.in_child(missing)

@@ -16,6 +16,7 @@ import benchmarks.peers.__main__ as peers
 from benchmarks.common import measure, tables
 from benchmarks.common.engines import CPU_ENGINES
 from benchmarks.peers import accuracy, command, contestants, cost, load, memory, network, start
+from benchmarks.peers.options import PeerOptions
 from waifu2x import _native, engines, registry
 from waifu2x._machine import nvidia_gpus
 
@@ -55,21 +56,17 @@ def test_every_part_runs_and_reports(tmp_path, capsys):
         assert f"\n{heading}" in printed
 
 
-def _measured(pixels, tmp_path, **more):
-    np.save(tmp_path / "pixels.npy", pixels)
-    arguments = {"model": "upconv_7", "scale": 2, "noise": None, "threads": 1, "cap": None}
-    found = network.measure(
-        **{**arguments, **more}, pixels=str(tmp_path / "pixels.npy"), rounds=2, without=()
-    )
-    results = [measure.from_json(result) for result in found["results"]]
+def _measured(pixels, **more):
+    case = {"model": "upconv_7", "scale": 2, "noise": None, "threads": 1, "cap": None, **more}
+    facts, results = network.measure(case, pixels, PeerOptions(rounds=2))
     measure.summarize(results, 1)
-    return found, {result.name: result for result in results}
+    return facts, {result.name: result for result in results}
 
 
-def test_peers_that_are_missing_are_listed(tmp_path, monkeypatch):
+def test_peers_that_are_missing_are_listed(monkeypatch):
     for missing in ("ncnn", "openvino"):
         monkeypatch.setitem(sys.modules, missing, None)
-    found, results = _measured(np.asarray(art.anime_face(24)), tmp_path)
+    found, results = _measured(np.asarray(art.anime_face(24)))
     assert found["input"] == [1, 3, 38, 38]
     assert found["output"] == [1, 3, 48, 48]
     absent = {name for name, result in results.items() if "not installed" in result.not_run}
@@ -84,10 +81,10 @@ def test_peers_that_are_missing_are_listed(tmp_path, monkeypatch):
     assert tables.timings(list(results.values()), unit=1).count("| not run: ") == len(absent)
 
 
-def test_uncapped_peers_are_marked_and_are_no_reference(tmp_path, monkeypatch):
+def test_uncapped_peers_are_marked_and_are_no_reference(monkeypatch):
     for missing in ("ncnn", "openvino"):
         monkeypatch.setitem(sys.modules, missing, None)
-    _, results = _measured(np.zeros((8, 8, 3), np.uint8), tmp_path, cap="avx2")
+    _, results = _measured(np.zeros((8, 8, 3), np.uint8), cap="avx2")
     assert {name for name, result in results.items() if result.uncapped} == {
         "waifu2x onnx", "ncnn fp32", "ncnn default", "onnxruntime"
     }  # fmt: skip
@@ -293,13 +290,13 @@ def test_the_command_is_compared_with_engine_and_interpreter():
 
 
 def test_loading_is_compared_with_onnxruntime():
-    found = load.measure("upconv_7", None, 1, 2, ["torch", "ncnn", "openvino"])
+    found = load.measure("upconv_7", PeerOptions(rounds=2, without=["torch", "ncnn", "openvino"]))
     for what in ("load", "load_and_run"):
-        names = [result["name"] for result in found[what]]
+        names = [result.name for result in found[what]]
         assert set(names) >= {*(f"waifu2x {e}" for e in CPU_ENGINES if e != "torch")}
         assert "onnxruntime" in names
-        assert all(len(result["samples"]) == 2 for result in found[what])
-    assert load.READ in [result["name"] for result in found["load"]]
+        assert all(len(result.samples) == 2 for result in found[what])
+    assert load.READ in [result.name for result in found["load"]]
 
 
 def test_no_contestant_is_a_fallback_under_another_name():
