@@ -161,7 +161,7 @@ def quantise_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
         target[:] = numpy_quantise(canvas, dtype)
 
     def native(isa: str) -> Run:
-        return lambda: _native.quantise(canvas, target, isa=isa)
+        return lambda: _native.quantize(canvas, target, isa=isa)
 
     ways = {"numpy": with_numpy, **{isa: native(isa) for isa in _native.isas()}}
     return Case("quantise", dtype, channels, canvas.nbytes + target.nbytes, ways)

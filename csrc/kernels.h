@@ -29,17 +29,17 @@ struct SampleKernels {
   void (*gather_rgb)(const T* src, float* r, float* g, float* b, std::size_t n);
   void (*gather_gray)(const T* src, float* dst, std::size_t n);
 
-  // Three planes -> n pixels, clamped to [0, 1] and quantised; NaN becomes 0. They return how many
+  // Three planes -> n pixels, clamped to [0, 1] and quantized; NaN becomes 0. They return how many
   // of the 3n source samples are not finite. gray writes the luma of the unclamped samples.
   std::size_t (*blend_rgb)(const float* r, const float* g, const float* b, T* dst, std::size_t n);
   std::size_t (*blend_gray)(const float* r, const float* g, const float* b, T* dst, std::size_t n);
 
   // The same clamp and rounding for n samples in any layout; returns how many are not finite.
-  std::size_t (*quantise)(const float* src, T* dst, std::size_t n);
+  std::size_t (*quantize)(const float* src, T* dst, std::size_t n);
 
-  // Spreads colour into the pixels whose alpha is not above 0, one ring of pixels an iteration.
+  // Spreads color into the pixels whose alpha is not above 0, one ring of pixels an iteration.
   // May throw std::bad_alloc.
-  void (*bleed)(Image<T> colour, Image<const T> alpha, std::int64_t iterations);
+  void (*bleed)(Image<T> color, Image<const T> alpha, std::int64_t iterations);
 };
 
 struct Kernels {

@@ -19,7 +19,7 @@ template <>
 inline constexpr float kFull<float> = 1.0f;
 
 template <class T>
-inline float normalise(T v) {
+inline float normalize(T v) {
   if constexpr (std::is_same_v<T, float>) {
     return v;
   } else {
@@ -44,7 +44,7 @@ inline float clamp_unit(float v) {
 // floor(v * max + 0.5). The sum is at most 65535.5, which float32 holds, and is not negative, so
 // the conversion truncates to the floor.
 template <class T>
-inline T quantise_sample(float v) {
+inline T quantize_sample(float v) {
   if constexpr (std::is_same_v<T, float>) {
     return clamp_unit(v);
   } else {
@@ -58,21 +58,21 @@ inline std::size_t not_finite(float v) { return std::isfinite(v) ? 0 : 1; }
 // of a blend return how many samples were not finite.
 template <class T>
 inline std::size_t blend_rgb_pixel(float r, float g, float b, T* dst) {
-  dst[0] = quantise_sample<T>(r);
-  dst[1] = quantise_sample<T>(g);
-  dst[2] = quantise_sample<T>(b);
+  dst[0] = quantize_sample<T>(r);
+  dst[1] = quantize_sample<T>(g);
+  dst[2] = quantize_sample<T>(b);
   return not_finite(r) + not_finite(g) + not_finite(b);
 }
 
 template <class T>
 inline std::size_t blend_gray_pixel(float r, float g, float b, T* dst) {
-  *dst = quantise_sample<T>(luma(r, g, b));
+  *dst = quantize_sample<T>(luma(r, g, b));
   return not_finite(r) + not_finite(g) + not_finite(b);
 }
 
 template <class T>
-inline std::size_t quantise_counted(float v, T* dst) {
-  *dst = quantise_sample<T>(v);
+inline std::size_t quantize_counted(float v, T* dst) {
+  *dst = quantize_sample<T>(v);
   return not_finite(v);
 }
 

@@ -93,11 +93,11 @@ void blend_feathered(const Kernels& kernels, const Planes& src, std::int64_t src
 }
 
 template <class T>
-std::size_t quantise(const Kernels& kernels, const Image<const float>& src, const Image<T>& dst) {
+std::size_t quantize(const Kernels& kernels, const Image<const float>& src, const Image<T>& dst) {
   const SampleKernels<T>& samples = samples_of<T>(kernels);
   std::size_t bad = 0;
   for (std::int64_t y = 0; y < src.height; ++y) {
-    bad += samples.quantise(src.row(y), dst.row(y),
+    bad += samples.quantize(src.row(y), dst.row(y),
                             static_cast<std::size_t>(src.width * src.channels));
   }
   return bad;
@@ -107,7 +107,7 @@ std::size_t quantise(const Kernels& kernels, const Image<const float>& src, cons
   template void gather<T>(const Kernels&, const Image<const T>&, const Windows&, float*);      \
   template std::size_t blend<T>(const Kernels&, const Planes&, std::int64_t, std::int64_t,     \
                                 const Image<T>&, const Rect&);                                 \
-  template std::size_t quantise<T>(const Kernels&, const Image<const float>&, const Image<T>&);
+  template std::size_t quantize<T>(const Kernels&, const Image<const float>&, const Image<T>&);
 
 WAIFU2X_INSTANTIATE(std::uint8_t)
 WAIFU2X_INSTANTIATE(std::uint16_t)

@@ -34,6 +34,6 @@ void blend_feathered(const Kernels& kernels, const Planes& src, std::int64_t src
 
 // Both pictures have one shape; returns how many samples are not finite.
 template <class T>
-std::size_t quantise(const Kernels& kernels, const Image<const float>& src, const Image<T>& dst);
+std::size_t quantize(const Kernels& kernels, const Image<const float>& src, const Image<T>& dst);
 
 }  // namespace waifu2x

@@ -175,7 +175,7 @@ def test_every_paeth_and_average():
         top = np.stack([corner, up], axis=1).reshape(1, -1, 1)
         row = np.stack([left, np.full_like(left, x)], axis=1).reshape(1, -1, 1)
         dst = np.empty((1, 1 + row.size), np.uint8)
-        _native.filter_png(row, dst, above_colour=top)
+        _native.filter_png(row, dst, above_color=top)
         expected = filtered_by_numpy(np.concatenate([top, row])[:, :, 0], 1)[1:]
         np.testing.assert_array_equal(dst, expected)
 

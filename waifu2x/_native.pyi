@@ -1,4 +1,4 @@
-# Checked in csrc/bindings.cpp: a bad dtype, shape, layout or rectangle raises ValueError.
+# Checked in csrc/bindings/: a bad dtype, shape, layout or rectangle raises ValueError.
 # `isa` names the level to run at, for tests and benchmarks; None is the best one.
 
 from collections.abc import Callable, Sequence
@@ -40,14 +40,14 @@ def blend_feathered(
     *,
     isa: str | None = None,
 ) -> None: ...
-def quantise(src: _Float, dst: Samples, *, isa: str | None = None) -> int: ...
-def bleed(colour: Samples, alpha: Samples, iterations: int, *, isa: str | None = None) -> None: ...
+def quantize(src: _Float, dst: Samples, *, isa: str | None = None) -> int: ...
+def bleed(color: Samples, alpha: Samples, iterations: int, *, isa: str | None = None) -> None: ...
 def filter_png(
-    colour: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
+    color: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
     dst: npt.NDArray[np.uint8],
     *,
     alpha: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None,
-    above_colour: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None,
+    above_color: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None,
     above_alpha: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None = None,
 ) -> None: ...
 

@@ -188,7 +188,7 @@ def quantise(canvas: Float, dtype: npt.DTypeLike) -> Samples:
     """
     result: Samples = np.empty(canvas.shape, dtype)
     with _argument_errors():
-        bad = _native.quantise(readable(_with_channels(canvas), 1), _with_channels(result))
+        bad = _native.quantize(readable(_with_channels(canvas), 1), _with_channels(result))
     require_finite(bad, canvas.size, "on the canvas")
     return result
 

@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads) blend_rows(const BlendTask<E, T> tas
     T out[kCount];
     // A sample that is not valid is 0, which nothing is seen of.
 #pragma unroll
-    for (int k = 0; k < kCount; ++k) out[k] = quantise_unit<T>(seen.add(runs[i].value(k)));
+    for (int k = 0; k < kCount; ++k) out[k] = quantize_unit<T>(seen.add(runs[i].value(k)));
     if (valid[i] == runs[i].kAll) {
       store(to[i], out);
     } else {
@@ -111,12 +111,12 @@ __global__ void __launch_bounds__(kThreads) blend_rows(const BlendTask<E, T> tas
   seen.note(task.seen, place.tile);
 }
 
-struct Colour {
+struct Color {
   float r, g, b;
 };
 
 template <class E>
-__device__ __forceinline__ Colour load_colour(const E* from, bool quads) {
+__device__ __forceinline__ Color load_color(const E* from, bool quads) {
   if (quads) {
     using Quad = Packed<4 * static_cast<int>(sizeof(E))>;
     const Quad quad = __ldg(reinterpret_cast<const Quad*>(from));
@@ -135,7 +135,7 @@ template <class E, class T>
 __global__ void __launch_bounds__(kThreads) blend_pixels(const BlendTask<E, T> task) {
   const Place& place = task.places[blockIdx.y];
   const int first = static_cast<int>(blockIdx.x * (kThreads * kUnroll) + threadIdx.x);
-  Colour colours[kUnroll];
+  Color colors[kUnroll];
   T* to[kUnroll];
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
@@ -145,20 +145,20 @@ __global__ void __launch_bounds__(kThreads) blend_pixels(const BlendTask<E, T> t
     if (row >= place.rows) continue;
     const std::int64_t column = item - row * place.row_items;
     to[i] = task.dst + place.dst + row * task.stride + column * task.channels;
-    colours[i] = load_colour(
+    colors[i] = load_color(
         task.src + place.src + row * task.src_row + column * task.pixel, task.quads);
   }
   Seen seen;
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
     if (to[i] == nullptr) continue;
-    const auto [r, g, b] = colours[i];
+    const auto [r, g, b] = colors[i];
     const float units[3] = {seen.add(r), seen.add(g), seen.add(b)};
     if (task.channels == 1) {
-      *to[i] = quantise_unit<T>(clamp_unit(luma(r, g, b)));
+      *to[i] = quantize_unit<T>(clamp_unit(luma(r, g, b)));
     } else {
 #pragma unroll
-      for (int c = 0; c < 3; ++c) to[i][c] = quantise_unit<T>(units[c]);
+      for (int c = 0; c < 3; ++c) to[i][c] = quantize_unit<T>(units[c]);
     }
   }
   seen.note(task.seen, place.tile);
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(kThreads)
     if (row >= place.rows) continue;
     const std::int64_t column = item - row * place.row_items;
     float* to = task.dst + place.dst + row * task.stride + column * task.channels;
-    const auto [r, g, b] = load_colour(
+    const auto [r, g, b] = load_color(
         task.src + place.src + row * task.src_row + column * task.pixel, task.quads);
     seen.add(r);
     seen.add(g);
@@ -292,32 +292,32 @@ constexpr int kQuad = 4;
 // `aligned`: both sides, to four samples.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    quantise_dense(const float* src, T* dst, std::int64_t count, bool aligned) {
+    quantize_dense(const float* src, T* dst, std::int64_t count, bool aligned) {
   const std::int64_t first = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kQuad;
   if (aligned && first + kQuad <= count) {
     const float4 quad = __ldg(reinterpret_cast<const float4*>(src + first));
     const float values[kQuad] = {quad.x, quad.y, quad.z, quad.w};
     T out[kQuad];
 #pragma unroll
-    for (int i = 0; i < kQuad; ++i) out[i] = quantise_unit<T>(clamp_unit(values[i]));
+    for (int i = 0; i < kQuad; ++i) out[i] = quantize_unit<T>(clamp_unit(values[i]));
     store(dst + first, out);
     return;
   }
   for (std::int64_t i = first; i < min(first + kQuad, count); ++i) {
-    dst[i] = quantise_unit<T>(clamp_unit(__ldg(src + i)));
+    dst[i] = quantize_unit<T>(clamp_unit(__ldg(src + i)));
   }
 }
 
 }  // namespace
 
 template <class T>
-cudaError_t quantise(const float* src, T* dst, std::int64_t count, cudaStream_t stream) {
+cudaError_t quantize(const float* src, T* dst, std::int64_t count, cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
   const bool aligned = reinterpret_cast<std::uintptr_t>(src) % sizeof(float4) == 0 &&
                        reinterpret_cast<std::uintptr_t>(dst) % (kQuad * sizeof(T)) == 0;
   constexpr std::int64_t kEach = kThreads * kQuad;
   const dim3 grid(static_cast<unsigned>((count + kEach - 1) / kEach));
-  return launch(quantise_dense<T>, grid, dim3(kThreads), 0, stream, src, dst, count, aligned);
+  return launch(quantize_dense<T>, grid, dim3(kThreads), 0, stream, src, dst, count, aligned);
 }
 
 #define WAIFU2X_INSTANTIATE(E)                                                                 \
@@ -341,10 +341,10 @@ WAIFU2X_INSTANTIATE(__nv_bfloat16)
 
 #undef WAIFU2X_INSTANTIATE
 
-template cudaError_t quantise<std::uint8_t>(const float*, std::uint8_t*, std::int64_t,
+template cudaError_t quantize<std::uint8_t>(const float*, std::uint8_t*, std::int64_t,
                                             cudaStream_t);
-template cudaError_t quantise<std::uint16_t>(const float*, std::uint16_t*, std::int64_t,
+template cudaError_t quantize<std::uint16_t>(const float*, std::uint16_t*, std::int64_t,
                                              cudaStream_t);
-template cudaError_t quantise<float>(const float*, float*, std::int64_t, cudaStream_t);
+template cudaError_t quantize<float>(const float*, float*, std::int64_t, cudaStream_t);
 
 }  // namespace waifu2x::cuda

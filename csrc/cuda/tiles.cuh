@@ -52,7 +52,7 @@ __device__ __forceinline__ float clamp_unit(float v) {
 
 // `unit` is clamped.
 template <class T>
-__device__ __forceinline__ T quantise_unit(float unit) {
+__device__ __forceinline__ T quantize_unit(float unit) {
   if constexpr (std::is_same_v<T, float>) {
     return unit;
   } else {
@@ -79,7 +79,7 @@ using Bits = std::conditional_t<
     sizeof(T) == 1, std::uint8_t,
     std::conditional_t<sizeof(T) == 2, std::uint16_t, std::uint32_t>>;
 
-// The value of a sample, normalised, or of an element, from its bits.
+// The value of a sample, normalized, or of an element, from its bits.
 template <class T>
 __device__ __forceinline__ float value_of(unsigned bits) {
   if constexpr (std::is_same_v<T, std::uint8_t> || std::is_same_v<T, std::uint16_t>) {

@@ -24,7 +24,7 @@ struct Picture {
   std::int64_t stride;
 };
 
-// Dense (count, height, width, pixel); of the elements of a pixel the first three are colours.
+// Dense (count, height, width, pixel); of the elements of a pixel the first three are colors.
 template <class E>
 struct Tensor {
   E* data;
@@ -49,14 +49,14 @@ constexpr int kBad = 0;           // how many samples were not finite
 constexpr int kBrightestIn = 1;   // the largest sample of a window, without its border
 constexpr int kBrightestOut = 2;  // the largest sample of a result, clamped
 
-// Windows with top left (xs[n], ys[n]), normalised; what is outside repeats the nearest edge.
+// Windows with top left (xs[n], ys[n]), normalized; what is outside repeats the nearest edge.
 // `inset` pixels on each side of a window do not count for kBrightestIn.
 template <class T, class E>
 cudaError_t gather(const Picture<const T>& src, const std::vector<std::int64_t>& xs,
                    const std::vector<std::int64_t>& ys, const Tensor<E>& dst, std::int64_t inset,
                    int* seen, cudaStream_t stream);
 
-// One rectangle of each tile into a picture, clamped and quantised. They must not overlap there.
+// One rectangle of each tile into a picture, clamped and quantized. They must not overlap there.
 template <class E, class T>
 cudaError_t blend(const Tensor<const E>& src, const std::vector<Rect>& rects,
                   const Picture<T>& dst, int* seen, cudaStream_t stream);
@@ -68,6 +68,6 @@ cudaError_t feather(const Tensor<const E>& src, std::int64_t index, const Rect& 
                     int* seen, cudaStream_t stream);
 
 template <class T>
-cudaError_t quantise(const float* src, T* dst, std::int64_t count, cudaStream_t stream);
+cudaError_t quantize(const float* src, T* dst, std::int64_t count, cudaStream_t stream);
 
 }  // namespace waifu2x::cuda

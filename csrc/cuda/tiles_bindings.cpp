@@ -173,14 +173,14 @@ void feather_tile(Address src, const std::string& element, std::int64_t src_heig
   });
 }
 
-void quantise_canvas(Address src, Address dst, const std::string& sample, std::int64_t count,
+void quantize_canvas(Address src, Address dst, const std::string& sample, std::int64_t count,
                      int device, Address stream) {
   if (count < 0 || count > (std::int64_t{1} << 40)) refuse("count is ", count);
   with_sample(sample, [&](auto sample_tag) {
     using T = typename decltype(sample_tag)::type;
     const auto* from = memory<const float>("src", src);
     auto* to = memory<T>("dst", dst);
-    on_device(device, "quantise", [&] { return quantise(from, to, count, stream_of(stream)); });
+    on_device(device, "quantize", [&] { return quantize(from, to, count, stream_of(stream)); });
   });
 }
 
@@ -199,7 +199,7 @@ void bind_tiles(py::module_& m) {
         arg("src_width"), arg("pixel"), arg("index"), arg("rect"), arg("canvas"), arg("height"),
         arg("width"), arg("channels"), arg("stride"), arg("weights_x"), arg("weights_y"),
         arg("seen"), arg("device"), arg("stream"));
-  m.def("quantise", &quantise_canvas, py::kw_only(), arg("src"), arg("dst"), arg("sample"),
+  m.def("quantize", &quantize_canvas, py::kw_only(), arg("src"), arg("dst"), arg("sample"),
         arg("count"), arg("device"), arg("stream"));
 }
 

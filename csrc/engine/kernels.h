@@ -1,7 +1,7 @@
 // The arithmetic of the network engine, one signature per kernel.
 //
 // Activations lie in blocks of 16 channels at every instruction set: a pixel of a block is 16 floats,
-// 64-byte aligned, and neighbouring pixels of a row follow each other. Channels that a value does not
+// 64-byte aligned, and neighboring pixels of a row follow each other. Channels that a value does not
 // have are zeros in its last block.
 //
 // Sums run in one fixed order per output, whatever the position of a pixel in a row or a tile in a
@@ -64,7 +64,7 @@ struct WinogradProduct {
   std::ptrdiff_t m_position;
 };
 
-// Neighbouring tiles of one row of tiles, one block of outputs.
+// Neighboring tiles of one row of tiles, one block of outputs.
 struct WinogradOutput {
   const float* m;  // (position, tile, 16)
   std::ptrdiff_t m_position;
@@ -78,7 +78,7 @@ struct WinogradOutput {
 struct Kernels {
   void (*direct_row)(const DirectRow&);
 
-  // Transforms neighbouring tiles of one block: rows[i] is row i of the first; tile t of it starts
+  // Transforms neighboring tiles of one block: rows[i] is row i of the first; tile t of it starts
   // 4 * t pixels on. Reads 4 * tiles + 2 pixels of six rows, writes v[position][tile][16].
   void (*winograd_input)(const float* const rows[kTileIn], int tiles, float* v,
                          std::ptrdiff_t v_position);

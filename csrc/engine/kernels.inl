@@ -14,7 +14,7 @@ constexpr int kParts = kBlock / V::kLanes;  // registers in a block
 
 using Register = V::Register;
 
-// Sums for `Pixels` neighbouring pixels and `Blocks` blocks of outputs, kept in registers while all
+// Sums for `Pixels` neighboring pixels and `Blocks` blocks of outputs, kept in registers while all
 // products run through. The weights stream; the next ones are asked for early.
 template <int Pixels, int Blocks>
 struct Sums {

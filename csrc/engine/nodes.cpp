@@ -31,7 +31,7 @@ int last_depth(int channels) { return channels - (blocks_of(channels) - 1) * kBl
 struct Tiles {
   int first_row, first_column, across, count;
 
-  // Calls call(tile, tiles, y, x) for every run of neighbours among tiles begin to end - 1; y and x
+  // Calls call(tile, tiles, y, x) for every run of neighbors among tiles begin to end - 1; y and x
   // are the first one's place in outputs.
   template <class Call>
   void runs(int begin, int end, Call call) const {

@@ -14,7 +14,7 @@ constexpr std::size_t kStep = 8;
 
 // A true division: multiplying by 1 / 255 would be off by one bit for some samples.
 template <class T>
-inline __m256 normalise8(__m256i v) {
+inline __m256 normalize8(__m256i v) {
   return _mm256_div_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(kFull<T>));
 }
 
@@ -32,14 +32,14 @@ void gather_rgb_u8_avx2(const std::uint8_t* src, float* r, float* g, float* b, s
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
     const __m256i v = load_lanes(src + 3 * i, src + 3 * i + 8);
-    _mm256_storeu_ps(r + i, normalise8<std::uint8_t>(pick_u8(v, 0)));
-    _mm256_storeu_ps(g + i, normalise8<std::uint8_t>(pick_u8(v, 1)));
-    _mm256_storeu_ps(b + i, normalise8<std::uint8_t>(pick_u8(v, 2)));
+    _mm256_storeu_ps(r + i, normalize8<std::uint8_t>(pick_u8(v, 0)));
+    _mm256_storeu_ps(g + i, normalize8<std::uint8_t>(pick_u8(v, 1)));
+    _mm256_storeu_ps(b + i, normalize8<std::uint8_t>(pick_u8(v, 2)));
   }
   for (; i < n; ++i) {
-    r[i] = normalise(src[3 * i]);
-    g[i] = normalise(src[3 * i + 1]);
-    b[i] = normalise(src[3 * i + 2]);
+    r[i] = normalize(src[3 * i]);
+    g[i] = normalize(src[3 * i + 1]);
+    b[i] = normalize(src[3 * i + 2]);
   }
 }
 
@@ -75,14 +75,14 @@ void gather_rgb_u16_avx2(const std::uint16_t* src, float* r, float* g, float* b,
     const std::uint16_t* s = src + 3 * i;
     const __m256i head = load_lanes(s, s + 12);
     const __m256i tail = load_lanes(s + 4, s + 16);
-    _mm256_storeu_ps(r + i, normalise8<std::uint16_t>(pick_u16(head, tail, red)));
-    _mm256_storeu_ps(g + i, normalise8<std::uint16_t>(pick_u16(head, tail, green)));
-    _mm256_storeu_ps(b + i, normalise8<std::uint16_t>(pick_u16(head, tail, blue)));
+    _mm256_storeu_ps(r + i, normalize8<std::uint16_t>(pick_u16(head, tail, red)));
+    _mm256_storeu_ps(g + i, normalize8<std::uint16_t>(pick_u16(head, tail, green)));
+    _mm256_storeu_ps(b + i, normalize8<std::uint16_t>(pick_u16(head, tail, blue)));
   }
   for (; i < n; ++i) {
-    r[i] = normalise(src[3 * i]);
-    g[i] = normalise(src[3 * i + 1]);
-    b[i] = normalise(src[3 * i + 2]);
+    r[i] = normalize(src[3 * i]);
+    g[i] = normalize(src[3 * i + 1]);
+    b[i] = normalize(src[3 * i + 2]);
   }
 }
 
@@ -108,18 +108,18 @@ void gather_gray_u8_avx2(const std::uint8_t* src, float* dst, std::size_t n) {
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
     const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(src + i));
-    _mm256_storeu_ps(dst + i, normalise8<std::uint8_t>(_mm256_cvtepu8_epi32(v)));
+    _mm256_storeu_ps(dst + i, normalize8<std::uint8_t>(_mm256_cvtepu8_epi32(v)));
   }
-  for (; i < n; ++i) dst[i] = normalise(src[i]);
+  for (; i < n; ++i) dst[i] = normalize(src[i]);
 }
 
 void gather_gray_u16_avx2(const std::uint16_t* src, float* dst, std::size_t n) {
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
     const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + i));
-    _mm256_storeu_ps(dst + i, normalise8<std::uint16_t>(_mm256_cvtepu16_epi32(v)));
+    _mm256_storeu_ps(dst + i, normalize8<std::uint16_t>(_mm256_cvtepu16_epi32(v)));
   }
-  for (; i < n; ++i) dst[i] = normalise(src[i]);
+  for (; i < n; ++i) dst[i] = normalize(src[i]);
 }
 
 }  // namespace

@@ -1208,7 +1208,7 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
     ("no such value", lambda p: p.upsample((1, 0), 2)),
     ("no such value", lambda p: p.shuffle((1, 0), 2)),
     ("no such value", lambda p: p.mean((1, 0))),
-    ("no such value", lambda p: p.multiply((1, 0), p.given(3))),
+    ("no such value", lambda p: p.multiply((1, 0), p.pooled_input(3))),
     ("no such value", lambda p: p.finish((1, 0))),
     ("no such value", lambda p: p.conv((1, 0), kernel, vector, vector, **HOW)),
     ("no such value", lambda p: p.conv((0, 0), kernel, vector, vector, **HOW | {"addend": (1, 0)})),
@@ -1263,10 +1263,10 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
     ("the channels do not shuffle by this factor", lambda p: p.shuffle((0, 0), 0)),
     ("the gate does not fit its value", lambda p: p.multiply((0, 0), 0)),
     ("the gate does not fit its value", lambda p: p.multiply((0, 0), -1)),
-    ("the gate does not fit its value", lambda p: p.multiply((0, 0), p.given(4))),
+    ("the gate does not fit its value", lambda p: p.multiply((0, 0), p.pooled_input(4))),
     (
         "the pooled convolution does not fit its input",
-        lambda p: p.pooled_conv(p.given(3), kernel, vector, vector, False),
+        lambda p: p.pooled_conv(p.pooled_input(3), kernel, vector, vector, False),
     ),
     (
         "the pooled convolution does not fit its input",

@@ -177,7 +177,7 @@ def placed(rng, count, high, wide):
 def marks_of(parts):
     """What is to be seen of samples, where the columns held 5, 5 and 0 before."""
     return [
-        [5 + int((~np.isfinite(part)).sum()), 5, brightest(ref.quantise(part, "float32"))]
+        [5 + int((~np.isfinite(part)).sum()), 5, brightest(ref.quantize(part, "float32"))]
         for part in parts
     ]
 
@@ -271,17 +271,17 @@ def test_feather(device_module, channels, element):
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_quantise(device_module, sample):
+def test_quantize(device_module, sample):
     rng = np.random.default_rng(9)
     for count in (1, 3, 4, 5, 1023, 1024, 1025, 4099):
         for offset in (0, 1):
             canvas = ref.random_output(rng, (count,), not_finite=0.05)
             memory = device_module.memory()
             dst = memory.put(np.zeros(count, sample), offset=offset * np.dtype(sample).itemsize)
-            device_module.module.quantise(
+            device_module.module.quantize(
                 src=memory.put(canvas), dst=dst, sample=sample, count=count, **STREAM
             )
-            ref.assert_same_bits(memory.get(dst), ref.quantise(canvas, sample))
+            ref.assert_same_bits(memory.get(dst), ref.quantize(canvas, sample))
 
 
 @pytest.mark.parametrize("sample", ["uint8", "uint16"])
@@ -295,7 +295,7 @@ def test_every_half_lands_where_the_processor_puts_it(device_module, sample):
         rects=[(0, 0, 0, 0, 512, 128)], dst=dst, sample=sample, height=128, width=512, channels=3,
         stride=3 * 512, seen=0, **STREAM,
     )  # fmt: skip
-    ref.assert_same_bits(memory.get(dst), ref.quantise(output[0].astype(np.float32), sample))
+    ref.assert_same_bits(memory.get(dst), ref.quantize(output[0].astype(np.float32), sample))
 
 
 def test_what_cannot_be_is_refused(device_module):
@@ -324,7 +324,7 @@ def test_what_cannot_be_is_refused(device_module):
         with pytest.raises(ValueError, match="is not inside"):
             device_module.module.blend(**{**into, "rects": [rect]})
     with pytest.raises(ValueError, match="count"):
-        device_module.module.quantise(src=room, dst=room, sample="uint8", count=-1, **STREAM)
+        device_module.module.quantize(src=room, dst=room, sample="uint8", count=-1, **STREAM)
     assert not memory.get(room).any()
 
 
@@ -340,5 +340,5 @@ def test_nothing_to_do(device_module):
         src=room, element="float16", src_height=1, src_width=1, pixel=3, rects=[], dst=room,
         **picture, seen=0, **STREAM,
     )  # fmt: skip
-    device_module.module.quantise(src=room, dst=room, sample="uint8", count=0, **STREAM)
+    device_module.module.quantize(src=room, dst=room, sample="uint8", count=0, **STREAM)
     assert not memory.get(room).any()

@@ -134,7 +134,7 @@ void check_samples(const SampleKernels<T>& scalar, const SampleKernels<T>& level
   check_count(scalar.blend_gray(r.get(), g.get(), b.get(), gray.scalar(), n),
               level.blend_gray(r.get(), g.get(), b.get(), gray.level(), n));
   gray.check();
-  check_count(scalar.quantise(r.get(), flat.scalar(), n), level.quantise(r.get(), flat.level(), n));
+  check_count(scalar.quantize(r.get(), flat.scalar(), n), level.quantize(r.get(), flat.level(), n));
   flat.check();
 }
 
@@ -162,7 +162,7 @@ void check_every_sample(const SampleKernels<T>& scalar, const SampleKernels<T>& 
   level.gather_gray(src.data(), unit.level(), kCount);
   unit.check();
   Pair<T> again(kCount);
-  check_count(0, level.quantise(unit.level(), again.level(), kCount));
+  check_count(0, level.quantize(unit.level(), again.level(), kCount));
   if (std::memcmp(again.level(), src.data(), kCount * sizeof(T)) != 0) {
     std::printf("%s: samples do not make the round trip\n", place.c_str());
     std::exit(1);

@@ -78,7 +78,7 @@ def luma(planes):
         return g + (np.float32(0.299) * (r - g) + np.float32(0.114) * (b - g))
 
 
-def quantise(values, dtype):
+def quantize(values, dtype):
     values = np.where(np.isnan(values), np.float32(0), np.clip(values, 0, 1)) + np.float32(0)
     if np.dtype(dtype).kind != "u":
         return values
@@ -89,11 +89,11 @@ def interleave(planes, channels):
     return luma(planes)[:, :, None] if channels == 1 else planes.transpose(1, 2, 0)
 
 
-def bleed(colour, alpha, iterations):
-    colour, has = colour.copy(), alpha > 0
-    height, width, _ = colour.shape
+def bleed(color, alpha, iterations):
+    color, has = color.copy(), alpha > 0
+    height, width, _ = color.shape
     for _ in range(iterations):
-        before, had = colour.copy(), has.copy()
+        before, had = color.copy(), has.copy()
         for y in range(height):
             for x in range(width):
                 if had[y, x]:
@@ -103,9 +103,9 @@ def bleed(colour, alpha, iterations):
                 if not len(near):
                     continue
                 mean = near.astype(np.float64).sum(axis=0) / len(near)
-                colour[y, x] = np.floor(mean + 0.5) if colour.dtype.kind == "u" else mean
+                color[y, x] = np.floor(mean + 0.5) if color.dtype.kind == "u" else mean
                 has[y, x] = True
-    return colour
+    return color
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def run(output, dst, rect, isa):
 def expect(output, dst, rect):
     src_x, src_y, dst_x, dst_y, width, height = rect
     part = output[:, src_y : src_y + height, src_x : src_x + width]
-    dst[dst_y : dst_y + height, dst_x : dst_x + width] = ref.quantise(
+    dst[dst_y : dst_y + height, dst_x : dst_x + width] = ref.quantize(
         ref.interleave(part, dst.shape[2]), dst.dtype
     )
     return int(np.count_nonzero(~np.isfinite(part)))

@@ -51,7 +51,7 @@ def test_a_level_above_the_cap_cannot_be_asked_for():
         "scalar",
         "import numpy as np\n"
         "p = np.zeros((1, 1, 1), np.float32)\n"
-        f"_native.quantise(p, p.copy(), isa='{STAIRCASE[1]}')",
+        f"_native.quantize(p, p.copy(), isa='{STAIRCASE[1]}')",
     )
     assert f"isa is '{STAIRCASE[1]}'; usable here: scalar" in result.stderr
 
@@ -60,18 +60,18 @@ def test_kernels_release_the_gil():
     """Another thread sees a kernel's work half done, which it cannot while the GIL is held."""
     size = 1500
     for _ in range(20):  # the other thread may be kept from running; it needs to only once
-        colour = np.zeros((size, size, 3), np.uint8)
-        colour[0, 0] = 200
+        color = np.zeros((size, size, 3), np.uint8)
+        color[0, 0] = 200
         alpha = np.zeros((size, size), np.uint8)
         alpha[0, 0] = 1
-        worker = threading.Thread(target=_native.bleed, args=(colour, alpha, size))
+        worker = threading.Thread(target=_native.bleed, args=(color, alpha, size))
         worker.start()
         seen = False
         while worker.is_alive() and not seen:
-            first, last = colour[1, 1, 0], colour[-1, -1, 0]  # in this order
+            first, last = color[1, 1, 0], color[-1, -1, 0]  # in this order
             seen = first == 200 and last == 0
         worker.join()
-        assert colour.min() == 200
+        assert color.min() == 200
         if seen:
             return
     pytest.fail("never saw a kernel at work")

@@ -137,7 +137,7 @@ class CudaSteps:
     def quantise(self, samples: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Clamp to [0, 1] and round once; NaN becomes 0."""
         result = torch.empty_like(samples, dtype=dtype)
-        self._native.quantise(
+        self._native.quantize(
             src=samples.data_ptr(),
             dst=result.data_ptr(),
             sample=_SAMPLES[dtype],

@@ -53,7 +53,7 @@ class _Lowering:
 
     def lower(self) -> _native.Program:
         for given in self.graph.inputs[1:]:
-            self._pooled[given.name] = self.program.given(given.channels)
+            self._pooled[given.name] = self.program.pooled_input(given.channels)
         for node in self.graph.nodes:
             if node.name in self._places:  # folded into one before
                 continue

@@ -1,4 +1,4 @@
-#include "png_filter.h"
+#include "png/filter.h"
 
 #include <algorithm>
 #include <cstring>
@@ -236,10 +236,10 @@ std::uint8_t* put(std::uint8_t* dst, T sample) {
   return dst;
 }
 
-template <class T, std::size_t kColours>
-void interleave(const T* colour, const T* alpha, std::size_t width, std::uint8_t* dst) {
+template <class T, std::size_t kColors>
+void interleave(const T* color, const T* alpha, std::size_t width, std::uint8_t* dst) {
   for (std::size_t x = 0; x < width; ++x) {
-    for (std::size_t c = 0; c < kColours; ++c) dst = put(dst, colour[kColours * x + c]);
+    for (std::size_t c = 0; c < kColors; ++c) dst = put(dst, color[kColors * x + c]);
     dst = put(dst, alpha[x]);
   }
 }
@@ -247,21 +247,21 @@ void interleave(const T* colour, const T* alpha, std::size_t width, std::uint8_t
 // Row y as PNG stores it.
 template <class T>
 void pack(const PngRows<T>& rows, std::int64_t y, std::uint8_t* dst) {
-  const T* colour = rows.colour.row(y);
-  const std::size_t width = rows.colour.width, samples = width * rows.colour.channels;
+  const T* color = rows.color.row(y);
+  const std::size_t width = rows.color.width, samples = width * rows.color.channels;
   if (rows.alpha == nullptr) {
     if constexpr (sizeof(T) == 1) {
-      std::memcpy(dst, colour, samples);
+      std::memcpy(dst, color, samples);
     } else {
-      for (std::size_t i = 0; i < samples; ++i) dst = put(dst, colour[i]);
+      for (std::size_t i = 0; i < samples; ++i) dst = put(dst, color[i]);
     }
     return;
   }
   const T* alpha = rows.alpha + y * rows.alpha_stride;
-  switch (rows.colour.channels) {
-    case 1: return interleave<T, 1>(colour, alpha, width, dst);
-    case 2: return interleave<T, 2>(colour, alpha, width, dst);
-    default: return interleave<T, 3>(colour, alpha, width, dst);
+  switch (rows.color.channels) {
+    case 1: return interleave<T, 1>(color, alpha, width, dst);
+    case 2: return interleave<T, 2>(color, alpha, width, dst);
+    default: return interleave<T, 3>(color, alpha, width, dst);
   }
 }
 
@@ -274,8 +274,8 @@ void filter_png(const PngRows<T>& rows, const PngRows<T>* above, std::uint8_t* d
   std::vector<std::uint8_t> memory(2 * (pixel + size));
   std::uint8_t* current = memory.data() + pixel;
   std::uint8_t* previous = current + size + pixel;
-  if (above != nullptr) pack(*above, above->colour.height - 1, previous);
-  for (std::int64_t y = 0; y < rows.colour.height; ++y) {
+  if (above != nullptr) pack(*above, above->color.height - 1, previous);
+  for (std::int64_t y = 0; y < rows.color.height; ++y) {
     pack(rows, y, current);
     const Row row{current, previous, size, pixel};
     const int filter = best_filter(row);

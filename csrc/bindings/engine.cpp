@@ -16,11 +16,11 @@
 #include <utility>
 #include <vector>
 
-#include "arguments.h"
+#include "bindings/arguments.h"
 #include "engine/executor.h"
 #include "engine/pool.h"
 #include "engine/program.h"
-#include "gil.h"
+#include "bindings/gil.h"
 
 namespace waifu2x {
 namespace {

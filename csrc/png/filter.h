@@ -1,4 +1,4 @@
-// PNG's row filters. Each row of a picture is written as its difference from what its neighbours
+// PNG's row filters. Each row of a picture is written as its difference from what its neighbors
 // predict, by the one of five predictors that leaves the least for deflate to do.
 #pragma once
 
@@ -9,15 +9,15 @@
 
 namespace waifu2x {
 
-// Rows of a picture: the colour, and the alpha that follows it in every pixel, or null.
+// Rows of a picture: the color, and the alpha that follows it in every pixel, or null.
 template <class T>
 struct PngRows {
-  Image<const T> colour;
+  Image<const T> color;
   const T* alpha;
   std::ptrdiff_t alpha_stride;  // in elements
 
-  std::size_t channels() const { return colour.channels + (alpha != nullptr ? 1 : 0); }
-  std::size_t row_bytes() const { return sizeof(T) * channels() * colour.width; }
+  std::size_t channels() const { return color.channels + (alpha != nullptr ? 1 : 0); }
+  std::size_t row_bytes() const { return sizeof(T) * channels() * color.width; }
 };
 
 // Writes a filter number and row_bytes() bytes for each of `rows`, densely, to dst; samples of 16
