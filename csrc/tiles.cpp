@@ -6,8 +6,8 @@
 namespace waifu2x {
 namespace {
 
-// One axis of a window: `before` repeats of the first source pixel, `count` source pixels from
-// `first` on, `after` repeats of the last. count is at least 1, even wholly outside the picture.
+// An axis of a window: `before` copies of the first source pixel, `count` source pixels starting at
+// `first`, `after` copies of the last. count >= 1, even for a window outside the picture.
 struct Span {
   std::int64_t first;
   std::int64_t before;
@@ -16,7 +16,7 @@ struct Span {
 };
 
 Span clip(std::int64_t start, std::int64_t length, std::int64_t limit) {
-  // Further out looks the same, and from here on nothing overflows.
+  // Clamping does not change the window and prevents overflow.
   start = std::clamp(start, -length, limit);
   Span span;
   span.first = std::clamp<std::int64_t>(start, 0, limit - 1);

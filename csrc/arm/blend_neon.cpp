@@ -17,7 +17,7 @@ struct Octet {
 
 inline Octet load(const float* src) { return {vld1q_f32(src), vld1q_f32(src + 4)}; }
 
-// Counts, lane by lane, the samples that are not finite: |v| < inf fails for inf and for NaN.
+// Counts the samples of each lane that are not finite: |v| < inf is false for inf and NaN.
 class Census {
  public:
   void add(const Octet& v) {
@@ -35,7 +35,7 @@ class Census {
   uint32x4_t counts_ = vdupq_n_u32(0);
 };
 
-// The "number" forms return the other operand for NaN, and order -0 below +0.
+// The "number" instructions return the other operand for NaN and order -0 below +0.
 inline float32x4_t clamp4(float32x4_t v) {
   return vminnmq_f32(vmaxnmq_f32(v, vdupq_n_f32(0.0f)), vdupq_n_f32(1.0f));
 }

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kStep = 8;
 
-// A true division: multiplying by 1 / 255 would be off by one bit for some samples.
+// Divides: a product with 1 / 255 would be off by one bit for some samples.
 template <class T>
 inline void store_normalized(float* dst, uint16x8_t v) {
   const float32x4_t full = vdupq_n_f32(kFull<T>);
@@ -67,7 +67,7 @@ void gather_rgb_f32_neon(const float* src, float* r, float* g, float* b, std::si
 
 }  // namespace
 
-// gather_gray of float32 is a copy, which the scalar kernel already is.
+// gather_gray of float32 is a copy: the scalar kernel suffices.
 void install_gather_neon(Kernels& kernels) {
   kernels.u8.gather_rgb = gather_rgb_neon<std::uint8_t>;
   kernels.u8.gather_gray = gather_gray_neon<std::uint8_t>;

@@ -1,11 +1,12 @@
-// The native module: checks every array and rectangle, releases the GIL and calls. A bad argument
-// raises ValueError before anything is touched, so no call can read or write out of range.
+// The native extension module: checks each array and rectangle, releases the GIL and calls the
+// kernels. A bad argument raises ValueError before any memory is accessed.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include "bindings/arguments.h"
+#include "tiles.h"
 
 namespace waifu2x {
 
@@ -130,18 +131,18 @@ py::tuple isas() {
 }  // namespace
 }  // namespace waifu2x
 
-// The kernels keep no state, so a Python without the GIL may call them at once.
+// The kernels are stateless, hence safe in a free-threaded Python.
 PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   using namespace waifu2x;
-  m.doc() = "Native kernels; waifu2x.tiles and waifu2x.engines are their Python faces.";
+  m.doc() = "Native kernels for tiles and PNG, and the network engine.";
 
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
   const auto isa = py::arg("isa") = py::none();
 
-  m.def("isa", [] { return best_level().name; }, "Name of the instruction set level in use.");
-  m.def("isas", &isas, "Levels usable here, lowest first; WAIFU2X_CPU caps them.");
+  m.def("isa", [] { return best_level().name; }, "Name of the instruction set in use.");
+  m.def("isas", &isas, "Usable instruction sets, lowest first; WAIFU2X_CPU caps them.");
   m.def("gather", &gather_into, array("src"), array("xs"), array("ys"), array("dst"),
-        py::kw_only(), isa, "Cut windows out of a picture into (windows, 3, height, width).");
+        py::kw_only(), isa, "Copy windows of a picture to (windows, 3, height, width) float32.");
   m.def("blend", &blend_into, array("src"), py::arg("src_x"), py::arg("src_y"), array("dst"),
         py::arg("dst_x"), py::arg("dst_y"), py::arg("width"), py::arg("height"), py::kw_only(),
         isa, "Write a rectangle of planes; returns how many samples were not finite.");

@@ -1,4 +1,4 @@
-// PNG's row filters for Python; waifu2x/codec/png.py is their face.
+// Binds the PNG row filters.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -24,8 +24,8 @@ PngRows<T> png_rows(const Argument& color, const char* alpha_name, const MaybeAr
   if (array.ndim() != 3 || array.shape(0) < 1 || array.shape(1) < 1 || array.shape(2) < 1 ||
       array.shape(2) + (alpha ? 1 : 0) > 4) {
     refuse(color.name, " has shape ", shape_of(array),
-           "; it must be (rows, width, channels), none of them 0, with at most 4 channels, one of "
-           "which may be alpha");
+           "; it must be (rows, width, channels), not empty, with at most 4 channels including "
+           "alpha");
   }
   require_layout<T>(color, 1);
   PngRows<T> rows{{data_of<const T>(array), array.shape(0), array.shape(1), array.shape(2),
@@ -94,7 +94,7 @@ void bind_png_filter(py::module_& m) {
   const auto maybe = [&](const char* name) { return array(name) = py::none(); };
   m.def("filter_png", &filter_any, array("color"), array("dst"), py::kw_only(), maybe("alpha"),
         maybe("above_color"), maybe("above_alpha"),
-        "Filter rows of a picture for PNG; each is led by the number of its filter.");
+        "Filter rows of a picture for PNG; each row starts with its filter type.");
 }
 
 }  // namespace waifu2x

@@ -9,10 +9,10 @@
 namespace waifu2x::engine {
 namespace {
 
-constexpr int kLargestFactor = 1 << 12;
+constexpr int kMaxFactor = 1 << 12;
 
-// Below this many channels a transform costs more than the products it saves.
-constexpr int kLeastWinogradDepth = 8;
+// With fewer input channels the transforms cost more than the products that they save.
+constexpr int kMinWinogradDepth = 8;
 
 int round_down(int x, int step) { return floor_divide(x, step) * step; }
 int round_up(int x, int step) { return -floor_divide(-x, step) * step; }
@@ -73,27 +73,27 @@ void set_weights(Conv& conv, const float* weight, const float* bias, const float
 
 // --- ranges -------------------------------------------------------------------------------------------
 
-Range Node::computed(Range wanted, int size) const {
-  if (wanted.empty()) return wanted;
+Range Node::computed_range(Range requested, int size) const {
+  if (requested.empty()) return requested;
   if (kind == Kind::conv && conv.winograd) {
-    // Tiles lie on a grid of the whole value: a sample's rounding depends on its place in a tile.
-    return {std::max(0, round_down(wanted.lo, kTile)),
-            std::min(size, round_up(wanted.hi, kTile))};
+    // Aligned to the tile grid of the whole value: rounding depends on the position within a tile.
+    return {std::max(0, round_down(requested.lo, kTile)),
+            std::min(size, round_up(requested.hi, kTile))};
   }
-  return wanted;
+  return requested;
 }
 
-int Node::advanced(int wanted, int size) const {
-  if (kind == Kind::conv && conv.winograd) return std::min(size, round_up(wanted, kTile));
+int Node::computed_end(int requested, int size) const {
+  if (kind == Kind::conv && conv.winograd) return std::min(size, round_up(requested, kTile));
   if (kind == Kind::conv && conv.factor > 1) {
-    // Whole rows of the convolution, so that none is computed twice.
-    const int last = floor_divide(wanted - 1 + conv.crop, conv.factor);
+    // All output rows of a convolution row, so that no row is computed twice.
+    const int last = floor_divide(requested - 1 + conv.crop, conv.factor);
     return std::min(size, (last + 1) * conv.factor - conv.crop);
   }
-  return wanted;
+  return requested;
 }
 
-Range Node::reads(const Ref& source, bool is_addend, Range range) const {
+Range Node::read_range(const Ref& source, bool is_addend, Range range) const {
   Range r = range;
   if (kind == Kind::conv && !is_addend) {
     if (conv.winograd) {
@@ -145,7 +145,7 @@ void Program::require_open() const {
   if (output_.value >= 0) throw std::invalid_argument("the program is finished");
 }
 
-Ref Program::with_edge(Ref ref, int padding) {
+Ref Program::materialize_if_padded(Ref ref, int padding) {
   return padding > 0 && ref.offset > 0 ? Ref{affine(ref, 1.0f, 0.0f), 0} : ref;
 }
 
@@ -158,13 +158,13 @@ void Program::require(Ref ref) const {
 
 namespace {
 
-Value like(const Value& source, int index, int cut) {
+Value like(const Value& source, int index, int crop) {
   Value value;
   value.channels = source.channels;
   value.scale = source.scale;
   value.divisor = source.divisor;
   value.size_of = index;
-  value.size_rest = -2 * cut;
+  value.size_rest = -2 * crop;
   return value;
 }
 
@@ -177,13 +177,13 @@ int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
       spec.out < 1 || (addend.value >= 0 && spec.out != channels(addend.value))) {
     throw std::invalid_argument("the convolution does not fit its input");
   }
-  constexpr int kLargest = 1 << 12;  // of kernel, stride and padding: nothing overflows
-  if (spec.kernel > kLargest || spec.stride > kLargest || spec.padding > kLargest) {
+  constexpr int kMax = 1 << 12;  // keeps all sizes within int
+  if (spec.kernel > kMax || spec.stride > kMax || spec.padding > kMax) {
     throw std::invalid_argument("the kernel, stride or padding is too large");
   }
   if (spec.transposed) return transposed(source, spec, addend);
-  source = with_edge(source, spec.padding);
-  edge_ = std::max(edge_, kTileIn + spec.padding);
+  source = materialize_if_padded(source, spec.padding);
+  border_ = std::max(border_, kTileIn + spec.padding);
   Node node;
   node.kind = Kind::conv;
   node.sources = {source};
@@ -192,7 +192,7 @@ int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
   conv.depth = spec.in;
   conv.stride = spec.stride;
   conv.padding = spec.padding;
-  conv.winograd = spec.kernel == 3 && spec.stride == 1 && spec.in >= kLeastWinogradDepth;
+  conv.winograd = spec.kernel == 3 && spec.stride == 1 && spec.in >= kMinWinogradDepth;
   set_weights(conv, spec.weight, spec.bias, spec.slope, spec.out, spec.kernel);
   Value value = like(of(source.value), source.value, source.offset);
   value.channels = spec.out;
@@ -209,8 +209,8 @@ int Program::transposed(Ref source, const ConvSpec& spec, Ref addend) {
   const int s = spec.stride, places = s * s, taps = (spec.kernel + s - 1) / s;
   const int padding = std::max(0, taps - 1 - spec.padding / s);
   const int crop = spec.padding - s * (taps - 1 - padding);
-  source = with_edge(source, padding);
-  edge_ = std::max(edge_, kTileIn + padding);
+  source = materialize_if_padded(source, padding);
+  border_ = std::max(border_, kTileIn + padding);
   Node node;
   node.kind = Kind::conv;
   node.sources = {source};
@@ -328,7 +328,7 @@ int Program::concat(const std::vector<Ref>& sources) {
 
 int Program::upsample(Ref source, int factor) {
   require(source);
-  if (factor < 1 || factor > kLargestFactor) {
+  if (factor < 1 || factor > kMaxFactor) {
     throw std::invalid_argument("the factor must be at least 1, and not thousands");
   }
   Node node;
@@ -344,7 +344,7 @@ int Program::upsample(Ref source, int factor) {
 
 int Program::shuffle(Ref source, int factor) {
   require(source);
-  if (factor < 1 || factor > kLargestFactor ||
+  if (factor < 1 || factor > kMaxFactor ||
       channels(source.value) % (factor * factor) != 0) {
     throw std::invalid_argument("the channels do not shuffle by this factor");
   }
@@ -361,13 +361,13 @@ int Program::shuffle(Ref source, int factor) {
   return push(std::move(node), value);
 }
 
-int Program::given(int channels) {
+int Program::pooled_input(int channels) {
   require_open();
   if (channels < 1) throw std::invalid_argument("a vector has at least one number");
   Pooled pooled;
-  pooled.kind = Pooled::Kind::given;
+  pooled.kind = Pooled::Kind::input;
   pooled.channels = channels;
-  pooled.given = givens_++;
+  pooled.input = pooled_inputs_++;
   pooled_.push_back(std::move(pooled));
   return static_cast<int>(pooled_.size()) - 1;
 }
@@ -379,7 +379,7 @@ int Program::mean(Ref source) {
   pooled.channels = channels(source.value);
   pooled.mean = source;
   pooled.stage = of(source.value).stage + 1;
-  // Kept whole, so that the sum runs in an order of its own.
+  // Buffered at full size: the order of the sum must not depend on the partition.
   of(source.value).last_use = std::max(of(source.value).last_use, pooled.stage);
   stages_ = std::max(stages_, pooled.stage + 1);
   pooled_.push_back(std::move(pooled));
@@ -420,7 +420,7 @@ std::size_t Program::weight_bytes() const {
 }
 
 std::vector<int> Program::sizes(int size) const {
-  constexpr long long kLargest = 1 << 30;
+  constexpr long long kMax = 1 << 30;
   const auto refuse = [size](const char* what) {
     throw std::invalid_argument("an input side of " + std::to_string(size) + " px " + what);
   };
@@ -434,23 +434,23 @@ std::vector<int> Program::sizes(int size) const {
       n = n * value.size_factor + value.size_rest;
     }
     if (n < 1) refuse("leaves nothing of this network");
-    if (n > kLargest) refuse("is too large for this network");
+    if (n > kMax) refuse("is too large for this network");
     result.push_back(static_cast<int>(n));
   }
-  const auto cut = [&](Ref ref) {
+  const auto cropped = [&](Ref ref) {
     return result[static_cast<std::size_t>(ref.value)] - 2 * ref.offset;
   };
   for (const Node& node : nodes_) {
     const int own = result[static_cast<std::size_t>(node.value)];
     const bool joins = node.kind == Kind::add || node.kind == Kind::concat;
     for (const Ref& source : node.sources) {
-      if (cut(source) < 1) refuse("leaves nothing of this network");
-      if (joins && cut(source) != own) refuse("does not fit this network");
+      if (cropped(source) < 1) refuse("leaves nothing of this network");
+      if (joins && cropped(source) != own) refuse("does not fit this network");
     }
-    if (node.addend.value >= 0 && cut(node.addend) != own) refuse("does not fit this network");
+    if (node.addend.value >= 0 && cropped(node.addend) != own) refuse("does not fit this network");
   }
   for (const Pooled& pooled : pooled_) {
-    if (pooled.kind == Pooled::Kind::mean && cut(pooled.mean) < 1) {
+    if (pooled.kind == Pooled::Kind::mean && cropped(pooled.mean) < 1) {
       refuse("leaves nothing to average");
     }
   }

@@ -8,8 +8,8 @@
 namespace waifu2x::engine {
 namespace {
 
-// The transform of a kernel, by row: its values at the interpolation points, divided as the other two
-// transforms expect it.
+// G, the kernel transform: evaluates the kernel at the interpolation points. The rows include the
+// scaling that the other two transforms leave out.
 constexpr double kTransform[kTileIn][3] = {
     {16.0 / 9, 0, 0},
     {-1.0 / 8, -1.0 / 16, -1.0 / 32},
@@ -19,7 +19,7 @@ constexpr double kTransform[kTileIn][3] = {
     {0, 0, 1},
 };
 
-// One block of outputs, all its lanes together: kernels[y][x][lane] to to[position][lane].
+// Transforms the kernels of an output block: kernels[y][x][lane] to to[position][lane].
 using Lanes = double[kBlock];
 
 void transform(const Lanes (&kernels)[3][3], float* to, std::ptrdiff_t position_stride) {

@@ -1,4 +1,4 @@
-// Weights in the order in which the kernels read them.
+// Packs weights in the order in which the kernels read them.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 namespace waifu2x::engine {
 
-// (out, in, k, k), wherever in memory: element (o, i, y, x) is at the sum of the strides.
+// A strided view of an (out, in, k, k) weight.
 struct WeightView {
   const float* data;
   int out, in, kernel;
@@ -18,17 +18,17 @@ struct WeightView {
   }
 };
 
-// Floats from one block of outputs to the next.
+// Floats from an output block to the next.
 std::ptrdiff_t direct_stride(int in, int kernel);
 std::ptrdiff_t winograd_stride(int in);
 
-// (block, segment, channel, 16), segments as (y, x, block of inputs); outputs past the last are zeros.
+// (block, segment, channel, 16) with segments (y, x, input block). Unused outputs are zeros.
 Floats pack_direct(const WeightView& weight);
 
-// (block, position, channel, 16): G g G' of every pair, computed in double, for 3x3 kernels.
+// (block, position, channel, 16): G g G^T of each 3x3 kernel, computed in double.
 Floats pack_winograd(const WeightView& weight);
 
-// `count` numbers, then `fill` up to whole blocks.
+// `count` floats, padded to whole blocks with `fill`.
 Floats pack_vector(const float* data, int count, float fill);
 
 }  // namespace waifu2x::engine

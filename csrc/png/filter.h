@@ -1,5 +1,5 @@
-// PNG's row filters. Each row of a picture is written as its difference from what its neighbors
-// predict, by the one of five predictors that leaves the least for deflate to do.
+// PNG row filters (https://www.w3.org/TR/png-3/#9Filters). A filtered row is the difference from a
+// prediction by neighboring bytes; the best of five predictors is chosen for each row.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace waifu2x {
 
-// Rows of a picture: the color, and the alpha that follows it in every pixel, or null.
+// Rows of a picture. Alpha follows the color of a pixel, unless alpha is null.
 template <class T>
 struct PngRows {
   Image<const T> color;
@@ -20,10 +20,10 @@ struct PngRows {
   std::size_t row_bytes() const { return sizeof(T) * channels() * color.width; }
 };
 
-// Writes a filter number and row_bytes() bytes for each of `rows`, densely, to dst; samples of 16
-// bits come out high byte first. `above` is the last row before them, or null at the top of the
-// picture. The filter is the one with the least sum of absolute differences, the first of equals,
-// as libpng and Pillow choose it. T is uint8_t or uint16_t. May throw std::bad_alloc.
+// Writes a filter type and row_bytes() filtered bytes for each row to dst, densely; 16-bit samples
+// are big-endian. `above` ends with the row before the first, or is null at the top of the picture.
+// Chooses the filter with the minimum sum of absolute differences, the first if equal, like libpng
+// and Pillow. T is uint8_t or uint16_t. May throw std::bad_alloc.
 template <class T>
 void filter_png(const PngRows<T>& rows, const PngRows<T>* above, std::uint8_t* dst);
 

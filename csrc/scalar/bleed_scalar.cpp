@@ -1,5 +1,5 @@
-// Color spreads one ring of pixels an iteration, so after two linear passes over alpha the work
-// is proportional to the pixels that change: the ring is a list, and nothing else is looked at.
+// Spreads color by one ring of pixels per iteration. After two linear passes over alpha the work is
+// proportional to the number of changed pixels, since the ring is a list.
 
 #include <type_traits>
 #include <vector>
@@ -10,10 +10,10 @@ namespace waifu2x {
 namespace {
 
 enum State : std::uint8_t {
-  kClear = 0,     // no color yet
-  kColored = 1,  // has a color that neighbors may take
-  kQueued = 2,    // in the current ring: gets its color in this iteration
-  kOutside = 4,   // the border around the picture, which saves the bounds checks
+  kTransparent = 0,  // no color yet
+  kColored = 1,      // a source of color for neighbors
+  kQueued = 2,       // in the ring of this iteration
+  kOutside = 4,      // the border around the picture, in place of bounds checks
 };
 
 struct Pixel {
@@ -21,7 +21,7 @@ struct Pixel {
   std::int64_t y;
 };
 
-// One byte of state a pixel, with a border one pixel wide.
+// The State of each pixel, with a border of one pixel.
 class StateMap {
  public:
   StateMap(std::int64_t width, std::int64_t height)
@@ -61,16 +61,16 @@ std::int64_t count_colored(const Image<const T>& alpha) {
 }
 
 template <class T>
-void mark(const Image<const T>& alpha, StateMap& map) {
+void classify(const Image<const T>& alpha, StateMap& map) {
   for (std::int64_t y = 0; y < alpha.height; ++y) {
     const T* row = alpha.row(y);
     std::uint8_t* states = map.at(0, y);
-    for (std::int64_t x = 0; x < alpha.width; ++x) states[x] = row[x] > T{0} ? kColored : kClear;
+    for (std::int64_t x = 0; x < alpha.width; ++x) states[x] = row[x] > T{0} ? kColored : kTransparent;
   }
 }
 
-// The clear pixels that touch a colored one. A queued pixel never counts as colored, so queueing
-// while scanning does not change what is found.
+// The transparent pixels next to a colored pixel. Queued pixels do not count as colored, so queueing
+// during the scan does not change the result.
 std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap& map) {
   std::vector<Pixel> ring;
   for (std::int64_t y = 0; y < height; ++y) {
@@ -78,7 +78,7 @@ std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap&
     std::uint8_t* here = map.at(0, y);
     const std::uint8_t* below = map.at(0, y + 1);
     for (std::int64_t x = 0; x < width; ++x) {
-      if (here[x] != kClear) continue;
+      if (here[x] != kTransparent) continue;
       const int around = above[x - 1] | above[x] | above[x + 1] | here[x - 1] | here[x + 1] |
                          below[x - 1] | below[x] | below[x + 1];
       if (around & kColored) {
@@ -90,8 +90,8 @@ std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap&
   return ring;
 }
 
-// Writes the mean of the colored neighbors. Only colored pixels are read and only queued ones
-// are written, so the order within a ring does not matter.
+// Writes the mean of the colored neighbors. Reads only colored pixels and writes only queued pixels,
+// so the order within a ring does not matter.
 template <class T, int kChannels>
 void color_pixel(const Image<T>& color, StateMap& map, Pixel p) {
   const std::uint8_t* state = map.at(p.x, p.y);
@@ -114,7 +114,7 @@ void queue_neighbors(StateMap& map, Pixel p, std::vector<Pixel>& ring) {
   for (std::int64_t dy = -1; dy <= 1; ++dy) {
     for (std::int64_t dx = -1; dx <= 1; ++dx) {
       std::uint8_t& neighbor = state[dy * map.pitch() + dx];
-      if (neighbor != kClear) continue;
+      if (neighbor != kTransparent) continue;
       neighbor = kQueued;
       ring.push_back({p.x + dx, p.y + dy});
     }
@@ -140,7 +140,7 @@ void bleed_scalar(Image<T> color, Image<const T> alpha, std::int64_t iterations)
   const std::int64_t colored = count_colored(alpha);
   if (colored == 0 || colored == alpha.width * alpha.height) return;
   StateMap map(color.width, color.height);
-  mark(alpha, map);
+  classify(alpha, map);
   if (color.channels == 1) {
     spread<T, 1>(color, map, iterations);
   } else {

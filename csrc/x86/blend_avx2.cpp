@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kStep = 8;
 
-// Counts, lane by lane, the samples that are not finite: |v| < inf fails for inf and for NaN.
+// Counts the samples of each lane that are not finite: |v| < inf is false for inf and NaN.
 inline __m256i count_not_finite(__m256i counts, __m256 v) {
   const __m256 magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
   const __m256 infinity = _mm256_set1_ps(std::numeric_limits<float>::infinity());
@@ -64,7 +64,7 @@ inline void store(float* dst, __m256 v) { _mm256_storeu_ps(dst, clamp8(v)); }
 
 // Eight interleaved pixels.
 inline void store(std::uint8_t* dst, const Pixels& p) {
-  // One pixel a 32-bit element, then drop every fourth byte and close the gap between the lanes.
+  // Packs a pixel into each 32-bit element, drops every fourth byte and joins the lanes.
   const __m256i g = _mm256_slli_epi32(quantize8<std::uint8_t>(p.g), 8);
   const __m256i b = _mm256_slli_epi32(quantize8<std::uint8_t>(p.b), 16);
   const __m256i rgb = _mm256_or_si256(quantize8<std::uint8_t>(p.r), _mm256_or_si256(g, b));

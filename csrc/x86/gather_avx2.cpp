@@ -12,16 +12,16 @@ namespace {
 
 constexpr std::size_t kStep = 8;
 
-// A true division: multiplying by 1 / 255 would be off by one bit for some samples.
+// Divides: a product with 1 / 255 would be off by one bit for some samples.
 template <class T>
 inline __m256 normalize8(__m256i v) {
   return _mm256_div_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(kFull<T>));
 }
 
-// 24 bytes as (bytes 0-15 | bytes 8-23), so that each lane holds its four pixels and no load
-// reaches past the last one. A mask then picks one channel and widens it to 32 bits.
+// v is (bytes 0-15 | bytes 8-23) of 24 bytes: each lane holds four pixels, and no load reads past
+// the last pixel. A shuffle extracts a channel and widens it to 32 bits.
 inline __m256i pick_u8(__m256i v, int channel) {
-  // As 32-bit elements: the byte to take below three 0xFF, which write zeros.
+  // Each 32-bit element of the mask: the index of the byte, then three 0xFF, which write zeros.
   const __m256i red = _mm256_setr_epi32(0, 3, 6, 9, 4, 7, 10, 13);
   const __m256i zeros = _mm256_set1_epi32(static_cast<int>(0xFFFFFF00u));
   const __m256i byte = _mm256_add_epi32(red, _mm256_set1_epi32(channel));
@@ -43,8 +43,8 @@ void gather_rgb_u8_avx2(const std::uint8_t* src, float* r, float* g, float* b, s
   }
 }
 
-// Each lane's four pixels are twelve 16-bit samples: 0-7 in head and 4-11 in tail. Samples
-// c, c + 3 and c + 6 of channel c come from head while they lie below 8, the rest from tail.
+// The four pixels of a lane are twelve 16-bit samples: 0-7 in head, 4-11 in tail. Samples of a
+// channel below 8 come from head, the others from tail.
 struct PickU16 {
   __m256i head, tail;
 };
@@ -124,7 +124,7 @@ void gather_gray_u16_avx2(const std::uint16_t* src, float* dst, std::size_t n) {
 
 }  // namespace
 
-// gather_gray of float32 is a copy, which the scalar kernel already is.
+// gather_gray of float32 is a copy: the scalar kernel suffices.
 void install_gather_avx2(Kernels& kernels) {
   kernels.u8.gather_rgb = gather_rgb_u8_avx2;
   kernels.u8.gather_gray = gather_gray_u8_avx2;
