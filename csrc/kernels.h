@@ -1,9 +1,9 @@
-// The signature of each kernel. A kernel processes a row, or a picture in the case of bleed. Windows
-// and edges are handled in tiles.cpp, arguments are checked in bindings/.
+// The signature of each kernel. A kernel processes a row, or a picture in the case of bleed.
+// Windows and edges are handled in tiles.cpp, arguments are checked in bindings/.
 //
 // To add a kernel: declare a member below, define the reference in a scalar file, and declare an
-// install_* function at the bottom for dispatch.cpp to call. A faster kernel replaces the member and
-// must return the same bits. If it reorders sums, its comment states the error bound instead.
+// install_* function at the bottom for dispatch.cpp to call. A faster kernel replaces the member
+// and must return the same bits. If it reorders sums, its comment states the error bound instead.
 #pragma once
 
 #include <cstddef>

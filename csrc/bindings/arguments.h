@@ -119,7 +119,7 @@ Image<T> image(const Argument& a) {
   if (array.ndim() != 3 || array.shape(0) < 1 || array.shape(1) < 1 ||
       (array.shape(2) != 1 && array.shape(2) != 3)) {
     refuse(a.name, " has shape ", shape_of(array),
-           "; it must be (height, width, 1 or 3) and not empty");
+           "; it must be (height, width, 1 or 3), none of them 0");
   }
   constexpr py::ssize_t kMaxSide = std::numeric_limits<std::int32_t>::max();
   if (array.shape(0) > kMaxSide || array.shape(1) > kMaxSide) {
@@ -153,7 +153,8 @@ const T* vector(const Argument& a, std::int64_t length, const char* dtype) {
   return data_of<const T>(a.array);
 }
 
-inline void require_rect(const char* name, const Rect& rect, std::int64_t width, std::int64_t height) {
+inline void require_rect(const char* name, const Rect& rect, std::int64_t width,
+                         std::int64_t height) {
   // Subtracts, since sums could overflow.
   const bool inside = rect.width >= 1 && rect.height >= 1 && rect.x >= 0 && rect.y >= 0 &&
                       rect.width <= width && rect.height <= height &&

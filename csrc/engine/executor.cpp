@@ -41,7 +41,7 @@ std::size_t l2_bytes() {
   return bytes;
 }
 
-// --- partition ------------------------------------------------------------------------------------
+// --- partition -----------------------------------------------------------------------------------
 
 struct Partition {
   int rows = 1;
@@ -81,7 +81,7 @@ Range split(Range range, int i, int n, int grid) {
   return {boundary(i), boundary(i + 1)};
 }
 
-// --- execution ------------------------------------------------------------------------------------
+// --- execution -----------------------------------------------------------------------------------
 
 class Execution {
  public:
@@ -100,7 +100,7 @@ class Execution {
       throw std::invalid_argument("the requested rows and columns are not inside the output");
     }
     const auto& values = program_.values();
-    for (const Value& value : values) has_stage_buffers_ = has_stage_buffers_ || value.outlives_stage();
+    for (const Value& value : values) has_stage_buffers_ |= value.outlives_stage();
     output_stage_ = values[index(out.value)].stage;
     for (int s = 0; s < program_.stages(); ++s) {
       stage_costs_.push_back(0);
@@ -164,7 +164,8 @@ class Execution {
       std::fill_n(vector.data(), vector.size(), 0.0f);
       switch (pooled[p].kind) {
         case Pooled::Kind::input:
-          std::copy_n(job_.pooled_inputs[index(pooled[p].input)], pooled[p].channels, vector.data());
+          std::copy_n(job_.pooled_inputs[index(pooled[p].input)], pooled[p].channels,
+                      vector.data());
           break;
         case Pooled::Kind::mean:
           if (!compute_mean(pooled[p].mean, vector.data())) return false;

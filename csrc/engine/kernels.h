@@ -6,7 +6,8 @@
 //
 // Each output has a fixed summation order, independent of the position of a pixel in its row and of
 // a tile in its batch. Results are therefore the same bytes for every partition of a picture.
-// Instruction sets may differ in order and in the rounding of multiply-adds; the tests allow for it.
+// Instruction sets may differ in order and in the rounding of multiply-adds; the tests allow for
+// it.
 #pragma once
 
 #include <cstddef>

@@ -39,8 +39,8 @@ auto select(int n, Get get) -> decltype(get(Count<1>{})) {
   return nullptr;
 }
 
-// Accumulators for `Pixels` adjacent pixels and `Blocks` output blocks, in registers. Weights stream
-// from memory and are prefetched.
+// Accumulators for `Pixels` adjacent pixels and `Blocks` output blocks, in registers. Weights
+// stream from memory and are prefetched.
 template <int Pixels, int Blocks>
 struct Sums {
   Register sums[Pixels][Blocks * kRegisters];
@@ -54,7 +54,8 @@ struct Sums {
   }
 
   // Adds the products of `depth` channels of a segment; returns the next weights. x is the input of
-  // the first pixel; the inputs of consecutive pixels are `Step` floats apart, or `step` if Step is 0.
+  // the first pixel; the inputs of consecutive pixels are `Step` floats apart, or `step` if Step is
+  // 0.
   template <int Step>
   WAIFU2X_INLINE const float* accumulate(const float* x, std::ptrdiff_t step, int depth,
                                          const float* w, std::ptrdiff_t weights_stride) {
@@ -83,7 +84,7 @@ struct Sums {
   static constexpr std::ptrdiff_t kPrefetch = 128 * kBlock;
 };
 
-// --- direct ---------------------------------------------------------------------------------------
+// --- direct --------------------------------------------------------------------------------------
 
 template <int Pixels, int Blocks, int Step>
 void direct_pixels(const DirectRow& row, int first, int block) {
@@ -103,8 +104,8 @@ void direct_pixels(const DirectRow& row, int first, int block) {
   for (int i = 0, in_block = 0; i < row.segments; ++i) {
     const bool last = ++in_block == row.period;
     if (last) in_block = 0;
-    w = s.template accumulate<Step>(row.taps[i] + offset, row.step, last ? row.last_depth : kBlock, w,
-                             row.weights_stride);
+    w = s.template accumulate<Step>(row.taps[i] + offset, row.step,
+                                    last ? row.last_depth : kBlock, w, row.weights_stride);
   }
   WAIFU2X_UNROLL
   for (int b = 0; b < Blocks; ++b) {
@@ -139,7 +140,8 @@ DirectPixels direct_for(int pixels, std::ptrdiff_t step) {
   });
 }
 
-// Splits n pixels into equal parts of at most `most`: a short remainder would leave registers unused.
+// Splits n pixels into equal parts of at most `most`: a short remainder would leave registers
+// unused.
 template <class Call>
 WAIFU2X_INLINE void in_parts(int n, int most, Call call) {
   const int parts = (n + most - 1) / most;
@@ -165,7 +167,7 @@ void direct_row(const DirectRow& row) {
   for (; block < row.blocks; ++block) direct_blocks<1>(row, block);
 }
 
-// --- Winograd: products -----------------------------------------------------------------------------
+// --- Winograd: products --------------------------------------------------------------------------
 
 template <int Pixels, int Blocks>
 void product_tiles(const WinogradProduct& p, const float* v, const float* w, float* m) {
@@ -220,7 +222,7 @@ void winograd_product(const WinogradProduct& p) {
   for (; block < p.blocks; ++block) product_blocks<1>(p, block);
 }
 
-// --- Winograd: transforms -----------------------------------------------------------------------------
+// --- Winograd: transforms ------------------------------------------------------------------------
 
 // y = B^T x for a column or row of inputs.
 WAIFU2X_INLINE void input_step(const Register x[kTileIn], Register y[kTileIn]) {
@@ -349,7 +351,7 @@ void winograd_output(const WinogradOutput& o) {
   }
 }
 
-// --- elementwise --------------------------------------------------------------------------------------
+// --- elementwise ---------------------------------------------------------------------------------
 
 void multiply(const float* x, const float* gate, float* out, std::ptrdiff_t n) {
   for (int part = 0; part < kRegisters; ++part) {

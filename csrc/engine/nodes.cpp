@@ -32,7 +32,7 @@ Range phase_range(Range columns, int factor, int phase, int crop) {
   return {ceil_divide(columns.lo), ceil_divide(columns.hi)};
 }
 
-// --- Winograd -----------------------------------------------------------------------------------------
+// --- Winograd ------------------------------------------------------------------------------------
 
 // The tiles of a band of rows, in row-major order.
 struct Tiles {
@@ -120,7 +120,7 @@ void run_winograd(const NodeRun& run) {
   }
 }
 
-// --- direct -------------------------------------------------------------------------------------------
+// --- direct --------------------------------------------------------------------------------------
 
 // Sets up a row of the convolution before the shuffle, except for its output.
 class DirectConvolution {
@@ -212,7 +212,7 @@ void run_shuffled(const NodeRun& run) {
   }
 }
 
-// --- other operations -----------------------------------------------------------------------------
+// --- other operations ----------------------------------------------------------------------------
 
 const float* source_at(const NodeRun& run, std::size_t i, int y, int block, int x) {
   const Ref source = run.node.sources[i];

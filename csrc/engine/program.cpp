@@ -71,7 +71,7 @@ void set_weights(Conv& conv, const float* weight, const float* bias, const float
 
 }  // namespace
 
-// --- ranges -------------------------------------------------------------------------------------------
+// --- ranges --------------------------------------------------------------------------------------
 
 Range Node::computed_range(Range requested, int size) const {
   if (requested.empty()) return requested;
@@ -110,7 +110,7 @@ Range Node::read_range(const Ref& source, bool is_addend, Range range) const {
   return {r.lo + source.offset, r.hi + source.offset};
 }
 
-// --- building -----------------------------------------------------------------------------------------
+// --- building ------------------------------------------------------------------------------------
 
 Program::Program(int channels) {
   if (channels < 1) throw std::invalid_argument("a network reads at least one channel");
@@ -122,7 +122,9 @@ Program::Program(int channels) {
 
 int Program::push(Node node, Value value) {
   value.blocks = blocks_of(value.channels);
-  for (const Ref& source : node.sources) value.stage = std::max(value.stage, of(source.value).stage);
+  for (const Ref& source : node.sources) {
+    value.stage = std::max(value.stage, of(source.value).stage);
+  }
   if (node.addend.value >= 0) value.stage = std::max(value.stage, of(node.addend.value).stage);
   if (node.gate >= 0) {
     value.stage = std::max(value.stage, pooled_[static_cast<std::size_t>(node.gate)].stage);
@@ -234,8 +236,8 @@ int Program::transposed(Ref source, const ConvSpec& spec, Ref addend) {
     return push(std::move(node), value);
   }
 
-  // Few channels: all places share blocks, and a shuffle of its own sorts them out. (Two taps a side
-  // as three, one of them zero, through Winograd's tiles measured no faster.)
+  // Few channels: all places share blocks, and a shuffle of its own sorts them out. (Two taps a
+  // side as three, one of them zero, through Winograd's tiles measured no faster.)
   if (addend.value >= 0) throw std::invalid_argument("nothing can be added to a shuffle");
   const auto output = [&](int place, int o) { return o * places + place; };
   set_weights(conv, phases(spec, taps, output).data(),
@@ -294,7 +296,9 @@ int Program::affine(Ref source, float scale, float offset) {
 
 int Program::activate(Ref source, const float* slope, int slopes) {
   require(source);
-  if (slopes != channels(source.value)) throw std::invalid_argument("there must be one slope to a channel");
+  if (slopes != channels(source.value)) {
+    throw std::invalid_argument("there must be one slope per channel");
+  }
   Node node;
   node.kind = Kind::activate;
   node.sources = {source};

@@ -30,7 +30,9 @@ struct Range {
   int size() const { return hi - lo; }
 };
 
-enum class Kind { input, conv, add, multiply, affine, activate, sigmoid, concat, upsample, shuffle };
+enum class Kind {
+  input, conv, add, multiply, affine, activate, sigmoid, concat, upsample, shuffle
+};
 
 // A convolution and the operations fused into it.
 struct Conv {
@@ -44,8 +46,9 @@ struct Conv {
   std::ptrdiff_t weights_stride = 0;
   Floats bias;
   Floats slope;
-  // A pixel shuffle of the result, then a crop on each side: the lowering of a transposed convolution
-  // whose channels fill whole blocks. Outputs are ordered (row phase, column phase, channel).
+  // A pixel shuffle of the result, then a crop on each side: the lowering of a transposed
+  // convolution whose channels fill whole blocks. Outputs are ordered (row phase, column phase,
+  // channel).
   int factor = 1;
   int crop = 0;
 };

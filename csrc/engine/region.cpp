@@ -114,7 +114,8 @@ void Region::plan_rings() {
     advance(step, now);
     const auto keep = [&](int value, int from) {
       BufferPlan& plan = plans_[index(value)];
-      plan.capacity = std::max(plan.capacity, now.computed[index(value)] - std::max(from, plan.rows.lo));
+      const int first = std::max(from, plan.rows.lo);
+      plan.capacity = std::max(plan.capacity, now.computed[index(value)] - first);
     };
     for (int n : stage_.nodes) {
       const Node& node = stage_.program.nodes()[index(n)];

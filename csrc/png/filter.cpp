@@ -38,72 +38,72 @@ void prepare_vectors() {}
 
 #endif
 
-// Vectors of bytes. ByteScalar is the reference and processes the ends of rows. SSE2 and NEON belong
-// to the baseline of x86-64 and AArch64, so there is no dispatch at run time. Integer arithmetic is
-// exact: all types give the same bytes.
+// Vectors of bytes. Byte is the reference and processes the ends of rows. SSE2 and NEON
+// belong to the baseline of x86-64 and AArch64, so there is no dispatch at run time. Integer
+// arithmetic is exact: all types give the same bytes.
 //
 //   mean(a, b)           floor((a + b) / 2)
 //   add_saturated(a, b)  min(a + b, 255)
 //   magnitude()          |v| of a signed byte; 128 for -128
 //   less_equal, equal    masks of all ones or all zeros
-struct ByteScalar {
+struct Byte {
   [[maybe_unused]] static constexpr std::size_t kLanes = 1;
   std::uint8_t v;
 
-  static ByteScalar load(const std::uint8_t* p) { return {*p}; }
+  static Byte load(const std::uint8_t* p) { return {*p}; }
   void store(std::uint8_t* p) const { *p = v; }
-  static ByteScalar of(int v) { return {static_cast<std::uint8_t>(v)}; }
+  static Byte of(int v) { return {static_cast<std::uint8_t>(v)}; }
 
-  friend ByteScalar operator-(ByteScalar a, ByteScalar b) { return of(a.v - b.v); }
-  friend ByteScalar distance(ByteScalar a, ByteScalar b) { return of(a.v < b.v ? b.v - a.v : a.v - b.v); }
-  friend ByteScalar mean(ByteScalar a, ByteScalar b) { return of((a.v + b.v) >> 1); }
-  friend ByteScalar add_saturated(ByteScalar a, ByteScalar b) { return of(std::min(a.v + b.v, 255)); }
-  friend ByteScalar less_equal(ByteScalar a, ByteScalar b) { return of(a.v <= b.v ? 255 : 0); }
-  friend ByteScalar equal(ByteScalar a, ByteScalar b) { return of(a.v == b.v ? 255 : 0); }
-  friend ByteScalar bit_and(ByteScalar a, ByteScalar b) { return of(a.v & b.v); }
-  friend ByteScalar select(ByteScalar mask, ByteScalar a, ByteScalar b) { return mask.v != 0 ? a : b; }
-  ByteScalar magnitude() const { return of(v < 128 ? v : 256 - v); }
+  friend Byte operator-(Byte a, Byte b) { return of(a.v - b.v); }
+  friend Byte distance(Byte a, Byte b) { return of(a.v < b.v ? b.v - a.v : a.v - b.v); }
+  friend Byte mean(Byte a, Byte b) { return of((a.v + b.v) >> 1); }
+  friend Byte add_saturated(Byte a, Byte b) { return of(std::min(a.v + b.v, 255)); }
+  friend Byte less_equal(Byte a, Byte b) { return of(a.v <= b.v ? 255 : 0); }
+  friend Byte equal(Byte a, Byte b) { return of(a.v == b.v ? 255 : 0); }
+  friend Byte bit_and(Byte a, Byte b) { return of(a.v & b.v); }
+  friend Byte select(Byte mask, Byte a, Byte b) { return mask.v != 0 ? a : b; }
+  Byte magnitude() const { return of(v < 128 ? v : 256 - v); }
 
   struct Sum {
     std::uint64_t value = 0;
-    void add(ByteScalar a) { value += a.v; }
+    void add(Byte a) { value += a.v; }
     std::uint64_t total() const { return value; }
   };
 };
 
 #if WAIFU2X_X86
 
-struct ByteVector {
+struct Bytes {
   static constexpr std::size_t kLanes = 16;
   __m128i v;
 
-  static ByteVector load(const std::uint8_t* p) {
+  static Bytes load(const std::uint8_t* p) {
     return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))};
   }
   void store(std::uint8_t* p) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
 
-  friend ByteVector operator-(ByteVector a, ByteVector b) { return {_mm_sub_epi8(a.v, b.v)}; }
-  friend ByteVector distance(ByteVector a, ByteVector b) {
+  friend Bytes operator-(Bytes a, Bytes b) { return {_mm_sub_epi8(a.v, b.v)}; }
+  friend Bytes distance(Bytes a, Bytes b) {
     return {_mm_or_si128(_mm_subs_epu8(a.v, b.v), _mm_subs_epu8(b.v, a.v))};
   }
-  friend ByteVector mean(ByteVector a, ByteVector b) {  // pavgb rounds up
+  friend Bytes mean(Bytes a, Bytes b) {  // pavgb rounds up
     const __m128i odd = _mm_and_si128(_mm_xor_si128(a.v, b.v), _mm_set1_epi8(1));
     return {_mm_sub_epi8(_mm_avg_epu8(a.v, b.v), odd)};
   }
-  friend ByteVector add_saturated(ByteVector a, ByteVector b) { return {_mm_adds_epu8(a.v, b.v)}; }
-  friend ByteVector less_equal(ByteVector a, ByteVector b) {
+  friend Bytes add_saturated(Bytes a, Bytes b) { return {_mm_adds_epu8(a.v, b.v)}; }
+  friend Bytes less_equal(Bytes a, Bytes b) {
     return {_mm_cmpeq_epi8(_mm_min_epu8(a.v, b.v), a.v)};
   }
-  friend ByteVector equal(ByteVector a, ByteVector b) { return {_mm_cmpeq_epi8(a.v, b.v)}; }
-  friend ByteVector bit_and(ByteVector a, ByteVector b) { return {_mm_and_si128(a.v, b.v)}; }
-  friend ByteVector select(ByteVector mask, ByteVector a, ByteVector b) {
+  friend Bytes equal(Bytes a, Bytes b) { return {_mm_cmpeq_epi8(a.v, b.v)}; }
+  friend Bytes bit_and(Bytes a, Bytes b) { return {_mm_and_si128(a.v, b.v)}; }
+  friend Bytes select(Bytes mask, Bytes a, Bytes b) {
     return {_mm_or_si128(_mm_and_si128(mask.v, a.v), _mm_andnot_si128(mask.v, b.v))};
   }
-  ByteVector magnitude() const { return {_mm_min_epu8(v, _mm_sub_epi8(_mm_setzero_si128(), v))}; }
+  Bytes magnitude() const { return {_mm_min_epu8(v, _mm_sub_epi8(_mm_setzero_si128(), v))}; }
 
   struct Sum {
     __m128i totals = _mm_setzero_si128();
-    void add(ByteVector a) {
+    void add(Bytes a) {
       totals = _mm_add_epi64(totals, _mm_sad_epu8(a.v, _mm_setzero_si128()));
     }
     std::uint64_t total() const {
@@ -116,28 +116,28 @@ struct ByteVector {
 
 #elif WAIFU2X_ARM
 
-struct ByteVector {
+struct Bytes {
   static constexpr std::size_t kLanes = 16;
   uint8x16_t v;
 
-  static ByteVector load(const std::uint8_t* p) { return {vld1q_u8(p)}; }
+  static Bytes load(const std::uint8_t* p) { return {vld1q_u8(p)}; }
   void store(std::uint8_t* p) const { vst1q_u8(p, v); }
 
-  friend ByteVector operator-(ByteVector a, ByteVector b) { return {vsubq_u8(a.v, b.v)}; }
-  friend ByteVector distance(ByteVector a, ByteVector b) { return {vabdq_u8(a.v, b.v)}; }
-  friend ByteVector mean(ByteVector a, ByteVector b) { return {vhaddq_u8(a.v, b.v)}; }
-  friend ByteVector add_saturated(ByteVector a, ByteVector b) { return {vqaddq_u8(a.v, b.v)}; }
-  friend ByteVector less_equal(ByteVector a, ByteVector b) { return {vcleq_u8(a.v, b.v)}; }
-  friend ByteVector equal(ByteVector a, ByteVector b) { return {vceqq_u8(a.v, b.v)}; }
-  friend ByteVector bit_and(ByteVector a, ByteVector b) { return {vandq_u8(a.v, b.v)}; }
-  friend ByteVector select(ByteVector mask, ByteVector a, ByteVector b) {
+  friend Bytes operator-(Bytes a, Bytes b) { return {vsubq_u8(a.v, b.v)}; }
+  friend Bytes distance(Bytes a, Bytes b) { return {vabdq_u8(a.v, b.v)}; }
+  friend Bytes mean(Bytes a, Bytes b) { return {vhaddq_u8(a.v, b.v)}; }
+  friend Bytes add_saturated(Bytes a, Bytes b) { return {vqaddq_u8(a.v, b.v)}; }
+  friend Bytes less_equal(Bytes a, Bytes b) { return {vcleq_u8(a.v, b.v)}; }
+  friend Bytes equal(Bytes a, Bytes b) { return {vceqq_u8(a.v, b.v)}; }
+  friend Bytes bit_and(Bytes a, Bytes b) { return {vandq_u8(a.v, b.v)}; }
+  friend Bytes select(Bytes mask, Bytes a, Bytes b) {
     return {vbslq_u8(mask.v, a.v, b.v)};
   }
-  ByteVector magnitude() const { return {vreinterpretq_u8_s8(vabsq_s8(vreinterpretq_s8_u8(v)))}; }
+  Bytes magnitude() const { return {vreinterpretq_u8_s8(vabsq_s8(vreinterpretq_s8_u8(v)))}; }
 
   struct Sum {
     uint64x2_t totals = vdupq_n_u64(0);
-    void add(ByteVector a) {
+    void add(Bytes a) {
       totals = vpadalq_u32(totals, vpaddlq_u16(vpaddlq_u8(a.v)));
     }
     std::uint64_t total() const { return vaddvq_u64(totals); }
@@ -146,16 +146,16 @@ struct ByteVector {
 
 #else
 
-using ByteVector = ByteScalar;
+using Bytes = Byte;
 
 #endif
 
 enum Filter { kNone, kSub, kUp, kAverage, kPaeth, kFilters };
 
 // Returns whichever of left, up and corner is nearest to left + up - corner. The distances to left
-// and up are |up - corner| and |left - corner|. The distance to the corner is
-// |(up - corner) + (left - corner)|: the sum of the two distances if the signs agree, otherwise their
-// difference. The sum may saturate at 255, since it is only compared with the other two.
+// and up are |up - corner| and |left - corner|. The distance to the corner is |(up - corner) +
+// (left - corner)|: the sum of the two distances if the signs agree, otherwise their difference.
+// The sum may saturate at 255, since it is only compared with the other two.
 template <class V>
 V paeth(V left, V up, V corner) {
   const V to_left = distance(up, corner), to_up = distance(left, corner);
@@ -188,7 +188,7 @@ V filtered(const Row& row, std::size_t i) {
 }
 
 // The bytes of a row that whole vectors cover.
-std::size_t vector_bytes(const Row& row) { return row.size - row.size % ByteVector::kLanes; }
+std::size_t vector_bytes(const Row& row) { return row.size - row.size % Bytes::kLanes; }
 
 // The first filter with the minimum sum of magnitudes.
 int choose_filter(const Row& row) {
@@ -201,10 +201,10 @@ int choose_filter(const Row& row) {
     sums[kAverage].add(filtered<V, kAverage>(row, i).magnitude());
     sums[kPaeth].add(filtered<V, kPaeth>(row, i).magnitude());
   };
-  ByteVector::Sum many[kFilters];
-  for (; i < vector_bytes(row); i += ByteVector::kLanes) add(ByteVector{}, many);
-  ByteScalar::Sum rest[kFilters];
-  for (; i < row.size; ++i) add(ByteScalar{}, rest);
+  Bytes::Sum many[kFilters];
+  for (; i < vector_bytes(row); i += Bytes::kLanes) add(Bytes{}, many);
+  Byte::Sum rest[kFilters];
+  for (; i < row.size; ++i) add(Byte{}, rest);
   std::uint64_t costs[kFilters];
   for (int f = 0; f < kFilters; ++f) costs[f] = many[f].total() + rest[f].total();
   return static_cast<int>(std::min_element(costs, costs + kFilters) - costs);
@@ -213,10 +213,10 @@ int choose_filter(const Row& row) {
 template <int kFilter>
 void apply(const Row row, std::uint8_t* dst) {  // by value: dst may alias a reference
   std::size_t i = 0;
-  for (; i < vector_bytes(row); i += ByteVector::kLanes) {
-    filtered<ByteVector, kFilter>(row, i).store(dst + i);
+  for (; i < vector_bytes(row); i += Bytes::kLanes) {
+    filtered<Bytes, kFilter>(row, i).store(dst + i);
   }
-  for (; i < row.size; ++i) filtered<ByteScalar, kFilter>(row, i).store(dst + i);
+  for (; i < row.size; ++i) filtered<Byte, kFilter>(row, i).store(dst + i);
 }
 
 void apply(int filter, const Row& row, std::uint8_t* dst) {
@@ -236,10 +236,10 @@ std::uint8_t* append(std::uint8_t* dst, T sample) {
   return dst;
 }
 
-template <class T, std::size_t kColorChannels>
+template <class T, std::size_t kChannels>
 void interleave(const T* color, const T* alpha, std::size_t width, std::uint8_t* dst) {
   for (std::size_t x = 0; x < width; ++x) {
-    for (std::size_t c = 0; c < kColorChannels; ++c) dst = append(dst, color[kColorChannels * x + c]);
+    for (std::size_t c = 0; c < kChannels; ++c) dst = append(dst, color[kChannels * x + c]);
     dst = append(dst, alpha[x]);
   }
 }

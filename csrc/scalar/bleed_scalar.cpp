@@ -65,12 +65,14 @@ void classify(const Image<const T>& alpha, StateMap& map) {
   for (std::int64_t y = 0; y < alpha.height; ++y) {
     const T* row = alpha.row(y);
     std::uint8_t* states = map.at(0, y);
-    for (std::int64_t x = 0; x < alpha.width; ++x) states[x] = row[x] > T{0} ? kColored : kTransparent;
+    for (std::int64_t x = 0; x < alpha.width; ++x) {
+      states[x] = row[x] > T{0} ? kColored : kTransparent;
+    }
   }
 }
 
-// The transparent pixels next to a colored pixel. Queued pixels do not count as colored, so queueing
-// during the scan does not change the result.
+// The transparent pixels next to a colored pixel. Queued pixels do not count as colored, so
+// queueing during the scan does not change the result.
 std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap& map) {
   std::vector<Pixel> ring;
   for (std::int64_t y = 0; y < height; ++y) {
@@ -90,8 +92,8 @@ std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap&
   return ring;
 }
 
-// Writes the mean of the colored neighbors. Reads only colored pixels and writes only queued pixels,
-// so the order within a ring does not matter.
+// Writes the mean of the colored neighbors. Reads only colored pixels and writes only queued
+// pixels, so the order within a ring does not matter.
 template <class T, int kChannels>
 void color_pixel(const Image<T>& color, StateMap& map, Pixel p) {
   const std::uint8_t* state = map.at(p.x, p.y);

@@ -47,8 +47,8 @@ inline __m256 luma8(const Pixels& p) {
   return _mm256_add_ps(p.g, _mm256_add_ps(red, blue));
 }
 
-// Four pixels fill three 128-bit lanes: r0 g0 b0 r1 | g1 b1 r2 g2 | b2 r3 g3 b3. The low lanes of x,
-// y and z hold pixels 0-3, the high lanes pixels 4-7.
+// Four pixels fill three 128-bit lanes: r0 g0 b0 r1 | g1 b1 r2 g2 | b2 r3 g3 b3. The low lanes of
+// x, y and z hold pixels 0-3, the high lanes pixels 4-7.
 struct Lanes {
   __m256 x, y, z;
 };

@@ -1255,7 +1255,7 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
             **HOW | {"addend": (0, 0), "transposed": True, "stride": 2},
         ),
     ),
-    ("there must be one slope to a channel", lambda p: p.activate((0, 0), vector[:2])),
+    ("there must be one slope per channel", lambda p: p.activate((0, 0), vector[:2])),
     ("channels differ", lambda p: p.add((0, 0), (p.concat([(0, 0), (0, 0)]), 0))),
     ("nothing to join", lambda p: p.concat([])),
     ("the factor must be at least 1, and not thousands", lambda p: p.upsample((0, 0), 0)),
