@@ -134,28 +134,28 @@ def filtered_by_numpy(rows, pixel):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("colours", [1, 2, 3, 4])
+@pytest.mark.parametrize("colors", [1, 2, 3, 4])
 @pytest.mark.parametrize("alpha", [False, True])
-def test_filters_are_those_of_the_book(dtype, colours, alpha):
-    if colours + alpha > 4:
+def test_filters_are_those_of_the_book(dtype, colors, alpha):
+    if colors + alpha > 4:
         pytest.skip("no such pixel")
     seen = set()
     for seed, (height, width) in enumerate([(1, 1), (1, 40), (40, 1), (9, 17), (33, 31), (24, 64)]):
-        colour = samples(height, width, colours, dtype=dtype, seed=seed)
+        color = samples(height, width, colors, dtype=dtype, seed=seed)
         mask = samples(height, width, dtype=dtype, seed=seed + 9) if alpha else None
-        rows = as_stored(colour, mask)
-        expected = filtered_by_numpy(rows, (colours + alpha) * colour.itemsize)
+        rows = as_stored(color, mask)
+        expected = filtered_by_numpy(rows, (colors + alpha) * color.itemsize)
         guarded = np.full((height, 1 + rows.shape[1] + 64), 99, np.uint8)
         dst = np.empty((height, 1 + rows.shape[1]), np.uint8)
-        _native.filter_png(colour, dst, alpha=mask)
+        _native.filter_png(color, dst, alpha=mask)
         np.testing.assert_array_equal(dst, expected)
         if height > 5:  # with a row above
             dst = guarded.reshape(-1)[32:][: 5 * expected.shape[1]].reshape(5, -1)
             _native.filter_png(
-                colour[-5:],
+                color[-5:],
                 dst,
                 alpha=None if mask is None else mask[-5:],
-                above_colour=colour[:-5],
+                above_color=color[:-5],
                 above_alpha=None if mask is None else mask[:-5],
             )
             np.testing.assert_array_equal(dst, expected[-5:])
@@ -181,35 +181,35 @@ def test_every_paeth_and_average():
 
 
 def test_what_the_native_filter_refuses():
-    colour, dst = np.zeros((2, 5, 3), np.uint8), np.zeros((2, 16), np.uint8)
+    color, dst = np.zeros((2, 5, 3), np.uint8), np.zeros((2, 16), np.uint8)
     alpha, wide = np.zeros((2, 5), np.uint8), np.zeros((2, 5, 3), np.uint16)
     read_only = dst.copy()
     read_only.flags.writeable = False
     for args, options, words in [
-        ((colour.astype(np.float32), dst), {}, "uint8 or uint16"),
-        ((colour.astype(">u2"), dst), {}, "byte order"),
-        ((colour[:, :, 0], dst), {}, "rows, width, channels"),
-        ((colour[:0], dst), {}, "none of them 0"),
+        ((color.astype(np.float32), dst), {}, "uint8 or uint16"),
+        ((color.astype(">u2"), dst), {}, "byte order"),
+        ((color[:, :, 0], dst), {}, "rows, width, channels"),
+        ((color[:0], dst), {}, "none of them 0"),
         ((np.zeros((2, 5, 5), np.uint8), dst), {}, "at most 4"),
         ((np.zeros((2, 5, 4), np.uint8), dst), {"alpha": alpha}, "at most 4"),
-        ((colour[:, ::2], dst), {}, "not contiguous"),
-        ((colour, dst), {"alpha": alpha[:, :4]}, "must match"),
-        ((colour, dst), {"alpha": alpha.astype(np.uint16)}, "uint8 like colour"),
-        ((colour, dst), {"alpha": alpha}, "(2, 21)"),
-        ((colour, dst), {"above_colour": wide}, "uint8 like colour"),
-        ((colour, dst), {"above_colour": colour[:, :4]}, "width and channels"),
-        ((colour, dst), {"above_colour": colour, "above_alpha": alpha}, "width and channels"),
-        ((colour, dst), {"above_alpha": alpha}, "width and channels"),
-        ((colour, dst[:1]), {}, "(2, 16)"),
-        ((colour, dst.view(np.int8)), {}, "must be uint8"),
-        ((colour, read_only), {}, "read-only"),
-        ((colour, np.zeros((16, 2), np.uint8).T), {}, "not contiguous"),
+        ((color[:, ::2], dst), {}, "not contiguous"),
+        ((color, dst), {"alpha": alpha[:, :4]}, "must match"),
+        ((color, dst), {"alpha": alpha.astype(np.uint16)}, "uint8 like color"),
+        ((color, dst), {"alpha": alpha}, "(2, 21)"),
+        ((color, dst), {"above_color": wide}, "uint8 like color"),
+        ((color, dst), {"above_color": color[:, :4]}, "width and channels"),
+        ((color, dst), {"above_color": color, "above_alpha": alpha}, "width and channels"),
+        ((color, dst), {"above_alpha": alpha}, "width and channels"),
+        ((color, dst[:1]), {}, "(2, 16)"),
+        ((color, dst.view(np.int8)), {}, "must be uint8"),
+        ((color, read_only), {}, "read-only"),
+        ((color, np.zeros((16, 2), np.uint8).T), {}, "not contiguous"),
     ]:
         with pytest.raises(ValueError, match=r"must|not contiguous|read-only") as caught:
             _native.filter_png(*args, **options)
         assert words in str(caught.value)
     with pytest.raises(TypeError):
-        _native.filter_png(colour.tolist(), dst)
+        _native.filter_png(color.tolist(), dst)
 
 
 # --- files

@@ -89,10 +89,10 @@ void require_layout(const Argument& a, py::ssize_t dense_from) {
     }
     expected *= array.shape(axis);
   }
-  if (!aligned) refuse(a.name, " is not aligned to its dtype; pass a copy");
+  if (!aligned) refuse(a.name, " is not aligned to its dtype; pass a copy of it");
   if (!dense) {
     refuse(a.name, " of shape ", shape_of(array), " is not contiguous from axis ", dense_from,
-           " on; pass a contiguous copy");
+           " on; pass a contiguous copy of it");
   }
 }
 

@@ -1,6 +1,7 @@
 // Releases the GIL safely during interpreter shutdown. A thread that then acquires the GIL is
-// terminated by unwinding its stack. The unwinding must not pass through destructors and
-// catch (...), and would free memory that workers still use. Such a thread blocks for ever instead.
+// terminated by unwinding its stack. The unwinding must not pass through destructors and catch
+// (...), and would free memory that workers still use. Such a thread blocks until the process
+// exits.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,11 +1,11 @@
-// For ThreadSanitizer: programs on one pool from several threads at once, stopping, exceptions in
-// tasks and in poll, pools that come and go. By hand, from the top of the tree:
+// A check for ThreadSanitizer: concurrent runs on a pool, cancellation, exceptions in tasks and in
+// poll, construction and destruction of pools. Run manually from the root of the repository:
 //
 //   g++ -std=c++17 -O1 -g -ffp-contract=off -fsanitize=thread -Icsrc tests/engines/check_threads.cpp
 //       csrc/engine/*.cpp csrc/dispatch.cpp csrc/scalar/*.cpp csrc/x86/*.cpp -o check_threads
 //   WAIFU2X_CPU=scalar ./check_threads
 //
-// Says "threads agree" and exits 0 if every result is that of a run alone.
+// Prints "threads agree" and exits with 0 if every result equals that of a run alone.
 
 #include <atomic>
 #include <chrono>
@@ -56,10 +56,10 @@ struct Picture : Source, Sink {
   }
 };
 
-// A network with everything that threads share: rings, whole values, a mean, a shuffle.
+// A network that uses all state shared by threads: stage buffers, a mean, a pixel shuffle.
 struct Network {
   Program program{3};
-  WholeCache cache;
+  StageBufferCache cache;
   std::vector<float> weight;
 
   Network() : weight(40 * 40 * 16) {
@@ -82,19 +82,14 @@ struct Network {
 
 bool run(Network& network, Pool& pool, Picture& from, Picture& to, std::atomic<double>* progress,
          const Pool::Poll& poll) {
-  return execute({network.program,
-                  waifu2x::best_level().kernels.engine,
-                  pool,
-                  network.cache,
-                  from.height,
-                  from.width,
-                  {0, to.height},
-                  {0, to.width},
-                  {},
-                  from,
-                  to,
-                  progress,
-                  poll});
+  Job job{network.program, waifu2x::best_level().kernels.engine, pool, network.cache, from, to};
+  job.height = from.height;
+  job.width = from.width;
+  job.rows = {0, to.height};
+  job.columns = {0, to.width};
+  job.progress = progress;
+  job.poll = poll;
+  return execute(job);
 }
 
 void check_runs() {
@@ -119,7 +114,7 @@ void check_runs() {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Tasks that take long enough for poll to be asked.
+// Takes long enough for poll to be called.
 void nap(const std::atomic<bool>& stop) {
   for (int i = 0; i < 20 && !stop; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
 }
@@ -151,8 +146,8 @@ void check_stopping() {
       require(running == 0, "no task runs on when its run has ended");
       if (kind == 0) require(ended && begun == 6, "all tasks of a run are run");
       if (kind == 1) require(!ended && begun < 40, "poll stops a run");
-      if (kind == 2) require(said == "task" && begun < 40, "what a task throws comes through");
-      if (kind == 3) require(said == "poll" && begun < 40, "what poll throws comes through");
+      if (kind == 2) require(said == "task" && begun < 40, "run rethrows the exception of a task");
+      if (kind == 3) require(said == "poll" && begun < 40, "run rethrows the exception of poll");
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -177,7 +172,7 @@ void check_pools_that_come_and_go() {
     Pool unused(4);
     auto pool = std::make_unique<Pool>(3);
     std::atomic<int> sum{0};
-    // The first runs of a pool race for starting its threads.
+    // The first runs of a pool race to start its threads.
     std::vector<std::thread> threads;
     for (int i = 0; i < 3; ++i) {
       threads.emplace_back([&] {
@@ -186,7 +181,7 @@ void check_pools_that_come_and_go() {
     }
     for (std::thread& thread : threads) thread.join();
     require(sum == 30, "every task is run once");
-    require(pool->run(0, {}, {}), "nothing to run is soon done");
+    require(pool->run(0, {}, {}), "a run without tasks returns true");
   }
 }
 
