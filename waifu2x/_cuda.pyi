@@ -67,8 +67,8 @@ def feather(
 ) -> None: ...
 def quantize(*, src: int, dst: int, sample: str, count: int, device: int, stream: int) -> None: ...
 
-# element: "float16" or "bfloat16"; dst_element and addend_element may also be "float32". addend, and
-# in finish bias and slope, may be 0 for none. See csrc/cuda/conv.h.
+# element: "float16" or "bfloat16"; dst_element and addend_element may also be "float32". addend,
+# and in finish bias and slope, may be 0 for none. See csrc/cuda/conv.h.
 def convolve(
     *,
     src: int,

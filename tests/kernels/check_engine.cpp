@@ -12,13 +12,13 @@
 // Exits with 0 if all agree, with 1 at the first difference, after printing the case and the seed,
 // and with 2 if the CPU supports only the scalar level.
 //
-// Requirements for a kernel, in addition to correct values: - the bits of a pixel or a tile do not
-// depend on the number of pixels, tiles and blocks computed in
-//   the same call, nor on its position among them, and are the same in every run;
+// Requirements for a kernel, in addition to correct values:
+// - the bits of a pixel or a tile do not depend on the number of pixels, tiles and blocks computed
+//   in the same call, nor on its position among them, and are the same in every run;
 // - it writes its outputs and nothing else;
 // - it reads only its inputs. Half the cases allocate buffers exactly, so that a sanitizer detects
-//   accesses outside; the others surround buffers with NaNs. Gaps between pixels and rows and unused
-//   channels of the last block are NaNs too. Prefetching any address is allowed.
+//   accesses outside; the others surround buffers with NaNs. Gaps between pixels and rows and
+//   unused channels of the last block are NaNs too. Prefetching any address is allowed.
 
 #include <algorithm>
 #include <chrono>
