@@ -70,10 +70,12 @@ class Program:
         bias: _Float,
         slope: _Float,
         *,
-        stride: int,
-        padding: int,
-        transposed: bool,
-        addend: _Ref | None,
+        stride: int = 1,
+        padding: int = 0,
+        shuffle: int = 0,
+        crop: int = 0,
+        trim: int = 0,
+        addend: _Ref | None = None,
     ) -> int: ...
     def add(self, a: _Ref, b: _Ref, /) -> int: ...
     def multiply(self, source: _Ref, gate: int, /) -> int: ...

@@ -59,15 +59,20 @@ const float* vector_of(const char* name, const FloatArray& array, int length) {
 }
 
 engine::Program::ConvSpec spec_of(const FloatArray& weight, const FloatArray& bias,
-                                  const FloatArray& slope, int stride, int padding,
-                                  bool transposed) {
+                                  const FloatArray& slope, int stride, int padding) {
   if (weight.ndim() != 4 || weight.shape(2) != weight.shape(3)) {
     refuse("weight has shape ", shape_of(weight), "; it must be (out, in, k, k)");
   }
-  const int out = static_cast<int>(weight.shape(transposed ? 1 : 0));
-  const int in = static_cast<int>(weight.shape(transposed ? 0 : 1));
-  return {weight.data(), vector_of("bias", bias, out), vector_of("slope", slope, out), in, out,
-          static_cast<int>(weight.shape(2)), stride, padding, transposed};
+  engine::Program::ConvSpec spec = {};
+  spec.out = static_cast<int>(weight.shape(0));
+  spec.in = static_cast<int>(weight.shape(1));
+  spec.kernel = static_cast<int>(weight.shape(2));
+  spec.stride = stride;
+  spec.padding = padding;
+  spec.weight = weight.data();
+  spec.bias = vector_of("bias", bias, spec.out);
+  spec.slope = vector_of("slope", slope, spec.out);
+  return spec;
 }
 
 // One vector for each pooled input; `item` is the index in a batch.
@@ -286,14 +291,17 @@ void bind_engine(py::module_& m) {
       .def(
           "conv",
           [](Compiled& c, const RefPair& source, const FloatArray& weight, const FloatArray& bias,
-             const FloatArray& slope, int stride, int padding, bool transposed,
+             const FloatArray& slope, int stride, int padding, int shuffle, int crop, int trim,
              const std::optional<RefPair>& addend) {
-            return c.program.conv(ref(source),
-                                  spec_of(weight, bias, slope, stride, padding, transposed),
-                                  optional_ref(addend));
+            engine::Program::ConvSpec spec = spec_of(weight, bias, slope, stride, padding);
+            spec.shuffle = shuffle;
+            spec.crop = crop;
+            spec.trim = trim;
+            return c.program.conv(ref(source), spec, optional_ref(addend));
           },
           py::arg("source"), array("weight"), array("bias"), array("slope"), py::kw_only(),
-          py::arg("stride"), py::arg("padding"), py::arg("transposed"), py::arg("addend"))
+          py::arg("stride") = 1, py::arg("padding") = 0, py::arg("shuffle") = 0,
+          py::arg("crop") = 0, py::arg("trim") = 0, py::arg("addend") = py::none())
       .def("add", [](Compiled& c, const RefPair& a, const RefPair& b) {
         return c.program.add(ref(a), ref(b));
       })
@@ -328,7 +336,7 @@ void bind_engine(py::module_& m) {
       .def("pooled_conv",
            [](Compiled& c, int source, const FloatArray& weight, const FloatArray& bias,
               const FloatArray& slope, bool sigmoid) {
-             return c.program.pooled_conv(source, spec_of(weight, bias, slope, 1, 0, false),
+             return c.program.pooled_conv(source, spec_of(weight, bias, slope, 1, 0),
                                           sigmoid);
            })
       .def("finish", [](Compiled& c, const RefPair& output) { c.program.finish(ref(output)); })

@@ -24,8 +24,8 @@ PngRows<T> png_rows(const Argument& color, const char* alpha_name, const MaybeAr
   if (array.ndim() != 3 || array.shape(0) < 1 || array.shape(1) < 1 || array.shape(2) < 1 ||
       array.shape(2) + (alpha ? 1 : 0) > 4) {
     refuse(color.name, " has shape ", shape_of(array),
-           "; it must be (rows, width, channels), none of them 0, with at most 4 channels including "
-           "alpha");
+           "; it must be (rows, width, channels), none of them 0, with at most 4 channels "
+           "including alpha");
   }
   require_layout<T>(color, 1);
   PngRows<T> rows{{data_of<const T>(array), array.shape(0), array.shape(1), array.shape(2),

@@ -17,56 +17,16 @@ constexpr int kMinWinogradDepth = 8;
 int round_down(int x, int step) { return floor_divide(x, step) * step; }
 int round_up(int x, int step) { return -floor_divide(-x, step) * step; }
 
-// A transposed convolution as a plain one for each place (ry, rx) within a cell of stride x stride:
-// output stride * q + r reads input q - m through tap stride * m + r, if there is one. Weights
-// (output, in, taps, taps), with place and channel at output(place, channel).
-template <class Output>
-std::vector<float> phases(const Program::ConvSpec& spec, int taps, Output output) {
-  const int s = spec.stride, k = spec.kernel;
-  std::vector<float> weight(static_cast<std::size_t>(s * s * spec.out) *
-                            static_cast<std::size_t>(spec.in * taps * taps));
-  for (int place = 0; place < s * s; ++place) {
-    for (int o = 0; o < spec.out; ++o) {
-      for (int i = 0; i < spec.in; ++i) {
-        const float* from = spec.weight + (static_cast<std::ptrdiff_t>(i) * spec.out + o) * k * k;
-        float* to = weight.data() +
-                    (static_cast<std::ptrdiff_t>(output(place, o)) * spec.in + i) * taps * taps;
-        for (int my = 0; my < taps; ++my) {
-          for (int mx = 0; mx < taps; ++mx) {
-            const int y = s * my + place / s, x = s * mx + place % s;
-            if (y < k && x < k) to[(taps - 1 - my) * taps + taps - 1 - mx] = from[y * k + x];
-          }
-        }
-      }
-    }
-  }
-  return weight;
-}
-
-// The same for one number a channel.
-template <class Output>
-std::vector<float> repeated(const float* numbers, int channels, int places, Output output) {
-  std::vector<float> result(static_cast<std::size_t>(channels * places));
-  for (int place = 0; place < places; ++place) {
-    for (int o = 0; o < channels; ++o) {
-      result[static_cast<std::size_t>(output(place, o))] = numbers[o];
-    }
-  }
-  return result;
-}
-
-void set_weights(Conv& conv, const float* weight, const float* bias, const float* slope, int out,
-                 int size) {
-  const WeightView view{weight, out, conv.depth, size,
-                        static_cast<std::ptrdiff_t>(conv.depth) * size * size,
-                        static_cast<std::ptrdiff_t>(size) * size};
-  conv.kernel = size;
-  conv.blocks = blocks_of(out);
+// phases > 1: reorders the outputs by phase.
+void set_weights(Conv& conv, const Program::ConvSpec& spec, int phases) {
+  const WeightView view{spec.weight, spec.out, spec.in, spec.kernel, phases};
+  conv.kernel = spec.kernel;
+  conv.blocks = blocks_of(spec.out);
   conv.weights = conv.winograd ? pack_winograd(view) : pack_direct(view);
   conv.weights_stride =
-      conv.winograd ? winograd_stride(conv.depth) : direct_stride(conv.depth, size);
-  conv.bias = pack_vector(bias, out, 0.0f);
-  conv.slope = pack_vector(slope, out, 1.0f);
+      conv.winograd ? winograd_stride(spec.in) : direct_stride(spec.in, spec.kernel);
+  conv.bias = pack_vector(spec.bias, spec.out, 0.0f, phases);
+  conv.slope = pack_vector(spec.slope, spec.out, 1.0f, phases);
 }
 
 }  // namespace
@@ -175,90 +135,55 @@ Value like(const Value& source, int index, int crop) {
 int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
   require(source);
   if (addend.value >= 0) require(addend);
+  const bool shuffled = spec.shuffle != 0;
+  const int factor = shuffled ? spec.shuffle : 1, phases = factor * factor;
+  constexpr int kMax = 1 << 12;  // keeps all sizes within int
+  for (const int number : {spec.kernel, spec.stride, spec.padding, factor, spec.crop, spec.trim}) {
+    if (number > kMax) throw std::invalid_argument("the kernel, stride or padding is too large");
+  }
+  if (factor < 1 || spec.out % phases != 0 || spec.crop < 0 || spec.trim < 0 ||
+      (shuffled ? spec.stride != 1 : spec.crop > 0 || spec.trim > 0)) {
+    throw std::invalid_argument("the shuffle does not fit the convolution");
+  }
+  const int result_channels = spec.out / phases;
   if (spec.kernel < 1 || spec.stride < 1 || spec.padding < 0 || spec.in != channels(source.value) ||
-      spec.out < 1 || (addend.value >= 0 && spec.out != channels(addend.value))) {
+      spec.out < 1 || (addend.value >= 0 && result_channels != channels(addend.value))) {
     throw std::invalid_argument("the convolution does not fit its input");
   }
-  constexpr int kMax = 1 << 12;  // keeps all sizes within int
-  if (spec.kernel > kMax || spec.stride > kMax || spec.padding > kMax) {
-    throw std::invalid_argument("the kernel, stride or padding is too large");
-  }
-  if (spec.transposed) return transposed(source, spec, addend);
+  // The kernels write whole blocks of a phase. Fewer channels share blocks between phases, and an
+  // operation of its own shuffles the result. (3x3 kernels in Winograd tiles are no faster there.)
+  const bool fused = phases == 1 || result_channels % kBlock == 0;
   source = materialize_if_padded(source, spec.padding);
   border_ = std::max(border_, kTileIn + spec.padding);
   Node node;
   node.kind = Kind::conv;
   node.sources = {source};
-  node.addend = addend;
   Conv& conv = node.conv;
   conv.depth = spec.in;
   conv.stride = spec.stride;
   conv.padding = spec.padding;
-  conv.winograd = spec.kernel == 3 && spec.stride == 1 && spec.in >= kMinWinogradDepth;
-  set_weights(conv, spec.weight, spec.bias, spec.slope, spec.out, spec.kernel);
+  conv.winograd =
+      spec.kernel == 3 && spec.stride == 1 && spec.in >= kMinWinogradDepth && !shuffled;
+  set_weights(conv, spec, fused ? phases : 1);
   Value value = like(of(source.value), source.value, source.offset);
   value.channels = spec.out;
   value.divisor *= spec.stride;
   value.size_add = 2 * spec.padding - spec.kernel - 2 * source.offset;
   value.size_divide = spec.stride;
   value.size_rest = 1;
-  return push(std::move(node), value);
-}
-
-int Program::transposed(Ref source, const ConvSpec& spec, Ref addend) {
-  // Output s * q + r - padding sums the inputs q - taps + 1 to q. With an inner padding of p the
-  // convolution starts p of those before the first input, and the shuffle is cropped by the rest.
-  const int s = spec.stride, places = s * s, taps = (spec.kernel + s - 1) / s;
-  const int padding = std::max(0, taps - 1 - spec.padding / s);
-  const int crop = spec.padding - s * (taps - 1 - padding);
-  source = materialize_if_padded(source, padding);
-  border_ = std::max(border_, kTileIn + padding);
-  Node node;
-  node.kind = Kind::conv;
-  node.sources = {source};
-  Conv& conv = node.conv;
-  conv.depth = spec.in;
-  conv.padding = padding;
-  Value value = like(of(source.value), source.value, source.offset);
-
-  if (s == 1 || spec.out % kBlock == 0) {
-    const auto output = [&](int place, int o) { return place * spec.out + o; };
-    conv.factor = s;
-    conv.crop = crop;
-    set_weights(conv, phases(spec, taps, output).data(),
-                repeated(spec.bias, spec.out, places, output).data(),
-                repeated(spec.slope, spec.out, places, output).data(), spec.out * places, taps);
-    node.addend = addend;
-    value.channels = spec.out;
-    value.scale *= s;
-    value.size_factor = s;
-    value.size_rest = -2 * source.offset * s + spec.kernel - s - 2 * spec.padding;
-    return push(std::move(node), value);
+  if (!fused) {
+    const int convolved = push(std::move(node), value);
+    const int result = push_shuffle({convolved, 0}, factor, spec.crop, spec.trim);
+    return addend.value >= 0 ? add({result, 0}, addend) : result;
   }
-
-  // Few channels: all places share blocks, and a shuffle of its own sorts them out. (Two taps a
-  // side as three, one of them zero, through Winograd's tiles measured no faster.)
-  if (addend.value >= 0) throw std::invalid_argument("nothing can be added to a shuffle");
-  const auto output = [&](int place, int o) { return o * places + place; };
-  set_weights(conv, phases(spec, taps, output).data(),
-              repeated(spec.bias, spec.out, places, output).data(),
-              repeated(spec.slope, spec.out, places, output).data(), spec.out * places, taps);
-  value.channels = spec.out * places;
-  value.size_rest = -2 * source.offset + 2 * padding - taps + 1;
-  const int convolved = push(std::move(node), value);
-
-  Node shuffle;
-  shuffle.kind = Kind::shuffle;
-  shuffle.sources = {{convolved, 0}};
-  shuffle.factor = s;
-  shuffle.crop = crop;
-  shuffle.channels = {spec.out};
-  Value shuffled = like(of(convolved), convolved, 0);
-  shuffled.channels = spec.out;
-  shuffled.scale *= s;
-  shuffled.size_factor = s;
-  shuffled.size_rest = spec.kernel - s - 2 * spec.padding - s * (2 * padding - taps + 1);
-  return push(std::move(shuffle), shuffled);
+  node.addend = addend;
+  conv.factor = factor;
+  conv.crop = spec.crop;
+  value.channels = result_channels;
+  value.scale *= factor;
+  value.size_factor = factor;
+  value.size_rest = factor - 2 * spec.crop - spec.trim;
+  return push(std::move(node), value);
 }
 
 int Program::add(Ref a, Ref b) {
@@ -348,20 +273,24 @@ int Program::upsample(Ref source, int factor) {
 
 int Program::shuffle(Ref source, int factor) {
   require(source);
-  if (factor < 1 || factor > kMaxFactor ||
-      channels(source.value) % (factor * factor) != 0) {
+  if (factor < 1 || factor > kMaxFactor || channels(source.value) % (factor * factor) != 0) {
     throw std::invalid_argument("the channels do not shuffle by this factor");
   }
+  return push_shuffle(source, factor, 0, 0);
+}
+
+int Program::push_shuffle(Ref source, int factor, int crop, int trim) {
   Node node;
   node.kind = Kind::shuffle;
   node.sources = {source};
   node.factor = factor;
+  node.crop = crop;
   Value value = like(of(source.value), source.value, source.offset);
   value.channels /= factor * factor;
   node.channels = {value.channels};
   value.scale *= factor;
   value.size_factor = factor;
-  value.size_rest *= factor;
+  value.size_rest = value.size_rest * factor - 2 * crop - trim;
   return push(std::move(node), value);
 }
 

@@ -46,9 +46,8 @@ struct Conv {
   std::ptrdiff_t weights_stride = 0;
   Floats bias;
   Floats slope;
-  // A pixel shuffle of the result, then a crop on each side: the lowering of a transposed
-  // convolution whose channels fill whole blocks. Outputs are ordered (row phase, column phase,
-  // channel).
+  // A fused pixel shuffle of the result, then a crop on each side; requires whole blocks of
+  // channels. Outputs are ordered (row phase, column phase, channel).
   int factor = 1;
   int crop = 0;
 };
@@ -114,11 +113,14 @@ class Program {
 
   // Each method appends an operation and returns the index of its result.
   struct ConvSpec {
-    const float* weight;  // (out, in, k, k); transposed: (in, out, k, k)
+    const float* weight;  // (out, in, k, k)
     const float* bias;    // (out)
     const float* slope;   // (out): 1 for no activation
     int in, out, kernel, stride, padding;
-    bool transposed;
+    // Factor of a pixel shuffle of the result, 0 for none; then `crop` samples are removed on each
+    // side and `trim` more at the end. A shuffled convolution has stride 1 and is computed
+    // directly.
+    int shuffle = 0, crop = 0, trim = 0;
   };
   int conv(Ref source, const ConvSpec& spec, Ref addend);
   int add(Ref a, Ref b);
@@ -154,8 +156,8 @@ class Program {
   int pooled_channels(int p) const { return pooled_[static_cast<std::size_t>(p)].channels; }
 
  private:
-  int transposed(Ref source, const ConvSpec& spec, Ref addend);
   int push(Node node, Value value);
+  int push_shuffle(Ref source, int factor, int crop, int trim);
   void require(Ref ref) const;
   void require_open() const;
   // Copies a cropped reference into a value of its own if its reader pads: padding must read zeros,

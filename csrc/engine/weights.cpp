@@ -90,10 +90,10 @@ Floats pack_winograd(const WeightView& weight) {
   return packed;
 }
 
-Floats pack_vector(const float* data, int count, float fill) {
+Floats pack_vector(const float* data, int count, float fill, int phases) {
   Floats packed(static_cast<std::size_t>(blocks_of(count)) * kBlock);
   std::fill_n(packed.data(), packed.size(), fill);
-  std::copy_n(data, count, packed.data());
+  for (int o = 0; o < count; ++o) packed.data()[o] = data[phase_major(o, count, phases)];
   return packed;
 }
 

@@ -7,16 +7,24 @@
 
 namespace waifu2x::engine {
 
-// A strided view of an (out, in, k, k) weight.
+// A dense weight (out, in, k, k).
 struct WeightView {
   const float* data;
   int out, in, kernel;
-  std::ptrdiff_t out_stride, in_stride;
+  int phases = 1;  // reorders outputs (channel, phase) to (phase, channel), see phase_major
 
-  float at(int o, int i, int y, int x) const {
-    return data[o * out_stride + i * in_stride + y * kernel + x];
-  }
+  float at(int o, int i, int y, int x) const;
 };
+
+// The index in (channel, phase) order of output o in (phase, channel) order.
+inline int phase_major(int o, int out, int phases) {
+  return phases == 1 ? o : o % (out / phases) * phases + o / (out / phases);
+}
+
+inline float WeightView::at(int o, int i, int y, int x) const {
+  const std::ptrdiff_t pair = std::ptrdiff_t{phase_major(o, out, phases)} * in + i;
+  return data[(pair * kernel + y) * kernel + x];
+}
 
 // Floats from an output block to the next.
 std::ptrdiff_t direct_stride(int in, int kernel);
@@ -28,7 +36,7 @@ Floats pack_direct(const WeightView& weight);
 // (block, position, channel, 16): G g G^T of each 3x3 kernel, computed in double.
 Floats pack_winograd(const WeightView& weight);
 
-// `count` floats, padded to whole blocks with `fill`.
-Floats pack_vector(const float* data, int count, float fill);
+// `count` floats, padded to whole blocks with `fill`; reordered by phase like a weight.
+Floats pack_vector(const float* data, int count, float fill, int phases = 1);
 
 }  // namespace waifu2x::engine

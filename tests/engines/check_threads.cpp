@@ -64,19 +64,31 @@ struct Network {
 
   Network() : weight(40 * 40 * 16) {
     for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = number(static_cast<int>(i)) / 16;
-    const int first = conv({0, 0}, 3, 40, 3, false, {});
+    const int first = conv({0, 0}, 3, 40, 3, 1, {});
     const int mean = program.mean({first, 0});
-    const Program::ConvSpec gate{weight.data(), weight.data(), weight.data(), 40, 40, 1, 1, 0, false};
-    const int gated = program.multiply({first, 0}, program.pooled_conv(mean, gate, true));
-    const int next = conv({gated, 0}, 40, 40, 3, false, {first, 0});
-    const int up = program.upsample({conv({next, 0}, 40, 3, 1, false, {}), 0}, 2);
-    const int wide = conv({next, 0}, 40, 3, 4, true, {});
+    const int gate = program.pooled_conv(mean, spec_of(40, 40, 1, 0), true);
+    const int gated = program.multiply({first, 0}, gate);
+    const int next = conv({gated, 0}, 40, 40, 3, 1, {first, 0});
+    const int up = program.upsample({conv({next, 0}, 40, 3, 1, 0, {}), 0}, 2);
+    // A transposed convolution of kernel 4, stride 2 and padding 1.
+    Program::ConvSpec spec = spec_of(40, 12, 2, 1);
+    spec.shuffle = 2;
+    spec.crop = 1;
+    const int wide = program.conv({next, 0}, spec, {});
     program.finish({program.add({wide, 0}, {up, 0}), 0});
   }
-  int conv(Ref source, int in, int out, int kernel, bool transposed, Ref addend) {
-    const Program::ConvSpec spec{weight.data(),       weight.data(), weight.data(), in, out, kernel,
-                                 transposed ? 2 : 1, kernel == 1 ? 0 : 1, transposed};
-    return program.conv(source, spec, addend);
+  Program::ConvSpec spec_of(int in, int out, int kernel, int padding) const {
+    Program::ConvSpec spec = {};
+    spec.weight = spec.bias = spec.slope = weight.data();
+    spec.in = in;
+    spec.out = out;
+    spec.kernel = kernel;
+    spec.stride = 1;
+    spec.padding = padding;
+    return spec;
+  }
+  int conv(Ref source, int in, int out, int kernel, int padding, Ref addend) {
+    return program.conv(source, spec_of(in, out, kernel, padding), addend);
   }
 };
 

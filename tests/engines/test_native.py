@@ -1178,7 +1178,7 @@ print(peak() - before)
 
 vector = np.zeros(3, np.float32)
 kernel = np.zeros((3, 3, 3, 3), np.float32)
-HOW: dict[str, Any] = {"stride": 1, "padding": 0, "transposed": False, "addend": None}
+HOW: dict[str, Any] = {"stride": 1, "padding": 0, "addend": None}
 Program = _native.Program
 
 
@@ -1248,12 +1248,15 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
         "slope has shape (3, 1); it must be (3,)",
         lambda p: p.conv((0, 0), kernel, vector, vector[:, None].copy(), **HOW),
     ),
-    (
-        "nothing can be added to a shuffle",
-        lambda p: p.conv(
-            (0, 0), kernel, vector, vector,
-            **HOW | {"addend": (0, 0), "transposed": True, "stride": 2},
-        ),
+    *(
+        (
+            "the shuffle does not fit the convolution",
+            lambda p, wrong=wrong: p.conv((0, 0), kernel, vector, vector, **HOW | wrong),
+        )
+        for wrong in (
+            {"shuffle": 2}, {"shuffle": -1}, {"shuffle": 1, "stride": 2}, {"crop": 1}, {"trim": 1},
+            {"shuffle": 1, "crop": -1}, {"shuffle": 1, "trim": -1},
+        )
     ),
     ("there must be one slope per channel", lambda p: p.activate((0, 0), vector[:2])),
     ("channels differ", lambda p: p.add((0, 0), (p.concat([(0, 0), (0, 0)]), 0))),
