@@ -35,7 +35,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "formats.*": ("errors", "graph"),
     "registry": ("errors", "formats.ncnn", "graph"),
     "engines": ("errors", "_machine", "engines.*"),
-    "engines.native": ("errors", "graph", "picture", "_machine", "_native", "engines.base"),
+    "engines.native": ("errors", "graph", "picture", "rewrite", "_machine", "_native", "engines.base"),
     "engines.base": ("graph", "picture"),
     "engines.torch_graphs": ("engines.torch_module",),
     "engines.torch_steps": ("engines.base",),
