@@ -1178,7 +1178,7 @@ print(peak() - before)
 
 vector = np.zeros(3, np.float32)
 kernel = np.zeros((3, 3, 3, 3), np.float32)
-HOW: dict[str, Any] = {"stride": 1, "padding": 0, "transposed": False, "addend": None}
+HOW: dict[str, Any] = {"stride": 1, "padding": 0, "addend": None}
 Program = _native.Program
 
 
@@ -1208,7 +1208,7 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
     ("no such value", lambda p: p.upsample((1, 0), 2)),
     ("no such value", lambda p: p.shuffle((1, 0), 2)),
     ("no such value", lambda p: p.mean((1, 0))),
-    ("no such value", lambda p: p.multiply((1, 0), p.given(3))),
+    ("no such value", lambda p: p.multiply((1, 0), p.pooled_input(3))),
     ("no such value", lambda p: p.finish((1, 0))),
     ("no such value", lambda p: p.conv((1, 0), kernel, vector, vector, **HOW)),
     ("no such value", lambda p: p.conv((0, 0), kernel, vector, vector, **HOW | {"addend": (1, 0)})),
@@ -1248,14 +1248,17 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
         "slope has shape (3, 1); it must be (3,)",
         lambda p: p.conv((0, 0), kernel, vector, vector[:, None].copy(), **HOW),
     ),
-    (
-        "nothing can be added to a shuffle",
-        lambda p: p.conv(
-            (0, 0), kernel, vector, vector,
-            **HOW | {"addend": (0, 0), "transposed": True, "stride": 2},
-        ),
+    *(
+        (
+            "the shuffle does not fit the convolution",
+            lambda p, wrong=wrong: p.conv((0, 0), kernel, vector, vector, **HOW | wrong),
+        )
+        for wrong in (
+            {"shuffle": 2}, {"shuffle": -1}, {"shuffle": 1, "stride": 2}, {"crop": 1}, {"trim": 1},
+            {"shuffle": 1, "crop": -1}, {"shuffle": 1, "trim": -1},
+        )
     ),
-    ("there must be one slope to a channel", lambda p: p.activate((0, 0), vector[:2])),
+    ("there must be one slope per channel", lambda p: p.activate((0, 0), vector[:2])),
     ("channels differ", lambda p: p.add((0, 0), (p.concat([(0, 0), (0, 0)]), 0))),
     ("nothing to join", lambda p: p.concat([])),
     ("the factor must be at least 1, and not thousands", lambda p: p.upsample((0, 0), 0)),
@@ -1263,10 +1266,10 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
     ("the channels do not shuffle by this factor", lambda p: p.shuffle((0, 0), 0)),
     ("the gate does not fit its value", lambda p: p.multiply((0, 0), 0)),
     ("the gate does not fit its value", lambda p: p.multiply((0, 0), -1)),
-    ("the gate does not fit its value", lambda p: p.multiply((0, 0), p.given(4))),
+    ("the gate does not fit its value", lambda p: p.multiply((0, 0), p.pooled_input(4))),
     (
         "the pooled convolution does not fit its input",
-        lambda p: p.pooled_conv(p.given(3), kernel, vector, vector, False),
+        lambda p: p.pooled_conv(p.pooled_input(3), kernel, vector, vector, False),
     ),
     (
         "the pooled convolution does not fit its input",

@@ -1,6 +1,6 @@
 """PNG written while the picture is still being made: rows in, from top to bottom, a file out.
 
-Rows are gathered into pieces of about 256 KiB. Each piece is filtered (csrc/png_filter.cpp) and
+Rows are gathered into pieces of about 256 KiB. Each piece is filtered (csrc/png/filter.cpp) and
 compressed on a thread of its own, without the GIL, into whole deflate blocks that refer to nothing
 before them, so that pieces can be joined: the way pigz does it. One deflate stream comes out, the
 same bytes for any number of threads and however the rows were handed over. Of what stands in front

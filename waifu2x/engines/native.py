@@ -30,6 +30,7 @@ from ..network.graph import (
     PixelShuffle,
     Upsample,
 )
+from ..network.rewrite import sub_pixel
 from ..picture import Samples
 from .base import Concurrency, OnRows, negative_slopes
 from .device import Batch, Session, TileCopy, Transform
@@ -58,7 +59,7 @@ class _Lowering:
 
     def lower(self) -> _native.Program:
         for given in self.graph.inputs[1:]:
-            self._pooled[given.name] = self.program.given(given.channels)
+            self._pooled[given.name] = self.program.pooled_input(given.channels)
         for node in self.graph.nodes:
             if node.name in self._places:  # folded into one before
                 continue
@@ -113,22 +114,26 @@ class _Lowering:
         sigmoid = activation is not None and activation.kind == "sigmoid"
         addend: _Place | None = None
         follower = self._only_reader(last)
-        packed = isinstance(op, ConvTranspose) and op.stride > 1 and op.bias.size % 16 != 0
-        if follower is not None and isinstance(follower.op, Add) and not (sigmoid or packed):
+        if follower is not None and isinstance(follower.op, Add) and not sigmoid:
             others = [name for name in follower.inputs if name != last.name]
             addend = self._place(others[0]) if len(others) == 1 else None
             if addend is not None:
                 last = follower
-        channels = op.bias.size
+        weight, bias, channels = op.weight, op.bias, op.bias.size
+        slope = np.ones(channels, np.float32) if sigmoid else negative_slopes(activation, channels)
+        layout = {"stride": op.stride, "padding": op.padding}
+        if isinstance(op, ConvTranspose):
+            plain, factor = sub_pixel(op), op.stride
+            weight, bias, slope = plain.weight, plain.bias, np.repeat(slope, factor * factor)
+            layout = {"padding": plain.padding, "shuffle": factor}
+            layout |= {"crop": plain.crop, "trim": plain.trim}
         value = self.program.conv(
             self._places[node.inputs[0]],
-            _floats(op.weight),
-            _floats(op.bias),
-            np.ones(channels, np.float32) if sigmoid else negative_slopes(activation, channels),
-            stride=op.stride,
-            padding=op.padding,
-            transposed=isinstance(op, ConvTranspose),
+            _floats(weight),
+            _floats(bias),
+            slope,
             addend=addend,
+            **layout,
         )
         if sigmoid:
             value = self.program.sigmoid((value, 0))
