@@ -597,7 +597,7 @@ _ANIMATIONS_TEXT = """\
 
 Every cell keeps all frames and the number of plays, and the durations unless the cell says "time
 rounded"; rounding errors are carried over to the next frame. "Exact" and "near" describe the
-pixels; cells with neither are exact. "256 colors" is per frame."""
+pixels, which are exact if a cell does not mention them. "256 colors" is per frame."""
 
 
 def _table(head: list[str], rows: dict[str, Row]) -> str:
