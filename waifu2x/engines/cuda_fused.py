@@ -22,23 +22,8 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import ArgumentError, EngineError
-from ..network.graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    Crop,
-    GlobalMean,
-    Graph,
-    Multiply,
-    Node,
-    PixelShuffle,
-    Upsample,
-)
+from ..network import graph as g
 from ..network.rewrite import shuffle_transposed
-from .base import negative_slopes
 from .cuda_tiles import element, where
 from .torch_device import Device
 from .torch_module import convolve, cudnn
@@ -114,12 +99,12 @@ class FusedRunner:
 
     pixel = _GROUP
 
-    def __init__(self, graph: Graph, device: Device, dtype: torch.dtype, native: Any) -> None:
+    def __init__(self, graph: g.Graph, device: Device, dtype: torch.dtype, native: Any) -> None:
         """Lower a graph. Raises `EngineError` for operations that are not for it."""
         self.graph = shuffle_transposed(graph)
         self.dtype = dtype
         self._device, self._native = device.torch, native
-        self._readers: dict[str, list[Node]] = {}
+        self._readers: dict[str, list[g.Node]] = {}
         for node in self.graph.nodes:
             for name in node.inputs:
                 self._readers.setdefault(name, []).append(node)
@@ -139,9 +124,9 @@ class FusedRunner:
             if node.name in done:
                 continue
             pooled = self.graph.values[node.name].pooled
-            if isinstance(node.op, Conv) and not pooled:
+            if isinstance(node.op, g.Conv) and not pooled:
                 done |= self._convolution(node, node.op)
-            elif isinstance(node.op, Crop) and self._only_skips(node):
+            elif isinstance(node.op, g.Crop) and self._only_skips(node):
                 continue  # read where it is added
             else:
                 self._steps.append(_Other(node.name, list(node.inputs), self._function(node)))
@@ -152,32 +137,32 @@ class FusedRunner:
                 raise EngineError(f"{step.name!r} reads {missing.pop()!r} before it is made")
             made.add(step.name)
 
-    def _convolution(self, node: Node, op: Conv) -> set[str]:
+    def _convolution(self, node: g.Node, op: g.Conv) -> set[str]:
         """Add a convolution with the operations after it that only it is for; returns those."""
         chain, activation = [node], op.activation
         shuffle, crop = 1, 0
         skip: tuple[str, int] | None = None
 
-        def following(kind: type) -> Node | None:
+        def following(kind: type) -> g.Node | None:
             readers = self._readers.get(chain[-1].name, [])
             if chain[-1].name == self.graph.output or len(readers) != 1:
                 return None
             return readers[0] if isinstance(readers[0].op, kind) else None
 
-        if activation is None and (after := following(PixelShuffle)) is not None:
-            assert isinstance(after.op, PixelShuffle)
+        if activation is None and (after := following(g.PixelShuffle)) is not None:
+            assert isinstance(after.op, g.PixelShuffle)
             shuffle = after.op.factor
             chain.append(after)
-            if (after := following(Crop)) is not None:
-                assert isinstance(after.op, Crop)
+            if (after := following(g.Crop)) is not None:
+                assert isinstance(after.op, g.Crop)
                 crop = after.op.margin
                 chain.append(after)
-        if activation is None and (after := following(Activate)) is not None:
-            assert isinstance(after.op, Activate)
+        if activation is None and (after := following(g.Activate)) is not None:
+            assert isinstance(after.op, g.Activate)
             if after.op.activation.kind != "sigmoid":
                 activation = after.op.activation
                 chain.append(after)
-        if (after := following(Add)) is not None:
+        if (after := following(g.Add)) is not None:
             others = [name for name in after.inputs if name != chain[-1].name]
             if len(others) == 1 and (skip := self._made(others[0])) is not None:
                 chain.append(after)
@@ -187,7 +172,7 @@ class FusedRunner:
         out, _, kernel, _ = op.weight.shape
         # Before the shuffle, which makes one channel of several.
         together = shuffle * shuffle
-        slopes = np.repeat(negative_slopes(activation, out // together), together)
+        slopes = np.repeat(g.negative_slopes(activation, out // together), together)
         made = _Fused(
             name=name,
             first=node.name,
@@ -208,14 +193,14 @@ class FusedRunner:
         self._steps.append(made)
         return {each.name for each in chain}
 
-    def _packed(self, op: Conv) -> torch.Tensor:
+    def _packed(self, op: g.Conv) -> torch.Tensor:
         """(taps, in, out) with both rounded up."""
         out, inputs, kernel, _ = op.weight.shape
         packed = np.zeros((kernel * kernel, _up(inputs), _up(out)), np.float32)
         packed[:, :inputs, :out] = op.weight.transpose(2, 3, 1, 0).reshape(-1, inputs, out)
         return torch.from_numpy(packed).to(self._device, self.dtype)
 
-    def _plain(self, op: Conv) -> torch.Tensor:
+    def _plain(self, op: g.Conv) -> torch.Tensor:
         """(out, in, k, k) with both rounded up, channels last."""
         out, inputs, kernel, _ = op.weight.shape
         plain = np.zeros((_up(out), _up(inputs), kernel, kernel), np.float32)
@@ -232,17 +217,17 @@ class FusedRunner:
         if name in ready:
             return name, 0
         node = next((each for each in self.graph.nodes if each.name == name), None)
-        if node is not None and isinstance(node.op, Crop) and node.inputs[0] in ready:
+        if node is not None and isinstance(node.op, g.Crop) and node.inputs[0] in ready:
             return node.inputs[0], node.op.margin
         return None
 
-    def _only_skips(self, crop: Node) -> bool:
+    def _only_skips(self, crop: g.Node) -> bool:
         """Whether all that reads a crop is a sum that a convolution does on the way."""
         if crop.name == self.graph.output:
             return False
         for reader in self._readers.get(crop.name, []):
             others = [name for name in reader.inputs if name != crop.name]
-            if not isinstance(reader.op, Add) or len(others) != 1:
+            if not isinstance(reader.op, g.Add) or len(others) != 1:
                 return False
             if not self._ends_in_convolution(others[0]):
                 return False
@@ -253,62 +238,62 @@ class FusedRunner:
         nodes = {node.name: node for node in self.graph.nodes}
         while name in nodes and len(self._readers.get(name, [])) == 1:
             op = nodes[name].op
-            if isinstance(op, Conv):
+            if isinstance(op, g.Conv):
                 return not self.graph.values[name].pooled
-            if not isinstance(op, PixelShuffle | Crop | Activate):
+            if not isinstance(op, g.PixelShuffle | g.Crop | g.Activate):
                 return False
             name = nodes[name].inputs[0]
         return False
 
-    def _function(self, node: Node) -> Callable[..., torch.Tensor]:
+    def _function(self, node: g.Node) -> Callable[..., torch.Tensor]:
         """An operation that is not fused, on values channels last."""
         op, values = node.op, self.graph.values
         channels = values[node.inputs[0]].channels
         if values[node.name].pooled:
             return self._pooled_function(node, channels)
         match op:
-            case Multiply():
+            case g.Multiply():
                 return self._gate(node)
-            case Crop(margin=margin):
+            case g.Crop(margin=margin):
                 return lambda x: x[
                     :, margin : -margin or None, margin : -margin or None
                 ].contiguous()
-            case Add():
+            case g.Add():
                 return lambda a, b: a + b
-            case Activate(activation=activation):
+            case g.Activate(activation=activation):
                 return _activation(activation, self._floats)
-            case Affine(scale=scale, offset=offset):
+            case g.Affine(scale=scale, offset=offset):
                 # What rounds the channels up stays 0.
                 return lambda x: F.pad(
                     x[..., :channels] * scale + offset, (0, x.shape[3] - channels)
                 )
-            case Concat():
+            case g.Concat():
                 sizes = [values[name].channels for name in node.inputs]
                 return lambda *xs: _widened(
                     torch.cat([x[..., :n] for x, n in zip(xs, sizes, strict=True)], 3)
                 )
-            case PixelShuffle(factor=factor):
+            case g.PixelShuffle(factor=factor):
                 return lambda x: _widened(_last(F.pixel_shuffle(_first(x[..., :channels]), factor)))
-            case Upsample(factor=factor):
+            case g.Upsample(factor=factor):
                 return lambda x: _last(F.interpolate(_first(x), scale_factor=float(factor)))
         raise EngineError(f"{node.name!r} ({type(op).__name__}) is not for this engine")
 
-    def _pooled_function(self, node: Node, channels: int) -> Callable[..., torch.Tensor]:
+    def _pooled_function(self, node: g.Node, channels: int) -> Callable[..., torch.Tensor]:
         """Means and what is made of them, in float32: (N, C)."""
         match node.op:
-            case GlobalMean():
+            case g.GlobalMean():
                 return lambda x: x.mean((1, 2), dtype=torch.float32)[:, :channels]
-            case Conv() as op:
+            case g.Conv() as op:
                 weight, bias = self._floats(op.weight[:, :, 0, 0]), self._floats(op.bias)
                 after = _activation(op.activation, self._floats)
                 return lambda x: after(F.linear(x, weight, bias))
-            case Activate(activation=activation):
+            case g.Activate(activation=activation):
                 return _activation(activation, self._floats)
-            case Affine(scale=scale, offset=offset):
+            case g.Affine(scale=scale, offset=offset):
                 return lambda x: x * scale + offset
         raise EngineError(f"{node.name!r} ({type(node.op).__name__}) is not for this engine")
 
-    def _gate(self, node: Node) -> Callable[..., torch.Tensor]:
+    def _gate(self, node: g.Node) -> Callable[..., torch.Tensor]:
         """In place, where nothing reads the value afterwards."""
         readers = self._readers[node.inputs[0]]
         order = {each.name: index for index, each in enumerate(self.graph.nodes)}
@@ -564,22 +549,22 @@ def _widened(x: torch.Tensor) -> torch.Tensor:
 
 
 def _activation(
-    activation: Activation | None, floats: Callable[[np.ndarray], torch.Tensor]
+    activation: g.Activation | None, floats: Callable[[np.ndarray], torch.Tensor]
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function of values whose channels are last; 0 stays 0, but for the sigmoid."""
     match activation:
         case None:
             return lambda x: x
-        case Activation(kind="relu"):
+        case g.Activation(kind="relu"):
             return F.relu
-        case Activation(kind="sigmoid"):
+        case g.Activation(kind="sigmoid"):
             return torch.sigmoid
-        case Activation(kind="prelu", slopes=slopes):
+        case g.Activation(kind="prelu", slopes=slopes):
             assert slopes is not None
             weight = floats(slopes)
             return lambda x: torch.where(
                 x >= 0, x, x * F.pad(weight, (0, x.shape[-1] - weight.numel())).to(x.dtype)
             )
-        case Activation(slope=slope):
+        case g.Activation(slope=slope):
             return lambda x: F.leaky_relu(x, slope)
     raise EngineError(f"{activation} is not for this engine")

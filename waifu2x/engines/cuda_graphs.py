@@ -48,6 +48,8 @@ class Runner(Protocol):
 
 @dataclass(slots=True)
 class Captured:
+    """A captured run: the CUDA graph and its static tensors."""
+
     graph: Any
     batch: torch.Tensor
     means: list[torch.Tensor]

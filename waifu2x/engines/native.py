@@ -14,24 +14,9 @@ import numpy.typing as npt
 from .._machine import processors
 from ..errors import ArgumentError, CancelledError, DeviceMemoryError, EngineError, GraphError
 from ..kernels import _native
-from ..network.graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Multiply,
-    Node,
-    PixelShuffle,
-    Upsample,
-)
+from ..network import graph as g
 from ..picture import Samples
-from .base import Concurrency, OnRows, negative_slopes
+from .base import Concurrency, OnRows
 from .device import Batch, Session, TileCopy, Transform
 from .host import HostCompiled, HostEngine, write_tile
 from .tta import averaged, restored
@@ -43,17 +28,17 @@ _Place: TypeAlias = tuple[int, int]
 class _Lowering:
     """Turns the nodes of a graph into calls of a program, folding what convolutions can carry."""
 
-    def __init__(self, graph: Graph, isa: str | None) -> None:
+    def __init__(self, graph: g.Graph, isa: str | None) -> None:
         self.graph = graph
         self.program = _native.Program(graph.channels[0], isa=isa)
         self._places: dict[str, _Place] = {graph.inputs[0].name: (0, 0)}
         self._pooled: dict[str, int] = {}
-        self._readers: dict[str, list[Node]] = {}
+        self._readers: dict[str, list[g.Node]] = {}
         self._crops: dict[str, tuple[str, int]] = {}
         for node in graph.nodes:
             for name in node.inputs:
                 self._readers.setdefault(name, []).append(node)
-            if isinstance(node.op, Crop):
+            if isinstance(node.op, g.Crop):
                 self._crops[node.name] = (node.inputs[0], node.op.margin)
 
     def lower(self) -> _native.Program:
@@ -71,50 +56,50 @@ class _Lowering:
         self.program.finish(self._places[self.graph.output])
         return self.program
 
-    def _lower(self, node: Node) -> None:
+    def _lower(self, node: g.Node) -> None:
         op, program = node.op, self.program
         source = self._places[node.inputs[0]]
         match op:
-            case Conv() | ConvTranspose():
+            case g.Conv() | g.ConvTranspose():
                 self._convolve(node, op)
                 return
-            case Crop():
+            case g.Crop():
                 self._place(node.name)
                 return
-            case Activate():
+            case g.Activate():
                 if op.activation.kind == "sigmoid":
                     value = program.sigmoid(source)
                 else:
                     value = program.activate(
-                        source, negative_slopes(op.activation, self._channels(node))
+                        source, g.negative_slopes(op.activation, self._channels(node))
                     )
-            case Add():
+            case g.Add():
                 value = program.add(source, self._places[node.inputs[1]])
-            case Multiply():
+            case g.Multiply():
                 value = program.multiply(source, self._pooled[node.inputs[1]])
-            case Affine():
+            case g.Affine():
                 value = program.affine(source, op.scale, op.offset)
-            case Concat():
+            case g.Concat():
                 value = program.concat([self._places[name] for name in node.inputs])
-            case PixelShuffle():
+            case g.PixelShuffle():
                 value = program.shuffle(source, op.factor)
-            case Upsample():
+            case g.Upsample():
                 value = program.upsample(source, op.factor)
             case _:
                 raise EngineError(f"{node.name!r} ({type(op).__name__}) is not for this engine")
         self._places[node.name] = (value, 0)
 
-    def _convolve(self, node: Node, op: Conv | ConvTranspose) -> None:
+    def _convolve(self, node: g.Node, op: g.Conv | g.ConvTranspose) -> None:
         last, activation = node, op.activation
         if activation is None:
             follower = self._only_reader(last)
-            if follower is not None and isinstance(follower.op, Activate):
+            if follower is not None and isinstance(follower.op, g.Activate):
                 last, activation = follower, follower.op.activation
         sigmoid = activation is not None and activation.kind == "sigmoid"
         addend: _Place | None = None
         follower = self._only_reader(last)
-        packed = isinstance(op, ConvTranspose) and op.stride > 1 and op.bias.size % 16 != 0
-        if follower is not None and isinstance(follower.op, Add) and not (sigmoid or packed):
+        packed = isinstance(op, g.ConvTranspose) and op.stride > 1 and op.bias.size % 16 != 0
+        if follower is not None and isinstance(follower.op, g.Add) and not (sigmoid or packed):
             others = [name for name in follower.inputs if name != last.name]
             addend = self._place(others[0]) if len(others) == 1 else None
             if addend is not None:
@@ -124,10 +109,10 @@ class _Lowering:
             self._places[node.inputs[0]],
             _floats(op.weight),
             _floats(op.bias),
-            np.ones(channels, np.float32) if sigmoid else negative_slopes(activation, channels),
+            np.ones(channels, np.float32) if sigmoid else g.negative_slopes(activation, channels),
             stride=op.stride,
             padding=op.padding,
-            transposed=isinstance(op, ConvTranspose),
+            transposed=isinstance(op, g.ConvTranspose),
             addend=addend,
         )
         if sigmoid:
@@ -150,24 +135,24 @@ class _Lowering:
                 self._places[name] = (source[0], source[1] + margin)
         return self._places.get(name)
 
-    def _only_reader(self, node: Node) -> Node | None:
+    def _only_reader(self, node: g.Node) -> g.Node | None:
         """The node that alone reads this one, if that is all its result is for."""
         readers = self._readers.get(node.name, [])
         return readers[0] if len(readers) == 1 and node.name != self.graph.output else None
 
-    def _pool(self, node: Node) -> int:
+    def _pool(self, node: g.Node) -> int:
         op = node.op
-        if isinstance(op, GlobalMean):
+        if isinstance(op, g.GlobalMean):
             return self.program.mean(self._places[node.inputs[0]])
         source, channels = self._pooled[node.inputs[0]], self._channels(node)
         identity = np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1)
         nothing = np.zeros(channels, np.float32)
         match op:
-            case Conv():
+            case g.Conv():
                 return self._pooled_conv(source, op.weight, op.bias, op.activation)
-            case Activate():
+            case g.Activate():
                 return self._pooled_conv(source, identity, nothing, op.activation)
-            case Affine():
+            case g.Affine():
                 offset = np.full(channels, op.offset, np.float32)
                 return self._pooled_conv(source, identity * np.float32(op.scale), offset, None)
         raise EngineError(
@@ -176,20 +161,20 @@ class _Lowering:
         )
 
     def _pooled_conv(
-        self, source: int, weight: Batch, bias: Batch, activation: Activation | None
+        self, source: int, weight: Batch, bias: Batch, activation: g.Activation | None
     ) -> int:
         sigmoid = activation is not None and activation.kind == "sigmoid"
-        slope = negative_slopes(None if sigmoid else activation, bias.size)
+        slope = g.negative_slopes(None if sigmoid else activation, bias.size)
         return self.program.pooled_conv(source, _floats(weight), _floats(bias), slope, sigmoid)
 
-    def _channels(self, node: Node) -> int:
+    def _channels(self, node: g.Node) -> int:
         return self.graph.values[node.name].channels
 
 
 class NativeCompiled(HostCompiled):
     """A graph with its weights packed; see `waifu2x.engines.base.Compiled`."""
 
-    def __init__(self, graph: Graph, pool: _native.Pool, isa: str | None = None) -> None:
+    def __init__(self, graph: g.Graph, pool: _native.Pool, isa: str | None = None) -> None:
         self.graph = graph
         self._pool = pool
         try:
@@ -351,6 +336,6 @@ class NativeEngine(HostEngine):
         self.concurrency = Concurrency(small=2 * self.threads, large=2)
         self._pool = _native.Pool(self.threads)
 
-    def compile(self, graph: Graph) -> NativeCompiled:
+    def compile(self, graph: g.Graph) -> NativeCompiled:
         """Transform and pack the weights. Raises `EngineError` for operations it does not have."""
         return NativeCompiled(graph, self._pool, self._isa)

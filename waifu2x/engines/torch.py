@@ -1,7 +1,7 @@
-"""Runs graphs in PyTorch: on the processor, on NVIDIA GPUs, on those of Apple.
+"""Runs graphs in PyTorch on the CPU, NVIDIA GPUs and Apple GPUs.
 
-Pictures lie in the memory of the device from beginning to end (`waifu2x.pipeline.tiled`). On a GPU the
-networks run in half precision, unless float32 is asked for.
+Pictures stay in the memory of the device (`waifu2x.pipeline.tiled`). On a GPU networks run in half
+precision unless float32 is selected.
 """
 
 from __future__ import annotations

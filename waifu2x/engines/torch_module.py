@@ -10,22 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..network.graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Multiply,
-    Op,
-    PixelShuffle,
-    Upsample,
-)
+from ..network import graph as g
 from ..network.rewrite import shuffle_transposed
 
 _CUDNN = threading.RLock()
@@ -50,7 +35,7 @@ class GraphModule(torch.nn.Module):
     ``forward(picture, *means)`` takes and returns (N, C, H, W) tensors.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: g.Graph) -> None:
         super().__init__()
         self.graph = shuffle_transposed(graph)
         # A name per array: buffer names may not contain dots, and node names may.
@@ -91,40 +76,40 @@ class GraphModule(torch.nn.Module):
                     values.pop(name, None)
         return values[self.graph.output]
 
-    def _step(self, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
+    def _step(self, op: g.Op, inputs: list[torch.Tensor]) -> torch.Tensor:
         x = inputs[0]
         match op:
-            case Conv() | ConvTranspose():
+            case g.Conv() | g.ConvTranspose():
                 y = convolve(
                     x,
                     self._tensor(op.weight),
                     self._tensor(op.bias),
                     stride=op.stride,
                     padding=op.padding,
-                    transposed=isinstance(op, ConvTranspose),
+                    transposed=isinstance(op, g.ConvTranspose),
                 )
                 return y if op.activation is None else self._activate(op.activation, y)
-            case Activate():
+            case g.Activate():
                 return self._activate(op.activation, x)
-            case Add():
+            case g.Add():
                 return sum(inputs[1:], start=x)
-            case Multiply():
+            case g.Multiply():
                 return x * inputs[1]
-            case Affine():
+            case g.Affine():
                 return x * op.scale + op.offset
-            case Concat():
+            case g.Concat():
                 return torch.cat(inputs, dim=1)
-            case Crop():
+            case g.Crop():
                 height, width = x.shape[2] - 2 * op.margin, x.shape[3] - 2 * op.margin
                 return x.narrow(2, op.margin, height).narrow(3, op.margin, width)
-            case GlobalMean():
+            case g.GlobalMean():
                 return x.mean(dim=(2, 3), keepdim=True)
-            case PixelShuffle():
+            case g.PixelShuffle():
                 return F.pixel_shuffle(x, op.factor)
-            case Upsample():
+            case g.Upsample():
                 return F.interpolate(x, scale_factor=float(op.factor), mode="nearest")
 
-    def _activate(self, activation: Activation, x: torch.Tensor) -> torch.Tensor:
+    def _activate(self, activation: g.Activation, x: torch.Tensor) -> torch.Tensor:
         match activation.kind:
             case "relu":
                 return F.relu(x)
@@ -164,12 +149,12 @@ def convolve(
     return y.to(weight.dtype)
 
 
-_CONVOLUTIONS = (Conv, ConvTranspose)
+_CONVOLUTIONS = (g.Conv, g.ConvTranspose)
 
 
-def _arrays(op: Op) -> list[np.ndarray]:
+def _arrays(op: g.Op) -> list[np.ndarray]:
     arrays: list[np.ndarray] = []
-    if isinstance(op, Conv | ConvTranspose):
+    if isinstance(op, g.Conv | g.ConvTranspose):
         arrays += [op.weight, op.bias]
     activation = getattr(op, "activation", None)
     if activation is not None and activation.slopes is not None:

@@ -37,6 +37,21 @@ class Activation:
     slopes: Weights | None = None
 
 
+def negative_slopes(activation: Activation | None, channels: int) -> Weights:
+    """Return the slope of each channel for negative values, (channels,); not for sigmoid."""
+    match activation:
+        case None:
+            slope = 1.0
+        case Activation(kind="prelu", slopes=slopes):
+            assert slopes is not None  # checked by Graph
+            return np.ascontiguousarray(slopes, np.float32)
+        case Activation(kind="relu"):
+            slope = 0.0
+        case Activation():
+            slope = activation.slope
+    return np.full(channels, slope, np.float32)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Conv:
     """2-D cross-correlation; weight (out, in, k, k), bias (out,), zero padding on every side."""

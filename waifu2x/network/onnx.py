@@ -15,21 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import GraphError
-from .graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Multiply,
-    PixelShuffle,
-    Upsample,
-)
+from . import graph as g
 
 #: Pad with edge values and 3-input Resize exist from opset 11; PRelu broadcasting is settled by 13.
 MIN_OPSET: Final = 13
@@ -43,7 +29,7 @@ OUTPUT: Final = "output"
 class _Writer:
     """Collects ONNX nodes and initializers for one graph."""
 
-    def __init__(self, graph: Graph, dtype: npt.DTypeLike, opset: int) -> None:
+    def __init__(self, graph: g.Graph, dtype: npt.DTypeLike, opset: int) -> None:
         self.graph = graph
         self.dtype = np.dtype(dtype)
         self.opset = opset
@@ -61,7 +47,7 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    def activate(self, activation: Activation, value: str, output: str) -> None:
+    def activate(self, activation: g.Activation, value: str, output: str) -> None:
         if activation.kind == "relu":
             self.add("Relu", [value], output)
         elif activation.kind == "leaky_relu":
@@ -73,7 +59,7 @@ class _Writer:
             slopes = self.weights(f"{output}.slopes", activation.slopes.reshape(-1, 1, 1))
             self.add("PRelu", [value, slopes], output)
 
-    def convolve(self, name: str, op: Conv | ConvTranspose, value: str) -> None:
+    def convolve(self, name: str, op: g.Conv | g.ConvTranspose, value: str) -> None:
         weight = self.weights(f"{name}.weight", op.weight)
         bias = self.weights(f"{name}.bias", op.bias)
         kernel = op.weight.shape[2]
@@ -109,28 +95,28 @@ class _Writer:
             name = names.setdefault(node.name, f"{index}:{node.name}")
             inputs = [names[value] for value in node.inputs]
             match node.op:
-                case Conv() | ConvTranspose():
+                case g.Conv() | g.ConvTranspose():
                     self.convolve(name, node.op, inputs[0])
-                case Activate():
+                case g.Activate():
                     self.activate(node.op.activation, inputs[0], name)
-                case Add():
+                case g.Add():
                     self.add("Add", inputs, name)
-                case Multiply():
+                case g.Multiply():
                     self.add("Mul", inputs, name)
-                case Affine():
+                case g.Affine():
                     scale = self.weights(f"{name}.scale", np.array(node.op.scale))
                     offset = self.weights(f"{name}.offset", np.array(node.op.offset))
                     scaled = self.add("Mul", [inputs[0], scale], f"{name}.scaled")
                     self.add("Add", [scaled, offset], name)
-                case Concat():
+                case g.Concat():
                     self.add("Concat", inputs, name, axis=1)
-                case Crop():
+                case g.Crop():
                     self.crop(name, node.op.margin, inputs[0])
-                case GlobalMean():
+                case g.GlobalMean():
                     self.add("GlobalAveragePool", inputs, name)
-                case PixelShuffle():
+                case g.PixelShuffle():
                     self.add("DepthToSpace", inputs, name, blocksize=node.op.factor, mode="CRD")
-                case Upsample():
+                case g.Upsample():
                     factor = float(node.op.factor)
                     scales = np.array([1.0, 1.0, factor, factor], np.float32)
                     self.add(
@@ -144,7 +130,7 @@ class _Writer:
 
 
 def to_onnx(
-    graph: Graph,
+    graph: g.Graph,
     *,
     opset: int = DEFAULT_OPSET,
     pad_edges: bool = False,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .graph import Activate, Conv, ConvTranspose, Crop, Graph, Node, Op, PixelShuffle
+from . import graph as g
 
 
-def shuffle_transposed(graph: Graph, *, least_taps: int = 1) -> Graph:
+def shuffle_transposed(graph: g.Graph, *, least_taps: int = 1) -> g.Graph:
     """Transposed convolutions that miss no tap, each as a convolution and a pixel shuffle.
 
     A transposed convolution of stride s and kernel k = s * t computes, for each of the s * s
@@ -17,10 +17,10 @@ def shuffle_transposed(graph: Graph, *, least_taps: int = 1) -> Graph:
 
     Those of t < ``least_taps`` are left as they are.
     """
-    nodes: list[Node] = []
+    nodes: list[g.Node] = []
     for node in graph.nodes:
         op = node.op
-        if not isinstance(op, ConvTranspose):
+        if not isinstance(op, g.ConvTranspose):
             nodes.append(node)
             continue
         kernel, stride = op.weight.shape[2], op.stride
@@ -29,21 +29,21 @@ def shuffle_transposed(graph: Graph, *, least_taps: int = 1) -> Graph:
         if rest or taps < least_taps or crop < 0:
             nodes.append(node)
             continue
-        made: list[Op] = [
-            Conv(*_phases(op, taps)),
-            PixelShuffle(stride),
-            *([Crop(crop)] if crop else []),
-            *([Activate(op.activation)] if op.activation else []),
+        made: list[g.Op] = [
+            g.Conv(*_phases(op, taps)),
+            g.PixelShuffle(stride),
+            *([g.Crop(crop)] if crop else []),
+            *([g.Activate(op.activation)] if op.activation else []),
         ]
         names = [f"{node.name}.{type(new).__name__}" for new in made[:-1]] + [node.name]
         reads = [node.inputs, *((name,) for name in names)]
         nodes += [
-            Node(name, new, read) for name, new, read in zip(names, made, reads, strict=False)
+            g.Node(name, new, read) for name, new, read in zip(names, made, reads, strict=False)
         ]
-    return Graph(nodes, output=graph.output, inputs=graph.inputs)
+    return g.Graph(nodes, output=graph.output, inputs=graph.inputs)
 
 
-def _phases(op: ConvTranspose, taps: int) -> tuple[np.ndarray, np.ndarray]:
+def _phases(op: g.ConvTranspose, taps: int) -> tuple[np.ndarray, np.ndarray]:
     """Weight (out * s * s, in, t, t) and bias (out * s * s,) of the plain convolution."""
     inputs, outputs = op.weight.shape[:2]
     stride = op.stride

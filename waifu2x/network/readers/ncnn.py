@@ -11,31 +11,12 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from ...errors import GraphError
-from ..graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Input,
-    Multiply,
-    Node,
-    Op,
-    PixelShuffle,
-    Upsample,
-    Weights,
-)
+from .. import graph as g
 
 _MAGIC: Final = "7767517"
 _FLOAT16_FLAG: Final = 0x01306B47
@@ -105,11 +86,11 @@ class _Blobs:
         self._at += count
         return self._data[self._at - count : self._at]
 
-    def plain(self, count: int, what: str) -> Weights:
+    def plain(self, count: int, what: str) -> g.Weights:
         """``count`` float32 values without a flag (biases, slopes)."""
         return np.frombuffer(self._take(4 * count, what), "<f4").astype(np.float32)
 
-    def flagged(self, count: int, what: str) -> Weights:
+    def flagged(self, count: int, what: str) -> g.Weights:
         """``count`` values behind a flag that tells float16 from float32."""
         (flag,) = struct.unpack("<I", self._take(4, what))
         if flag == _FLOAT16_FLAG:
@@ -121,7 +102,7 @@ class _Blobs:
             f"{what} has storage flag 0x{flag:08X}; only float16 and float32 weights are read"
         )
 
-    def bias(self, count: int, layer: _Layer, *, present: int) -> Weights:
+    def bias(self, count: int, layer: _Layer, *, present: int) -> g.Weights:
         """``count`` biases, zeros where the layer says it has none."""
         return self.plain(count, layer.name) if present else np.zeros(count, np.float32)
 
@@ -132,27 +113,17 @@ class _Blobs:
             )
 
 
-def read_ncnn(param: str | Path, weights: str | Path) -> Graph:
-    """Read a network from an ncnn ``.param`` and ``.bin`` file.
+def parse_ncnn(param: str, weights: bytes) -> g.Graph:
+    """Read a network from the contents of a ``.param`` and a ``.bin`` file.
 
-    Raises `GraphError` if the files do not describe a network this package can run, and `OSError`
-    if they cannot be read.
+    Raises `GraphError` if they do not describe a network that this package can run.
     """
-    try:
-        text = Path(param).read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise GraphError(f"{param} is not an ncnn .param file: it is no text") from error
-    return parse_ncnn(text, Path(weights).read_bytes())
-
-
-def parse_ncnn(param: str, weights: bytes) -> Graph:
-    """Like `read_ncnn`, from the files' contents."""
     layers = _parse(param)
     blobs = _Blobs(weights)
     alias: dict[str, str] = {}  # a Split only renames
     channels: dict[str, int] = {}
-    inputs: list[Input] = []
-    nodes: list[Node] = []
+    inputs: list[g.Input] = []
+    nodes: list[g.Node] = []
     for layer in layers:
         reads = tuple(alias.get(name, name) for name in layer.inputs)
         for name in reads:
@@ -170,7 +141,7 @@ def parse_ncnn(param: str, weights: bytes) -> Graph:
                 raise GraphError(
                     f"the ncnn network takes {made} channels; allowed are 1 to {_MAX_CHANNELS}"
                 )
-            inputs.append(Input(layer.outputs[0], made))
+            inputs.append(g.Input(layer.outputs[0], made))
             channels[layer.outputs[0]] = made
         elif layer.kind == "Split":
             layer.expect(reads=1)
@@ -178,7 +149,7 @@ def parse_ncnn(param: str, weights: bytes) -> Graph:
         elif layer.kind in _READERS:
             layer.expect(makes=1)
             op, reads, made = _READERS[layer.kind](layer, reads, channels, blobs)
-            nodes.append(Node(layer.outputs[0], op, reads))
+            nodes.append(g.Node(layer.outputs[0], op, reads))
             channels[layer.outputs[0]] = made
         else:
             raise GraphError(
@@ -193,7 +164,7 @@ def parse_ncnn(param: str, weights: bytes) -> Graph:
             f"the ncnn network has {len(inputs)} inputs and {len(ends)} outputs; "
             "one of each is read"
         )
-    return Graph(nodes, output=ends[0], inputs=inputs)
+    return g.Graph(nodes, output=ends[0], inputs=inputs)
 
 
 def _parse(param: str) -> list[_Layer]:
@@ -239,21 +210,21 @@ def _number(text: str) -> float:
     return number
 
 
-_Read = tuple[Op, tuple[str, ...], int]
+_Read = tuple[g.Op, tuple[str, ...], int]
 _Reader = Callable[[_Layer, tuple[str, ...], Mapping[str, int], _Blobs], _Read]
 
 
-def _activation(layer: _Layer) -> Activation | None:
+def _activation(layer: _Layer) -> g.Activation | None:
     kind = layer.integer(9)
     slopes = layer.params.get(10, [])
     if kind == 0:
         return None
     if kind == 1:
-        return Activation("relu")
+        return g.Activation("relu")
     if kind == 2 and isinstance(slopes, list) and len(slopes) == 1:
-        return Activation("leaky_relu", slope=slopes[0])
+        return g.Activation("leaky_relu", slope=slopes[0])
     if kind == 4:
-        return Activation("sigmoid")
+        return g.Activation("sigmoid")
     raise GraphError(f"ncnn layer {layer.name!r}: activation {kind} is not supported")
 
 
@@ -277,10 +248,10 @@ def _convolution(
         raise GraphError(f"ncnn layer {layer.name!r}: stride {stride}, padding {padding}")
     activation = _activation(layer)
     if layer.kind == "Convolution":
-        return Conv(weight, bias, stride, padding, activation), reads, outputs
+        return g.Conv(weight, bias, stride, padding, activation), reads, outputs
     # ncnn keeps transposed kernels output first; everybody else keeps them input first.
     weight = np.ascontiguousarray(weight.transpose(1, 0, 2, 3))
-    return ConvTranspose(weight, bias, stride, padding, activation), reads, outputs
+    return g.ConvTranspose(weight, bias, stride, padding, activation), reads, outputs
 
 
 def _inner_product(
@@ -292,7 +263,7 @@ def _inner_product(
         raise GraphError(f"ncnn layer {layer.name!r}: {count} weights for {inputs} -> {outputs}")
     weight = blobs.flagged(count, layer.name).reshape(outputs, inputs, 1, 1)
     bias = blobs.bias(outputs, layer, present=layer.integer(1))
-    return Conv(weight, bias, activation=_activation(layer)), reads, outputs
+    return g.Conv(weight, bias, activation=_activation(layer)), reads, outputs
 
 
 def _pooling(
@@ -301,7 +272,7 @@ def _pooling(
     layer.require({0: (1,), 4: (1,)})
     if layer.integer(0) != 1 or layer.integer(4) != 1:
         raise GraphError(f"ncnn layer {layer.name!r}: only global average pooling is supported")
-    return GlobalMean(), reads, channels[reads[0]]
+    return g.GlobalMean(), reads, channels[reads[0]]
 
 
 def _scale(
@@ -310,7 +281,7 @@ def _scale(
     layer.require({0: (_FROM_SECOND_INPUT,), 1: (0,)})
     if len(reads) != 2 or layer.integer(0) != _FROM_SECOND_INPUT:
         raise GraphError(f"ncnn layer {layer.name!r}: only scaling by a second input is supported")
-    return Multiply(), reads, channels[reads[0]]
+    return g.Multiply(), reads, channels[reads[0]]
 
 
 def _crop(
@@ -324,7 +295,7 @@ def _crop(
         )
     # The second input only tells the size; that the crop is centered is checked where the result
     # is joined with that input.
-    return Crop(margin), reads[:1], channels[reads[0]]
+    return g.Crop(margin), reads[:1], channels[reads[0]]
 
 
 def _eltwise(
@@ -333,7 +304,7 @@ def _eltwise(
     layer.require({0: (1,)})
     if layer.integer(0) != 1:
         raise GraphError(f"ncnn layer {layer.name!r}: only an unweighted sum is supported")
-    return Add(), reads, channels[reads[0]]
+    return g.Add(), reads, channels[reads[0]]
 
 
 def _binary(
@@ -343,9 +314,9 @@ def _binary(
     multiply = layer.integer(0) == 2
     if layer.integer(1):
         number = layer.number(2)
-        op: Op = Affine(scale=number) if multiply else Affine(offset=number)
+        op: g.Op = g.Affine(scale=number) if multiply else g.Affine(offset=number)
     else:
-        op = Multiply() if multiply else Add()
+        op = g.Multiply() if multiply else g.Add()
     return op, reads, channels[reads[0]]
 
 
@@ -353,7 +324,7 @@ def _concat(
     layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
 ) -> _Read:
     layer.require({0: (0,)})
-    return Concat(), reads, sum(channels[name] for name in reads)
+    return g.Concat(), reads, sum(channels[name] for name in reads)
 
 
 def _relu(
@@ -361,8 +332,8 @@ def _relu(
 ) -> _Read:
     layer.require({0: ()})
     slope = layer.number(0)
-    activation = Activation("leaky_relu", slope=slope) if slope else Activation("relu")
-    return Activate(activation), reads, channels[reads[0]]
+    activation = g.Activation("leaky_relu", slope=slope) if slope else g.Activation("relu")
+    return g.Activate(activation), reads, channels[reads[0]]
 
 
 def _prelu(
@@ -374,14 +345,14 @@ def _prelu(
     if count not in (1, made):
         raise GraphError(f"ncnn layer {layer.name!r}: {count} slopes for {made} channels")
     slopes = np.broadcast_to(blobs.plain(count, layer.name), (made,)).copy()
-    return Activate(Activation("prelu", slopes=slopes)), reads, made
+    return g.Activate(g.Activation("prelu", slopes=slopes)), reads, made
 
 
 def _sigmoid(
     layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
 ) -> _Read:
     layer.require({})
-    return Activate(Activation("sigmoid")), reads, channels[reads[0]]
+    return g.Activate(g.Activation("sigmoid")), reads, channels[reads[0]]
 
 
 def _pixel_shuffle(
@@ -391,7 +362,7 @@ def _pixel_shuffle(
     factor = layer.integer(0, 1)
     if factor < 1:
         raise GraphError(f"ncnn layer {layer.name!r}: factor {factor}")
-    return PixelShuffle(factor), reads, channels[reads[0]] // (factor * factor)
+    return g.PixelShuffle(factor), reads, channels[reads[0]] // (factor * factor)
 
 
 def _interp(
@@ -403,7 +374,7 @@ def _interp(
         raise GraphError(
             f"ncnn layer {layer.name!r}: only nearest enlargement by one whole factor is supported"
         )
-    return Upsample(int(factor)), reads, channels[reads[0]]
+    return g.Upsample(int(factor)), reads, channels[reads[0]]
 
 
 _READERS: Final[Mapping[str, _Reader]] = {
