@@ -1471,7 +1471,7 @@ def test_pooled_values_joined_or_given_out_are_refused_at_compiling() -> None:
     with pytest.raises(EngineError) as caught:
         engine().compile(net.graph())
     assert str(caught.value) == (
-        f"{two!r} (Add) on pooled values is not for this engine; use engine onnx"
+        f"the native engine does not run {two!r} (Add) on pooled values; use engine onnx"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,160 +15,122 @@ from .._machine import processors
 from ..errors import ArgumentError, CancelledError, DeviceMemoryError, EngineError, GraphError
 from ..kernels import _native
 from ..network import graph as g
+from ..network.rewrite import Capabilities, Ref, Step, fuse
 from ..picture import Samples
 from .base import Concurrency, OnRows
 from .device import Batch, Session, TileCopy, Transform
 from .host import HostCompiled, HostEngine, write_tile
 from .tta import averaged, restored
 
-#: A value of the program and how many samples are cut from each of its sides.
-_Place: TypeAlias = tuple[int, int]
-
 
 class _Lowering:
-    """Turns the nodes of a graph into calls of a program, folding what convolutions can carry."""
+    """Translates the steps of a graph into calls of a program."""
 
     def __init__(self, graph: g.Graph, isa: str | None) -> None:
         self.graph = graph
         self.program = _native.Program(graph.channels[0], isa=isa)
-        self._places: dict[str, _Place] = {graph.inputs[0].name: (0, 0)}
-        self._pooled: dict[str, int] = {}
-        self._readers: dict[str, list[g.Node]] = {}
-        self._crops: dict[str, tuple[str, int]] = {}
-        for node in graph.nodes:
-            for name in node.inputs:
-                self._readers.setdefault(name, []).append(node)
-            if isinstance(node.op, g.Crop):
-                self._crops[node.name] = (node.inputs[0], node.op.margin)
+        #: The numbers of values and pooled vectors in the program.
+        self._numbers = {graph.inputs[0].name: 0}
 
     def lower(self) -> _native.Program:
-        for given in self.graph.inputs[1:]:
-            self._pooled[given.name] = self.program.given(given.channels)
-        for node in self.graph.nodes:
-            if node.name in self._places:  # folded into one before
-                continue
-            if self.graph.values[node.name].pooled:
-                self._pooled[node.name] = self._pool(node)
-            else:
-                self._lower(node)
         if self.graph.out.pooled:
-            raise EngineError("a network that ends in an average is not for this engine")
-        self.program.finish(self._places[self.graph.output])
+            raise EngineError("the native engine does not run a network that ends in a mean")
+        for given in self.graph.inputs[1:]:
+            self._numbers[given.name] = self.program.given(given.channels)
+        steps, output = fuse(self.graph, Capabilities(adds=_adds, crops=True))
+        for step in steps:
+            pooled = self.graph.values[step.name].pooled
+            self._numbers[step.name] = self._pool(step) if pooled else self._lower(step)
+        self.program.finish(self._place(output))
         return self.program
 
-    def _lower(self, node: g.Node) -> None:
-        op, program = node.op, self.program
-        source = self._places[node.inputs[0]]
+    def _place(self, ref: Ref) -> tuple[int, int]:
+        return self._numbers[ref.name], ref.crop
+
+    def _lower(self, step: Step) -> int:
+        op, program = step.node.op, self.program
+        places = [self._place(ref) for ref in step.inputs]
+        source = places[0]
         match op:
             case g.Conv() | g.ConvTranspose():
-                self._convolve(node, op)
-                return
-            case g.Crop():
-                self._place(node.name)
-                return
+                return self._convolve(step, op, source)
+            case g.Activate(activation=activation) if activation.kind == "sigmoid":
+                return program.sigmoid(source)
             case g.Activate():
-                if op.activation.kind == "sigmoid":
-                    value = program.sigmoid(source)
-                else:
-                    value = program.activate(
-                        source, g.negative_slopes(op.activation, self._channels(node))
-                    )
+                return program.activate(
+                    source, g.negative_slopes(op.activation, self._channels(step))
+                )
             case g.Add():
-                value = program.add(source, self._places[node.inputs[1]])
+                return program.add(source, places[1])
             case g.Multiply():
-                value = program.multiply(source, self._pooled[node.inputs[1]])
+                return program.multiply(source, places[1][0])
             case g.Affine():
-                value = program.affine(source, op.scale, op.offset)
+                return program.affine(source, op.scale, op.offset)
             case g.Concat():
-                value = program.concat([self._places[name] for name in node.inputs])
+                return program.concat(places)
             case g.PixelShuffle():
-                value = program.shuffle(source, op.factor)
+                return program.shuffle(source, op.factor)
             case g.Upsample():
-                value = program.upsample(source, op.factor)
-            case _:
-                raise EngineError(f"{node.name!r} ({type(op).__name__}) is not for this engine")
-        self._places[node.name] = (value, 0)
+                return program.upsample(source, op.factor)
+        raise _unsupported(step)
 
-    def _convolve(self, node: g.Node, op: g.Conv | g.ConvTranspose) -> None:
-        last, activation = node, op.activation
-        if activation is None:
-            follower = self._only_reader(last)
-            if follower is not None and isinstance(follower.op, g.Activate):
-                last, activation = follower, follower.op.activation
-        sigmoid = activation is not None and activation.kind == "sigmoid"
-        addend: _Place | None = None
-        follower = self._only_reader(last)
-        packed = isinstance(op, g.ConvTranspose) and op.stride > 1 and op.bias.size % 16 != 0
-        if follower is not None and isinstance(follower.op, g.Add) and not (sigmoid or packed):
-            others = [name for name in follower.inputs if name != last.name]
-            addend = self._place(others[0]) if len(others) == 1 else None
-            if addend is not None:
-                last = follower
-        channels = op.bias.size
+    def _convolve(self, step: Step, op: g.Conv | g.ConvTranspose, source: tuple[int, int]) -> int:
+        slopes, sigmoid = _slopes(step.activation, op.bias.size)
         value = self.program.conv(
-            self._places[node.inputs[0]],
+            source,
             _floats(op.weight),
             _floats(op.bias),
-            np.ones(channels, np.float32) if sigmoid else g.negative_slopes(activation, channels),
+            slopes,
             stride=op.stride,
             padding=op.padding,
             transposed=isinstance(op, g.ConvTranspose),
-            addend=addend,
+            addend=None if step.addend is None else self._place(step.addend),
         )
-        if sigmoid:
-            value = self.program.sigmoid((value, 0))
-        # Those on the way were for the last one only, and are nothing by themselves.
-        folded = node
-        while folded is not last:
-            self._places[folded.name] = (value, 0)
-            reader = self._only_reader(folded)
-            assert reader is not None
-            folded = reader
-        self._places[last.name] = (value, 0)
+        return self.program.sigmoid((value, 0)) if sigmoid else value
 
-    def _place(self, name: str) -> _Place | None:
-        """Where a value lies, if that is known by now: itself, or as a cut of one that is."""
-        if name not in self._places and name in self._crops:
-            node, margin = self._crops[name]
-            source = self._place(node)
-            if source is not None:
-                self._places[name] = (source[0], source[1] + margin)
-        return self._places.get(name)
+    def _pool(self, step: Step) -> int:
+        """Lower an operation whose result is pooled; all but the mean are 1x1 convolutions."""
+        source = self._place(step.inputs[0])
+        channels = self._channels(step)
+        weight = np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1)
+        bias = np.zeros(channels, np.float32)
+        activation = None
+        match step.node.op:
+            case g.GlobalMean():
+                return self.program.mean(source)
+            case g.Conv() as op:
+                weight, bias, activation = op.weight, op.bias, op.activation
+            case g.Activate() as op:
+                activation = op.activation
+            case g.Affine() as op:
+                weight *= np.float32(op.scale)
+                bias += np.float32(op.offset)
+            case _:
+                raise _unsupported(step, " on pooled values")
+        slopes, sigmoid = _slopes(activation, channels)
+        return self.program.pooled_conv(source[0], _floats(weight), _floats(bias), slopes, sigmoid)
 
-    def _only_reader(self, node: g.Node) -> g.Node | None:
-        """The node that alone reads this one, if that is all its result is for."""
-        readers = self._readers.get(node.name, [])
-        return readers[0] if len(readers) == 1 and node.name != self.graph.output else None
+    def _channels(self, step: Step) -> int:
+        return self.graph.values[step.name].channels
 
-    def _pool(self, node: g.Node) -> int:
-        op = node.op
-        if isinstance(op, g.GlobalMean):
-            return self.program.mean(self._places[node.inputs[0]])
-        source, channels = self._pooled[node.inputs[0]], self._channels(node)
-        identity = np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1)
-        nothing = np.zeros(channels, np.float32)
-        match op:
-            case g.Conv():
-                return self._pooled_conv(source, op.weight, op.bias, op.activation)
-            case g.Activate():
-                return self._pooled_conv(source, identity, nothing, op.activation)
-            case g.Affine():
-                offset = np.full(channels, op.offset, np.float32)
-                return self._pooled_conv(source, identity * np.float32(op.scale), offset, None)
-        raise EngineError(
-            f"{node.name!r} ({type(op).__name__}) on pooled values is not for this engine; "
-            "use engine onnx"
-        )
 
-    def _pooled_conv(
-        self, source: int, weight: Batch, bias: Batch, activation: g.Activation | None
-    ) -> int:
-        sigmoid = activation is not None and activation.kind == "sigmoid"
-        slope = g.negative_slopes(None if sigmoid else activation, bias.size)
-        return self.program.pooled_conv(source, _floats(weight), _floats(bias), slope, sigmoid)
+def _adds(op: g.Conv | g.ConvTranspose) -> bool:
+    """Whether the program's convolution takes an addend; the shuffle of few channels does not."""
+    shuffled = isinstance(op, g.ConvTranspose) and op.stride > 1 and op.bias.size % 16 != 0
+    return not shuffled
 
-    def _channels(self, node: g.Node) -> int:
-        return self.graph.values[node.name].channels
+
+def _slopes(activation: g.Activation | None, channels: int) -> tuple[Batch, bool]:
+    """Return the slopes for negative values, and whether a sigmoid follows."""
+    sigmoid = activation is not None and activation.kind == "sigmoid"
+    return g.negative_slopes(None if sigmoid else activation, channels), sigmoid
+
+
+def _unsupported(step: Step, where: str = "") -> EngineError:
+    kind = type(step.node.op).__name__
+    return EngineError(
+        f"the native engine does not run {step.name!r} ({kind}){where}; use engine onnx"
+    )
 
 
 class NativeCompiled(HostCompiled):
