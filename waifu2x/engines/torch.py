@@ -343,7 +343,7 @@ class TorchEngine:
 
     def make_runner(self, graph: Graph, device: Device, dtype: torch.dtype) -> Runner:
         """A network on a device; within its ``computing``."""
-        if self._native is not None and cuda_fused.suits(device.torch, dtype):
+        if self._native is not None and cuda_fused.supports(device.torch, dtype):
             try:
                 return cuda_fused.FusedRunner(graph, device, dtype, self._native)
             except EngineError:  # an operation it does not have
