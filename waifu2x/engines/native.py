@@ -1,4 +1,4 @@
-"""Runs a graph on the CPU with the kernels of this package (``csrc/engine``)."""
+"""Runs a graph on the CPU with the engine of ``csrc/engine``."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class NativeCompiled(HostCompiled):
         raised: list[BaseException] = []
 
         def guarded(share: float, rows: int) -> bool:
-            # What the caller's function raises is not a failure of the engine.
+            # An exception of the caller's function is not a failure of the engine.
             assert on_rows is not None
             try:
                 return on_rows(share, rows)
@@ -206,8 +206,8 @@ class NativeCompiled(HostCompiled):
     ) -> None:
         """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`.
 
-        With several transforms, a tile is computed as a part of the whole transformed pictures, so
-        that no byte depends on the tiles.
+        With several transforms, a tile is computed as a part of the whole transformed pictures: the
+        grid of Winograd tiles, and with it every byte, is independent of the tiling.
         """
         parts = len(transforms) > 1 and not self.graph.means
         if not parts or any(copy.ramps is not None for copy in copies):
@@ -217,11 +217,37 @@ class NativeCompiled(HostCompiled):
             )  # fmt: skip
             return
         for copy in copies:
-            part = partial(self._part, session, source, copy, inset)
+            part = partial(self._restored_part, session, source, copy, inset)
             result = averaged(transforms, part)
             write_tile(np.ascontiguousarray(result[0]), replace(copy, src_x=0, src_y=0), target)
 
-    def _part(
+    def run_part(
+        self,
+        source: Samples,
+        *,
+        window: tuple[int, int],
+        start: int,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        means: Sequence[Batch] = (),
+    ) -> Batch:
+        """Compute a rectangle of what `run_picture` computes: (1, C, H, W) float32, not clamped.
+
+        rows, columns: half-open ranges in the network's output. The other parameters are those of
+        `run_picture`. Every byte equals that of the whole output.
+        """
+        with self._failing(*window):
+            return self._program.run_part(
+                self._pool,
+                source,
+                window_start=(start, start),
+                window_size=window,
+                rows=rows,
+                columns=columns,
+                means=[_floats(mean) for mean in means],
+            )
+
+    def _restored_part(
         self, session: Session, source: Any, copy: TileCopy, margin: int, transform: Transform
     ) -> Batch:
         """Compute the rectangle of ``copy`` from the whole transformed picture, and restore it."""
@@ -237,22 +263,20 @@ class NativeCompiled(HostCompiled):
         picture = session.transformed(source, *symmetry)
         window = [self.graph.input_size(side + 2 * margin) for side in picture.shape[:2]]
         crop = (margin - self.graph.lost) * self.graph.scale
-        with self._failing(*window):
-            part = self._program.run_part(
-                self._pool,
-                picture,
-                window_start=(-margin, -margin),
-                window_size=(window[0], window[1]),
-                rows=(rows[0] + crop, rows[1] + crop),
-                columns=(columns[0] + crop, columns[1] + crop),
-                means=[_floats(mean) for mean in transform.means],
-            )
+        part = self.run_part(
+            picture,
+            window=(window[0], window[1]),
+            start=-margin,
+            rows=(rows[0] + crop, rows[1] + crop),
+            columns=(columns[0] + crop, columns[1] + crop),
+            means=transform.means,
+        )
         result: Batch = restored(np, part, *symmetry, (2, 3))
         return result
 
     @contextmanager
     def _failing(self, height: int, width: int) -> Iterator[None]:
-        """Checks the size of an input and says of what goes wrong that it was the engine."""
+        """Check the size of an input, and raise failures of the program as `EngineError`."""
         try:
             for side in (height, width):
                 self.graph.output_size(side)
@@ -275,29 +299,28 @@ def _floats(array: npt.ArrayLike) -> Batch:
 class NativeEngine(HostEngine):
     """The engine of this package; see `waifu2x.engines.base.Engine`.
 
-    Its threads sleep while nothing runs. Networks compiled by one engine share them, and so do
-    runs from several Python threads at once: the next one takes the threads that the last part of
-    another leaves idle.
+    All networks and concurrent runs of one engine share its thread pool, which sleeps when idle. A
+    run takes the threads that the end of another run leaves idle.
     """
 
     name = "native"
     streams = True
 
     def __init__(self, *, threads: int | None = None, isa: str | None = None) -> None:
-        """Make an engine.
+        """Make an engine. Raises `ArgumentError` for an instruction set that the CPU lacks.
 
-        threads: at least 1; None takes one for each processor this process may use.
-        isa: instruction set to stay at or below, for tests; None is the best.
+        threads: at least 1; None uses one per CPU available to this process.
+        isa: the highest instruction set to use, for tests; None uses the best.
         """
         if isa is not None and isa not in _native.isas():
             raise ArgumentError(f"isa is {isa!r}; usable here are {', '.join(_native.isas())}")
         self._isa = isa
         self.threads = threads or processors()
-        # Small pictures are not cut among threads, and it takes some to make up for what each costs
-        # besides the network; of large ones the second takes what the end of the first leaves idle.
+        # A small picture occupies one thread, and decoding and encoding leave it idle. Of two large
+        # pictures, the second uses the threads that the end of the first leaves idle.
         self.concurrency = Concurrency(small=2 * self.threads, large=2)
         self._pool = _native.Pool(self.threads)
 
     def compile(self, graph: g.Graph) -> NativeCompiled:
-        """Transform and pack the weights. Raises `EngineError` for operations it does not have."""
+        """Transform and pack the weights. Raises `EngineError` for an unsupported operation."""
         return NativeCompiled(graph, self._pool, self._isa)
