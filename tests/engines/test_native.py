@@ -1151,7 +1151,7 @@ print(np.array_equal(made.run(x), want))
 def test_memory_follows_the_width_of_a_picture_and_not_its_height() -> None:
     """Rows stream through rings. The two pictures themselves are made before counting."""
     script = """
-from waifu2x import registry
+from waifu2x.network import registry
 graph = registry.load(registry.model("upconv_7").network(2, 0))
 made = NativeEngine(threads=1).compile(graph)
 height = int(sys.argv[1])
