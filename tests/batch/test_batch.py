@@ -96,7 +96,7 @@ def test_the_bytes_are_those_of_one_file_at_a_time(
 def test_a_defect_in_one_file_does_not_stop_the_others(
     upscaler: Upscaler, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = upscaler.core.run
+    real = upscaler.pipeline.run
 
     def broken(picture: Any, **given: Any) -> Any:
         if picture.width == 23:
@@ -105,7 +105,7 @@ def test_a_defect_in_one_file_does_not_stop_the_others(
             raise MemoryError
         return real(picture, **given)
 
-    monkeypatch.setattr(upscaler.core, "run", broken)
+    monkeypatch.setattr(upscaler.pipeline, "run", broken)
     results = by_name(upscale_many(faces, tmp_path / "out", upscaler=upscaler), faces)
     assert {name for name, one in results.items() if one.error} == {"3.png", "4.png"}
     assert "unexpected ZeroDivisionError: oops second line" in str(results["3.png"].error)
@@ -317,14 +317,14 @@ def during(
     monkeypatch: pytest.MonkeyPatch, upscaler: Upscaler, width: int, act: Callable[[], object]
 ) -> None:
     """Have ``act`` called while a picture of that width is computed."""
-    real = upscaler.core.run
+    real = upscaler.pipeline.run
 
     def run(picture: Any, **given: Any) -> Any:
         if picture.width == width:
             act()
         return real(picture, **given)
 
-    monkeypatch.setattr(upscaler.core, "run", run)
+    monkeypatch.setattr(upscaler.pipeline, "run", run)
 
 
 @pytest.mark.parametrize("change", ["written to", "removed"])
@@ -401,13 +401,13 @@ def test_a_full_disk_costs_no_further_work(
     upscaler: Upscaler, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[int] = []
-    real = upscaler.core.run
+    real = upscaler.pipeline.run
 
     def counted(picture: Any, **given: Any) -> Any:
         ran.append(picture.width)
         return real(picture, **given)
 
-    monkeypatch.setattr(upscaler.core, "run", counted)
+    monkeypatch.setattr(upscaler.pipeline, "run", counted)
     from waifu2x.codec import encoder
 
     sink = encoder._Sink
@@ -471,13 +471,13 @@ def test_stopping_finishes_what_has_been_begun(
     plan = plan_batch(tmp_path / "in", tmp_path / "out", upscaler=upscaler)
     batch = Batch(plan.items, plan.rules, plan.upscaler, plan.tree)
     begun = [0]
-    real = upscaler.core.run
+    real = upscaler.pipeline.run
 
     def counted(picture: Any, **given: Any) -> Any:
         begun[0] += 1
         return real(picture, **given)
 
-    monkeypatch.setattr(upscaler.core, "run", counted)
+    monkeypatch.setattr(upscaler.pipeline, "run", counted)
     results = []
     for result in batch:
         batch.stop()
