@@ -300,6 +300,12 @@ class Graph:
             )
         return int(self.out.scale * size - self.out.lost)
 
+    @cached_property
+    def last_use(self) -> Mapping[str, int]:
+        """The index of the last node that reads each value; ``len(nodes)`` for the output."""
+        uses = {name: index for index, node in enumerate(self.nodes) for name in node.inputs}
+        return {**uses, self.output: len(self.nodes)}
+
     # --- cost ---------------------------------------------------------------------------------
 
     @cached_property
@@ -329,14 +335,14 @@ class Graph:
     @cached_property
     def bytes_per_pixel(self) -> float:
         """Peak float32 working memory per input pixel, each value freed after its last use."""
-        last_use = {name: index for index, node in enumerate(self.nodes) for name in node.inputs}
-        last_use[self.output] = len(self.nodes)
         live: dict[str, Fraction] = {self.inputs[0].name: _bytes(self.values[self.inputs[0].name])}
         peak = Fraction(0)
         for index, node in enumerate(self.nodes):
             live[node.name] = _bytes(self.values[node.name])
             peak = max(peak, sum(live.values(), Fraction(0)))
-            live = {name: size for name, size in live.items() if last_use.get(name, -1) > index}
+            live = {
+                name: size for name, size in live.items() if self.last_use.get(name, -1) > index
+            }
         return float(peak)
 
     # --- stages: global means given from outside ------------------------------------------------
