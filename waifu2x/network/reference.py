@@ -1,4 +1,4 @@
-"""Evaluates a graph with NumPy in float64: slow and plain, what the engines are checked against."""
+"""Evaluates a graph with NumPy in float64: the slow, plain reference for the engines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ Array: TypeAlias = npt.NDArray[np.float64]
 def evaluate(
     graph: g.Graph, batch: npt.NDArray[np.floating], means: Sequence[npt.NDArray[np.floating]] = ()
 ) -> Array:
-    """Run ``graph`` on a (N, C, H, W) batch in float64; returns (N, C', H', W') float64."""
+    """Evaluate ``graph`` in float64.
+
+    batch: (N, C, H, W). means: (N or 1, C, 1, 1) for each of ``graph.inputs[1:]``.
+
+    Returns (N, C', H', W') float64.
+    """
     values: dict[str, Array] = {
         given.name: np.asarray(array, np.float64)
         for given, array in zip(graph.inputs, (batch, *means), strict=True)
