@@ -304,9 +304,9 @@ def test_what_cannot_be_is_refused(device_module):
     picture = {"sample": "uint8", "height": 6, "width": 8, "channels": 3, "stride": 24}
     window = {"element": "float16", "window_height": 2, "window_width": 3, "pixel": 3}
     cut = {"src": room, **picture, "xs": [0], "ys": [0], "dst": room, **window, "inset": 0,
-           "seen": 0, **STREAM}  # fmt: skip
+           "stats": 0, **STREAM}  # fmt: skip
     for wrong in (
-        {"src": 0}, {"dst": room + 1}, {"seen": room + 1}, {"sample": "int8"}, {"height": 0},
+        {"src": 0}, {"dst": room + 1}, {"stats": room + 1}, {"sample": "int8"}, {"height": 0},
         {"width": 1 << 29}, {"channels": 2}, {"stride": 23}, {"ys": []}, {"element": "float64"},
         {"window_height": 0}, {"window_width": -1}, {"pixel": 2}, {"pixel": 1 << 30},
         {"inset": -1},
@@ -314,7 +314,7 @@ def test_what_cannot_be_is_refused(device_module):
         with pytest.raises(ValueError, match=r".+"):
             device_module.module.gather(**{**cut, **wrong})
     tile = {"src": room, "element": "float16", "src_height": 4, "src_width": 5, "pixel": 3}
-    into = {**tile, "rects": [(0, 0, 0, 0, 5, 4)], "dst": room, **picture, "seen": 0, **STREAM}
+    into = {**tile, "rects": [(0, 0, 0, 0, 5, 4)], "dst": room, **picture, "stats": 0, **STREAM}
     most = np.iinfo(np.int64).max
     for rect in (
         (1, 0, 0, 0, 5, 4), (0, 1, 0, 0, 5, 4), (0, 0, 4, 0, 5, 4), (0, 0, 0, 3, 5, 4),
