@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from waifu2x import _temporary, _version
+from waifu2x import _version, atomic
 
 TOLD: dict[str, Any] = json.loads(os.environ["CLUSTER_TEST"])
 LOG = Path(TOLD["log"])
@@ -29,7 +29,7 @@ from waifu2x.network import registry  # noqa: E402  (which takes the version fro
 _at_work = threading.local()
 # Dask loads this twice.
 _load, _process = inspect.unwrap(registry.load), inspect.unwrap(cluster.process)
-_close = inspect.unwrap(_temporary.Temporary.close)
+_close = inspect.unwrap(atomic.Temporary.close)
 
 
 def die(moment: str) -> None:
@@ -60,11 +60,11 @@ def process(item: Any, *args: Any, **given: Any) -> Any:
 
 
 @functools.wraps(_close)
-def close(self: _temporary.Temporary, *, durable: bool) -> None:
+def close(self: atomic.Temporary, *, durable: bool) -> None:
     _close(self, durable=durable)
     die("written")
 
 
 registry.load = load
 cluster.process = process
-_temporary.Temporary.close = close  # type: ignore[method-assign]
+atomic.Temporary.close = close  # type: ignore[method-assign]

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from .._machine import available_memory, give_memory_back
-from .._temporary import temporary_in
 from .._text import reason, shown
 from .._version import __version__
+from ..atomic import temporary_in
 from ..errors import (
     ArgumentError,
     CancelledError,

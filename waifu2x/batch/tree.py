@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from .._temporary import remove_stale
 from .._text import reason, shown
+from ..atomic import remove_stale
 from ..errors import EncodeError
 
 #: A disk with less room than this is full for any picture.

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from PIL import Image
 
 from .._machine import give_memory_back
-from .._temporary import remove_live
+from ..atomic import remove_live
 from ..batch import (
     DEFAULT_NAME,
     Batch,
