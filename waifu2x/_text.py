@@ -28,6 +28,11 @@ def reason(error: BaseException) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
+def plural(count: int, noun: str) -> str:
+    """``count`` and ``noun``, as in "1 page" and "2 pages"."""
+    return f"{count} {noun}{'s'[: count != 1]}"
+
+
 def natural_key(name: str) -> list[tuple[int, str]]:
     """A key by which "2.jpg" comes before "10.jpg"."""
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name.casefold())

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,19 +23,20 @@ from typing import Any
 import psutil
 import pytest
 from helpers import art
+from helpers.batch_files import make, tree
 from PIL import Image
 
 import waifu2x
 from waifu2x import Upscaler
-from waifu2x.batch import BatchResult, Plan, cluster, plan_batch
+from waifu2x.batch import BatchOptions, BatchResult, Plan, cluster, plan_batch
 from waifu2x.batch.cluster import ClusterBatch, local_shape
+from waifu2x.batch.job import Rules
 from waifu2x.errors import EngineError, MissingExtraError
 
 pytest.importorskip("distributed")
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "batch"))
-from helpers.batch_files import make, tree  # noqa: E402
+#: Loaded by every worker.
+PRELOAD = Path(__file__).parents[1] / "helpers" / "cluster_worker.py"
 
 #: Seconds after which something that must happen has not.
 LATEST = 60.0
@@ -60,10 +62,10 @@ class Cluster:
         self.address = str(json.loads(self._file.read_text())["address"])
 
     def add_worker(self, *options: str, **told: Any) -> subprocess.Popen[bytes]:
-        """Start one; ``told`` is for _cluster_worker.py."""
+        """Start one; ``told`` is for helpers/cluster_worker.py."""
         return self._start(
             "worker", self.address, "--nthreads", "2", "--death-timeout", "20",
-            "--local-directory", self._folder, "--preload", HERE / "_cluster_worker.py", *options,
+            "--local-directory", self._folder, "--preload", PRELOAD, *options,
             CLUSTER_TEST=json.dumps({"log": str(self._log), **told}),
         )  # fmt: skip
 
@@ -202,7 +204,7 @@ class Command:
     def __init__(self, *args: str | Path, cwd: Path, patience: float = 30) -> None:
         script = cwd / "script.py"
         script.write_text(
-            "from waifu2x import cluster\n"
+            "from waifu2x.batch import cluster\n"
             f"cluster._PATIENCE = cluster._LONG_PATIENCE = {patience}\n"
             "from waifu2x.cli import main\n"
             "if __name__ == '__main__': main()\n"
@@ -260,7 +262,7 @@ def test_the_tree_and_the_report_are_those_of_one_machine(
         if where == "here":
             results = waifu2x.upscale_many("in", "out", **given)
         else:
-            results = cluster.upscale_many("in", "out", cluster=shared.address, **given)
+            results = waifu2x.upscale_many("in", "out", cluster=shared.address, **given)
         found[where] = facts(results)
     assert tree(tmp_path / "there" / "out") == tree(tmp_path / "here" / "out")
     assert found["there"] == found["here"]
@@ -294,7 +296,7 @@ def test_names_that_exist_resuming_shards_and_overwriting(
     out = tmp_path / "out"
 
     def upscale(**given: Any) -> dict[str, str]:
-        results = cluster.upscale_many(
+        results = waifu2x.upscale_many(
             faces, out, cluster=shared.address, upscaler=upscaler, **given
         )
         return {one.source.name: one.status for one in results}
@@ -319,7 +321,7 @@ def test_a_cancelled_one_leaves_whole_files(
     shared: Cluster, upscaler: Upscaler, faces: Path, tmp_path: Path
 ) -> None:
     cancel = threading.Event()
-    results = cluster.upscale_many(
+    results = waifu2x.upscale_many(
         faces, tmp_path / "out", cluster=shared.address, upscaler=upscaler, cancel=cancel
     )
     statuses = []
@@ -382,7 +384,7 @@ def test_a_worker_that_dies_takes_nothing_with_it(
     out = tmp_path / "out"
     results = {
         one.source.name: one
-        for one in cluster.upscale_many(
+        for one in waifu2x.upscale_many(
             faces, out, cluster=dask.address, upscaler=upscaler, **given
         )
     }
@@ -409,7 +411,7 @@ def test_a_worker_that_is_ended_while_it_writes(
     dask = start()
     first, second = dask.add_workers()
     out = tmp_path / "out"
-    results = cluster.upscale_many(large, out, cluster=dask.address, upscaler=upscaler)
+    results = waifu2x.upscale_many(large, out, cluster=dask.address, upscaler=upscaler)
     statuses = [next(results).status]
     files = psutil.Process(first.pid).open_files
     wait_until(lambda: any(".waifu2x-" in file.path for file in files()), "never seen writing")
@@ -430,7 +432,7 @@ def test_a_file_that_kills_its_workers_is_one_failure(
     for _ in range(2):
         dask.add_worker(victim="09.png", moment="begun", always=True)
     dask.wait_for(2)
-    results = cluster.upscale_many(faces, tmp_path / "out", cluster=dask.address, upscaler=upscaler)
+    results = waifu2x.upscale_many(faces, tmp_path / "out", cluster=dask.address, upscaler=upscaler)
     found = {one.source.name: one for one in results}
     assert len(found) == 20
     (failed,) = (one for one in found.values() if one.status != "done")
@@ -485,12 +487,14 @@ def test_workers_that_do_not_see_the_results(plan: Plan, tmp_path: Path) -> None
     )  # fmt: skip
 
     def answer(root: Path) -> str:
-        given = cluster._Order(plan.upscaler, plan.rules, root, None, None)
-        ticket = cluster._Ticket(str(root), waifu2x.__version__, pickle.dumps(given))
-        return cluster._prepare(ticket, root / "probe", worker)
+        spec = cluster.BatchSpec(plan.upscaler, plan.rules, root, None, None)
+        handle = cluster.BatchHandle(str(root), waifu2x.__version__, pickle.dumps(spec))
+        return cluster._prepare(handle, root / "probe", worker)
 
     for root in (tmp_path / "out", tmp_path / "gone"):
-        assert answer(root).startswith(f"worker tcp://far does not see {root}, where results go")
+        assert answer(root).startswith(
+            f"worker tcp://far does not see {root}, the directory of the results"
+        )
     assert not (tmp_path / "gone").exists()
     (tmp_path / "out" / "probe").touch()
     assert answer(tmp_path / "out") == ""
@@ -593,7 +597,7 @@ def test_a_local_cluster_is_reached_from_here_only_and_ends_with_the_batch(
     monkeypatch.setattr(cluster, "_LOCAL_THREADS", 1)  # two workers for two threads
     upscaler = Upscaler("upconv_7", threads=2)
     before = set(children())
-    results = cluster.upscale_many(faces, tmp_path / "out", cluster="local", upscaler=upscaler)
+    results = waifu2x.upscale_many(faces, tmp_path / "out", cluster="local", upscaler=upscaler)
     statuses = [next(results).status]
     workers = set(children()) - before
     assert len(workers) == 2
@@ -623,7 +627,9 @@ def children() -> list[psutil.Process]:
 
 def test_memory_of_workers(shared: Cluster, plan: Plan) -> None:
     with pytest.raises(EngineError, match=r"memory is 10 MiB .* give it \d+ MiB or more"):
-        ClusterBatch(plan, shared.address, memory=10 << 20)
+        ClusterBatch(
+            replace(plan, rules=Rules(batch=BatchOptions(memory=10 << 20))), shared.address
+        )
 
     def share(limit: int | None, memory: int | None = None) -> int:
         worker = SimpleNamespace(memory_manager=SimpleNamespace(memory_limit=limit))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from waifu2x.batch.stages import Busy, Stages
+from waifu2x.batch.stages import BusyTime, Limits
 from waifu2x.errors import CancelledError
 from waifu2x.pipeline.pipeline import Footprint
 
@@ -17,9 +17,9 @@ MB = 1 << 20
 
 def stages(
     memory: int = 1000 * MB, threads: int = 2, decoders: int = 2, shares: bool = True
-) -> Stages:
+) -> Limits:
     small, large = (2 * threads, 2) if shares else (1, 1)
-    return Stages(memory=memory, decoders=decoders, small=small, large=large)
+    return Limits(memory=memory, decoders=decoders, small=small, large=large)
 
 
 class Watch:
@@ -76,7 +76,7 @@ def test_how_many_compute_at_once(footprint: Footprint, shares: bool, expected: 
         with limits.file(i, threading.Event()) as file:
             with file.decoding(1000):
                 pass
-            with file.turn(footprint):
+            with file.computing(footprint):
                 watch.visit()
 
     run_all(12, carry)
@@ -104,7 +104,7 @@ def test_memory_is_never_exceeded_and_everybody_gets_through() -> None:
             footprint = Footprint(sizes[i] * MB // 2, sizes[i] * MB // 4)
             with file.decoding(sizes[i] * MB // 4, footprint):
                 time.sleep(0.002)
-            with file.turn(footprint):
+            with file.computing(footprint):
                 time.sleep(0.002)
             time.sleep(0.002)
 
@@ -119,7 +119,7 @@ def test_what_needs_more_than_all_memory_goes_alone() -> None:
         with limits.file(i, threading.Event()) as file:
             with file.decoding(50 * MB):
                 pass
-            with file.turn(Footprint(100 * MB, 100 * MB)):
+            with file.computing(Footprint(100 * MB, 100 * MB)):
                 watch.visit()
             watch.visit()
 
@@ -138,7 +138,7 @@ def test_turns_go_by_order_so_that_large_ones_are_not_passed_by_for_ever() -> No
             with file.decoding(1000):
                 all_decoded.wait(10)
             time.sleep(0.01 * i)
-            with file.turn(Footprint(size * MB, size * MB)):
+            with file.computing(Footprint(size * MB, size * MB)):
                 watch.visit(i, 0.05)
 
     run_all(12, carry)
@@ -153,7 +153,7 @@ def test_frames_of_an_animation_take_turns_again_and_again() -> None:
             with file.decoding(1000):
                 pass
             for _ in range(5):
-                with file.turn(Footprint(MB, MB)):
+                with file.computing(Footprint(MB, MB)):
                     watch.visit(i, 0.002)
             assert file.seconds.compute >= 0.01
 
@@ -173,7 +173,7 @@ def test_a_failure_gives_everything_back() -> None:
         with limits.file(0, threading.Event()) as file:
             with file.decoding(MB):
                 pass
-            with file.turn(Footprint(8 * MB, MB)):
+            with file.computing(Footprint(8 * MB, MB)):
                 raise ValueError("damaged")
 
     for fail in (fail_while_decoding, fail_while_computing) * 3:
@@ -187,7 +187,7 @@ def test_cancelling_ends_the_waiting() -> None:
     caught: list[bool] = []
 
     def holder() -> None:
-        with limits.file(0, cancel) as file, file.turn(Footprint(1, 1)):
+        with limits.file(0, cancel) as file, file.computing(Footprint(1, 1)):
             begun.set()
             cancel.wait(10)
 
@@ -196,7 +196,7 @@ def test_cancelling_ends_the_waiting() -> None:
         with (
             pytest.raises(CancelledError),
             limits.file(1, cancel) as file,
-            file.turn(Footprint(1, 1)),
+            file.computing(Footprint(1, 1)),
         ):
             pass
         caught.append(True)
@@ -218,7 +218,7 @@ def test_the_share_of_time_in_which_something_was_computed(
 ) -> None:
     now = 100.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    busy = Busy()
+    busy = BusyTime()
     assert busy.share == 1.0, "nothing has been missed yet"
     events = [(0, "in"), (1, "in"), (2, "out"), (3, "out"), (5, "in"), (7, "out"), (9, "")]
     for second, what in events:

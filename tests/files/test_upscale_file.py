@@ -118,7 +118,7 @@ def test_a_failure_leaves_nothing(
         def broken(*args: object, **kwargs: object) -> None:
             raise expected("broken")
 
-        monkeypatch.setattr(upscaler.core, "run", broken)
+        monkeypatch.setattr(upscaler.pipeline, "run", broken)
     with pytest.raises(expected):
         upscale_file(upscaler, source, tmp_path / "out.png", cancel=cancel)
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
@@ -142,7 +142,7 @@ def test_sizes_a_format_cannot_hold_are_refused_before_the_work(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("the network ran")
 
-    monkeypatch.setattr(upscaler.core, "run", never)
+    monkeypatch.setattr(upscaler.pipeline, "run", never)
     with pytest.raises(EncodeError, match=limit):
         upscale_file(upscaler, source, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
@@ -303,7 +303,7 @@ def test_a_broken_page_is_named_before_the_work(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("the network ran")
 
-    monkeypatch.setattr(upscaler.core, "run", never)
+    monkeypatch.setattr(upscaler.pipeline, "run", never)
     with pytest.raises(DecodeError, match=r"in\.cbz.*002\.jpg.*truncated"):
         upscale_file(upscaler, tmp_path / "in.cbz")
     assert [path.name for path in tmp_path.iterdir()] == ["in.cbz"]

@@ -23,8 +23,8 @@ TOLD: dict[str, Any] = json.loads(os.environ["CLUSTER_TEST"])
 LOG = Path(TOLD["log"])
 _version.__version__ = TOLD.get("version", _version.__version__)
 
-from waifu2x.batch import cluster
-from waifu2x.network import registry  # noqa: E402  (which takes the version from there)
+from waifu2x.batch import cluster  # noqa: E402  (which takes the version from there)
+from waifu2x.network import registry  # noqa: E402
 
 _at_work = threading.local()
 # Dask loads this twice.
@@ -51,10 +51,10 @@ def load(network: registry.Network) -> Any:
 
 
 @functools.wraps(_process)
-def process(item: Any, *args: Any, **given: Any) -> Any:
+def process(context: Any, item: Any, *args: Any) -> Any:
     _at_work.name = item.source.name
     die("begun")
-    result = _process(item, *args, **given)
+    result = _process(context, item, *args)
     die("published")
     return result
 
