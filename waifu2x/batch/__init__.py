@@ -21,16 +21,17 @@ from .memory import for_one_run, parse_memory
 from .options import BatchKeywords, BatchOptions
 from .planning import Inputs, Plan, plan_batch
 from .results import BatchResult, Report, Summary
-from .runner import Batch, BatchRun, Progress
+from .runner import Batch, Progress
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from .cluster import ClusterBatch
 
 __all__ = [
     "Batch",
     "BatchOptions",
     "BatchResult",
-    "BatchRun",
     "Plan",
     "Progress",
     "Report",
@@ -86,7 +87,7 @@ def upscale_many(
     return _until_cancelled(reported(plan.problems, iter(run), log), run.cancel, cancel)
 
 
-def open_run(plan: Plan, cluster: str | None = None) -> BatchRun:
+def open_run(plan: Plan, cluster: str | None = None) -> Batch | ClusterBatch:
     """Prepare to run ``plan`` here or on a cluster; see `upscale_many`."""
     if cluster is None:
         return Batch(plan)

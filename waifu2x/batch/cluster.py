@@ -67,7 +67,7 @@ _LOCAL_FILES: Final = 3
 
 
 class ClusterBatch:
-    """A `waifu2x.batch.BatchRun` on a cluster."""
+    """A batch on a cluster, with the interface of `waifu2x.batch.Batch`."""
 
     def __init__(self, plan: Plan, where: str) -> None:
         """Connect to the cluster and prepare its workers.

@@ -156,7 +156,8 @@ def _convert(
         size, header = decoding_bytes(stream, limit)
         expected = Footprint(0, 0)
         if header is not None:
-            _refuse_larger(header, options, name)
+            # The orientation is known only after decoding.
+            options.check_larger(header.width, header.height, name, rotated=True)
             expected = _expected(header, context.upscaler, options)
         stages.encoder_share = encoder_share(item.target)
         with stages.decoding(size, expected):
@@ -198,20 +199,6 @@ def _refuse_existing(item: Item, *, overwrite: bool) -> None:
             f"{shown(item.target)} exists already; skip what is done with --resume (resume=True), "
             "or replace it with --overwrite (overwrite=True)"
         )
-
-
-def _refuse_larger(header: codec.Header, options: Options, name: str) -> None:
-    """Raise `SkippedError` if the picture is too large in either orientation.
-
-    The orientation is known only after decoding.
-    """
-    try:
-        options.check_larger(header.width, header.height, name)
-    except SkippedError as larger:
-        try:
-            options.check_larger(header.height, header.width, name)
-        except SkippedError:
-            raise larger from None
 
 
 def _expected(header: codec.Header, upscaler: Upscaler, options: Options) -> Footprint:

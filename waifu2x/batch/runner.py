@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from .._machine import processors
 from ..errors import CancelledError
@@ -39,37 +39,6 @@ class Progress:
     current: tuple[Path, ...]
 
 
-class BatchRun(Protocol):
-    """A batch on this machine or on a cluster."""
-
-    @property
-    def items(self) -> Sequence[Item]:
-        """The files, in order."""
-        ...
-
-    @property
-    def summary(self) -> Summary:
-        """Counts of the files that have ended."""
-        ...
-
-    def __iter__(self) -> Generator[BatchResult, None, None]:
-        """Process the files, once, and yield each result as it ends."""
-        ...
-
-    def stop(self) -> None:
-        """Start no more files and finish those in flight."""
-        ...
-
-    def cancel(self) -> None:
-        """Start no more files and abandon those in flight."""
-        ...
-
-    @property
-    def progress(self) -> Progress:
-        """The current progress; safe to read from any thread."""
-        ...
-
-
 @dataclass(slots=True)
 class _InFlight:
     item: Item
@@ -81,7 +50,7 @@ class _InFlight:
 
 
 class Batch:
-    """A `BatchRun` on this machine."""
+    """A batch on this machine; iterate once to process the files and yield each result."""
 
     def __init__(self, plan: Plan) -> None:
         """Prepare the work; raises `ArgumentError` if the memory budget is too small."""

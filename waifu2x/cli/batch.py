@@ -12,19 +12,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from PIL import Image
 
 from .._machine import give_memory_back
 from .._text import plural
 from ..atomic import remove_live
-from ..batch import Batch, BatchRun, Plan, Report, for_one_run, open_run, plan_batch, reported
+from ..batch import Batch, Plan, Report, for_one_run, open_run, plan_batch, reported
 from ..errors import Waifu2xError
 from ..pipeline.upscaler import Upscaler
 from .options import CommandOptions
 from .progress import Reporter, facts_of, reporter_for
 from .say import summary_line
+
+if TYPE_CHECKING:
+    from ..batch.cluster import ClusterBatch
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> 
 
 
 def _report_all(
-    plan: Plan, run: BatchRun, log: Report | None, reporter: Reporter
+    plan: Plan, run: Batch | ClusterBatch, log: Report | None, reporter: Reporter
 ) -> Waifu2xError | None:
     """Report every result; returns the error that ended the batch: report or cluster lost."""
     try:
@@ -104,7 +107,7 @@ class _Interrupts:
     Both leave only complete files.
     """
 
-    def __init__(self, run: BatchRun, reporter: Reporter) -> None:
+    def __init__(self, run: Batch | ClusterBatch, reporter: Reporter) -> None:
         self._run, self._reporter = run, reporter
         self._before: dict[int, Any] = {}
         self.code = 0

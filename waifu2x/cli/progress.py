@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -221,10 +221,10 @@ def run_with_events(
 
     run: upscales ``source``; receives the argument ``progress``.
     """
-    from ..batch import BatchResult, Summary
+    from ..batch import BatchResult, Progress, Summary
 
     began = time.perf_counter()
-    single, summary = _SingleFile(source), Summary()
+    single, summary = _SingleFile(Progress(1, 0, 0.0, (source,))), Summary()
     result = BatchResult(source, target or source.parent, "skipped")
     failure: Waifu2xError | None = None
     with JsonReporter(command, single, model=command.model) as reporter:
@@ -239,29 +239,19 @@ def run_with_events(
             result = replace(result, status="failed", error=error)
         seconds = time.perf_counter() - began
         summary.count(result)
-        single.ended = 1
+        single.progress = replace(single.progress, ended=1, current=())
         reporter.ended(replace(result, seconds=seconds))
         reporter.finished("", **facts_of(summary, seconds, exit_code=summary.failed))
     if failure is not None:
         raise failure
 
 
+@dataclass(slots=True)
 class _SingleFile:
-    """A single file with the progress of a batch."""
-
-    def __init__(self, source: Path) -> None:
-        self._source = source
-        self._share = 0.0
-        self.ended = 0
+    progress: Progress
 
     def set_share(self, share: float) -> None:
-        self._share = share
-
-    @property
-    def progress(self) -> Progress:
-        from ..batch import Progress
-
-        return Progress(1, self.ended, self._share, () if self.ended else (self._source,))
+        self.progress = replace(self.progress, share=share)
 
 
 def facts_of(summary: Summary, seconds: float, **more: Any) -> Mapping[str, Any]:

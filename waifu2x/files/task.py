@@ -49,15 +49,20 @@ class Options:
             width, height = self.skip_larger
             raise ArgumentError(f"skip_larger is {width}x{height}; both sides must be 1 or more")
 
-    def check_larger(self, width: int, height: int, name: str) -> None:
-        """Raise `SkippedError` for a picture larger than ``skip_larger``."""
+    def check_larger(self, width: int, height: int, name: str, *, rotated: bool = False) -> None:
+        """Raise `SkippedError` for a picture larger than ``skip_larger``.
+
+        rotated: accept a picture that fits after a rotation by 90 degrees.
+        """
         if self.skip_larger is None:
             return
-        most_width, most_height = self.skip_larger
-        if width > most_width or height > most_height:
-            raise SkippedError(
-                f"{name} is {width}x{height}, larger than {most_width}x{most_height}: left alone"
-            )
+        limits = most_width, most_height = self.skip_larger
+        for limit in (limits, limits[::-1]) if rotated else (limits,):
+            if width <= limit[0] and height <= limit[1]:
+                return
+        raise SkippedError(
+            f"{name} is {width}x{height}, larger than {most_width}x{most_height}: left alone"
+        )
 
 
 @dataclass(frozen=True, slots=True)
