@@ -37,10 +37,7 @@ _live: set[Path] = set()
 
 
 def check_place(
-    path: str | os.PathLike[str],
-    *,
-    overwrite: bool,
-    source: str | os.PathLike[str] | None = None,
+    path: str | os.PathLike[str], *, overwrite: bool, source: str | os.PathLike[str] | None = None
 ) -> Path:
     """Check that the file ``path`` can be written; returns it with links resolved.
 

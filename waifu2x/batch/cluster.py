@@ -217,10 +217,7 @@ class ClusterBatch:
             # The call fails if the scheduler has just gone.
             with contextlib.suppress(Exception):
                 answers = self._client.run(
-                    function,
-                    self._handle.token,
-                    on_error="ignore",
-                    callback_timeout=_ANSWER,
+                    function, self._handle.token, on_error="ignore", callback_timeout=_ANSWER
                 )
                 return list(answers.values())
         return []

@@ -135,10 +135,7 @@ class NameTemplate:
 
 
 def name_targets(
-    found: Iterable[Found],
-    out: Path,
-    template: NameTemplate,
-    extension: Callable[[Path], str],
+    found: Iterable[Found], out: Path, template: NameTemplate, extension: Callable[[Path], str]
 ) -> Targets:
     """Name the results of ``found`` in ``out``, in the same tree as the inputs.
 

@@ -73,10 +73,7 @@ def plan_batch(
     upscaler = upscaler or Upscaler(memory=for_one_run(batch.memory))
     _check_options(upscaler, options)
     template = NameTemplate.parse(
-        batch.name,
-        scale=_scale(options),
-        model=upscaler.pipeline.model.name,
-        noise=options.noise,
+        batch.name, scale=_scale(options), model=upscaler.pipeline.model.name, noise=options.noise
     )
     part = parse_shard(batch.shard) if isinstance(batch.shard, str) else batch.shard
     out = Path(out_dir)

@@ -197,11 +197,7 @@ class Limits:
         self.peak_held = max(self.peak_held, self._held + self._work_kept)
 
     def _wait(
-        self,
-        order: int,
-        queue: list[int],
-        free: Callable[[], bool],
-        cancelled: Callable[[], bool],
+        self, order: int, queue: list[int], free: Callable[[], bool], cancelled: Callable[[], bool]
     ) -> None:
         """Wait, holding the lock, until the file is first in ``queue`` and ``free()`` holds."""
         queue.append(order)

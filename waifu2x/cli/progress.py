@@ -212,10 +212,7 @@ def file_progress(command: CommandOptions, name: str) -> Iterator[Callable[[floa
 
 
 def run_with_events(
-    command: CommandOptions,
-    run: Callable[..., FileResult],
-    source: Path,
-    target: Path | None,
+    command: CommandOptions, run: Callable[..., FileResult], source: Path, target: Path | None
 ) -> None:
     """Run a single file with the events of a batch; an error is reported and raised again.
 

@@ -40,10 +40,7 @@ class _UpscaleByDefault(click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # The first page shows the options of the main command on one screen.
-        rows = [
-            *picture_rows(upscale, ctx),
-            ("--version, --help", "Show version or this page"),
-        ]
+        rows = [*picture_rows(upscale, ctx), ("--version, --help", "Show version or this page")]
         with formatter.section("Options"):
             formatter.write_dl(rows)
         formatter.write_paragraph()

@@ -127,10 +127,7 @@ def _times(path: Path | None) -> tuple[int, int] | None:
 
 
 def _write_stream(
-    job: Job,
-    target: BinaryIO,
-    progress: ProgressCallback | None,
-    cancel: threading.Event | None,
+    job: Job, target: BinaryIO, progress: ProgressCallback | None, cancel: threading.Event | None
 ) -> Result:
     """Write the result to ``target`` once it is complete: a reader never sees half of it."""
     with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:

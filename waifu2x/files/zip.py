@@ -545,14 +545,7 @@ class ZipWriter:
         short = min(count, _FULL16)
         self.write(
             _END.pack(
-                b"PK\5\6",
-                0,
-                0,
-                short,
-                short,
-                min(size, _FULL32),
-                min(start, _FULL32),
-                len(comment),
+                b"PK\5\6", 0, 0, short, short, min(size, _FULL32), min(start, _FULL32), len(comment)
             )
             + comment
         )
