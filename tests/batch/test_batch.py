@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import waifu2x
 from waifu2x import Options, Upscaler, codec, upscale_file, upscale_many
 from waifu2x.batch import Batch, BatchOptions, BatchResult, Report, plan_batch
 from waifu2x.batch import job as job_module
+from waifu2x.batch.options import BatchKeywords
 from waifu2x.errors import (
     ArgumentError,
     DecodeError,
@@ -591,3 +593,10 @@ def test_the_public_names() -> None:
     assert waifu2x.BatchResult is BatchResult
     with pytest.raises(AttributeError, match="no attribute 'upscale_more'"):
         waifu2x.upscale_more  # noqa: B018
+
+
+def test_the_keywords_are_the_fields_of_the_options() -> None:
+    hints = {field.name: field.type for field in fields(BatchOptions)}
+    assert BatchKeywords.__annotations__.keys() == hints.keys()
+    for name, kind in BatchKeywords.__annotations__.items():
+        assert kind.__forward_arg__ == hints[name], name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from typing import IO
 
 import pytest
 from helpers import art, command
-from helpers.command import WAIFU2X
+from helpers.command import WAIFU2X, on_terminal
 from PIL import Image
 
 from waifu2x._machine import processors
@@ -177,22 +176,13 @@ def test_progress_for_programs_with_one_file(folder: Path) -> None:
 
 
 def test_a_bar_on_a_terminal(folder: Path) -> None:
-    leader, follower = pty.openpty()
-    result = subprocess.run(
-        [WAIFU2X, *FAST, "in", "out", "-r"],
-        cwd=folder,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-        stdout=subprocess.PIPE,
-        stderr=follower,
-        timeout=120,
-    )
-    os.close(follower)
-    shown = os.read(leader, 1 << 16).decode(errors="replace")
-    os.close(leader)
-    assert result.returncode == 0
+    code, out, shown = on_terminal(*FAST, "in", "out", "-r", cwd=folder)
+    assert code == 0
     assert re.search(r"\d+/14 files", shown)
     assert "%" in shown
-    assert len(result.stdout.splitlines()) == 15
+    assert len(out.splitlines()) == 15
+    code, out, shown = on_terminal(*FAST, "in", "quiet", "-r", "--quiet", cwd=folder)
+    assert (code, out, shown) == (0, "", "")
 
 
 def test_verbose_says_what_was_skipped_and_how_busy_it_was(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +27,21 @@ def waifu2x(
     )
     assert "Traceback" not in result.stderr
     return result
+
+
+def on_terminal(*args: str | Path, cwd: Path) -> tuple[int, str, str]:
+    """Run it with a terminal as standard error: exit code, standard output, what is shown."""
+    leader, follower = pty.openpty()
+    result = subprocess.run(
+        [WAIFU2X, *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
+        timeout=120,
+    )
+    os.close(follower)
+    with contextlib.suppress(OSError):  # nothing was shown
+        return result.returncode, result.stdout, os.read(leader, 1 << 16).decode(errors="replace")
+    return result.returncode, result.stdout, ""

@@ -127,7 +127,7 @@ _PICTURE = (
         default=0,
         help="Side of a tile in input pixels  [default: automatic]",
     ),
-    click.option("-x", "--tta", is_flag=True, help="Average 8 rotations and flips: 8x slower"),
+    click.option("-x", "--tta", is_flag=True, help="Average 8 rotations and flips; 8x slower"),
     click.option(
         "-f", "--format", metavar="NAME", help="png, jpeg, webp, avif, tiff, bmp, jxl or gif"
     ),
