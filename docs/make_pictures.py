@@ -1,7 +1,8 @@
 """Draws the pictures of the README and the docs: ``python docs/make_pictures.py``.
 
-The drawing is made by code (tests/art.py), saved small as a JPEG of quality 75, and enlarged twice:
-by a bicubic filter, as a browser does it, and by waifu2x with the noise level it chooses itself.
+Code draws the picture (tests/art.py). The script saves it as a small JPEG of quality 75 and
+upscales the JPEG twice: by a bicubic filter, as in a browser, and by waifu2x with automatic noise
+reduction.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SIDE = 224
 
 
 def before_and_after() -> Image.Image:
-    """The small JPEG enlarged 2x by a bicubic filter (left) and by waifu2x (right)."""
+    """Upscale the small JPEG 2x by a bicubic filter (left) and by waifu2x (right)."""
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder, "small.jpg")
         art.anime_face(SIDE).save(small, quality=75)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from waifu2x.engines import Streaming, OnRows
+from waifu2x.engines import OnRows, Streaming
 from waifu2x.engines.native import NativeCompiled, NativeEngine
 from waifu2x.errors import ArgumentError, CancelledError, EngineError, GraphError
 from waifu2x.kernels import _native, tiles

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gpu import emulated
 
-from waifu2x.engines import TileCopy
+from waifu2x.engines import TileCopy, torch_tiles
 from waifu2x.engines.cuda_tiles import CudaSteps
 from waifu2x.engines.torch_tiles import TileKernels
 from waifu2x.errors import EngineError

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..files.task import Options
 from ..pipeline.upscaler import Upscaler
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .cluster import ClusterBatch
+
+    BatchRun: TypeAlias = Batch | ClusterBatch
 
 __all__ = [
     "Batch",
@@ -87,7 +89,7 @@ def upscale_many(
     return _until_cancelled(reported(plan.problems, iter(run), log), run.cancel, cancel)
 
 
-def open_run(plan: Plan, cluster: str | None = None) -> Batch | ClusterBatch:
+def open_run(plan: Plan, cluster: str | None = None) -> BatchRun:
     """Prepare to run ``plan`` here or on a cluster; see `upscale_many`."""
     if cluster is None:
         return Batch(plan)

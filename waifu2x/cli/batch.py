@@ -27,7 +27,7 @@ from .progress import Reporter, facts_of, reporter_for
 from .say import summary_line
 
 if TYPE_CHECKING:
-    from ..batch.cluster import ClusterBatch
+    from ..batch import BatchRun
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> 
 
 
 def _report_all(
-    plan: Plan, run: Batch | ClusterBatch, log: Report | None, reporter: Reporter
+    plan: Plan, run: BatchRun, log: Report | None, reporter: Reporter
 ) -> Waifu2xError | None:
     """Report every result; returns the error that ended the batch: report or cluster lost."""
     try:
@@ -107,7 +107,7 @@ class _Interrupts:
     Both leave only complete files.
     """
 
-    def __init__(self, run: Batch | ClusterBatch, reporter: Reporter) -> None:
+    def __init__(self, run: BatchRun, reporter: Reporter) -> None:
         self._run, self._reporter = run, reporter
         self._before: dict[int, Any] = {}
         self.code = 0

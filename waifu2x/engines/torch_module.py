@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import numpy as np
 import torch
@@ -29,6 +30,10 @@ from ..network.graph import (
 from ..network.rewrite import shuffle_transposed
 
 _CUDNN = threading.RLock()
+
+#: Input channels that oneDNN sums in an order of its own, regardless of the size of the input:
+#: seen with 128, not with 256 (AVX-512 of Zen 4).
+_LONGEST_SUM: Final = 128
 
 
 @contextmanager
@@ -158,7 +163,13 @@ def convolve(
     if transposed:
         y = F.conv_transpose2d(x, taps, terms, stride=stride, padding=padding)
     elif x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        y = torch.mkldnn_convolution(x, taps, terms, [padding] * 2, [stride] * 2, [1, 1], 1)
+        how = [padding] * 2, [stride] * 2, [1, 1], 1
+        # oneDNN splits long sums by the size of the input, so the parts are summed here.
+        parts = zip(x.split(_LONGEST_SUM, 1), taps.split(_LONGEST_SUM, 1), strict=True)
+        first, *rest = parts
+        y = torch.mkldnn_convolution(*first, terms, *how)
+        for part in rest:
+            y += torch.mkldnn_convolution(*part, None, *how)
     else:
         y = F.conv2d(x, taps, terms, stride=stride, padding=padding)
     return y.to(weight.dtype)
