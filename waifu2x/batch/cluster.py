@@ -69,10 +69,10 @@ _LOCAL_FILES: Final = 3
 class ClusterBatch:
     """A batch on a cluster, with the interface of `waifu2x.batch.Batch`."""
 
-    def __init__(self, plan: Plan, where: str) -> None:
+    def __init__(self, plan: Plan, address: str) -> None:
         """Connect to the cluster and prepare its workers.
 
-        where: the address of a scheduler, such as ``tcp://scheduler:8786``, or ``local`` for
+        address: the address of a scheduler, such as ``tcp://scheduler:8786``, or ``local`` for
             workers on this machine that end with the batch.
 
         Raises `MissingExtraError` without Dask, `EncodeError` for an output directory that cannot
@@ -94,7 +94,7 @@ class ClusterBatch:
         self._checked = 0.0
         self._alone_since: float | None = None
         try:
-            self._connect(plan, where)
+            self._connect(plan, address)
         except BaseException:
             self._close()
             raise
@@ -147,7 +147,7 @@ class ClusterBatch:
 
     # --- connection
 
-    def _connect(self, plan: Plan, where: str) -> None:
+    def _connect(self, plan: Plan, address: str) -> None:
         try:
             import distributed
         except ImportError as error:
@@ -157,27 +157,28 @@ class ClusterBatch:
             ) from error
         self._dask: Any = distributed
         memory, threads = plan.rules.batch.memory, None
-        address: Any = where
-        if where == "local":
+        server: Any = address
+        if address == "local":
             workers, threads = local_shape(plan.upscaler.pipeline.engine.threads)
             memory = (memory or available_memory() // 2) // workers
-            address = self._stack.enter_context(_local(self._dask, workers, threads))
+            server = self._stack.enter_context(_local(self._dask, workers, threads))
         try:
-            if where != "local":
-                _check_scheduler(self._dask, where)
+            if address != "local":
+                _check_scheduler(self._dask, address)
             self._client = self._stack.enter_context(
-                self._dask.Client(address, timeout=_PATIENCE, set_as_default=False)
+                self._dask.Client(server, timeout=_PATIENCE, set_as_default=False)
             )
         except Exception as error:  # any server may answer at an address
             raise EngineError(
-                f"cluster {shown(where)!r} does not answer as a scheduler would: {reason(error)}; "
-                "give the address of a Dask scheduler, such as tcp://host:8786, or local"
+                f"cluster {shown(address)!r} does not answer as a scheduler would: "
+                f"{reason(error)}; give the address of a Dask scheduler, such as "
+                "tcp://host:8786, or local"
             ) from error
         try:
             self._client.wait_for_workers(1, timeout=_PATIENCE)
         except Exception as error:
             raise EngineError(
-                f"cluster {shown(where)} has no workers after {_PATIENCE:g} s; start one with: "
+                f"cluster {shown(address)} has no workers after {_PATIENCE:g} s; start one with: "
                 f"dask worker {self._client.scheduler.address}"
             ) from error
         root = plan.tree.root.absolute()
@@ -335,15 +336,15 @@ class ClusterBatch:
         return BatchResult(source=item.source, target=item.target, status="failed", error=error)
 
 
-def _check_scheduler(dask: Any, where: str) -> None:
-    """Raise an error unless a scheduler answers at ``where``.
+def _check_scheduler(dask: Any, address: str) -> None:
+    """Raise an error unless a scheduler answers at ``address``.
 
     Dask's own client would hang or stay half open.
     """
 
     async def shake_hands() -> str:
         arguments = dask.Security().get_connection_args("client")
-        comm = await dask.core.connect(where, timeout=_PATIENCE, **arguments)
+        comm = await dask.core.connect(address, timeout=_PATIENCE, **arguments)
         try:
             identity = await dask.core.send_recv(comm, op="identity")
         finally:

@@ -105,7 +105,7 @@ def find(
     if not kinds:
         raise ArgumentError("there is no input; name files, directories, patterns or an @list")
     kinds = [
-        one for one in kinds if one[1] != "directory" or not search.leaves_out(one[0])
+        each for each in kinds if each[1] != "directory" or not search.leaves_out(each[0])
     ] or kinds
     directories = {_absolute(path) for path, kind in kinds if kind == "directory"}
     for path, kind in kinds:

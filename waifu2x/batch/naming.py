@@ -179,7 +179,7 @@ def name_targets(
             Item(
                 file.found.source,
                 file.found.relative,
-                Path(os.path.join(base, file.directory + name)),  # noqa: PTH118  (one object each)
+                Path(os.path.join(base, file.directory + name)),  # noqa: PTH118  (faster than Path)
             )
             for file, name in zip(active, names, strict=True)
         ),
@@ -300,24 +300,24 @@ class _File:
 def _files(found: Iterable[Found], extension: Callable[[Path], str]) -> list[_File]:
     """Prepare each file for naming; duplicates are dropped."""
     unique: dict[str, Found] = {}
-    for one in found:
-        path = os.path.normcase(os.path.abspath(one.source))  # noqa: PTH100  (keeps links)
-        unique.setdefault(path, one)
-    alike = Counter(str(one.relative) for one in unique.values())
+    for each in found:
+        path = os.path.normcase(os.path.abspath(each.source))  # noqa: PTH100  (keeps links)
+        unique.setdefault(path, each)
+    alike = Counter(str(each.relative) for each in unique.values())
     places: dict[str, str] = {}
     files = []
-    for path, one in unique.items():
-        suffix = extension(one.source)
+    for path, each in unique.items():
+        suffix = extension(each.source)
         if not re.fullmatch(r"\.[A-Za-z0-9]{1,16}", suffix):
             raise ArgumentError(f"extension {suffix!r} is not a dot with letters and digits")
-        relative = str(one.relative)
+        relative = str(each.relative)
         above, slash, name = relative.rpartition("/")
         if above not in places:
             places[above] = folded(above + slash)
         stem, own = _split(name)
         files.append(
             _File(
-                found=one,
+                found=each,
                 path=path,
                 directory=above + slash,
                 place=places[above],
