@@ -1,4 +1,4 @@
-"""Temporary files: locked while written, told from those of processes that are no more."""
+"""Temporary files: locked while written, and deleted after their process has died."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ write_file(Path(sys.argv[1]) / "a.bin", write, overwrite=True)
 
 
 def writer(folder: Path) -> subprocess.Popen[str]:
-    """A process in the middle of writing a file."""
+    """Start a process that is writing a file."""
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(folder)],
         stdin=subprocess.PIPE,
@@ -111,7 +111,7 @@ def test_a_file_that_is_cleaned_away_before_it_is_locked_is_made_anew(
 
 
 def test_cleaning_and_writing_at_once_lose_nothing(tmp_path: Path) -> None:
-    """Many writers beside somebody who cleans all the time: every file arrives, whole."""
+    """With many writers and a permanent cleaner, every file arrives complete."""
     over = threading.Event()
     failures: list[BaseException] = []
 

@@ -319,7 +319,7 @@ def test_an_output_directory_that_cannot_be(
 def during(
     monkeypatch: pytest.MonkeyPatch, upscaler: Upscaler, width: int, act: Callable[[], object]
 ) -> None:
-    """Have ``act`` called while a picture of that width is computed."""
+    """Call ``act`` while a picture of ``width`` pixels is computed."""
     real = upscaler.pipeline.run
 
     def run(picture: Any, *args: Any, **given: Any) -> Any:
@@ -357,7 +357,7 @@ def test_an_input_that_changes_underfoot(
 def test_an_output_directory_that_vanishes_is_not_made_anew(
     upscaler: Upscaler, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when a disk is taken out: its mount point would fill up instead."""
+    """An unplugged disk: a new directory would fill the disk of its mount point."""
     out = tmp_path / "out"
     during(monkeypatch, upscaler, 20, lambda: out.rename(tmp_path / "gone"))
     results = list(upscale_many(faces, out, upscaler=upscaler))
@@ -384,7 +384,7 @@ def test_permission_that_is_lost(
 
 
 class Full:
-    """A file on a disk that has room for some bytes more."""
+    """A file on a disk with 300 free bytes."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -508,7 +508,7 @@ def test_progress(upscaler: Upscaler, faces: Path, tmp_path: Path) -> None:
 
 
 def test_memory_stays_within_the_budget(upscaler: Upscaler, tmp_path: Path) -> None:
-    """What is reckoned to be held; what the process takes is for the benchmark."""
+    """Checks the accounting; the benchmark measures the process."""
     (tmp_path / "in").mkdir()
     for i, side in enumerate((600, 30, 900, 30, 30, 700, 30, 30, 30, 800)):
         art.anime_face(side, side).save(tmp_path / "in" / f"{i}.png")

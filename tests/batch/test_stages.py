@@ -25,7 +25,7 @@ def stages(
 class Watch:
     """Records how many visitors are inside at once.
 
-    together: each visitor waits inside for so many others; without them, the test fails.
+    together: each visitor waits inside until so many are inside, or fails.
     """
 
     def __init__(self, together: int = 1) -> None:
@@ -135,12 +135,12 @@ def test_what_needs_more_than_all_memory_goes_alone() -> None:
 
 
 def test_turns_go_by_order_so_that_large_ones_are_not_passed_by_for_ever() -> None:
-    """A large picture comes second; the small ones behind it must not all go first."""
+    """A large picture comes second; the small pictures after it must not all pass it."""
     limits, watch = stages(memory=100 * MB, decoders=20), Watch()
     all_decoded, large_waits = threading.Barrier(12), threading.Event()
 
     class LargeCancel(threading.Event):
-        """Notes that the large file is in a queue, where every wait begins with this check."""
+        """Signals that the large file is in a queue: every wait begins with this check."""
 
         def is_set(self) -> bool:
             large_waits.set()

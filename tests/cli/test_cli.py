@@ -1,4 +1,4 @@
-"""The command, run as a user runs it: a process, its exit code, its two streams, its files."""
+"""The command as a process: exit code, streams and files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_nothing_to_do_is_said(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [["-t", "16"], ["-m", "upconv_7", "-s", "16"]])
 def test_interrupting_leaves_nothing(folder: Path, options: list[str]) -> None:
-    """Ctrl-C in the middle of the work: an exit code, no file, no traceback."""
+    """Ctrl-C during the work gives an exit code, no file and no traceback."""
     art.anime_face(512, 512).save(folder / "big.png")
     before = names(folder)
     process = subprocess.Popen(
@@ -229,7 +229,7 @@ def test_pixel_limit(folder: Path) -> None:
 
 
 def test_a_bomb_is_refused_from_its_header(folder: Path) -> None:
-    """A few bytes that claim 60000 x 60000 pixels must not be decoded."""
+    """A header of 60000 x 60000 pixels in a few bytes must not be decoded."""
     data = bytearray((folder / "in.png").read_bytes())
     import struct
     import zlib

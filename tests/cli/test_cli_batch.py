@@ -28,7 +28,7 @@ def waifu2x(*args: str | Path, cwd: Path, data: str = "") -> subprocess.Complete
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """in/ with 1.png to 12.png, sub/a.jpg, sub/a.png and a text file; bad.png beside it."""
+    """in/ with 1.png to 12.png, sub/a.jpg, sub/a.png and a text file, and bad.png next to in/."""
     (tmp_path / "in" / "sub").mkdir(parents=True)
     for i in range(1, 13):
         art.anime_face(20, 16).save(tmp_path / "in" / f"{i}.png")
@@ -274,7 +274,7 @@ def test_both_help_pages_fit_one_screen_and_their_examples_run(folder: Path) -> 
 
 @pytest.fixture
 def work(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A batch of many pictures, of which one is done."""
+    """A running batch of many pictures with one result."""
     (folder / "many").mkdir()
     for i in range(40):
         art.anime_face(160, 160).save(folder / "many" / f"{i}.png")
@@ -295,7 +295,7 @@ def work(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def whole(folder: Path) -> int:
-    """How many results there are; all of them whole, and nothing else."""
+    """The number of results; fails unless all files are complete results."""
     for name in names(folder):
         with Image.open(folder / name) as image:
             image.load()

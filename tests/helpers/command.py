@@ -1,4 +1,4 @@
-"""The installed command, run as a user runs it."""
+"""Runs the installed command as a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAIFU2X = Path(sys.executable).with_name("waifu2x")
 def waifu2x(
     *args: str | Path, cwd: Path, env: dict[str, str] | None = None, data: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run it, with ``data`` on standard input; it must never show a traceback."""
+    """Run the command with ``data`` on standard input; fails on a traceback."""
     result = subprocess.run(
         [WAIFU2X, *map(str, args)],
         cwd=cwd,
@@ -30,7 +30,7 @@ def waifu2x(
 
 
 def on_terminal(*args: str | Path, cwd: Path) -> tuple[int, str, str]:
-    """Run it with a terminal as standard error: exit code, standard output, what is shown."""
+    """Run the command on a terminal: exit code, standard output, and text on the terminal."""
     leader, follower = pty.openpty()
     result = subprocess.run(
         [WAIFU2X, *map(str, args)],
