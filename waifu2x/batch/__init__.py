@@ -1,7 +1,7 @@
 """Processes many files side by side and accounts for each of them.
 
 `inputs` finds the files, `naming` names their results, and `planning` joins both and checks the
-options. `job` processes one file within the limits of `stages` and `memory`. `runner` processes
+options. `job` processes one file within the bounds of `limits` and `memory`. `runner` processes
 many files on this machine, `cluster` on a Dask cluster. `tree` creates directories; `results` holds
 the result of each file and the report.
 """

@@ -35,12 +35,12 @@ from ..errors import (
 )
 from ..pipeline.upscaler import Upscaler
 from .job import BatchContext, Rules, process
+from .limits import Limits
 from .memory import budget
 from .naming import Item
 from .planning import Plan
 from .results import BatchResult, Summary
 from .runner import Progress
-from .stages import Limits
 from .tree import OutputTree
 
 #: Dask has no types for strict checking.

@@ -31,11 +31,11 @@ from ..picture import Picture
 from ..pipeline.pipeline import Footprint
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
+from .limits import FileStages, Limits
 from .memory import decoding_bytes, encoder_share
 from .naming import Item
 from .options import BatchOptions
 from .results import BatchResult
-from .stages import FileStages, Limits
 from .tree import OutputTree
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from .._text import reason, shown
 from ..errors import EncodeError, Waifu2xError
-from .stages import Seconds
+from .limits import Seconds
 
 Status: TypeAlias = Literal["done", "skipped", "failed"]
 

@@ -13,11 +13,11 @@ from typing import Final
 from .._machine import processors
 from ..errors import CancelledError
 from .job import BatchContext, process
+from .limits import Limits
 from .memory import budget
 from .naming import Item
 from .planning import Plan
 from .results import BatchResult, Summary
-from .stages import Limits
 
 #: Files that wait for a stage, in addition to those being decoded, computed or encoded.
 _AHEAD: Final = 2

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from waifu2x.batch.stages import BusyTime, Limits
+from waifu2x.batch.limits import BusyTime, Limits
 from waifu2x.errors import CancelledError
 from waifu2x.pipeline.pipeline import Footprint
 
