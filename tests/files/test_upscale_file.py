@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import art
+from helpers.pictures import write_picture
 from PIL import Image
 
 from waifu2x import Options, Upscaler, codec, upscale_file
@@ -152,7 +153,7 @@ def test_sixteen_bits_come_out_of_both_ends(upscaler: Upscaler, tmp_path: Path) 
     """A ramp with steps finer than 8 bits stays a ramp."""
     ramp = np.linspace(20000, 21000, 40).astype(np.uint16)
     color = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (24, 40, 3)))
-    codec.encode(Picture(color), tmp_path / "in.png")
+    write_picture(Picture(color), tmp_path / "in.png")
     upscale_file(upscaler, tmp_path / "in.png", tmp_path / "out.png")
     result = codec.decode(tmp_path / "out.png").color
     assert result.dtype == np.uint16

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import art
-from waifu2x import codec
+from helpers.pictures import write_picture
 from waifu2x.picture import Picture
 
 #: The broken files of `make`, by their paths.
@@ -40,7 +40,7 @@ def make(folder: Path, copies: int = 1) -> None:
         frames[0].save(top / "still.gif")
         ramp = np.linspace(0, 65535, 32).astype(np.uint16)
         deep = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (16, 32, 3)))
-        codec.encode(Picture(deep), top / "deep.png")
+        write_picture(Picture(deep), top / "deep.png")
         with zipfile.ZipFile(top / "book.cbz", "w") as archive:
             archive.write(top / "face.jpg", "1.jpg")
             archive.write(top / "sprite.png", "2.png")

@@ -13,17 +13,12 @@ from fnmatch import translate
 from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
+from .. import codec
 from .._text import folded, natural_key, reason, shown
 from ..errors import ArgumentError
 
 #: Extensions of the files to select in directories, in lower case.
-PICTURE_SUFFIXES = frozenset(
-    {
-        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"),
-        *(".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".psd", ".jp2", ".j2k"),
-        *(".jpx", ".jxl", ".qoi", ".ico", ".pcx", ".dds", ".cbz"),
-    }
-)
+PICTURE_SUFFIXES = codec.FOLDER_SUFFIXES | {".cbz"}
 
 _SEPARATORS = os.sep + (os.altsep or "")
 _WILD = re.compile(r"[*?]|\[[^\]]+\]")

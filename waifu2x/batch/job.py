@@ -41,7 +41,9 @@ from .tree import OutputTree
 _log = logging.getLogger(__name__)
 
 #: Default output formats without a quality.
-LOSSLESS_SUFFIXES: Final = (".png", ".gif")
+LOSSLESS_SUFFIXES: Final = tuple(
+    output.extension for output in codec.ANIMATED_OUTPUT_FORMATS if not output.lossy
+)
 
 
 @dataclass(frozen=True, slots=True)

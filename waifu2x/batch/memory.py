@@ -20,16 +20,7 @@ _LEAST: Final = 64 << 20
 #: (WebP).
 _DECODER: Final = 4
 
-#: Additional memory of encoding per byte of samples; measured on a painted scene of 16 megapixels,
-#: rounded up. PNG and TIFF are written in strips.
-_ENCODERS: Final = {
-    **dict.fromkeys((".png", ".tif", ".tiff"), 0.7),
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".bmp"), 1.5),
-    ".gif": 3.0,
-    ".webp": 8.0,
-    ".avif": 15.0,
-    ".jxl": 22.0,
-}
+#: Memory of encoding per byte of samples if the format is unknown; see `OutputFormat`.
 _ENCODER: Final = 2.0
 
 #: Estimate for a page of a comic archive, whose size is unknown until it is read.
@@ -94,5 +85,5 @@ def encoder_share(target: Path) -> float:
     """Bytes that encoding ``target`` needs per byte of its samples."""
     suffix = target.suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
-        return max(_ENCODERS.values()) / 2
-    return _ENCODERS.get(suffix, _ENCODER)
+        return max(codec.ENCODER_MEMORY.values()) / 2
+    return codec.ENCODER_MEMORY.get(suffix, _ENCODER)

@@ -165,7 +165,7 @@ def _names_many(path: str) -> bool:
 
 
 def _is_picture_name(name: str) -> bool:
+    from ..codec import PAGE_SUFFIXES
     from ..files.archive import ARCHIVE_SUFFIXES
-    from ..files.pages import PAGE_SUFFIXES
 
     return PurePath(name).suffix.lower() in (*PAGE_SUFFIXES, *ARCHIVE_SUFFIXES)

@@ -12,12 +12,14 @@ from ..errors import Waifu2xError
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
 from .archive import ARCHIVE_SUFFIXES, ArchiveJob
-from .pages import HEAD_BYTES, is_archive, refuse_other_archives
+from .pages import is_archive, refuse_other_archives
 from .still import StillJob
 from .task import ChooseFormat, ComputeSlot, Job, Options, options_for_format
 
 #: Formats that may hold an animation; a still picture in them becomes a PNG.
-_MOVING_SUFFIXES: Final = (".gif", ".webp", ".avif")
+_ANIMATED_SUFFIXES: Final = tuple(
+    output.extension for output in codec.ANIMATED_OUTPUT_FORMATS if output.name != "png"
+)
 
 
 def open_job(
@@ -56,7 +58,7 @@ def open_job(
         return output, options_for_format(options, output, source)
 
     stream.seek(0)
-    head = stream.read(HEAD_BYTES)
+    head = stream.read(codec.HEAD_BYTES)
     if not is_archive(head):
         refuse_other_archives(head, name)
         return open_picture_job(pipeline, stream, name, choose, slot)
@@ -105,7 +107,7 @@ def expected_extension(source: Path, options: Options) -> str:
         return suffix
     if options.format is not None:
         return format_of(options.format).extension
-    if suffix in _MOVING_SUFFIXES:
+    if suffix in _ANIMATED_SUFFIXES:
         try:
             with codec.opened(source, 1) as (stream, name):
                 if codec.has_frames(stream, name):

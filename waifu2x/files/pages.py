@@ -17,30 +17,13 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Literal, NamedTuple
 
 from .._text import natural_key, shown
+from ..codec import PAGE_SUFFIXES, sniff
 from ..errors import ArgumentError, CancelledError, DecodeError, LimitError, Waifu2xError
 from .zip import STORED, Entry, ZipReader, ZipWriter
-
-#: Bytes of a file that `is_archive` and `refuse_other_archives` need.
-HEAD_BYTES = 512
-
-#: Extensions of pages; the first bytes of a member must be those of a picture as well.
-PAGE_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".jxl", ".jp2"),
-        *(".j2k", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".ppm", ".pgm", ".tga", ".qoi"),
-    }
-)
 
 MAX_MEMBERS = 100_000
 MAX_PAGE_BYTES = 1 << 28
 MAX_OTHER_BYTES = 1 << 30
-
-_OTHER_ARCHIVES = (
-    (0, b"Rar!\x1a\x07", "a RAR archive (CBR)"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive (CB7)"),
-    (257, b"ustar", "a tar archive (CBT)"),
-    (7, b"**ACE**", "an ACE archive (CBA)"),
-)
 
 # Documents in ZIP format, whose other members refer to the pictures by name.
 _DOCUMENTS = {
@@ -107,20 +90,18 @@ def is_archive(head: bytes) -> bool:
     Self-extracting archives begin with a program and are not recognized, though `ArchiveReader`
     can read them.
     """
-    return head.startswith((b"PK\3\4", b"PK\5\6"))
+    return sniff(head).name == "zip"
 
 
 def refuse_other_archives(head: bytes, name: str) -> None:
     """Raise `DecodeError` for the head of a RAR, 7z, tar or ACE archive.
 
-    head: the first `HEAD_BYTES` bytes of the file, or the whole file if shorter.
+    head: the first `codec.HEAD_BYTES` bytes of the file, or the whole file if shorter.
     name: the name of the file in the message.
     """
-    for offset, signature, kind in _OTHER_ARCHIVES:
-        if head.startswith(signature, offset):
-            raise DecodeError(
-                f"{shown(name)} is {kind}, which is not supported; repack it as ZIP (CBZ)"
-            )
+    found = sniff(head)
+    if found.archive and found.name != "zip":
+        raise DecodeError(found.unsupported(shown(name)))
 
 
 class ArchiveReader:

@@ -36,12 +36,10 @@ class StillJob:
         self.extension = output.extension
         self._output = output
         self._picture = replace(picture, metadata=kept_metadata(picture.metadata, options))
-        self._dtype = codec.written_dtype(output, picture.color.dtype, options.depth)
+        dtype = codec.written_dtype(output, picture.color.dtype, options.depth)
         self._task = task = Task.resolve(pipeline, options, picture, slot)
         channels = picture.color.shape[2] + (picture.alpha is not None and output.has_alpha)
-        codec.check_size(
-            output, task.request.width, task.request.height, channels * self._dtype.itemsize
-        )
+        codec.check_size(output, task.request.width, task.request.height, channels * dtype.itemsize)
 
     def write(
         self,
@@ -50,28 +48,27 @@ class StillJob:
         cancel: threading.Event | None = None,
     ) -> Result:
         """Upscale the picture and encode it, row by row if the format allows it."""
-        picture, task, dtype = self._picture, self._task, self._dtype
-        request, options = task.request, task.options
-
-        def run(rows: codec.WriteRows | None = None) -> Picture:
-            with task.computing(picture, dtype):
-                return task.pipeline.run(
-                    picture, request, dtype=dtype, progress=progress, cancel=cancel, rows=rows
+        picture, task = self._picture, self._task
+        with codec.open_row_writer(
+            sink,
+            self._output,
+            like=picture,
+            width=task.request.width,
+            height=task.request.height,
+            quality=task.options.quality,
+            depth=task.options.depth,
+        ) as writer:
+            # Other formats are encoded as a whole, after the slot is free.
+            rows = writer.write_rows if self._output.takes_rows else None
+            with task.computing(picture, writer.dtype):
+                result = task.pipeline.run(
+                    picture,
+                    task.request,
+                    dtype=writer.dtype,
+                    progress=progress,
+                    cancel=cancel,
+                    rows=rows,
                 )
-
-        if self._output.takes_rows:
-            notes = codec.encode_rows_stream(
-                picture,
-                sink,
-                self._output,
-                run,
-                width=request.width,
-                height=request.height,
-                depth=options.depth,
-            )
-        else:
-            notes = codec.encode_stream(
-                run(), sink, self._output, quality=options.quality, depth=options.depth
-            )
-            notes = (*codec.reduction_notes(picture.color.dtype, dtype, options.depth), *notes)
-        return task.result(picture.source, *notes)
+            if rows is None:
+                writer.write_rows(result.color, result.alpha)
+        return task.result(picture.source, *writer.notes)
