@@ -59,7 +59,7 @@ class StillJob:
             depth=task.options.depth,
         ) as writer:
             # Other formats are encoded as a whole, after the slot is free.
-            rows = writer.write_rows if self._output.takes_rows else None
+            rows = writer.write_rows if self._output.row_writer else None
             with task.computing(picture, writer.dtype):
                 result = task.pipeline.run(
                     picture,
