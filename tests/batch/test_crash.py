@@ -1,4 +1,4 @@
-"""Killed at any moment, or out of room, and gone on with: as if nothing had happened."""
+"""A batch that is killed at any moment, or finds the disk full, can be resumed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def undisturbed(library: Path) -> dict[str, bytes]:
 
 
 def killed_after(seconds: float, *args: str | Path) -> bool:
-    """Run the command for a while at most; whether it had to be killed."""
+    """Run the command and kill it after a while; returns whether it was killed."""
     process = subprocess.Popen(command(*args), stderr=subprocess.DEVNULL)
     try:
         process.wait(seconds)
@@ -53,7 +53,7 @@ def killed_after(seconds: float, *args: str | Path) -> bool:
 def test_killed_again_and_again(
     library: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Kills spread over the time that a run takes, in one chain of runs, then one to the end."""
+    """Kill a chain of runs at moments spread over a run's time, then run to the end."""
     began = time.monotonic()
     subprocess.run(command(library, tmp_path / "timed"), timeout=120, stderr=subprocess.DEVNULL)
     takes = time.monotonic() - began

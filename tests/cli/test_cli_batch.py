@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from typing import IO
 
 import pytest
 from helpers import art, command
-from helpers.command import WAIFU2X
+from helpers.command import WAIFU2X, on_terminal
 from PIL import Image
 
 from waifu2x._machine import processors
@@ -29,7 +28,7 @@ def waifu2x(*args: str | Path, cwd: Path, data: str = "") -> subprocess.Complete
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """in/ with 1.png to 12.png, sub/a.jpg, sub/a.png and a text file; bad.png beside it."""
+    """in/ with 1.png to 12.png, sub/a.jpg, sub/a.png and a text file, and bad.png next to in/."""
     (tmp_path / "in" / "sub").mkdir(parents=True)
     for i in range(1, 13):
         art.anime_face(20, 16).save(tmp_path / "in" / f"{i}.png")
@@ -177,22 +176,13 @@ def test_progress_for_programs_with_one_file(folder: Path) -> None:
 
 
 def test_a_bar_on_a_terminal(folder: Path) -> None:
-    leader, follower = pty.openpty()
-    result = subprocess.run(
-        [WAIFU2X, *FAST, "in", "out", "-r"],
-        cwd=folder,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-        stdout=subprocess.PIPE,
-        stderr=follower,
-        timeout=120,
-    )
-    os.close(follower)
-    shown = os.read(leader, 1 << 16).decode(errors="replace")
-    os.close(leader)
-    assert result.returncode == 0
+    code, out, shown = on_terminal(*FAST, "in", "out", "-r", cwd=folder)
+    assert code == 0
     assert re.search(r"\d+/14 files", shown)
     assert "%" in shown
-    assert len(result.stdout.splitlines()) == 15
+    assert len(out.splitlines()) == 15
+    code, out, shown = on_terminal(*FAST, "in", "quiet", "-r", "--quiet", cwd=folder)
+    assert (code, out, shown) == (0, "", "")
 
 
 def test_verbose_says_what_was_skipped_and_how_busy_it_was(folder: Path) -> None:
@@ -284,7 +274,7 @@ def test_both_help_pages_fit_one_screen_and_their_examples_run(folder: Path) -> 
 
 @pytest.fixture
 def work(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A batch of many pictures, of which one is done."""
+    """A running batch of many pictures with one result."""
     (folder / "many").mkdir()
     for i in range(40):
         art.anime_face(160, 160).save(folder / "many" / f"{i}.png")
@@ -305,7 +295,7 @@ def work(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def whole(folder: Path) -> int:
-    """How many results there are; all of them whole, and nothing else."""
+    """The number of results; fails unless all files are complete results."""
     for name in names(folder):
         with Image.open(folder / name) as image:
             image.load()

@@ -190,7 +190,7 @@ def test_thread_counts_give_equal_bytes(engine: str, height: int, width: int) ->
 def tiled(network: Compiled, source: np.ndarray, tile: int) -> np.ndarray:
     """A (1, 3, H, W) picture through a network tile by tile; 0 takes it whole."""
     graph = network.graph
-    shape = Network(scale=graph.scale, lost=graph.lost, margin=graph.margin)
+    shape = TilingConstraints(scale=graph.scale, lost=graph.lost, margin=graph.margin)
     height, width = source.shape[2:]
     plan = plan_tiles(shape, width=width, height=height, tile=tile)
     margin = graph.margin

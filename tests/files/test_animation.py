@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers import animations
 from helpers.animations import Part, assert_same, faces, opened, rgba, sprites, truths, written
+from helpers.pipelines import run
 from PIL import Image
 
 import waifu2x
@@ -205,7 +206,7 @@ def test_with_a_network() -> None:
 
     def upscale(picture: Picture) -> Picture:
         calls.append(picture)
-        return upscaler.core.run(picture, scale=2, settings=upscaler.settings)
+        return run(upscaler.pipeline, picture, scale=2)
 
     made, result = through(animation, "png", upscale)
     assert (result.frames, result.distinct, len(calls)) == (4, 3, 3)

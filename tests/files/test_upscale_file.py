@@ -119,7 +119,7 @@ def test_a_failure_leaves_nothing(
         def broken(*args: object, **kwargs: object) -> None:
             raise expected("broken")
 
-        monkeypatch.setattr(upscaler.core, "run", broken)
+        monkeypatch.setattr(upscaler.pipeline, "run", broken)
     with pytest.raises(expected):
         upscale_file(upscaler, source, tmp_path / "out.png", cancel=cancel)
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
@@ -143,14 +143,14 @@ def test_sizes_a_format_cannot_hold_are_refused_before_the_work(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("the network ran")
 
-    monkeypatch.setattr(upscaler.core, "run", never)
+    monkeypatch.setattr(upscaler.pipeline, "run", never)
     with pytest.raises(EncodeError, match=limit):
         upscale_file(upscaler, source, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
 
 
 def test_sixteen_bits_come_out_of_both_ends(upscaler: Upscaler, tmp_path: Path) -> None:
-    """A ramp whose steps are finer than 8 bits is still a ramp afterwards."""
+    """A ramp with steps finer than 8 bits stays a ramp."""
     ramp = np.linspace(20000, 21000, 40).astype(np.uint16)
     color = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (24, 40, 3)))
     write_picture(Picture(color), tmp_path / "in.png")
@@ -304,7 +304,7 @@ def test_a_broken_page_is_named_before_the_work(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("the network ran")
 
-    monkeypatch.setattr(upscaler.core, "run", never)
+    monkeypatch.setattr(upscaler.pipeline, "run", never)
     with pytest.raises(DecodeError, match=r"in\.cbz.*002\.jpg.*truncated"):
         upscale_file(upscaler, tmp_path / "in.cbz")
     assert [path.name for path in tmp_path.iterdir()] == ["in.cbz"]
@@ -348,7 +348,7 @@ def test_a_sprite_has_no_halo(backdrop: tuple[int, int, int], tmp_path: Path) ->
 
 
 def spread_outward(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The drawing continued under its transparent pixels: the nearest opaque color."""
+    """The drawing continued under its transparent pixels by the nearest opaque color."""
     rows, columns = np.nonzero(alpha)
     y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]]
     distance = (y[:, :, None] - rows) ** 2 + (x[:, :, None] - columns) ** 2

@@ -1,7 +1,7 @@
-// What the files of csrc/cuda need of CUDA, on a processor: they are compiled as plain C++ with this
-// header in place of the toolkit's, so that their index arithmetic and their roundings are checked on
-// machines without a GPU. Every thread of a block is a fiber; a barrier switches to the next one.
-// Slow, and no proof against races between blocks: compute-sanitizer on a GPU is for those.
+// Emulates the subset of CUDA that csrc/cuda uses. The kernels compile as C++ with this header in
+// place of the toolkit's, which tests their index arithmetic and rounding on machines without a
+// GPU. Each thread of a block is a fiber; a barrier switches to the next fiber. Does not detect
+// races between blocks: use compute-sanitizer on a GPU.
 #pragma once
 
 #include <ucontext.h>
@@ -26,7 +26,7 @@
 #define __restrict__ __restrict
 #define __grid_constant__
 #define __align__(n) alignas(n)
-// One block runs at a time, so what its threads share can be static.
+// One block runs at a time, so shared memory can be static.
 #define __shared__ static
 
 struct uint3 { unsigned x, y, z; };
@@ -85,14 +85,15 @@ struct Fiber {
   std::unique_ptr<char[]> stack{new char[kStack]};
   uint3 thread{};
   State state = State::kReady;
-  // cp.async: groups that have been committed, and copies that have not. They arrive when waited for.
+  // cp.async: committed groups, and copies not committed yet. Copies complete when waited for.
   std::deque<std::vector<Copy>> groups;
   std::vector<Copy> loose;
   static constexpr std::size_t kStack = 128 << 10;
 };
 
-// Who runs first: every thread to its next barrier in turn, or every warp as far as it gets. In the
-// latter, asynchronous copies arrive at once, in the former when they are waited for.
+// Scheduling order. kThreads runs each thread to its next barrier in turn, and asynchronous copies
+// complete when waited for. The others run each warp as far as possible, and copies complete at
+// once.
 enum class Order { kThreads, kWarpsForward, kWarpsBackward };
 
 inline Order chosen_order() {
@@ -109,7 +110,7 @@ struct Machine {
   void (*body)(const void*) = nullptr;
   const void* argument = nullptr;
   std::vector<unsigned char> shared;
-  alignas(16) unsigned char slots[32][32][64];  // what the lanes of a warp hand each other
+  alignas(16) unsigned char slots[32][32][64];  // values exchanged by the lanes of a warp
 };
 
 inline Machine& machine() {
@@ -146,7 +147,7 @@ inline bool release(std::size_t first, std::size_t last, State state) {
   return any;
 }
 
-// Has those of some threads that can go on go on, each to its next barrier; whether there were any.
+// Runs the ready threads of a range, each to its next barrier; returns whether any was ready.
 inline bool run_ready(std::size_t first, std::size_t last) {
   Machine& m = machine();
   bool ran = false;
@@ -182,8 +183,7 @@ inline void run_block(std::size_t threads) {
     if (m.order == Order::kThreads) {
       ran = run_ready(0, threads);
     } else {
-      // As far as a barrier of the block lets each warp: what another one has not done yet, or has
-      // done already, shows where a barrier is missing.
+      // Runs each warp up to a block barrier. Warps far apart in progress expose missing barriers.
       const std::size_t warps = (threads + 31) / 32;
       for (std::size_t i = 0; i < warps; ++i) {
         const std::size_t warp = m.order == Order::kWarpsBackward ? warps - 1 - i : i;
@@ -198,13 +198,13 @@ inline void run_block(std::size_t threads) {
       freed |= release(warp, std::min(warp + 32, threads), State::kAtWarp);
     }
     if (!ran && !freed) {
-      std::fprintf(stderr, "cuda emulator: the threads of a block wait for each other\n");
+      std::fprintf(stderr, "cuda emulator: deadlock among the threads of a block\n");
       std::abort();
     }
   }
 }
 
-// Hands a value to the other lanes of the warp; all of them must call it.
+// Exchanges values between the lanes of a warp; all lanes must call give() and taken().
 template <class T>
 const T& from_lane(unsigned source) {
   Machine& m = machine();
@@ -219,7 +219,7 @@ void give(const T& value) {
 }
 inline void taken() { pause(State::kAtWarp); }
 
-// --- cp.async: what is copied arrives when its group is waited for, not before
+// --- cp.async: copies complete when their group is waited for, not before
 
 inline void copy_async(void* to, const void* from, int bytes, int valid) {
   if (machine().order == Order::kThreads) {
@@ -244,9 +244,9 @@ inline void wait(std::size_t left) {
   }
 }
 
-// --- tensor cores; layouts of registers as in the PTX manual, "Matrix fragments"
+// --- tensor cores; register layouts as in the PTX manual, "Matrix fragments"
 
-// Four 8x8 matrices of 16-bit values; lane i gives the address of row i % 8 of matrix i / 8.
+// Loads four 8x8 matrices of 16-bit values; lane i passes the address of row i % 8 of matrix i / 8.
 inline void load_matrices(std::uint32_t (&out)[4], const void* row, bool transposed) {
   give(row);
   const unsigned me = lane();
@@ -263,7 +263,7 @@ inline void load_matrices(std::uint32_t (&out)[4], const void* row, bool transpo
   taken();
 }
 
-// d += a (16x16) * b (16x8); T converts to float.
+// d += a (16x16) * b (16x8) in float.
 template <class T>
 void multiply_accumulate(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
   struct Registers { std::uint32_t a[4], b[2]; };
@@ -346,7 +346,7 @@ struct __nv_bfloat16 {
   explicit __nv_bfloat16(float f) {
     std::uint32_t u;
     std::memcpy(&u, &f, 4);
-    // To the nearest, ties to even; NaN stays one.
+    // Rounds to nearest even; NaN stays NaN.
     v = std::isnan(f) ? 0x7fff : static_cast<std::uint16_t>((u + 0x7fff + (u >> 16 & 1)) >> 16);
   }
   explicit operator float() const {
@@ -373,9 +373,9 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shar
   struct Call { void (*kernel)(P...); std::tuple<P...> arguments; };
   Call call{kernel, {arguments...}};
   Machine& m = machine();
-  m.shared.assign(shared + 64, 0xff);  // NaN: nothing is there before it is written
-  m.body = [](const void* given) {
-    Call& c = *static_cast<Call*>(const_cast<void*>(given));
+  m.shared.assign(shared + 64, 0xff);  // NaN until written
+  m.body = [](const void* argument) {
+    Call& c = *static_cast<Call*>(const_cast<void*>(argument));
     emulator::call(c.kernel, c.arguments, std::index_sequence_for<P...>{});
   };
   m.argument = &call;

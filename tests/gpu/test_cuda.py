@@ -7,17 +7,18 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers.art import anime_face
+from helpers.pipelines import pipeline, run
 
 from waifu2x import engines
 from waifu2x.engines.cuda_tiles import load
 from waifu2x.engines.torch import TorchEngine
 from waifu2x.picture import Picture, Samples
-from waifu2x.pipeline.pipeline import PictureUpscaler, Settings
 
 pytestmark = [
     pytest.mark.cuda,
@@ -34,8 +35,8 @@ def picture(width: int = 200, height: int = 150, dtype: type = np.uint8) -> Pict
     return Picture(np.ascontiguousarray(color))
 
 
-def expected(model: str, source: Picture, settings: Settings | None = None) -> Samples:
-    return PictureUpscaler(model, engine="native").run(source, settings=settings).color
+def expected(model: str, source: Picture, **options: Any) -> Samples:
+    return run(pipeline(model, engine="native"), source, **options).color
 
 
 def difference(one: Samples, other: Samples) -> int:
@@ -49,9 +50,9 @@ def test_auto_takes_the_gpu() -> None:
 @pytest.mark.parametrize("model", ["upconv_7", "cunet"])
 @pytest.mark.parametrize(("precision", "most"), [("fp32", 1), ("fp16", 2), ("bf16", 12)])
 def test_it_agrees_with_the_processor(model: str, precision: str, most: int) -> None:
-    core = PictureUpscaler(model, engine="cuda", precision=precision)
+    core = pipeline(model, engine="cuda", precision=precision)
     for _ in range(3):  # by itself, recorded, replayed
-        assert difference(core.run(picture()).color, expected(model, picture())) <= most
+        assert difference(run(core, picture()).color, expected(model, picture())) <= most
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -62,10 +63,10 @@ def test_with_our_convolutions_tiles_give_the_bytes_of_the_whole(
     if load(torch.device("cuda", 0)) is None or torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("without the fused convolutions")
     monkeypatch.setenv("WAIFU2X_CUDA_CONV", "own")
-    core = PictureUpscaler("upconv_7", engine="cuda")
+    core = pipeline("upconv_7", engine="cuda")
     source = picture(dtype=dtype)
-    whole = core.run(source).color
-    tiles = core.run(source, settings=Settings(tile=tile)).color
+    whole = run(core, source).color
+    tiles = run(core, source, tile=tile).color
     assert tiles.tobytes() == whole.tobytes()
 
 
@@ -73,27 +74,26 @@ def test_with_our_convolutions_tiles_give_the_bytes_of_the_whole(
 def test_both_ways_of_a_convolution_agree(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAIFU2X_CUDA_CONV", way)
     for model in ("upconv_7", "cunet"):
-        core = PictureUpscaler(model, engine="cuda")
-        assert difference(core.run(picture()).color, expected(model, picture())) <= 2
+        core = pipeline(model, engine="cuda")
+        assert difference(run(core, picture()).color, expected(model, picture())) <= 2
 
 
 def test_tta_and_two_passes() -> None:
-    core = PictureUpscaler("upconv_7", engine="cuda")
-    settings = Settings(tta=True)
-    made = core.run(picture(60, 50), settings=settings).color
-    assert difference(made, expected("upconv_7", picture(60, 50), settings)) <= 2
-    made = core.run(picture(60, 50), scale=4).color
-    want = PictureUpscaler("upconv_7", engine="native").run(picture(60, 50), scale=4).color
+    core = pipeline("upconv_7", engine="cuda")
+    made = run(core, picture(60, 50), tta=True).color
+    assert difference(made, expected("upconv_7", picture(60, 50), tta=True)) <= 2
+    made = run(core, picture(60, 50), scale=4).color
+    want = run(pipeline("upconv_7", engine="native"), picture(60, 50), scale=4).color
     assert difference(made, want) <= 3
 
 
 def test_many_threads_at_once() -> None:
-    core = PictureUpscaler("upconv_7", engine="cuda")
+    core = pipeline("upconv_7", engine="cuda")
     sources = [picture(100 + 10 * (n % 3), 90) for n in range(12)]
     made: dict[int, Samples] = {}
 
     def run(n: int) -> None:
-        made[n] = core.run(sources[n]).color
+        made[n] = run(core, sources[n]).color
 
     threads = [threading.Thread(target=run, args=(n,)) for n in range(len(sources))]
     for thread in threads:
@@ -106,14 +106,14 @@ def test_many_threads_at_once() -> None:
 
 def test_out_of_memory_ends_with_the_right_picture(caplog: pytest.LogCaptureFixture) -> None:
     source = picture(256, 256)
-    core = PictureUpscaler("cunet", engine="cuda", precision="fp32")
-    core.run(picture(40, 40))
+    core = pipeline("cunet", engine="cuda", precision="fp32")
+    run(core, picture(40, 40))
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     limit = torch.cuda.memory_reserved() + (96 << 20)
     torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
     try:
-        made = core.run(source).color
+        made = run(core, source).color
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert difference(made, expected("cunet", source)) <= 1
@@ -121,8 +121,8 @@ def test_out_of_memory_ends_with_the_right_picture(caplog: pytest.LogCaptureFixt
 
 
 def test_a_batch_of_many_tiles() -> None:
-    core = PictureUpscaler("upconv_7", engine="cuda", precision="fp32")
-    made = core.run(picture(), settings=Settings(tile=8)).color
+    core = pipeline("upconv_7", engine="cuda", precision="fp32")
+    made = run(core, picture(), tile=8).color
     assert difference(made, expected("upconv_7", picture())) <= 1
     assert isinstance(core.engine, TorchEngine)
 

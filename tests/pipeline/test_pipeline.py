@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from helpers import art
+from helpers.pipelines import pipeline, run
 
 from waifu2x import engines
 from waifu2x.errors import ArgumentError, CancelledError, EngineError, LimitError
@@ -15,19 +16,20 @@ from waifu2x.network import registry
 from waifu2x.network.graph import Conv, Graph, Node, Upsample
 from waifu2x.network.reference import evaluate
 from waifu2x.picture import Metadata, Picture, Source
-from waifu2x.pipeline.pipeline import PictureUpscaler, Settings
+from waifu2x.pipeline.options import UpscalerOptions
+from waifu2x.pipeline.pipeline import Pipeline
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
-def upconv() -> PictureUpscaler:
-    return PictureUpscaler("upconv_7")
+def upconv() -> Pipeline:
+    return pipeline("upconv_7")
 
 
 @pytest.fixture(scope="module")
-def cunet() -> PictureUpscaler:
-    return PictureUpscaler("cunet")
+def cunet() -> Pipeline:
+    return pipeline("cunet")
 
 
 def face(width: int, height: int) -> Pixels:
@@ -62,15 +64,15 @@ def test_equals_the_network_run_directly(
     model: str, scale: int, noise: int | None, size: tuple[int, int]
 ) -> None:
     color = face(*size)
-    result = PictureUpscaler(model).run(Picture(color), scale=scale, noise=noise)
+    result = run(pipeline(model), Picture(color), scale=scale, noise=noise)
     expected = quantized(direct(model, scale, noise, color))
     assert np.abs(result.color.astype(int) - expected.astype(int)).max() <= 1
 
 
-def test_long_thin_picture_equals_the_network_run_directly(upconv: PictureUpscaler) -> None:
+def test_long_thin_picture_equals_the_network_run_directly(upconv: Pipeline) -> None:
     color = face(500, 3)
     expected = quantized(direct("upconv_7", 2, None, color))
-    result = upconv.run(Picture(color), settings=Settings(tile=64))
+    result = run(upconv, Picture(color), tile=64)
     assert np.abs(result.color.astype(int) - expected.astype(int)).max() <= 1
 
 
@@ -78,27 +80,27 @@ def test_long_thin_picture_equals_the_network_run_directly(upconv: PictureUpscal
 @pytest.mark.parametrize("tile", [1, 7, 16, 33, 64])
 def test_tiled_equals_untiled_byte_for_byte(engine: str, tile: int) -> None:
     color = face(53, 41) if tile > 1 else face(9, 5)
-    upscaler = PictureUpscaler("upconv_7", engine=engine)
-    whole = upscaler.run(Picture(color), settings=Settings(memory=1 << 40))
-    tiled = upscaler.run(Picture(color), settings=Settings(tile=tile))
+    upscaler = pipeline("upconv_7", engine=engine)
+    whole = run(upscaler, Picture(color), memory=1 << 40)
+    tiled = run(upscaler, Picture(color), tile=tile)
     np.testing.assert_array_equal(tiled.color, whole.color)
 
 
-def test_small_memory_gives_the_same_bytes(upconv: PictureUpscaler) -> None:
+def test_small_memory_gives_the_same_bytes(upconv: Pipeline) -> None:
     picture = Picture(face(120, 90))
-    whole = upconv.run(picture, settings=Settings(memory=1 << 40))
-    little = upconv.run(picture, settings=Settings(memory=4 << 20))
+    whole = run(upconv, picture, memory=1 << 40)
+    little = run(upconv, picture, memory=4 << 20)
     np.testing.assert_array_equal(little.color, whole.color)
 
 
-def test_repeated_passes_round_once_and_denoise_once(upconv: PictureUpscaler) -> None:
+def test_repeated_passes_round_once_and_denoise_once(upconv: Pipeline) -> None:
     """4x is the noise network, then the plain one on its float output."""
     color = face(24, 20)
-    first = upconv.run(Picture((color / np.float32(255)).astype(np.float32)), noise=2)
-    second = upconv.run(Picture(first.color))
-    result = upconv.run(Picture(color), scale=4, noise=2)
+    first = run(upconv, Picture((color / np.float32(255)).astype(np.float32)), noise=2)
+    second = run(upconv, Picture(first.color))
+    result = run(upconv, Picture(color), scale=4, noise=2)
     np.testing.assert_array_equal(result.color, quantized(second.color))
-    twice = upconv.run(Picture(first.color), noise=2)
+    twice = run(upconv, Picture(first.color), noise=2)
     assert (result.color != quantized(twice.color)).any()
 
 
@@ -116,16 +118,16 @@ def test_repeated_passes_round_once_and_denoise_once(upconv: PictureUpscaler) ->
     ],
 )
 def test_result_has_the_size_asked_for(
-    upconv: PictureUpscaler, wanted: dict[str, float], size: tuple[int, int]
+    upconv: Pipeline, wanted: dict[str, float], size: tuple[int, int]
 ) -> None:
-    result = upconv.run(Picture(face(10, 6)), noise=1, **wanted)  # type: ignore[arg-type]
+    result = run(upconv, Picture(face(10, 6)), noise=1, **wanted)  # type: ignore[arg-type]
     assert (result.width, result.height) == size
 
 
-def test_denoising_alone_keeps_the_picture_in_place(upconv: PictureUpscaler) -> None:
+def test_denoising_alone_keeps_the_picture_in_place(upconv: Pipeline) -> None:
     """upconv_7 has no 1x network: it doubles and shrinks, and nothing may move."""
     color = face(64, 64)
-    result = upconv.run(Picture(color), scale=1, noise=1).color.astype(float)
+    result = run(upconv, Picture(color), scale=1, noise=1).color.astype(float)
 
     def difference(dy: int, dx: int) -> float:
         moved = np.roll(result, (dy, dx), (0, 1))
@@ -136,29 +138,29 @@ def test_denoising_alone_keeps_the_picture_in_place(upconv: PictureUpscaler) -> 
     assert difference(0, 0) < 0.5 * min(difference(*shift) for shift in shifts)
 
 
-def test_nothing_to_do_returns_the_picture(upconv: PictureUpscaler) -> None:
+def test_nothing_to_do_returns_the_picture(upconv: Pipeline) -> None:
     picture = Picture(face(5, 4))
-    assert upconv.run(picture, scale=1) is picture
+    assert run(upconv, picture, scale=1) is picture
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_sample_types_agree(upconv: PictureUpscaler, dtype: type) -> None:
+def test_sample_types_agree(upconv: Pipeline, dtype: type) -> None:
     color = face(20, 18)
     top = 1 if dtype == np.float32 else np.iinfo(dtype).max
     scaled = (color.astype(np.float64) / 255 * top).astype(dtype)
-    result = upconv.run(Picture(scaled))
+    result = run(upconv, Picture(scaled))
     assert result.color.dtype == dtype
-    expected = upconv.run(Picture(color)).color
+    expected = run(upconv, Picture(color)).color
     np.testing.assert_allclose(result.color / top, expected / 255, atol=0.5 / 255 + 1e-6)
 
 
 @pytest.mark.parametrize("model", ["upconv_7", "cunet"])
 def test_gray_stays_gray_and_close_to_its_rgb_twin(model: str) -> None:
     gray = np.asarray(art.manga_page(60, 80))[:, :, None]
-    upscaler = PictureUpscaler(model)
-    result = upscaler.run(Picture(gray)).color
+    upscaler = pipeline(model)
+    result = run(upscaler, Picture(gray)).color
     assert result.shape == (160, 120, 1)
-    twin = upscaler.run(Picture(np.repeat(gray, 3, axis=2))).color.astype(float)
+    twin = run(upscaler, Picture(np.repeat(gray, 3, axis=2))).color.astype(float)
     difference = np.abs(result[:, :, 0] - twin @ [0.299, 0.587, 0.114])
     # Luma is taken before clamping; where no channel is clamped only the rounding differs.
     unclamped = ((twin > 0) & (twin < 255)).all(axis=2)
@@ -167,10 +169,10 @@ def test_gray_stays_gray_and_close_to_its_rgb_twin(model: str) -> None:
     assert difference.mean() < 0.5
 
 
-def test_metadata_and_source_travel_along(upconv: PictureUpscaler) -> None:
+def test_metadata_and_source_travel_along(upconv: Pipeline) -> None:
     metadata = Metadata(icc=b"profile", dpi=(300.0, 300.0))
     source = Source(format="PNG", lossy=False)
-    result = upconv.run(Picture(face(4, 4), metadata=metadata, source=source))
+    result = run(upconv, Picture(face(4, 4), metadata=metadata, source=source))
     assert (result.metadata, result.source) == (metadata, source)
 
 
@@ -179,17 +181,17 @@ def test_metadata_and_source_travel_along(upconv: PictureUpscaler) -> None:
 
 @pytest.mark.parametrize("scale", [1, 1.5, 2, 4])
 @pytest.mark.parametrize("level", [0, 77, 255])
-def test_flat_alpha_stays_flat(upconv: PictureUpscaler, scale: float, level: int) -> None:
+def test_flat_alpha_stays_flat(upconv: Pipeline, scale: float, level: int) -> None:
     alpha = np.full((9, 7), level, np.uint8)
-    result = upconv.run(Picture(face(7, 9), alpha), scale=scale, noise=0)
+    result = run(upconv, Picture(face(7, 9), alpha), scale=scale, noise=0)
     assert result.alpha is not None
     assert result.alpha.shape == (result.height, result.width)
     assert (result.alpha == level).all()
 
 
-def test_color_under_transparency_does_not_show(upconv: PictureUpscaler) -> None:
+def test_color_under_transparency_does_not_show(upconv: Pipeline) -> None:
     """The same sprite with other junk under its transparent pixels gives the same opaque ones."""
-    results = [upconv.run(_sprite(junk=junk), scale=4) for junk in ((255, 0, 255), (0, 0, 0))]
+    results = [run(upconv, _sprite(junk=junk), scale=4) for junk in ((255, 0, 255), (0, 0, 0))]
     first, second = results
     assert first.alpha is not None
     np.testing.assert_array_equal(first.alpha, second.alpha)  # type: ignore[arg-type]
@@ -198,10 +200,10 @@ def test_color_under_transparency_does_not_show(upconv: PictureUpscaler) -> None
     np.testing.assert_array_equal(first.color[seen], second.color[seen])
 
 
-def test_solid_and_empty_alpha_stay_exact(upconv: PictureUpscaler) -> None:
+def test_solid_and_empty_alpha_stay_exact(upconv: Pipeline) -> None:
     """Well inside the sprite alpha is exactly 255, well outside exactly 0: no ghost, no haze."""
     picture = _sprite()
-    result = upconv.run(picture)
+    result = run(upconv, picture)
     assert picture.alpha is not None
     assert result.alpha is not None
     source = picture.alpha.repeat(2, 0).repeat(2, 1)
@@ -212,25 +214,25 @@ def test_solid_and_empty_alpha_stay_exact(upconv: PictureUpscaler) -> None:
         assert (result.alpha[core] == level).all()
 
 
-def test_denoising_leaves_alpha_alone(cunet: PictureUpscaler, upconv: PictureUpscaler) -> None:
+def test_denoising_leaves_alpha_alone(cunet: Pipeline, upconv: Pipeline) -> None:
     picture = _sprite()
     for upscaler in (cunet, upconv):
-        result = upscaler.run(picture, scale=1, noise=3)
+        result = run(upscaler, picture, scale=1, noise=3)
         np.testing.assert_array_equal(result.alpha, picture.alpha)  # type: ignore[arg-type]
 
 
-def test_denoising_takes_alpha_that_may_not_be_written(upconv: PictureUpscaler) -> None:
+def test_denoising_takes_alpha_that_may_not_be_written(upconv: Pipeline) -> None:
     picture = _sprite()
     assert picture.alpha is not None
     picture.alpha.flags.writeable = False
-    result = upconv.run(picture, scale=1, noise=1)
+    result = run(upconv, picture, scale=1, noise=1)
     np.testing.assert_array_equal(result.alpha, picture.alpha)  # type: ignore[arg-type]
 
 
-def test_gray_with_alpha_one_pixel_wide(upconv: PictureUpscaler) -> None:
+def test_gray_with_alpha_one_pixel_wide(upconv: Pipeline) -> None:
     color = np.arange(12, dtype=np.uint8).reshape(12, 1, 1) * 20
     alpha = np.array([0, 0, 90, 255, 255, 255, 10, 0, 0, 0, 255, 0], np.uint8).reshape(12, 1)
-    result = upconv.run(Picture(color, alpha))
+    result = run(upconv, Picture(color, alpha))
     assert result.color.shape == (24, 2, 1)
     assert result.alpha is not None
     assert result.alpha.shape == (24, 2)
@@ -244,36 +246,35 @@ def _sprite(junk: tuple[int, int, int] = (255, 0, 255)) -> Picture:
 # --- TTA -----------------------------------------------------------------------------------------
 
 
-def test_tta_is_the_mean_over_the_eight_symmetries(upconv: PictureUpscaler) -> None:
+def test_tta_is_the_mean_over_the_eight_symmetries(upconv: Pipeline) -> None:
     color = (face(14, 11) / np.float32(255)).astype(np.float32)
     total = np.zeros((22, 28, 3))
     for turns in range(4):
         for mirrored in (False, True):
             turned = np.rot90(color, turns)
             turned = turned[:, ::-1] if mirrored else turned
-            result = upconv.run(Picture(np.ascontiguousarray(turned))).color
+            result = run(upconv, Picture(np.ascontiguousarray(turned))).color
             result = result[:, ::-1] if mirrored else result
             total += np.rot90(result, -turns)
-    result = upconv.run(Picture(color), settings=Settings(tta=True)).color
+    result = run(upconv, Picture(color), tta=True).color
     # Single results are clamped before this mean, and only the mean is in the pipeline.
     inside = (total / 8 > 0.01) & (total / 8 < 0.99)
     np.testing.assert_allclose(result[inside], (total / 8)[inside], atol=0.01)
     assert np.abs(result - total / 8).mean() < 1e-3
 
 
-def test_tta_commutes_with_turning(upconv: PictureUpscaler) -> None:
+def test_tta_commutes_with_turning(upconv: Pipeline) -> None:
     color = face(14, 11)
-    settings = Settings(tta=True)
-    straight = upconv.run(Picture(color), settings=settings).color
-    turned = upconv.run(Picture(np.ascontiguousarray(np.rot90(color))), settings=settings).color
+    straight = run(upconv, Picture(color), tta=True).color
+    turned = run(upconv, Picture(np.ascontiguousarray(np.rot90(color))), tta=True).color
     # The eight results are added in another order, so a value on the border may round away.
     assert np.abs(np.rot90(turned, -1).astype(int) - straight.astype(int)).max() <= 1
 
 
-def test_tta_is_tile_independent(upconv: PictureUpscaler) -> None:
+def test_tta_is_tile_independent(upconv: Pipeline) -> None:
     picture = Picture(face(40, 30))
-    whole = upconv.run(picture, settings=Settings(tta=True))
-    tiled = upconv.run(picture, settings=Settings(tta=True, tile=13))
+    whole = run(upconv, picture, tta=True)
+    tiled = run(upconv, picture, tta=True, tile=13)
     np.testing.assert_array_equal(whole.color, tiled.color)
 
 
@@ -295,19 +296,19 @@ def _padding_graph(layers: int) -> Graph:
 
 def test_a_shallow_padding_network_is_tiled_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "load", lambda entry: _padding_graph(4))
-    upscaler = PictureUpscaler("upconv_7")
+    upscaler = pipeline("upconv_7")
     picture = Picture(face(70, 50))
-    whole = upscaler.run(picture, settings=Settings(memory=1 << 40)).color.astype(int)
-    tiled = upscaler.run(picture, settings=Settings(tile=16)).color.astype(int)
+    whole = run(upscaler, picture, memory=1 << 40).color.astype(int)
+    tiled = run(upscaler, picture, tile=16).color.astype(int)
     assert np.abs(whole - tiled).max() <= 1  # onnxruntime blocks padded layers by tile size
 
 
 def test_a_deep_padding_network_is_feathered(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 60 padded layers no margin is exact; the seams must still fade, not step."""
     monkeypatch.setattr(registry, "load", lambda entry: _padding_graph(60))
-    upscaler = PictureUpscaler("upconv_7")
+    upscaler = pipeline("upconv_7")
     color = np.full((160, 160, 3), 255, np.uint8)
-    result = upscaler.run(Picture(color), settings=Settings(tile=80)).color.astype(int)
+    result = run(upscaler, Picture(color), tile=80).color.astype(int)
     steps = np.abs(np.diff(result[:, 60:260], axis=1))
     # Inside a flat area the zero padding darkens tile borders; a hard seam would be a step.
     assert result[160, 160].max() > 200
@@ -318,46 +319,47 @@ def test_a_deep_padding_network_is_feathered(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), 1e30])
-def test_impossible_scales_are_refused(upconv: PictureUpscaler, scale: float) -> None:
+def test_impossible_scales_are_refused(upconv: Pipeline, scale: float) -> None:
     with pytest.raises(ArgumentError, match="scale is"):
-        upconv.run(Picture(face(4, 4)), scale=scale)
+        run(upconv, Picture(face(4, 4)), scale=scale)
 
 
-def test_unknown_noise_is_refused(upconv: PictureUpscaler) -> None:
+def test_unknown_noise_is_refused(upconv: Pipeline) -> None:
     with pytest.raises(ArgumentError, match="noise is 4; allowed are"):
-        upconv.run(Picture(face(4, 4)), noise=4)
+        run(upconv, Picture(face(4, 4)), noise=4)
 
 
-def test_a_result_past_the_limit_is_refused_before_any_work(upconv: PictureUpscaler) -> None:
+def test_a_result_past_the_limit_is_refused_before_any_work(upconv: Pipeline) -> None:
     called: list[float] = []
     with pytest.raises(LimitError, match=r"10x10 px would become 80x80 px.*WAIFU2X_MAX_PIXELS"):
-        upconv.run(
+        run(
+            upconv,
             Picture(face(10, 10)),
             scale=8,
-            settings=Settings(max_pixels=1599),
+            max_pixels=1599,
             progress=called.append,
         )
     assert not called
-    upconv.run(Picture(face(10, 10)), scale=8, settings=Settings(max_pixels=1600))
+    run(upconv, Picture(face(10, 10)), scale=8, max_pixels=1600)
 
 
-def test_a_stage_on_the_way_past_the_limit_is_refused(upconv: PictureUpscaler) -> None:
+def test_a_stage_on_the_way_past_the_limit_is_refused(upconv: Pipeline) -> None:
     with pytest.raises(LimitError, match="on the way"):
-        upconv.run(Picture(face(10, 10)), scale=5, settings=Settings(max_pixels=1000))
+        run(upconv, Picture(face(10, 10)), scale=5, max_pixels=1000)
 
 
 @pytest.mark.parametrize("bad", [{"tile": -1}, {"memory": 0}, {"max_pixels": 0}])
 def test_bad_settings_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ArgumentError, match=next(iter(bad))):
-        Settings(**bad)  # type: ignore[arg-type]
+        UpscalerOptions(**bad)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("engine", engines.ENGINES)
 def test_progress_rises_to_one(engine: str) -> None:
     shares: list[float] = []
     picture = _sprite()
-    upscaler = PictureUpscaler("upconv_7", engine=engine)
-    upscaler.run(picture, scale=4, settings=Settings(tile=20), progress=shares.append)
+    upscaler = pipeline("upconv_7", engine=engine)
+    run(upscaler, picture, scale=4, tile=20, progress=shares.append)
     assert len(shares) >= 4  # twice color, twice alpha; more where there are tiles
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
@@ -374,8 +376,12 @@ def test_cancel_stops_before_the_next_tile(engine: str) -> None:
             cancel.set()
 
     with pytest.raises(CancelledError):
-        PictureUpscaler("upconv_7", engine=engine).run(
-            Picture(face(64, 64)), settings=Settings(tile=16), progress=progress, cancel=cancel
+        run(
+            pipeline("upconv_7", engine=engine),
+            Picture(face(64, 64)),
+            tile=16,
+            progress=progress,
+            cancel=cancel,
         )
     assert len(shares) == 2
 
@@ -390,7 +396,7 @@ def test_cancel_stops_the_native_engine_within_a_picture() -> None:
 
     picture = Picture(np.zeros((1200, 1600, 3), np.uint8))
     with pytest.raises(CancelledError):
-        PictureUpscaler("upconv_7", threads=1).run(picture, progress=progress, cancel=cancel)
+        run(pipeline("upconv_7", threads=1), picture, progress=progress, cancel=cancel)
     assert len(shares) == 1
     assert shares[0] < 1
 
@@ -406,16 +412,16 @@ def test_values_that_are_not_finite_are_an_error(monkeypatch: pytest.MonkeyPatch
     )
     monkeypatch.setattr(registry, "load", lambda entry: graph)
     with pytest.raises(EngineError, match="not finite"):
-        PictureUpscaler("upconv_7").run(Picture(face(4, 4)))
+        run(pipeline("upconv_7"), Picture(face(4, 4)))
 
 
 def test_several_threads_share_one_upscaler() -> None:
-    upscaler = PictureUpscaler("upconv_7", threads=1)
+    upscaler = pipeline("upconv_7", threads=1)
     pictures = [Picture(face(20 + i, 31 - i)) for i in range(6)]
     results: dict[int, Picture] = {}
 
     def work(index: int) -> None:
-        results[index] = upscaler.run(pictures[index], settings=Settings(tile=16))
+        results[index] = run(upscaler, pictures[index], tile=16)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(pictures))]
     for thread in threads:
@@ -424,28 +430,39 @@ def test_several_threads_share_one_upscaler() -> None:
         thread.join()
     assert sorted(results) == list(range(len(pictures)))
     for index, picture in enumerate(pictures):
-        alone = PictureUpscaler("upconv_7", threads=1).run(picture, settings=Settings(tile=16))
+        alone = run(pipeline("upconv_7", threads=1), picture, tile=16)
         np.testing.assert_array_equal(results[index].color, alone.color)
 
 
 def test_rows_that_are_ready_are_final() -> None:
-    seen: list[tuple[int, Pixels]] = []
+    seen: list[Pixels] = []
+    shares: list[float] = []
+    done = [0.0]
     picture = Picture(np.tile(face(64, 64), (18, 20, 1)))
-    result = PictureUpscaler("upconv_7", threads=1).run(
-        picture, ready=lambda color, rows: seen.append((rows, color[:rows].copy()))
+    result = run(
+        pipeline("upconv_7", threads=1),
+        picture,
+        rows=lambda color, alpha: (seen.append(color.copy()), shares.append(done[-1])),
+        progress=done.append,
     )
-    assert seen  # about half a second of work, looked at twenty times a second
-    assert [rows for rows, _ in seen] == sorted(rows for rows, _ in seen)
-    for rows, color in seen:
-        np.testing.assert_array_equal(color, result.color[:rows])
+    # About half a second of work, during which rows are handed over twenty times a second.
+    assert len(seen) > 1
+    assert shares[0] < 1
+    np.testing.assert_array_equal(np.concatenate(seen), result.color)
 
 
 @pytest.mark.parametrize("scale", [1.5, 2])
-def test_rows_are_ready_only_where_they_are_final(upconv: PictureUpscaler, scale: float) -> None:
-    """A shrink or alpha comes after the network, so nothing may be taken before the end."""
+def test_rows_are_ready_only_where_they_are_final(upconv: Pipeline, scale: float) -> None:
+    """A shrink or alpha comes after the network, so no row is final before the end."""
+    seen: list[tuple[Pixels, Pixels | None]] = []
+    done = [0.0]
 
-    def refuse(color: object, rows: int) -> None:
-        raise AssertionError
+    def take(color: Pixels, alpha: Pixels | None) -> None:
+        assert done[-1] == 1.0
+        seen.append((color, alpha))
 
     picture = _sprite() if scale == 2 else Picture(face(30, 20))
-    upconv.run(picture, scale=scale, ready=refuse)
+    result = run(upconv, picture, scale=scale, rows=take, progress=done.append)
+    ((color, alpha),) = seen
+    assert color is result.color
+    assert alpha is result.alpha

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import logging
+import threading
 from functools import cache
 
 import numpy as np
 import pytest
 from helpers import art
+from helpers.pipelines import pipeline, run
 
 from waifu2x import engines
 from waifu2x.codec import from_array, from_image
+from waifu2x.errors import CancelledError
 from waifu2x.network import registry
 from waifu2x.network.graph import Graph
 from waifu2x.picture import Picture
 from waifu2x.pipeline import squeeze_excitation
-from waifu2x.pipeline.pipeline import PictureUpscaler, Settings
+from waifu2x.pipeline.pipeline import Pipeline
 
 ENGINES = ("native", "onnx", "torch")
 
 
 @cache
-def upscaler(engine: str) -> PictureUpscaler:
-    return PictureUpscaler("cunet", engine=engine)
+def upscaler(engine: str) -> Pipeline:
+    return pipeline("cunet", engine=engine)
 
 
 @cache
@@ -57,18 +60,18 @@ def largest_difference(a: Picture, b: Picture) -> int:
 def test_cunet_has_no_seams(engine: str, name: str) -> None:
     picture = scene(name, 132, 120)
     core = upscaler(engine)
-    whole = core.run(picture, scale=2)
+    whole = run(core, picture, scale=2)
     for tile in (64, 128, 256):
-        tiled = core.run(picture, scale=2, settings=Settings(tile=tile))
+        tiled = run(core, picture, scale=2, tile=tile)
         assert largest_difference(whole, tiled) <= 1, tile
 
 
 def test_tiles_with_gates_of_their_own_would_have_seams() -> None:
     """What the check above is worth: it fails for tiles that average over themselves."""
     picture = scene("manga", 150, 138)
-    whole = upscaler("native").run(picture, scale=2).color.astype(int)
+    whole = run(upscaler("native"), picture, scale=2).color.astype(int)
     left = Picture(np.ascontiguousarray(picture.color[:, :96]))
-    alone = upscaler("native").run(left, scale=2).color.astype(int)
+    alone = run(upscaler("native"), left, scale=2).color.astype(int)
     assert np.abs(alone[:, :128] - whole[:, :128]).max() > 4
 
 
@@ -76,8 +79,7 @@ def test_tiles_with_gates_of_their_own_would_have_seams() -> None:
 def test_denoising_has_no_seams(tta: bool) -> None:
     picture = scene("cel", 101, 66)
     runs = [
-        upscaler("native").run(picture, scale=1, noise=1, settings=Settings(tile=tile, tta=tta))
-        for tile in (0, 48)
+        run(upscaler("native"), picture, scale=1, noise=1, tile=tile, tta=tta) for tile in (0, 48)
     ]
     assert largest_difference(*runs) <= 1
 
@@ -85,27 +87,19 @@ def test_denoising_has_no_seams(tta: bool) -> None:
 @pytest.mark.parametrize("engine", ["native", "onnx"])
 def test_tta_has_no_seams(engine: str) -> None:
     picture = scene("manga", 90, 70)
-    runs = [
-        upscaler(engine).run(picture, scale=2, settings=Settings(tile=tile, tta=True))
-        for tile in (0, 40)
-    ]
+    runs = [run(upscaler(engine), picture, scale=2, tile=tile, tta=True) for tile in (0, 40)]
     assert largest_difference(*runs) <= 1
 
 
 def test_little_memory_changes_nothing() -> None:
     picture = scene("cel", 120, 100)
-    runs = [
-        upscaler("native").run(picture, scale=2, settings=Settings(memory=memory))
-        for memory in (None, 8 << 20)
-    ]
+    runs = [run(upscaler("native"), picture, scale=2, memory=memory) for memory in (None, 8 << 20)]
     assert largest_difference(*runs) <= 1
 
 
 def test_engines_agree_on_given_means() -> None:
     picture = scene("manga", 90, 70)
-    results = [
-        upscaler(engine).run(picture, scale=2, settings=Settings(tile=32)) for engine in ENGINES
-    ]
+    results = [run(upscaler(engine), picture, scale=2, tile=32) for engine in ENGINES]
     assert largest_difference(results[0], results[1]) <= 1
     assert largest_difference(results[0], results[2]) <= 1
 
@@ -120,10 +114,11 @@ def test_exact_means_are_those_of_the_whole_picture(
     source = np.random.default_rng(5).integers(0, 256, (height, width, 3), np.uint8)
     margin = graph.margin
     size = [graph.input_size(side + 2 * margin) for side in (height, width)]
-    survey = own.survey(height=size[0], width=size[1])
-    assert survey.exact
-    assert survey.share == 1
-    found = own.means(source, survey, start=-margin, advance=lambda cost: None)
+    plan = own.plan_sampling(height=size[0], width=size[1])
+    assert plan.exact
+    assert plan.share == 1
+    with engines.create("native").session() as session:
+        found = own.measure(session, source, plan, margin=margin, advance=lambda cost: None)
     padded = np.pad(
         source,
         ((margin, size[0] - height - margin), (margin, size[1] - width - margin), (0, 0)),
@@ -147,13 +142,13 @@ def test_exact_means_are_those_of_the_whole_picture(
 def test_a_sample_is_bounded_and_spread_evenly(width: int, height: int) -> None:
     own = staged(2, None)
     width, height = (own.graph.input_size(side) for side in (width, height))
-    survey = own.survey(width=width, height=height)
-    assert not survey.exact
+    plan = own.plan_sampling(width=width, height=height)
+    assert not plan.exact
     whole = own.graph.macs_per_pixel * width * height
-    assert own.cost(survey) <= 0.25 * whole
-    assert own.cost(survey) <= own.graph.macs_per_pixel * squeeze_excitation.SAMPLE_COST
+    assert own.cost(plan) <= 0.25 * whole
+    assert own.cost(plan) <= own.graph.macs_per_pixel * squeeze_excitation.SAMPLE_COST
     seen = np.zeros((height, width), bool)
-    for window in survey.sample:
+    for window in plan.sample:
         part = seen[window.top : window.top + window.height, window.left :][:, : window.width]
         assert part.shape == (window.height, window.width), "inside the picture"
         assert not part.any(), "no position twice"
@@ -167,16 +162,16 @@ def test_a_sample_is_bounded_and_spread_evenly(width: int, height: int) -> None:
 def test_a_four_megapixel_picture_costs_at_most_an_eighth_more() -> None:
     for own in (staged(2, None), staged(1, 1)):
         side = own.graph.input_size(2048 + 2 * own.graph.margin)
-        survey = own.survey(width=side, height=side)
-        assert own.cost(survey) <= 0.125 * own.graph.macs_per_pixel * side * side
+        plan = own.plan_sampling(width=side, height=side)
+        assert own.cost(plan) <= 0.125 * own.graph.macs_per_pixel * side * side
 
 
 def test_a_sample_finds_about_the_means_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = scene("cel", 256, 256)
-    exact = upscaler("native").run(picture, scale=2)
+    exact = run(upscaler("native"), picture, scale=2)
     monkeypatch.setattr(squeeze_excitation, "EXACT_PIXELS", 1)
-    sampled = upscaler("native").run(picture, scale=2)
-    again = upscaler("native").run(picture, scale=2, settings=Settings(tile=100))
+    sampled = run(upscaler("native"), picture, scale=2)
+    again = run(upscaler("native"), picture, scale=2, tile=100)
     assert largest_difference(sampled, again) == 0
     difference = np.abs(sampled.color.astype(int) - exact.color.astype(int))
     assert difference.max() > 0
@@ -188,19 +183,38 @@ def test_it_says_where_the_gates_come_from(
 ) -> None:
     picture = scene("cel", 80, 70)
     with caplog.at_level(logging.DEBUG, "waifu2x"):
-        upscaler("native").run(picture, scale=2)
-        assert "exact, in the run itself" in caplog.text
-        upscaler("onnx").run(picture, scale=2, settings=Settings(tile=32))
-        assert "exact, from the whole picture" in caplog.text
+        run(upscaler("native"), picture, scale=2)
+        assert "global means: exact, inside the run" in caplog.text
+        run(upscaler("onnx"), picture, scale=2, tile=32)
+        assert "global means: exact, over all of " in caplog.text
         monkeypatch.setattr(squeeze_excitation, "EXACT_PIXELS", 1)
-        upscaler("onnx").run(picture, scale=2, settings=Settings(tile=32))
-    assert "from a sample, " in caplog.text
+        run(upscaler("onnx"), picture, scale=2, tile=32)
+    assert "global means: from a sample of " in caplog.text
 
 
 def test_progress_and_cancelling_cover_the_means(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(squeeze_excitation, "EXACT_PIXELS", 1)
     shares: list[float] = []
-    upscaler("native").run(scene("cel", 200, 150), scale=2, progress=shares.append)
+    picture = scene("cel", 200, 150)
+    run(upscaler("native"), picture, scale=2, progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
     assert shares[0] < 0.25
+
+
+@pytest.mark.parametrize("engine", ["native", "onnx"])
+def test_cancelling_stops_the_means(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first batch of the first stage is the last one that runs."""
+    monkeypatch.setattr(squeeze_excitation, "EXACT_PIXELS", 1)
+    through = pipeline("cunet", engine=engine)
+    cancel = threading.Event()
+    calls: list[float] = []
+
+    def progress(share: float) -> None:
+        calls.append(share)
+        cancel.set()
+
+    with pytest.raises(CancelledError):
+        run(through, scene("cel", 200, 150), tile=64, progress=progress, cancel=cancel)
+    assert len(calls) == 1
+    assert calls[0] < 0.2

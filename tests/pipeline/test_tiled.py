@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 from helpers.art import anime_face
+from helpers.pipelines import pipeline, run
 
 import waifu2x
-from waifu2x import engines
 from waifu2x.engines.cuda_graphs import Runner
 from waifu2x.engines.torch import TorchEngine
 from waifu2x.engines.torch_device import Device
 from waifu2x.errors import CancelledError, DeviceLostError, DeviceMemoryError, EngineError
 from waifu2x.network.graph import Graph
 from waifu2x.picture import Picture, Samples
-from waifu2x.pipeline.pipeline import PictureUpscaler, Settings
+from waifu2x.pipeline.pipeline import Pipeline
 
 Hook = Callable[[torch.Tensor, torch.Tensor, torch.dtype], torch.Tensor]
 
@@ -58,15 +58,15 @@ class Hooked:
 
 def upscaler(
     model: str = "upconv_7", *, hook: Hook | None = None, precision: str = "fp32", gpus: int = 1
-) -> tuple[PictureUpscaler, list[Gpu]]:
-    made = PictureUpscaler(model, engine="torch", precision=precision)
+) -> tuple[Pipeline, list[Gpu]]:
+    made = pipeline(model, engine="torch", precision=precision)
     return made, put_on_gpus(made, hook, gpus)
 
 
-def put_on_gpus(core: PictureUpscaler, hook: Hook | None, gpus: int) -> list[Gpu]:
+def put_on_gpus(core: Pipeline, hook: Hook | None, gpus: int) -> list[Gpu]:
     engine = core.engine
     assert isinstance(engine, TorchEngine)
-    devices = [Gpu(engine.reduced) for _ in range(gpus)]
+    devices = [Gpu(engine.dtype) for _ in range(gpus)]
     for number, device in enumerate(devices):
         # Told apart by their index, as those of a machine are.
         device.torch = torch.device("cpu", number) if number else torch.device("cpu")
@@ -89,8 +89,8 @@ def picture(width: int = 70, height: int = 50, dtype: type = np.uint8) -> Pictur
 
 
 def expected(model: str, source: Picture, **arguments: object) -> Samples:
-    core = PictureUpscaler(model, engine="native")
-    return core.run(source, **arguments).color  # type: ignore[arg-type]
+    core = pipeline(model, engine="native")
+    return run(core, source, **arguments).color  # type: ignore[arg-type]
 
 
 def difference(one: Samples, other: Samples) -> int:
@@ -102,9 +102,9 @@ def difference(one: Samples, other: Samples) -> int:
 def test_tiles_in_batches_give_the_bytes_of_the_whole(tile: int, dtype: type) -> None:
     core, devices = upscaler()
     source = picture(dtype=dtype)
-    whole = core.run(source).color
+    whole = run(core, source).color
     devices[0].largest_batch = 3
-    assert core.run(source, settings=Settings(tile=tile)).color.tobytes() == whole.tobytes()
+    assert run(core, source, tile=tile).color.tobytes() == whole.tobytes()
     step = 1 if dtype is np.uint8 else 257
     assert difference(whole, expected("upconv_7", source)) <= step
 
@@ -121,10 +121,10 @@ def test_passes_stay_on_the_device_and_a_shrink_follows() -> None:
 
     devices[0].fetch = fetch  # type: ignore[method-assign]
     source = picture(24, 20)
-    result = core.run(source, scale=4).color
+    result = run(core, source, scale=4).color
     assert fetched == [(80, 96, 3)]
     assert difference(result, expected("upconv_7", source, scale=4)) <= 1
-    result = core.run(source, scale=3).color
+    result = run(core, source, scale=3).color
     assert difference(result, expected("upconv_7", source, scale=3)) <= 1
 
 
@@ -134,8 +134,8 @@ def test_gray_and_alpha() -> None:
     source = Picture(
         np.ascontiguousarray(color[..., :1]), alpha=np.ascontiguousarray(color[..., 1])
     )
-    made = core.run(source)
-    want = PictureUpscaler("upconv_7", engine="native").run(source)
+    made = run(core, source)
+    want = run(pipeline("upconv_7", engine="native"), source)
     assert difference(made.color, want.color) <= 1
     assert made.alpha is not None
     assert want.alpha is not None
@@ -146,7 +146,7 @@ def test_gray_and_alpha() -> None:
 def test_the_gates_of_cunet_are_exact_whatever_the_tiles(tile: int) -> None:
     core, _ = upscaler("cunet")
     source = picture()
-    made = core.run(source, noise=1, settings=Settings(tile=tile)).color
+    made = run(core, source, noise=1, tile=tile).color
     assert difference(made, expected("cunet", source, noise=1)) <= 1
 
 
@@ -154,15 +154,14 @@ def test_the_gates_of_cunet_are_exact_whatever_the_tiles(tile: int) -> None:
 def test_the_average_of_eight_turns(model: str, tile: int) -> None:
     core, _ = upscaler(model)
     source = picture(42, 30)
-    settings = Settings(tta=True, tile=tile)
-    made = core.run(source, settings=settings).color
-    assert difference(made, expected(model, source, settings=settings)) <= 1
+    made = run(core, source, tta=True, tile=tile).color
+    assert difference(made, expected(model, source, tta=True, tile=tile)) <= 1
 
 
 def test_half_precision_is_close() -> None:
     core, _ = upscaler(precision="fp16")
     source = picture(40, 32, np.uint16)
-    made, want = core.run(source).color, expected("upconv_7", source)
+    made, want = run(core, source).color, expected("upconv_7", source)
     error = (made.astype(np.float64) - want) / 65535
     assert -10 * np.log10((error**2).mean()) > 65
 
@@ -188,22 +187,22 @@ def test_out_of_memory_takes_fewer_tiles_at_a_time_with_one_warning(
     core, _ = upscaler(hook=limited(3 * 30 * 30, tried))
     source = picture(64, 48)
     for _ in range(2):
-        made = core.run(source, settings=Settings(tile=16)).color
+        made = run(core, source, tile=16).color
         assert difference(made, expected("upconv_7", source)) <= 1
     assert tried[:3] == [12, 6, 3]
     warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
-    assert warnings == ["not enough memory on the device: going on with 6 tiles at a time"]
+    assert warnings == ["not enough memory on the device: continuing with batches of 6 tiles"]
 
 
 def test_out_of_memory_takes_smaller_tiles(caplog: pytest.LogCaptureFixture) -> None:
     core, devices = upscaler(hook=limited(50 * 50, []))
     source = picture(90, 64)
-    assert difference(core.run(source).color, expected("upconv_7", source)) <= 1
+    assert difference(run(core, source).color, expected("upconv_7", source)) <= 1
     warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
-    assert warnings == ["not enough memory on the device: going on in tiles of 45 px"]
+    assert warnings == ["not enough memory on the device: continuing with tiles of 45 px"]
     # It knows now, and the gates of cunet cope as well.
     core, devices = upscaler("cunet", hook=limited(100 * 100, []))
-    assert difference(core.run(source).color, expected("cunet", source)) <= 1
+    assert difference(run(core, source).color, expected("cunet", source)) <= 1
     assert devices[0]._share < 0.25
 
 
@@ -228,7 +227,7 @@ def test_what_did_not_fit_is_let_go_before_the_next_try() -> None:
             return plain()
 
         devices[0].release_memory = release_memory  # type: ignore[method-assign]
-        core.run(picture(90, 64), settings=Settings(tile=tile))
+        run(core, picture(90, 64), tile=tile)
     assert len(alive) > 4
     assert not any(alive)
 
@@ -237,17 +236,17 @@ def test_the_tile_goes_by_the_memory_that_is_free() -> None:
     tried: list[int] = []
     core, devices = upscaler(hook=limited(1 << 30, tried))
     source = picture(90, 64)
-    whole = core.run(source).color
+    whole = run(core, source).color
     assert tried == [1]
     devices[0].memory = 12 << 20
-    assert core.run(source).color.tobytes() == whole.tobytes()
+    assert run(core, source).color.tobytes() == whole.tobytes()
     assert len(tried) > 2
 
 
 def test_a_device_too_small_for_any_tile_is_a_clear_error() -> None:
     core, _ = upscaler(hook=limited(10, []))
     with pytest.raises(DeviceMemoryError) as caught:
-        core.run(picture())
+        run(core, picture())
     assert str(caught.value) == (
         "not enough memory on cpu: CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ..., "
         "even in the smallest tiles; choose a smaller scale, or --engine native"
@@ -278,16 +277,16 @@ def test_a_tile_that_overflows_is_done_again_in_float32(
     core, _ = upscaler(hook=spoilt(value, runs), precision="fp16")
     source = picture(64, 32)
     with caplog.at_level(logging.INFO):
-        made = core.run(source, settings=Settings(tile=32)).color
+        made = run(core, source, tile=32).color
     assert runs == ["2 in torch.float16", "1 in torch.float32"]
     assert difference(made, expected("upconv_7", source)) <= 2
-    assert "1 of 2 tiles done again in float32" in caplog.text
+    assert "1 of 2 tiles run again in float32" in caplog.text
 
 
 def test_black_stays_black_without_a_second_run() -> None:
     runs: list[str] = []
     core, _ = upscaler(hook=spoilt(0.0, runs, which=0), precision="fp16")
-    core.run(Picture(np.zeros((20, 20, 3), np.uint8)))
+    run(core, Picture(np.zeros((20, 20, 3), np.uint8)))
     assert runs == ["1 in torch.float16"]
 
 
@@ -295,8 +294,8 @@ def test_where_a_mean_is_taken_all_of_the_picture_is_done_again() -> None:
     runs: list[str] = []
     core, _ = upscaler("cunet", hook=spoilt(np.nan, runs, which=0), precision="fp16")
     source = picture(40, 36)
-    made = core.run(source, settings=Settings(tile=20)).color
-    assert any("float16" in run for run in runs)
+    made = run(core, source, tile=20).color
+    assert any("float16" in each for each in runs)
     assert difference(made, expected("cunet", source)) <= 1
 
 
@@ -307,7 +306,7 @@ def test_what_is_not_finite_in_float32_is_an_error() -> None:
     for precision in ("fp16", "fp32"):
         core, _ = upscaler(hook=broken, precision=precision)
         with pytest.raises(EngineError, match="the network returned values that are not finite"):
-            core.run(picture(20, 20))
+            run(core, picture(20, 20))
 
 
 # --- devices --------------------------------------------------------------------------------------
@@ -324,12 +323,12 @@ def test_a_lost_device_is_a_clear_error_and_the_others_go_on() -> None:
 
     core, devices = upscaler(hook=hook, gpus=2)
     with pytest.raises(DeviceLostError) as caught:
-        core.run(picture())
+        run(core, picture())
     assert "stopped working (CUDA error: an illegal memory access was encountered)" in str(
         caught.value
     )
     assert [device.lost for device in devices] == [True, False]
-    assert difference(core.run(picture()).color, expected("upconv_7", picture())) <= 1
+    assert difference(run(core, picture()).color, expected("upconv_7", picture())) <= 1
     assert core.engine.name == "torch"
 
 
@@ -341,11 +340,11 @@ def test_when_the_last_device_is_lost_the_processor_takes_over(
 
     core, _ = upscaler(hook=hook)
     with pytest.raises(DeviceLostError):
-        core.run(picture())
-    made = core.run(picture()).color
+        run(core, picture())
+    made = run(core, picture()).color
     assert made.tobytes() == expected("upconv_7", picture()).tobytes()
     warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
-    assert warnings == ["no device is left: going on with engine native, on the CPU"]
+    assert warnings == ["no device is left: continuing with engine native, on the CPU"]
 
 
 def test_a_batch_goes_on_with_the_rest(tmp_path: Path) -> None:
@@ -361,7 +360,7 @@ def test_a_batch_goes_on_with_the_rest(tmp_path: Path) -> None:
     for n in range(5):
         anime_face(20 + n).save(tmp_path / "in" / f"{n}.png")
     made = waifu2x.Upscaler("upconv_7", engine="torch")
-    put_on_gpus(made.core, hook, gpus=2)
+    put_on_gpus(made.pipeline, hook, gpus=2)
     results = list(waifu2x.upscale_many(tmp_path / "in", tmp_path / "out", upscaler=made))
     failed = [result for result in results if result.status != "done"]
     assert [result.status for result in failed] == ["failed"]
@@ -372,7 +371,6 @@ def test_a_batch_goes_on_with_the_rest(tmp_path: Path) -> None:
 def test_pictures_are_spread_over_the_devices() -> None:
     core, devices = upscaler(gpus=2)
     engine = core.engine
-    assert isinstance(engine, engines.DeviceEngine)
     with engine.session() as one, engine.session() as two:
         assert one.device is not two.device  # type: ignore[attr-defined]
         assert [device.jobs for device in devices] == [1, 1]
@@ -380,10 +378,10 @@ def test_pictures_are_spread_over_the_devices() -> None:
     sources = [picture(20 + n, 20) for n in range(6)]
     made: dict[int, Samples] = {}
 
-    def run(n: int) -> None:
-        made[n] = core.run(sources[n]).color
+    def work(n: int) -> None:
+        made[n] = run(core, sources[n]).color
 
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(6)]
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -396,12 +394,10 @@ def test_progress_rises_to_one_and_a_cancelled_picture_ends() -> None:
     core, devices = upscaler()
     devices[0].largest_batch = 2
     seen: list[float] = []
-    core.run(picture(), settings=Settings(tile=20), progress=seen.append)
+    run(core, picture(), tile=20, progress=seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert len(seen) > 3
     cancel = threading.Event()
     with pytest.raises(CancelledError):
-        core.run(
-            picture(), settings=Settings(tile=20), cancel=cancel, progress=lambda _: cancel.set()
-        )
+        run(core, picture(), tile=20, cancel=cancel, progress=lambda _: cancel.set())

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,28 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waifu2x.errors import ArgumentError
-from waifu2x.pipeline.layout import ramp
 from waifu2x.pipeline.tiling import (
-    Network,
     Plan,
-    Request,
     Span,
+    TilingConstraints,
     choose_tile,
-    plan_request,
     plan_tiles,
+    ramp,
 )
 
 reproducible = settings(derandomize=True, deadline=None, print_blob=True, max_examples=300)
 
 
 @st.composite
-def networks(draw: st.DrawFn, *, feathered: bool = False) -> Network:
+def networks(draw: st.DrawFn, *, feathered: bool = False) -> TilingConstraints:
     """Any network that a graph can have: margins beyond ``lost`` in steps of the alignment."""
     modulus = draw(st.integers(1, 5))
     lost = draw(st.integers(0, 12))
     margin = lost + modulus * draw(st.integers(1 if feathered else 0, 4))
     scale = draw(st.integers(1, 4))
-    return Network(
+    return TilingConstraints(
         scale=scale,
         lost=lost,
         margin=margin,
@@ -46,7 +41,7 @@ lengths = st.integers(1, 90)
 tiles = st.one_of(st.just(0), st.integers(1, 100))
 
 
-def output_size(network: Network, window: int) -> int:
+def output_size(network: TilingConstraints, window: int) -> int:
     return (window - 2 * network.lost) * network.scale
 
 
@@ -56,7 +51,7 @@ def output_size(network: Network, window: int) -> int:
 @reproducible
 @given(networks(), lengths, lengths, tiles)
 def test_every_output_pixel_is_owned_exactly_once(
-    network: Network, width: int, height: int, tile: int
+    network: TilingConstraints, width: int, height: int, tile: int
 ) -> None:
     plan = plan_tiles(network, width=width, height=height, tile=tile)
     assert (plan.width, plan.height) == (width * network.scale, height * network.scale)
@@ -76,7 +71,7 @@ def test_every_output_pixel_is_owned_exactly_once(
 @reproducible
 @given(networks() | networks(feathered=True), lengths, tiles)
 def test_windows_are_aligned_and_hold_what_is_written_and_its_context(
-    network: Network, length: int, tile: int
+    network: TilingConstraints, length: int, tile: int
 ) -> None:
     plan = plan_tiles(network, width=length, height=1, tile=tile)
     for span in plan.columns:
@@ -98,7 +93,7 @@ def test_windows_are_aligned_and_hold_what_is_written_and_its_context(
 @reproducible
 @given(networks() | networks(feathered=True), lengths, tiles)
 def test_owned_ranges_follow_one_another_in_steps_of_the_tile(
-    network: Network, length: int, tile: int
+    network: TilingConstraints, length: int, tile: int
 ) -> None:
     spans = plan_tiles(network, width=length, height=1, tile=tile).columns
     step = max(tile // network.modulus * network.modulus, network.modulus) if tile else length
@@ -114,7 +109,9 @@ def weights_of(span: Span) -> np.ndarray:
 
 @reproducible
 @given(networks(feathered=True), lengths, tiles)
-def test_feathered_weights_add_up_to_one(network: Network, length: int, tile: int) -> None:
+def test_feathered_weights_add_up_to_one(
+    network: TilingConstraints, length: int, tile: int
+) -> None:
     plan = plan_tiles(network, width=length, height=1, tile=tile)
     total = np.zeros(plan.width)
     for span in plan.columns:
@@ -134,7 +131,7 @@ def test_feathered_weights_add_up_to_one(network: Network, length: int, tile: in
 @reproducible
 @given(networks(feathered=True), lengths, tiles)
 def test_no_pixel_is_blended_from_more_than_two_tiles(
-    network: Network, length: int, tile: int
+    network: TilingConstraints, length: int, tile: int
 ) -> None:
     plan = plan_tiles(network, width=length, height=1, tile=tile)
     writers = np.zeros(plan.width, np.int64)
@@ -144,7 +141,7 @@ def test_no_pixel_is_blended_from_more_than_two_tiles(
 
 
 def test_a_seam_is_as_wide_as_asked_where_tiles_have_room() -> None:
-    network = Network(scale=2, lost=0, margin=8, feather=16)
+    network = TilingConstraints(scale=2, lost=0, margin=8, feather=16)
     first, middle, last = plan_tiles(network, width=90, height=1, tile=30).columns
     assert [first.ramp_before, first.ramp_after] == [0, 16]
     assert [middle.ramp_before, middle.ramp_after] == [16, 16]
@@ -155,12 +152,12 @@ def test_a_seam_is_as_wide_as_asked_where_tiles_have_room() -> None:
 @pytest.mark.parametrize(("width", "height"), [(0, 1), (1, 0), (-1, 5), (5, -3)])
 def test_an_empty_picture_is_refused(width: int, height: int) -> None:
     with pytest.raises(ArgumentError, match=f"{width}x{height}"):
-        plan_tiles(Network(scale=2, lost=7, margin=7), width=width, height=height)
+        plan_tiles(TilingConstraints(scale=2, lost=7, margin=7), width=width, height=height)
 
 
 def test_a_negative_tile_is_refused() -> None:
     with pytest.raises(ArgumentError, match="tile is -1"):
-        plan_tiles(Network(scale=2, lost=7, margin=7), width=4, height=4, tile=-1)
+        plan_tiles(TilingConstraints(scale=2, lost=7, margin=7), width=4, height=4, tile=-1)
 
 
 # --- tiles of a network that can be computed here -----------------------------------------------
@@ -175,7 +172,7 @@ def gather(picture: np.ndarray, x: Span, y: Span) -> np.ndarray:
     return picture[np.ix_(rows, columns)]
 
 
-def box_then_blocks(network: Network, window: np.ndarray) -> np.ndarray:
+def box_then_blocks(network: TilingConstraints, window: np.ndarray) -> np.ndarray:
     """A network in whole numbers: a valid box sum, sums over blocks of the grid, enlargement.
 
     The block sums differ when tiles start off the grid, the factor of every output pixel within
@@ -196,7 +193,7 @@ def box_then_blocks(network: Network, window: np.ndarray) -> np.ndarray:
     return np.kron(mixed, phase)
 
 
-def compute(network: Network, picture: np.ndarray, plan: Plan) -> np.ndarray:
+def compute(network: TilingConstraints, picture: np.ndarray, plan: Plan) -> np.ndarray:
     result = np.full((plan.height, plan.width), -1, np.int64)
     for tile in plan:
         x, y = tile.x, tile.y
@@ -220,7 +217,7 @@ def compute(network: Network, picture: np.ndarray, plan: Plan) -> np.ndarray:
 def test_tiled_equals_untiled(
     scale: int, lost: int, modulus: int, extra: int, width: int, height: int, tile: int
 ) -> None:
-    network = Network(
+    network = TilingConstraints(
         scale=scale,
         lost=lost,
         margin=lost + extra * modulus,
@@ -245,7 +242,7 @@ def test_tiled_equals_untiled(
     st.integers(1, 10**9),
 )
 def test_a_chosen_tile_respects_the_budget(
-    network: Network, width: int, height: int, bytes_per_pixel: float, budget: int
+    network: TilingConstraints, width: int, height: int, bytes_per_pixel: float, budget: int
 ) -> None:
     tile = choose_tile(network, bytes_per_pixel, budget, width=width, height=height)
 
@@ -266,7 +263,7 @@ def test_a_chosen_tile_respects_the_budget(
 @reproducible
 @given(networks(), st.integers(1, 3000), st.integers(10**3, 10**7))
 def test_a_chosen_tile_makes_no_more_tiles_than_needed(
-    network: Network, length: int, budget: int
+    network: TilingConstraints, length: int, budget: int
 ) -> None:
     tile = choose_tile(network, 1.0, budget, width=length, height=length)
     if tile == 0:
@@ -279,187 +276,6 @@ def test_a_chosen_tile_makes_no_more_tiles_than_needed(
     assert len(plan.columns) <= math.ceil(length / largest)
 
 
-def output_window(network: Network, size: int) -> int:
+def output_window(network: TilingConstraints, size: int) -> int:
     least = size + 2 * network.margin
     return least + (network.residue - least) % network.modulus
-
-
-# --- requests -----------------------------------------------------------------------------------
-
-sides = st.integers(1, 5000)
-noises = st.none() | st.integers(0, 3)
-
-
-def product(request: Request) -> int:
-    return math.prod(scale for scale, _ in request.passes)
-
-
-def check_noise(request: Request, noise: int | None) -> None:
-    """Noise is removed once, first; later passes only enlarge."""
-    assert [level for _, level in request.passes[1:]] == [None] * len(request.passes[1:])
-    if noise is not None:
-        assert request.passes[0][1] == noise
-    else:
-        assert all(pass_ == (2, None) for pass_ in request.passes)
-
-
-@reproducible
-@given(sides, sides, st.floats(1e-4, 64), noises, st.booleans())
-def test_a_scale_gives_the_size_and_the_passes_it_needs(
-    width: int, height: int, scale: float, noise: int | None, at_1x: bool
-) -> None:
-    request = plan_request(
-        width=width, height=height, scale=scale, noise=noise, denoises_at_1x=at_1x
-    )
-    # Half a pixel rounds up; exact in fractions.
-    half = Fraction(1, 2)
-    exact_width, exact_height = width * Fraction(scale), height * Fraction(scale)
-    assert abs(request.width - max(exact_width, half)) <= half + Fraction(1, 10**9)
-    assert abs(request.height - max(exact_height, half)) <= half + Fraction(1, 10**9)
-    check_noise(request, noise)
-    grown = product(request)
-    if scale > 1:
-        # The next power of two and no further: a pass costs four times the one before.
-        assert grown / 2 < scale <= grown
-    elif noise is None:
-        assert request.passes == ()
-    else:
-        assert request.passes == ((1 if at_1x else 2, noise),)
-    assert request.resize == ((width * grown, height * grown) != (request.width, request.height))
-
-
-@pytest.mark.parametrize(
-    ("scale", "doublings", "resize"),
-    [
-        (0.5, 0, True),
-        (1, 0, False),
-        (1.5, 1, True),
-        (2, 1, False),
-        (3, 2, True),
-        (4, 2, False),
-        (5, 3, True),
-        (8, 3, False),
-        (16, 4, False),
-    ],
-)
-def test_common_scales(scale: float, doublings: int, resize: bool) -> None:
-    request = plan_request(width=100, height=60, scale=scale)
-    assert request == Request(
-        ((2, None),) * doublings, round(100 * scale), round(60 * scale), resize
-    )
-
-
-def test_the_default_is_twice() -> None:
-    assert plan_request(width=7, height=5) == Request(((2, None),), 14, 10, False)
-
-
-@pytest.mark.parametrize("scale", [1.4999, 1.5, 1.5001])
-def test_half_a_pixel_rounds_up(scale: float) -> None:
-    request = plan_request(width=1, height=3, scale=scale)
-    assert (request.width, request.height) == (1 if scale < 1.5 else 2, 4 if scale < 1.5 else 5)
-
-
-def test_nothing_to_do_is_no_pass_and_no_resize() -> None:
-    assert plan_request(width=7, height=5, scale=1) == Request((), 7, 5, False)
-    assert plan_request(width=7, height=5, target_width=7) == Request((), 7, 5, False)
-
-
-def test_denoising_without_a_network_for_it_doubles_and_shrinks_back() -> None:
-    request = plan_request(width=7, height=5, scale=1, noise=2, denoises_at_1x=False)
-    assert request == Request(((2, 2),), 7, 5, True)
-    assert plan_request(width=7, height=5, scale=1, noise=2) == Request(((1, 2),), 7, 5, False)
-
-
-@reproducible
-@given(sides, sides, st.integers(0, 5), noises)
-def test_a_target_at_a_power_of_two_is_exactly_that_many_doublings(
-    width: int, height: int, doublings: int, noise: int | None
-) -> None:
-    for target in (
-        {"target_width": width << doublings},
-        {"target_height": height << doublings},
-        {"target_width": width << doublings, "target_height": height << doublings},
-    ):
-        request = plan_request(width=width, height=height, noise=noise, **target)
-        assert (request.width, request.height) == (width << doublings, height << doublings)
-        assert product(request) == 2**doublings
-        assert not request.resize
-        check_noise(request, noise)
-    # As a scale from a division of floats, and one pixel more.
-    assert product(
-        plan_request(width=width, height=height, scale=(width << doublings) / width)
-    ) == (1 << doublings)
-    more = plan_request(width=width, height=height, target_width=(width << doublings) + 1)
-    assert product(more) == 2 ** (doublings + 1)
-
-
-@reproducible
-@given(sides, sides, st.integers(1, 40_000), st.booleans())
-def test_one_target_side_keeps_the_aspect(
-    width: int, height: int, target: int, across: bool
-) -> None:
-    if across:
-        request = plan_request(width=width, height=height, target_width=target)
-        given_side, other, exact = request.width, request.height, Fraction(height * target, width)
-    else:
-        request = plan_request(width=width, height=height, target_height=target)
-        given_side, other, exact = request.height, request.width, Fraction(width * target, height)
-    assert given_side == target
-    # The nearest whole number, a half rounded up, at least one pixel.
-    assert other == max(1, math.floor(exact + Fraction(1, 2)))
-    grown = product(request)
-    assert width * grown >= request.width
-    assert height * grown >= request.height
-    assert grown == 1 or width * grown // 2 < request.width or height * grown // 2 < request.height
-
-
-def test_both_target_sides_are_taken_as_given() -> None:
-    request = plan_request(width=100, height=100, target_width=150, target_height=700)
-    assert request == Request(((2, None),) * 3, 150, 700, True)
-
-
-@pytest.mark.parametrize("scale", [0, -1, -0.5, math.nan, math.inf, -math.inf])
-def test_scales_that_mean_nothing_are_refused(scale: float) -> None:
-    with pytest.raises(ArgumentError, match=f"scale is {scale}"):
-        plan_request(width=10, height=10, scale=scale)
-
-
-def test_a_scale_beyond_all_bounds_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"scale is 1e\+300"):
-        plan_request(width=10, height=10, scale=1e300)
-
-
-@pytest.mark.parametrize("side", [0, -1])
-@pytest.mark.parametrize("name", ["width", "height"])
-def test_targets_below_a_pixel_are_refused(name: str, side: int) -> None:
-    with pytest.raises(ArgumentError, match=f"{name} is {side}"):
-        plan_request(width=10, height=10, **{f"target_{name}": side})
-
-
-@pytest.mark.parametrize("side", ["nan", "inf", "10.5"])
-@pytest.mark.parametrize("name", ["width", "height"])
-def test_targets_that_are_no_whole_number_are_refused_before_any_work(name: str, side: str) -> None:
-    """In a process of its own, as no doubling ever reaches infinity."""
-    script = (
-        "from waifu2x.errors import ArgumentError\n"
-        "from waifu2x.pipeline.tiling import plan_request\n"
-        "try:\n"
-        f"    plan_request(width=10, height=10, target_{name}=float({side!r}))\n"
-        "except ArgumentError as error:\n"
-        "    print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=20
-    )
-    assert f"{name} is {side}" in done.stdout
-
-
-def test_targets_may_be_whole_numbers_of_numpy() -> None:
-    request = plan_request(width=10, height=6, target_width=np.int64(20))
-    assert request == Request(((2, None),), 20, 12, False)
-
-
-@pytest.mark.parametrize("name", ["target_width", "target_height"])
-def test_a_scale_beside_a_target_is_refused(name: str) -> None:
-    with pytest.raises(ArgumentError, match="scale, or a target width or height, not both"):
-        plan_request(width=10, height=10, scale=2, **{name: 20})

@@ -1,9 +1,9 @@
 """PNG written while the picture is being computed: rows in, from top to bottom, a file out.
 
-Strips of about 256 KiB are filtered (csrc/png) and compressed on threads of their own, without the
-GIL, into whole deflate blocks that refer to nothing before them, so that strips can be joined, as
-pigz does. The result is one deflate stream: the same bytes for any number of threads and any way to
-divide the rows. Pillow writes the color profile, resolution and EXIF in front of the pixels.
+Strips of about 256 KiB are filtered (csrc/png/filter.cpp) and compressed on threads of their own,
+without the GIL, into whole deflate blocks that refer to nothing before them, so that strips can be
+joined, as pigz does. The result is one deflate stream: the same bytes for any number of threads and
+any way to divide the rows. Pillow writes color profile, resolution and EXIF in front of the pixels.
 
 Chunk layouts: PNG (Third Edition), https://www.w3.org/TR/png-3/.
 """

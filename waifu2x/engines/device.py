@@ -1,4 +1,4 @@
-"""Defines the protocol of devices: pictures in their memory, and tiles cut from them and written."""
+"""Defines the protocol of devices: pictures in their memory, windows gathered, tiles written."""
 
 from __future__ import annotations
 

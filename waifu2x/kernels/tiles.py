@@ -1,13 +1,13 @@
-"""Windows out of a picture for a network, and the network's output back into a picture.
+"""Gathers windows of a picture for a network, and blends the network's output into a picture.
 
-The typed face of the native tile kernels (``csrc/``). Everything here is exact: the same bytes on
-every processor. A picture is (H, W, C) with C = 1 (gray) or 3 (RGB), or (H, W) for one channel; it
-holds uint8, uint16 or float32, where 255, 65535 and 1.0 mean full. What a network sees and returns
-is float32 in planes, (3, height, width), nominally in [0, 1].
+The typed face of the native tile kernels (``csrc/``). Results are exact: the same bytes on every
+CPU. A picture is (H, W, C) with C = 1 (gray) or 3 (RGB), or (H, W) for one channel, of uint8,
+uint16 or float32; full scale is 255, 65535 or 1.0. Networks take and return float32 planes,
+(3, height, width), nominally in [0, 1].
 
-Sources are copied first where the kernels cannot read them as they are (pixels not contiguous, the
-other byte order). Destinations are written in place, so their pixels must be contiguous and only
-the stride between rows is free: any run of rows and columns of a contiguous array will do.
+Sources are copied if the kernels cannot read their layout (pixels not contiguous, swapped bytes).
+Destinations are written in place: their pixels must be contiguous, and only the stride between rows
+is free, as in any rectangle of a contiguous array.
 
 The environment variable ``WAIFU2X_CPU`` caps the instruction set: scalar, avx2 or avx512 on
 x86-64, scalar or neon on AArch64.
@@ -44,7 +44,7 @@ _A = TypeVar("_A", bound=_AnyArray)
 
 
 def isa() -> str:
-    """Name of the instruction set in use: "scalar", "avx2", "avx512" or "neon".
+    """Return the instruction set in use: "scalar", "avx2", "avx512" or "neon".
 
     Raises ArgumentError if ``WAIFU2X_CPU`` is set to something else.
     """
@@ -53,10 +53,10 @@ def isa() -> str:
 
 
 def isas() -> tuple[str, ...]:
-    """Names of the instruction sets usable in this process, lowest first; the last is in use.
+    """Return the usable instruction sets, lowest first; the last one is in use.
 
-    They are what the processor has and ``WAIFU2X_CPU`` allows; "scalar" is always among them.
-    Raises ArgumentError if ``WAIFU2X_CPU`` is set to something that is no instruction set here.
+    The CPU has them and ``WAIFU2X_CPU`` allows them; "scalar" is always included. Raises
+    ArgumentError if ``WAIFU2X_CPU`` names no instruction set of this architecture.
     """
     with _argument_errors():
         return _native.isas()
@@ -71,17 +71,17 @@ def gather(
     height: int,
     out: Float | None = None,
 ) -> Float:
-    """Cut a batch of windows out of a picture and normalize them.
+    """Gather a batch of windows of a picture and normalize them.
 
     color: (H, W, C) or (H, W), uint8, uint16 or float32, no side 0. Integers become the float32
         nearest to v / 255 or v / 65535; float32 passes as it is. One channel fills all three.
-    xs, ys: N integers each, the top left of every window. They may lie anywhere, also wholly
-        outside: what is not in the picture repeats its nearest edge.
+    xs, ys: N integers each, the top left of every window. A window may leave the picture, even
+        wholly; the edge of the picture is replicated.
     width, height: of each window in pixels, at least 1.
-    out: (N, 3, height, width) float32, C-contiguous, not overlapping color, to use a buffer again.
+    out: (N, 3, height, width) float32, C-contiguous, not overlapping color: a buffer to reuse.
 
     Returns (N, 3, height, width) float32, C-contiguous: ``out`` if it was given.
-    Raises ArgumentError for a shape, dtype, size or layout that is not as above.
+    Raises ArgumentError for any other shape, dtype, size or layout.
     """
     left, top = _coordinates(xs, "xs"), _coordinates(ys, "ys")
     if width < 1 or height < 1:
@@ -117,7 +117,7 @@ def blend(
     width, height: of the rectangle, at least 1; it must lie inside both.
 
     Nothing outside the rectangle is touched. ``output`` and ``picture`` must not overlap.
-    Raises ArgumentError for a shape, dtype, layout or rectangle that is not as above, before
+    Raises ArgumentError for any other shape, dtype, layout or rectangle, before
     writing, and EngineError if a sample in the rectangle is NaN or infinite, after writing: NaN as
     0, infinities clamped.
     """
@@ -159,7 +159,7 @@ def blend_feathered(
 
     Samples that are not finite stay so in the canvas, and :func:`quantize` reports them.
     ``canvas`` must overlap none of the others.
-    Raises ArgumentError for a shape, dtype, layout or rectangle that is not as above.
+    Raises ArgumentError for any other shape, dtype, layout or rectangle.
     """
     with _argument_errors():
         _native.blend_feathered(
@@ -183,7 +183,7 @@ def quantize(canvas: Float, dtype: npt.DTypeLike) -> Samples:
     dtype: uint8, uint16 or float32.
 
     Returns a new array of that dtype and of the canvas's shape.
-    Raises ArgumentError for a shape or dtype that is not as above, and EngineError if the canvas
+    Raises ArgumentError for any other shape or dtype, and EngineError if the canvas
     holds NaN or infinity.
     """
     result: Samples = np.empty(canvas.shape, dtype)
@@ -196,17 +196,17 @@ def quantize(canvas: Float, dtype: npt.DTypeLike) -> Samples:
 def bleed(color: Samples, alpha: Samples, iterations: int) -> Samples:
     """Spread color outward under transparent pixels, so that a network sees no false edge.
 
-    In every iteration each pixel without color that touches colored ones, also diagonally, takes
-    their mean, all at once; integers round half up. At first the pixels with alpha > 0 have color.
-    The cost follows the pixels that change, not iterations times the picture.
+    At first the pixels with alpha > 0 have color. Each iteration gives every pixel without color
+    the mean of its colored neighbors, diagonal ones included; integers round half up. The cost is
+    proportional to the pixels that change, not to iterations times the picture.
 
     color: (H, W, C) or (H, W), uint8, uint16 or float32, no side 0; it is not modified.
     alpha: (H, W), same dtype as color.
-    iterations: 0 or more, each reaching one pixel further. Pixels not reached keep their value, so
-        a fully transparent or fully opaque picture comes back as it was.
+    iterations: 0 or more; each reaches one pixel further. Other pixels keep their value, so a
+        fully transparent or fully opaque picture does not change.
 
     Returns a new array of color's shape and dtype.
-    Raises ArgumentError for a shape, dtype or number that is not as above.
+    Raises ArgumentError for any other shape, dtype or number.
     """
     result: _AnyArray = np.array(color, order="C", dtype=color.dtype.newbyteorder("="))
     with _argument_errors():
@@ -216,7 +216,7 @@ def bleed(color: Samples, alpha: Samples, iterations: int) -> Samples:
 
 @contextmanager
 def _argument_errors() -> Iterator[None]:
-    """The native module raises plain ValueError, with a message fit for users."""
+    """Turn the ValueError of the native module, whose message is fit for users, into ours."""
     try:
         yield
     except ValueError as error:
@@ -224,14 +224,14 @@ def _argument_errors() -> Iterator[None]:
 
 
 def _with_channels(array: _A) -> _A:
-    """A view with a channel axis."""
+    """Return a view with a channel axis."""
     return array[:, :, np.newaxis] if array.ndim == 2 else array  # type: ignore[return-value]
 
 
 def readable(array: _A, dense_from: int = 1) -> _A:
-    """The array itself, or a copy where the kernels cannot read it as it is.
+    """Return the array, or a copy if the kernels cannot read its layout.
 
-    They read what is dense from axis ``dense_from`` on, aligned and in this machine's byte order.
+    The kernels need aligned samples in native byte order, dense from axis ``dense_from`` on.
     """
     dense = (
         array.ndim > dense_from and array.size > 0 and array[(0,) * dense_from].flags.c_contiguous

@@ -12,16 +12,16 @@ NOISE_LEVELS: Final = (0, 1, 2, 3)
 #: A noise level, None for none, or "auto".
 Noise: TypeAlias = int | str | None
 
-# The networks of level 0 were trained on JPEG qualities 85-95, of level 1 on 65-85, of levels 2
-# and 3 both on 27-70. Level 3 smooths most, and takes fine lines with it, so of that range it gets
-# only the part where block edges are stronger than the lines.
+# The networks were trained on JPEG qualities 85-95 (level 0), 65-85 (level 1) and 27-70 (levels 2
+# and 3). Level 3 smooths most and removes fine lines, so it gets only the part of that range where
+# block edges are stronger than the lines.
 _LEVELS: tuple[tuple[int, int | None], ...] = ((96, None), (85, 0), (65, 1), (40, 2), (1, 3))
 
 _LABELS = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "JXL": "JPEG XL"}
 
 
 def choose_noise(source: Source) -> tuple[int | None, str]:
-    """The noise level that suits ``source``, and why, as a phrase for a one-line message.
+    """Return the noise level that suits ``source``, and the reason as a phrase for a message.
 
     ========================  =====
     JPEG quality 96 and more  None
@@ -32,9 +32,8 @@ def choose_noise(source: Source) -> tuple[int | None, str]:
     everything else           None
     ========================  =====
 
-    None means no denoising. A lossless file needs none; a lossy one that does not record its
-    quality (WebP, AVIF) gets none either, because a level that is too high costs detail that
-    nothing brings back, and the reason says so.
+    None means no denoising. A lossless file needs none. A lossy file that does not record its
+    quality (WebP, AVIF) gets none either: too high a level destroys detail for good.
     """
     if source.format is None:
         return None, "not read from a file"

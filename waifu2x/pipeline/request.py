@@ -11,11 +11,11 @@ from ..errors import ArgumentError
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is wanted of one picture, resolved; see `plan_request`.
+    """The passes and the size of one result; see `plan_request`.
 
-    passes: the (scale, noise) of each network run over the picture, in order.
+    passes: (scale, noise) of each network, in order.
     width, height: size of the result in pixels.
-    resize: whether a shrink to that size follows the last pass.
+    resize: whether a shrink to that size follows.
     """
 
     passes: tuple[tuple[int, int | None], ...]
@@ -34,15 +34,16 @@ def plan_request(
     noise: int | None = None,
     denoises_at_1x: bool = True,
 ) -> Request:
-    """Work out passes and result size for a picture of ``width`` x ``height`` pixels.
+    """Resolve a scale or a target size for a picture of ``width`` x ``height`` pixels.
 
-    Noise is removed once, in the first pass; enlarging goes by repeated doubling to the next power
-    of two, and one shrink reaches anything between. With one target side the other keeps the
-    aspect. ``denoises_at_1x`` tells whether the model has a network that only denoises; without,
-    denoising doubles and shrinks back.
+    The first pass removes the noise. Each pass doubles the picture, up to the next power of two,
+    and one shrink reaches any ratio in between. If only one target side is given, the other keeps
+    the aspect.
 
-    Raises `ArgumentError` unless the scale or the target sides are positive and finite, and given
-    one or the other.
+    denoises_at_1x: whether the model has networks that denoise only; without them, denoising alone
+        doubles the picture and shrinks it back.
+
+    Raises `ArgumentError` unless either the scale or target sides are given, positive and finite.
     """
     for name, side in (("width", target_width), ("height", target_height)):
         if side is not None and not (isinstance(side, Integral) and side >= 1):
@@ -55,7 +56,7 @@ def plan_request(
             target_width = max(1, _round(width * target_height, height))
         if target_height is None:
             target_height = max(1, _round(height * target_width, width))
-        # Compared as integers: a float ratio may land just above the power it should equal.
+        # Compare integers: a float ratio may land just above the power that it should equal.
         doublings = 0
         while width << doublings < target_width or height << doublings < target_height:
             doublings += 1

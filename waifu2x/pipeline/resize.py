@@ -1,4 +1,4 @@
-"""Exact target sizes: one antialiased resize in float, after the networks."""
+"""Resizes a result to the exact target size, once and in float."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..errors import ArgumentError
 
 
 def shrink(color: npt.NDArray[np.float32], *, width: int, height: int) -> npt.NDArray[np.float32]:
-    """``color`` resized to width x height with Lanczos (3 lobes), antialiased.
+    """Resize ``color`` to width x height by antialiased Lanczos (3 lobes).
 
     color: float32 (H, W, C) or (H, W), any strides; not changed. Returns a new contiguous float32
-    array (height, width, C) or (height, width). Sides may grow as well, and be 1.
+    array (height, width, C) or (height, width). Sides may also grow, and may be 1.
 
-    Nothing is clamped: Lanczos overshoots beside hard edges, by about a tenth of the step, so the
-    result of samples in [0, 1] may leave that range. The caller clamps when it quantizes.
+    Does not clamp: Lanczos overshoots at hard edges by about a tenth of the step, so the result may
+    leave [0, 1]. The caller clamps when it quantizes.
 
     Raises ArgumentError for another dtype or shape, and for a size below 1.
     """
@@ -45,6 +45,6 @@ def shrink(color: npt.NDArray[np.float32], *, width: int, height: int) -> npt.ND
 
 
 def _resized(plane: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[Any]:
-    # fromarray uses the memory of a contiguous plane as it is; one channel of RGB is copied once.
+    # fromarray shares the memory of a contiguous plane; a channel of RGB is copied once.
     image = Image.fromarray(np.ascontiguousarray(plane))
     return np.asarray(image.resize(size, Image.Resampling.LANCZOS))

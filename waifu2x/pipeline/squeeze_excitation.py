@@ -1,13 +1,12 @@
-"""One set of gates per picture, for networks that average over what they are shown.
+"""Computes global means once per picture, for networks with squeeze-excitation gates.
 
-The squeeze-excitation gates of cunet are made of global means. A network that is shown tiles takes
-them over each tile, which is why tiles of every waifu2x differ from the whole picture and from each
-other. Here each mean is taken once, over the whole picture, and given to all tiles.
+The gates of cunet are functions of global means. A network that runs on a tile averages over the
+tile, so the tiles of other programs differ from the whole picture and from each other. Here each
+mean is computed once per picture and given to every tile.
 
-Means are found one after the other: what the first averages depends on the picture alone, what the
-second averages depends on the first mean, and so on (`Graph.stage`). Up to `EXACT_PIXELS` they are
-those of the whole picture, every position counted once; beyond, those of a sample of windows spread
-evenly over it, because running all stages costs about twice the network itself.
+The means depend on each other: the first on the picture alone, the second on the first, and so on
+(`Graph.stage`). Up to `EXACT_PIXELS` they cover the whole picture, each position once. Beyond, they
+cover a sample of windows, since all stages together cost about twice the network.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ from .tiling import CompiledNetwork, tiling_of
 
 _log = logging.getLogger(__name__)
 
-#: Pictures of up to so many pixels, margins included, get exact means.
+#: Largest picture with exact means, in pixels, margins included.
 EXACT_PIXELS: Final = 600 * 600
 
-#: Side of the windows of a sample in input pixels. At the same cost, smaller ones see more places
-#: and waste more on their margins; 96 and 128 came out worse on drawings.
+#: Side of a sampled window in input pixels. At equal cost, smaller windows cover more places and
+#: waste more on margins; 96 and 128 were worse on drawings.
 SAMPLE_SIDE: Final = 64
-#: A sample costs at most this much of what the network costs over the picture ...
+#: Cost of a sample, at most, as a share of the network's cost over the picture,
 SAMPLE_SHARE: Final = 0.25
-#: ... and at most what the network costs over so many pixels: an eighth of 4 megapixels.
+#: and, at most, the network's cost over this many pixels: an eighth of 4 megapixels.
 SAMPLE_COST: Final = 1 << 19
 
-#: Side of the windows in which exact means are taken, always the same so that the bytes are.
+#: Side of a window for exact means; constant, so that results have the same bytes.
 _EXACT_SIDE: Final = 256
-#: Input pixels that are run at once, about.
+#: Target size of a batch in input pixels.
 BATCH_PIXELS: Final = 1 << 16
 
 #: Called with the multiply-accumulates just done; an exception ends the work.
@@ -51,7 +50,7 @@ Advance = Callable[[float], object]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of the network's input: top, left, height and width, in pixels from its corner."""
+    """A rectangle of the network's input, in pixels from its corner."""
 
     top: int
     left: int
@@ -61,11 +60,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
-    """Where means are taken.
+    """How the global means of a picture are sampled.
 
     height, width: the network's input for the whole picture, margins included.
-    sample: the windows, all of one size; empty for all of the input.
-    side: of the windows in which all of the input is taken, about.
+    sample: windows of one size; empty to cover the whole input.
+    side: target side of the windows that cover the whole input.
     """
 
     height: int
@@ -75,7 +74,7 @@ class SamplingPlan:
 
     @property
     def exact(self) -> bool:
-        """Whether every position is counted."""
+        """Whether the means cover every position."""
         return not self.sample
 
     def __str__(self) -> str:
@@ -90,7 +89,7 @@ class SamplingPlan:
 
     @property
     def share(self) -> float:
-        """Pixels looked at, as a share of all."""
+        """Sampled pixels as a share of all pixels."""
         if self.exact:
             return 1.0
         seen = sum(window.height * window.width for window in self.sample)
@@ -221,7 +220,7 @@ def warn_of_shortage(first: bool, consequence: str) -> None:
 
 
 def _windows(graph: Graph, plan: SamplingPlan) -> Sequence[Window]:
-    """The windows for one stage."""
+    """Return the windows for one stage."""
     if plan.sample:
         return plan.sample
     return [
@@ -232,17 +231,17 @@ def _windows(graph: Graph, plan: SamplingPlan) -> Sequence[Window]:
 
 
 def _cover(graph: Graph, size: int, side: int) -> list[tuple[int, int]]:
-    """Ranges (start, size) of an input whose outputs join without a gap or an overlap."""
+    """Split an input into ranges (start, size) whose outputs join without gap or overlap."""
     overlap = graph.out.lost / graph.out.scale
     if overlap.denominator != 1 or overlap % graph.alignment:
-        return [(0, size)]  # outputs of windows do not join at whole steps
+        return [(0, size)]  # the outputs of windows would not join
     step = max(side - side % graph.alignment, graph.alignment)
     starts = range(0, max(1, size - int(overlap)), step)
     return [(start, min(step + int(overlap), size - start)) for start in starts]
 
 
 def _groups(windows: Sequence[Window], pixels: int) -> list[list[Window]]:
-    """Windows of one size in groups to be run together."""
+    """Group windows of one size into batches of about ``pixels``."""
     sizes: dict[tuple[int, int], list[Window]] = {}
     for window in windows:
         sizes.setdefault((window.height, window.width), []).append(window)
@@ -258,11 +257,11 @@ _R2: Final = (1 / _PLASTIC, 1 / _PLASTIC**2)
 
 
 def _spread(count: int, side: int, alignment: int, width: int, height: int) -> tuple[Window, ...]:
-    """About ``count`` windows of ``side`` pixels or the picture's, one in each cell of a grid.
+    """Place about ``count`` windows of ``side`` pixels, one in each cell of a grid.
 
-    Where in its cell a window lies goes by the R2 sequence (M. Roberts, "The Unreasonable
-    Effectiveness of Quasirandom Sequences", 2018), so that nothing regular in the picture is hit
-    or missed every time.
+    The R2 sequence (M. Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018)
+    chooses the position in the cell, so that no regular pattern of the picture is always hit or
+    always missed.
     """
     tall, wide = min(side, height), min(side, width)
     rows = min(max(1, round(math.sqrt(count * height / width))), height // tall, count)

@@ -1,9 +1,9 @@
 """Splits a picture into tiles.
 
-Every output pixel is owned by exactly one tile. A tile reads a window of the input that is its
-owned rectangle plus the context the network needs; the window may reach beyond the picture, where
-the edge is replicated. Windows start at multiples of the network's alignment (shifted by one and
-the same margin), so that strided layers see the same phase in every tile as in the whole picture.
+Each output pixel belongs to exactly one tile. A tile reads a window of the input: its own rectangle
+and the context that the network needs. A window may leave the picture, whose edge is replicated.
+Windows start at multiples of the network's alignment, shifted by the margin, so strided layers see
+the same phase in every tile as in the whole picture.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _MAX_CONTEXT: Final = 32
 class Span:
     """A half-open range along one axis of a tile; all in pixels.
 
-    start, size: the owned range of the input.
+    start, size: the range of the input that the tile owns.
     window_start, window_size: the range of the input to gather; may leave the picture.
     out_start, out_size: the range of the output to write, feathered seams included.
-    crop: where ``out_start`` lies in the network's output for the window.
+    crop: position of ``out_start`` in the network's output for the window.
     ramp_before, ramp_after: length of the feathered seam at either end of the written range.
     """
 
@@ -61,15 +61,15 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class TilingConstraints:
-    """What planning must know of a network; see the properties of `waifu2x.network.graph.Graph`.
+    """The properties of a network that tiling needs; see `waifu2x.network.graph.Graph`.
 
     scale: output pixels per input pixel.
     lost: input pixels the network consumes on each side.
     margin: context pixels gathered on each side, at least ``lost``.
     modulus, residue: allowed window sides are ``residue`` modulo ``modulus``; tiles start at
         multiples of ``modulus``.
-    feather: output pixels over which neighboring tiles are blended into each other; 0 where the
-        margin makes tiles exact.
+    feather: output pixels over which neighboring tiles are blended; 0 if the margin makes tiles
+        exact.
     """
 
     scale: int
@@ -97,16 +97,15 @@ class Plan:
 
     @property
     def largest_window(self) -> tuple[int, int]:
-        """Height and width of the largest input that a tile takes."""
+        """Height and width of the largest window."""
         return max(y.window_size for y in self.rows), max(x.window_size for x in self.columns)
 
 
 def plan_tiles(network: TilingConstraints, *, width: int, height: int, tile: int = 0) -> Plan:
     """Split a picture of ``width`` x ``height`` input pixels into tiles.
 
-    tile: the owned side of a tile in input pixels, rounded down to the network's alignment (but at
-        least that); 0 takes the whole picture as one tile. The last tile of a row or column is
-        what is left.
+    tile: side of a tile in input pixels, rounded down to the network's alignment but not below it;
+        0 makes the whole picture one tile. The last tile of a row or column may be smaller.
 
     Returns the plan, whose ``width`` and ``height`` are those of the output. Raises
     `ArgumentError` if a size is below 1 or ``tile`` is negative.
@@ -131,8 +130,8 @@ def _spans(network: TilingConstraints, length: int, tile: int) -> tuple[Span, ..
 
 def _span(network: TilingConstraints, start: int, size: int, length: int) -> Span:
     scale, margin = network.scale, network.margin
-    # The part of a seam on each side of the border between two tiles; never into a third tile,
-    # and never further than the network's output for this window goes.
+    # Half of a seam lies on each side of the border. It must not reach a third tile, nor leave the
+    # network's output for this window.
     reach = min(network.feather // 2, (margin - network.lost) * scale)
     before = min(reach, size * scale // 2) if start > 0 else 0
     end = start + size
@@ -158,18 +157,18 @@ def _window_size(network: TilingConstraints, size: int) -> int:
 def choose_tile(
     network: TilingConstraints, bytes_per_pixel: float, budget: int, *, width: int, height: int
 ) -> int:
-    """The tile side for a memory budget: 0 if the whole picture fits in one tile.
+    """Choose the side of tiles for a memory budget: 0 if the whole picture fits in one tile.
 
     bytes_per_pixel: working memory of the network per pixel of a window.
     budget: bytes that one network run may take.
 
-    The side is chosen so that tiles come out nearly equal, which wastes the least on margins.
+    Tiles come out nearly equal, which wastes the least on margins.
     """
     pixels = max(1, int(budget / bytes_per_pixel))
     if _window_size(network, width) * _window_size(network, height) <= pixels:
         return 0
     step = network.modulus
-    # What a window is wider than its tile, which is the same for all aligned tiles.
+    # The margins of a window, which are the same for all aligned tiles.
     around = _window_size(network, 0)
     largest = math.isqrt(pixels) - around
     largest = max(largest - largest % step, step)
@@ -180,7 +179,7 @@ def choose_tile(
 
 @dataclass(frozen=True, slots=True)
 class CompiledNetwork:
-    """A network compiled for one engine, and how its tiles are planned."""
+    """A network compiled for an engine, and the properties that tiling needs."""
 
     compiled: engines.Compiled
     tiling: TilingConstraints
@@ -191,13 +190,13 @@ class CompiledNetwork:
         return self.compiled.graph
 
     def window(self, *, width: int, height: int) -> tuple[int, int]:
-        """Height and width of the network's input for a whole picture."""
+        """Return height and width of the network's input for a whole picture."""
         (tile,) = plan_tiles(self.tiling, width=width, height=height)
         return tile.window
 
 
 def tiling_of(graph: Graph) -> TilingConstraints:
-    """What planning must know of a graph."""
+    """Derive the properties that tiling needs from a graph."""
     lost, modulus = graph.lost, graph.alignment
     context = min(graph.margin - lost, _MAX_CONTEXT)
     exact = lost + context >= graph.margin
@@ -213,7 +212,7 @@ def tiling_of(graph: Graph) -> TilingConstraints:
 
 
 def ramp(span: Span) -> npt.NDArray[np.float32]:
-    """Weights of a tile along one axis; those of two neighbors add up to 1 over their seam."""
+    """Return the weights of a tile along one axis; two neighbors add up to 1 over their seam."""
     weights = np.ones(span.out_size, np.float32)
     if span.ramp_before:
         rise = (np.arange(span.ramp_before, dtype=np.float32) + 0.5) / span.ramp_before

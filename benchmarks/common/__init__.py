@@ -1,0 +1,1 @@
+"""Shared by the benchmarks: environment, samples, tables, pictures, processes, parts."""

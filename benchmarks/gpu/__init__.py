@@ -1,0 +1,1 @@
+"""The CUDA engine: kernels, networks, pictures, precision, and memory."""

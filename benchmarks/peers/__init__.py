@@ -1,0 +1,1 @@
+"""Speed, memory and accuracy compared with other implementations, on the CPU."""

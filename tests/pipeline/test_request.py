@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from waifu2x.errors import ArgumentError
+from waifu2x.pipeline.request import Request, plan_request
+
+reproducible = settings(derandomize=True, deadline=None, print_blob=True, max_examples=300)
+
+sides = st.integers(1, 5000)
+noises = st.none() | st.integers(0, 3)
+
+
+def product(request: Request) -> int:
+    return math.prod(scale for scale, _ in request.passes)
+
+
+def check_noise(request: Request, noise: int | None) -> None:
+    """Noise is removed once, first; later passes only enlarge."""
+    assert [level for _, level in request.passes[1:]] == [None] * len(request.passes[1:])
+    if noise is not None:
+        assert request.passes[0][1] == noise
+    else:
+        assert all(pass_ == (2, None) for pass_ in request.passes)
+
+
+@reproducible
+@given(sides, sides, st.floats(1e-4, 64), noises, st.booleans())
+def test_a_scale_gives_the_size_and_the_passes_it_needs(
+    width: int, height: int, scale: float, noise: int | None, at_1x: bool
+) -> None:
+    request = plan_request(
+        width=width, height=height, scale=scale, noise=noise, denoises_at_1x=at_1x
+    )
+    # Half a pixel rounds up; exact in fractions.
+    half = Fraction(1, 2)
+    exact_width, exact_height = width * Fraction(scale), height * Fraction(scale)
+    assert abs(request.width - max(exact_width, half)) <= half + Fraction(1, 10**9)
+    assert abs(request.height - max(exact_height, half)) <= half + Fraction(1, 10**9)
+    check_noise(request, noise)
+    grown = product(request)
+    if scale > 1:
+        # The next power of two and no further: a pass costs four times the one before.
+        assert grown / 2 < scale <= grown
+    elif noise is None:
+        assert request.passes == ()
+    else:
+        assert request.passes == ((1 if at_1x else 2, noise),)
+    assert request.resize == ((width * grown, height * grown) != (request.width, request.height))
+
+
+@pytest.mark.parametrize(
+    ("scale", "doublings", "resize"),
+    [
+        (0.5, 0, True),
+        (1, 0, False),
+        (1.5, 1, True),
+        (2, 1, False),
+        (3, 2, True),
+        (4, 2, False),
+        (5, 3, True),
+        (8, 3, False),
+        (16, 4, False),
+    ],
+)
+def test_common_scales(scale: float, doublings: int, resize: bool) -> None:
+    request = plan_request(width=100, height=60, scale=scale)
+    assert request == Request(
+        ((2, None),) * doublings, round(100 * scale), round(60 * scale), resize
+    )
+
+
+def test_the_default_is_twice() -> None:
+    assert plan_request(width=7, height=5) == Request(((2, None),), 14, 10, False)
+
+
+@pytest.mark.parametrize("scale", [1.4999, 1.5, 1.5001])
+def test_half_a_pixel_rounds_up(scale: float) -> None:
+    request = plan_request(width=1, height=3, scale=scale)
+    assert (request.width, request.height) == (1 if scale < 1.5 else 2, 4 if scale < 1.5 else 5)
+
+
+def test_nothing_to_do_is_no_pass_and_no_resize() -> None:
+    assert plan_request(width=7, height=5, scale=1) == Request((), 7, 5, False)
+    assert plan_request(width=7, height=5, target_width=7) == Request((), 7, 5, False)
+
+
+def test_denoising_without_a_network_for_it_doubles_and_shrinks_back() -> None:
+    request = plan_request(width=7, height=5, scale=1, noise=2, denoises_at_1x=False)
+    assert request == Request(((2, 2),), 7, 5, True)
+    assert plan_request(width=7, height=5, scale=1, noise=2) == Request(((1, 2),), 7, 5, False)
+
+
+@reproducible
+@given(sides, sides, st.integers(0, 5), noises)
+def test_a_target_at_a_power_of_two_is_exactly_that_many_doublings(
+    width: int, height: int, doublings: int, noise: int | None
+) -> None:
+    for target in (
+        {"target_width": width << doublings},
+        {"target_height": height << doublings},
+        {"target_width": width << doublings, "target_height": height << doublings},
+    ):
+        request = plan_request(width=width, height=height, noise=noise, **target)
+        assert (request.width, request.height) == (width << doublings, height << doublings)
+        assert product(request) == 2**doublings
+        assert not request.resize
+        check_noise(request, noise)
+    # As a scale from a division of floats, and one pixel more.
+    assert product(
+        plan_request(width=width, height=height, scale=(width << doublings) / width)
+    ) == (1 << doublings)
+    more = plan_request(width=width, height=height, target_width=(width << doublings) + 1)
+    assert product(more) == 2 ** (doublings + 1)
+
+
+@reproducible
+@given(sides, sides, st.integers(1, 40_000), st.booleans())
+def test_one_target_side_keeps_the_aspect(
+    width: int, height: int, target: int, across: bool
+) -> None:
+    if across:
+        request = plan_request(width=width, height=height, target_width=target)
+        given_side, other, exact = request.width, request.height, Fraction(height * target, width)
+    else:
+        request = plan_request(width=width, height=height, target_height=target)
+        given_side, other, exact = request.height, request.width, Fraction(width * target, height)
+    assert given_side == target
+    # The nearest whole number, a half rounded up, at least one pixel.
+    assert other == max(1, math.floor(exact + Fraction(1, 2)))
+    grown = product(request)
+    assert width * grown >= request.width
+    assert height * grown >= request.height
+    assert grown == 1 or width * grown // 2 < request.width or height * grown // 2 < request.height
+
+
+def test_both_target_sides_are_taken_as_given() -> None:
+    request = plan_request(width=100, height=100, target_width=150, target_height=700)
+    assert request == Request(((2, None),) * 3, 150, 700, True)
+
+
+@pytest.mark.parametrize("scale", [0, -1, -0.5, math.nan, math.inf, -math.inf])
+def test_scales_that_mean_nothing_are_refused(scale: float) -> None:
+    with pytest.raises(ArgumentError, match=f"scale is {scale}"):
+        plan_request(width=10, height=10, scale=scale)
+
+
+def test_a_scale_beyond_all_bounds_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"scale is 1e\+300"):
+        plan_request(width=10, height=10, scale=1e300)
+
+
+@pytest.mark.parametrize("side", [0, -1])
+@pytest.mark.parametrize("name", ["width", "height"])
+def test_targets_below_a_pixel_are_refused(name: str, side: int) -> None:
+    with pytest.raises(ArgumentError, match=f"{name} is {side}"):
+        plan_request(width=10, height=10, **{f"target_{name}": side})
+
+
+@pytest.mark.parametrize("side", ["nan", "inf", "10.5"])
+@pytest.mark.parametrize("name", ["width", "height"])
+def test_targets_that_are_no_whole_number_are_refused_before_any_work(name: str, side: str) -> None:
+    """In a process of its own, as no doubling ever reaches infinity."""
+    script = (
+        "from waifu2x.errors import ArgumentError\n"
+        "from waifu2x.pipeline.request import plan_request\n"
+        "try:\n"
+        f"    plan_request(width=10, height=10, target_{name}=float({side!r}))\n"
+        "except ArgumentError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert f"{name} is {side}" in done.stdout
+
+
+def test_targets_may_be_whole_numbers_of_numpy() -> None:
+    request = plan_request(width=10, height=6, target_width=np.int64(20))
+    assert request == Request(((2, None),), 20, 12, False)
+
+
+@pytest.mark.parametrize("name", ["target_width", "target_height"])
+def test_a_scale_beside_a_target_is_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match="scale, or a target width or height, not both"):
+        plan_request(width=10, height=10, scale=2, **{name: 20})
