@@ -1,0 +1,517 @@
+"""Every option of every command changes what its help says it changes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import onnx
+import pytest
+from helpers import art
+from helpers.command import on_terminal, started, waifu2x
+from PIL import Image, PngImagePlugin
+
+from waifu2x import Upscaler, __version__
+from waifu2x.cli import main
+
+#: Records the arguments of every `waifu2x.Upscaler` that the command creates.
+RECORDER = """
+import json, os, waifu2x
+
+create = waifu2x.Upscaler.__init__
+
+def recorded(self, model="cunet", **options):
+    create(self, model, **options)
+    with open(os.environ["RECORD"], "w") as file:
+        json.dump({"model": model, **options}, file)
+
+waifu2x.Upscaler.__init__ = recorded
+"""
+
+
+def commands() -> dict[str, click.Command]:
+    """All commands by their names, among them the default."""
+    default = main.make_context("waifu2x", ["in.png"]).command
+    return {"waifu2x": main, "upscale": default, **main.commands}
+
+
+def declared() -> set[tuple[str, str]]:
+    """The options of all commands."""
+    return {
+        (command, str(option.name))
+        for command, each in commands().items()
+        for option in each.params
+        if isinstance(option, click.Option)
+    }
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+    files: dict[str, bytes]
+    folder: Path
+
+    @property
+    def target(self) -> Path:
+        """The only result."""
+        assert self.code == 0, self.err
+        (name,) = self.files
+        return self.folder / name
+
+    @property
+    def array(self) -> np.ndarray:
+        with Image.open(self.target) as image:
+            return np.asarray(image)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        with Image.open(self.target) as image:
+            return image.size
+
+
+class Command:
+    """``waifu2x INPUT OUTPUT`` or ``waifu2x batch INPUT OUTPUT``, each run in a new folder."""
+
+    model = ("-m", "upconv_7")
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self._runs = 0
+
+    def into(self, target: str, *options: str, source: str = "in.png") -> Done:
+        """Upscale ``source`` into the folder ``target``."""
+        out = self.folder / target
+        out.mkdir(exist_ok=True)
+        done = waifu2x(*self.arguments(source, target, *options), cwd=self.folder)
+        return self._done(out, done.returncode, done.stdout, done.stderr)
+
+    def __call__(self, *options: str, source: str = "in.png") -> Done:
+        """Upscale ``source`` into a folder of its own."""
+        return self.into(self.new(), *options, source=source)
+
+    def on_terminal(self, *options: str, source: str = "in.png") -> tuple[Done, str]:
+        target = self.new()
+        (self.folder / target).mkdir()
+        done, shown = on_terminal(*self.arguments(source, target, *options), cwd=self.folder)
+        return self._done(self.folder / target, done.returncode, done.stdout, shown), shown
+
+    def recorded(self, *options: str) -> dict[str, object]:
+        """The arguments of the upscaler that the command creates."""
+        site = self.folder / "site"
+        site.mkdir(exist_ok=True)
+        (site / "sitecustomize.py").write_text(RECORDER)
+        record = self.folder / "record.json"
+        path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+        done = waifu2x(
+            *self.arguments("in.png", self.new(), *options),
+            cwd=self.folder,
+            env={"PYTHONPATH": path, "RECORD": str(record)},
+        )
+        assert done.returncode == 0, done.stderr
+        made: dict[str, object] = json.loads(record.read_text())
+        return made
+
+    def arguments(self, source: str, target: str, *options: str) -> list[str]:
+        (self.folder / target).mkdir(exist_ok=True)
+        command = [] if self.name == "upscale" else [self.name]
+        model = () if {"-m", "--model"} & set(options) else self.model
+        return [*command, source, target, *model, *options]
+
+    def new(self) -> str:
+        self._runs += 1
+        return f"out{self._runs}"
+
+    def _done(self, out: Path, code: int, stdout: str, stderr: str) -> Done:
+        files = {
+            path.relative_to(out).as_posix(): path.read_bytes()
+            for path in sorted(out.rglob("*"))
+            if path.is_file()
+        }
+        return Done(code, stdout, stderr, files, out)
+
+
+Case = Callable[[Command], None]
+CASES: dict[tuple[str, str], Case] = {}
+
+
+def shows(*options: str, of: tuple[str, ...] = ("upscale", "batch")) -> Callable[[Case], Case]:
+    """Declare what shows that these options work."""
+
+    def declare(case: Case) -> Case:
+        for command in of:
+            for option in options:
+                assert (command, option) not in CASES
+                CASES[command, option] = case
+        return case
+
+    return declare
+
+
+def test_every_option_has_a_case() -> None:
+    assert set(CASES) == declared()
+
+
+@pytest.mark.parametrize(("command", "option"), sorted(CASES))
+def test_option(command: str, option: str, tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "a face")
+    art.anime_face(24, 20).save(tmp_path / "in.png", pnginfo=info)
+    art.anime_face(24, 20).save(tmp_path / "in.jpg", quality=75)
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in ("1.png", "2.png", "sub/3.png"):
+        art.anime_face(12, 10).save(tmp_path / "in" / name)
+    CASES[command, option](Command(command, tmp_path))
+
+
+@functools.cache
+def expected(source: str = "in.png", noise: int | None = None, **options: object) -> np.ndarray:
+    """The picture that `waifu2x.Upscaler` makes of the one that all runs read."""
+    upscaler = Upscaler(**{"model": "upconv_7", **options})  # type: ignore[arg-type]
+    return upscaler.upscale(np.asarray(art.anime_face(24, 20)), noise=noise)
+
+
+# --- options of each picture
+
+
+@shows("scale")
+def _(run: Command) -> None:
+    assert run().size == (48, 40)
+    assert run("-s", "3").size == (72, 60)
+
+
+@shows("width", "height")
+def _(run: Command) -> None:
+    assert run("--width", "60").size == (60, 50)
+    assert run("--height", "60").size == (72, 60)
+    assert run("--width", "30", "--height", "31").size == (30, 31)
+
+
+@shows("noise")
+def _(run: Command) -> None:
+    source = "in.jpg"  # level 1 by its quality
+    results = [
+        run("-n", level, source=source).array.tobytes() for level in ("auto", "none", "1", "3")
+    ]
+    assert results[0] == results[2]
+    assert len(set(results)) == 3
+    assert run("-n", "3").array.tobytes() == expected(noise=3).tobytes()
+
+
+@shows("model")
+def _(run: Command) -> None:
+    for model in ("upconv_7", "upconv_7_photo"):
+        assert run("-m", model).array.tobytes() == expected(model=model).tobytes()
+    assert expected().tobytes() != expected(model="upconv_7_photo").tobytes()
+    assert run.recorded("-m", "cunet")["model"] == "cunet"
+
+
+@shows("engine")
+def _(run: Command) -> None:
+    assert run.recorded()["engine"] == "auto"
+    assert run.recorded("-e", "onnx")["engine"] == "onnx"
+
+
+@shows("device")
+def _(run: Command) -> None:
+    done = run("-e", "torch", "-d", "nowhere:7")
+    assert done.code == 1
+    assert "'nowhere:7'" in done.err
+    assert run.recorded("-e", "torch", "-d", "cpu")["device"] == "cpu"
+
+
+@shows("fp32")
+def _(run: Command) -> None:
+    assert run.recorded()["precision"] == "auto"
+    assert run.recorded("--fp32")["precision"] == "fp32"
+
+
+@shows("tile")
+def _(run: Command) -> None:
+    assert run.recorded()["tile"] == 0
+    assert run.recorded("-t", "8")["tile"] == 8
+
+
+@shows("tta")
+def _(run: Command) -> None:
+    assert run().array.tobytes() == expected().tobytes()
+    assert run("-x").array.tobytes() == expected(tta=True).tobytes()
+    assert expected().tobytes() != expected(tta=True).tobytes()
+
+
+@shows("format")
+def _(run: Command) -> None:
+    for name, magic in (("webp", b"RIFF"), ("tiff", b"II*\0"), ("jpeg", b"\xff\xd8")):
+        (data,) = run("-f", name).files.values()
+        assert data.startswith(magic)
+
+
+@shows("quality")
+def _(run: Command) -> None:
+    sizes = [len(*run("-f", "jpeg", "-q", q).files.values()) for q in ("10", "60", "95")]
+    assert sizes == sorted(set(sizes))
+
+
+@shows("depth")
+def _(run: Command) -> None:
+    depths = [run(*options).target.read_bytes()[24] for options in ([], ["--depth", "16"])]
+    assert depths == [8, 16]
+
+
+@shows("strip")
+def _(run: Command) -> None:
+    texts = [Image.open(run(*options).target).info.get("Title") for options in ([], ["--strip"])]
+    assert texts == ["a face", None]
+
+
+@shows("keep_times")
+def _(run: Command) -> None:
+    now = int(time.time())
+    # Newer than the last change, and of today: reading the file does not move the access time.
+    times = (now - 3600, now - 7200)
+    source = run.folder / "in.png"
+    os.utime(source, times)
+    for options in (["--keep-times"], ["--keep-times", "--progress", "json"]):
+        target = run.folder / run.new()
+        arguments = run.arguments("in.png", target.name, *options)
+        assert waifu2x(*arguments, cwd=run.folder).returncode == 0
+        (made,) = target.iterdir()
+        status = made.stat()
+        assert (int(status.st_atime), int(status.st_mtime)) == times
+    assert run().target.stat().st_mtime > times[0]
+
+
+@shows("threads")
+def _(run: Command) -> None:
+    assert run.recorded()["threads"] is None
+    assert run.recorded("--threads", "3")["threads"] == 3
+
+
+@shows("overwrite")
+def _(run: Command) -> None:
+    first = run.into("out")
+    refused = run.into("out", "-n", "3")
+    assert refused.code == 1
+    assert refused.files == first.files
+    replaced = run.into("out", "-n", "3", "--overwrite")
+    assert replaced.code == 0
+    assert replaced.files.keys() == first.files.keys()
+    assert replaced.files != first.files
+
+
+@shows("quiet")
+def _(run: Command) -> None:
+    assert run().out
+    assert run("--quiet").out == ""
+    loud, shown = run.on_terminal()
+    assert "%" in shown
+    quiet, shown = run.on_terminal("--quiet")
+    assert (quiet.out, shown) == ("", "")
+    assert quiet.files == loud.files
+
+
+@shows("verbose")
+def _(run: Command) -> None:
+    assert run().err == ""
+    assert "24x20 px" in run("--verbose").err
+
+
+@shows("skip_larger")
+def _(run: Command) -> None:
+    assert run("--skip-larger", "24x20").files
+    for size in ("23x20", "24x19"):
+        done = run("--skip-larger", size)
+        assert (done.code, done.files) == (0, {})
+
+
+@shows("progress")
+def _(run: Command) -> None:
+    events = [json.loads(line)["event"] for line in run("--progress", "json").out.splitlines()]
+    assert (events[0], events[-1]) == ("start", "end")
+    assert "file" in events
+    assert "%" in run("--progress", "bar").err
+    for kind, bar in (("auto", True), ("none", False)):
+        _, shown = run.on_terminal("--progress", kind)
+        assert ("%" in shown) == bar
+    assert run("--progress", "auto").err == ""
+
+
+# --- options of many files
+
+
+@shows("recursive")
+def _(run: Command) -> None:
+    assert [*run(source="in").files] == ["1.png", "2.png"]
+    assert [*run("-r", source="in").files] == ["1.png", "2.png", "sub/3.png"]
+
+
+@shows("include", "exclude")
+def _(run: Command) -> None:
+    assert [*run("-r", "--include", "[13].png", source="in").files] == ["1.png", "sub/3.png"]
+    assert [*run("-r", "--exclude", "[13].png", source="in").files] == ["2.png"]
+
+
+@shows("name")
+def _(run: Command) -> None:
+    done = run("--name", "{stem}-{scale}{ext}", source="in")
+    assert [*done.files] == ["1-2.png", "2-2.png"]
+
+
+@shows("resume")
+def _(run: Command) -> None:
+    first = run.into("out", source="in")
+    (first.folder / "2.png").unlink()
+    assert run.into("out", source="in").code == 1
+    (first.folder / "2.png").unlink()
+    before = (first.folder / "1.png").stat().st_ino
+    resumed = run.into("out", "--resume", source="in")
+    assert (resumed.code, resumed.files) == (0, first.files)
+    assert (first.folder / "1.png").stat().st_ino == before
+
+
+@shows("memory")
+def _(run: Command) -> None:
+    assert run.recorded("--name", "{stem}{ext}")["memory"] is None
+    limit = run.recorded("--memory", "3G")["memory"]
+    assert isinstance(limit, int)
+    assert 0 < limit < 3 << 30
+    assert run("--memory", "9", source="in").code == 1
+
+
+@shows("report")
+def _(run: Command) -> None:
+    done = run("--report", "report.jsonl", source="in")
+    lines = (run.folder / "report.jsonl").read_text().splitlines()
+    assert sorted(Path(json.loads(line)["output"]).name for line in lines) == sorted(done.files)
+
+
+@shows("shard")
+def _(run: Command) -> None:
+    parts = [[*run("-r", "--shard", f"{k}/2", source="in").files] for k in (1, 2)]
+    assert all(parts)
+    assert sorted(parts[0] + parts[1]) == ["1.png", "2.png", "sub/3.png"]
+
+
+@shows("cluster")
+def _(run: Command) -> None:
+    pytest.importorskip("distributed")
+    done = run("--cluster", "nowhere://1", source="in")
+    assert (done.code, done.files) == (1, {})
+    assert "'nowhere://1'" in done.err
+
+
+# --- the other commands
+
+
+@shows("version", of=("waifu2x",))
+def _(run: Command) -> None:
+    assert __version__ in waifu2x("--version", cwd=run.folder).stdout
+
+
+def exported(run: Command, *options: str) -> onnx.ModelProto:
+    name = f"{run.new()}.onnx"
+    model = [] if "-m" in options else ["-m", "upconv_7"]
+    done = waifu2x("export", name, *model, *options, cwd=run.folder)
+    assert done.returncode == 0, done.stderr
+    return onnx.load(run.folder / name)
+
+
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def weights(model: onnx.ModelProto) -> set[tuple[int, bytes]]:
+    return {(each.data_type, onnx.numpy_helper.to_array(each).tobytes())
+            for each in model.graph.initializer}  # fmt: skip
+
+
+@shows("model", "scale", of=("export",))
+def _(run: Command) -> None:
+    assert metadata(exported(run))["scale"] == "2"
+    one = exported(run, "-m", "cunet", "-s", "1", "-n", "0")
+    assert metadata(one)["scale"] == "1"
+    assert metadata(one)["margin"] != metadata(exported(run))["margin"]
+
+
+@shows("noise", of=("export",))
+def _(run: Command) -> None:
+    made = [weights(exported(run, "-n", level)) for level in ("none", "0", "3")]
+    assert made[0] != made[1] != made[2] != made[0]
+    assert made[0] == weights(exported(run))
+
+
+@shows("fp16", of=("export",))
+def _(run: Command) -> None:
+    full, half = (exported(run, *options).ByteSize() for options in ([], ["--fp16"]))
+    assert half < 0.6 * full
+
+
+@shows("opset", of=("export",))
+def _(run: Command) -> None:
+    for opset in (13, 20):
+        versions = {each.domain: each.version for each in
+                    exported(run, "--opset", str(opset)).opset_import}  # fmt: skip
+        assert versions[""] == opset
+
+
+@shows("size", of=("export",))
+def _(run: Command) -> None:
+    sides = [
+        [
+            side.dim_value
+            for side in exported(run, *options).graph.input[0].type.tensor_type.shape.dim
+        ]
+        for options in ([], ["--static", "40x64"])
+    ]
+    assert sides[1] == [1, 3, 40, 64]
+    assert sides[0] != sides[1]
+
+
+@shows("overwrite", of=("export",))
+def _(run: Command) -> None:
+    target = run.folder / "kept.onnx"
+    target.write_bytes(b"kept")
+    refused = waifu2x("export", "-m", "upconv_7", target.name, cwd=run.folder)
+    assert refused.returncode == 1
+    assert target.read_bytes() == b"kept"
+    replaced = waifu2x("export", "-m", "upconv_7", target.name, "--overwrite", cwd=run.folder)
+    assert replaced.returncode == 0
+    assert onnx.load(target).graph.node
+
+
+# --- what the help promises of progress
+
+
+def test_the_time_left_is_what_is_left(tmp_path: Path) -> None:
+    """From each event alone, whatever time the events come at."""
+    (tmp_path / "in").mkdir()
+    for name, side in (("1.png", 16), ("2.png", 288)):
+        art.anime_face(side, side).save(tmp_path / "in" / name)
+    options = ("-m", "upconv_7", "-x", "--threads", "1", "--progress", "json")
+    process = started("in", "out", *options, cwd=tmp_path)
+    assert process.stdout is not None
+    checked = 0
+    try:
+        for line in iter(process.stdout.readline, b""):
+            event = json.loads(line)
+            if event["event"] != "progress" or not event["ended"]:
+                continue
+            if not 0.2 < event["share"] < 0.9:
+                continue
+            seconds = event["ended"] / event["files_per_second"]
+            left = seconds * (1 - event["share"]) / event["share"]
+            assert event["eta_seconds"] == pytest.approx(left, rel=0.02, abs=0.1)
+            checked += 1
+            break
+    finally:
+        process.kill()
+        process.communicate()
+    assert checked
