@@ -64,6 +64,21 @@ def test_no_step_follows_in_the_means_of_a_sample() -> None:
     assert steps(upscaler(model="cunet", engine="native"), picture(700, 700), cancel_at=1) == 1
 
 
+def test_a_stream_ends_amid_its_rows() -> None:
+    """Rows in flight may still be reported, and the last of them are never reached."""
+    cancel, shares = threading.Event(), [0.0]
+
+    def report(share: float) -> None:
+        shares.append(share)
+        cancel.set()
+
+    with pytest.raises(CancelledError):
+        upscaler(model="upconv_7", engine="native").upscale(
+            picture(1500, 1000), progress=report, cancel=cancel
+        )
+    assert 0 < shares[-1] < 0.5
+
+
 def test_all_steps_are_many() -> None:
     """What the checks above are worth: without cancelling more steps follow."""
     through = upscaler(model="cunet", engine="onnx", tile=32)
