@@ -22,18 +22,30 @@ from PIL import Image, PngImagePlugin
 from waifu2x import Upscaler, __version__
 from waifu2x.cli import main
 
-#: Records the arguments of every `waifu2x.Upscaler` that the command creates.
+#: Records the options of the first `waifu2x.Upscaler` that the command creates.
 RECORDER = """
-import json, os, waifu2x
+import dataclasses, json, os, waifu2x
 
-create = waifu2x.Upscaler.__init__
+create, load = waifu2x.Upscaler.__init__, waifu2x.Upscaler.from_options.__func__
 
-def recorded(self, model="cunet", **options):
-    create(self, model, **options)
-    with open(os.environ["RECORD"], "w") as file:
-        json.dump({"model": model, **options}, file)
+def record(upscaler):
+    try:
+        with open(os.environ["RECORD"], "x") as file:
+            json.dump(dataclasses.asdict(upscaler.options), file)
+    except FileExistsError:
+        pass
 
-waifu2x.Upscaler.__init__ = recorded
+def created(self, *values, **options):
+    create(self, *values, **options)
+    record(self)
+
+def loaded(cls, options):
+    upscaler = load(cls, options)
+    record(upscaler)
+    return upscaler
+
+waifu2x.Upscaler.__init__ = created
+waifu2x.Upscaler.from_options = classmethod(loaded)
 """
 
 
@@ -112,17 +124,17 @@ class Command:
         """What a terminal shows of a run, of which standard output is no part."""
         if options not in self._shown:
             arguments = self.arguments("in.png", self.new(), *options)
-            done, self._shown[options] = on_terminal(*arguments, cwd=self.folder)
-            assert done.returncode == 0
-            assert bool(done.stdout) == ("--quiet" not in options)
+            code, out, self._shown[options] = on_terminal(*arguments, cwd=self.folder)
+            assert code == 0
+            assert bool(out) == ("--quiet" not in options)
         return self._shown[options]
 
     def recorded(self, *options: str) -> dict[str, object]:
-        """The arguments of the upscaler that the command creates."""
+        """The options of the upscaler that the command creates."""
         site = self.folder / "site"
         site.mkdir(exist_ok=True)
         (site / "sitecustomize.py").write_text(RECORDER)
-        record = self.folder / "record.json"
+        record = self.folder / f"{self.new()}.json"
         path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
         done = waifu2x(
             *self.arguments("in.png", self.new(), *options),

@@ -23,7 +23,7 @@ TOLD: dict[str, Any] = json.loads(os.environ["CLUSTER_TEST"])
 LOG = Path(TOLD["log"])
 _version.__version__ = TOLD.get("version", _version.__version__)
 
-from waifu2x.batch import cluster
+from waifu2x.batch import cluster  # noqa: E402
 from waifu2x.network import registry  # noqa: E402  (which takes the version from there)
 
 _at_work = threading.local()

@@ -1,4 +1,4 @@
-"""The installed command, run as a user runs it."""
+"""Runs the installed command as a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE = 300
 def waifu2x(
     *args: str | Path, cwd: Path, env: dict[str, str] | None = None, data: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run it, with ``data`` on standard input; it must never show a traceback."""
+    """Run the command with ``data`` on standard input; fails on a traceback."""
     result = subprocess.run(
         [WAIFU2X, *map(str, args)],
         cwd=cwd,
@@ -33,8 +33,8 @@ def waifu2x(
     return result
 
 
-def on_terminal(*args: str | Path, cwd: Path) -> tuple[subprocess.CompletedProcess[str], str]:
-    """Run it with standard error on a terminal; returns what the terminal showed, too."""
+def on_terminal(*args: str | Path, cwd: Path) -> tuple[int, str, str]:
+    """Run the command on a terminal: exit code, standard output, and text on the terminal."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [WAIFU2X, *map(str, args)],
@@ -46,17 +46,16 @@ def on_terminal(*args: str | Path, cwd: Path) -> tuple[subprocess.CompletedProce
     )
     os.close(follower)
     shown = b""
-    # A terminal holds a few kilobytes: it is read while the command runs.
+    # Read while the command runs: a terminal buffers a few kilobytes only.
     while part := _read(leader):
         shown += part
     os.close(leader)
     out, _ = process.communicate(timeout=PATIENCE)
-    text = shown.decode(errors="replace")
-    return subprocess.CompletedProcess(process.args, process.returncode, out), text
+    return process.returncode, out, shown.decode(errors="replace")
 
 
 def started(*args: str | Path, cwd: Path) -> subprocess.Popen[bytes]:
-    """Start it with pipes that read nothing ahead, and with Ctrl-C as a terminal sets it up."""
+    """Start the command with unbuffered pipes and with the default action for Ctrl-C."""
     return subprocess.Popen(
         [WAIFU2X, *map(str, args)],
         cwd=cwd,
