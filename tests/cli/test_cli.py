@@ -254,9 +254,8 @@ def test_wrong_usage_exits_2(folder: Path, args: list[str]) -> None:
 
 def test_missing_torch_names_the_pip_command(folder: Path) -> None:
     (folder / "torch.py").write_text("raise ImportError('no torch here')")
-    result = waifu2x(
-        "in.png", "out.png", "-e", "torch", cwd=folder, env={"PYTHONPATH": str(folder)}
-    )
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    result = waifu2x("in.png", "out.png", "-e", "torch", cwd=folder, env={"PYTHONPATH": path})
     assert result.returncode == 1
     assert "pip install 'waifu2x-native[torch]'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
