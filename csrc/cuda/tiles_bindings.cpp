@@ -14,7 +14,7 @@
 namespace waifu2x::cuda {
 namespace {
 
-int* stats_at(Address address) { return address == 0 ? nullptr : memory<int>("seen", address); }
+int* stats_at(Address address) { return address == 0 ? nullptr : memory<int>("stats", address); }
 
 void require_side(const char* name, std::int64_t size) {
   if (size < 1 || size > kMaxSide) {
@@ -83,7 +83,7 @@ void gather_tiles(Address src, const std::string& sample, std::int64_t height, s
                   std::int64_t channels, std::int64_t stride, const std::vector<std::int64_t>& xs,
                   const std::vector<std::int64_t>& ys, Address dst, const std::string& element,
                   std::int64_t window_height, std::int64_t window_width, std::int64_t pixel,
-                  std::int64_t inset, Address seen, int device, Address stream) {
+                  std::int64_t inset, Address stats_address, int device, Address stream) {
   if (xs.size() != ys.size()) refuse("there are ", xs.size(), " xs and ", ys.size(), " ys");
   if (inset < 0) refuse("inset is ", inset, "; it must not be negative");
   with_sample(sample, [&](auto sample_tag) {
@@ -92,7 +92,7 @@ void gather_tiles(Address src, const std::string& sample, std::int64_t height, s
       using E = typename decltype(element_tag)::type;
       const auto from = picture<const T>("src", src, height, width, channels, stride);
       const auto to = tensor<E>("dst", dst, xs.size(), window_height, window_width, pixel);
-      int* stats = stats_at(seen);
+      int* stats = stats_at(stats_address);
       on_device(device, "gather",
                 [&] { return gather(from, xs, ys, to, inset, stats, stream_of(stream)); });
     });
@@ -102,7 +102,7 @@ void gather_tiles(Address src, const std::string& sample, std::int64_t height, s
 void blend_tiles(Address src, const std::string& element, std::int64_t src_height,
                  std::int64_t src_width, std::int64_t pixel, const std::vector<Numbers>& rects,
                  Address dst, const std::string& sample, std::int64_t height, std::int64_t width,
-                 std::int64_t channels, std::int64_t stride, Address seen, int device,
+                 std::int64_t channels, std::int64_t stride, Address stats_address, int device,
                  Address stream) {
   with_sample(sample, [&](auto sample_tag) {
     with_element(element, [&](auto element_tag) {
@@ -112,7 +112,7 @@ void blend_tiles(Address src, const std::string& element, std::int64_t src_heigh
       const auto to = picture<T>("dst", dst, height, width, channels, stride);
       std::vector<Rect> checked;
       for (const Numbers& numbers : rects) checked.push_back(rect_of(numbers, from, to));
-      int* stats = stats_at(seen);
+      int* stats = stats_at(stats_address);
       on_device(device, "blend",
                 [&] { return blend(from, checked, to, stats, stream_of(stream)); });
     });
@@ -123,7 +123,7 @@ void feather_tile(Address src, const std::string& element, std::int64_t src_heig
                   std::int64_t src_width, std::int64_t pixel, std::int64_t index,
                   const Numbers& rect, Address canvas, std::int64_t height, std::int64_t width,
                   std::int64_t channels, std::int64_t stride, Address weights_x, Address weights_y,
-                  Address seen, int device, Address stream) {
+                  Address stats_address, int device, Address stream) {
   if (index < 0 || index >= kMaxRow) refuse("index is ", index);
   with_element(element, [&](auto element_tag) {
     using E = typename decltype(element_tag)::type;
@@ -133,7 +133,7 @@ void feather_tile(Address src, const std::string& element, std::int64_t src_heig
     const Rect checked = rect_of(rect, from, to);
     const auto* across = memory<const float>("weights_x", weights_x);
     const auto* down = memory<const float>("weights_y", weights_y);
-    int* stats = stats_at(seen);
+    int* stats = stats_at(stats_address);
     on_device(device, "feather", [&] {
       return feather(from, index, checked, to, across, down, stats, stream_of(stream));
     });
@@ -158,14 +158,14 @@ void bind_tiles(py::module_& m) {
   m.def("gather", &gather_tiles, py::kw_only(), arg("src"), arg("sample"), arg("height"),
         arg("width"), arg("channels"), arg("stride"), arg("xs"), arg("ys"), arg("dst"),
         arg("element"), arg("window_height"), arg("window_width"), arg("pixel"), arg("inset"),
-        arg("seen"), arg("device"), arg("stream"));
+        arg("stats"), arg("device"), arg("stream"));
   m.def("blend", &blend_tiles, py::kw_only(), arg("src"), arg("element"), arg("src_height"),
         arg("src_width"), arg("pixel"), arg("rects"), arg("dst"), arg("sample"), arg("height"),
-        arg("width"), arg("channels"), arg("stride"), arg("seen"), arg("device"), arg("stream"));
+        arg("width"), arg("channels"), arg("stride"), arg("stats"), arg("device"), arg("stream"));
   m.def("feather", &feather_tile, py::kw_only(), arg("src"), arg("element"), arg("src_height"),
         arg("src_width"), arg("pixel"), arg("index"), arg("rect"), arg("canvas"), arg("height"),
         arg("width"), arg("channels"), arg("stride"), arg("weights_x"), arg("weights_y"),
-        arg("seen"), arg("device"), arg("stream"));
+        arg("stats"), arg("device"), arg("stream"));
   m.def("quantize", &quantize_canvas, py::kw_only(), arg("src"), arg("dst"), arg("sample"),
         arg("count"), arg("device"), arg("stream"));
 }

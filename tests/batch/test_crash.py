@@ -1,4 +1,4 @@
-"""Killed at any moment, or out of room, and gone on with: as if nothing had happened."""
+"""A batch that is killed at any moment, or finds the disk full, can be resumed."""
 
 from __future__ import annotations
 

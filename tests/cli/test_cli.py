@@ -1,4 +1,4 @@
-"""The command, run as a user runs it: a process, its exit code, its two streams, its files."""
+"""The command as a process: exit code, streams and files."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_nothing_to_do_is_said(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [["-t", "16"], ["-m", "upconv_7", "-s", "16"]])
 def test_interrupting_leaves_nothing(folder: Path, options: list[str]) -> None:
-    """Ctrl-C in the middle of the work: an exit code, no file, no traceback."""
+    """Ctrl-C during the work gives an exit code, no file and no traceback."""
     art.anime_face(512, 512).save(folder / "big.png")
     before = names(folder)
     process = started("big.png", "out.png", *options, "--verbose", cwd=folder)
@@ -153,6 +153,8 @@ def test_progress_bar_on_a_terminal(folder: Path) -> None:
     assert code == 0
     assert "%" in shown
     assert "in.png" in shown
+    code, _, shown = on_terminal("in.png", "-m", "upconv_7", "-t", "8", "--quiet", cwd=folder)
+    assert (code, shown) == (0, "")
 
 
 FAILURES = {
@@ -218,7 +220,7 @@ def test_pixel_limit(folder: Path) -> None:
 
 
 def test_a_bomb_is_refused_from_its_header(folder: Path) -> None:
-    """A few bytes that claim 60000 x 60000 pixels must not be decoded."""
+    """A header of 60000 x 60000 pixels in a few bytes must not be decoded."""
     data = bytearray((folder / "in.png").read_bytes())
     import struct
     import zlib
@@ -379,7 +381,7 @@ def test_options_of_what_is_written(folder: Path) -> None:
     assert "depth is 12; it must be 8 or 16" in result.stderr
 
 
-def test_verbose_says_where_the_gates_come_from(folder: Path) -> None:
+def test_verbose_says_where_the_global_means_come_from(folder: Path) -> None:
     result = waifu2x("in.png", "out.png", "--verbose", "-e", "onnx", "-t", "16", cwd=folder)
     assert result.returncode == 0
-    assert "gates of 24x20 px: exact" in result.stderr
+    assert "global means: exact, over all of" in result.stderr

@@ -29,7 +29,7 @@ def waifu2x(*args: str | Path, cwd: Path, data: str = "") -> subprocess.Complete
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """in/ with 1.png to 12.png, sub/a.jpg, sub/a.png and a text file; bad.png beside it."""
+    """in/ with 1.png to 12.png, sub/a.jpg, sub/a.png and a text file, and bad.png next to in/."""
     (tmp_path / "in" / "sub").mkdir(parents=True)
     for i in range(1, 13):
         art.anime_face(20, 16).save(tmp_path / "in" / f"{i}.png")
@@ -182,6 +182,8 @@ def test_a_bar_on_a_terminal(folder: Path) -> None:
     assert re.search(r"\d+/14 files", shown)
     assert "%" in shown
     assert len(out.splitlines()) == 15
+    code, out, shown = on_terminal(*FAST, "in", "quiet", "-r", "--quiet", cwd=folder)
+    assert (code, out, shown) == (0, "", "")
 
 
 def test_verbose_says_what_was_skipped_and_how_busy_it_was(folder: Path) -> None:
@@ -287,7 +289,7 @@ def work(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def whole(folder: Path) -> int:
-    """How many results there are; all of them whole, and nothing else."""
+    """The number of results; fails unless all files are complete results."""
     for name in names(folder):
         with Image.open(folder / name) as image:
             image.load()

@@ -97,19 +97,19 @@ def test_copies_run_beside_the_networks(streams: Streams, dtype: type) -> None:
     ]
 
 
-def test_marks_and_constants_and_turns(streams: Streams) -> None:
+def test_stats_and_constants_and_transforms(streams: Streams) -> None:
     session = TorchSession(gpu())
     stats = session.stats(2)
     with torch.inference_mode():
         stats[1] = torch.tensor([3, *np.float32([0.5, 1.0]).view(np.int32).tolist()])
-    assert [(m.bad, m.brightest_in, m.brightest_out) for m in session.read(stats)] == [
+    assert [(m.nonfinite, m.max_in, m.max_out) for m in session.read(stats)] == [
         (0, 0.0, 0.0),
         (3, 0.5, 1.0),
     ]
     array = np.ones((1, 2, 1, 1), np.float32)
     assert session.device.constant(array).shape == (1, 2, 1, 1)
-    turned = session.turned(torch.arange(6).reshape(2, 1, 3), 1, True)
-    assert turned.shape == (1, 2, 3)
+    rotated = session.transformed(torch.arange(6).reshape(2, 1, 3), 1, True)
+    assert rotated.shape == (1, 2, 3)
 
 
 def test_memory_is_what_is_free_or_held_without_use(streams: Streams) -> None:

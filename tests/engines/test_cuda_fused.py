@@ -147,6 +147,32 @@ def test_all_other_operations(native: ModuleType) -> None:
     np.testing.assert_allclose(made, want, rtol=0, atol=0.02 * np.abs(want).max())
 
 
+def test_a_value_read_after_a_multiplication_is_not_overwritten(native: ModuleType) -> None:
+    """A crop fused into a later sum reads its source, which the product must leave as it is."""
+    nodes = [
+        Node("mean", GlobalMean(), ("input",)),
+        Node("first", Multiply(), ("input", "mean")),
+        Node("a", Conv(weights(8, 3, 1, 1), weights(8)), ("first",)),
+        Node("cropped", Crop(1), ("a",)),
+        Node("gate", GlobalMean(), ("a",)),
+        Node("gated", Multiply(), ("a", "gate")),
+        Node("b", Conv(weights(8, 8, 3, 3), weights(8)), ("gated",)),
+        Node("sum", Add(), ("b", "cropped")),
+        Node("out", Conv(weights(3, 8, 1, 1), weights(3)), ("sum",)),
+    ]
+    graph = Graph(nodes, output="out")
+    batch = pictures(1, 12, 14)
+    network = runner(graph, native)
+    made, want = run(network, batch), evaluate(graph, batch)
+    np.testing.assert_allclose(made, want, rtol=0, atol=0.01 * np.abs(want).max())
+    given = torch.from_numpy(batch).permute(0, 2, 3, 1).half()
+    given = torch.nn.functional.pad(given, (0, 13)).contiguous()
+    kept = given.clone()
+    with torch.inference_mode():
+        network(given, [])
+    assert torch.equal(given, kept)
+
+
 def test_a_tile_gives_the_bytes_of_the_whole(native: ModuleType) -> None:
     entry = registry.model("upconv_7").network(2, None)
     assert entry is not None

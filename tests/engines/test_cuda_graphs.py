@@ -1,4 +1,4 @@
-"""Which runs are recorded, and which recorded ones are kept; recording itself needs a GPU."""
+"""Which runs are captured, and which are evicted; capturing itself needs a GPU."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Replay:
 
 
 class Recorder(CudaGraphCache):
-    """Records nothing, but runs the network again where a GPU would replay it."""
+    """Runs the network again where a GPU would replay a captured run."""
 
     def __init__(self) -> None:
         super().__init__(torch.device("cpu"))
-        self.recorded: list[tuple[int, ...]] = []
+        self.captured: list[tuple[int, ...]] = []
         self.fails = False
 
-    def _record(self, runner, batch, means):  # type: ignore[no-untyped-def]
-        self.recorded.append(tuple(batch.shape))
+    def _capture(self, runner, batch, means):  # type: ignore[no-untyped-def]
+        self.captured.append(tuple(batch.shape))
         if self.fails:
             return None
         static, given = batch.clone(), [mean.clone() for mean in means]
@@ -56,34 +56,34 @@ def batch(side: int, value: float = 1.0) -> torch.Tensor:
 
 
 def run(
-    graphs: CudaGraphCache, network: Twice, side: int, value: float, room: bool = True
+    graphs: CudaGraphCache, network: Twice, side: int, value: float, memory: bool = True
 ) -> float:
-    made = graphs.run(network, batch(side, value), [torch.tensor(1.0)], room=lambda: room)
+    made = graphs.run(network, batch(side, value), [torch.tensor(1.0)], has_memory=lambda: memory)
     assert made.shape == (1, side, side, 3)
     return float(made.max())
 
 
-def test_a_shape_is_recorded_when_it_comes_again() -> None:
+def test_a_repeated_shape_is_captured() -> None:
     graphs, network = Recorder(), Twice()
     assert [run(graphs, network, 4, value) for value in (1, 2, 3)] == [3, 5, 7]
-    assert graphs.recorded == [(1, 4, 4, 3)]
+    assert graphs.captured == [(1, 4, 4, 3)]
     assert run(graphs, network, 5, 1) == 3
     assert run(graphs, Twice(), 4, 1) == 3  # another network is another run
-    assert len(graphs.recorded) == 1
+    assert len(graphs.captured) == 1
 
 
-def test_not_where_there_is_no_room_or_it_failed() -> None:
+def test_nothing_is_captured_without_memory_or_after_a_failure() -> None:
     graphs, network = Recorder(), Twice()
     for _ in range(3):
-        assert run(graphs, network, 4, 2, room=False) == 5
-    assert graphs.recorded == []
+        assert run(graphs, network, 4, 2, memory=False) == 5
+    assert graphs.captured == []
     graphs.fails = True
     for _ in range(4):
         assert run(graphs, network, 4, 2) == 5
-    assert len(graphs.recorded) == 1  # once, and not again
+    assert len(graphs.captured) == 1  # once, and not again
 
 
-def test_more_shapes_than_places_do_not_push_each_other_out(
+def test_more_shapes_than_entries_do_not_evict_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cuda_graphs, "_MOST_GRAPHS", 2)
@@ -91,11 +91,11 @@ def test_more_shapes_than_places_do_not_push_each_other_out(
     for _ in range(10):
         for side in (4, 5, 6):
             assert run(graphs, network, side, 2) == 5
-    assert graphs.recorded == [(1, 4, 4, 3), (1, 5, 5, 3)]
-    # One that is not used any more makes room.
-    for _ in range(cuda_graphs._KEPT_FOR + 2):
+    assert graphs.captured == [(1, 4, 4, 3), (1, 5, 5, 3)]
+    # A shape that is no longer used is evicted.
+    for _ in range(cuda_graphs._PROTECTED_RUNS + 2):
         run(graphs, network, 5, 2)
         run(graphs, network, 6, 2)
-    assert graphs.recorded[2:] == [(1, 6, 6, 3)]
+    assert graphs.captured[2:] == [(1, 6, 6, 3)]
     graphs.clear()
     assert run(graphs, network, 5, 3) == 7

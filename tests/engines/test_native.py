@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from waifu2x.engines import OnRows, Streaming
+from waifu2x.engines import OnRows
 from waifu2x.engines.native import NativeCompiled, NativeEngine
 from waifu2x.errors import ArgumentError, CancelledError, EngineError, GraphError
 from waifu2x.kernels import _native, tiles
@@ -683,7 +683,7 @@ def window_of(source: Array, extra: int = 0) -> Array:
 
 
 def run_whole(
-    network: NativeCompiled, source: Array, target: Array, watch: OnRows | None = None
+    network: NativeCompiled, source: Array, target: Array, on_rows: OnRows | None = None
 ) -> int:
     return network.run_picture(
         source,
@@ -691,7 +691,7 @@ def run_whole(
         window=(source.shape[0] + 2 * MARGIN, source.shape[1] + 2 * MARGIN),
         start=-MARGIN,
         crop=0,
-        watch=watch,
+        on_rows=on_rows,
     )
 
 
@@ -758,7 +758,7 @@ def test_any_part_is_the_same_bytes_as_in_the_whole(name: str) -> None:
     whole = engine().compile(graph).run(batch)
     full_height, full_width = whole.shape[2:]
     for index in range(12):
-        network: Streaming = engine(THREADS[index % 4]).compile(graph)
+        network = engine(THREADS[index % 4]).compile(graph)
         top, left = int(rng.integers(full_height)), int(rng.integers(full_width))
         bottom, right = int(rng.integers(top, full_height)), int(rng.integers(left, full_width))
         rows, columns = (top, bottom + 1), (left, right + 1)
@@ -847,13 +847,13 @@ def test_a_watch_sees_the_share_and_finished_rows_rise() -> None:
     seen: list[tuple[float, int]] = []
     ready: Array = np.zeros_like(target)
 
-    def watch(share: float, rows: int) -> bool:
+    def on_rows(share: float, rows: int) -> bool:
         assert threading.current_thread() is threading.main_thread()
         seen.append((share, rows))
         ready[:rows] = target[:rows]
         return False
 
-    run_whole(network, source, target, watch)
+    run_whole(network, source, target, on_rows)
     assert len(seen) >= 3
     shares, rows = zip(*seen, strict=True)
     assert 0 <= shares[0] <= shares[-1] <= 1 + 1e-9
@@ -866,14 +866,14 @@ def test_a_watch_sees_the_share_and_finished_rows_rise() -> None:
 def test_a_watch_sees_shares_of_a_network_without_convolutions() -> None:
     seen: list[float] = []
 
-    def watch(share: float, rows: int) -> bool:
+    def on_rows(share: float, rows: int) -> bool:
         seen.append(share)
         return False
 
     source = picture(1500, 1500, 3, "float32")
     target: Array = np.empty((3000, 3000, 3), np.uint8)
     network = engine(1, "scalar").compile(chain(Upsample(2), Activate(activation("sigmoid", 3))))
-    network.run_picture(source, target, window=(1500, 1500), start=0, crop=0, watch=watch)
+    network.run_picture(source, target, window=(1500, 1500), start=0, crop=0, on_rows=on_rows)
     assert seen
     assert all(0 <= share <= 1 + 1e-9 for share in seen)
 
@@ -918,12 +918,12 @@ def test_a_watch_may_run_networks_itself() -> None:
     alone = network.run(batch)
     inner: list[Array] = []
 
-    def watch(share: float, rows: int) -> bool:
+    def on_rows(share: float, rows: int) -> bool:
         inner.append(network.run(batch))
         return False
 
     target, plain = target_for(source), target_for(source)
-    run_whole(network, source, target, watch)
+    run_whole(network, source, target, on_rows)
     run_whole(network, source, plain)
     np.testing.assert_array_equal(target, plain)
     assert inner
@@ -962,7 +962,7 @@ import os, signal, sys, threading, time
 import numpy as np
 from waifu2x.engines.native import NativeEngine
 from waifu2x.errors import EngineError
-from waifu2x.graph import *
+from waifu2x.network.graph import *
 
 def conv(inputs, outputs, seed=1):
     rng = np.random.default_rng(seed)
@@ -980,10 +980,10 @@ def network(threads=2, isa=None, wide=32, mean=True):
     ]
     return NativeEngine(threads=threads, isa=isa).compile(Graph(nodes, output="c"))
 
-def run(network, size, watch=None):
+def run(network, size, on_rows=None):
     source = np.ones((size, size, 3), np.uint8)
     target = np.empty((size, size, 3), np.uint8)
-    network.run_picture(source, target, window=(size, size), start=0, crop=0, watch=watch)
+    network.run_picture(source, target, window=(size, size), start=0, crop=0, on_rows=on_rows)
 
 x = np.random.default_rng(0).random((1, 3, 50, 70), np.float32)
 """
@@ -1149,7 +1149,7 @@ print(np.array_equal(made.run(x), want))
 def test_memory_follows_the_width_of_a_picture_and_not_its_height() -> None:
     """Rows stream through rings. The two pictures themselves are made before counting."""
     script = """
-from waifu2x import registry
+from waifu2x.network import registry
 graph = registry.load(registry.model("upconv_7").network(2, 0))
 made = NativeEngine(threads=1).compile(graph)
 height = int(sys.argv[1])
@@ -1305,7 +1305,7 @@ def test_what_a_program_cannot_be_built_of_is_refused(
 )
 def test_numbers_far_out_are_refused_and_do_not_crash(call: str) -> None:
     said = python(f"""
-from waifu2x import _native
+from waifu2x.kernels import _native
 p = _native.Program(3)
 try:
     {call}
@@ -1318,7 +1318,7 @@ except ValueError:
 def test_programs_refuse_values_that_do_not_lie_on_each_other() -> None:
     """The graph checks places; a program that did not would read out of range."""
     said = python("""
-from waifu2x import _native
+from waifu2x.kernels import _native
 p = _native.Program(3)
 try:
     small = p.affine((0, 9), 1.0, 0.0)
@@ -1472,7 +1472,7 @@ def test_pooled_values_joined_or_given_out_are_refused_at_compiling() -> None:
     with pytest.raises(EngineError) as caught:
         engine().compile(net.graph())
     assert str(caught.value) == (
-        f"{two!r} (Add) on pooled values is not for this engine; use engine onnx"
+        f"the native engine does not run {two!r} (Add) on pooled values; use engine onnx"
     )
 
 

@@ -1,4 +1,4 @@
-"""Gather and blend on tensors, in torch and by the kernels: the bytes of waifu2x.kernels.tiles."""
+"""Gather and blend in torch and by the CUDA kernels give the bytes of waifu2x.kernels.tiles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from gpu import emulated
 
 from waifu2x.engines import TileCopy, torch_tiles
-from waifu2x.engines.cuda_tiles import CudaSteps
+from waifu2x.engines.cuda_tiles import CudaTileKernels
 from waifu2x.engines.torch_tiles import TileKernels
 from waifu2x.errors import EngineError
 from waifu2x.kernels import tiles
@@ -22,13 +22,13 @@ DTYPES = (np.uint8, np.uint16, np.float32)
 
 
 @pytest.fixture(params=["torch", "kernels"])
-def steps(request: pytest.FixtureRequest) -> TileKernels:
+def kernels(request: pytest.FixtureRequest) -> TileKernels:
     if request.param == "torch":
         return torch_tiles
     native = emulated.module()
     if native is None:
         pytest.skip("the emulator needs g++ on Linux")
-    return CudaSteps(native)
+    return CudaTileKernels(native)
 
 
 def samples(rng: np.random.Generator, dtype: type, *shape: int) -> Samples:
@@ -48,12 +48,12 @@ def back(made: torch.Tensor) -> Samples:
 
 
 @pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
-def test_gather_is_that_of_the_processor(steps: TileKernels, dtype: type, channels: int) -> None:
+def test_gather_equals_that_of_the_cpu(kernels: TileKernels, dtype: type, channels: int) -> None:
     rng = np.random.default_rng(SEED)
     source = samples(rng, dtype, 13, 17, channels)
     corners = [(0, 0), (-5, 3), (9, -40), (1 << 40, 2), (-(1 << 40), 5), (4, 6)]
     stats = torch.zeros((len(corners), 3), dtype=torch.int32)
-    made = steps.gather(
+    made = kernels.gather(
         tensor(source), corners, window=(7, 11), pixel=8, dtype=torch.float32, inset=2, stats=stats
     )
     want = tiles.gather(
@@ -67,16 +67,16 @@ def test_gather_is_that_of_the_processor(steps: TileKernels, dtype: type, channe
     assert not stats[:, [0, 2]].any()
 
 
-def test_every_sample_of_8_and_16_bits_is_rounded_right(steps: TileKernels) -> None:
+def test_every_sample_of_8_and_16_bits_is_rounded_right(kernels: TileKernels) -> None:
     for dtype in (np.uint8, np.uint16):
         every = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(1, -1, 1)
-        made = steps.gather(
+        made = kernels.gather(
             tensor(every), [(0, 0)], window=every.shape[:2], pixel=3, dtype=torch.float32,
             inset=0, stats=None,
         )  # fmt: skip
         want = (every.astype(np.float64) / np.iinfo(dtype).max).astype(np.float32)
         assert made[0, :, :, :1].numpy().tobytes() == want.tobytes()
-        half = steps.gather(
+        half = kernels.gather(
             tensor(every), [(0, 0)], window=every.shape[:2], pixel=3, dtype=torch.float16,
             inset=0, stats=None,
         )  # fmt: skip
@@ -84,7 +84,7 @@ def test_every_sample_of_8_and_16_bits_is_rounded_right(steps: TileKernels) -> N
 
 
 @pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
-def test_blend_is_that_of_the_processor(steps: TileKernels, dtype: type, channels: int) -> None:
+def test_blend_equals_that_of_the_cpu(kernels: TileKernels, dtype: type, channels: int) -> None:
     rng = np.random.default_rng(SEED)
     output = samples(rng, np.float32, 2, 9, 12, 4)
     output[0, 2, 3, 1], output[0, 4, 4, 0], output[1, 1, 2, 2] = np.nan, np.inf, -0.0
@@ -92,15 +92,15 @@ def test_blend_is_that_of_the_processor(steps: TileKernels, dtype: type, channel
     target = tensor(want.copy())
     copies = [TileCopy(0, 0, 1, 2, 3, 4, 10, 6), TileCopy(0, 0, 0, 0, 15, 11, 12, 9)]
     stats = torch.zeros((2, 3), dtype=torch.int32)
-    steps.blend(torch.from_numpy(output), copies, target, stats)
-    for planes, cut in zip(output, copies, strict=True):
+    kernels.blend(torch.from_numpy(output), copies, target, stats)
+    for planes, copy in zip(output, copies, strict=True):
         broken = not np.isfinite(planes).all()
-        said = pytest.raises(EngineError, match=r"2 of 180 samples") if broken else nullcontext()
-        with said:
+        failure = pytest.raises(EngineError, match=r"2 of 180 samples") if broken else nullcontext()
+        with failure:
             tiles.blend(
                 np.ascontiguousarray(planes[..., :3].transpose(2, 0, 1)), want,
-                src_x=cut.src_x, src_y=cut.src_y, dst_x=cut.dst_x, dst_y=cut.dst_y,
-                width=cut.width, height=cut.height,
+                src_x=copy.src_x, src_y=copy.src_y, dst_x=copy.dst_x, dst_y=copy.dst_y,
+                width=copy.width, height=copy.height,
             )  # fmt: skip
     assert back(target).tobytes() == want.tobytes()
     assert stats[:, 0].tolist() == [2, 0]
@@ -108,8 +108,8 @@ def test_blend_is_that_of_the_processor(steps: TileKernels, dtype: type, channel
 
 
 @pytest.mark.parametrize(("dtype", "channels"), list(product(DTYPES, (1, 3))))
-def test_feathering_is_that_of_the_processor(
-    steps: TileKernels, dtype: type, channels: int
+def test_feathering_equals_that_of_the_cpu(
+    kernels: TileKernels, dtype: type, channels: int
 ) -> None:
     rng = np.random.default_rng(SEED)
     output = samples(rng, np.float32, 2, 9, 12, 3)
@@ -117,12 +117,12 @@ def test_feathering_is_that_of_the_processor(
     copies = [TileCopy(0, 0, 1, 2, x, 4, 10, 6, ramps) for x in (3, 8)]
     want = np.zeros((20, 30, channels), np.float32)
     canvas = torch.zeros((20, 30, channels))
-    steps.blend(torch.from_numpy(output), copies, canvas, torch.zeros((2, 3), dtype=torch.int32))
-    for planes, cut in zip(output, copies, strict=True):
+    kernels.blend(torch.from_numpy(output), copies, canvas, torch.zeros((2, 3), dtype=torch.int32))
+    for planes, copy in zip(output, copies, strict=True):
         tiles.blend_feathered(
             np.ascontiguousarray(planes.transpose(2, 0, 1)), want,
-            src_x=1, src_y=2, dst_x=cut.dst_x, dst_y=4, weights_x=ramps[0], weights_y=ramps[1],
+            src_x=1, src_y=2, dst_x=copy.dst_x, dst_y=4, weights_x=ramps[0], weights_y=ramps[1],
         )  # fmt: skip
     assert canvas.numpy().tobytes() == want.tobytes()
     kind = {np.uint8: torch.uint8, np.uint16: torch.int16, np.float32: torch.float32}[dtype]
-    assert back(steps.quantize(canvas, kind)).tobytes() == tiles.quantize(want, dtype).tobytes()
+    assert back(kernels.quantize(canvas, kind)).tobytes() == tiles.quantize(want, dtype).tobytes()

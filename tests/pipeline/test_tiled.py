@@ -66,7 +66,7 @@ def upscaler(
 def put_on_gpus(core: Pipeline, hook: Hook | None, gpus: int) -> list[Gpu]:
     engine = core.engine
     assert isinstance(engine, TorchEngine)
-    devices = [Gpu(engine.reduced) for _ in range(gpus)]
+    devices = [Gpu(engine.dtype) for _ in range(gpus)]
     for number, device in enumerate(devices):
         # Told apart by their index, as those of a machine are.
         device.torch = torch.device("cpu", number) if number else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Engines run a network; they know nothing of files or alpha."""
+"""Engines run a network on a CPU or GPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-#: Names that `create` knows, besides "auto".
+#: Names of engines in `create`, apart from "auto".
 ENGINES: Final = ("native", "onnx", "torch", "cuda")
 
 PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
@@ -45,21 +45,21 @@ def create(
     device: str | None = None,
     precision: str = "auto",
 ) -> Engine:
-    """Make an engine; its runtime is imported here, not before.
+    """Make an engine and import its runtime.
 
-    name: "native", "onnx", "torch", "cuda" (torch on NVIDIA GPUs, with kernels of this package),
-        or "auto": the one that the device names; without a device "cuda" where there is a GPU that
-        torch can use, else "native".
-    threads: threads inside one network run, at least 1; None lets the runtime choose, which for
-        "native" is one for each processor this process may use.
-    device: for "torch" a device such as "cpu", "cuda:0" or "mps", None being the CPU; for "cuda"
-        "cuda:0", or several, "cuda:0,cuda:1", over which pictures are spread, None being the first.
-    precision: "fp32", or on a device other than the CPU "fp16" or "bf16"; "auto" is fp16 there.
+    name: "native", "onnx", "torch", "cuda" (torch on NVIDIA GPUs, with the CUDA kernels of this
+        package), or "auto": the engine for the device. Without a device, "auto" is "cuda" if torch
+        can use a GPU, else "native".
+    threads: threads of one network run, at least 1; None uses the runtime's default, which for
+        "native" is one per CPU available to this process.
+    device: for "torch" a device such as "cpu", "cuda:0" or "mps", by default the CPU. For "cuda"
+        one or several, such as "cuda:0,cuda:1", among which pictures are distributed; by default
+        the first.
+    precision: "fp32"; on GPUs also "fp16" or "bf16". "auto" is fp16 on GPUs, else fp32.
 
-    Where "cuda" is asked for and there is no such device, that is said once, as a warning of the
-    logger ``waifu2x``, and the engine is "native". Raises `ArgumentError` for an unknown name, a
-    thread count below 1, or a device or precision that the engine does not have, and
-    `MissingExtraError` when torch is asked for and not installed.
+    Without a CUDA device, "cuda" logs a warning and returns the native engine. Raises
+    `ArgumentError` for an unknown name, a thread count below 1, or a device or precision that the
+    engine does not support, and `MissingExtraError` if torch is needed and not installed.
     """
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads is {threads}; it must be at least 1, or left out")
@@ -110,7 +110,7 @@ def _native(threads: int | None) -> Engine:
 
 
 def _torch_may_use_gpus() -> bool:
-    """Whether a torch is installed that was built for more than the processor; not loading it."""
+    """Return whether the installed torch supports GPUs, without importing torch."""
     try:
         return not importlib.metadata.version("torch").endswith("+cpu")
     except importlib.metadata.PackageNotFoundError:
@@ -118,7 +118,7 @@ def _torch_may_use_gpus() -> bool:
 
 
 def _chosen(device: str | None) -> str:
-    """What "auto" means."""
+    """Return the engine that "auto" selects."""
     if device is not None:
         kind = device.split(":")[0]
         return {"cpu": "native", "cuda": "cuda"}.get(kind, "torch")

@@ -10,24 +10,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..network.graph import Activation, Graph
+from ..network.graph import Graph
 from ..picture import Samples
 from .device import Batch, DevicePicture, Session, TileCopy, Transform
-
-
-def negative_slopes(activation: Activation | None, channels: int) -> Batch:
-    """Return the factor of negative values per channel, (channels,) float32; not for sigmoid."""
-    match activation:
-        case None:
-            slope = 1.0
-        case Activation(kind="prelu", slopes=slopes):
-            assert slopes is not None  # Graph checked it
-            return np.ascontiguousarray(slopes, np.float32)
-        case Activation(kind="relu"):
-            slope = 0.0
-        case Activation():
-            slope = activation.slope
-    return np.full(channels, slope, np.float32)
 
 
 def first_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
-"""CUDA graphs: a run of a shape that comes again is recorded once, and then started as one thing.
+"""CUDA graphs: a run of a repeated shape is captured once and then replayed.
 
-A network is some dozens of kernels, and for small tiles starting them one by one takes longer than
-running them. What is recorded keeps its memory, so there are few, and all share one pool: they
-never run at the same time.
+A network consists of some dozens of kernels; for small tiles launching them one by one takes longer
+than running them. A captured run keeps its memory, so the cache is small and all runs share one
+memory pool; they never run at the same time.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _log = logging.getLogger(__name__)
 
 _MOST_GRAPHS: Final = 8
 _MOST_SHAPES: Final = 256
-#: Runs before a shape is recorded: pictures of all sizes may come, each once.
+#: Runs of a shape before it is captured, since many pictures have a size of their own.
 _RUNS_BEFORE: Final = 1
-#: One that has been used within so many runs is not dropped for another: where more shapes than
-#: there is room for come in turns, recording them over and over would cost the most.
-_KEPT_FOR: Final = 64
+#: Runs for which a graph is protected from eviction. If more shapes than the cache holds alternate,
+#: capturing each again and again would cost most of the time.
+_PROTECTED_RUNS: Final = 64
 
 
 class Runner(Protocol):
@@ -33,21 +33,26 @@ class Runner(Protocol):
 
     @property
     def pixel(self) -> int:
-        """Channels per pixel of its input; what is past the third must be 0."""
+        """Channels per pixel of the input; channels past the third must be 0."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its input."""
+        """The type of the input."""
         ...
 
     def __call__(self, batch: torch.Tensor, means: Sequence[torch.Tensor]) -> torch.Tensor:
-        """(N, H, W, pixel) to (N, H', W', C or more); means are (1, C, 1, 1) float32."""
+        """Run the network: (N, H, W, pixel) to (N, H', W', C or more).
+
+        means: (1, C, 1, 1) float32 each.
+        """
         ...
 
 
 @dataclass(slots=True)
 class Captured:
+    """A captured run: the CUDA graph and its static tensors."""
+
     graph: Any
     batch: torch.Tensor
     means: list[torch.Tensor]
@@ -56,18 +61,18 @@ class Captured:
 
 
 class CudaGraphCache:
-    """The recorded runs of one device; used by one thread at a time, on the current stream."""
+    """The captured runs of one device; used by one thread at a time, on the current stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = None
-        self._recorded: OrderedDict[object, Captured] = OrderedDict()
+        self._captured: OrderedDict[object, Captured] = OrderedDict()
         self._runs: OrderedDict[object, int] = OrderedDict()
         self._count = 0
 
     def clear(self) -> None:
-        """Drop all of them, and their memory."""
-        self._recorded.clear()
+        """Evict all graphs and free their memory."""
+        self._captured.clear()
         self._pool = None
 
     def run(
@@ -76,57 +81,59 @@ class CudaGraphCache:
         batch: torch.Tensor,
         means: Sequence[torch.Tensor],
         *,
-        room: Callable[[], bool],
+        has_memory: Callable[[], bool],
     ) -> torch.Tensor:
-        """Run a network; ``room`` tells whether there is memory to record it.
+        """Run a network, replaying a captured run if there is one.
 
-        What is returned holds until the next run.
+        has_memory: returns whether the memory suffices for capturing.
+
+        Returns a tensor that the next run overwrites.
         """
         key = (runner, tuple(batch.shape))
         self._count += 1
-        recorded = self._recorded.get(key)
-        if recorded is None:
+        captured = self._captured.get(key)
+        if captured is None:
             before = self._runs.pop(key, 0)
             self._runs[key] = before + 1
             while len(self._runs) > _MOST_SHAPES:
                 self._runs.popitem(last=False)
-            if before < _RUNS_BEFORE or not self._has_place() or not room():
+            if before < _RUNS_BEFORE or not self._can_add() or not has_memory():
                 return runner(batch, means)
-            recorded = self._record(runner, batch, means)
-            if recorded is None:
-                self._runs[key] = -(1 << 60)  # not again
+            captured = self._capture(runner, batch, means)
+            if captured is None:
+                self._runs[key] = -(1 << 60)  # never try again
                 return runner(batch, means)
-            self._recorded[key] = recorded
-            while len(self._recorded) > _MOST_GRAPHS:
-                self._recorded.popitem(last=False)
-        self._recorded.move_to_end(key)
-        recorded.last_run = self._count
-        recorded.batch.copy_(batch)
-        for static, mean in zip(recorded.means, means, strict=True):
+            self._captured[key] = captured
+            while len(self._captured) > _MOST_GRAPHS:
+                self._captured.popitem(last=False)
+        self._captured.move_to_end(key)
+        captured.last_run = self._count
+        captured.batch.copy_(batch)
+        for static, mean in zip(captured.means, means, strict=True):
             static.copy_(mean)
-        recorded.graph.replay()
-        return recorded.output
+        captured.graph.replay()
+        return captured.output
 
-    def _has_place(self) -> bool:
-        """Whether one more may be kept, or the one that was used longest ago may go."""
-        if len(self._recorded) < _MOST_GRAPHS:
+    def _can_add(self) -> bool:
+        """Return whether the cache has a free entry or may evict the least recently used one."""
+        if len(self._captured) < _MOST_GRAPHS:
             return True
-        oldest = next(iter(self._recorded.values()))
-        return self._count - oldest.last_run > _KEPT_FOR
+        oldest = next(iter(self._captured.values()))
+        return self._count - oldest.last_run > _PROTECTED_RUNS
 
-    def _record(
+    def _capture(
         self, runner: Runner, batch: torch.Tensor, means: Sequence[torch.Tensor]
     ) -> Captured | None:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         try:
             static, given = batch.clone(), [mean.clone() for mean in means]
-            # Worth its time for a shape that comes again: cuDNN tries all of its ways once.
+            # cuDNN benchmarks its algorithms, which pays off for a repeated shape.
             with cudnn(benchmark=True):
                 for _ in range(2):
                     runner(static, given)
                 graph = torch.cuda.CUDAGraph()
-                # Other threads copy and allocate meanwhile.
+                # Other threads copy and allocate during the capture.
                 with torch.cuda.graph(
                     graph,
                     pool=self._pool,
@@ -135,6 +142,6 @@ class CudaGraphCache:
                 ):
                     output = runner(static, given)
         except RuntimeError as error:
-            _log.debug("a run of %s could not be recorded: %s", tuple(batch.shape), error)
+            _log.debug("a run of %s could not be captured: %s", tuple(batch.shape), error)
             return None
         return Captured(graph, static, given, output)

@@ -1,4 +1,4 @@
-"""Gather and blend by CUDA kernels of this package (``csrc/cuda``), the bytes of `torch_steps`."""
+"""Gather, blend and quantize by the kernels of ``csrc/cuda``, with the bytes of `torch_tiles`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 
+from .base import first_line
 from .device import TileCopy
 
 _log = logging.getLogger(__name__)
@@ -23,40 +24,40 @@ _ELEMENTS: Final = {
 
 
 def load(device: torch.device) -> ModuleType | None:
-    """The kernels, or None where this installation has none or they do not run on the device."""
+    """Return the CUDA module, or None if it is not installed or does not run on the device."""
     try:
         native = importlib.import_module("waifu2x.kernels._cuda")
     except ImportError as error:
-        _log.debug("without CUDA kernels of our own: %s", error)
+        _log.debug("the CUDA kernels are not installed: %s", error)
         return None
     try:
-        CudaSteps(native).quantize(torch.zeros(8, device=device), torch.uint8)
+        CudaTileKernels(native).quantize(torch.zeros(8, device=device), torch.uint8)
         torch.cuda.synchronize(device)
-    except RuntimeError as error:  # a driver or a GPU that is older than what they were built for
+    except RuntimeError as error:  # the driver or the GPU is older than the kernels support
         _log.warning(
-            "the CUDA kernels of this installation do not run on %s (%s): going on in plain torch",
+            "the CUDA kernels of this installation do not run on %s (%s): plain torch takes over",
             device,
-            str(error).splitlines()[0],
+            first_line(error),
         )
         return None
     return native
 
 
 def where(tensor: torch.Tensor) -> dict[str, int]:
-    """The device and the stream of work on a tensor."""
-    if not tensor.is_cuda:  # the emulator of the tests
+    """Return the device and the current stream of a tensor."""
+    if not tensor.is_cuda:  # in tests, which emulate the kernels on the CPU
         return {"device": 0, "stream": 0}
     stream = torch.cuda.current_stream(tensor.device)
     return {"device": stream.device_index, "stream": stream.cuda_stream}
 
 
 def element(dtype: torch.dtype) -> str:
-    """What the kernels call a type of tensors."""
+    """Return the name of a tensor type in the kernels."""
     return _ELEMENTS[dtype]
 
 
-class CudaSteps:
-    """See `waifu2x.engines.torch_tiles` for each; tensors are on one device and dense."""
+class CudaTileKernels:
+    """See `waifu2x.engines.torch_tiles.TileKernels`; tensors are contiguous, on one device."""
 
     def __init__(self, native: Any) -> None:
         self._native = native
@@ -72,7 +73,7 @@ class CudaSteps:
         inset: int,
         stats: torch.Tensor | None,
     ) -> torch.Tensor:
-        """TileCopy windows out of a picture, normalized: (N, height, width, pixel)."""
+        """Cut windows out of a picture; see `waifu2x.engines.torch_tiles.gather`."""
         height, width, channels = source.shape
         batch = source.new_empty((len(corners), *window, pixel), dtype=dtype)
         self._native.gather(
@@ -90,7 +91,7 @@ class CudaSteps:
             window_width=window[1],
             pixel=pixel,
             inset=inset,
-            seen=0 if stats is None else stats.data_ptr(),
+            stats=0 if stats is None else stats.data_ptr(),
             **where(source),
         )
         return batch
@@ -102,7 +103,7 @@ class CudaSteps:
         target: torch.Tensor,
         stats: torch.Tensor,
     ) -> None:
-        """Write rectangles of a network's output into a picture, or add them to a canvas."""
+        """Write or add rectangles; see `waifu2x.engines.torch_tiles.blend`."""
         _, height, width, pixel = output.shape
         place = {
             "src": output.data_ptr(),
@@ -114,24 +115,24 @@ class CudaSteps:
             "width": target.shape[1],
             "channels": target.shape[2],
             "stride": target.stride(0),
-            "seen": stats.data_ptr(),
+            "stats": stats.data_ptr(),
             **where(output),
         }
         if copies[0].ramps is None:
             self._native.blend(
-                rects=[_rect(cut) for cut in copies],
+                rects=[_rect(copy) for copy in copies],
                 dst=target.data_ptr(),
                 sample=_SAMPLES[target.dtype],
                 **place,
             )
             return
-        # One after the other, in their order: where they overlap, the order of a sum counts.
-        for index, cut in enumerate(copies):
-            assert cut.ramps is not None
-            across, down = (torch.from_numpy(each).to(output.device) for each in cut.ramps)
+        # In order, because tiles overlap and float sums depend on their order.
+        for index, copy in enumerate(copies):
+            assert copy.ramps is not None
+            across, down = (torch.from_numpy(each).to(output.device) for each in copy.ramps)
             self._native.feather(
                 index=index,
-                rect=_rect(cut),
+                rect=_rect(copy),
                 canvas=target.data_ptr(),
                 weights_x=across.data_ptr(),
                 weights_y=down.data_ptr(),
@@ -151,5 +152,5 @@ class CudaSteps:
         return result
 
 
-def _rect(cut: TileCopy) -> tuple[int, int, int, int, int, int]:
-    return cut.src_x, cut.src_y, cut.dst_x, cut.dst_y, cut.width, cut.height
+def _rect(copy: TileCopy) -> tuple[int, int, int, int, int, int]:
+    return copy.src_x, copy.src_y, copy.dst_x, copy.dst_y, copy.width, copy.height

@@ -1,4 +1,4 @@
-"""Defines the protocol of devices: pictures in their memory, tiles gathered and written."""
+"""Defines the protocol of devices: pictures in their memory, windows gathered, tiles written."""
 
 from __future__ import annotations
 

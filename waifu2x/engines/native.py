@@ -1,4 +1,4 @@
-"""Runs a graph on the CPU with the kernels of this package (``csrc/engine``)."""
+"""Runs a graph on the CPU with the engine of ``csrc/engine``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,187 +14,128 @@ import numpy.typing as npt
 from .._machine import processors
 from ..errors import ArgumentError, CancelledError, DeviceMemoryError, EngineError, GraphError
 from ..kernels import _native
-from ..network.graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Multiply,
-    Node,
-    PixelShuffle,
-    Upsample,
-)
-from ..network.rewrite import sub_pixel
+from ..network import graph as g
+from ..network.rewrite import Capabilities, Ref, Step, fuse, sub_pixel
 from ..picture import Samples
-from .base import Concurrency, OnRows, negative_slopes
+from .base import Concurrency, OnRows
 from .device import Batch, Session, TileCopy, Transform
 from .host import HostCompiled, HostEngine, write_tile
 from .tta import averaged, restored
 
-#: A value of the program and how many samples are cut from each of its sides.
-_Place: TypeAlias = tuple[int, int]
-
 
 class _Lowering:
-    """Turns the nodes of a graph into calls of a program, folding what convolutions can carry."""
+    """Translates the steps of a graph into calls of a program."""
 
-    def __init__(self, graph: Graph, isa: str | None) -> None:
+    def __init__(self, graph: g.Graph, isa: str | None) -> None:
         self.graph = graph
         self.program = _native.Program(graph.channels[0], isa=isa)
-        self._places: dict[str, _Place] = {graph.inputs[0].name: (0, 0)}
-        self._pooled: dict[str, int] = {}
-        self._readers: dict[str, list[Node]] = {}
-        self._crops: dict[str, tuple[str, int]] = {}
-        for node in graph.nodes:
-            for name in node.inputs:
-                self._readers.setdefault(name, []).append(node)
-            if isinstance(node.op, Crop):
-                self._crops[node.name] = (node.inputs[0], node.op.margin)
+        #: The numbers of values and pooled vectors in the program.
+        self._numbers = {graph.inputs[0].name: 0}
 
     def lower(self) -> _native.Program:
-        for given in self.graph.inputs[1:]:
-            self._pooled[given.name] = self.program.pooled_input(given.channels)
-        for node in self.graph.nodes:
-            if node.name in self._places:  # folded into one before
-                continue
-            if self.graph.values[node.name].pooled:
-                self._pooled[node.name] = self._pool(node)
-            else:
-                self._lower(node)
         if self.graph.out.pooled:
-            raise EngineError("a network that ends in an average is not for this engine")
-        self.program.finish(self._places[self.graph.output])
+            raise EngineError("the native engine does not run a network that ends in a mean")
+        for given in self.graph.inputs[1:]:
+            self._numbers[given.name] = self.program.pooled_input(given.channels)
+        steps, output = fuse(self.graph, Capabilities(adds=lambda op: True, crops=True))
+        for step in steps:
+            pooled = self.graph.values[step.name].pooled
+            self._numbers[step.name] = self._pool(step) if pooled else self._lower(step)
+        self.program.finish(self._place(output))
         return self.program
 
-    def _lower(self, node: Node) -> None:
-        op, program = node.op, self.program
-        source = self._places[node.inputs[0]]
-        match op:
-            case Conv() | ConvTranspose():
-                self._convolve(node, op)
-                return
-            case Crop():
-                self._place(node.name)
-                return
-            case Activate():
-                if op.activation.kind == "sigmoid":
-                    value = program.sigmoid(source)
-                else:
-                    value = program.activate(
-                        source, negative_slopes(op.activation, self._channels(node))
-                    )
-            case Add():
-                value = program.add(source, self._places[node.inputs[1]])
-            case Multiply():
-                value = program.multiply(source, self._pooled[node.inputs[1]])
-            case Affine():
-                value = program.affine(source, op.scale, op.offset)
-            case Concat():
-                value = program.concat([self._places[name] for name in node.inputs])
-            case PixelShuffle():
-                value = program.shuffle(source, op.factor)
-            case Upsample():
-                value = program.upsample(source, op.factor)
-            case _:
-                raise EngineError(f"{node.name!r} ({type(op).__name__}) is not for this engine")
-        self._places[node.name] = (value, 0)
+    def _place(self, ref: Ref) -> tuple[int, int]:
+        return self._numbers[ref.name], ref.crop
 
-    def _convolve(self, node: Node, op: Conv | ConvTranspose) -> None:
-        last, activation = node, op.activation
-        if activation is None:
-            follower = self._only_reader(last)
-            if follower is not None and isinstance(follower.op, Activate):
-                last, activation = follower, follower.op.activation
-        sigmoid = activation is not None and activation.kind == "sigmoid"
-        addend: _Place | None = None
-        follower = self._only_reader(last)
-        if follower is not None and isinstance(follower.op, Add) and not sigmoid:
-            others = [name for name in follower.inputs if name != last.name]
-            addend = self._place(others[0]) if len(others) == 1 else None
-            if addend is not None:
-                last = follower
-        weight, bias, channels = op.weight, op.bias, op.bias.size
-        slope = np.ones(channels, np.float32) if sigmoid else negative_slopes(activation, channels)
+    def _lower(self, step: Step) -> int:
+        op, program = step.node.op, self.program
+        places = [self._place(ref) for ref in step.inputs]
+        source = places[0]
+        match op:
+            case g.Conv() | g.ConvTranspose():
+                return self._convolve(step, op, source)
+            case g.Activate(activation=activation) if activation.kind == "sigmoid":
+                return program.sigmoid(source)
+            case g.Activate():
+                return program.activate(
+                    source, g.negative_slopes(op.activation, self._channels(step))
+                )
+            case g.Add():
+                return program.add(source, places[1])
+            case g.Multiply():
+                return program.multiply(source, places[1][0])
+            case g.Affine():
+                return program.affine(source, op.scale, op.offset)
+            case g.Concat():
+                return program.concat(places)
+            case g.PixelShuffle():
+                return program.shuffle(source, op.factor)
+            case g.Upsample():
+                return program.upsample(source, op.factor)
+        raise _unsupported(step)
+
+    def _convolve(self, step: Step, op: g.Conv | g.ConvTranspose, source: tuple[int, int]) -> int:
+        slopes, sigmoid = _slopes(step.activation, op.bias.size)
+        weight, bias = op.weight, op.bias
         layout = {"stride": op.stride, "padding": op.padding}
-        if isinstance(op, ConvTranspose):
+        if isinstance(op, g.ConvTranspose):
             plain, factor = sub_pixel(op), op.stride
-            weight, bias, slope = plain.weight, plain.bias, np.repeat(slope, factor * factor)
+            weight, bias, slopes = plain.weight, plain.bias, np.repeat(slopes, factor * factor)
             layout = {"padding": plain.padding, "shuffle": factor}
             layout |= {"crop": plain.crop, "trim": plain.trim}
         value = self.program.conv(
-            self._places[node.inputs[0]],
+            source,
             _floats(weight),
             _floats(bias),
-            slope,
-            addend=addend,
+            slopes,
+            addend=None if step.addend is None else self._place(step.addend),
             **layout,
         )
-        if sigmoid:
-            value = self.program.sigmoid((value, 0))
-        # Those on the way were for the last one only, and are nothing by themselves.
-        folded = node
-        while folded is not last:
-            self._places[folded.name] = (value, 0)
-            reader = self._only_reader(folded)
-            assert reader is not None
-            folded = reader
-        self._places[last.name] = (value, 0)
+        return self.program.sigmoid((value, 0)) if sigmoid else value
 
-    def _place(self, name: str) -> _Place | None:
-        """Where a value lies, if that is known by now: itself, or as a cut of one that is."""
-        if name not in self._places and name in self._crops:
-            node, margin = self._crops[name]
-            source = self._place(node)
-            if source is not None:
-                self._places[name] = (source[0], source[1] + margin)
-        return self._places.get(name)
+    def _pool(self, step: Step) -> int:
+        """Lower an operation whose result is pooled; all but the mean are 1x1 convolutions."""
+        source = self._place(step.inputs[0])
+        channels = self._channels(step)
+        weight = np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1)
+        bias = np.zeros(channels, np.float32)
+        activation = None
+        match step.node.op:
+            case g.GlobalMean():
+                return self.program.mean(source)
+            case g.Conv() as op:
+                weight, bias, activation = op.weight, op.bias, op.activation
+            case g.Activate() as op:
+                activation = op.activation
+            case g.Affine() as op:
+                weight *= np.float32(op.scale)
+                bias += np.float32(op.offset)
+            case _:
+                raise _unsupported(step, " on pooled values")
+        slopes, sigmoid = _slopes(activation, channels)
+        return self.program.pooled_conv(source[0], _floats(weight), _floats(bias), slopes, sigmoid)
 
-    def _only_reader(self, node: Node) -> Node | None:
-        """The node that alone reads this one, if that is all its result is for."""
-        readers = self._readers.get(node.name, [])
-        return readers[0] if len(readers) == 1 and node.name != self.graph.output else None
+    def _channels(self, step: Step) -> int:
+        return self.graph.values[step.name].channels
 
-    def _pool(self, node: Node) -> int:
-        op = node.op
-        if isinstance(op, GlobalMean):
-            return self.program.mean(self._places[node.inputs[0]])
-        source, channels = self._pooled[node.inputs[0]], self._channels(node)
-        identity = np.eye(channels, dtype=np.float32).reshape(channels, channels, 1, 1)
-        nothing = np.zeros(channels, np.float32)
-        match op:
-            case Conv():
-                return self._pooled_conv(source, op.weight, op.bias, op.activation)
-            case Activate():
-                return self._pooled_conv(source, identity, nothing, op.activation)
-            case Affine():
-                offset = np.full(channels, op.offset, np.float32)
-                return self._pooled_conv(source, identity * np.float32(op.scale), offset, None)
-        raise EngineError(
-            f"{node.name!r} ({type(op).__name__}) on pooled values is not for this engine; "
-            "use engine onnx"
-        )
 
-    def _pooled_conv(
-        self, source: int, weight: Batch, bias: Batch, activation: Activation | None
-    ) -> int:
-        sigmoid = activation is not None and activation.kind == "sigmoid"
-        slope = negative_slopes(None if sigmoid else activation, bias.size)
-        return self.program.pooled_conv(source, _floats(weight), _floats(bias), slope, sigmoid)
+def _slopes(activation: g.Activation | None, channels: int) -> tuple[Batch, bool]:
+    """Return the slopes for negative values, and whether a sigmoid follows."""
+    sigmoid = activation is not None and activation.kind == "sigmoid"
+    return g.negative_slopes(None if sigmoid else activation, channels), sigmoid
 
-    def _channels(self, node: Node) -> int:
-        return self.graph.values[node.name].channels
+
+def _unsupported(step: Step, where: str = "") -> EngineError:
+    kind = type(step.node.op).__name__
+    return EngineError(
+        f"the native engine does not run {step.name!r} ({kind}){where}; use engine onnx"
+    )
 
 
 class NativeCompiled(HostCompiled):
     """A graph with its weights packed; see `waifu2x.engines.base.Compiled`."""
 
-    def __init__(self, graph: Graph, pool: _native.Pool, isa: str | None = None) -> None:
+    def __init__(self, graph: g.Graph, pool: _native.Pool, isa: str | None = None) -> None:
         self.graph = graph
         self._pool = pool
         try:
@@ -224,7 +165,7 @@ class NativeCompiled(HostCompiled):
         raised: list[BaseException] = []
 
         def guarded(share: float, rows: int) -> bool:
-            # What the caller's function raises is not a failure of the engine.
+            # An exception of the caller's function is not a failure of the engine.
             assert on_rows is not None
             try:
                 return on_rows(share, rows)
@@ -264,8 +205,8 @@ class NativeCompiled(HostCompiled):
     ) -> None:
         """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`.
 
-        With several transforms, a tile is computed as a part of the whole transformed pictures, so
-        that no byte depends on the tiles.
+        With several transforms, a tile is computed as a part of the whole transformed pictures: the
+        grid of Winograd tiles, and with it every byte, is independent of the tiling.
         """
         parts = len(transforms) > 1 and not self.graph.means
         if not parts or any(copy.ramps is not None for copy in copies):
@@ -275,11 +216,37 @@ class NativeCompiled(HostCompiled):
             )  # fmt: skip
             return
         for copy in copies:
-            part = partial(self._part, session, source, copy, inset)
+            part = partial(self._restored_part, session, source, copy, inset)
             result = averaged(transforms, part)
             write_tile(np.ascontiguousarray(result[0]), replace(copy, src_x=0, src_y=0), target)
 
-    def _part(
+    def run_part(
+        self,
+        source: Samples,
+        *,
+        window: tuple[int, int],
+        start: int,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        means: Sequence[Batch] = (),
+    ) -> Batch:
+        """Compute a rectangle of what `run_picture` computes: (1, C, H, W) float32, not clamped.
+
+        rows, columns: half-open ranges in the network's output. The other parameters are those of
+        `run_picture`. Every byte equals that of the whole output.
+        """
+        with self._failing(*window):
+            return self._program.run_part(
+                self._pool,
+                source,
+                window_start=(start, start),
+                window_size=window,
+                rows=rows,
+                columns=columns,
+                means=[_floats(mean) for mean in means],
+            )
+
+    def _restored_part(
         self, session: Session, source: Any, copy: TileCopy, margin: int, transform: Transform
     ) -> Batch:
         """Compute the rectangle of ``copy`` from the whole transformed picture, and restore it."""
@@ -295,22 +262,20 @@ class NativeCompiled(HostCompiled):
         picture = session.transformed(source, *symmetry)
         window = [self.graph.input_size(side + 2 * margin) for side in picture.shape[:2]]
         crop = (margin - self.graph.lost) * self.graph.scale
-        with self._failing(*window):
-            part = self._program.run_part(
-                self._pool,
-                picture,
-                window_start=(-margin, -margin),
-                window_size=(window[0], window[1]),
-                rows=(rows[0] + crop, rows[1] + crop),
-                columns=(columns[0] + crop, columns[1] + crop),
-                means=[_floats(mean) for mean in transform.means],
-            )
+        part = self.run_part(
+            picture,
+            window=(window[0], window[1]),
+            start=-margin,
+            rows=(rows[0] + crop, rows[1] + crop),
+            columns=(columns[0] + crop, columns[1] + crop),
+            means=transform.means,
+        )
         result: Batch = restored(np, part, *symmetry, (2, 3))
         return result
 
     @contextmanager
     def _failing(self, height: int, width: int) -> Iterator[None]:
-        """Checks the size of an input and says of what goes wrong that it was the engine."""
+        """Check the size of an input, and raise failures of the program as `EngineError`."""
         try:
             for side in (height, width):
                 self.graph.output_size(side)
@@ -333,29 +298,28 @@ def _floats(array: npt.ArrayLike) -> Batch:
 class NativeEngine(HostEngine):
     """The engine of this package; see `waifu2x.engines.base.Engine`.
 
-    Its threads sleep while nothing runs. Networks compiled by one engine share them, and so do
-    runs from several Python threads at once: the next one takes the threads that the last part of
-    another leaves idle.
+    All networks and concurrent runs of one engine share its thread pool, which sleeps when idle. A
+    run takes the threads that the end of another run leaves idle.
     """
 
     name = "native"
     streams = True
 
     def __init__(self, *, threads: int | None = None, isa: str | None = None) -> None:
-        """Make an engine.
+        """Make an engine. Raises `ArgumentError` for an instruction set that the CPU lacks.
 
-        threads: at least 1; None takes one for each processor this process may use.
-        isa: instruction set to stay at or below, for tests; None is the best.
+        threads: at least 1; None uses one per CPU available to this process.
+        isa: the highest instruction set to use, for tests; None uses the best.
         """
         if isa is not None and isa not in _native.isas():
             raise ArgumentError(f"isa is {isa!r}; usable here are {', '.join(_native.isas())}")
         self._isa = isa
         self.threads = threads or processors()
-        # Small pictures are not cut among threads, and it takes some to make up for what each costs
-        # besides the network; of large ones the second takes what the end of the first leaves idle.
+        # A small picture occupies one thread, and decoding and encoding leave it idle. Of two large
+        # pictures, the second uses the threads that the end of the first leaves idle.
         self.concurrency = Concurrency(small=2 * self.threads, large=2)
         self._pool = _native.Pool(self.threads)
 
-    def compile(self, graph: Graph) -> NativeCompiled:
-        """Transform and pack the weights. Raises `EngineError` for operations it does not have."""
+    def compile(self, graph: g.Graph) -> NativeCompiled:
+        """Transform and pack the weights. Raises `EngineError` for an unsupported operation."""
         return NativeCompiled(graph, self._pool, self._isa)

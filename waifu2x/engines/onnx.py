@@ -26,8 +26,7 @@ class OnnxCompiled(HostCompiled):
 
     def __init__(self, graph: Graph, options: onnxruntime.SessionOptions) -> None:
         self.graph = graph
-        # With one tap a sum runs over channels only, in one order anyway, and the shuffle would
-        # cost cunet 17% of its time.
+        # With one tap, a sum over channels has one order anyway, and cunet would take 17% longer.
         model = to_onnx(shuffle_transposed(graph, least_taps=2))
         try:
             self._session = onnxruntime.InferenceSession(
@@ -64,14 +63,14 @@ class OnnxEngine(HostEngine):
     def __init__(self, *, threads: int | None = None) -> None:
         self.threads = threads or processors()
         self._options = onnxruntime.SessionOptions()
-        self._options.log_severity_level = 3  # errors only: warnings would land on stderr
+        self._options.log_severity_level = 3  # errors only, because warnings are printed to stderr
         if threads is not None:
             self._options.intra_op_num_threads = threads
             self._options.inter_op_num_threads = 1
-        # A memory pattern is kept for every shape seen; without, upconv_7 over 15 tiles of two
-        # shapes and more peaks at 616 MB instead of 1042, in the same time.
+        # Memory patterns are cached for every shape. Without them upconv_7 peaks at 616 MB instead
+        # of 1042 MB on 15 tiles of several shapes, in the same time.
         self._options.enable_mem_pattern = False
-        # Waiting workers give their core back between tiles, to blending and encoding.
+        # Between tiles, idle workers release their cores to blending and encoding.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
     def compile(self, graph: Graph) -> OnnxCompiled:

@@ -1,7 +1,7 @@
-"""Runs graphs in PyTorch: on the processor, on NVIDIA GPUs, on those of Apple.
+"""Runs graphs in PyTorch on the CPU, NVIDIA GPUs and Apple GPUs.
 
-Pictures lie in the memory of the device from beginning to end (`waifu2x.pipeline.tiled`). On a GPU the
-networks run in half precision, unless float32 is asked for.
+Pictures stay in the memory of the device (`waifu2x.pipeline.tiled`). On a GPU networks run in half
+precision unless float32 is selected.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from ..errors import ArgumentError, DeviceLostError, EngineError, MissingExtraError
 from ..network.graph import Graph
-from .base import Concurrency
+from .base import Concurrency, first_line
 from .device import Batch, TileCopy, Transform
+from .host import RUNTIME_OVERHEAD
 from .tta import averaged, restored, transformed
 
 try:
@@ -38,11 +39,9 @@ from .torch_module import GraphModule, cudnn
 
 _log = logging.getLogger(__name__)
 
-#: Pictures that a GPU is given at once: one is copied there, one runs, one is copied back.
-_AT_ONCE: Final = 3
-#: What a runtime takes beyond the values alive in the graph.
-_OVERHEAD: Final = 2.0
-#: cuDNN and others count the elements of a tensor in 32 bits.
+#: Pictures per GPU at the same time: one is uploaded, one runs, one is downloaded.
+_PICTURES_PER_GPU: Final = 3
+#: cuDNN and other libraries count the elements of a tensor in 32 bits.
 _MOST_ELEMENTS: Final = (1 << 31) - 1
 
 _PRECISIONS: Final = {
@@ -53,7 +52,7 @@ _PRECISIONS: Final = {
 
 
 def cuda_is_there() -> bool:
-    """Whether torch was built for CUDA and sees a device."""
+    """Return whether torch was built for CUDA and finds a device."""
     return torch.cuda.is_available()
 
 
@@ -67,12 +66,12 @@ class ModuleRunner:
         self.dtype = dtype
         if dtype != torch.float32:
             module.reduce(dtype)
-        # Channels last is what convolutions are fastest in.
+        # Convolutions are fastest with channels last.
         module = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module = module
 
     def __call__(self, batch: torch.Tensor, means: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Run the network over (N, H, W, 3)."""
+        """Run the network on (N, H, W, 3)."""
         given = [mean.to(self.dtype) for mean in means]
         picture = batch.permute(0, 3, 1, 2)
         with cudnn() if batch.is_cuda else nullcontext():
@@ -91,13 +90,13 @@ class TorchCompiled:
 
     @property
     def reduced(self) -> bool:
-        """Whether it runs in less than float32."""
-        return self._engine.reduced != torch.float32
+        """Whether the network runs in less than float32."""
+        return self._engine.dtype != torch.float32
 
     def bytes_per_pixel(self, session: TorchSession, *, full: bool = False) -> float:
-        """Memory that a run takes for each pixel of its input."""
-        size = 4 if full else self._engine.reduced.itemsize
-        return self.graph.bytes_per_pixel * size / 4 * _OVERHEAD
+        """Return the memory of a run per pixel of its input."""
+        size = 4 if full else self._engine.dtype.itemsize
+        return self.graph.bytes_per_pixel * size / 4 * RUNTIME_OVERHEAD
 
     @cached_property
     def _elements_per_pixel(self) -> Fraction:
@@ -108,33 +107,23 @@ class TorchCompiled:
         )
 
     def largest_input(self) -> int:
-        """Pixels that one run can take, whatever the memory."""
+        """Return the most pixels a run takes, regardless of memory."""
         return int(_MOST_ELEMENTS / self._elements_per_pixel)
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network; see `waifu2x.engines.base.Compiled.run`."""
-        try:
-            return self._run_host(batch, means)
-        except EngineError as error:
-            reason = str(error).partition(": ")[2] or str(error)
-            raise EngineError(
-                f"torch failed on an input of {batch.shape[3]}x{batch.shape[2]} px: "
-                f"{reason.split(';')[0]}; a smaller tile needs less memory"
-            ) from error
-
-    def _run_host(self, batch: Batch, means: Sequence[Batch]) -> Batch:
-        if batch.shape[1] != self.graph.channels[0]:
-            raise EngineError(
-                f"shape: {batch.shape[1]} channels; it takes {self.graph.channels[0]}"
-            )
+        _, channels, height, width = batch.shape
         with self._engine.session() as session:
             device = session.device
             runner = self._runner(device, full=False)
-            with session.computing():
+            with session.computing(window=(height, width)):
+                if channels != self.graph.channels[0]:
+                    raise RuntimeError(
+                        f"it has {channels} channels instead of {self.graph.channels[0]}"
+                    )
                 given = torch.from_numpy(np.ascontiguousarray(batch)).to(device.torch, runner.dtype)
                 picture = given.permute(0, 2, 3, 1).contiguous()
-                wider = max(0, runner.pixel - batch.shape[1])
-                picture = torch.nn.functional.pad(picture, (0, wider))
+                picture = torch.nn.functional.pad(picture, (0, runner.pixel - channels))
                 output = runner(picture, [device.constant(mean) for mean in means])
                 output = output[..., : self.graph.out.channels].permute(0, 3, 1, 2)
                 output = output.float().contiguous()
@@ -157,8 +146,8 @@ class TorchCompiled:
         """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`."""
         device = session.device
         runner = self._runner(device, full)
-        with session.computing():
-            corners = [(cut.left, cut.top) for cut in copies]
+        with session.computing(window):
+            corners = [(copy.left, copy.top) for copy in copies]
             batch = _gathered(device, runner, source, corners, window, inset, stats)
             if len(transforms) == 1:
                 means = [device.constant(mean) for mean in transforms[0].means]
@@ -180,11 +169,11 @@ class TorchCompiled:
         """Sum over windows; see `waifu2x.engines.base.Compiled.sum_windows`."""
         device = session.device
         runner = self._runner(device, full)
-        with session.computing():
+        with session.computing(window):
             batch = _gathered(device, runner, source, corners, window)
             given = [device.constant(mean) for mean in means]
             output = self._run(device, runner, batch, given)[..., : self.graph.out.channels]
-            # Rows in float32, of which there are few enough, then all of them in float64.
+            # Each row in float32, which is exact enough; the sum of the rows in float64.
             rows = output.sum(dim=2, dtype=torch.float32)
         sums: npt.NDArray[np.float64] = session.fetch(rows).sum((0, 1), dtype=np.float64)
         return sums
@@ -199,12 +188,12 @@ class TorchCompiled:
         if device.graphs is None:
             return runner(batch, means)
 
-        def room() -> bool:
+        def has_memory() -> bool:
             pixels = batch.shape[0] * batch.shape[1] * batch.shape[2]
             needed = pixels * self.graph.bytes_per_pixel * runner.dtype.itemsize / 4
             return needed < device.available()
 
-        return device.graphs.run(runner, batch, means, room=room)
+        return device.graphs.run(runner, batch, means, has_memory=has_memory)
 
     def _averaged(
         self,
@@ -231,7 +220,7 @@ class TorchCompiled:
         with self._lock:
             runner = self._runners.get((device.torch, full))
             if runner is None:
-                dtype = torch.float32 if full else device.reduced
+                dtype = torch.float32 if full else device.dtype
                 with device.computing():
                     runner = self._engine.make_runner(self.graph, device, dtype)
                 self._runners[device.torch, full] = runner
@@ -247,7 +236,7 @@ def _gathered(
     inset: int = 0,
     stats: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Windows as a network takes them."""
+    """Cut windows in the layout of the runner's input."""
     return device.kernels.gather(
         source,
         corners,
@@ -262,8 +251,8 @@ def _gathered(
 class TorchEngine:
     """PyTorch; see `waifu2x.engines.base.Engine`.
 
-    The thread count is one setting for the whole process in torch; making an engine with
-    ``threads`` changes it for every user of torch in the process.
+    In torch the thread count is a setting of the process: an engine made with ``threads`` changes
+    it for all users of torch.
     """
 
     streams = False
@@ -276,13 +265,13 @@ class TorchEngine:
         precision: str = "auto",
         name: str = "torch",
     ) -> None:
-        """Take one or more devices.
+        """Make an engine for one or more devices.
 
-        device: as torch names them, several of one kind with commas: "cpu", "mps", "cuda:0,cuda:1".
-        precision: "fp32", "fp16", "bf16", or "auto": float32 on the processor, else fp16.
+        device: name in torch, or several of one kind separated by commas: "cpu", "mps",
+            "cuda:0,cuda:1".
+        precision: "fp32", "fp16", "bf16", or "auto": float32 on the CPU, else float16.
 
-        Raises `ArgumentError` for a device that torch cannot use, and for several that are not of
-        one kind.
+        Raises `ArgumentError` for a device that torch cannot use, and for devices of several kinds.
         """
         self.name = name
         devices = [_usable(each.strip()) for each in device.split(",")]
@@ -291,45 +280,45 @@ class TorchEngine:
         kind = devices[0].type
         if precision == "auto":
             precision = "fp32" if kind == "cpu" else "fp16"
-        self.reduced = _PRECISIONS[precision]
+        self.dtype = _PRECISIONS[precision]
         native = cuda_tiles.load(devices[0]) if kind == "cuda" else None
         make = CudaDevice if kind == "cuda" else Device
-        steps = cuda_tiles.CudaSteps(native) if native is not None else None
+        kernels = cuda_tiles.CudaTileKernels(native) if native is not None else None
         self._native = native
-        self._devices: list[Device] = [make(each, self.reduced, steps) for each in devices]
+        self._devices: list[Device] = [make(each, self.dtype, kernels) for each in devices]
         self._lock = threading.Lock()
         if threads is not None:
             torch.set_num_threads(threads)
         self.threads = torch.get_num_threads() if kind == "cpu" else len(devices)
         if kind == "cuda":
             _log.debug(
-                "engine %s on %s in %s, %s kernels of our own",
+                "engine %s on %s in %s, %s the CUDA kernels of this package",
                 name,
                 ", ".join(f"{each} ({torch.cuda.get_device_name(each)})" for each in devices),
                 precision,
                 "without" if native is None else "with",
             )
-        at_once = _AT_ONCE * len(devices) if kind == "cuda" else 1
+        at_once = _PICTURES_PER_GPU * len(devices) if kind == "cuda" else 1
         self.concurrency = Concurrency(at_once, at_once)
 
     @property
     def alive(self) -> bool:
-        """Whether any device is left."""
+        """Whether a usable device is left."""
         return not all(device.lost for device in self._devices)
 
     @property
     def accelerated(self) -> bool:
-        """Whether its devices are others than the processor."""
+        """Whether the devices have memory of their own."""
         return self._devices[0].accelerated
 
     @contextmanager
     def session(self) -> Iterator[TorchSession]:
-        """The device with the least to do, for one picture."""
+        """Reserve the least busy device for a picture. Raises `DeviceLostError` without devices."""
         with self._lock:
-            left = [device for device in self._devices if not device.lost]
-            if not left:
+            usable = [device for device in self._devices if not device.lost]
+            if not usable:
                 raise DeviceLostError(f"no device is left of {len(self._devices)}; start again")
-            device = min(left, key=lambda each: each.jobs)
+            device = min(usable, key=lambda each: each.jobs)
             device.jobs += 1
         try:
             yield TorchSession(device)
@@ -338,16 +327,16 @@ class TorchEngine:
                 device.jobs -= 1
 
     def compile(self, graph: Graph) -> TorchCompiled:
-        """Make a graph ready; weights move to a device when it first runs there."""
+        """Compile a graph; weights are copied to a device before its first run there."""
         return TorchCompiled(graph, self)
 
     def make_runner(self, graph: Graph, device: Device, dtype: torch.dtype) -> Runner:
-        """A network on a device; within its ``computing``."""
-        if self._native is not None and cuda_fused.suits(device.torch, dtype):
+        """Prepare a network on a device, within its ``computing``."""
+        if self._native is not None and cuda_fused.supports(device.torch, dtype):
             try:
                 return cuda_fused.FusedRunner(graph, device, dtype, self._native)
-            except EngineError:  # an operation it does not have
-                pass
+            except EngineError as error:
+                _log.debug("plain torch runs this network: %s", error)
         return ModuleRunner(graph, device.torch, dtype)
 
 
@@ -358,6 +347,5 @@ def _usable(name: str) -> torch.device:
             device = torch.device("cuda", 0)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ArgumentError(f"torch cannot use device {name!r}: {reason}") from error
+        raise ArgumentError(f"torch cannot use device {name!r}: {first_line(error)}") from error
     return device

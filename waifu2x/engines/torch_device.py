@@ -1,7 +1,8 @@
-"""A device of torch: memory, copies to it and back, and what its errors mean."""
+"""Devices of torch: their memory, copies to and from them, and translation of their errors."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,43 +20,53 @@ from .base import first_line
 from .cuda_graphs import CudaGraphCache
 from .device import TileStats
 from .torch_tiles import TileKernels
+from .tta import transformed
 
-#: Share of what is free on a GPU that one run may take: pictures and workspaces come on top.
-_SHARE: Final = 0.7
+#: Share of a GPU's free memory for one run; the rest is left to pictures and workspaces.
+_GPU_SHARE: Final = 0.7
 _LEAST_SHARE: Final = 0.02
-#: The same for memory that the processor uses as well.
-_SHARED_SHARE: Final = 0.25
+#: Share of the machine's memory, if the device has none of its own.
+_HOST_SHARE: Final = 0.25
 
-#: Larger blocks are not pinned: pinning takes them from everybody else on the machine.
+#: Larger blocks are not pinned, because pinned memory is lost to all other processes.
 _MOST_PINNED: Final = 1 << 30
 
 _OUT_OF_MEMORY: Final = ("out of memory", "alloc_failed", "allocation failed")
+#: CUDA errors after which the device still works.
 _NOT_LOST: Final = (
     *("invalid argument", "invalid configuration", "invalid device ordinal"),
     *("no kernel image", "driver version is insufficient"),
 )
 
 
+_DTYPES: Final = {
+    "uint8": torch.uint8,
+    "int16": torch.int16,
+    "uint16": torch.int16,
+    "float32": torch.float32,
+}
+
+
 class Device:
-    """The processor, or one that torch drives by itself; the base of `CudaDevice`.
+    """The CPU or an Apple GPU; the base of `CudaDevice`.
 
     One picture at a time queues work on it; see `computing`.
     """
 
-    #: Share of what is free, or of the machine's memory, that a run is offered at first.
-    SHARE = _SHARED_SHARE
+    #: Initial share of the memory for one run.
+    SHARE = _HOST_SHARE
 
     def __init__(
-        self, device: torch.device, reduced: torch.dtype, steps: TileKernels | None
+        self, device: torch.device, dtype: torch.dtype, kernels: TileKernels | None
     ) -> None:
-        """Take a device.
+        """Wrap a device.
 
-        reduced: the type that networks run in, except where float32 is asked for.
-        steps: gather and blend; None is plain torch.
+        dtype: the precision of networks, unless a run selects float32.
+        kernels: gather, blend and quantize; None uses plain torch.
         """
         self.torch = device
-        self.reduced = reduced
-        self.kernels: TileKernels = steps or torch_tiles
+        self.dtype = dtype
+        self.kernels: TileKernels = kernels or torch_tiles
         self.lost = False
         self.jobs = 0
         self.largest_batch = 1 if device.type == "cpu" else 16
@@ -65,15 +76,15 @@ class Device:
 
     @property
     def accelerated(self) -> bool:
-        """Whether it is another one than the processor."""
+        """Whether the device has memory of its own."""
         return self.torch.type != "cpu"
 
     def available(self) -> int:
-        """Bytes that a run may take now."""
+        """Return the bytes that a run may take now."""
         return int(self._share * total_memory())
 
     def release_memory(self) -> bool:
-        """Give back what is kept, and offer half as much; whether that is the first time."""
+        """Empty the allocator's cache and halve the memory budget; True for the first time."""
         first = self._share == self.SHARE
         self._share = max(self._share / 2, _LEAST_SHARE)
         if self.torch.type == "mps":
@@ -81,14 +92,17 @@ class Device:
         return first
 
     @contextmanager
-    def computing(self, *events: Any) -> Iterator[None]:
-        """Queue work for the device, one thread at a time, after ``events``."""
-        with self.lock, torch.inference_mode(), self.failing():
+    def computing(self, *events: Any, window: tuple[int, int] | None = None) -> Iterator[None]:
+        """Queue work for the device after ``events``; one thread at a time.
+
+        window: height and width of the network's input, for messages.
+        """
+        with self.lock, torch.inference_mode(), self.translated_errors(window):
             yield
 
     @contextmanager
-    def failing(self) -> Iterator[None]:
-        """Tell by its message what an error of torch means."""
+    def translated_errors(self, window: tuple[int, int] | None = None) -> Iterator[None]:
+        """Raise errors of torch as `EngineError`, whose kind follows from their message."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -105,14 +119,19 @@ class Device:
                     f"{self.torch} stopped working ({text}); start again to use it, or "
                     "choose --engine native"
                 ) from error
-            raise EngineError(f"torch failed on {self.torch}: {text}") from error
+            if window is None:
+                raise EngineError(f"torch failed on {self.torch}: {text}") from error
+            raise EngineError(
+                f"torch failed on an input of {window[1]}x{window[0]} px: {text}; "
+                "a smaller tile needs less memory"
+            ) from error
 
     def is_lost(self, text: str) -> bool:
-        """Whether an error means that the device is of no more use to this process."""
+        """Return whether this process can no longer use the device after an error."""
         return False
 
     def upload(self, samples: Samples) -> tuple[torch.Tensor, tuple[Any, ...]]:
-        """A picture on the device, and what to wait for before it is used."""
+        """Copy a picture to the device; also returns events to wait for before its use."""
         with self.computing():
             array = np.ascontiguousarray(_bits(samples))
             if not array.flags.writeable:
@@ -120,15 +139,15 @@ class Device:
             return torch.from_numpy(array).to(self.torch), ()
 
     def constant(self, array: npt.NDArray[np.float32]) -> torch.Tensor:
-        """A small array on the device; within `computing`."""
+        """Copy a small array to the device, within `computing`."""
         return torch.from_numpy(np.array(array, np.float32)).to(self.torch)
 
-    def mark(self) -> Any:
-        """What to wait for to see all that has been queued; within `computing`."""
+    def record_event(self) -> Any:
+        """Return an event that follows all queued work, within `computing`; None without queues."""
         return None
 
-    def fetch(self, tensor: torch.Tensor, made: Any) -> npt.NDArray[Any]:
-        """Wait for a tensor and bring it back, int16 as it is; ``made`` is of `mark`."""
+    def fetch(self, tensor: torch.Tensor, ready: Any) -> npt.NDArray[Any]:
+        """Wait for the event ``ready`` and copy a tensor to the host; int16 stays int16."""
         with self.computing():
             array: npt.NDArray[Any] = tensor.cpu().numpy()
             return array
@@ -137,32 +156,32 @@ class Device:
 class CudaDevice(Device):
     """An NVIDIA GPU.
 
-    Networks run on one stream, one picture after the other, so all of them can use the same memory;
-    copies of other pictures run beside them on two more.
+    Networks run on one stream, one picture after the other, and reuse the same memory. Uploads and
+    downloads of other pictures overlap with them on a stream each.
     """
 
-    SHARE = _SHARE
+    SHARE = _GPU_SHARE
 
     def __init__(
-        self, device: torch.device, reduced: torch.dtype, steps: TileKernels | None
+        self, device: torch.device, dtype: torch.dtype, kernels: TileKernels | None
     ) -> None:
-        super().__init__(device, reduced, steps)
+        super().__init__(device, dtype, kernels)
         self.largest_batch = 64
-        with self.failing():
+        with self.translated_errors():
             streams = [torch.cuda.Stream(device) for _ in range(3)]  # type: ignore[no-untyped-call]
             self._compute, self._up, self._down = streams
         self.graphs = CudaGraphCache(device)
 
     def available(self) -> int:
-        """Bytes that a run may take now: what is free, and what torch holds without a use."""
-        with self.failing():
+        """Return the bytes that a run may take now, of the free and the cached memory."""
+        with self.translated_errors():
             free, _ = torch.cuda.mem_get_info(self.torch)
-            held = torch.cuda.memory_reserved(self.torch)
-            held -= torch.cuda.memory_allocated(self.torch)
-        return int(self._share * (free + held))
+            cached = torch.cuda.memory_reserved(self.torch)
+            cached -= torch.cuda.memory_allocated(self.torch)
+        return int(self._share * (free + cached))
 
     def release_memory(self) -> bool:
-        """Give back what is kept, and offer half as much; whether that is the first time."""
+        """Empty the allocator's cache and halve the memory budget; True for the first time."""
         with self.computing():
             if self.graphs is not None:
                 self.graphs.clear()
@@ -170,10 +189,10 @@ class CudaDevice(Device):
         return super().release_memory()
 
     @contextmanager
-    def computing(self, *events: Any) -> Iterator[None]:
-        """Queue work for the device, one thread at a time, after ``events``."""
+    def computing(self, *events: Any, window: tuple[int, int] | None = None) -> Iterator[None]:
+        """Queue work on the compute stream after ``events``; one thread at a time."""
         with ExitStack() as stack:
-            stack.enter_context(super().computing())
+            stack.enter_context(super().computing(window=window))
             stack.enter_context(torch.cuda.device(self.torch))
             stack.enter_context(torch.cuda.stream(self._compute))
             for event in events:
@@ -181,134 +200,134 @@ class CudaDevice(Device):
             yield
 
     def is_lost(self, text: str) -> bool:
-        """Whether an error means that the device is of no more use to this process."""
+        """Return whether this process can no longer use the device after an error."""
         text = text.lower()
         return "cuda error" in text and not any(harmless in text for harmless in _NOT_LOST)
 
     def upload(self, samples: Samples) -> tuple[torch.Tensor, tuple[Any, ...]]:
-        """A picture on the device, and what to wait for before it is used."""
-        with torch.inference_mode(), self.failing(), torch.cuda.device(self.torch):
+        """Copy a picture to the device; also returns events to wait for before its use."""
+        with torch.inference_mode(), self.translated_errors(), torch.cuda.device(self.torch):
             staged = _staging(_bits(samples))
             with torch.cuda.stream(self._up):
-                held = staged.to(self.torch, non_blocking=True)
-                # Its memory belongs to the stream it was made on; others must not be surprised.
-                held.record_stream(self._compute)
-                there = _event()
-                there.record(self._up)
-            return held, (there,)
+                picture = staged.to(self.torch, non_blocking=True)
+                # The allocator must not reuse the memory before the compute stream is done with it.
+                picture.record_stream(self._compute)
+                uploaded = _event()
+                uploaded.record(self._up)
+            return picture, (uploaded,)
 
     def constant(self, array: npt.NDArray[np.float32]) -> torch.Tensor:
-        """A small array on the device; within `computing`."""
+        """Copy a small array to the device, within `computing`."""
         return _staging(array).to(self.torch, non_blocking=True)
 
-    def mark(self) -> Any:
-        """What to wait for to see all that has been queued; within `computing`."""
-        made = _event()
-        made.record(self._compute)
-        return made
+    def record_event(self) -> Any:
+        """Return an event that follows all queued work, within `computing`."""
+        event = _event()
+        event.record(self._compute)
+        return event
 
-    def fetch(self, tensor: torch.Tensor, made: Any) -> npt.NDArray[Any]:
-        """Wait for a tensor and bring it back, int16 as it is; ``made`` is of `mark`."""
-        with torch.inference_mode(), self.failing(), torch.cuda.device(self.torch):
+    def fetch(self, tensor: torch.Tensor, ready: Any) -> npt.NDArray[Any]:
+        """Wait for the event ``ready`` and copy a tensor to the host; int16 stays int16."""
+        with torch.inference_mode(), self.translated_errors(), torch.cuda.device(self.torch):
             host = _pinned(tuple(tensor.shape), tensor.dtype)
             with torch.cuda.stream(self._down):
-                self._down.wait_event(made)
+                self._down.wait_event(ready)
                 host.copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._down)
-                # Blocking: a thread that spins would take a core from those that encode.
-                there = _event(blocking=True)
-                there.record(self._down)
-            there.synchronize()
+                # A blocking event, because a spinning thread would take a core from encoding.
+                downloaded = _event(blocking=True)
+                downloaded.record(self._down)
+            downloaded.synchronize()
             array: npt.NDArray[Any] = host.numpy()
             return array
 
 
 class TorchSession:
-    """One picture on one device; see `waifu2x.engines.device.Session`."""
+    """A device reserved for one picture; see `waifu2x.engines.device.Session`."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._arrivals: tuple[Any, ...] = ()
-        self._made: Any = None
+        self._uploads: tuple[Any, ...] = ()
+        self._ready: Any = None
 
     @property
     def accelerated(self) -> bool:
-        """Whether the device is another one than the processor."""
+        """Whether the device has memory of its own."""
         return self.device.accelerated
 
     @property
     def largest_batch(self) -> int:
-        """How many windows it pays to run at once."""
+        """The number of windows per batch beyond which throughput no longer rises."""
         return self.device.largest_batch
 
     def available(self) -> int:
-        """Bytes of the device's memory that a run may take now."""
+        """Return the bytes of device memory that a run may take now."""
         return self.device.available()
 
     def release_memory(self) -> bool:
-        """Give back kept memory, and offer half as much from now on."""
+        """Empty the allocator's cache and halve the memory budget; True for the first time."""
         return self.device.release_memory()
 
     @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Queue work on this session's pictures."""
-        arrivals, self._arrivals = self._arrivals, ()
-        with self.device.computing(*arrivals):
+    def computing(self, window: tuple[int, int] | None = None) -> Iterator[None]:
+        """Queue work on this session's pictures; ``window`` as in `Device.computing`."""
+        uploads, self._uploads = self._uploads, ()
+        with self.device.computing(*uploads, window=window):
             yield
-            # Here, not when it is fetched: others will have queued theirs behind it by then.
-            self._made = self.device.mark()
+            # Recorded now: by the time of the download other sessions have queued more work.
+            self._ready = self.device.record_event()
 
     def fetch(self, tensor: torch.Tensor) -> npt.NDArray[Any]:
-        """Wait for what this session has queued, and bring a tensor of it back."""
-        return self.device.fetch(tensor, self._made)
+        """Wait for this session's queued work and copy a tensor to the host."""
+        return self.device.fetch(tensor, self._ready)
 
     def upload(self, samples: Samples) -> torch.Tensor:
-        """Bring a picture to the device."""
-        held, arrivals = self.device.upload(samples)
-        self._arrivals += arrivals
-        return held
+        """Copy a picture to the device."""
+        picture, uploads = self.device.upload(samples)
+        self._uploads += uploads
+        return picture
 
-    def download(self, held: torch.Tensor) -> Samples:
-        """Bring a picture back."""
-        array = self.fetch(held)
+    def download(self, picture: torch.Tensor) -> Samples:
+        """Copy a picture from the device."""
+        array = self.fetch(picture)
         return array.view(np.uint16) if array.dtype == np.int16 else array
 
     def empty(self, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> torch.Tensor:
-        """A picture on the device: zeros if it is float32, else anything."""
+        """Allocate a picture: zeros for float32, else uninitialized."""
         kind = _torch_dtype(dtype)
         with self.computing():
-            make = torch.zeros if kind == torch.float32 else torch.empty
-            return make(shape, dtype=kind, device=self.device.torch)
+            allocate = torch.zeros if kind == torch.float32 else torch.empty
+            return allocate(shape, dtype=kind, device=self.device.torch)
 
     def quantize(self, canvas: torch.Tensor, dtype: npt.DTypeLike) -> torch.Tensor:
-        """As `waifu2x.kernels.tiles.quantize`, without the check."""
+        """Clamp and round like `waifu2x.kernels.quantize`; NaN becomes 0."""
         with self.computing():
             return self.device.kernels.quantize(canvas, _torch_dtype(dtype))
 
-    def transformed(self, held: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:
-        """The picture turned counter-clockwise and mirrored left to right."""
+    def transformed(self, picture: torch.Tensor, turns: int, mirrored: bool) -> torch.Tensor:
+        """Rotate counterclockwise by quarter turns, then mirror left to right."""
         if not turns and not mirrored:
-            return held
+            return picture
         with self.computing():
-            made = torch.rot90(held, turns, (0, 1))
-            return (made.flip(1) if mirrored else made).contiguous()
+            result: torch.Tensor = transformed(torch, picture, turns, mirrored, (0, 1))
+            return result.contiguous()
 
     def stats(self, count: int) -> torch.Tensor:
-        """Concurrency for what is seen of ``count`` tiles."""
+        """Allocate the statistics of ``count`` tiles; see `waifu2x.engines.torch_tiles`."""
         with self.computing():
             return torch.zeros((count, 3), dtype=torch.int32, device=self.device.torch)
 
     def read(self, stats: torch.Tensor) -> list[TileStats]:
-        """What was seen, when all that has been queued is done."""
-        seen = self.fetch(stats)
-        floats = seen.view(np.float32)
+        """Wait for all queued work and return the statistics."""
+        counts = self.fetch(stats)
+        samples = counts.view(np.float32)
         return [
             TileStats(
-                int(row[torch_tiles.BAD]),
-                float(lit[torch_tiles.BRIGHTEST_IN]),
-                float(lit[torch_tiles.BRIGHTEST_OUT]),
+                int(row[torch_tiles.NONFINITE]),
+                float(largest[torch_tiles.MAX_IN]),
+                float(largest[torch_tiles.MAX_OUT]),
             )
-            for row, lit in zip(seen, floats, strict=True)
+            for row, largest in zip(counts, samples, strict=True)
         ]
 
 
@@ -317,26 +336,23 @@ def _event(*, blocking: bool = False) -> torch.cuda.Event:
 
 
 def _bits(samples: Samples) -> npt.NDArray[Any]:
-    """Torch has little for uint16: its bits travel as int16."""
+    """View uint16 as int16, because torch has few operations for uint16."""
     return samples.view(np.int16) if samples.dtype == np.uint16 else samples
 
 
 def _torch_dtype(dtype: npt.DTypeLike) -> torch.dtype:
-    return {"uint8": torch.uint8, "uint16": torch.int16, "float32": torch.float32}[
-        np.dtype(dtype).name
-    ]
+    return _DTYPES[np.dtype(dtype).name]
 
 
 def _pinned(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Host memory that a GPU copies from and to by itself; torch keeps it for the next time."""
-    made = torch.empty(shape, dtype=dtype, device="meta")
-    pin = made.numel() * made.element_size() <= _MOST_PINNED
+    """Allocate page-locked host memory for asynchronous copies; torch caches the blocks."""
+    pin = math.prod(shape) * dtype.itemsize <= _MOST_PINNED
     return torch.empty(shape, dtype=dtype, pin_memory=pin)
 
 
 def _staging(array: npt.NDArray[Any]) -> torch.Tensor:
-    kinds = {"uint8": torch.uint8, "int16": torch.int16, "float32": torch.float32}
-    staged = _pinned(array.shape, kinds[array.dtype.name])
+    """Copy an array to page-locked memory."""
+    staged = _pinned(array.shape, _DTYPES[array.dtype.name])
     np.copyto(staged.numpy(), array)
     return staged
 

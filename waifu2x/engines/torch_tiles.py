@@ -1,7 +1,7 @@
-"""Gather and blend on tensors, in plain torch: the bytes of `waifu2x.kernels.tiles` on any device.
+"""Gather, blend and quantize in plain torch, with the bytes of `waifu2x.kernels` on any device.
 
-Pictures are (H, W, 1 or 3) tensors of uint8, int16 (the bits of uint16, which torch has little for)
-or float32. What a network sees and returns is (N, H, W, C), channels last.
+Pictures are (H, W, 1 or 3) tensors of uint8, int16 (the bits of uint16, for which torch has few
+operations) or float32. Input and output of a network are (N, H, W, C).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 
 from .device import TileCopy
 
-#: What is seen of a tile, by column of the stats, int32: samples that are not finite, and the bits
-#: of the largest samples of window and result as float32, which compare like the floats.
-BAD: Final = 0
-BRIGHTEST_IN: Final = 1
-BRIGHTEST_OUT: Final = 2
+#: Columns of the statistics, (N, 3) int32: the number of samples that are not finite, and the bits
+#: of the largest samples of window and result as float32. Bits of positive floats order like them.
+NONFINITE: Final = 0
+MAX_IN: Final = 1
+MAX_OUT: Final = 2
 
 
 class TileKernels(Protocol):
-    """Gather and blend: this module, or kernels."""
+    """The functions of this module, or kernels with equal bytes."""
 
     def gather(
         self,
@@ -66,11 +66,11 @@ def gather(
     inset: int,
     stats: torch.Tensor | None,
 ) -> torch.Tensor:
-    """TileCopy windows out of a picture, normalized; see `waifu2x.kernels.tiles.gather`.
+    """Cut windows out of a picture and normalize them to [0, 1]; see `waifu2x.kernels.gather`.
 
-    corners: left and top of each window. window: height and width.
-    pixel: channels per pixel of the result; those past the third are 0.
-    stats: (N, 3) int32; the brightest sample, ``inset`` pixels from the edge, is noted there.
+    corners: (left, top) of each window. window: height and width.
+    pixel: channels per pixel of the result; channels past the third are 0.
+    stats: receives the largest sample at least ``inset`` pixels from the edge.
 
     Returns (N, height, width, pixel) of ``dtype``.
     """
@@ -84,32 +84,31 @@ def gather(
         if stats is not None:
             inner = samples[inset : height - inset, inset : width - inset]
             if inner.numel():
-                _note(stats[index], BRIGHTEST_IN, inner)
+                _record_max(stats[index], MAX_IN, inner)
     return batch
 
 
 def blend(
     output: torch.Tensor, copies: Sequence[TileCopy], target: torch.Tensor, stats: torch.Tensor
 ) -> None:
-    """Write rectangles of a network's output into a picture; see `waifu2x.kernels.tiles.blend`.
+    """Write rectangles of a network's output into a picture; see `waifu2x.kernels.blend`.
 
-    output: (N, H, W, 3 or more), of which the first three channels count.
-    target: written in place; where copies have ramps, float32, to which weighted samples are added.
+    output: (N, H, W, 3 or more); channels past the third are ignored.
+    target: written in place; float32 if the copies have ramps, and then added to.
     """
-    for index, cut in enumerate(copies):
-        rows, columns = slice(cut.src_y, cut.src_y + cut.height), slice(
-            cut.src_x, cut.src_x + cut.width
-        )  # fmt: skip
+    for index, copy in enumerate(copies):
+        rows = slice(copy.src_y, copy.src_y + copy.height)
+        columns = slice(copy.src_x, copy.src_x + copy.width)
         samples = output[index, rows, columns, :3].float()
-        stats[index, BAD] += (~torch.isfinite(samples)).sum(dtype=torch.int32)
-        _note(stats[index], BRIGHTEST_OUT, _clamp(samples))
+        stats[index, NONFINITE] += (~torch.isfinite(samples)).sum(dtype=torch.int32)
+        _record_max(stats[index], MAX_OUT, _clamp(samples))
         if target.shape[2] == 1:
             samples = _luma(samples)
-        into = target[cut.dst_y : cut.dst_y + cut.height, cut.dst_x : cut.dst_x + cut.width]
-        if cut.ramps is None:
+        into = target[copy.dst_y : copy.dst_y + copy.height, copy.dst_x : copy.dst_x + copy.width]
+        if copy.ramps is None:
             into.copy_(quantize(samples, target.dtype))
         else:
-            across, down = (torch.from_numpy(each).to(target.device) for each in cut.ramps)
+            across, down = (torch.from_numpy(each).to(target.device) for each in copy.ramps)
             into += samples * (down[:, None, None] * across[:, None])
 
 
@@ -118,13 +117,13 @@ def quantize(samples: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     samples = _clamp(samples)
     if dtype == torch.float32:
         return samples
-    # Two roundings, as everywhere: none of these is fused.
+    # Product and sum are rounded separately, as in all other kernels.
     scaled = (samples * (255.0 if dtype == torch.uint8 else 65535.0)) + 0.5
     return scaled.to(torch.int32).to(dtype)
 
 
 def _clamped(start: int, size: int, limit: int, device: torch.device) -> torch.Tensor:
-    # Further out looks the same, and from here on nothing overflows.
+    # Beyond the edge all positions read the same sample; clamping first avoids overflow.
     start = min(max(start, -size), limit)
     return torch.arange(start, start + size, device=device).clamp_(0, limit - 1)
 
@@ -135,7 +134,7 @@ def _normalized(samples: torch.Tensor) -> torch.Tensor:
     most = 255.0 if samples.dtype == torch.uint8 else 65535.0
     if samples.dtype == torch.int16:
         samples = samples.to(torch.int32) & 0xFFFF
-    # By a tensor: torch multiplies by the reciprocal of a number on a GPU, which rounds twice.
+    # Divide by a tensor: on a GPU torch multiplies by the reciprocal of a scalar, rounding twice.
     return samples.float() / torch.full((1,), most, device=samples.device)
 
 
@@ -145,13 +144,14 @@ def _luma(samples: torch.Tensor) -> torch.Tensor:
 
 
 def _clamp(samples: torch.Tensor) -> torch.Tensor:
-    """NaN and -0 become +0, which clamp leaves as they are."""
+    """Clamp to [0, 1]; unlike in torch.clamp, NaN and -0 become +0."""
     zero, one = samples.new_zeros(()), samples.new_ones(())
     samples = torch.where(samples > 0, samples, zero)
     return torch.where(samples < 1, samples, one)
 
 
-def _note(mark: torch.Tensor, column: int, samples: torch.Tensor) -> None:
+def _record_max(row: torch.Tensor, column: int, samples: torch.Tensor) -> None:
+    """Raise a column of one tile's statistics to the largest finite sample."""
     finite = torch.where(torch.isfinite(samples), samples, samples.new_zeros(()))
-    brightest = finite.amax().clamp_(min=0).reshape(1).view(torch.int32)
-    mark[column : column + 1] = torch.maximum(mark[column : column + 1], brightest)
+    largest = finite.amax().clamp_(min=0).reshape(1).view(torch.int32)
+    row[column : column + 1] = torch.maximum(row[column : column + 1], largest)

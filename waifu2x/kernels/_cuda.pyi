@@ -1,7 +1,7 @@
 # An invalid size or rectangle raises ValueError, a CUDA error RuntimeError. Memory is passed by
 # address and must stay allocated until the stream has finished.
 # sample: "uint8", "uint16", "float32". element: "float32", "float16", "bfloat16".
-# seen: (N, 3) int32 statistics, or 0 for none; see csrc/cuda/tiles.h.
+# stats: (N, 3) int32 statistics, or 0 for none; see csrc/cuda/tiles.h.
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def gather(
     window_width: int,
     pixel: int,
     inset: int,
-    seen: int,
+    stats: int,
     device: int,
     stream: int,
 ) -> None: ...
@@ -41,7 +41,7 @@ def blend(
     width: int,
     channels: int,
     stride: int,
-    seen: int,
+    stats: int,
     device: int,
     stream: int,
 ) -> None: ...
@@ -61,7 +61,7 @@ def feather(
     stride: int,
     weights_x: int,
     weights_y: int,
-    seen: int,
+    stats: int,
     device: int,
     stream: int,
 ) -> None: ...

@@ -1,1 +1,1 @@
-"""A network is data: read, rewritten, evaluated and exported."""
+"""Networks as data: reading, rewriting, evaluating and exporting them."""

@@ -1,9 +1,9 @@
-"""Writes a network as an ONNX file that others can run, and proves that it runs.
+"""Exports a network as an ONNX file for other programs, and verifies the file.
 
-The file follows what VapourSynth's vs-mlrt and onnxruntime-web expect: one float32 input
-(1, 3, H, W), RGB in [0, 1], and one output exactly ``scale`` times as large; the context that the
-network consumes is replicated from the picture's edge inside the file. Scale, margin and alignment
-stand in the metadata.
+The file follows the conventions of VapourSynth's vs-mlrt and onnxruntime-web: one float32 input
+(1, 3, H, W), RGB in [0, 1], and one output exactly ``scale`` times as large. The context that the
+network consumes is replicated from the picture's edge inside the model. Scale, margin and alignment
+are in the metadata.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from . import registry
 from .graph import Graph
 from .reference import evaluate
 
-#: Largest difference from float64 that a float32 file may show, on [0, 1].
+#: Largest allowed difference of a float32 file from float64, on [0, 1].
 FLOAT32_TOLERANCE: Final = 1e-4
-#: Least PSNR against float64 of a float16 file, in dB, on [0, 1].
+#: Least allowed PSNR of a float16 file against float64, in dB, on [0, 1].
 FLOAT16_PSNR: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What was written, and how it compares with the network in float64.
+    """A written file, and its accuracy compared with the network in float64.
 
-    error: largest absolute difference on [0, 1]; psnr in dB.
+    margin, alignment: in input pixels; see `waifu2x.network.graph.Graph`.
+    error: largest absolute difference on [0, 1]. psnr: in dB.
     """
 
     path: Path
@@ -56,18 +57,18 @@ def export_onnx(
     size: tuple[int, int] | None = None,
     overwrite: bool = False,
 ) -> Export:
-    """Write one network of ``model`` as ONNX; it appears under ``path`` only if it checks out.
+    """Write one network of ``model`` as ONNX; ``path`` is written only if the file is verified.
 
-    scale, noise: which network; see `waifu2x.models`.
+    scale, noise: select the network; see `waifu2x.models`.
     fp16: weights and arithmetic in float16; input and output stay float32.
     opset: ONNX operator set, 13 to 21.
-    size: fixed (height, width) of the input in pixels, a multiple of the network's alignment;
+    size: fixed (height, width) of the input in pixels, multiples of the network's alignment;
         None leaves both dynamic.
 
-    Before the file is renamed into place it is checked by onnx, run in onnxruntime and compared
-    with the network evaluated in float64. Raises `ArgumentError` for a network or a value that does
-    not exist, `OutputExistsError` and `EncodeError` if the file cannot be written, `EngineError` if
-    the file does not compute what it should.
+    Before it is renamed into place, the file is checked by onnx, run in onnxruntime and compared
+    with the network evaluated in float64. Raises `ArgumentError` for an unknown network or an
+    invalid value, `OutputExistsError` or `EncodeError` if the file cannot be written, and
+    `EngineError` if its results are too inaccurate.
     """
     path = Path(path)
     if path.suffix.lower() != ".onnx":
@@ -118,7 +119,7 @@ def export_onnx(
     if (psnr < FLOAT16_PSNR) if fp16 else (error > FLOAT32_TOLERANCE):
         allowed = f"{FLOAT16_PSNR:g} dB" if fp16 else f"{FLOAT32_TOLERANCE:g}"
         raise EngineError(
-            f"the exported network is {error:.2e} off ({psnr:.1f} dB), beyond what is allowed "
+            f"the exported network is {error:.2e} off ({psnr:.1f} dB), more than allowed "
             f"({allowed}); not written"
         )
     write_file(target, lambda file: file.write(data), overwrite=overwrite)
@@ -126,7 +127,7 @@ def export_onnx(
 
 
 def _compare(data: bytes, graph: Graph, size: tuple[int, int] | None) -> tuple[float, float]:
-    """Largest difference and PSNR between the model in onnxruntime and the graph in float64."""
+    """Return largest difference and PSNR of the model in onnxruntime from the graph in float64."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -147,7 +148,7 @@ def _compare(data: bytes, graph: Graph, size: tuple[int, int] | None) -> tuple[f
 
 
 def _test_picture(height: int, width: int) -> npt.NDArray[np.float32]:
-    """Flat areas, edges, a gradient and noise, (1, 3, height, width) in [0, 1]."""
+    """Return flat areas, edges, a gradient and noise: (1, 3, height, width) in [0, 1]."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     ramp = x / max(width - 1, 1)
     disc = ((x - width / 2) ** 2 + (y - height / 2) ** 2 < (min(height, width) / 3) ** 2) * 1.0

@@ -1,9 +1,9 @@
 """A network as data: a directed graph of named operations with their weights.
 
-Every engine runs the same graph, and everything a caller must know about a network is derived from
-it here, never typed in: scale, margin, alignment, receptive field, cost and working memory. All
-geometry is exact (integers and fractions), so a graph whose branches are shifted against each
-other by even half a pixel is refused when it is built, not noticed as ghosting afterwards.
+All engines run the same graph. Scale, margin, alignment, receptive field, cost and working memory
+of a network are derived from it here, never entered by hand. The geometry is exact (integers and
+fractions): a graph whose branches are shifted against each other by even half a pixel raises an
+error when it is built, instead of ghosting in the results.
 
 Coordinates are continuous and measured in input pixels from the left (or top) edge of the input:
 sample i of a value with ``scale`` a and ``origin`` t has its center at t + (i + 0.5) / a.
@@ -30,11 +30,26 @@ ActivationKind: TypeAlias = Literal["relu", "leaky_relu", "prelu", "sigmoid"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Activation:
-    """A pointwise function. ``slope`` is for leaky_relu, ``slopes`` (C,) for prelu."""
+    """A pointwise function, with ``slope`` for leaky_relu or ``slopes`` (C,) for prelu."""
 
     kind: ActivationKind
     slope: float = 0.0
     slopes: Weights | None = None
+
+
+def negative_slopes(activation: Activation | None, channels: int) -> Weights:
+    """Return the slope of each channel for negative values, (channels,); not for sigmoid."""
+    match activation:
+        case None:
+            slope = 1.0
+        case Activation(kind="prelu", slopes=slopes):
+            assert slopes is not None  # checked by Graph
+            return np.ascontiguousarray(slopes, np.float32)
+        case Activation(kind="relu"):
+            slope = 0.0
+        case Activation():
+            slope = activation.slope
+    return np.full(channels, slope, np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +65,7 @@ class Conv:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConvTranspose:
-    """Transposed 2-D convolution; weight (in, out, k, k), ``padding`` cut from every side."""
+    """Transposed 2-D convolution; weight (in, out, k, k), ``padding`` cropped on every side."""
 
     weight: Weights
     bias: Weights
@@ -61,14 +76,14 @@ class ConvTranspose:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Activate:
-    """An activation that no convolution carries."""
+    """An activation as a node of its own."""
 
     activation: Activation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Add:
-    """Sum of two values of the same shape and place."""
+    """Sum of two values of the same shape and position."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +106,7 @@ class Concat:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """Cut ``margin`` samples from every side."""
+    """Remove ``margin`` samples on every side."""
 
     margin: int
 
@@ -132,7 +147,7 @@ Op: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One operation; ``name`` names its result, ``inputs`` the values it reads."""
+    """An operation; ``name`` is the name of its result, ``inputs`` are the values that it reads."""
 
     name: str
     op: Op
@@ -141,7 +156,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A value given from outside: the picture (N, C, H, W), or a mean (N, C, 1, 1)."""
+    """An input of the network: the picture (N, C, H, W) or a mean (N, C, 1, 1)."""
 
     name: str
     channels: int
@@ -150,15 +165,14 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Shape and place of one value along one axis (both axes are alike).
+    """Shape and position of a value along one axis; both axes are alike.
 
-    channels: number of channels.
-    pooled: (N, C, 1, 1); the other fields mean nothing then.
+    pooled: (N, C, 1, 1); the fields below are unused then.
     scale: samples per input pixel.
     origin: left edge of sample 0, in input pixels.
-    lost: for an input of n pixels there are ``scale * n - lost`` samples.
-    reach: a sample depends on input at most this far from its center, in input pixels; the way
-        through a global mean does not count.
+    lost: an input of n pixels gives ``scale * n - lost`` samples.
+    reach: largest distance from a sample's center to an input that it depends on, in input pixels,
+        paths through global means left out.
     """
 
     channels: int
@@ -171,7 +185,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a caller must know to tile a network; see `Graph`."""
+    """The geometry of a graph; see the properties of `Graph`."""
 
     values: Mapping[str, Value]
     modulus: int
@@ -182,10 +196,9 @@ class Shape:
 class Graph:
     """A network whose first input is a picture (N, C, H, W), float32, [0, 1].
 
-    Nodes are kept in the order given, which must be a topological one; nodes that the output does
-    not need are dropped. Raises `GraphError` if anything is inconsistent: unknown or repeated
-    names, channel counts, strides that divide at no input size, or branches that do not lie on
-    each other.
+    Nodes must be in topological order; nodes that the output does not depend on are dropped. Raises
+    `GraphError` for unknown or repeated names, channel counts that differ, strides that divide at
+    no input size, and branches that are not aligned.
     """
 
     def __init__(
@@ -202,12 +215,12 @@ class Graph:
 
     @property
     def values(self) -> Mapping[str, Value]:
-        """Shape and place of every value by name."""
+        """Shape and position of every value by name."""
         return self._shape.values
 
     @property
     def out(self) -> Value:
-        """Shape and place of the output."""
+        """Shape and position of the output."""
         return self._shape.values[self.output]
 
     @property
@@ -219,7 +232,7 @@ class Graph:
     def scale(self) -> int:
         """Output pixels per input pixel.
 
-        Raises `GraphError` if that is not a whole number.
+        Raises `GraphError` if the scale is not a whole number.
         """
         if self.out.scale.denominator != 1:
             raise GraphError(f"the output has {self.out.scale} samples per input pixel; "
@@ -228,9 +241,9 @@ class Graph:
 
     @property
     def lost(self) -> int:
-        """Input pixels that the network consumes on each side: its output is centered.
+        """Input pixels that the network consumes on each side; the output is centered.
 
-        Raises `GraphError` if the output starts within a pixel.
+        Raises `GraphError` if the output does not start at a whole pixel.
         """
         origin = self.out.origin
         if origin.denominator != 1:
@@ -241,21 +254,20 @@ class Graph:
 
     @property
     def pads(self) -> bool:
-        """Whether some layer pads inside, so that a tile's edge is not the picture's."""
+        """Whether a layer pads, so that the edge of a tile differs from the edge of the picture."""
         return self._shape.pads
 
     @property
     def reach(self) -> int:
-        """Input pixels that an output pixel depends on beyond its own, on each side, at most.
+        """Input pixels on each side that an output pixel depends on beyond its aligned block.
 
-        "Its own" are those of the aligned block it lies in. Global means are left out: through
-        them every pixel depends on every other.
+        Global means are left out, through which every pixel depends on every other.
         """
         return math.ceil(self.out.reach)
 
     @property
     def margin(self) -> int:
-        """Context pixels a tile needs on each side to come out as in the whole picture."""
+        """Context pixels on each side with which a tile equals the whole picture."""
         return max(self.lost, self.reach) if self.pads else self.lost
 
     @property
@@ -264,14 +276,14 @@ class Graph:
         return self._shape.modulus
 
     def input_size(self, minimum: int) -> int:
-        """The smallest valid input side of at least ``minimum`` pixels."""
+        """Return the smallest valid input side of at least ``minimum`` pixels."""
         shape = self._shape
         return minimum + (shape.residue - minimum) % shape.modulus
 
     def output_size(self, size: int) -> int:
-        """The output side for an input side of ``size`` pixels.
+        """Return the output side for an input side of ``size`` pixels.
 
-        Raises `GraphError` if the network cannot take that size.
+        Raises `GraphError` if the network does not accept the size.
         """
         shape = self._shape
         if size % shape.modulus != shape.residue or any(
@@ -284,6 +296,12 @@ class Graph:
                 f"{least}, {least + shape.modulus}, {least + 2 * shape.modulus}, ..."
             )
         return int(self.out.scale * size - self.out.lost)
+
+    @cached_property
+    def last_use(self) -> Mapping[str, int]:
+        """The index of the last node that reads each value; ``len(nodes)`` for the output."""
+        uses = {name: index for index, node in enumerate(self.nodes) for name in node.inputs}
+        return {**uses, self.output: len(self.nodes)}
 
     # --- cost ---------------------------------------------------------------------------------
 
@@ -301,7 +319,7 @@ class Graph:
 
     @cached_property
     def macs_per_pixel(self) -> float:
-        """Multiply-accumulates per input pixel, edges left out."""
+        """Multiply-accumulate operations per input pixel, without edge effects."""
         total = Fraction(0)
         for node in self.nodes:
             op = node.op
@@ -313,33 +331,33 @@ class Graph:
 
     @cached_property
     def bytes_per_pixel(self) -> float:
-        """Peak float32 working memory per input pixel, each value freed after its last use."""
-        last_use = {name: index for index, node in enumerate(self.nodes) for name in node.inputs}
-        last_use[self.output] = len(self.nodes)
+        """Peak bytes per input pixel in float32, with each value freed after its last use."""
         live: dict[str, Fraction] = {self.inputs[0].name: _bytes(self.values[self.inputs[0].name])}
         peak = Fraction(0)
         for index, node in enumerate(self.nodes):
             live[node.name] = _bytes(self.values[node.name])
             peak = max(peak, sum(live.values(), Fraction(0)))
-            live = {name: size for name, size in live.items() if last_use.get(name, -1) > index}
+            live = {
+                name: size for name, size in live.items() if self.last_use.get(name, -1) > index
+            }
         return float(peak)
 
     # --- stages: global means given from outside ------------------------------------------------
 
     @cached_property
     def means(self) -> tuple[Node, ...]:
-        """The global means, in the order in which they can be computed."""
+        """The global means, in topological order."""
         return tuple(node for node in self.nodes if isinstance(node.op, GlobalMean))
 
     def with_given_means(self) -> Graph:
-        """The same graph with every global mean an input, (N, C, 1, 1), in order of `means`."""
+        """Return the graph with global means as inputs, (N, C, 1, 1), in order of `means`."""
         return self._stage(self.output, self.means)
 
     def stage(self, index: int) -> Graph:
-        """The graph up to what global mean ``index`` averages, earlier means being inputs.
+        """Return the graph up to the input of global mean ``index``; earlier means are inputs.
 
-        Averaging its output over the whole picture, each position counted once, gives the mean
-        that later stages and `with_given_means` take.
+        The average of its output over the whole picture, each position counted once, is the mean
+        for later stages and `with_given_means`.
         """
         return self._stage(self.means[index].inputs[0], self.means[:index])
 
@@ -355,12 +373,12 @@ class Graph:
         )
 
 
-#: How many values an operation reads, where that is not one; 0 stands for any number.
+#: Number of inputs of operations, if other than one; 0 stands for any number.
 _ARITY: Mapping[type, int] = {Add: 2, Multiply: 2, Concat: 0}
 
 
 def _needed(nodes: tuple[Node, ...], output: str) -> tuple[Node, ...]:
-    """The nodes that ``output`` depends on, in the order given."""
+    """Return the nodes that ``output`` depends on, in the same order."""
     wanted = {output}
     kept: list[Node] = []
     for node in reversed(nodes):
@@ -375,12 +393,12 @@ def _bytes(value: Value) -> Fraction:
 
 
 def _least_size(values: Iterable[Value]) -> int:
-    """The smallest input side that leaves every value at least one sample, alignment aside."""
+    """Return the least input side that leaves every value a sample, regardless of alignment."""
     return max(math.ceil((1 + v.lost) / v.scale) for v in values if not v.pooled)
 
 
 def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape:
-    """Follow shape and place through the graph."""
+    """Infer shape and position of every value."""
     values = {i.name: Value(i.channels, i.pooled) for i in inputs}
     if len(values) != len(inputs):
         raise GraphError("two inputs of the graph have the same name")
@@ -395,7 +413,7 @@ def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape
         if isinstance(node.op, Conv) and node.op.stride > 1 and not arguments[0].pooled:
             modulus, residue = _divisible(node, arguments[0], modulus, residue)
         value, pads_here = _apply(node, arguments)
-        # Tiles may start only where every value has a sample boundary.
+        # Tiles may only start at a sample boundary of every value.
         step = math.lcm(modulus, value.scale.denominator)
         if step != modulus:
             raise GraphError(f"{node.name!r} has {value.scale} samples per aligned input pixel")
@@ -407,7 +425,7 @@ def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape
 
 
 def _divisible(node: Node, value: Value, modulus: int, residue: int) -> tuple[int, int]:
-    """Narrow the input sizes (residue modulo modulus) to those a strided layer divides."""
+    """Restrict the input sizes (residue modulo modulus) to multiples of a layer's stride."""
     op = node.op
     assert isinstance(op, Conv)
     # For an input of residue + modulus * j the stride has to divide rest + growth * j.
@@ -422,7 +440,7 @@ def _divisible(node: Node, value: Value, modulus: int, residue: int) -> tuple[in
 
 
 def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
-    """The value a node makes, and whether it pads inside."""
+    """Return the value of a node, and whether the node pads."""
     op = node.op
     expected = _ARITY.get(type(op), 1)
     if len(arguments) != (expected or max(1, len(arguments))):
@@ -505,7 +523,7 @@ def _convolve(node: Node, op: Conv | ConvTranspose, value: Value) -> tuple[Value
         origin = value.origin + (padding - half + Fraction(stride - 1, 2)) / scale
         lost = value.lost * stride + stride - kernel + 2 * padding
         reach = value.reach + (half + Fraction(stride - 1, 2)) / scale
-        # Outputs that miss a tap are sums with zeros beyond the edge: padding by another name.
+        # Outputs that miss taps are sums with zeros beyond the edge, which is padding.
         pads = padding < kernel - stride
     else:
         scale = value.scale / stride
@@ -524,7 +542,7 @@ def _check_activation(node: Node, activation: Activation, channels: int) -> None
 
 
 def _same_place(node: Node, arguments: Sequence[Value], *, same_channels: bool) -> None:
-    """Two values may only be joined if they have equal size and lie exactly on each other."""
+    """Raise `GraphError` unless the values have equal size and are aligned."""
     first = arguments[0]
     for other in arguments[1:]:
         if (first.pooled, first.scale, first.origin, first.lost) != (

@@ -1,7 +1,7 @@
-"""Writes a graph as an ONNX model.
+"""Converts a graph to an ONNX model.
 
-Operators: https://onnx.ai/onnx/operators/. The model takes ``input`` (N, C, H, W) and gives
-``output``, float32, RGB in [0, 1].
+Operators: https://onnx.ai/onnx/operators/. The model computes ``output`` from ``input``, both
+(N, C, H, W) float32, RGB in [0, 1].
 """
 
 from __future__ import annotations
@@ -15,23 +15,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import GraphError
-from .graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Multiply,
-    PixelShuffle,
-    Upsample,
-)
+from . import graph as g
 
-#: Pad with edge values and 3-input Resize exist from opset 11; PRelu broadcasting is settled by 13.
+#: Pad with edge values and Resize with 3 inputs need opset 11, PRelu with broadcasting 13.
 MIN_OPSET: Final = 13
 MAX_OPSET: Final = 21
 DEFAULT_OPSET: Final = 17
@@ -41,9 +27,9 @@ OUTPUT: Final = "output"
 
 
 class _Writer:
-    """Collects ONNX nodes and initializers for one graph."""
+    """Collects the ONNX nodes and initializers of one graph."""
 
-    def __init__(self, graph: Graph, dtype: npt.DTypeLike, opset: int) -> None:
+    def __init__(self, graph: g.Graph, dtype: npt.DTypeLike, opset: int) -> None:
         self.graph = graph
         self.dtype = np.dtype(dtype)
         self.opset = opset
@@ -61,7 +47,7 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    def activate(self, activation: Activation, value: str, output: str) -> None:
+    def activate(self, activation: g.Activation, value: str, output: str) -> None:
         if activation.kind == "relu":
             self.add("Relu", [value], output)
         elif activation.kind == "leaky_relu":
@@ -69,11 +55,11 @@ class _Writer:
         elif activation.kind == "sigmoid":
             self.add("Sigmoid", [value], output)
         else:
-            assert activation.slopes is not None  # Graph checked it
+            assert activation.slopes is not None  # checked by Graph
             slopes = self.weights(f"{output}.slopes", activation.slopes.reshape(-1, 1, 1))
             self.add("PRelu", [value, slopes], output)
 
-    def convolve(self, name: str, op: Conv | ConvTranspose, value: str) -> None:
+    def convolve(self, name: str, op: g.Conv | g.ConvTranspose, value: str) -> None:
         weight = self.weights(f"{name}.weight", op.weight)
         bias = self.weights(f"{name}.bias", op.bias)
         kernel = op.weight.shape[2]
@@ -90,7 +76,7 @@ class _Writer:
             self.activate(op.activation, linear, name)
 
     def crop(self, name: str, margin: int, value: str) -> None:
-        # A negative end counts from the far side, so that the size stays dynamic.
+        # A negative end counts from the end of the axis, so the size stays dynamic.
         starts = self.constant(f"{name}.starts", np.array([margin, margin], np.int64))
         ends = self.constant(
             f"{name}.ends",
@@ -100,37 +86,37 @@ class _Writer:
         self.add("Slice", [value, starts, ends, axes], name)
 
     def write(self, names: dict[str, str], output: str) -> None:
-        """Add the graph's nodes; ``names`` are those of its inputs in the model."""
-        if self.graph.output in names:  # what comes out is what went in
+        """Add the graph's nodes; ``names`` maps its inputs to their names in the model."""
+        if self.graph.output in names:  # the output is an input
             self.add("Identity", [names[self.graph.output]], output)
         names.setdefault(self.graph.output, output)
         for index, node in enumerate(self.graph.nodes):
-            # Numbered, so that no name of the graph can meet one made here.
+            # Numbered, so that names of the graph cannot equal names added here.
             name = names.setdefault(node.name, f"{index}:{node.name}")
             inputs = [names[value] for value in node.inputs]
             match node.op:
-                case Conv() | ConvTranspose():
+                case g.Conv() | g.ConvTranspose():
                     self.convolve(name, node.op, inputs[0])
-                case Activate():
+                case g.Activate():
                     self.activate(node.op.activation, inputs[0], name)
-                case Add():
+                case g.Add():
                     self.add("Add", inputs, name)
-                case Multiply():
+                case g.Multiply():
                     self.add("Mul", inputs, name)
-                case Affine():
+                case g.Affine():
                     scale = self.weights(f"{name}.scale", np.array(node.op.scale))
                     offset = self.weights(f"{name}.offset", np.array(node.op.offset))
                     scaled = self.add("Mul", [inputs[0], scale], f"{name}.scaled")
                     self.add("Add", [scaled, offset], name)
-                case Concat():
+                case g.Concat():
                     self.add("Concat", inputs, name, axis=1)
-                case Crop():
+                case g.Crop():
                     self.crop(name, node.op.margin, inputs[0])
-                case GlobalMean():
+                case g.GlobalMean():
                     self.add("GlobalAveragePool", inputs, name)
-                case PixelShuffle():
+                case g.PixelShuffle():
                     self.add("DepthToSpace", inputs, name, blocksize=node.op.factor, mode="CRD")
-                case Upsample():
+                case g.Upsample():
                     factor = float(node.op.factor)
                     scales = np.array([1.0, 1.0, factor, factor], np.float32)
                     self.add(
@@ -144,7 +130,7 @@ class _Writer:
 
 
 def to_onnx(
-    graph: Graph,
+    graph: g.Graph,
     *,
     opset: int = DEFAULT_OPSET,
     pad_edges: bool = False,
@@ -153,19 +139,18 @@ def to_onnx(
     size: tuple[int, int] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
-    """Write ``graph`` as an ONNX model, checked by `onnx.checker`.
+    """Convert ``graph`` to an ONNX model and check it by `onnx.checker`.
 
-    graph: the network; inputs beyond the picture (given means) become the inputs ``mean_0``,
-        ``mean_1`` and so on.
+    graph: the network; its given means become the inputs ``mean_0``, ``mean_1`` and so on.
     opset: 13 to 21.
-    pad_edges: replicate ``graph.lost`` pixels around the picture inside the model, so that the
-        output is exactly ``scale`` times the input.
-    fp16: weights and arithmetic in float16; input and output stay float32.
-    batch: fixed batch size, or None for a dynamic one.
-    size: fixed (height, width), or None for dynamic ones.
+    pad_edges: replicate ``graph.lost`` pixels of the picture's edge inside the model; the output
+        is then exactly ``scale`` times as large as the input.
+    fp16: weights and arithmetic in float16; picture and output stay float32.
+    batch: fixed batch size; None for a dynamic one.
+    size: fixed (height, width); None for a dynamic size.
     metadata: string pairs stored in the model.
 
-    Raises `GraphError` for an opset out of range or a size the network cannot take.
+    Raises `GraphError` for an opset out of range or a size that the network does not accept.
     """
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise GraphError(f"opset {opset} is not supported; allowed are {MIN_OPSET} to {MAX_OPSET}")
@@ -208,7 +193,7 @@ def to_onnx(
         producer_name="waifu2x",
         opset_imports=[helper.make_opsetid("", opset)],
     )
-    # The oldest file format the opset allows, so that older runtimes open it too.
+    # The oldest file format that the opset allows, for older runtimes.
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model, full_check=True)

@@ -1,4 +1,4 @@
-"""Evaluates a graph with NumPy in float64: slow and plain, what the engines are checked against."""
+"""Evaluates a graph with NumPy in float64: the slow, plain reference for the engines."""
 
 from __future__ import annotations
 
@@ -8,30 +8,20 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Multiply,
-    Op,
-    PixelShuffle,
-    Upsample,
-)
+from . import graph as g
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
 
 def evaluate(
-    graph: Graph, batch: npt.NDArray[np.floating], means: Sequence[npt.NDArray[np.floating]] = ()
+    graph: g.Graph, batch: npt.NDArray[np.floating], means: Sequence[npt.NDArray[np.floating]] = ()
 ) -> Array:
-    """Run ``graph`` on a (N, C, H, W) batch in float64; returns (N, C', H', W') float64."""
+    """Evaluate ``graph`` in float64.
+
+    batch: (N, C, H, W). means: (N or 1, C, 1, 1) for each of ``graph.inputs[1:]``.
+
+    Returns (N, C', H', W') float64.
+    """
     values: dict[str, Array] = {
         given.name: np.asarray(array, np.float64)
         for given, array in zip(graph.inputs, (batch, *means), strict=True)
@@ -41,38 +31,38 @@ def evaluate(
     return values[graph.output]
 
 
-def _apply(op: Op, inputs: list[Array]) -> Array:
+def _apply(op: g.Op, inputs: list[Array]) -> Array:
     x = inputs[0]
     match op:
-        case Conv():
+        case g.Conv():
             return _activate(op.activation, _convolve(op, x))
-        case ConvTranspose():
+        case g.ConvTranspose():
             return _activate(op.activation, _convolve_transposed(op, x))
-        case Activate():
+        case g.Activate():
             return _activate(op.activation, x)
-        case Add():
+        case g.Add():
             return sum(inputs[1:], start=x)
-        case Multiply():
+        case g.Multiply():
             return x * inputs[1]
-        case Affine():
+        case g.Affine():
             return x * op.scale + op.offset
-        case Concat():
+        case g.Concat():
             return np.concatenate(inputs, axis=1)
-        case Crop():
+        case g.Crop():
             return x[:, :, op.margin : x.shape[2] - op.margin, op.margin : x.shape[3] - op.margin]
-        case GlobalMean():
+        case g.GlobalMean():
             mean: Array = x.mean(axis=(2, 3), keepdims=True)
             return mean
-        case PixelShuffle():
+        case g.PixelShuffle():
             n, c, h, w = x.shape
             f = op.factor
             x = x.reshape(n, c // (f * f), f, f, h, w).transpose(0, 1, 4, 2, 5, 3)
             return x.reshape(n, c // (f * f), h * f, w * f)
-        case Upsample():
+        case g.Upsample():
             return x.repeat(op.factor, axis=2).repeat(op.factor, axis=3)
 
 
-def _convolve(op: Conv, x: Array) -> Array:
+def _convolve(op: g.Conv, x: Array) -> Array:
     kernel, stride = op.weight.shape[2], op.stride
     x = np.pad(x, ((0, 0), (0, 0), (op.padding, op.padding), (op.padding, op.padding)))
     height = (x.shape[2] - kernel) // stride + 1
@@ -86,7 +76,7 @@ def _convolve(op: Conv, x: Array) -> Array:
     return out + op.bias.astype(np.float64).reshape(1, -1, 1, 1)
 
 
-def _convolve_transposed(op: ConvTranspose, x: Array) -> Array:
+def _convolve_transposed(op: g.ConvTranspose, x: Array) -> Array:
     kernel, stride, padding = op.weight.shape[2], op.stride, op.padding
     n, _, h, w = x.shape
     weight = op.weight.astype(np.float64)
@@ -101,7 +91,7 @@ def _convolve_transposed(op: ConvTranspose, x: Array) -> Array:
     return full + op.bias.astype(np.float64).reshape(1, -1, 1, 1)
 
 
-def _activate(activation: Activation | None, x: Array) -> Array:
+def _activate(activation: g.Activation | None, x: Array) -> Array:
     if activation is None:
         return x
     if activation.kind == "relu":

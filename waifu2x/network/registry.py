@@ -1,4 +1,4 @@
-"""The models that can be used: the manifest, and weights verified against it."""
+"""The registry of models: the manifest, and weights verified against it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .readers.ncnn import parse_ncnn
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """A file inside an installed package, and the sha256 it must have (hexadecimal)."""
+    """A file of an installed package and its expected sha256, in hexadecimal."""
 
     package: str
     path: str
@@ -26,10 +26,11 @@ class WeightsFile:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One set of weights: what it does and where it lies.
+    """A network: its task and the files of its weights.
 
     scale: output pixels per input pixel.
-    noise: the level of noise it removes, 0 to 3, or None for enlarging only.
+    noise: the noise level that it removes, 0 to 3; None for upscaling only.
+    format: the format of the files; "ncnn" is a .param and a .bin file.
     """
 
     scale: int
@@ -40,7 +41,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A family of networks trained for one kind of picture, under the name users give."""
+    """Networks of one architecture, trained for one kind of picture.
+
+    name: what users select. style: the kind of picture. license: of the weights, an SPDX name.
+    """
 
     name: str
     family: str
@@ -51,12 +55,12 @@ class Model:
     networks: tuple[Network, ...]
 
     def noise_levels(self, scale: int) -> tuple[int, ...]:
-        """The noise levels that have a network at ``scale``, ascending."""
+        """Return the noise levels that have a network at ``scale``, ascending."""
         levels = (n.noise for n in self.networks if n.scale == scale and n.noise is not None)
         return tuple(sorted(levels))
 
     def network(self, scale: int, noise: int | None) -> Network | None:
-        """The network for exactly this scale and noise level, or None."""
+        """Return the network for exactly this scale and noise level, or None."""
         for network in self.networks:
             if (network.scale, network.noise) == (scale, noise):
                 return network
@@ -65,20 +69,20 @@ class Model:
 
 @functools.cache
 def models() -> tuple[Model, ...]:
-    """The models of the manifest, the default first."""
+    """Return the models of the manifest, the default first."""
     manifest = json.loads(_manifest().read_text("utf-8"))
     return tuple(_model(entry) for entry in manifest["models"])
 
 
 def _manifest() -> Path:
-    # Installed, it is package data; in a source tree it lies at the top, in models/.
+    # Package data if installed; in a source tree it is in models/ at the top.
     here = Path(__file__).parent.parent
     installed = here / "_models" / "manifest.json"
     return installed if installed.is_file() else here.parent / "models" / "manifest.json"
 
 
 def model(name: str) -> Model:
-    """The model called ``name``. Raises `ArgumentError` naming the models there are."""
+    """Return the model ``name``. Raises `ArgumentError` that lists the models."""
     for candidate in models():
         if candidate.name == name:
             return candidate
@@ -87,9 +91,9 @@ def model(name: str) -> Model:
 
 
 def load(network: Network) -> Graph:
-    """Read a network's weights, each file checked by sha256 before it is parsed.
+    """Read a network; the sha256 of each file is checked before it is parsed.
 
-    Raises `WeightsError` if a file is missing or is not the one in the manifest.
+    Raises `WeightsError` if a file is missing or differs from the manifest.
     """
     contents = [_read(file) for file in network.files]
     if network.format != "ncnn":
@@ -109,13 +113,13 @@ def _read(file: WeightsFile) -> bytes:
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         raise WeightsError(
-            f"weights {path} have sha256 {found}, and {file.sha256} is expected; {_reinstall(file)}"
+            f"weights {path} have sha256 {found} instead of {file.sha256}; {_reinstall(file)}"
         )
     return data
 
 
 def _locate(file: WeightsFile) -> Path:
-    # find_spec locates a package without running any of its code.
+    # find_spec does not run code of a top-level package.
     spec = importlib.util.find_spec(file.package)
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(f"the weights package is not installed; {_reinstall(file)}")

@@ -1,50 +1,53 @@
-"""Graph to graph: the same function from other operations."""
+"""Rewrites graphs: transposed convolutions as sub-pixel convolutions, nodes fused into steps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .graph import Activate, Conv, ConvTranspose, Crop, Graph, Node, Op, PixelShuffle
+from . import graph as g
 
 
-def shuffle_transposed(graph: Graph, *, least_taps: int = 1) -> Graph:
-    """Transposed convolutions that miss no tap, each as a convolution and a pixel shuffle.
+def shuffle_transposed(graph: g.Graph, *, least_taps: int = 1) -> g.Graph:
+    """Replace transposed convolutions by a convolution and a pixel shuffle.
 
     A transposed convolution of stride s and kernel k = s * t computes, for each of the s * s
     positions within an output cell, a plain t x t convolution of its input; the shuffle interleaves
-    them (sub-pixel convolution, https://arxiv.org/abs/1609.07009). A plain convolution sums every
-    output in one fixed order, where runtimes block the transposed one by the size of the tile.
+    the results (sub-pixel convolution, https://arxiv.org/abs/1609.07009). A plain convolution sums
+    every output in one fixed order; runtimes block the transposed one by the size of the tile.
 
-    Those of t < ``least_taps`` are left as they are.
+    Nodes with t < ``least_taps`` stay, and so do nodes whose outputs miss taps: those whose kernel
+    the stride does not divide, or whose padding is below k - s.
     """
-    nodes: list[Node] = []
+    nodes: list[g.Node] = []
     for node in graph.nodes:
         op = node.op
-        if not isinstance(op, ConvTranspose):
+        if not isinstance(op, g.ConvTranspose):
             nodes.append(node)
             continue
         plain = sub_pixel(op)
         if plain.trim or plain.padding or plain.weight.shape[2] < least_taps:
             nodes.append(node)
             continue
-        made: list[Op] = [
-            Conv(plain.weight, plain.bias),
-            PixelShuffle(op.stride),
-            *([Crop(plain.crop)] if plain.crop else []),
-            *([Activate(op.activation)] if op.activation else []),
+        made: list[g.Op] = [
+            g.Conv(plain.weight, plain.bias),
+            g.PixelShuffle(op.stride),
+            *([g.Crop(plain.crop)] if plain.crop else []),
+            *([g.Activate(op.activation)] if op.activation else []),
         ]
         names = [f"{node.name}.{type(new).__name__}" for new in made[:-1]] + [node.name]
         reads = [node.inputs, *((name,) for name in names)]
         nodes += [
-            Node(name, new, read) for name, new, read in zip(names, made, reads, strict=False)
+            g.Node(name, new, read) for name, new, read in zip(names, made, reads, strict=False)
         ]
-    return Graph(nodes, output=graph.output, inputs=graph.inputs)
+    return g.Graph(nodes, output=graph.output, inputs=graph.inputs)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SubPixelConv:
     """A transposed convolution as a plain convolution of stride 1 and a pixel shuffle.
 
@@ -61,7 +64,7 @@ class SubPixelConv:
     trim: int
 
 
-def sub_pixel(op: ConvTranspose) -> SubPixelConv:
+def sub_pixel(op: g.ConvTranspose) -> SubPixelConv:
     """Rewrite any transposed convolution, except for its activation.
 
     If the stride s does not divide the kernel k, the missing taps are zeros.
@@ -71,7 +74,7 @@ def sub_pixel(op: ConvTranspose) -> SubPixelConv:
     taps = -(-kernel // stride)
     trim = stride * taps - kernel
     padding = max(0, taps - 1 - op.padding // stride)
-    # Output s * q + r reads input q - m through tap s * m + r; as a cross-correlation, m runs back.
+    # Output s * q + r reads input q - m through tap s * m + r; a cross-correlation reverses m.
     weight = np.pad(op.weight, ((0, 0), (0, 0), (0, trim), (0, trim)))
     weight = weight.reshape(inputs, outputs, taps, stride, taps, stride)[:, :, ::-1, :, ::-1]
     weight = weight.transpose(1, 3, 5, 0, 2, 4)  # out, row phase, column phase, in, t, t
@@ -82,3 +85,140 @@ def sub_pixel(op: ConvTranspose) -> SubPixelConv:
         op.padding - stride * (taps - 1 - padding),
         trim,
     )
+
+
+class Ref(NamedTuple):
+    """A value, read without ``crop`` samples on every side."""
+
+    name: str
+    crop: int = 0
+
+
+@dataclass(slots=True)
+class Step:
+    """A node; a convolution carries the nodes fused with it.
+
+    name: the result, which is that of the last fused node.
+    inputs: the values that ``node`` reads.
+    activation, shuffle, crop, addend: a convolution's own activation or a fused one, and what else
+        is fused, applied in the order pixel shuffle, crop, activation, sum.
+    """
+
+    name: str
+    node: g.Node
+    inputs: tuple[Ref, ...]
+    activation: g.Activation | None = None
+    shuffle: int = 1
+    crop: int = 0
+    addend: Ref | None = None
+
+    @property
+    def reads(self) -> list[str]:
+        """The names of all values that the step reads."""
+        return [ref.name for ref in (*self.inputs, *([self.addend] if self.addend else []))]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The operations that an engine fuses with a convolution besides an activation.
+
+    adds: whether it adds another value, possibly cropped, to the result of a convolution.
+    shuffles: whether it shuffles and crops the pixels of the result.
+    crops: whether all operations read cropped values; otherwise only the sum does.
+    """
+
+    adds: Callable[[g.Conv | g.ConvTranspose], bool]
+    shuffles: bool = False
+    crops: bool = False
+
+
+def fuse(graph: g.Graph, capabilities: Capabilities) -> tuple[list[Step], Ref]:
+    """Return the steps that compute a graph, in order, and the output.
+
+    A node is fused with the convolution before it if nothing else reads the values between them.
+    Sigmoids and operations on pooled values are never fused. Crops are read as offsets into their
+    sources; only for operations that cannot is a crop a step of its own.
+    """
+    return _Fusion(graph, capabilities).run()
+
+
+class _Fusion:
+    def __init__(self, graph: g.Graph, capabilities: Capabilities) -> None:
+        self._graph, self._capabilities = graph, capabilities
+        self._readers: dict[str, list[g.Node]] = {}
+        for node in graph.nodes:
+            for name in node.inputs:
+                self._readers.setdefault(name, []).append(node)
+        self._crops = {
+            node.name: (node.inputs[0], node.op.margin)
+            for node in graph.nodes
+            if isinstance(node.op, g.Crop)
+        }
+        self._computed = {value.name for value in graph.inputs}
+        self._fused: set[str] = set()
+        self._steps: list[Step] = []
+
+    def run(self) -> tuple[list[Step], Ref]:
+        for node in self._graph.nodes:
+            if node.name in self._fused or node.name in self._crops:
+                continue
+            step = Step(node.name, node, tuple(self._read(name) for name in node.inputs))
+            pooled = self._graph.values[node.name].pooled
+            if isinstance(node.op, g.Conv | g.ConvTranspose) and not pooled:
+                self._extend(step, node.op)
+            self._append(step)
+        return self._steps, self._read(self._graph.output)
+
+    def _extend(self, step: Step, op: g.Conv | g.ConvTranspose) -> None:
+        """Fuse a convolution with the nodes after it."""
+        step.activation = op.activation
+        if op.activation is not None and op.activation.kind == "sigmoid":
+            return
+        while step.addend is None and (node := self._only_reader(step.name)) is not None:
+            linear = step.activation is None
+            match node.op:
+                case g.PixelShuffle(factor=factor) if (
+                    linear and step.shuffle == 1 and self._capabilities.shuffles
+                ):
+                    step.shuffle = factor
+                case g.Crop(margin=margin) if linear and step.shuffle > 1 and step.crop == 0:
+                    step.crop = margin
+                case g.Activate(activation=activation) if linear and activation.kind != "sigmoid":
+                    step.activation = activation
+                case g.Add() if self._capabilities.adds(op):
+                    (other,) = (name for name in node.inputs if name != step.name)
+                    step.addend = self._locate(other)
+                    if step.addend is None:  # computed later
+                        return
+                case _:
+                    return
+            step.name = node.name
+            self._fused.add(node.name)
+
+    def _append(self, step: Step) -> None:
+        self._steps.append(step)
+        self._computed.add(step.name)
+
+    def _only_reader(self, name: str) -> g.Node | None:
+        """Return the only node that reads a value; None for the output."""
+        readers = self._readers.get(name, [])
+        return readers[0] if len(readers) == 1 and name != self._graph.output else None
+
+    def _locate(self, name: str) -> Ref | None:
+        """Return a value as a crop of a computed one, or None before that is computed."""
+        crop = 0
+        while name not in self._computed:
+            if name not in self._crops:
+                return None
+            name, margin = self._crops[name]
+            crop += margin
+        return Ref(name, crop)
+
+    def _read(self, name: str) -> Ref:
+        """Return an input of the next step; adds a step for a crop that it cannot read."""
+        ref = self._locate(name)
+        assert ref is not None  # nodes are in topological order
+        if not ref.crop or self._capabilities.crops:
+            return ref
+        self._append(Step(name, g.Node(name, g.Crop(ref.crop), (ref.name,)), (Ref(ref.name),)))
+        return Ref(name)

@@ -11,7 +11,7 @@ import pytest
 
 from waifu2x.errors import GraphError
 from waifu2x.network.graph import Conv, ConvTranspose, Graph
-from waifu2x.network.readers.ncnn import parse_ncnn, read_ncnn
+from waifu2x.network.readers.ncnn import parse_ncnn
 from waifu2x.network.reference import evaluate
 
 FLOAT32, FLOAT32_TAGGED, FLOAT16 = 0, 0x0002C056, 0x01306B47
@@ -252,22 +252,6 @@ def test_names_and_spacing_do_not_matter() -> None:
         "\r\n7767517 \r\n2\t2\r\n\r\nInput\tin 0 1\tinput 2=2\r\nReLU r  1 1 input output\r\n\r\n"
     )
     np.testing.assert_array_equal(run(parse_ncnn(text, b""), PICTURE), np.maximum(PICTURE, 0))
-
-
-def test_read_ncnn_reads_files(tmp_path: Path) -> None:
-    (tmp_path / "a.param").write_text(param("ReLU r 1 1 data out"), "utf-8")
-    (tmp_path / "a.bin").write_bytes(b"")
-    graph = read_ncnn(tmp_path / "a.param", str(tmp_path / "a.bin"))
-    np.testing.assert_array_equal(run(graph, PICTURE), np.maximum(PICTURE, 0))
-    with pytest.raises(FileNotFoundError):
-        read_ncnn(tmp_path / "b.param", tmp_path / "a.bin")
-
-
-def test_read_ncnn_refuses_a_param_file_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "a.param").write_bytes(b"7767517\n2 2\n\xff\xfe\x80")
-    (tmp_path / "a.bin").write_bytes(b"")
-    with pytest.raises(GraphError):
-        read_ncnn(tmp_path / "a.param", tmp_path / "a.bin")
 
 
 # --- malformed files ----------------------------------------------------------------------------

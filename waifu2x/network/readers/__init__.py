@@ -1,1 +1,1 @@
-"""Readers and writers of weights, wherever the community keeps them."""
+"""Readers of weights, one module per file format."""

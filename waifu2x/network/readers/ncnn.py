@@ -1,8 +1,8 @@
 """Reads ncnn models: a text ``.param`` with the layers, a ``.bin`` with the weights.
 
-Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure, and the parameter
-numbers of each layer from https://github.com/Tencent/ncnn/wiki/operators. Only what
-super-resolution networks use is read; anything else is refused by name, never skipped.
+Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure; parameters of layers:
+https://github.com/Tencent/ncnn/wiki/operators. Supports the layers and parameters of
+super-resolution networks; any other raises an error that names it.
 """
 
 from __future__ import annotations
@@ -10,56 +10,36 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from ...errors import GraphError
-from ..graph import (
-    Activate,
-    Activation,
-    Add,
-    Affine,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Crop,
-    GlobalMean,
-    Graph,
-    Input,
-    Multiply,
-    Node,
-    Op,
-    PixelShuffle,
-    Upsample,
-    Weights,
-)
+from .. import graph as g
 
 _MAGIC: Final = "7767517"
 _FLOAT16_FLAG: Final = 0x01306B47
 _FLOAT32_FLAGS: Final = (0, 0x0002C056)
 _FROM_SECOND_INPUT: Final = -233
 _ARRAY_KEY: Final = -23300
-#: More than any network of the field; a count beyond it is damage, and would be allocated.
+#: More than any super-resolution network has; a larger count in a damaged file is not allocated.
 _MAX_CHANNELS: Final = 1 << 16
-
-Params = Mapping[int, float | list[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One line of a .param file."""
+    """A line of a .param file, and the channels of its inputs."""
 
     kind: str
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    params: Params
+    params: Mapping[int, float | list[float]]
+    channels: tuple[int, ...] = ()
 
     def expect(self, *, reads: int | None = None, makes: int | None = None) -> None:
-        """Refuse another number of blobs; None stands for at least one."""
+        """Raise `GraphError` for another number of blobs; None requires at least one."""
         for what, names, count in (("reads", self.inputs, reads), ("makes", self.outputs, makes)):
             if len(names) != (count if count is not None else max(1, len(names))):
                 raise GraphError(
@@ -80,7 +60,10 @@ class _Layer:
         return float(value)
 
     def require(self, allowed: Mapping[int, tuple[float, ...]]) -> None:
-        """Refuse parameters that change the meaning of a layer and are not read here."""
+        """Raise `GraphError` for parameters or values that are not supported.
+
+        allowed: values of each supported parameter; an empty tuple allows all.
+        """
         for key, value in self.params.items():
             if key in allowed and not allowed[key]:
                 continue
@@ -92,7 +75,7 @@ class _Layer:
 
 
 class _Blobs:
-    """The .bin file, read front to back."""
+    """The contents of a .bin file, read in order."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -105,12 +88,12 @@ class _Blobs:
         self._at += count
         return self._data[self._at - count : self._at]
 
-    def plain(self, count: int, what: str) -> Weights:
-        """``count`` float32 values without a flag (biases, slopes)."""
+    def plain(self, count: int, what: str) -> g.Weights:
+        """Read ``count`` float32 values without a storage flag (biases, slopes)."""
         return np.frombuffer(self._take(4 * count, what), "<f4").astype(np.float32)
 
-    def flagged(self, count: int, what: str) -> Weights:
-        """``count`` values behind a flag that tells float16 from float32."""
+    def flagged(self, count: int, what: str) -> g.Weights:
+        """Read ``count`` float16 or float32 values after their storage flag."""
         (flag,) = struct.unpack("<I", self._take(4, what))
         if flag == _FLOAT16_FLAG:
             data = self._take(-(-2 * count // 4) * 4, what)
@@ -118,11 +101,11 @@ class _Blobs:
         if flag in _FLOAT32_FLAGS:
             return self.plain(count, what)
         raise GraphError(
-            f"{what} has storage flag 0x{flag:08X}; only float16 and float32 weights are read"
+            f"{what} has storage flag 0x{flag:08X}; supported are float16 and float32 weights"
         )
 
-    def bias(self, count: int, layer: _Layer, *, present: int) -> Weights:
-        """``count`` biases, zeros where the layer says it has none."""
+    def bias(self, count: int, layer: _Layer, *, present: int) -> g.Weights:
+        """Read ``count`` biases, or return zeros if the layer has none."""
         return self.plain(count, layer.name) if present else np.zeros(count, np.float32)
 
     def finish(self) -> None:
@@ -132,32 +115,23 @@ class _Blobs:
             )
 
 
-def read_ncnn(param: str | Path, weights: str | Path) -> Graph:
-    """Read a network from an ncnn ``.param`` and ``.bin`` file.
+def parse_ncnn(param: str, weights: bytes) -> g.Graph:
+    """Read a network from the contents of a ``.param`` and a ``.bin`` file.
 
-    Raises `GraphError` if the files do not describe a network this package can run, and `OSError`
-    if they cannot be read.
+    Raises `GraphError` if they do not describe a network that this package can run.
     """
-    try:
-        text = Path(param).read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise GraphError(f"{param} is not an ncnn .param file: it is no text") from error
-    return parse_ncnn(text, Path(weights).read_bytes())
-
-
-def parse_ncnn(param: str, weights: bytes) -> Graph:
-    """Like `read_ncnn`, from the files' contents."""
     layers = _parse(param)
     blobs = _Blobs(weights)
-    alias: dict[str, str] = {}  # a Split only renames
+    alias: dict[str, str] = {}  # by Split layers, which only rename
     channels: dict[str, int] = {}
-    inputs: list[Input] = []
-    nodes: list[Node] = []
+    inputs: list[g.Input] = []
+    nodes: list[g.Node] = []
     for layer in layers:
         reads = tuple(alias.get(name, name) for name in layer.inputs)
         for name in reads:
             if name not in channels:
                 raise GraphError(f"ncnn layer {layer.name!r} reads {name!r}, which nothing makes")
+        layer = replace(layer, inputs=reads, channels=tuple(channels[name] for name in reads))
         for name in layer.outputs:
             if name in channels or name in alias:
                 raise GraphError(
@@ -170,15 +144,19 @@ def parse_ncnn(param: str, weights: bytes) -> Graph:
                 raise GraphError(
                     f"the ncnn network takes {made} channels; allowed are 1 to {_MAX_CHANNELS}"
                 )
-            inputs.append(Input(layer.outputs[0], made))
+            inputs.append(g.Input(layer.outputs[0], made))
             channels[layer.outputs[0]] = made
         elif layer.kind == "Split":
             layer.expect(reads=1)
             alias.update(dict.fromkeys(layer.outputs, reads[0]))
         elif layer.kind in _READERS:
             layer.expect(makes=1)
-            op, reads, made = _READERS[layer.kind](layer, reads, channels, blobs)
-            nodes.append(Node(layer.outputs[0], op, reads))
+            op, made = _READERS[layer.kind](layer, blobs)
+            # The second input of a crop only gives the size. Where the result is joined with it,
+            # Graph checks that the crop is centered.
+            nodes.append(
+                g.Node(layer.outputs[0], op, reads[:1] if isinstance(op, g.Crop) else reads)
+            )
             channels[layer.outputs[0]] = made
         else:
             raise GraphError(
@@ -191,9 +169,9 @@ def parse_ncnn(param: str, weights: bytes) -> Graph:
     if len(inputs) != 1 or len(ends) != 1:
         raise GraphError(
             f"the ncnn network has {len(inputs)} inputs and {len(ends)} outputs; "
-            "one of each is read"
+            "it must have one of each"
         )
-    return Graph(nodes, output=ends[0], inputs=inputs)
+    return g.Graph(nodes, output=ends[0], inputs=inputs)
 
 
 def _parse(param: str) -> list[_Layer]:
@@ -208,8 +186,8 @@ def _parse(param: str) -> list[_Layer]:
     found = len(layers), sum(len(layer.outputs) for layer in layers)
     if found != (layer_count, blob_count):
         raise GraphError(
-            f"the ncnn .param file promises {layer_count} layers and {blob_count} blobs, "
-            f"and has {found[0]} and {found[1]}"
+            f"the ncnn .param file declares {layer_count} layers and {blob_count} blobs; "
+            f"it has {found[0]} and {found[1]}"
         )
     return layers
 
@@ -235,36 +213,32 @@ def _parse_line(line: str) -> _Layer:
 def _number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is no number")
+        raise ValueError(f"{text} is not a finite number")
     return number
 
 
-_Read = tuple[Op, tuple[str, ...], int]
-_Reader = Callable[[_Layer, tuple[str, ...], Mapping[str, int], _Blobs], _Read]
+#: An operation and the channels of its result.
+_Read = tuple[g.Op, int]
 
 
-def _activation(layer: _Layer) -> Activation | None:
+def _activation(layer: _Layer) -> g.Activation | None:
     kind = layer.integer(9)
     slopes = layer.params.get(10, [])
     if kind == 0:
         return None
     if kind == 1:
-        return Activation("relu")
+        return g.Activation("relu")
     if kind == 2 and isinstance(slopes, list) and len(slopes) == 1:
-        return Activation("leaky_relu", slope=slopes[0])
+        return g.Activation("leaky_relu", slope=slopes[0])
     if kind == 4:
-        return Activation("sigmoid")
+        return g.Activation("sigmoid")
     raise GraphError(f"ncnn layer {layer.name!r}: activation {kind} is not supported")
 
 
-def _convolution(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
-    anything: tuple[float, ...] = ()
-    free = dict.fromkeys((0, 1, 3, 4, 6, 9, 10), anything)
-    layer.require({**free, 2: (1,), 5: (0, 1), 18: (0,)})
+def _convolution(layer: _Layer, blobs: _Blobs) -> _Read:
+    layer.require({2: (1,), 5: (0, 1), 18: (0,), **dict.fromkeys((0, 1, 3, 4, 6, 9, 10), ())})
     outputs, kernel = layer.integer(0), layer.integer(1)
-    count, inputs = layer.integer(6), channels[reads[0]]
+    count, inputs = layer.integer(6), layer.channels[0]
     if min(outputs, kernel, inputs) < 1 or count != outputs * inputs * kernel * kernel:
         raise GraphError(
             f"ncnn layer {layer.name!r}: {count} weights do not make {outputs} x {inputs} "
@@ -277,136 +251,110 @@ def _convolution(
         raise GraphError(f"ncnn layer {layer.name!r}: stride {stride}, padding {padding}")
     activation = _activation(layer)
     if layer.kind == "Convolution":
-        return Conv(weight, bias, stride, padding, activation), reads, outputs
-    # ncnn keeps transposed kernels output first; everybody else keeps them input first.
+        return g.Conv(weight, bias, stride, padding, activation), outputs
+    # ncnn stores transposed kernels output first, Graph input first.
     weight = np.ascontiguousarray(weight.transpose(1, 0, 2, 3))
-    return ConvTranspose(weight, bias, stride, padding, activation), reads, outputs
+    return g.ConvTranspose(weight, bias, stride, padding, activation), outputs
 
 
-def _inner_product(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _inner_product(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (), 1: (0, 1), 2: (), 9: (), 10: ()})
-    outputs, count, inputs = layer.integer(0), layer.integer(2), channels[reads[0]]
+    outputs, count, inputs = layer.integer(0), layer.integer(2), layer.channels[0]
     if outputs < 1 or count != outputs * inputs:
         raise GraphError(f"ncnn layer {layer.name!r}: {count} weights for {inputs} -> {outputs}")
     weight = blobs.flagged(count, layer.name).reshape(outputs, inputs, 1, 1)
     bias = blobs.bias(outputs, layer, present=layer.integer(1))
-    return Conv(weight, bias, activation=_activation(layer)), reads, outputs
+    return g.Conv(weight, bias, activation=_activation(layer)), outputs
 
 
-def _pooling(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _pooling(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (1,), 4: (1,)})
     if layer.integer(0) != 1 or layer.integer(4) != 1:
         raise GraphError(f"ncnn layer {layer.name!r}: only global average pooling is supported")
-    return GlobalMean(), reads, channels[reads[0]]
+    return g.GlobalMean(), layer.channels[0]
 
 
-def _scale(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _scale(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (_FROM_SECOND_INPUT,), 1: (0,)})
-    if len(reads) != 2 or layer.integer(0) != _FROM_SECOND_INPUT:
+    if len(layer.inputs) != 2 or layer.integer(0) != _FROM_SECOND_INPUT:
         raise GraphError(f"ncnn layer {layer.name!r}: only scaling by a second input is supported")
-    return Multiply(), reads, channels[reads[0]]
+    return g.Multiply(), layer.channels[0]
 
 
-def _crop(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _crop(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (), 1: (), 2: (0,)})
     margin = layer.integer(0)
-    if len(reads) != 2 or margin != layer.integer(1) or margin < 0:
+    if len(layer.inputs) != 2 or margin != layer.integer(1) or margin < 0:
         raise GraphError(
             f"ncnn layer {layer.name!r}: only an equal crop to a second input is supported"
         )
-    # The second input only tells the size; that the crop is centered is checked where the result
-    # is joined with that input.
-    return Crop(margin), reads[:1], channels[reads[0]]
+    return g.Crop(margin), layer.channels[0]
 
 
-def _eltwise(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _eltwise(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (1,)})
     if layer.integer(0) != 1:
         raise GraphError(f"ncnn layer {layer.name!r}: only an unweighted sum is supported")
-    return Add(), reads, channels[reads[0]]
+    return g.Add(), layer.channels[0]
 
 
-def _binary(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _binary(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (0, 2), 1: (0, 1), 2: ()})
     multiply = layer.integer(0) == 2
     if layer.integer(1):
         number = layer.number(2)
-        op: Op = Affine(scale=number) if multiply else Affine(offset=number)
+        op: g.Op = g.Affine(scale=number) if multiply else g.Affine(offset=number)
     else:
-        op = Multiply() if multiply else Add()
-    return op, reads, channels[reads[0]]
+        op = g.Multiply() if multiply else g.Add()
+    return op, layer.channels[0]
 
 
-def _concat(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _concat(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (0,)})
-    return Concat(), reads, sum(channels[name] for name in reads)
+    return g.Concat(), sum(layer.channels)
 
 
-def _relu(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _relu(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: ()})
     slope = layer.number(0)
-    activation = Activation("leaky_relu", slope=slope) if slope else Activation("relu")
-    return Activate(activation), reads, channels[reads[0]]
+    activation = g.Activation("leaky_relu", slope=slope) if slope else g.Activation("relu")
+    return g.Activate(activation), layer.channels[0]
 
 
-def _prelu(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _prelu(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: ()})
-    made = channels[reads[0]]
+    made = layer.channels[0]
     count = layer.integer(0)
     if count not in (1, made):
         raise GraphError(f"ncnn layer {layer.name!r}: {count} slopes for {made} channels")
     slopes = np.broadcast_to(blobs.plain(count, layer.name), (made,)).copy()
-    return Activate(Activation("prelu", slopes=slopes)), reads, made
+    return g.Activate(g.Activation("prelu", slopes=slopes)), made
 
 
-def _sigmoid(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _sigmoid(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({})
-    return Activate(Activation("sigmoid")), reads, channels[reads[0]]
+    return g.Activate(g.Activation("sigmoid")), layer.channels[0]
 
 
-def _pixel_shuffle(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _pixel_shuffle(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (), 1: (0,)})
     factor = layer.integer(0, 1)
     if factor < 1:
         raise GraphError(f"ncnn layer {layer.name!r}: factor {factor}")
-    return PixelShuffle(factor), reads, channels[reads[0]] // (factor * factor)
+    return g.PixelShuffle(factor), layer.channels[0] // (factor * factor)
 
 
-def _interp(
-    layer: _Layer, reads: tuple[str, ...], channels: Mapping[str, int], blobs: _Blobs
-) -> _Read:
+def _interp(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (1,), 1: (), 2: (), 3: (0,), 4: (0,)})
     factor = layer.number(1, 1.0)
     if layer.integer(0) != 1 or factor != layer.number(2, 1.0) or factor < 1 or factor % 1:
         raise GraphError(
             f"ncnn layer {layer.name!r}: only nearest enlargement by one whole factor is supported"
         )
-    return Upsample(int(factor)), reads, channels[reads[0]]
+    return g.Upsample(int(factor)), layer.channels[0]
 
 
-_READERS: Final[Mapping[str, _Reader]] = {
+_READERS: Final[Mapping[str, Callable[[_Layer, _Blobs], _Read]]] = {
     "BinaryOp": _binary,
     "Concat": _concat,
     "Convolution": _convolution,
