@@ -57,7 +57,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_written_stays(tmp_pat
     assert remove_stale(tmp_path) == 1
     assert len(names(tmp_path)) == 1
     assert remove_stale(tmp_path) == 0
-    living.communicate("", timeout=20)
+    living.communicate("", timeout=300)
     assert living.returncode == 0
     assert names(tmp_path) == ["a.bin"]
 

@@ -88,7 +88,7 @@ class Device:
         return Memory(self.on_gpu)
 
 
-@pytest.fixture(scope="session", params=["emulated", pytest.param("cuda", stats=pytest.mark.cuda)])
+@pytest.fixture(scope="session", params=["emulated", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device_module(request: pytest.FixtureRequest) -> Device:
     if request.param == "emulated":
         module = _emulated()

@@ -4,6 +4,7 @@
 // races between blocks: use compute-sanitizer on a GPU.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -70,8 +72,8 @@ constexpr int cudaSharedmemCarveoutMaxShared = 100;
 template <class F>
 cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int) { return cudaSuccess; }
 
-inline thread_local uint3 threadIdx, blockIdx;
-inline thread_local dim3 blockDim, gridDim;
+inline uint3 threadIdx, blockIdx;
+inline dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
 namespace emulator {
@@ -80,14 +82,18 @@ enum class State { kReady, kAtBlock, kAtWarp, kDone };
 
 struct Copy { void* to; const void* from; int bytes; int zeros; };
 
+// Started once by a ucontext and switched by _setjmp and _longjmp from then on: swapcontext makes
+// two system calls, which took most of the time.
 struct Fiber {
-  ucontext_t context;
+  jmp_buf context;
+  bool started = false;
   std::unique_ptr<char[]> stack{new char[kStack]};
   uint3 thread{};
   State state = State::kReady;
   // cp.async: committed groups, and copies not committed yet. Copies complete when waited for.
   std::deque<std::vector<Copy>> groups;
   std::vector<Copy> loose;
+  unsigned exchanges = 0;  // counts give(), which alternates between two sets of slots
   static constexpr std::size_t kStack = 128 << 10;
 };
 
@@ -105,32 +111,49 @@ inline Order chosen_order() {
 struct Machine {
   Order order = Order::kThreads;
   std::vector<Fiber> fibers;
-  ucontext_t scheduler;
+  jmp_buf scheduler;
+  std::mutex lock;  // held by a launch
   std::size_t current = 0;
   void (*body)(const void*) = nullptr;
   const void* argument = nullptr;
   std::vector<unsigned char> shared;
-  alignas(16) unsigned char slots[32][32][64];  // values exchanged by the lanes of a warp
+  alignas(64) unsigned char slots[2][32][32][64];  // values exchanged by the lanes of a warp
 };
 
 inline Machine& machine() {
-  static thread_local Machine the;
+  static Machine the;
   return the;
 }
 inline Fiber& fiber() { return machine().fibers[machine().current]; }
 inline unsigned lane() { return machine().current % 32; }
 
-inline void entry() {
-  Machine& m = machine();
-  m.body(m.argument);
-  fiber().state = State::kDone;
-  swapcontext(&fiber().context, &m.scheduler);
-}
-
 inline void pause(State state) {
   Machine& m = machine();
-  fiber().state = state;
-  swapcontext(&fiber().context, &m.scheduler);
+  Fiber& f = m.fibers[m.current];
+  f.state = state;
+  if (_setjmp(f.context) == 0) _longjmp(m.scheduler, 1);
+}
+
+inline void entry() {
+  for (;;) {
+    machine().body(machine().argument);
+    pause(State::kDone);  // until the next block
+  }
+}
+
+// Runs a fiber to its next barrier.
+inline void resume(Fiber& f) {
+  Machine& m = machine();
+  if (_setjmp(m.scheduler) != 0) return;
+  if (f.started) _longjmp(f.context, 1);
+  f.started = true;
+  ucontext_t start;
+  getcontext(&start);
+  start.uc_stack.ss_sp = f.stack.get();
+  start.uc_stack.ss_size = Fiber::kStack;
+  start.uc_link = nullptr;
+  makecontext(&start, entry, 0);
+  setcontext(&start);
 }
 
 inline bool release(std::size_t first, std::size_t last, State state) {
@@ -155,7 +178,7 @@ inline bool run_ready(std::size_t first, std::size_t last) {
     if (m.fibers[i].state != State::kReady) continue;
     m.current = i;
     threadIdx = m.fibers[i].thread;
-    swapcontext(&m.scheduler, &m.fibers[i].context);
+    resume(m.fibers[i]);
     ran = true;
   }
   return ran;
@@ -169,14 +192,10 @@ inline void run_block(std::size_t threads) {
     f.state = State::kReady;
     f.groups.clear();
     f.loose.clear();
+    f.exchanges = 0;
     f.thread = {static_cast<unsigned>(i % blockDim.x),
                 static_cast<unsigned>(i / blockDim.x % blockDim.y),
                 static_cast<unsigned>(i / blockDim.x / blockDim.y)};
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack.get();
-    f.context.uc_stack.ss_size = Fiber::kStack;
-    f.context.uc_link = nullptr;
-    makecontext(&f.context, entry, 0);
   }
   for (;;) {
     bool ran = false, left = false;
@@ -204,20 +223,22 @@ inline void run_block(std::size_t threads) {
   }
 }
 
-// Exchanges values between the lanes of a warp; all lanes must call give() and taken().
+// Exchanges values between the lanes of a warp; all lanes must call give(). The slots stay as they
+// are until the next give() but one.
 template <class T>
 const T& from_lane(unsigned source) {
   Machine& m = machine();
-  return *reinterpret_cast<const T*>(m.slots[m.current / 32][source % 32]);
+  const unsigned set = m.fibers[m.current].exchanges % 2;
+  return *reinterpret_cast<const T*>(m.slots[set][m.current / 32][source % 32]);
 }
 template <class T>
 void give(const T& value) {
   static_assert(sizeof(T) <= 64);
   Machine& m = machine();
-  std::memcpy(m.slots[m.current / 32][lane()], &value, sizeof(T));
+  const unsigned set = ++fiber().exchanges % 2;
+  std::memcpy(m.slots[set][m.current / 32][lane()], &value, sizeof(T));
   pause(State::kAtWarp);
 }
-inline void taken() { pause(State::kAtWarp); }
 
 // --- cp.async: copies complete when their group is waited for, not before
 
@@ -260,32 +281,34 @@ inline void load_matrices(std::uint32_t (&out)[4], const void* row, bool transpo
     }
     std::memcpy(&out[matrix], pair, 4);
   }
-  taken();
+  pause(State::kAtWarp);  // no lane overwrites the matrices before all lanes have read them
 }
 
 // d += a (16x16) * b (16x8) in float.
 template <class T>
 void multiply_accumulate(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  struct Registers { std::uint32_t a[4], b[2]; };
-  give(Registers{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
-  const auto half = [](std::uint32_t word, unsigned which) {
-    const auto bits = static_cast<std::uint16_t>(word >> (16 * which));
-    T value;
-    std::memcpy(&value, &bits, 2);
-    return static_cast<float>(value);
+  struct alignas(64) Registers { float a[4][2], b[2][2]; };
+  const auto halves = [](std::uint32_t word, float (&out)[2]) {
+    T pair[2];
+    std::memcpy(pair, &word, 4);
+    for (unsigned i = 0; i < 2; ++i) out[i] = static_cast<float>(pair[i]);
   };
+  Registers mine;
+  for (unsigned i = 0; i < 4; ++i) halves(a[i], mine.a[i]);
+  for (unsigned i = 0; i < 2; ++i) halves(b[i], mine.b[i]);
+  give(mine);
   const unsigned me = lane();
+  const Registers* const lanes = &from_lane<Registers>(0);
   for (unsigned i = 0; i < 4; ++i) {
-    const unsigned row = me / 4 + 8 * (i / 2), column = me % 4 * 2 + i % 2;
+    const Registers* const rows = lanes + me / 4 * 4;
+    const Registers* const columns = lanes + (me % 4 * 2 + i % 2) * 4;
     float sum = d[i];
     for (unsigned k = 0; k < 16; ++k) {
-      const auto& left = from_lane<Registers>(row % 8 * 4 + k % 8 / 2);
-      const auto& right = from_lane<Registers>(column * 4 + k % 8 / 2);
-      sum += half(left.a[row / 8 + 2 * (k / 8)], k % 2) * half(right.b[k / 8], k % 2);
+      const unsigned t = k % 8 / 2;
+      sum += rows[t].a[i / 2 + 2 * (k / 8)][k % 2] * columns[t].b[k / 8][k % 2];
     }
     d[i] = sum;
   }
-  taken();
 }
 
 }  // namespace emulator
@@ -296,9 +319,7 @@ inline void __syncwarp(unsigned = 0xffffffffu) { emulator::pause(emulator::State
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   emulator::give(value);
-  const T other = emulator::from_lane<T>(emulator::lane() ^ static_cast<unsigned>(mask));
-  emulator::taken();
-  return other;
+  return emulator::from_lane<T>(emulator::lane() ^ static_cast<unsigned>(mask));
 }
 inline int __reduce_max_sync(unsigned, int value) {
   for (int mask = 16; mask; mask /= 2) value = std::max(value, __shfl_xor_sync(~0u, value, mask));
@@ -373,6 +394,7 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shar
   struct Call { void (*kernel)(P...); std::tuple<P...> arguments; };
   Call call{kernel, {arguments...}};
   Machine& m = machine();
+  const std::lock_guard<std::mutex> guard(m.lock);
   m.shared.assign(shared + 64, 0xff);  // NaN until written
   m.body = [](const void* argument) {
     Call& c = *static_cast<Call*>(const_cast<void*>(argument));

@@ -55,6 +55,7 @@ def _build(compiler: str) -> Path:
         return target
     flags = [
         *("-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-w"),
+        "-U_FORTIFY_SOURCE",  # its longjmp refuses to switch between stacks
         *(f"-DWAIFU2X_CUDA_MODULE={NAME}", f"-I{Path(__file__).parent}", f"-I{SOURCE}"),
         *(f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}"),
     ]
