@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from waifu2x.engines import TileCopy, torch_tiles
-from waifu2x.engines.cuda_tiles import CudaSteps
-from waifu2x.engines.torch_tiles import TileKernels
+from waifu2x.engines.cuda_tiles import CudaTileKernels
+from waifu2x.engines.torch_tiles import TileKernels, WindowLayout
 from waifu2x.kernels import tiles
 
 from ..common.parts import Part
@@ -25,7 +25,7 @@ WINDOWS = (1, 3, 16, 31, 64, 129, 256)
 
 def run(options: GpuOptions) -> Part:
     native = options.native
-    kernels: TileKernels = CudaSteps(native) if native is not None else torch_tiles
+    kernels: TileKernels = CudaTileKernels(native) if native is not None else torch_tiles
     checked, problems = 0, []
     for name, same in _checks(options, kernels):
         checked += 1
@@ -74,9 +74,10 @@ def _gathers(
     xs = [int(x) for x in rng.integers(-side - 3, source.shape[1] + 3, 5)]
     ys = [int(y) for y in rng.integers(-side - 3, source.shape[0] + 3, 5)]
     made = kernels.gather(
-        _to(options, source), list(zip(xs, ys, strict=True)), window=(side, side), pixel=3,
-        dtype=torch.float32, inset=0, stats=None,
-    )  # fmt: skip
+        _to(options, source),
+        list(zip(xs, ys, strict=True)),
+        WindowLayout(side, side, 3, torch.float32),
+    )
     want = tiles.gather(source, xs, ys, width=side, height=side)
     return made.cpu().numpy().tobytes() == want.transpose(0, 2, 3, 1).tobytes()
 
@@ -120,9 +121,8 @@ def _bandwidth(options: GpuOptions, kernels: TileKernels) -> list[dict[str, Any]
         copy = TileCopy(0, 0, 0, 0, 0, 0, width, height)
 
         gather = partial(
-            kernels.gather, source, [(0, 0)], window=(height, width), pixel=pixel, dtype=element,
-            inset=0, stats=None,
-        )  # fmt: skip
+            kernels.gather, source, [(0, 0)], WindowLayout(height, width, pixel, element)
+        )
         blend = partial(kernels.blend, batch, [copy], source, stats)
         read = torch.empty(moved // 2, dtype=torch.uint8, device=options.device)
         written = torch.empty_like(read)

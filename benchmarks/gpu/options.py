@@ -40,7 +40,7 @@ class GpuOptions(Options):
     def fused(self) -> bool:
         """Whether the convolutions of the package run on the device in fp16."""
         device = torch.device(self.device)
-        return self.native is not None and cuda_fused.suits(device, torch.float16)
+        return self.native is not None and cuda_fused.supports(device, torch.float16)
 
     def facts(self) -> dict[str, Any]:
         if not self.gpu:

@@ -12,7 +12,7 @@ from gpu import emulated
 
 from waifu2x.engines import TileCopy, torch_tiles
 from waifu2x.engines.cuda_tiles import CudaTileKernels
-from waifu2x.engines.torch_tiles import TileKernels
+from waifu2x.engines.torch_tiles import TileKernels, WindowLayout
 from waifu2x.errors import EngineError
 from waifu2x.kernels import tiles
 from waifu2x.picture import Samples
@@ -54,7 +54,7 @@ def test_gather_equals_that_of_the_cpu(kernels: TileKernels, dtype: type, channe
     corners = [(0, 0), (-5, 3), (9, -40), (1 << 40, 2), (-(1 << 40), 5), (4, 6)]
     stats = torch.zeros((len(corners), 3), dtype=torch.int32)
     made = kernels.gather(
-        tensor(source), corners, window=(7, 11), pixel=8, dtype=torch.float32, inset=2, stats=stats
+        tensor(source), corners, WindowLayout(7, 11, 8, torch.float32), inset=2, stats=stats
     )
     want = tiles.gather(
         source, [x for x, _ in corners], [y for _, y in corners], width=11, height=7
@@ -71,14 +71,12 @@ def test_every_sample_of_8_and_16_bits_is_rounded_right(kernels: TileKernels) ->
     for dtype in (np.uint8, np.uint16):
         every = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(1, -1, 1)
         made = kernels.gather(
-            tensor(every), [(0, 0)], window=every.shape[:2], pixel=3, dtype=torch.float32,
-            inset=0, stats=None,
+            tensor(every), [(0, 0)], WindowLayout(*every.shape[:2], 3, torch.float32),
         )  # fmt: skip
         want = (every.astype(np.float64) / np.iinfo(dtype).max).astype(np.float32)
         assert made[0, :, :, :1].numpy().tobytes() == want.tobytes()
         half = kernels.gather(
-            tensor(every), [(0, 0)], window=every.shape[:2], pixel=3, dtype=torch.float16,
-            inset=0, stats=None,
+            tensor(every), [(0, 0)], WindowLayout(*every.shape[:2], 3, torch.float16),
         )  # fmt: skip
         assert half[0, :, :, :1].numpy().tobytes() == want.astype(np.float16).tobytes()
 

@@ -9,7 +9,7 @@ from typing import Final
 from .._machine import nvidia_gpus
 from ..errors import ArgumentError
 from .base import Compiled, Concurrency, Engine, OnRows, Streaming
-from .device import Batch, DevicePicture, Session, TileCopy, TileStats, Transform
+from .device import Batch, DevicePicture, Session, TileBatch, TileCopy, TileStats, Transform
 from .host import RUNTIME_OVERHEAD
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "OnRows",
     "Session",
     "Streaming",
+    "TileBatch",
     "TileCopy",
     "TileStats",
     "Transform",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..network.graph import Graph
 from ..picture import Samples
-from .device import Batch, DevicePicture, Session, TileCopy, Transform
+from .device import Batch, DevicePicture, Session, TileBatch
 
 
 def first_line(error: Exception) -> str:
@@ -46,36 +46,15 @@ class Compiled(Protocol):
         ...
 
     def bytes_per_pixel(self, session: Any, *, full: bool = False) -> float:
-        """Return the memory of a run per pixel of its input; ``full`` as in `run_tiles`."""
+        """Return the memory of a run per pixel of its input; ``full`` as in `TileBatch`."""
         ...
 
     def largest_input(self) -> int:
         """Return the most pixels a run takes, regardless of memory."""
         ...
 
-    def run_tiles(
-        self,
-        session: Any,
-        source: DevicePicture,
-        target: DevicePicture,
-        copies: Sequence[TileCopy],
-        *,
-        window: tuple[int, int],
-        inset: int,
-        transforms: Sequence[Transform],
-        stats: Any,
-        full: bool = False,
-    ) -> None:
-        """Run the network over windows of one size as a batch and write the tiles.
-
-        source, target: pictures of ``session``. If the copies have ramps, ``target`` is float32 and
-            the tiles are added to it.
-        window: height and width of the network's input.
-        inset: margin of a window in pixels, which the statistics leave out.
-        transforms: one, or the transforms whose results are averaged.
-        stats: from ``session.stats``, one entry per copy.
-        full: run in float32, regardless of the engine's precision.
-        """
+    def run_tiles(self, session: Any, tiles: TileBatch) -> None:
+        """Run the network over windows of one size and write the tiles."""
         ...
 
     def sum_windows(

@@ -12,6 +12,7 @@ import torch
 
 from .base import first_line
 from .device import TileCopy
+from .torch_tiles import WindowLayout
 
 _log = logging.getLogger(__name__)
 
@@ -66,16 +67,15 @@ class CudaTileKernels:
         self,
         source: torch.Tensor,
         corners: Sequence[tuple[int, int]],
+        layout: WindowLayout,
         *,
-        window: tuple[int, int],
-        pixel: int,
-        dtype: torch.dtype,
-        inset: int,
-        stats: torch.Tensor | None,
+        inset: int = 0,
+        stats: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Cut windows out of a picture; see `waifu2x.engines.torch_tiles.gather`."""
         height, width, channels = source.shape
-        batch = source.new_empty((len(corners), *window, pixel), dtype=dtype)
+        shape = (len(corners), layout.height, layout.width, layout.pixel)
+        batch = source.new_empty(shape, dtype=layout.dtype)
         self._native.gather(
             src=source.data_ptr(),
             sample=_SAMPLES[source.dtype],
@@ -86,10 +86,10 @@ class CudaTileKernels:
             xs=[left for left, _ in corners],
             ys=[top for _, top in corners],
             dst=batch.data_ptr(),
-            element=element(dtype),
-            window_height=window[0],
-            window_width=window[1],
-            pixel=pixel,
+            element=element(layout.dtype),
+            window_height=layout.height,
+            window_width=layout.width,
+            pixel=layout.pixel,
             inset=inset,
             stats=0 if stats is None else stats.data_ptr(),
             **where(source),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -61,6 +62,34 @@ class TileStats:
     nonfinite: int = 0
     max_in: float = 0.0
     max_out: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TileBatch:
+    """Tiles of one size that run together.
+
+    source, target: pictures of one session. If the copies have ramps, ``target`` is float32 and the
+        tiles are added to it.
+    window: height and width of the network's input.
+    inset: margin of a window in pixels, which the statistics leave out.
+    transforms: one, or the transforms whose results are averaged.
+    stats: from ``session.stats``, one entry per copy.
+    full: run in float32, regardless of the engine's precision.
+    """
+
+    source: DevicePicture
+    target: DevicePicture
+    copies: Sequence[TileCopy]
+    window: tuple[int, int]
+    inset: int
+    transforms: Sequence[Transform]
+    stats: Any
+    full: bool = False
+
+    @property
+    def corners(self) -> list[tuple[int, int]]:
+        """(left, top) of each window."""
+        return [(copy.left, copy.top) for copy in self.copies]
 
 
 class Session(Protocol):

@@ -17,7 +17,7 @@ from .._machine import total_memory
 from ..network.graph import Graph
 from ..picture import Samples
 from .base import Concurrency
-from .device import Batch, Session, TileCopy, TileStats, Transform
+from .device import Batch, Session, TileBatch, TileCopy, TileStats, Transform
 from .tta import averaged, restored, transformed
 
 #: Memory of a runtime relative to the live values of the graph; onnxruntime was measured at 1.8.
@@ -118,21 +118,9 @@ class HostCompiled:
         """Return the most pixels a run takes."""
         return _UNLIMITED
 
-    def run_tiles(
-        self,
-        session: Session,
-        source: Any,
-        target: Any,
-        copies: Sequence[TileCopy],
-        *,
-        window: tuple[int, int],
-        inset: int,
-        transforms: Sequence[Transform],
-        stats: object,
-        full: bool = False,
-    ) -> None:
+    def run_tiles(self, session: Session, tiles: TileBatch) -> None:
         """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`."""
-        batch = _gathered(source, [(copy.left, copy.top) for copy in copies], window)
+        batch = _gathered(tiles.source, tiles.corners, tiles.window)
 
         def run(transform: Transform) -> Batch:
             symmetry = transform.turns, transform.mirrored, (2, 3)
@@ -140,12 +128,12 @@ class HostCompiled:
             result: Batch = restored(np, self.run(given, transform.means), *symmetry)
             return result
 
-        if len(transforms) == 1:
-            output = self.run(batch, transforms[0].means)
+        if len(tiles.transforms) == 1:
+            output = self.run(batch, tiles.transforms[0].means)
         else:
-            output = np.ascontiguousarray(averaged(transforms, run))
-        for result, copy in zip(output, copies, strict=True):
-            write_tile(result, copy, target)
+            output = np.ascontiguousarray(averaged(tiles.transforms, run))
+        for result, copy in zip(output, tiles.copies, strict=True):
+            write_tile(result, copy, tiles.target)
 
     def sum_windows(
         self,

@@ -18,7 +18,7 @@ from ..network import graph as g
 from ..network.rewrite import Capabilities, Ref, Step, fuse, sub_pixel
 from ..picture import Samples
 from .base import Concurrency, OnRows
-from .device import Batch, Session, TileCopy, Transform
+from .device import Batch, Session, TileBatch, TileCopy, Transform
 from .host import HostCompiled, HostEngine, write_tile
 from .tta import averaged, restored
 
@@ -190,35 +190,20 @@ class NativeCompiled(HostCompiled):
             raise CancelledError("cancelled; nothing was written")
         return bad
 
-    def run_tiles(
-        self,
-        session: Session,
-        source: Any,
-        target: Any,
-        copies: Sequence[TileCopy],
-        *,
-        window: tuple[int, int],
-        inset: int,
-        transforms: Sequence[Transform],
-        stats: object,
-        full: bool = False,
-    ) -> None:
+    def run_tiles(self, session: Session, tiles: TileBatch) -> None:
         """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`.
 
         With several transforms, a tile is computed as a part of the whole transformed pictures: the
         grid of Winograd tiles, and with it every byte, is independent of the tiling.
         """
-        parts = len(transforms) > 1 and not self.graph.means
-        if not parts or any(copy.ramps is not None for copy in copies):
-            super().run_tiles(
-                session, source, target, copies, window=window, inset=inset,
-                transforms=transforms, stats=stats, full=full,
-            )  # fmt: skip
+        parts = len(tiles.transforms) > 1 and not self.graph.means
+        if not parts or any(copy.ramps is not None for copy in tiles.copies):
+            super().run_tiles(session, tiles)
             return
-        for copy in copies:
-            part = partial(self._restored_part, session, source, copy, inset)
-            result = averaged(transforms, part)
-            write_tile(np.ascontiguousarray(result[0]), replace(copy, src_x=0, src_y=0), target)
+        for copy in tiles.copies:
+            part = partial(self._restored_part, session, tiles.source, copy, tiles.inset)
+            result = np.ascontiguousarray(averaged(tiles.transforms, part)[0])
+            write_tile(result, replace(copy, src_x=0, src_y=0), tiles.target)
 
     def run_part(
         self,

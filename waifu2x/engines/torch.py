@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..errors import ArgumentError, DeviceLostError, EngineError, MissingExtraError
 from ..network.graph import Graph
 from .base import Concurrency, first_line
-from .device import Batch, TileCopy, Transform
+from .device import Batch, TileBatch, Transform
 from .host import RUNTIME_OVERHEAD
 from .tta import averaged, restored, transformed
 
@@ -36,6 +36,7 @@ from . import cuda_fused, cuda_tiles
 from .cuda_graphs import Runner
 from .torch_device import CudaDevice, Device, TorchSession
 from .torch_module import GraphModule, cudnn
+from .torch_tiles import WindowLayout
 
 _log = logging.getLogger(__name__)
 
@@ -130,31 +131,24 @@ class TorchCompiled:
             result: Batch = session.fetch(output)
             return result
 
-    def run_tiles(
-        self,
-        session: TorchSession,
-        source: torch.Tensor,
-        target: torch.Tensor,
-        copies: Sequence[TileCopy],
-        *,
-        window: tuple[int, int],
-        inset: int,
-        transforms: Sequence[Transform],
-        stats: torch.Tensor,
-        full: bool = False,
-    ) -> None:
+    def run_tiles(self, session: TorchSession, tiles: TileBatch) -> None:
         """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`."""
         device = session.device
-        runner = self._runner(device, full)
-        with session.computing(window):
-            corners = [(copy.left, copy.top) for copy in copies]
-            batch = _gathered(device, runner, source, corners, window, inset, stats)
-            if len(transforms) == 1:
-                means = [device.constant(mean) for mean in transforms[0].means]
+        runner = self._runner(device, tiles.full)
+        with session.computing(tiles.window):
+            batch = device.kernels.gather(
+                tiles.source,
+                tiles.corners,
+                WindowLayout(*tiles.window, runner.pixel, runner.dtype),
+                inset=tiles.inset,
+                stats=tiles.stats,
+            )
+            if len(tiles.transforms) == 1:
+                means = [device.constant(mean) for mean in tiles.transforms[0].means]
                 output = self._run(device, runner, batch, means)
             else:
-                output = self._averaged(device, runner, batch, transforms)
-            device.kernels.blend(output.contiguous(), copies, target, stats)
+                output = self._averaged(device, runner, batch, tiles.transforms)
+            device.kernels.blend(output.contiguous(), tiles.copies, tiles.target, tiles.stats)
 
     def sum_windows(
         self,
@@ -170,7 +164,8 @@ class TorchCompiled:
         device = session.device
         runner = self._runner(device, full)
         with session.computing(window):
-            batch = _gathered(device, runner, source, corners, window)
+            layout = WindowLayout(*window, runner.pixel, runner.dtype)
+            batch = device.kernels.gather(source, corners, layout)
             given = [device.constant(mean) for mean in means]
             output = self._run(device, runner, batch, given)[..., : self.graph.out.channels]
             # Each row in float32, which is exact enough; the sum of the rows in float64.
@@ -225,27 +220,6 @@ class TorchCompiled:
                     runner = self._engine.make_runner(self.graph, device, dtype)
                 self._runners[device.torch, full] = runner
             return runner
-
-
-def _gathered(
-    device: Device,
-    runner: Runner,
-    source: torch.Tensor,
-    corners: Sequence[tuple[int, int]],
-    window: tuple[int, int],
-    inset: int = 0,
-    stats: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Cut windows in the layout of the runner's input."""
-    return device.kernels.gather(
-        source,
-        corners,
-        window=window,
-        pixel=runner.pixel,
-        dtype=runner.dtype,
-        inset=inset,
-        stats=stats,
-    )
 
 
 class TorchEngine:

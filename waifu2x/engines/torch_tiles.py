@@ -7,6 +7,7 @@ operations) or float32. Input and output of a network are (N, H, W, C).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
@@ -20,6 +21,16 @@ MAX_IN: Final = 1
 MAX_OUT: Final = 2
 
 
+@dataclass(frozen=True, slots=True)
+class WindowLayout:
+    """Size of a window in pixels, channels per pixel (those past the third are 0), and dtype."""
+
+    height: int
+    width: int
+    pixel: int
+    dtype: torch.dtype
+
+
 class TileKernels(Protocol):
     """The functions of this module, or kernels with equal bytes."""
 
@@ -27,12 +38,10 @@ class TileKernels(Protocol):
         self,
         source: torch.Tensor,
         corners: Sequence[tuple[int, int]],
+        layout: WindowLayout,
         *,
-        window: tuple[int, int],
-        pixel: int,
-        dtype: torch.dtype,
-        inset: int,
-        stats: torch.Tensor | None,
+        inset: int = 0,
+        stats: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `gather`."""
         ...
@@ -59,23 +68,20 @@ _LUMA_BLUE: Final = 0.114
 def gather(
     source: torch.Tensor,
     corners: Sequence[tuple[int, int]],
+    layout: WindowLayout,
     *,
-    window: tuple[int, int],
-    pixel: int,
-    dtype: torch.dtype,
-    inset: int,
-    stats: torch.Tensor | None,
+    inset: int = 0,
+    stats: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cut windows out of a picture and normalize them to [0, 1]; see `waifu2x.kernels.gather`.
 
-    corners: (left, top) of each window. window: height and width.
-    pixel: channels per pixel of the result; channels past the third are 0.
+    corners: (left, top) of each window.
     stats: receives the largest sample at least ``inset`` pixels from the edge.
 
-    Returns (N, height, width, pixel) of ``dtype``.
+    Returns (N, height, width, pixel) of the layout's dtype.
     """
-    height, width = window
-    batch = source.new_zeros((len(corners), height, width, pixel), dtype=dtype)
+    height, width = layout.height, layout.width
+    batch = source.new_zeros((len(corners), height, width, layout.pixel), dtype=layout.dtype)
     for index, (left, top) in enumerate(corners):
         rows = _clamped(top, height, source.shape[0], source.device)
         columns = _clamped(left, width, source.shape[1], source.device)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from .. import kernels
 from .._machine import total_memory
-from ..engines import DevicePicture, Session, TileCopy, TileStats, Transform
+from ..engines import DevicePicture, Session, TileBatch, TileCopy, TileStats, Transform
 from ..engines.tta import DIHEDRAL
 from ..errors import DeviceMemoryError
 from ..network.graph import Graph
@@ -260,11 +260,12 @@ class _TiledPass:
                 group = group[:most]
             stats = session.stats(len(group))
             try:
-                compiled.run_tiles(
-                    session, self._source, target, [tile.copy for tile in group],
-                    window=group[0].window, inset=network.tiling.margin, transforms=transforms,
-                    stats=stats, full=full,
-                )  # fmt: skip
+                copies = [tile.copy for tile in group]
+                window, margin = group[0].window, network.tiling.margin
+                batch = TileBatch(
+                    self._source, target, copies, window, margin, transforms, stats, full
+                )
+                compiled.run_tiles(session, batch)
             except DeviceMemoryError:
                 if len(group) == 1:
                     raise
