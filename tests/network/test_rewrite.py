@@ -36,7 +36,7 @@ def transposed(
 
 
 def enlarging(op: ConvTranspose) -> Graph:
-    """The transposed convolution between two layers, so that its neighbors' links count too."""
+    """Return the transposed convolution between two layers, so that its links are tested, too."""
     nodes = (
         Node("first", Conv(weights(2, 1, 3, 3), weights(2)), ("input",)),
         Node("up", op, ("first",)),
@@ -50,7 +50,7 @@ def kinds(graph: Graph) -> list[str]:
 
 
 def assert_same_function(made: Graph, graph: Graph) -> None:
-    """Equal in float64, at equal places, on a picture that is not square."""
+    """Compare geometry, and results in float64 on a picture that is not square."""
     out, other = made.out, graph.out
     assert (out.scale, out.origin, out.lost, out.channels) == (
         other.scale,
@@ -121,7 +121,7 @@ def test_fewer_taps_than_asked_for_stay_as_they_are(taps: int, least: int, rewri
         Activation("relu"),
         Activation("leaky_relu", slope=0.1),
         Activation("sigmoid"),
-        # One slope per channel: applied before the shuffle it would meet the wrong channels.
+        # Slopes are per channel: before the shuffle they would apply to the wrong channels.
         Activation("prelu", slopes=np.array([-0.5, 0.25, 0.75], np.float32)),
     ],
     ids=lambda activation: activation.kind,
@@ -194,7 +194,7 @@ NOTHING = Capabilities(adds=lambda op: False)
 
 
 def unfused(steps: list[Step], output: Ref, graph: Graph) -> Graph:
-    """The graph that the steps compute, in the order of the steps."""
+    """Return the graph that the steps compute, in their order."""
     nodes: list[Node] = []
 
     def add(name: str, op: object, *inputs: str) -> str:
@@ -229,7 +229,7 @@ def conv(inputs: int, outputs: int, kernel: int = 1, **options: int) -> Conv:
 
 
 def residual() -> Graph:
-    """Skip connections of every kind, before and after the values that they are added to."""
+    """Return a graph with skip connections before and after the values they are added to."""
     prelu = Activation("prelu", slopes=np.array([-0.5, 0.25, 0.75], np.float32))
     nodes = (
         Node("a", conv(1, 3, 3), ("input",)),
@@ -339,7 +339,7 @@ def test_the_last_of_two_convolutions_carries_their_sum() -> None:
         Node("sum", Add(), ("a", "cut")),
     )
     steps, output = fuse(Graph(nodes, output="sum", inputs=(Input("input", 1),)), CUDA)
-    # "a" comes first, so the sum is a step of its own, and the crop has to be one.
+    # "b" is computed after "a", so the sum and with it the crop are separate steps.
     assert [step.name for step in steps] == ["a", "b", "cut", "sum"]
     steps, output = fuse(
         Graph((nodes[1], nodes[0], *nodes[2:]), output="sum", inputs=(Input("input", 1),)), CUDA
