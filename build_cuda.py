@@ -1,11 +1,11 @@
-"""Builds the kernels of csrc/cuda into waifu2x.kernels._cuda, where there is a CUDA compiler.
+"""Builds the extension module of the CUDA kernels in csrc/cuda.
 
-``WAIFU2X_CUDA`` in the environment: 0 never builds them, 1 makes it an error if they cannot be
-built. Otherwise they are built where nvcc is found, and a failure leaves a package without them.
-``WAIFU2X_CUDA_ARCHS`` replaces the architectures, for instance by "90" for a quick build. nvcc is
-taken from ``CUDACXX``, ``CUDA_HOME``, ``CUDA_PATH``, the path, or where its installer puts it.
+The environment variable ``WAIFU2X_CUDA`` is 0 to skip the build, or 1 to make a failure an error.
+By default the build runs if nvcc is found, and a failure leaves the package without CUDA kernels.
+``WAIFU2X_CUDA_ARCHS`` replaces the list of architectures, for instance "90" for a quick build.
+nvcc is searched in ``CUDACXX``, ``CUDA_HOME``, ``CUDA_PATH``, ``PATH`` and /usr/local/cuda.
 
-Linux only: nobody has tried nvcc with MSVC here, and macOS has no CUDA.
+Linux only: nvcc with MSVC is untested, and macOS has no CUDA.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from setuptools.errors import CompileError
 
 NAME = "waifu2x.kernels._cuda"
 CUDA = Path("csrc") / "cuda"
-# From Turing on; the last is compiled for processors of tomorrow too, as PTX.
+# From Turing on. The last is also embedded as PTX, for future GPUs.
 ARCHS = ("75", "80", "86", "89", "90")
 FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
 
 
-def wanted() -> bool:
-    """Whether there is a compiler, and nobody said no."""
+def enabled() -> bool:
+    """Whether to build the extension: the compiler exists and ``WAIFU2X_CUDA`` is not 0."""
     choice = os.environ.get("WAIFU2X_CUDA", "")
     if choice not in ("", "0", "1"):
         raise SystemExit(f"WAIFU2X_CUDA is {choice!r}; it must be 0, 1 or not set")
@@ -38,12 +38,12 @@ def wanted() -> bool:
         return False
     found = sys.platform == "linux" and find_nvcc() is not None
     if choice == "1" and not found:
-        raise SystemExit("WAIFU2X_CUDA=1 needs Linux and nvcc; say where with CUDA_HOME or CUDACXX")
+        raise SystemExit("WAIFU2X_CUDA=1 needs Linux and nvcc; set CUDA_HOME or CUDACXX to find it")
     return found
 
 
 def find_nvcc() -> str | None:
-    """The compiler."""
+    """The path of nvcc, or None."""
     environ = os.environ
     homes = [environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if environ.get(name)]
     candidates = [
@@ -54,9 +54,9 @@ def find_nvcc() -> str | None:
 
 
 def extension() -> Pybind11Extension:
-    """The extension; the object files of the kernels are added when it is built.
+    """The extension without the object files of the kernels, which `prepare` adds.
 
-    Where it is not a must, a failure is one line of warning.
+    Unless ``WAIFU2X_CUDA`` is 1, a failed build is only a warning.
     """
     return Pybind11Extension(
         NAME,
@@ -69,7 +69,10 @@ def extension() -> Pybind11Extension:
 
 
 def prepare(extension: Pybind11Extension, work: Path, target: Path) -> None:
-    """Compile the kernels into ``work``, to be linked with the extension, which is ``target``."""
+    """Compile the kernels into ``work`` and add them to the extension.
+
+    target: the file of the extension; removed after a failure.
+    """
     nvcc = find_nvcc()
     assert nvcc is not None
     try:
@@ -78,7 +81,7 @@ def prepare(extension: Pybind11Extension, work: Path, target: Path) -> None:
         library = _folder(toolkit, "lib", "libcudart_static.a")
         made = _compile(nvcc, work / "cuda")
     except CompileError as error:
-        target.unlink(missing_ok=True)  # one of other sources
+        target.unlink(missing_ok=True)  # a previous build is out of date
         without = "; the package goes without CUDA kernels" if extension.optional else ""
         raise CompileError(f"{error}{without}") from error
     extension.depends.extend(made)
@@ -94,7 +97,7 @@ def _compile(nvcc: str, work: Path) -> list[str]:
     def compile_one(source: str) -> str:
         made = work / f"{Path(source).stem}.o"
         command = [*base, "-c", source, "-o", str(made)]
-        # Beside an object is the command that made it, written last.
+        # The command is written after its object, so both exist and match after a completed build.
         note = made.with_suffix(".command")
         since = max(newest, Path(source).stat().st_mtime)
         if note.exists() and note.read_text() == str(command) and made.stat().st_mtime > since:
@@ -113,18 +116,18 @@ def _compile(nvcc: str, work: Path) -> list[str]:
 
 
 def _code(nvcc: str) -> list[str]:
-    """The flags for the architectures that this compiler knows."""
-    given = os.environ.get("WAIFU2X_CUDA_ARCHS", "").replace(",", " ").split()
+    """Flags for the architectures that the compiler supports."""
+    requested = os.environ.get("WAIFU2X_CUDA_ARCHS", "").replace(",", " ").split()
     listed = _output(nvcc, "--list-gpu-arch")
-    archs = given or [arch for arch in ARCHS if f"compute_{arch}" in listed.split()]
+    archs = requested or [arch for arch in ARCHS if f"compute_{arch}" in listed.split()]
     if not archs:
-        raise CompileError(f"{nvcc} knows none of the architectures {', '.join(ARCHS)}")
+        raise CompileError(f"{nvcc} supports none of the architectures {', '.join(ARCHS)}")
     flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
     return [*flags, f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
 
 
 def _toolkit(nvcc: str) -> Path:
-    """The root of the toolkit, from nvcc itself: what is found may be a link or a script."""
+    """The root of the toolkit, as reported by nvcc: its path may be a link or a script."""
     found = re.search(r"^#\$ TOP=(.+)$", _output(nvcc, "--dryrun", "-x", "cu", os.devnull), re.M)
     return Path(found[1] if found else os.path.realpath(f"{nvcc}/../..")).resolve()
 

@@ -9,22 +9,22 @@ from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from pybind11.setup_helpers import build_ext as pybind11_build_ext
 from setuptools import find_packages, setup
 
-sys.path.insert(0, str(Path(__file__).parent))  # which is not there in every kind of build
+sys.path.insert(0, str(Path(__file__).parent))  # missing in PEP 517 builds
 import build_cuda
 
 CSRC = Path("csrc")
 
-# Every instruction set must return the bits of the scalar kernels, so a * b + c stays two
-# roundings; kernels that want a fused multiply-add ask for it by intrinsic. MSVC never fuses.
+# Every instruction set must return the bits of the scalar kernels, so the compiler must not fuse
+# a * b + c. Kernels use intrinsics for fused multiply-adds. MSVC never fuses.
 FLAGS = [] if os.name == "nt" else ["-O3", "-ffp-contract=off"]
-# The engine's pool; a C library of today has threads anyway, an older one links them on request.
+# Older C libraries keep threads in a separate library.
 THREADS = [] if os.name == "nt" else ["-pthread"]
 
 ParallelCompile("WAIFU2X_BUILD_JOBS", default=os.cpu_count() or 1).install()
 
 
 class build_ext(pybind11_build_ext):
-    """Leaves a copy in the source tree too, so that ``import waifu2x`` works inside a clone."""
+    """Copies the extensions to the source tree, so that ``import waifu2x`` works in a clone."""
 
     def run(self):
         super().run()
@@ -49,10 +49,14 @@ native = Pybind11Extension(
 )
 
 setup(
-    ext_modules=[native, *([build_cuda.extension()] if build_cuda.wanted() else [])],
+    ext_modules=[native, *([build_cuda.extension()] if build_cuda.enabled() else [])],
     cmdclass={"build_ext": build_ext},
     packages=[*find_packages(include=["waifu2x", "waifu2x.*"]), "waifu2x._models"],
     # The manifest lives in models/ at the top of the tree and is installed as package data.
     package_dir={"waifu2x": "waifu2x", "waifu2x._models": "models"},
-    package_data={"waifu2x": ["py.typed"], "waifu2x.kernels": ["*.pyi"], "waifu2x._models": ["*.json"]},
+    package_data={
+        "waifu2x": ["py.typed"],
+        "waifu2x.kernels": ["*.pyi"],
+        "waifu2x._models": ["*.json"],
+    },
 )

@@ -24,10 +24,10 @@ from unittest import mock
 
 import numpy as np
 
-from waifu2x import _native, tiles
+from waifu2x.kernels import _native, tiles
 from waifu2x.picture import Picture
-from waifu2x.pipeline import PictureUpscaler, Settings
 
+from .common.engines import create_pipeline, upscale
 from .common.environment import describe, environment
 from .common.measure import quartiles
 from .common.parts import check_rounds, write_json
@@ -177,7 +177,7 @@ def quantize_case(rng: np.random.Generator, dtype: str, channels: int) -> Case:
         target[:] = numpy_quantize(canvas, dtype)
 
     def native(isa: str) -> Run:
-        return lambda: _native.quantise(canvas, target, isa=isa)
+        return lambda: _native.quantize(canvas, target, isa=isa)
 
     moved = canvas.nbytes + target.nbytes
     return Case("quantize", dtype, channels, moved, levels(native, with_numpy))
@@ -269,7 +269,7 @@ def table(rows: Sequence[Row]) -> str:
 def measure_share(model: str, rounds: int) -> Row:
     """Share of gather and blend in upscales of a 512x512 picture in tiles of 256."""
     pixels = np.random.default_rng(3).integers(0, 256, (512, 512, 3), np.uint8)
-    upscaler = PictureUpscaler(model, engine="onnx")  # which runs in tiles
+    upscaler = create_pipeline(model, engine="onnx", tile=256)  # which runs in tiles
     spent = {"gather": 0.0, "blend": 0.0}
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -287,7 +287,7 @@ def measure_share(model: str, rounds: int) -> Row:
         for index in range(rounds + 1):
             spent.update(gather=0.0, blend=0.0)
             start = time.perf_counter()
-            upscaler.run(Picture(pixels), settings=Settings(tile=256))
+            upscale(upscaler, Picture(pixels))
             total = time.perf_counter() - start
             if index:  # the first run loads the network
                 samples.append((total, spent["gather"], spent["blend"]))

@@ -39,10 +39,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from waifu2x import Upscaler, registry
-from waifu2x.engines.reference import evaluate
+from waifu2x import Upscaler
 from waifu2x.errors import Waifu2xError
-from waifu2x.graph import Graph
+from waifu2x.network import registry
+from waifu2x.network.graph import Graph
+from waifu2x.network.reference import evaluate
 
 from .common.engines import require_engine
 from .common.environment import describe, environment
@@ -230,7 +231,7 @@ def contestants(
         yield Contestant(f"Pillow {name}", resampled(name))
     for model in models:
         upscaler = Upscaler(model, engine=engine, threads=threads, tile=tile)
-        require_engine(upscaler.core.engine, engine)
+        require_engine(upscaler.pipeline.engine, engine)
         for noise in noises:
             if registry.model(model).network(2, noise) is None:
                 raise ValueError(f"model {model} has no 2x network for noise {noise}")

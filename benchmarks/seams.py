@@ -11,7 +11,7 @@ seams: the largest difference of any sample, of 255, between untiled 2x results 
 time: median seconds, on the native engine, for the means of a picture of 2048x2048 and for the
     network with given means, alternating. A picture that fits a single run has no extra cost.
 sample: results with sampled means compared with exact means, on pictures beyond
-    `waifu2x.gates.EXACT_PIXELS`: largest and mean difference, of 255, and PSNR.
+    `squeeze_excitation.EXACT_PIXELS`: largest and mean difference, of 255, and PSNR.
 
 Larger pictures are arranged from those in DIR.
 """
@@ -23,16 +23,20 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from waifu2x import engines, gates, layout, pipeline, plan, registry, tiles
+from waifu2x import engines
 from waifu2x.codec import from_array
 from waifu2x.errors import MissingExtraError
-from waifu2x.graph import Graph
+from waifu2x.kernels import tiles
+from waifu2x.network import registry
+from waifu2x.network.graph import Graph
+from waifu2x.pipeline.squeeze_excitation import GlobalMeans, SamplingPlan
+from waifu2x.pipeline.tiling import plan_tiles, tiling_of
 
-from .common.engines import require_engine
+from .common.engines import create_pipeline, require_engine, upscale
 from .common.environment import describe, environment
 from .common.measure import FailureError, quartiles
 from .common.parts import write_json
@@ -74,7 +78,7 @@ def run_tiles_alone(graph: Graph, engine: engines.Engine, picture: Pixels, tile:
     compiled = engine.compile(graph)
     height, width, _ = picture.shape
     target = np.empty((2 * height, 2 * width, 3), np.uint8)
-    for part in plan.plan_tiles(layout.plannable(graph), width=width, height=height, tile=tile):
+    for part in plan_tiles(tiling_of(graph), width=width, height=height, tile=tile):
         x, y = part.x, part.y
         batch = tiles.gather(
             picture, [x.window_start], [y.window_start], width=x.window_size, height=y.window_size
@@ -90,18 +94,17 @@ def measure_seams(pictures: dict[str, Pixels], threads: int) -> list[Row]:
     rows = []
     for engine in engines.ENGINES:
         try:
-            upscaler = pipeline.PictureUpscaler("cunet", engine=engine, threads=threads)
+            upscaler = create_pipeline("cunet", engine=engine, threads=threads)
             require_engine(upscaler.engine, engine)
         except (FailureError, MissingExtraError) as error:
             rows.append({"engine": engine, "not_run": str(error)})
             continue
         for name, pixels in pictures.items():
             picture = from_array(pixels)
-            whole = upscaler.run(picture, scale=2).colour
+            whole = upscale(upscaler, picture).color
             row: Row = {"engine": engine, "picture": name}
             for tile in TILES:
-                settings = pipeline.Settings(tile=tile)
-                tiled = upscaler.run(picture, scale=2, settings=settings).colour
+                tiled = upscale(upscaler, picture, tile=tile).color
                 row[f"tile {tile}"] = max_difference(whole, tiled)
                 if engine == "native":
                     alone = run_tiles_alone(load_graph(2, None), upscaler.engine, pixels, tile)
@@ -116,21 +119,24 @@ class Stages:
     def __init__(self, scale: int, noise: int | None, pixels: Pixels, threads: int) -> None:
         graph = load_graph(scale, noise)
         self.pixels, self.margin = pixels, graph.margin
-        self.gates = gates.Gates(graph, engines.create("native", threads=threads))
+        self.engine = engines.create("native", threads=threads)
+        self.means_of = GlobalMeans(graph, self.engine)
         height, width, _ = pixels.shape
         self.window = (
             graph.input_size(height + 2 * self.margin),
             graph.input_size(width + 2 * self.margin),
         )
-        self.survey = self.gates.survey(height=self.window[0], width=self.window[1])
+        self.plan = self.means_of.plan_sampling(height=self.window[0], width=self.window[1])
         self.target = np.empty((height * scale, width * scale, 3), np.uint8)
 
-    def means(self, survey: gates.Survey) -> Any:
-        return self.gates.means(self.pixels, survey, start=-self.margin, advance=lambda cost: None)
+    def means(self, plan: SamplingPlan) -> Any:
+        with self.engine.session() as session:
+            return self.means_of.measure(
+                session, self.pixels, plan, margin=self.margin, advance=lambda cost: None
+            )
 
     def network(self, means: Any) -> None:
-        network = self.gates.network
-        assert isinstance(network, engines.Streaming)
+        network = cast("engines.Streaming", self.means_of.network)
         network.run_picture(
             self.pixels, self.target, window=self.window, start=-self.margin, crop=0, means=means
         )
@@ -140,11 +146,11 @@ def measure_time(pixels: Pixels, threads: int, rounds: int) -> list[Row]:
     rows = []
     for scale, noise in ((2, None), (2, 1), (1, 1)):
         stages = Stages(scale, noise, pixels, threads)
-        stages.network(stages.means(stages.survey))
+        stages.network(stages.means(stages.plan))
         means_s, network_s = [], []
         for _ in range(rounds):
             start = time.perf_counter()
-            means = stages.means(stages.survey)
+            means = stages.means(stages.plan)
             middle = time.perf_counter()
             stages.network(means)
             means_s.append(middle - start)
@@ -153,7 +159,7 @@ def measure_time(pixels: Pixels, threads: int, rounds: int) -> list[Row]:
         rows.append(
             {
                 "network": f"cunet {scale}x noise {noise}",
-                "windows": len(stages.survey.sample),
+                "windows": len(stages.plan.sample),
                 "seconds for the means": quartiles(means_s)[1],
                 "seconds for the network": quartiles(network_s)[1],
                 "added": quartiles(shares)[1],
@@ -168,16 +174,16 @@ def measure_samples(pictures: Sequence[Pixels], threads: int) -> list[Row]:
     rows = []
     for side in SIDES:
         stages = Stages(2, None, mosaic(pictures, side), threads)
-        assert not stages.survey.exact
-        stages.network(stages.means(gates.Survey(*stages.window)))
+        assert not stages.plan.exact
+        stages.network(stages.means(SamplingPlan(*stages.window)))
         exact = stages.target.astype(np.float32)
-        stages.network(stages.means(stages.survey))
+        stages.network(stages.means(stages.plan))
         difference = np.abs(stages.target - exact)
         error = float(np.square(difference).mean())
         rows.append(
             {
                 "side": side,
-                "share seen": stages.survey.share,
+                "share seen": stages.plan.share,
                 "largest": int(difference.max()),
                 "mean": float(difference.mean()),
                 "more than 1": float((difference > 1).mean()),

@@ -29,12 +29,12 @@ CpuId cpuid(unsigned leaf) {
           static_cast<unsigned>(r[3])};
 #else
   CpuId r = {};
-  __get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx);  // leaves 0 where there is no leaf
+  __get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx);  // keeps 0 for an unsupported leaf
   return r;
 #endif
 }
 
-// Which registers the operating system saves; only to be asked when cpuid reports OSXSAVE.
+// The register state that the operating system saves (XCR0); requires OSXSAVE.
 unsigned saved_registers() {
 #if defined(_MSC_VER)
   return static_cast<unsigned>(_xgetbv(0));
@@ -47,7 +47,7 @@ unsigned saved_registers() {
 
 constexpr bool has_all(unsigned value, unsigned bits) { return (value & bits) == bits; }
 
-// AVX2, FMA and F16C: every processor with the first has had the others.
+// AVX2, FMA and F16C: every CPU with AVX2 also has the others.
 bool has_avx2() {
   constexpr unsigned kFma = 1u << 12, kOsxsave = 1u << 27, kAvx = 1u << 28, kF16c = 1u << 29;
   constexpr unsigned kAvx2 = 1u << 5;
@@ -56,7 +56,7 @@ bool has_avx2() {
   return has_all(saved_registers(), kXmmYmm) && has_all(cpuid(7).ebx, kAvx2);
 }
 
-// The F, DQ, BW and VL subsets, which server and desktop processors have together.
+// The F, DQ, BW and VL subsets: server and desktop CPUs have all four.
 bool has_avx512() {
   constexpr unsigned kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
   constexpr unsigned kXmmYmmZmm = 0xE6;
@@ -71,7 +71,7 @@ void install_avx2(Kernels& kernels) {
   install_engine_avx2(kernels);
 }
 
-// The tile kernels move bytes more than they compute, so this level keeps those of AVX2.
+// Keeps the AVX2 tile kernels, which are bound by memory bandwidth.
 void install_avx512(Kernels& kernels) { install_engine_avx512(kernels); }
 
 #elif WAIFU2X_ARM
@@ -95,13 +95,13 @@ void install_scalar(Kernels& kernels) {
   install_engine_scalar(kernels);
 }
 
-struct Step {
+struct LevelEntry {
   const char* name;
   bool (*available)();
   void (*install)(Kernels&);
 };
 
-constexpr Step kStaircase[] = {
+constexpr LevelEntry kLevels[] = {
     {"scalar", always, install_scalar},
 #if WAIFU2X_X86
     {"avx2", has_avx2, install_avx2},
@@ -121,35 +121,35 @@ std::string names_of(const Range& range) {
   return names;
 }
 
-// The name of the highest step allowed, or an empty string for no cap.
+// The highest allowed level, or an empty string.
 std::string cap_from_environment() {
   const char* value = std::getenv("WAIFU2X_CPU");
   const std::string cap = value == nullptr ? "" : value;
   if (cap.empty()) return cap;
-  for (const Step& step : kStaircase) {
-    if (cap == step.name) return cap;
+  for (const LevelEntry& entry : kLevels) {
+    if (cap == entry.name) return cap;
   }
-  throw std::invalid_argument("WAIFU2X_CPU is '" + cap + "'; on this processor it may be one of " +
-                              names_of(kStaircase) + ", or unset for the fastest");
+  throw std::invalid_argument("WAIFU2X_CPU is '" + cap + "'; on this CPU it may be one of " +
+                              names_of(kLevels) + ", or unset for the fastest");
 }
 
-std::vector<Level> climb() {
+std::vector<Level> detect_levels() {
   const std::string cap = cap_from_environment();
-  std::vector<Level> climbed;
+  std::vector<Level> detected;
   Kernels kernels = {};
-  for (const Step& step : kStaircase) {
-    if (!step.available()) break;
-    step.install(kernels);
-    climbed.push_back({step.name, kernels});
-    if (cap == step.name) break;
+  for (const LevelEntry& entry : kLevels) {
+    if (!entry.available()) break;
+    entry.install(kernels);
+    detected.push_back({entry.name, kernels});
+    if (cap == entry.name) break;
   }
-  return climbed;
+  return detected;
 }
 
 }  // namespace
 
 const std::vector<Level>& levels() {
-  static const std::vector<Level> usable = climb();
+  static const std::vector<Level> usable = detect_levels();
   return usable;
 }
 

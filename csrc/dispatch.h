@@ -1,5 +1,5 @@
-// Which kernels this processor runs. A level is the scalar kernels with every step of the
-// staircase up to it laid over them: scalar, avx2, avx512 on x86-64; scalar, neon on AArch64.
+// Selects kernels for the CPU at run time. Levels are cumulative: scalar, avx2, avx512 on x86-64;
+// scalar, neon on AArch64. A level replaces some kernels of the level below.
 #pragma once
 
 #include <string>
@@ -15,15 +15,14 @@ struct Level {
   Kernels kernels;
 };
 
-// The levels usable in this process, lowest first: those that the processor has and that the
-// environment variable WAIFU2X_CPU, read once, does not cap. Never empty.
-// Throws std::invalid_argument when WAIFU2X_CPU is set to something that is not a level here.
+// The levels that the CPU supports, up to the cap in the environment variable WAIFU2X_CPU, lowest
+// first. Never empty. WAIFU2X_CPU is read once; throws std::invalid_argument if it names no level.
 const std::vector<Level>& levels();
 
-// The highest of levels(): the one in use.
+// The highest of levels(), used by default.
 const Level& best_level();
 
-// A level by name, for tests and benchmarks; throws std::invalid_argument if it is not usable.
+// A level by name, for tests and benchmarks; throws std::invalid_argument if unavailable.
 const Level& level(std::string_view name);
 
 }  // namespace waifu2x

@@ -1,4 +1,4 @@
-// Views of memory that somebody else owns: a picture (interleaved) and a tile (planar).
+// Non-owning views of a picture (interleaved) and of a tile (planar).
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace waifu2x {
 
-// A rectangle of a larger array; the caller has checked that it lies inside.
+// A rectangle of a larger array; callers check the bounds.
 struct Rect {
   std::int64_t x;
   std::int64_t y;
@@ -27,7 +27,7 @@ struct Image {
   T* pixel(std::int64_t x, std::int64_t y) const { return row(y) + x * channels; }
 };
 
-// Three planes of rows, as a network returns them. Strides count elements.
+// Three planes, the output of a network. Strides count elements.
 struct Planes {
   const float* data;
   std::int64_t height;

@@ -1,10 +1,9 @@
-// Every kernel's signature, once. A kernel does one row (or one picture, for bleed) and knows
-// nothing of windows, edges or Python: tiles.cpp walks the rectangles, bindings.cpp checks them.
+// The signature of each kernel. A kernel processes a row, or a picture in the case of bleed.
+// Windows and edges are handled in tiles.cpp, arguments are checked in bindings/.
 //
-// To add a kernel: a member below, a scalar file that defines what is correct, an install_*
-// function declared at the bottom and called from dispatch.cpp. A faster kernel replaces the
-// member and must return the same bits; where an operation reorders sums, its own comment states
-// the bound instead.
+// To add a kernel: declare a member below, define the reference in a scalar file, and declare an
+// install_* function at the bottom for dispatch.cpp to call. A faster kernel replaces the member
+// and must return the same bits. If it reorders sums, its comment states the error bound instead.
 #pragma once
 
 #include <cstddef>
@@ -21,25 +20,25 @@
 
 namespace waifu2x {
 
-// Kernels that read or write samples of type T: uint8_t, uint16_t or float.
-// Rows hold n pixels, n >= 0; source and destination do not overlap.
+// Kernels for samples of type T: uint8_t, uint16_t or float. A row has n >= 0 pixels. Source and
+// destination do not overlap.
 template <class T>
 struct SampleKernels {
   // n interleaved pixels -> three planes in [0, 1], each the correctly rounded v / max.
   void (*gather_rgb)(const T* src, float* r, float* g, float* b, std::size_t n);
   void (*gather_gray)(const T* src, float* dst, std::size_t n);
 
-  // Three planes -> n pixels, clamped to [0, 1] and quantised; NaN becomes 0. They return how many
-  // of the 3n source samples are not finite. gray writes the luma of the unclamped samples.
+  // Three planes -> n pixels, clamped to [0, 1] and quantized; NaN becomes 0. Returns how many of
+  // the 3n source samples are not finite. blend_gray writes the luma of the unclamped samples.
   std::size_t (*blend_rgb)(const float* r, const float* g, const float* b, T* dst, std::size_t n);
   std::size_t (*blend_gray)(const float* r, const float* g, const float* b, T* dst, std::size_t n);
 
-  // The same clamp and rounding for n samples in any layout; returns how many are not finite.
-  std::size_t (*quantise)(const float* src, T* dst, std::size_t n);
+  // Clamps and quantizes n samples in the same way; returns how many are not finite.
+  std::size_t (*quantize)(const float* src, T* dst, std::size_t n);
 
-  // Spreads colour into the pixels whose alpha is not above 0, one ring of pixels an iteration.
-  // May throw std::bad_alloc.
-  void (*bleed)(Image<T> colour, Image<const T> alpha, std::int64_t iterations);
+  // Spreads color into the pixels with alpha <= 0, one ring of pixels per iteration. May throw
+  // std::bad_alloc.
+  void (*bleed)(Image<T> color, Image<const T> alpha, std::int64_t iterations);
 };
 
 struct Kernels {
@@ -47,7 +46,7 @@ struct Kernels {
   SampleKernels<std::uint16_t> u16;
   SampleKernels<float> f32;
 
-  // canvas += sample * (wy * wx[x]) for n pixels; gray adds the luma of the three samples.
+  // canvas += sample * (wy * wx[x]) for n pixels; feather_gray adds the luma of the samples.
   void (*feather_rgb)(const float* r, const float* g, const float* b, const float* wx, float wy,
                       float* canvas, std::size_t n);
   void (*feather_gray)(const float* r, const float* g, const float* b, const float* wx, float wy,

@@ -1,7 +1,6 @@
-// The arithmetic of one sample: what the scalar kernels are made of and what the vector kernels
-// use for the last few pixels of a row. Every operation is one correctly rounded float32
-// operation in the order written here, so the build must not contract a * b + c into one
-// (setup.py passes -ffp-contract=off).
+// Arithmetic of a sample, for the scalar kernels and for the last pixels of a row in the vector
+// kernels. Every operation is a correctly rounded float32 operation in the order written, so the
+// compiler must not contract a * b + c (setup.py passes -ffp-contract=off).
 #pragma once
 
 #include <cmath>
@@ -12,14 +11,14 @@
 
 namespace waifu2x {
 
-// The sample value that means 1.0.
+// The sample value that represents 1.0.
 template <class T>
 inline constexpr float kFull = static_cast<float>(std::numeric_limits<T>::max());
 template <>
 inline constexpr float kFull<float> = 1.0f;
 
 template <class T>
-inline float normalise(T v) {
+inline float normalize(T v) {
   if constexpr (std::is_same_v<T, float>) {
     return v;
   } else {
@@ -27,7 +26,7 @@ inline float normalise(T v) {
   }
 }
 
-// BT.601: 0.299 r + 0.587 g + 0.114 b, written so that r = g = b returns exactly g.
+// BT.601: 0.299 r + 0.587 g + 0.114 b, in a form that returns exactly g for r = g = b.
 constexpr float kLumaRed = 0.299f;
 constexpr float kLumaBlue = 0.114f;
 
@@ -35,16 +34,16 @@ inline float luma(float r, float g, float b) {
   return g + (kLumaRed * (r - g) + kLumaBlue * (b - g));
 }
 
-// NaN and -0 become +0: both comparisons are false for NaN, as in maxps(v, 0).
+// NaN and -0 become +0: like maxps(v, 0), the comparison is false for both.
 inline float clamp_unit(float v) {
   v = v > 0.0f ? v : 0.0f;
   return v < 1.0f ? v : 1.0f;
 }
 
-// floor(v * max + 0.5). The sum is at most 65535.5, which float32 holds, and is not negative, so
-// the conversion truncates to the floor.
+// floor(v * max + 0.5). The sum is at most 65535.5, exact in float32, and not negative: truncation
+// is the floor.
 template <class T>
-inline T quantise_sample(float v) {
+inline T quantize_sample(float v) {
   if constexpr (std::is_same_v<T, float>) {
     return clamp_unit(v);
   } else {
@@ -54,25 +53,24 @@ inline T quantise_sample(float v) {
 
 inline std::size_t not_finite(float v) { return std::isfinite(v) ? 0 : 1; }
 
-// One pixel of each kernel: all of the scalar ones, and what is left of a row in the others. Those
-// of a blend return how many samples were not finite.
+// Kernels for a single pixel. Blending and quantizing return how many samples are not finite.
 template <class T>
 inline std::size_t blend_rgb_pixel(float r, float g, float b, T* dst) {
-  dst[0] = quantise_sample<T>(r);
-  dst[1] = quantise_sample<T>(g);
-  dst[2] = quantise_sample<T>(b);
+  dst[0] = quantize_sample<T>(r);
+  dst[1] = quantize_sample<T>(g);
+  dst[2] = quantize_sample<T>(b);
   return not_finite(r) + not_finite(g) + not_finite(b);
 }
 
 template <class T>
 inline std::size_t blend_gray_pixel(float r, float g, float b, T* dst) {
-  *dst = quantise_sample<T>(luma(r, g, b));
+  *dst = quantize_sample<T>(luma(r, g, b));
   return not_finite(r) + not_finite(g) + not_finite(b);
 }
 
 template <class T>
-inline std::size_t quantise_counted(float v, T* dst) {
-  *dst = quantise_sample<T>(v);
+inline std::size_t quantize_counted(float v, T* dst) {
+  *dst = quantize_sample<T>(v);
   return not_finite(v);
 }
 

@@ -6,8 +6,8 @@
 namespace waifu2x {
 namespace {
 
-// One axis of a window: `before` repeats of the first source pixel, `count` source pixels from
-// `first` on, `after` repeats of the last. count is at least 1, even wholly outside the picture.
+// An axis of a window: `before` copies of the first source pixel, `count` source pixels starting at
+// `first`, `after` copies of the last. count >= 1, even for a window outside the picture.
 struct Span {
   std::int64_t first;
   std::int64_t before;
@@ -16,7 +16,7 @@ struct Span {
 };
 
 Span clip(std::int64_t start, std::int64_t length, std::int64_t limit) {
-  // Further out looks the same, and from here on nothing overflows.
+  // Clamping does not change the window and prevents overflow.
   start = std::clamp(start, -length, limit);
   Span span;
   span.first = std::clamp<std::int64_t>(start, 0, limit - 1);
@@ -93,11 +93,11 @@ void blend_feathered(const Kernels& kernels, const Planes& src, std::int64_t src
 }
 
 template <class T>
-std::size_t quantise(const Kernels& kernels, const Image<const float>& src, const Image<T>& dst) {
+std::size_t quantize(const Kernels& kernels, const Image<const float>& src, const Image<T>& dst) {
   const SampleKernels<T>& samples = samples_of<T>(kernels);
   std::size_t bad = 0;
   for (std::int64_t y = 0; y < src.height; ++y) {
-    bad += samples.quantise(src.row(y), dst.row(y),
+    bad += samples.quantize(src.row(y), dst.row(y),
                             static_cast<std::size_t>(src.width * src.channels));
   }
   return bad;
@@ -107,7 +107,7 @@ std::size_t quantise(const Kernels& kernels, const Image<const float>& src, cons
   template void gather<T>(const Kernels&, const Image<const T>&, const Windows&, float*);      \
   template std::size_t blend<T>(const Kernels&, const Planes&, std::int64_t, std::int64_t,     \
                                 const Image<T>&, const Rect&);                                 \
-  template std::size_t quantise<T>(const Kernels&, const Image<const float>&, const Image<T>&);
+  template std::size_t quantize<T>(const Kernels&, const Image<const float>&, const Image<T>&);
 
 WAIFU2X_INSTANTIATE(std::uint8_t)
 WAIFU2X_INSTANTIATE(std::uint16_t)

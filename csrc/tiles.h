@@ -1,5 +1,5 @@
-// Windows out of a picture and rectangles back into it, row by row over the kernels. The caller
-// has checked every size and rectangle; coordinates of windows may lie anywhere.
+// Copies windows out of a picture and rectangles back into a picture, row by row. Callers check
+// sizes and rectangles; windows may lie anywhere, even outside the picture.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace waifu2x {
 
-// Where a batch of windows of one size starts in the picture.
+// The top left corners of a batch of windows of equal size.
 struct Windows {
   const std::int64_t* xs;
   const std::int64_t* ys;
@@ -18,7 +18,7 @@ struct Windows {
   std::int64_t height;
 };
 
-// dst is (count, 3, height, width), dense. Pixels outside the picture repeat its nearest edge.
+// dst is a dense (count, 3, height, width). Pixels outside the picture repeat the nearest edge.
 template <class T>
 void gather(const Kernels& kernels, const Image<const T>& src, const Windows& windows, float* dst);
 
@@ -27,13 +27,13 @@ template <class T>
 std::size_t blend(const Kernels& kernels, const Planes& src, std::int64_t src_x,
                   std::int64_t src_y, const Image<T>& dst, const Rect& to);
 
-// The same, but adds to the canvas with weights wy[y] * wx[x].
+// Like blend, but adds to the canvas with weights wy[y] * wx[x].
 void blend_feathered(const Kernels& kernels, const Planes& src, std::int64_t src_x,
                      std::int64_t src_y, const Image<float>& canvas, const Rect& to,
                      const float* wx, const float* wy);
 
-// Both pictures have one shape; returns how many samples are not finite.
+// Both pictures have the same shape; returns how many samples are not finite.
 template <class T>
-std::size_t quantise(const Kernels& kernels, const Image<const float>& src, const Image<T>& dst);
+std::size_t quantize(const Kernels& kernels, const Image<const float>& src, const Image<T>& dst);
 
 }  // namespace waifu2x

@@ -1,8 +1,7 @@
-"""Draws the pictures of the README and the docs: ``python docs/make_pictures.py``.
+"""Draws the picture of the README: ``python docs/make_pictures.py``.
 
-Code draws the picture (tests/art.py). The script saves it as a small JPEG of quality 75 and
-upscales the JPEG twice: by a bicubic filter, as in a browser, and by waifu2x with automatic noise
-reduction.
+Saves a small drawing (tests/helpers/art.py) as a JPEG of quality 75 and enlarges it 2x: with a
+bicubic filter, and with waifu2x at the automatic noise level.
 """
 
 from __future__ import annotations
@@ -24,7 +23,10 @@ SIDE = 224
 
 
 def before_and_after() -> Image.Image:
-    """Upscale the small JPEG 2x by a bicubic filter (left) and by waifu2x (right)."""
+    """Return a small JPEG enlarged 2x with a bicubic filter (left) and with waifu2x (right).
+
+    The result is an RGB image of 904x448 px.
+    """
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder, "small.jpg")
         art.anime_face(SIDE).save(small, quality=75)

@@ -1,4 +1,4 @@
-"""Puts the tables of tests/round_trip.py into docs/formats.md: ``python docs/make_table.py``."""
+"""Writes tests/helpers/round_trip.py's tables to docs/formats.md: ``python docs/make_table.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGE = HERE / "formats.md"
 
 
 def filled(page: str) -> str:
-    """``page`` with the tables of today between the two marks."""
+    """Return ``page`` with current tables between the two markers."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{markdown()}\n\n{END}{after}"

@@ -1,4 +1,4 @@
-"""The README and the docs keep their word: commands run, code runs, links lead somewhere."""
+"""Checks README and docs: commands run, code runs, links have targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 
 
 def commands(page: Path) -> list[str]:
-    """The indented lines that call waifu2x, without their comments."""
+    """Return the indented lines that call waifu2x, without their comments."""
     lines = re.findall(r"^    (waifu2x .+)$", page.read_text("utf-8"), re.MULTILINE)
     return [line.split("  #")[0].strip() for line in lines]
 
@@ -119,6 +119,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_readme_opens_with_the_picture_and_two_commands() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    assert 0 < text.index("before_after.png") < text.index("    pip install .\n    waifu2x in.png")
+    block = re.search(r"(?:^    .+\n)+", text, re.MULTILINE)
+    assert block is not None
+    assert 0 < text.index("before_after.png") < block.start()
+    install, upscale = (line.strip() for line in block[0].splitlines())
+    assert install == "pip install ."
+    assert upscale.startswith("waifu2x in.png ")
     with Image.open(ROOT / "docs/images/before_after.png") as image:
         assert image.width > 400

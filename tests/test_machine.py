@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -63,8 +64,20 @@ def test_resident_memory_is_that_of_a_python_with_numpy() -> None:
     assert 10 << 20 < _machine.resident_memory() < 64 * GB
 
 
-def test_giving_memory_back_does_no_harm() -> None:
+def test_large_blocks_go_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+
+    class Library:
+        def mallopt(self, parameter: int, value: int) -> int:
+            calls.append((parameter, value))
+            return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
     _machine.give_memory_back()
+    assert calls == [(-3, 4 << 20)], "M_MMAP_THRESHOLD of glibc's malloc.h"
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # a C library without it
+    _machine.give_memory_back()
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(

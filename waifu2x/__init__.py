@@ -68,7 +68,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What is for many files is loaded when it is first asked for."""
+    """Load the package for batches on first access."""
     if name in ("BatchResult", "upscale_many"):
         from . import batch
 

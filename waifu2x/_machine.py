@@ -1,4 +1,4 @@
-"""What this process may use of the machine: processors and memory."""
+"""Processors, GPUs and memory that this process may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-#: mallopt(3): blocks from this size on are mapped, and unmapped when they are freed.
+#: mallopt(3): blocks from this size on are mapped, and unmapped when freed.
 _M_MMAP_THRESHOLD: Final = -3
 _MAPPED: Final = 4 << 20
 
@@ -16,7 +16,7 @@ _CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def processors() -> int:
-    """How many processors this process may use: what a container or taskset leaves it."""
+    """The number of processors this process may use, within its container or taskset."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
@@ -24,7 +24,7 @@ def processors() -> int:
 
 
 def total_memory() -> int:
-    """Bytes of memory that the machine has."""
+    """Memory of the machine in bytes."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
@@ -34,10 +34,10 @@ def total_memory() -> int:
 
 
 def nvidia_gpus() -> int:
-    """How many GPUs the driver of NVIDIA shows this process; 0 without a driver.
+    """The number of NVIDIA GPUs visible to this process; 0 without a driver.
 
-    Asked of the driver itself (CUDA Driver API, cuInit and cuDeviceGetCount): importing torch takes
-    seconds, and most machines have no such GPU.
+    Calls the CUDA Driver API (cuInit, cuDeviceGetCount): importing torch would take seconds, and
+    most machines have no such GPU.
     """
     name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
     count = ctypes.c_int(0)
@@ -51,11 +51,12 @@ def nvidia_gpus() -> int:
 
 
 def available_memory() -> int:
-    """Bytes that can be taken without swapping, within the limit of the container if there is one.
+    """Bytes available without swapping, within the limit of the container if any.
 
-    Control groups: the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+    Source for control groups: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of
+    the kernel.
     """
-    import psutil  # for those who work on many files
+    import psutil  # loaded for batches only
 
     available = int(psutil.virtual_memory().available)
     for limit, used in (
@@ -65,7 +66,7 @@ def available_memory() -> int:
             _CGROUP / "memory/memory.usage_in_bytes",
         ),
     ):
-        # Missing files, and the word "max", mean that there is no limit.
+        # A missing file, or the word "max", means no limit.
         with contextlib.suppress(OSError, ValueError):
             free = int(limit.read_text()) - int(used.read_text()) + _file_cache(limit.parent)
             available = min(available, max(free, 0))
@@ -73,24 +74,24 @@ def available_memory() -> int:
 
 
 def resident_memory() -> int:
-    """Bytes of this process that are in memory."""
+    """Resident memory of this process in bytes."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)
 
 
 def give_memory_back() -> None:
-    """Have large blocks go back to the system when they are freed, in this process from now on.
+    """Return large freed blocks to the system from now on.
 
-    glibc keeps freed blocks of up to 32 MiB, for each thread by itself: a batch of cunet then took
-    twice what it used. Other C libraries have no such setting, or no such habit.
+    glibc keeps freed blocks of up to 32 MiB per thread, which doubled the memory of a cunet batch.
+    Other C libraries have no such setting or do not keep blocks.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MAPPED)
 
 
 def _file_cache(group: Path) -> int:
-    """Bytes of files that the kernel drops when somebody needs the memory."""
+    """Bytes of cached files that the kernel drops when memory is needed."""
     with contextlib.suppress(OSError, ValueError):
         for line in (group / "memory.stat").read_text().splitlines():
             name, _, value = line.partition(" ")

@@ -1,7 +1,7 @@
-"""The errors this package raises on purpose.
+"""The errors raised on purpose by this package.
 
-Every message says what is wrong, which value, what is allowed and what to do. The command line
-prints the message as one line and exits 1; anything else that escapes is a defect of ours.
+Every message names the fault, the value, what is allowed and what to do. The command line prints
+the message as one line and exits with 1. Any other exception that escapes is a defect.
 """
 
 
@@ -14,7 +14,7 @@ class ArgumentError(Waifu2xError, ValueError):
 
 
 class DecodeError(Waifu2xError):
-    """A file is missing, empty, truncated, corrupt or not a picture we read."""
+    """A file is missing, empty, truncated, corrupt or not a supported picture."""
 
 
 class EncodeError(Waifu2xError):
@@ -22,7 +22,7 @@ class EncodeError(Waifu2xError):
 
 
 class OutputExistsError(EncodeError):
-    """The target exists and overwriting was not asked for, or it is the input itself."""
+    """The target exists and overwriting is off, or the target is the input itself."""
 
 
 class LimitError(Waifu2xError):
@@ -46,16 +46,16 @@ class MissingExtraError(EngineError, ImportError):
 
 
 class DeviceMemoryError(EngineError):
-    """A device has too little memory for what was to run on it; less at a time may fit."""
+    """A device has too little memory for a run; smaller tiles or batches may fit."""
 
 
 class DeviceLostError(EngineError):
-    """A device stopped working while something ran on it; this process cannot use it any more."""
+    """A device failed during a run; this process cannot use it any more."""
 
 
 class SkippedError(Waifu2xError):
-    """A picture is left alone because that was asked for (``skip_larger``); nothing is wrong."""
+    """A picture was skipped as requested (``skip_larger``, ``resume``); not a failure."""
 
 
 class CancelledError(Waifu2xError):
-    """The caller asked to stop; nothing was written."""
+    """The caller cancelled the work; nothing was written."""

@@ -1,4 +1,4 @@
-"""A decoded picture: what travels from decode to encode."""
+"""A decoded picture with its metadata."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SAMPLE_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What must survive the trip besides the pixels.
+    """Metadata of the source that the result keeps.
 
     icc: ICC profile of ``color`` as raw bytes, or None for sRGB / unknown.
     exif: EXIF block as raw bytes with the orientation tag reset to 1, or None.
     dpi: (x, y) pixels per inch as stored, or None.
     xmp: XMP packet as raw bytes with its orientation reset to 1, or None.
     gamma: exponent from light to samples as PNG's gAMA stores it (0.45455 is 1 / 2.2), or None.
-        Like the next two it counts only where there is no ICC profile.
+        ``gamma``, ``chromaticities`` and ``rendering_intent`` apply only without an ICC profile.
     chromaticities: x and y of white, red, green and blue as PNG's cHRM stores them, or None.
-    rendering_intent: 0..3 where PNG's sRGB chunk says that the colors are sRGB, or None.
-    cicp: PNG's cICP: primaries, transfer, matrix and full-range flag (ITU-T H.273), or None.
+    rendering_intent: 0..3 of PNG's sRGB chunk, which declares the colors as sRGB, or None.
+    cicp: PNG's cICP chunk: primaries, transfer, matrix and full-range flag (ITU-T H.273), or None.
     text: PNG's text chunks in order, (keyword, text) each.
     """
 
@@ -45,12 +45,12 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a picture came from, for choosing a noise level and for messages.
+    """Properties of the source file, for choosing a noise level and for messages.
 
     format: Pillow's format name ("PNG", "JPEG", ...), or None for an array.
-    lossy: True, False, or None when the file does not tell.
-    jpeg_quality: 1..100 estimated from the quantization tables, None for anything but JPEG.
-    reduced: whether the file has 16 bits per channel, of which 8 were read.
+    lossy: True, False, or None if the file does not record it.
+    jpeg_quality: 1..100 estimated from the quantization tables of a JPEG, or None.
+    reduced: whether a file of 16 bits per channel was read with 8 bits.
     converted: the color space that was converted to sRGB ("CMYK", "LAB"), or "".
     """
 
@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Color and alpha of one picture, in its own encoding (never linearised).
+    """Color and alpha of one picture, in its own encoding (never linearized).
 
     color: (H, W, C) with C = 1 (gray) or 3 (RGB); uint8, uint16 or float32.
     alpha: (H, W) of the same dtype as ``color``, straight (not premultiplied), or None.
@@ -107,10 +107,10 @@ class Picture:
 
 
 def as_float(samples: Samples) -> npt.NDArray[np.float32]:
-    """Samples as float32 in [0, 1]; the array itself if it is float32 already."""
+    """Convert samples to float32 in [0, 1]; returns a float32 array itself."""
     if samples.dtype == np.float32:
         return samples  # type: ignore[return-value]
-    # Divided, not multiplied by the inverse: white must come out as 1.0 and not beside it.
+    # Division: multiplying by the inverse would not give exactly 1.0 for white.
     return np.divide(samples, np.float32(sample_max(samples.dtype)), dtype=np.float32)
 
 

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy.typing as npt
+
 from waifu2x import engines
+from waifu2x.picture import Picture
+from waifu2x.pipeline.options import UpscalerOptions
+from waifu2x.pipeline.pipeline import Pipeline
 
 from .measure import UnavailableError
 
 #: Engines that run on the CPU; the package replaces "cuda" by "native" without a GPU.
 CPU_ENGINES = tuple(name for name in engines.ENGINES if name != "cuda")
+
+
+def create_pipeline(model: str, *, tile: int = 0, **options: Any) -> Pipeline:
+    """A pipeline of its own; the options are those of `UpscalerOptions`."""
+    return Pipeline(UpscalerOptions(model, tile=tile, **options))
+
+
+def upscale(
+    pipeline: Pipeline, picture: Picture, *, tile: int = 0, dtype: npt.DTypeLike | None = None
+) -> Picture:
+    """Double a picture. ``tile`` replaces that of the pipeline for this run."""
+    kept = pipeline.options
+    pipeline.options = replace(kept, tile=tile or kept.tile)
+    try:
+        return pipeline.run(picture, pipeline.request(picture, scale=2), dtype=dtype)
+    finally:
+        pipeline.options = kept
 
 
 def require_engine(engine: engines.Engine, name: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from waifu2x.graph import Graph
+from waifu2x.network.graph import Graph
 
 from .environment import ROOT
 
@@ -28,7 +28,7 @@ def art() -> Any:
     folder = str(ROOT / "tests")
     if folder not in sys.path:
         sys.path.append(folder)
-    return importlib.import_module("art")
+    return importlib.import_module("helpers.art")
 
 
 def draw_face(width: int, height: int) -> Image.Image:

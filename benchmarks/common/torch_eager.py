@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from waifu2x.graph import (
+from waifu2x.network.graph import (
     Activate,
     Activation,
     Add,

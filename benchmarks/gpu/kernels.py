@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from waifu2x import tiles
-from waifu2x.engines import Cut, torch_steps
-from waifu2x.engines.cuda_steps import CudaSteps
-from waifu2x.engines.torch_steps import Steps
+from waifu2x.engines import TileCopy, torch_tiles
+from waifu2x.engines.cuda_tiles import CudaSteps
+from waifu2x.engines.torch_tiles import TileKernels
+from waifu2x.kernels import tiles
 
 from ..common.parts import Part
 from ..common.tables import markdown
@@ -25,9 +25,9 @@ WINDOWS = (1, 3, 16, 31, 64, 129, 256)
 
 def run(options: GpuOptions) -> Part:
     native = options.native
-    steps: Steps = CudaSteps(native) if native is not None else torch_steps
+    kernels: TileKernels = CudaSteps(native) if native is not None else torch_tiles
     checked, problems = 0, []
-    for name, same in _checks(options, steps):
+    for name, same in _checks(options, kernels):
         checked += 1
         if not same:
             problems.append(f"{name}: bytes differ from the CPU")
@@ -38,7 +38,7 @@ def run(options: GpuOptions) -> Part:
     }
     text = f"\n{checked} comparisons with the CPU, {len(problems)} different"
     if options.gpu:
-        report["bandwidth"] = _bandwidth(options, steps)
+        report["bandwidth"] = _bandwidth(options, kernels)
         rows = [
             [each["what"], f"{each['gb_s']:.0f}", f"{each['of_copy']:.0%}"]
             for each in report["bandwidth"]
@@ -47,7 +47,7 @@ def run(options: GpuOptions) -> Part:
     return Part(report, text, problems)
 
 
-def _checks(options: GpuOptions, steps: Steps) -> Iterator[tuple[str, bool]]:
+def _checks(options: GpuOptions, kernels: TileKernels) -> Iterator[tuple[str, bool]]:
     rng = np.random.default_rng(SEED)
     for dtype in (np.uint8, np.uint16):
         for height, width in SIZES[: 3 if options.quick else None]:
@@ -55,8 +55,8 @@ def _checks(options: GpuOptions, steps: Steps) -> Iterator[tuple[str, bool]]:
                 source = rng.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype)
                 for side in WINDOWS[: 3 if options.quick else None]:
                     name = f"{np.dtype(dtype)} {width}x{height}x{channels}, windows of {side}"
-                    yield f"gather {name}", _gathers(options, steps, source, side, rng)
-                    yield f"blend {name}", _blends(options, steps, source, side, rng)
+                    yield f"gather {name}", _gathers(options, kernels, source, side, rng)
+                    yield f"blend {name}", _blends(options, kernels, source, side, rng)
 
 
 def _to(options: GpuOptions, array: np.ndarray) -> torch.Tensor:
@@ -65,20 +65,28 @@ def _to(options: GpuOptions, array: np.ndarray) -> torch.Tensor:
 
 
 def _gathers(
-    options: GpuOptions, steps: Steps, source: np.ndarray, side: int, rng: np.random.Generator
+    options: GpuOptions,
+    kernels: TileKernels,
+    source: np.ndarray,
+    side: int,
+    rng: np.random.Generator,
 ) -> bool:
     xs = [int(x) for x in rng.integers(-side - 3, source.shape[1] + 3, 5)]
     ys = [int(y) for y in rng.integers(-side - 3, source.shape[0] + 3, 5)]
-    made = steps.gather(
+    made = kernels.gather(
         _to(options, source), list(zip(xs, ys, strict=True)), window=(side, side), pixel=3,
-        dtype=torch.float32, inset=0, marks=None,
+        dtype=torch.float32, inset=0, stats=None,
     )  # fmt: skip
     want = tiles.gather(source, xs, ys, width=side, height=side)
     return made.cpu().numpy().tobytes() == want.transpose(0, 2, 3, 1).tobytes()
 
 
 def _blends(
-    options: GpuOptions, steps: Steps, source: np.ndarray, side: int, rng: np.random.Generator
+    options: GpuOptions,
+    kernels: TileKernels,
+    source: np.ndarray,
+    side: int,
+    rng: np.random.Generator,
 ) -> bool:
     height, width, _ = source.shape
     output = rng.uniform(-0.1, 1.1, (1, side + 2, side + 3, 3)).astype(np.float32)
@@ -89,13 +97,13 @@ def _blends(
         np.ascontiguousarray(output[0].transpose(2, 0, 1)), want,
         src_x=2, src_y=1, dst_x=x, dst_y=y, width=wide, height=tall,
     )  # fmt: skip
-    marks = torch.zeros((1, 3), dtype=torch.int32, device=options.device)
-    cut = Cut(0, 0, 2, 1, x, y, wide, tall)
-    steps.blend(torch.from_numpy(output).to(options.device), [cut], target, marks)
+    stats = torch.zeros((1, 3), dtype=torch.int32, device=options.device)
+    copy = TileCopy(0, 0, 2, 1, x, y, wide, tall)
+    kernels.blend(torch.from_numpy(output).to(options.device), [copy], target, stats)
     return target.cpu().numpy().tobytes() == want.tobytes()
 
 
-def _bandwidth(options: GpuOptions, steps: Steps) -> list[dict[str, Any]]:
+def _bandwidth(options: GpuOptions, kernels: TileKernels) -> list[dict[str, Any]]:
     """Bytes read and written per second, compared with a copy of as many bytes."""
     height, width = (256, 256) if options.quick else (4320, 7680)
     found = []
@@ -106,16 +114,16 @@ def _bandwidth(options: GpuOptions, steps: Steps) -> list[dict[str, Any]]:
         (torch.uint8, torch.float32, 3),
     ):
         source = torch.randint(0, 100, (height, width, 3), device=options.device).to(sample)
-        marks = torch.zeros((1, 3), dtype=torch.int32, device=options.device)
+        stats = torch.zeros((1, 3), dtype=torch.int32, device=options.device)
         batch = torch.empty((1, height, width, pixel), dtype=element, device=options.device)
         moved = source.nbytes + batch.nbytes
-        cut = Cut(0, 0, 0, 0, 0, 0, width, height)
+        copy = TileCopy(0, 0, 0, 0, 0, 0, width, height)
 
         gather = partial(
-            steps.gather, source, [(0, 0)], window=(height, width), pixel=pixel, dtype=element,
-            inset=0, marks=None,
+            kernels.gather, source, [(0, 0)], window=(height, width), pixel=pixel, dtype=element,
+            inset=0, stats=None,
         )  # fmt: skip
-        blend = partial(steps.blend, batch, [cut], source, marks)
+        blend = partial(kernels.blend, batch, [copy], source, stats)
         read = torch.empty(moved // 2, dtype=torch.uint8, device=options.device)
         written = torch.empty_like(read)
         names = {torch.uint8: "u8", torch.int16: "u16", torch.float16: "fp16"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from waifu2x import registry
-from waifu2x.engines.cuda_network import FusedRunner
+from waifu2x.engines.cuda_fused import FusedRunner
 from waifu2x.engines.torch import ModuleRunner, TorchEngine
-from waifu2x.graph import Graph
+from waifu2x.network import registry
+from waifu2x.network.graph import Graph
 
 from ..common.measure import reason
 from ..common.parts import Part

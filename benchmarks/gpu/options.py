@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from waifu2x.engines import cuda_network, cuda_steps
+from waifu2x.engines import cuda_fused, cuda_tiles
 
 from ..common.measure import UnavailableError
 from ..common.parts import Options
@@ -34,13 +34,13 @@ class GpuOptions(Options):
     @cached_property
     def native(self) -> Any:
         """The CUDA kernels of the package; None without a GPU or if they are not built for it."""
-        return cuda_steps.load(torch.device(self.device)) if self.gpu else None
+        return cuda_tiles.load(torch.device(self.device)) if self.gpu else None
 
     @property
     def fused(self) -> bool:
         """Whether the convolutions of the package run on the device in fp16."""
         device = torch.device(self.device)
-        return self.native is not None and cuda_network.suits(device, torch.float16)
+        return self.native is not None and cuda_fused.suits(device, torch.float16)
 
     def facts(self) -> dict[str, Any]:
         if not self.gpu:

@@ -12,9 +12,9 @@ import torch
 
 from waifu2x.engines.torch import TorchEngine
 from waifu2x.picture import Picture
-from waifu2x.pipeline import PictureUpscaler
+from waifu2x.pipeline.pipeline import Pipeline
 
-from ..common.engines import require_engine
+from ..common.engines import create_pipeline, require_engine, upscale
 from ..common.parts import Part
 from ..common.pictures import Pixels, draw_face, max_difference, upscale_tiles
 from ..common.tables import markdown
@@ -36,10 +36,12 @@ def picture_of(width: int, height: int) -> Picture:
     return Picture(np.asarray(draw_face(width, height).convert("RGB")))
 
 
-def upscaler(options: GpuOptions, model: str, precision: str = "auto") -> PictureUpscaler:
+def upscaler(options: GpuOptions, model: str, precision: str = "auto", tile: int = 0) -> Pipeline:
     """An upscaler on the device. Raises `UnavailableError` instead of a fallback to the CPU."""
     name = "cuda" if options.gpu else "torch"
-    pipeline = PictureUpscaler(model, engine=name, device=options.device, precision=precision)
+    pipeline = create_pipeline(
+        model, engine=name, device=options.device, precision=precision, tile=tile
+    )
     require_engine(pipeline.engine, name)
     return pipeline
 
@@ -91,7 +93,7 @@ def run_small(options: GpuOptions) -> Part:
                 if not graphs:
                     device.graphs = None
                 assert graphs == (device.graphs is not None)
-            call = lambda pipeline=pipeline: pipeline.run(picture)  # noqa: E731
+            call = lambda pipeline=pipeline: upscale(pipeline, picture)  # noqa: E731
             found[name] = spread(_concurrent(options, call, 4 if options.quick else 300))
         report["models"][model] = found
         rows = [[name, f"{each['median']:.0f}"] for name, each in found.items()]
@@ -112,15 +114,15 @@ def _rates(
     for name, choice, precision in variants:
         with convolutions(choice):
             pipeline = upscaler(options, model, precision)
-            pipeline.run(picture)  # loads the network while the choice is in effect
-        calls[name] = lambda pipeline=pipeline: pipeline.run(picture)
+            upscale(pipeline, picture)  # loads the network while the choice is in effect
+        calls[name] = lambda pipeline=pipeline: upscale(pipeline, picture)
     half = _plain_loop(options, model, torch.float16 if options.gpu else torch.float32)
-    calls["plain loop"] = lambda: half(picture.colour)
+    calls["plain loop"] = lambda: half(picture.color)
     if model == "cunet":  # tiles of the loop compute global means of their own
-        reference = upscaler(options, model, "fp32").run(picture).colour
+        reference = upscale(upscaler(options, model, "fp32"), picture).color
     else:
-        reference = _plain_loop(options, model, torch.float32)(picture.colour)
-    differs = max_difference(upscaler(options, model).run(picture).colour, reference)
+        reference = _plain_loop(options, model, torch.float32)(picture.color)
+    differs = max_difference(upscale(upscaler(options, model), picture).color, reference)
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from waifu2x.picture import Picture
-from waifu2x.pipeline import Settings
 
+from ..common.engines import upscale
 from ..common.parts import Part
 from ..common.pictures import draw_face, max_difference, to_levels
 from ..common.tables import markdown
@@ -68,7 +68,7 @@ def run(options: GpuOptions) -> Part:
                 color = np.asarray(image.convert("RGB"))[:side, :side]
                 picture = Picture(np.ascontiguousarray(color))
                 made, want = (
-                    each.run(picture, dtype=np.float32).colour.astype(np.float64)
+                    upscale(each, picture, dtype=np.float32).color.astype(np.float64)
                     for each in (half, full)
                 )
                 levels = [to_levels(each) / 255 for each in (made, want)]
@@ -103,15 +103,15 @@ def run_memory(options: GpuOptions) -> Part:
     text, problems = "", []
     total = torch.cuda.get_device_properties(options.device).total_memory
     for model in MODELS:
-        whole = upscaler(options, model).run(picture).colour
+        whole = upscale(upscaler(options, model), picture).color
         peak = torch.cuda.max_memory_allocated(options.device)
-        for name, settings in (("whole", Settings()), ("tiles of 256", Settings(tile=256))):
+        for name, tile in (("whole", 0), ("tiles of 256", 256)):
             torch.cuda.empty_cache()
             limit = torch.cuda.memory_reserved(options.device) + max(peak // 10, 256 << 20)
             torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), options.device)
             try:
                 with _watched_log() as counter:
-                    made = upscaler(options, model).run(picture, settings=settings).colour
+                    made = upscale(upscaler(options, model, tile=tile), picture).color
             finally:
                 torch.cuda.set_per_process_memory_fraction(1.0, options.device)
             differs = max_difference(made, whole)

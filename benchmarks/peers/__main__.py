@@ -15,8 +15,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from waifu2x import engines, registry, tiles
+from waifu2x import engines
 from waifu2x.errors import ArgumentError
+from waifu2x.kernels import tiles
+from waifu2x.network import registry
 
 from ..common.engines import require_engine
 from ..common.environment import describe, environment

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from waifu2x import Upscaler, registry
-from waifu2x.engines.reference import evaluate
+from waifu2x import Upscaler
+from waifu2x.network import registry
+from waifu2x.network.reference import evaluate
 
 from ..common.engines import require_engine
 from ..common.measure import FLOAT32_TOLERANCE, reason
@@ -121,7 +122,7 @@ def _upscaled(model: str, engine: str, pixels: np.ndarray) -> Row:
 
     def load(count: int) -> Callable[[Any], Any]:
         upscaler = Upscaler(model, engine=engine, threads=count, tile=TILE)
-        require_engine(upscaler.core.engine, engine)
+        require_engine(upscaler.pipeline.engine, engine)
         return upscaler.upscale
 
     try:

@@ -133,7 +133,7 @@ def _with_engine(options: PeerOptions, part: Part, model: str) -> None:
         options,
     )
     size = f"{picture.width}x{picture.height}"
-    part.report["engine"] = upscaler.core.engine.name
+    part.report["engine"] = upscaler.pipeline.engine.name
     part.text += f"\nEnd to end, {model}, {size} px PNG to PNG, 2x:\n\n"
     part.text += timings(results, unit=1) + "\n"
     ratio = overhead(results)

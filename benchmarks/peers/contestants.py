@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from waifu2x import engines, registry
+from waifu2x import engines
 from waifu2x.errors import ArgumentError
-from waifu2x.graph import Graph
+from waifu2x.network import registry
+from waifu2x.network.graph import Graph
 
 from ..common.engines import CPU_ENGINES, require_engine
 from ..common.measure import Result
@@ -92,7 +93,7 @@ def least_noise(model: str, scale: int) -> int | None:
 
 def write_onnx(graph: Graph, path: Path, *, side: int) -> Path:
     """Write the network as in the weights, with a fixed input size: the fastest form for peers."""
-    from waifu2x.formats.onnx import to_onnx
+    from waifu2x.network.onnx import to_onnx
 
     path.write_bytes(to_onnx(graph, batch=1, size=(side, side)).SerializeToString())
     return path

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from waifu2x import codec
-from waifu2x.pipeline import PictureUpscaler
 
-from ..common.engines import require_engine
+from ..common.engines import create_pipeline, require_engine, upscale
 from ..common.measure import Result, interleave, quartiles, quiet_times, timed, to_json
 from ..common.parts import Part
 from ..common.pictures import Pixels, draw_face, repeat
@@ -99,20 +98,20 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def measure(
     model: str, sizes: Sequence[tuple[int, int]], pixels: Pixels, options: PeerOptions
 ) -> tuple[str, list[Result]]:
-    upscaler = PictureUpscaler(model, engine=options.engine, threads=options.threads[0])
+    upscaler = create_pipeline(model, engine=options.engine, threads=options.threads[0])
     require_engine(upscaler.engine, options.engine)
     pictures = {
         (width, height): codec.from_array(repeat(pixels, width, height)) for width, height in sizes
     }
 
-    def upscale(size: tuple[int, int]) -> None:
-        upscaler.run(pictures[size], scale=2)
+    def run(size: tuple[int, int]) -> None:
+        upscale(upscaler, pictures[size])
 
-    upscale(min(pictures, key=lambda size: size[0] * size[1]))  # loads the network
+    run(min(pictures, key=lambda size: size[0] * size[1]))  # loads the network
     results = [Result(f"{width}x{height}", True, "") for width, height in pictures]
     interleave(
         [
-            (result, lambda size=size: timed(lambda: upscale(size)))  # type: ignore[misc]
+            (result, lambda size=size: timed(lambda: run(size)))  # type: ignore[misc]
             for result, size in zip(results, pictures, strict=True)
         ],
         options.rounds,

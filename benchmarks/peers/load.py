@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from waifu2x import registry
+from waifu2x.network import registry
 
 from ..common.measure import Result, attempt, interleave, summarize, timed_warm, to_json
 from ..common.parts import Part

@@ -128,7 +128,7 @@ def measure(name: str, job: Job, picture: Path, tile: int, window: int) -> dict[
     before = _status("VmRSS")
     if contestant.engine:
         upscaler = waifu2x.Upscaler(job.model, engine=contestant.engine, threads=job.threads)
-        require_engine(upscaler.core.engine, contestant.engine)
+        require_engine(upscaler.pipeline.engine, contestant.engine)
         # The first picture, of four pixels, loads the network.
         upscaler.upscale(np.zeros((2, 2, 3), np.uint8), 2, noise=job.noise)
         loaded = _status("VmRSS")

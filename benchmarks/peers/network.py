@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from waifu2x import _native, tiles
-from waifu2x.engines.reference import Array, evaluate
-from waifu2x.graph import Conv, ConvTranspose, Graph
+from waifu2x.kernels import _native, tiles
+from waifu2x.network.graph import Conv, ConvTranspose, Graph
+from waifu2x.network.reference import Array, evaluate
 
 from ..common.measure import (
     FLOAT32_TOLERANCE,

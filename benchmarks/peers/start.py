@@ -29,7 +29,7 @@ import numpy
 import waifu2x
 upscaler = waifu2x.Upscaler(model, engine=engine, threads=int(threads))
 imported = time.monotonic()
-kind = type(upscaler.core.engine)
+kind = type(upscaler.pipeline.engine)
 plain = kind.compile
 def compile(self, graph):
     global loaded
@@ -38,7 +38,7 @@ def compile(self, graph):
     return compiled
 kind.compile = compile
 upscaler.upscale(numpy.zeros((int(side), int(side), 3), numpy.uint8), 2)
-print(json.dumps([started, imported, loaded, time.monotonic(), upscaler.core.engine.name]))
+print(json.dumps([started, imported, loaded, time.monotonic(), upscaler.pipeline.engine.name]))
 """
 
 STEPS = {

@@ -17,7 +17,7 @@ struct Octet {
 
 inline Octet load(const float* src) { return {vld1q_f32(src), vld1q_f32(src + 4)}; }
 
-// Counts, lane by lane, the samples that are not finite: |v| < inf fails for inf and for NaN.
+// Counts the samples of each lane that are not finite: |v| < inf is false for inf and NaN.
 class Census {
  public:
   void add(const Octet& v) {
@@ -35,29 +35,29 @@ class Census {
   uint32x4_t counts_ = vdupq_n_u32(0);
 };
 
-// The "number" forms return the other operand for NaN, and order -0 below +0.
+// The "number" instructions return the other operand for NaN and order -0 below +0.
 inline float32x4_t clamp4(float32x4_t v) {
   return vminnmq_f32(vmaxnmq_f32(v, vdupq_n_f32(0.0f)), vdupq_n_f32(1.0f));
 }
 
 template <class T>
-inline uint16x4_t quantise4(float32x4_t v) {
+inline uint16x4_t quantize4(float32x4_t v) {
   const float32x4_t scaled = vmulq_f32(clamp4(v), vdupq_n_f32(kFull<T>));
   return vmovn_u32(vcvtq_u32_f32(vaddq_f32(scaled, vdupq_n_f32(0.5f))));
 }
 
 template <class T>
-inline uint16x8_t quantise8(const Octet& v) {
-  return vcombine_u16(quantise4<T>(v.low), quantise4<T>(v.high));
+inline uint16x8_t quantize8(const Octet& v) {
+  return vcombine_u16(quantize4<T>(v.low), quantize4<T>(v.high));
 }
 
 // Eight samples.
 inline void store(std::uint8_t* dst, const Octet& v) {
-  vst1_u8(dst, vmovn_u16(quantise8<std::uint8_t>(v)));
+  vst1_u8(dst, vmovn_u16(quantize8<std::uint8_t>(v)));
 }
 
 inline void store(std::uint16_t* dst, const Octet& v) {
-  vst1q_u16(dst, quantise8<std::uint16_t>(v));
+  vst1q_u16(dst, quantize8<std::uint16_t>(v));
 }
 
 inline void store(float* dst, const Octet& v) {
@@ -67,15 +67,15 @@ inline void store(float* dst, const Octet& v) {
 
 // Eight interleaved pixels.
 inline void store(std::uint8_t* dst, const Octet& r, const Octet& g, const Octet& b) {
-  const uint8x8x3_t v = {{vmovn_u16(quantise8<std::uint8_t>(r)),
-                          vmovn_u16(quantise8<std::uint8_t>(g)),
-                          vmovn_u16(quantise8<std::uint8_t>(b))}};
+  const uint8x8x3_t v = {{vmovn_u16(quantize8<std::uint8_t>(r)),
+                          vmovn_u16(quantize8<std::uint8_t>(g)),
+                          vmovn_u16(quantize8<std::uint8_t>(b))}};
   vst3_u8(dst, v);
 }
 
 inline void store(std::uint16_t* dst, const Octet& r, const Octet& g, const Octet& b) {
   const uint16x8x3_t v = {
-      {quantise8<std::uint16_t>(r), quantise8<std::uint16_t>(g), quantise8<std::uint16_t>(b)}};
+      {quantize8<std::uint16_t>(r), quantize8<std::uint16_t>(g), quantize8<std::uint16_t>(b)}};
   vst3q_u16(dst, v);
 }
 
@@ -121,7 +121,7 @@ std::size_t blend_gray_neon(const float* r, const float* g, const float* b, T* d
 }
 
 template <class T>
-std::size_t quantise_neon(const float* src, T* dst, std::size_t n) {
+std::size_t quantize_neon(const float* src, T* dst, std::size_t n) {
   Census census;
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
@@ -130,7 +130,7 @@ std::size_t quantise_neon(const float* src, T* dst, std::size_t n) {
     store(dst + i, v);
   }
   std::size_t bad = census.total();
-  for (; i < n; ++i) bad += quantise_counted(src[i], dst + i);
+  for (; i < n; ++i) bad += quantize_counted(src[i], dst + i);
   return bad;
 }
 
@@ -138,7 +138,7 @@ template <class T>
 void install(SampleKernels<T>& samples) {
   samples.blend_rgb = blend_rgb_neon<T>;
   samples.blend_gray = blend_gray_neon<T>;
-  samples.quantise = quantise_neon<T>;
+  samples.quantize = quantize_neon<T>;
 }
 
 }  // namespace

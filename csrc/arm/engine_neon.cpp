@@ -32,14 +32,14 @@ struct V {
   static WAIFU2X_INLINE Register fnma(Register a, Register b, Register c) {
     return vfmsq_f32(c, a, b);
   }
-  static WAIFU2X_INLINE Register leak(Register x, Register slope) {
+  static WAIFU2X_INLINE Register prelu(Register x, Register slope) {
     return vbslq_f32(vcltzq_f32(x), vmulq_f32(x, slope), x);
   }
   static WAIFU2X_INLINE void prefetch(const float* p) { WAIFU2X_PREFETCH(p, 2); }
   static WAIFU2X_INLINE void prefetch_near(const float* p) { WAIFU2X_PREFETCH(p, 3); }
 };
 
-// 24 sums, four weights and an input: 29 of 32 registers.
+// 24 sums, four weights and an input use 29 of 32 registers.
 constexpr int kMaxPixels1 = 6;
 constexpr int kMaxPixels2 = 0;
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kStep = 4;
 
-// Product, then sum, each rounded: a fused multiply-add would differ from the scalar kernel.
+// Rounds the product and the sum: a fused multiply-add would differ from the scalar kernel.
 inline float32x4_t accumulate(float32x4_t canvas, float32x4_t sample, float32x4_t weight) {
   return vaddq_f32(canvas, vmulq_f32(sample, weight));
 }

@@ -10,9 +10,9 @@ namespace {
 
 constexpr std::size_t kStep = 8;
 
-// A true division: multiplying by 1 / 255 would be off by one bit for some samples.
+// Divides: a product with 1 / 255 would be off by one bit for some samples.
 template <class T>
-inline void store_normalised(float* dst, uint16x8_t v) {
+inline void store_normalized(float* dst, uint16x8_t v) {
   const float32x4_t full = vdupq_n_f32(kFull<T>);
   vst1q_f32(dst, vdivq_f32(vcvtq_f32_u32(vmovl_u16(vget_low_u16(v))), full));
   vst1q_f32(dst + 4, vdivq_f32(vcvtq_f32_u32(vmovl_u16(vget_high_u16(v))), full));
@@ -32,22 +32,22 @@ void gather_rgb_neon(const T* src, float* r, float* g, float* b, std::size_t n) 
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
     const uint16x8x3_t v = load_rgb(src + 3 * i);
-    store_normalised<T>(r + i, v.val[0]);
-    store_normalised<T>(g + i, v.val[1]);
-    store_normalised<T>(b + i, v.val[2]);
+    store_normalized<T>(r + i, v.val[0]);
+    store_normalized<T>(g + i, v.val[1]);
+    store_normalized<T>(b + i, v.val[2]);
   }
   for (; i < n; ++i) {
-    r[i] = normalise(src[3 * i]);
-    g[i] = normalise(src[3 * i + 1]);
-    b[i] = normalise(src[3 * i + 2]);
+    r[i] = normalize(src[3 * i]);
+    g[i] = normalize(src[3 * i + 1]);
+    b[i] = normalize(src[3 * i + 2]);
   }
 }
 
 template <class T>
 void gather_gray_neon(const T* src, float* dst, std::size_t n) {
   std::size_t i = 0;
-  for (; i + kStep <= n; i += kStep) store_normalised<T>(dst + i, load(src + i));
-  for (; i < n; ++i) dst[i] = normalise(src[i]);
+  for (; i + kStep <= n; i += kStep) store_normalized<T>(dst + i, load(src + i));
+  for (; i < n; ++i) dst[i] = normalize(src[i]);
 }
 
 void gather_rgb_f32_neon(const float* src, float* r, float* g, float* b, std::size_t n) {
@@ -67,7 +67,7 @@ void gather_rgb_f32_neon(const float* src, float* r, float* g, float* b, std::si
 
 }  // namespace
 
-// gather_gray of float32 is a copy, which the scalar kernel already is.
+// gather_gray of float32 is a copy: the scalar kernel suffices.
 void install_gather_neon(Kernels& kernels) {
   kernels.u8.gather_rgb = gather_rgb_neon<std::uint8_t>;
   kernels.u8.gather_gray = gather_gray_neon<std::uint8_t>;

@@ -1,5 +1,5 @@
-// Shared by the *_neon.cpp files: four samples a register. AArch64 always has NEON, so there is
-// nothing to detect and no compiler switch.
+// Shared by the *_neon.cpp files: four samples per register. NEON belongs to the baseline of
+// AArch64: no detection and no compiler switch.
 #pragma once
 
 #include <arm_neon.h>

@@ -5,14 +5,14 @@
 namespace waifu2x::cuda {
 namespace {
 
-// Some rows of a rectangle. Both offsets are to its first sample.
-struct Place {
-  std::int64_t src;
-  std::int64_t dst;
+// Some rows of a rectangle.
+struct Band {
+  std::int64_t src;  // offset of the first element
+  std::int64_t dst;  // offset of the first sample
   int rows;
   int width;
   int tile;
-  int row_items;  // vectors or pixels that a row takes
+  int row_items;  // vectors or pixels of a row
   Divider by_row;
 };
 
@@ -25,80 +25,80 @@ struct BlendTask {
   std::int64_t stride;
   int channels;
   int pixel;
-  bool quads;  // pixels can be loaded by four elements at once
-  int* seen;
-  Place places[kMostPlaces];
+  bool quads;  // four elements of a pixel can be loaded in a single access
+  int* stats;
+  Band bands[kMaxBands];
 };
 
-// What one thread has seen of the samples.
-struct Seen {
-  int bad = 0;
-  int brightest = 0;
+// Statistics of the samples of a thread.
+struct Stats {
+  int not_finite_count = 0;
+  int maximum = 0;
 
-  // Returns the sample clamped.
+  // Returns the clamped sample.
   __device__ __forceinline__ float add(float v) {
     const float unit = clamp_unit(v);
-    bad += not_finite(v);
-    brightest = max(brightest, __float_as_int(unit));
+    not_finite_count += not_finite(v);
+    maximum = max(maximum, __float_as_int(unit));
     return unit;
   }
-  // By all threads of a block.
-  __device__ __forceinline__ void note(int* seen, int tile) const {
-    if (seen == nullptr) return;
-    note_bad(seen + std::int64_t{3} * tile + kBad, bad);
-    note_brightest(seen + std::int64_t{3} * tile + kBrightestOut, brightest);
+  // Called by all threads of a block.
+  __device__ __forceinline__ void write(int* stats, int tile) const {
+    if (stats == nullptr) return;
+    add_count(stats + std::int64_t{3} * tile + kNotFinite, not_finite_count);
+    update_maximum(stats + std::int64_t{3} * tile + kMaxOut, maximum);
   }
 };
 
-// How many samples a thread writes at once.
+// Samples of a store.
 template <class T>
 constexpr int kSamples = sizeof(T) == 4 ? 4 : 8;
 
-// Three channels on both sides: a row of a rectangle is one run of samples, which threads take in
+// For three channels on both sides: a row of a rectangle is a run of samples. A thread writes
 // vectors that are aligned in the destination.
 template <class E, class T>
 __global__ void __launch_bounds__(kThreads) blend_rows(const BlendTask<E, T> task) {
   constexpr int kCount = kSamples<T>;
-  const Place& place = task.places[blockIdx.y];
+  const Band& band = task.bands[blockIdx.y];
   const int first = static_cast<int>(blockIdx.x * (kThreads * kUnroll) + threadIdx.x);
-  Run<E, kCount> runs[kUnroll];
+  PackedRun<E, kCount> runs[kUnroll];
   T* to[kUnroll];
   unsigned valid[kUnroll];
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
     valid[i] = 0;
     const int item = first + i * kThreads;
-    const int row = place.by_row(item);
-    if (row >= place.rows) continue;
-    T* line = task.dst + place.dst + row * task.stride;
+    const int row = band.by_row(item);
+    if (row >= band.rows) continue;
+    T* line = task.dst + band.dst + row * task.stride;
     const int skew =
         static_cast<int>(reinterpret_cast<std::uintptr_t>(line) / sizeof(T) % kCount);
-    const int start = (item - row * place.row_items) * kCount - skew;
-    const E* from = task.src + place.src + row * task.src_row + start;
+    const int start = (item - row * band.row_items) * kCount - skew;
+    const E* from = task.src + band.src + row * task.src_row + start;
     to[i] = line + start;
-    if (start >= 0 && start + kCount <= 3 * place.width &&
-        Run<E, kCount>::within(from, task.src, task.src_end)) {
+    if (start >= 0 && start + kCount <= 3 * band.width &&
+        PackedRun<E, kCount>::within(from, task.src, task.src_end)) {
       runs[i].load(from);
       valid[i] = runs[i].kAll;
     } else {
       runs[i].clear();
 #pragma unroll
       for (int k = 0; k < kCount; ++k) {
-        if (start + k < 0 || start + k >= 3 * place.width) continue;
-        runs[i].put(k, load_bits(from + k));
+        if (start + k < 0 || start + k >= 3 * band.width) continue;
+        runs[i].set(k, load_bits(from + k));
         valid[i] |= 1u << k;
       }
     }
   }
-  Seen seen;
+  Stats stats;
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
     if (valid[i] == 0) continue;
     runs[i].align();
     T out[kCount];
-    // A sample that is not valid is 0, which nothing is seen of.
+    // Invalid samples are 0 and do not change the statistics.
 #pragma unroll
-    for (int k = 0; k < kCount; ++k) out[k] = quantise_unit<T>(seen.add(runs[i].value(k)));
+    for (int k = 0; k < kCount; ++k) out[k] = quantize_unit<T>(stats.add(runs[i].value(k)));
     if (valid[i] == runs[i].kAll) {
       store(to[i], out);
     } else {
@@ -108,15 +108,15 @@ __global__ void __launch_bounds__(kThreads) blend_rows(const BlendTask<E, T> tas
       }
     }
   }
-  seen.note(task.seen, place.tile);
+  stats.write(task.stats, band.tile);
 }
 
-struct Colour {
+struct Color {
   float r, g, b;
 };
 
 template <class E>
-__device__ __forceinline__ Colour load_colour(const E* from, bool quads) {
+__device__ __forceinline__ Color load_color(const E* from, bool quads) {
   if (quads) {
     using Quad = Packed<4 * static_cast<int>(sizeof(E))>;
     const Quad quad = __ldg(reinterpret_cast<const Quad*>(from));
@@ -130,59 +130,59 @@ __device__ __forceinline__ Colour load_colour(const E* from, bool quads) {
           value_of<E>(load_bits(from + 2))};
 }
 
-// Anything else, pixel by pixel.
+// The general case, pixel by pixel.
 template <class E, class T>
 __global__ void __launch_bounds__(kThreads) blend_pixels(const BlendTask<E, T> task) {
-  const Place& place = task.places[blockIdx.y];
+  const Band& band = task.bands[blockIdx.y];
   const int first = static_cast<int>(blockIdx.x * (kThreads * kUnroll) + threadIdx.x);
-  Colour colours[kUnroll];
+  Color colors[kUnroll];
   T* to[kUnroll];
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
     to[i] = nullptr;
     const int item = first + i * kThreads;
-    const int row = place.by_row(item);
-    if (row >= place.rows) continue;
-    const std::int64_t column = item - row * place.row_items;
-    to[i] = task.dst + place.dst + row * task.stride + column * task.channels;
-    colours[i] = load_colour(
-        task.src + place.src + row * task.src_row + column * task.pixel, task.quads);
+    const int row = band.by_row(item);
+    if (row >= band.rows) continue;
+    const std::int64_t column = item - row * band.row_items;
+    to[i] = task.dst + band.dst + row * task.stride + column * task.channels;
+    colors[i] = load_color(
+        task.src + band.src + row * task.src_row + column * task.pixel, task.quads);
   }
-  Seen seen;
+  Stats stats;
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
     if (to[i] == nullptr) continue;
-    const auto [r, g, b] = colours[i];
-    const float units[3] = {seen.add(r), seen.add(g), seen.add(b)};
+    const auto [r, g, b] = colors[i];
+    const float units[3] = {stats.add(r), stats.add(g), stats.add(b)};
     if (task.channels == 1) {
-      *to[i] = quantise_unit<T>(clamp_unit(luma(r, g, b)));
+      *to[i] = quantize_unit<T>(clamp_unit(luma(r, g, b)));
     } else {
 #pragma unroll
-      for (int c = 0; c < 3; ++c) to[i][c] = quantise_unit<T>(units[c]);
+      for (int c = 0; c < 3; ++c) to[i][c] = quantize_unit<T>(units[c]);
     }
   }
-  seen.note(task.seen, place.tile);
+  stats.write(task.stats, band.tile);
 }
 
-// As blend_pixels, but a weighted sample is added to what is there.
+// Like blend_pixels, but adds weighted samples to the destination.
 template <class E>
 __global__ void __launch_bounds__(kThreads)
     feather_pixels(const BlendTask<E, float> task, const float* weights_x, const float* weights_y) {
-  const Place& place = task.places[blockIdx.y];
+  const Band& band = task.bands[blockIdx.y];
   const int first = static_cast<int>(blockIdx.x * (kThreads * kUnroll) + threadIdx.x);
-  Seen seen;
+  Stats stats;
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
     const int item = first + i * kThreads;
-    const int row = place.by_row(item);
-    if (row >= place.rows) continue;
-    const std::int64_t column = item - row * place.row_items;
-    float* to = task.dst + place.dst + row * task.stride + column * task.channels;
-    const auto [r, g, b] = load_colour(
-        task.src + place.src + row * task.src_row + column * task.pixel, task.quads);
-    seen.add(r);
-    seen.add(g);
-    seen.add(b);
+    const int row = band.by_row(item);
+    if (row >= band.rows) continue;
+    const std::int64_t column = item - row * band.row_items;
+    float* to = task.dst + band.dst + row * task.stride + column * task.channels;
+    const auto [r, g, b] = load_color(
+        task.src + band.src + row * task.src_row + column * task.pixel, task.quads);
+    stats.add(r);
+    stats.add(g);
+    stats.add(b);
     const float weight = __fmul_rn(__ldg(weights_y + row), __ldg(weights_x + column));
     if (task.channels == 1) {
       *to = __fadd_rn(*to, __fmul_rn(luma(r, g, b), weight));
@@ -192,11 +192,11 @@ __global__ void __launch_bounds__(kThreads)
       to[2] = __fadd_rn(to[2], __fmul_rn(b, weight));
     }
   }
-  seen.note(task.seen, place.tile);
+  stats.write(task.stats, band.tile);
 }
 
 template <class E, class T>
-BlendTask<E, T> task_of(const Tensor<const E>& src, const Picture<T>& dst, int* seen) {
+BlendTask<E, T> task_of(const Tensor<const E>& src, const Picture<T>& dst, int* stats) {
   BlendTask<E, T> task{};
   task.src = src.data;
   task.src_end = src.data + src.count * src.height * src.width * src.pixel;
@@ -207,28 +207,28 @@ BlendTask<E, T> task_of(const Tensor<const E>& src, const Picture<T>& dst, int* 
   task.pixel = static_cast<int>(src.pixel);
   task.quads = src.pixel % 4 == 0 &&
                reinterpret_cast<std::uintptr_t>(src.data) % (4 * sizeof(E)) == 0;
-  task.seen = seen;
+  task.stats = stats;
   return task;
 }
 
 template <class E, class T>
-Place place_of(const Tensor<const E>& src, std::int64_t tile, const Rect& rect,
+Band band_of(const Tensor<const E>& src, std::int64_t tile, const Rect& rect,
                const Picture<T>& dst, std::int64_t row_items) {
-  Place place{};
-  place.src = ((tile * src.height + rect.src_y) * src.width + rect.src_x) * src.pixel;
-  place.dst = rect.dst_y * dst.stride + rect.dst_x * dst.channels;
-  place.rows = static_cast<int>(rect.height);
-  place.width = static_cast<int>(rect.width);
-  place.tile = static_cast<int>(tile);
-  place.row_items = static_cast<int>(row_items);
-  place.by_row = Divider::by(row_items);
-  return place;
+  Band band{};
+  band.src = ((tile * src.height + rect.src_y) * src.width + rect.src_x) * src.pixel;
+  band.dst = rect.dst_y * dst.stride + rect.dst_x * dst.channels;
+  band.rows = static_cast<int>(rect.height);
+  band.width = static_cast<int>(rect.width);
+  band.tile = static_cast<int>(tile);
+  band.row_items = static_cast<int>(row_items);
+  band.by_row = Divider::by(row_items);
+  return band;
 }
 
-// Calls `use` with parts of a rectangle, some rows each, whose items can be counted in int.
+// Calls `use` with bands of rows of a rectangle, of at most kMaxItems items each.
 template <class Use>
 cudaError_t in_bands(const Rect& rect, std::int64_t row_items, Use use) {
-  const std::int64_t band = std::max(kMostItems / row_items, std::int64_t{1});
+  const std::int64_t band = std::max(kMaxItems / row_items, std::int64_t{1});
   for (std::int64_t top = 0; top < rect.height; top += band) {
     Rect part = rect;
     part.src_y += top;
@@ -244,12 +244,12 @@ cudaError_t in_bands(const Rect& rect, std::int64_t row_items, Use use) {
 
 template <class E, class T>
 cudaError_t blend(const Tensor<const E>& src, const std::vector<Rect>& rects,
-                  const Picture<T>& dst, int* seen, cudaStream_t stream) {
-  BlendTask<E, T> task = task_of(src, dst, seen);
+                  const Picture<T>& dst, int* stats, cudaStream_t stream) {
+  BlendTask<E, T> task = task_of(src, dst, stats);
   const bool runs = src.pixel == 3 && dst.channels == 3;
   const auto kernel = runs ? blend_rows<E, T> : blend_pixels<E, T>;
   unsigned filled = 0;
-  std::int64_t most = 0;  // items of the largest of those places
+  std::int64_t most = 0;  // items of the largest band
   const auto flush = [&] {
     if (filled == 0) return cudaSuccess;
     const dim3 grid(blocks_for(most), filled);
@@ -258,15 +258,15 @@ cudaError_t blend(const Tensor<const E>& src, const std::vector<Rect>& rects,
     return launch(kernel, grid, dim3(kThreads), 0, stream, task);
   };
   for (std::size_t tile = 0; tile < rects.size(); ++tile) {
-    // A row's first vector may begin before it.
+    // The first vector of a row may begin before the row.
     constexpr std::int64_t kCount = kSamples<T>;
     const std::int64_t width = rects[tile].width;
     const std::int64_t row_items = runs ? (3 * width + 2 * (kCount - 1)) / kCount : width;
     const cudaError_t error = in_bands(rects[tile], row_items, [&](const Rect& part) {
-      task.places[filled++] =
-          place_of(src, static_cast<std::int64_t>(tile), part, dst, row_items);
+      task.bands[filled++] =
+          band_of(src, static_cast<std::int64_t>(tile), part, dst, row_items);
       most = std::max(most, part.height * row_items);
-      return filled == kMostPlaces ? flush() : cudaSuccess;
+      return filled == kMaxBands ? flush() : cudaSuccess;
     });
     if (error != cudaSuccess) return error;
   }
@@ -276,10 +276,10 @@ cudaError_t blend(const Tensor<const E>& src, const std::vector<Rect>& rects,
 template <class E>
 cudaError_t feather(const Tensor<const E>& src, std::int64_t index, const Rect& rect,
                     const Picture<float>& canvas, const float* weights_x, const float* weights_y,
-                    int* seen, cudaStream_t stream) {
-  BlendTask<E, float> task = task_of(src, canvas, seen);
+                    int* stats, cudaStream_t stream) {
+  BlendTask<E, float> task = task_of(src, canvas, stats);
   return in_bands(rect, rect.width, [&](const Rect& part) {
-    task.places[0] = place_of(src, index, part, canvas, rect.width);
+    task.bands[0] = band_of(src, index, part, canvas, rect.width);
     return launch(feather_pixels<E>, dim3(blocks_for(part.height * rect.width)), dim3(kThreads),
                   0, stream, task, weights_x, weights_y + (part.src_y - rect.src_y));
   });
@@ -289,35 +289,35 @@ namespace {
 
 constexpr int kQuad = 4;
 
-// `aligned`: both sides, to four samples.
+// `aligned`: source and destination are aligned to four samples.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    quantise_dense(const float* src, T* dst, std::int64_t count, bool aligned) {
+    quantize_dense(const float* src, T* dst, std::int64_t count, bool aligned) {
   const std::int64_t first = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kQuad;
   if (aligned && first + kQuad <= count) {
     const float4 quad = __ldg(reinterpret_cast<const float4*>(src + first));
     const float values[kQuad] = {quad.x, quad.y, quad.z, quad.w};
     T out[kQuad];
 #pragma unroll
-    for (int i = 0; i < kQuad; ++i) out[i] = quantise_unit<T>(clamp_unit(values[i]));
+    for (int i = 0; i < kQuad; ++i) out[i] = quantize_unit<T>(clamp_unit(values[i]));
     store(dst + first, out);
     return;
   }
   for (std::int64_t i = first; i < min(first + kQuad, count); ++i) {
-    dst[i] = quantise_unit<T>(clamp_unit(__ldg(src + i)));
+    dst[i] = quantize_unit<T>(clamp_unit(__ldg(src + i)));
   }
 }
 
 }  // namespace
 
 template <class T>
-cudaError_t quantise(const float* src, T* dst, std::int64_t count, cudaStream_t stream) {
+cudaError_t quantize(const float* src, T* dst, std::int64_t count, cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
   const bool aligned = reinterpret_cast<std::uintptr_t>(src) % sizeof(float4) == 0 &&
                        reinterpret_cast<std::uintptr_t>(dst) % (kQuad * sizeof(T)) == 0;
   constexpr std::int64_t kEach = kThreads * kQuad;
   const dim3 grid(static_cast<unsigned>((count + kEach - 1) / kEach));
-  return launch(quantise_dense<T>, grid, dim3(kThreads), 0, stream, src, dst, count, aligned);
+  return launch(quantize_dense<T>, grid, dim3(kThreads), 0, stream, src, dst, count, aligned);
 }
 
 #define WAIFU2X_INSTANTIATE(E)                                                                 \
@@ -341,10 +341,10 @@ WAIFU2X_INSTANTIATE(__nv_bfloat16)
 
 #undef WAIFU2X_INSTANTIATE
 
-template cudaError_t quantise<std::uint8_t>(const float*, std::uint8_t*, std::int64_t,
+template cudaError_t quantize<std::uint8_t>(const float*, std::uint8_t*, std::int64_t,
                                             cudaStream_t);
-template cudaError_t quantise<std::uint16_t>(const float*, std::uint16_t*, std::int64_t,
+template cudaError_t quantize<std::uint16_t>(const float*, std::uint16_t*, std::int64_t,
                                              cudaStream_t);
-template cudaError_t quantise<float>(const float*, float*, std::int64_t, cudaStream_t);
+template cudaError_t quantize<float>(const float*, float*, std::int64_t, cudaStream_t);
 
 }  // namespace waifu2x::cuda

@@ -1,10 +1,11 @@
-// The kernel of convolutions: an implicit GEMM whose rows are the pixels of a patch.
+// The convolution kernel: an implicit GEMM over the pixels of a patch.
 //
-// Input channels are taken kDepth at a time. Their patch, with the halo that the taps need, comes
-// to shared memory once, and every tap reads it from there, shifted. The weights of one tap are a
-// stage, and stages come through a ring of kStages. Sums have one order, whatever the pixel: by
-// channels, then by taps. A block goes from tile to tile, a tile being a patch and kN of the output
-// channels, and loads run ahead into the next tile while this one is written.
+// Input channels are processed in chunks of kDepth. The patch of a chunk, with the halo of the
+// taps, is loaded to shared memory once; each tap reads it with an offset. The weights of a tap
+// form a stage; stages stream through a ring buffer of kStages. The summation order is the same for
+// every pixel: by chunk, then by tap. A tile is a patch and kN output channels. Blocks are
+// persistent and iterate over tiles; loads for the next tile overlap the output of the current
+// tile.
 #pragma once
 
 #include <algorithm>
@@ -20,60 +21,61 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 constexpr int kStages = 4;
-constexpr int kTurned = 8;
+constexpr int kTransposedPixels = 8;
 static_assert(kPatch == 16, "a row of a patch is the rows of one matrix");
 
 template <int kN, int kDepth>
 struct Shape {
   static constexpr int kWarpN = kN < 64 ? kN : 64;
   static constexpr int kWarpsN = kN / kWarpN;
-  static constexpr int kRows = kPatch * kWarpsN / kWarps;  // of the patch, a warp has
-  static constexpr int kPairs = kWarpN / 16;               // two times eight channels
+  static constexpr int kRows = kPatch * kWarpsN / kWarps;  // of the patch, per warp
+  static constexpr int kPairs = kWarpN / 16;               // pairs of eight channels
   static constexpr int kSteps = kDepth / 16;
-  // Where registers allow, the operands of a step are loaded during the step before, across
-  // stages too; otherwise a second block on the multiprocessor fills the gaps.
-  static constexpr bool kAhead = kN == 128;
-  static constexpr int kHeld = kAhead ? kSteps : 1;  // the steps whose operands are held
-  static constexpr bool kManyTaps = kN == 128;  // `convolve` sees to that
-  // On a multiprocessor; as many as registers allow.
+  // If registers allow, the operands of a step are loaded during the previous step, even across
+  // stages. Otherwise a second resident block hides the latency.
+  static constexpr bool kPrefetch = kN == 128;
+  static constexpr int kPreloaded = kPrefetch ? kSteps : 1;  // steps with operands in registers
+  static constexpr bool kManyTaps = kN == 128;  // ensured by `convolve`
+  // Resident blocks per multiprocessor, limited by registers.
   static constexpr int kBlocks = kN == 128 ? 1 : kN == 16 || kDepth == 16 ? 3 : 2;
-  // In bytes. Pitches are odd multiples of 16, so that eight rows of a matrix are in all banks.
+  // In bytes. Odd multiples of 16 as pitches spread eight rows of a matrix over all banks.
   static constexpr int kPixelPitch = kDepth * 2 + 16;
   static constexpr int kWeightPitch = kN * 2 + 16;
   static constexpr int kStageBytes = kDepth * kWeightPitch;
   static constexpr int kRingBytes = kStages * kStageBytes;
   static constexpr int kVectors = kDepth / 8;
-  // What a warp writes at a time: the results of kTurned pixels. In floats; the pitch makes a store
-  // of two by each of the lanes free of conflicts.
-  static constexpr int kTurnedPitch = kWarpN + 8;
-  static constexpr int kTurnedFloats = kTurned * kTurnedPitch;
+  // A warp transposes and writes the results of kTransposedPixels pixels at a time. In floats; the
+  // pitch avoids bank conflicts when each lane stores two floats.
+  static constexpr int kTransposedPitch = kWarpN + 8;
+  static constexpr int kTransposedFloats = kTransposedPixels * kTransposedPitch;
 
   static constexpr int patch_bytes(int kernel) {
     return (kPatch + kernel - 1) * (kPatch + kernel - 1) * kPixelPitch;
   }
   static constexpr int shared_bytes(int kernel) { return kRingBytes + 2 * patch_bytes(kernel); }
-  static_assert(shared_bytes(kMostKernel) <= 99 << 10);
-  static_assert(kWarps * kTurnedFloats * 4 <= patch_bytes(1), "a patch makes room for it");
+  static_assert(shared_bytes(kMaxKernel) <= 99 << 10);
+  static_assert(kWarps * kTransposedFloats * 4 <= patch_bytes(1),
+                "the transposed results must fit in a patch");
 };
 
-// What a launch adds to a Convolution; sums that are here take no registers.
+// Derived parameters of a launch; precomputed here to save registers.
 struct Grid {
   std::int64_t src_item;  // elements of a batch item
   std::int64_t addend_item;
   std::int64_t dst_item;
-  bool wide;  // eight channels of dst and addend can be one access, or two
+  bool wide;  // eight channels of dst and addend take one or two accesses
   int chunks;
   int taps;
-  int side;  // of a patch with its halo
+  int side;  // of a patch with halo
   int row_bytes;
   int patch_bytes;
-  int load_rows;  // of a patch, that all threads load at a time
-  std::int64_t load_step;  // elements of src from one to the next row of a thread
+  int load_rows;  // rows of a patch that the block loads at a time
+  std::int64_t load_step;  // elements of src between consecutive rows of a thread
   unsigned patches_x;
   unsigned patches_y;
   unsigned blocks_n;
   unsigned tiles;
-  int tap_offsets[kMostKernel * kMostKernel];  // from pixel to pixel in shared memory, in bytes
+  int tap_offsets[kMaxKernel * kMaxKernel];  // in shared memory, in bytes
 };
 
 struct Tile {
@@ -81,7 +83,7 @@ struct Tile {
   int x;
   int batch_item;
 
-  // Tiles of the same patch follow each other: the first brings it to the cache for the others.
+  // Tiles of a patch are consecutive, so that all but the first find it in the L2 cache.
   __device__ __forceinline__ Tile(const Grid& grid, unsigned index) {
     const unsigned patch = index / grid.blocks_n;
     const unsigned row = patch / grid.patches_x;
@@ -96,7 +98,7 @@ struct Floats {
   float v[kCount];
 };
 
-// kCount elements as floats: one, or eight at an address that is a multiple of 16.
+// Loads kCount elements as floats: one, or eight from an address that is a multiple of 16.
 template <int kCount, class E>
 __device__ __forceinline__ Floats<kCount> load_floats(const E* from) {
   static_assert(kCount == 1 || kCount == 8);
@@ -132,34 +134,34 @@ __device__ __forceinline__ void store_floats(E* to, const Floats<kCount>& floats
   }
 }
 
-// The results of kTurned pixels that a warp has to write, and where they are.
-struct Run {
+// The results of kTransposedPixels pixels, ready to be written by a warp.
+struct OutputRun {
   const float* from;  // [pixel][channel of the convolution]
   int pitch;
   int batch_item;
-  int y;  // of the convolution, as x
+  int y;  // before the shuffle
   int x;
-  int channel;  // of dst, the first
-  int per_pixel;  // how many lanes a pixel takes
-  float reciprocal;  // of that
+  int channel;       // the first, of dst
+  int per_pixel;     // lanes per pixel
+  float reciprocal;  // of per_pixel
 };
 
-// By all lanes of a warp, kCount channels of a pixel each.
+// Called by all lanes of a warp; each lane writes kCount channels of a pixel.
 template <int kCount, class T>
-__device__ __forceinline__ void write_run(const Convolution& task, const Grid& grid, const Run& run,
-                                          int lane) {
+__device__ __forceinline__ void write_outputs(const Convolution& task, const Grid& grid,
+                                              const OutputRun& run, int lane) {
   const int log = task.shuffle - 1;
-  const int items = (kTurned << 2 * log) * run.per_pixel;
+  const int items = (kTransposedPixels << 2 * log) * run.per_pixel;
 #pragma unroll 1
   for (int item = lane; item < items; item += 32) {
-    // Exact: the fraction is at least half of the reciprocal away from the next integer.
+    // Exact: the quotient is at least half of the reciprocal away from an integer.
     const int position = static_cast<int>((static_cast<float>(item) + 0.5f) * run.reciprocal);
     const int offset = (item - position * run.per_pixel) * kCount;
     const int below = position >> (3 + log);
-    const int across = position & ((kTurned << log) - 1);
+    const int across = position & ((kTransposedPixels << log) - 1);
     const int y = (run.y << log) + below - task.crop;
     const int x = (run.x << log) + across - task.crop;
-    // What the patch has beyond the picture is beyond dst too.
+    // Pixels of the patch outside the picture are outside dst as well.
     if (y < 0 || y >= task.dst_height || x < 0 || x >= task.dst_width) continue;
 
     const int channel = run.channel + offset;
@@ -200,7 +202,7 @@ __device__ __forceinline__ void write_run(const Convolution& task, const Grid& g
   }
 }
 
-// The operands of a step: 16 input channels of one tap.
+// The operands of a step: 16 input channels of a tap.
 template <class S>
 struct Operands {
   std::uint32_t pixels[S::kRows][4];
@@ -228,7 +230,7 @@ struct Operands {
   }
 };
 
-// grid is a __grid_constant__ so that its table is indexed where it is, not in a copy on the stack.
+// __grid_constant__ lets the kernel index the table in parameter memory instead of a stack copy.
 template <class T, int kN, int kDepth>
 __global__ void __launch_bounds__(kThreads, (Shape<kN, kDepth>::kBlocks))
     convolution_kernel(const Convolution task, const __grid_constant__ Grid grid) {
@@ -243,15 +245,15 @@ __global__ void __launch_bounds__(kThreads, (Shape<kN, kDepth>::kBlocks))
   const Shared ring = shared_address(memory);
   const Shared patches = ring + S::kRingBytes;
 
-  // --- the patches of all grid.chunks of all tiles, in their order, into two buffers in turn
+  // --- loads the patches of all chunks of all tiles in order, double-buffered
 
-  // A thread has one column, and every load_rows-th row.
+  // A thread loads one column, and every load_rows-th row.
   const int patch_row = thread / (grid.side * S::kVectors);
   const int patch_column = thread / S::kVectors % grid.side;
   const int patch_vector = thread % S::kVectors;
   const T* const src = static_cast<const T*>(task.src);
   const T* patch_from = src;
-  int patch_height = 0;  // rows of the picture from the first that is this thread's
+  int patch_height = 0;  // rows of the picture from the first row of this thread
   unsigned patch_tile = blockIdx.x;
   int patch_chunk = 0;
   const auto load_patch = [&](int buffer) {
@@ -284,7 +286,7 @@ __global__ void __launch_bounds__(kThreads, (Shape<kN, kDepth>::kBlocks))
     }
   };
 
-  // --- the weights of all stages of all tiles, in their order
+  // --- loads the weights of all stages of all tiles in order
 
   constexpr int kWeightVectors = kN / 8;
   constexpr int kWeightRows = kThreads / kWeightVectors;
@@ -321,8 +323,9 @@ __global__ void __launch_bounds__(kThreads, (Shape<kN, kDepth>::kBlocks))
     commit_copies();
   };
 
-  // A stage is there when all groups but the last kStages - 2 are: each load of weights makes one.
-  // The patch of a chunk is in the group that is made in the first stage of the chunk before.
+  // Each load of weights commits a group, so a stage is complete when at most kStages - 2 groups
+  // are pending. The patch of a chunk belongs to the group committed in the first stage of the
+  // previous chunk.
   const auto wait_for_stage = [&] {
     if (S::kManyTaps || grid.taps >= kStages - 1) {
       wait_for_copies<kStages - 2>();
@@ -336,7 +339,7 @@ __global__ void __launch_bounds__(kThreads, (Shape<kN, kDepth>::kBlocks))
 #pragma unroll
   for (unsigned slot = 0; slot < kStages - 1; ++slot) load_weights(slot);
 
-  // --- what this lane reads of the patch and of the weights; see `load_matrices`
+  // --- addresses that this lane passes to load_matrices
 
   const Shared pixel_base =
       patches + (warp_m * S::kRows * grid.side + lane % 16) * S::kPixelPitch + lane / 16 * 16;
@@ -345,60 +348,60 @@ __global__ void __launch_bounds__(kThreads, (Shape<kN, kDepth>::kBlocks))
   int buffer = 0;
   unsigned slot = 0;
   int tap = 0;
-  Operands<S> operands[S::kHeld];
+  Operands<S> operands[S::kPreloaded];
   const auto load_operands = [&](int k) {
-    operands[k % S::kHeld].load(pixel_base + buffer * grid.patch_bytes + grid.tap_offsets[tap],
+    operands[k % S::kPreloaded].load(pixel_base + buffer * grid.patch_bytes + grid.tap_offsets[tap],
                                 grid.row_bytes, weight_base + slot * S::kStageBytes, k);
   };
 
-  if constexpr (S::kAhead) wait_for_stage();
+  if constexpr (S::kPrefetch) wait_for_stage();
   for (unsigned index = blockIdx.x; index < grid.tiles; index += gridDim.x) {
     float sums[S::kRows][S::kPairs * 2][4] = {};
-    if constexpr (S::kAhead) load_operands(0);
+    if constexpr (S::kPrefetch) load_operands(0);
     for (int stage = grid.chunks * grid.taps; stage > 0; --stage) {
-      if constexpr (!S::kAhead) {
+      if constexpr (!S::kPrefetch) {
         wait_for_stage();
         load_operands(0);
       }
 #pragma unroll
-      for (int k = 1; k < S::kHeld; ++k) load_operands(k);
-      // Into the memory of the last chunk and of the last stage, which all warps have read.
+      for (int k = 1; k < S::kPreloaded; ++k) load_operands(k);
+      // Overwrites the previous chunk and the previous stage, which all warps have read.
       if (tap == 0) load_patch(buffer ^ 1);
       load_weights((slot + kStages - 1) % kStages);
 #pragma unroll
       for (int k = 0; k < S::kSteps; ++k) {
-        if (k >= S::kHeld) load_operands(k);
+        if (k >= S::kPreloaded) load_operands(k);
         if (k + 1 == S::kSteps) {
           slot = (slot + 1) % kStages;
           if (++tap == grid.taps) {
             tap = 0;
             buffer ^= 1;
           }
-          if constexpr (S::kAhead) {
-            // Behind the last stage of a tile nothing uses this.
+          if constexpr (S::kPrefetch) {
+            // Unused after the last stage of a tile.
             wait_for_stage();
             load_operands(0);
           }
         }
-        operands[k % S::kHeld].template multiply<T>(sums);
+        operands[k % S::kPreloaded].template multiply<T>(sums);
       }
     }
 
-    // --- each warp turns its results around in its part of the patch that has been used
+    // --- each warp transposes its results in its part of the consumed patch
 
-    if constexpr (!S::kAhead) __syncthreads();
+    if constexpr (!S::kPrefetch) __syncthreads();
     const Tile tile(grid, index);
     const int first = static_cast<int>(index % grid.blocks_n) * kN + warp_n * S::kWarpN;
     const int ratio = task.shuffle * task.shuffle;
-    float* const turned =
+    float* const transposed =
         reinterpret_cast<float*>(memory + S::kRingBytes + (buffer ^ 1) * grid.patch_bytes) +
-        thread / 32 * S::kTurnedFloats;
-    Run run;
-    run.from = turned;
-    run.pitch = S::kTurnedPitch;
+        thread / 32 * S::kTransposedFloats;
+    OutputRun run;
+    run.from = transposed;
+    run.pitch = S::kTransposedPitch;
     run.batch_item = tile.batch_item;
     run.channel = first / ratio;
-    // The last of the warps has the zeros too.
+    // The last warp also writes the zeros.
     const int end = first + S::kWarpN >= task.channels_out
                         ? task.dst_pixel
                         : min((first + S::kWarpN) / ratio, task.dst_pixel);
@@ -418,7 +421,7 @@ __global__ void __launch_bounds__(kThreads, (Shape<kN, kDepth>::kBlocks))
 #pragma unroll
           for (int k = 0; k < 4; ++k) {
             const float y = sums[i][j][k] + (k % 2 == 0 ? bias.x : bias.y);
-            // The zero makes one of -0.
+            // Adding zero turns -0 into +0.
             sums[i][j][k] = y >= 0.0f ? y : y * (k % 2 == 0 ? slope.x : slope.y) + 0.0f;
           }
         }
@@ -426,47 +429,47 @@ __global__ void __launch_bounds__(kThreads, (Shape<kN, kDepth>::kBlocks))
 
       run.per_pixel = (end - run.channel) / (grid.wide ? 8 : 1);
       run.reciprocal = 1.0f / static_cast<float>(run.per_pixel);
-      float* const put = turned + lane / 4 * S::kTurnedPitch + column;
+      float* const lane_slot = transposed + lane / 4 * S::kTransposedPitch + column;
 #pragma unroll
       for (int i = 0; i < S::kRows; ++i) {
         run.y = tile.y + warp_m * S::kRows + i;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          run.x = tile.x + half * kTurned;
+          run.x = tile.x + half * kTransposedPixels;
           __syncwarp();
 #pragma unroll
           for (int j = 0; j < S::kPairs * 2; ++j) {
-            *reinterpret_cast<float2*>(put + j * 8) =
+            *reinterpret_cast<float2*>(lane_slot + j * 8) =
                 make_float2(sums[i][j][half * 2], sums[i][j][half * 2 + 1]);
           }
           __syncwarp();
           if (grid.wide) {
-            write_run<8, T>(task, grid, run, lane);
+            write_outputs<8, T>(task, grid, run, lane);
           } else {
-            write_run<1, T>(task, grid, run, lane);
+            write_outputs<1, T>(task, grid, run, lane);
           }
         }
       }
     }
-    if constexpr (S::kAhead) __syncthreads();
+    if constexpr (S::kPrefetch) __syncthreads();
   }
 #endif
 }
 
-// How many blocks a device has room for; 0 is for those not known yet.
+// The number of resident blocks of a device, cached.
 template <class T, int kN, int kDepth>
 cudaError_t resident_blocks(int kernel, int device, unsigned& blocks) {
-  constexpr int kMostDevices = 64;
-  static std::atomic<unsigned> known[kMostDevices][kMostKernel];
-  const bool keep = device < kMostDevices;
+  constexpr int kMaxDevices = 64;
+  static std::atomic<unsigned> known[kMaxDevices][kMaxKernel];  // 0: not known yet
+  const bool keep = device < kMaxDevices;
   if (keep && (blocks = known[device][kernel - 1].load()) != 0) return cudaSuccess;
 
   const auto function = &convolution_kernel<T, kN, kDepth>;
   int each = 0;
   int count = 0;
-  // Without asking there is less.
+  // More than 48 KB of shared memory is opt-in.
   cudaError_t error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           Shape<kN, kDepth>::shared_bytes(kMostKernel));
+                                           Shape<kN, kDepth>::shared_bytes(kMaxKernel));
   if (error != cudaSuccess) return error;
   error = cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
                                cudaSharedmemCarveoutMaxShared);

@@ -1,6 +1,5 @@
-// Convolutions of NHWC tensors in half precision with all that follows them, and single passes over
-// tensors for what another library's convolutions leave to do. Arguments are not checked here;
-// conv_bindings.cpp does.
+// Convolutions of NHWC tensors in half precision with fused epilogues, and elementwise passes that
+// complete the convolutions of another library. conv_bindings.cpp checks the arguments.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +9,8 @@
 namespace waifu2x::cuda {
 
 // dst = act(conv(src) + bias) + addend, with act(y) = y < 0 ? y * slope : y. The convolution has
-// stride 1 and no padding; after the activation come a pixel shuffle, and a cut on every side.
-// Of each pixel of dst the first dst_channels are results and the others zeros.
+// stride 1 and no padding. A pixel shuffle and a crop on each side follow the activation. The first
+// dst_channels elements of a pixel of dst are results, the others zeros.
 struct Convolution {
   const void* src;
   const void* weight;
@@ -26,7 +25,7 @@ struct Convolution {
   int kernel;
   int channels_in;
   int channels_out;
-  int shuffle;  // 1 or 2
+  int shuffle;  // factor, 1 or 2
   int crop;
   int dst_height;
   int dst_width;
@@ -36,15 +35,15 @@ struct Convolution {
   int addend_width;
   int addend_pixel;
   int addend_crop;
-  bool dst_float;  // else of T, as src
+  bool dst_float;  // otherwise T, like src
   bool addend_float;
 };
 
-// A block makes the results of a patch of kPatch x kPatch pixels, for some of the channels.
+// A block computes kPatch x kPatch pixels of some of the channels.
 constexpr int kPatch = 16;
-constexpr int kMostKernel = 4;
+constexpr int kMaxKernel = 4;
 
-// kN: the channels of a block. kDepth: how many input channels it takes at a time.
+// kN: output channels of a block. kDepth: input channels of a chunk.
 template <class T, int kN, int kDepth>
 cudaError_t convolve_by(const Convolution& convolution, int device, cudaStream_t stream);
 
@@ -55,7 +54,7 @@ cudaError_t convolve(const Convolution& convolution, int device, cudaStream_t st
     return out == 16 ? convolve_by<T, 16, 16>(convolution, device, stream)
                      : convolve_by<T, 32, 16>(convolution, device, stream);
   }
-  // Those of one tap wait for memory more than for tensor cores: rather several blocks at a time.
+  // 1x1 kernels are bound by memory, and gain more from several resident blocks.
   if (out >= 128 && convolution.kernel > 1) {
     return convolve_by<T, 128, 32>(convolution, device, stream);
   }
@@ -64,8 +63,8 @@ cudaError_t convolve(const Convolution& convolution, int device, cudaStream_t st
                    : convolve_by<T, 16, 32>(convolution, device, stream);
 }
 
-// A dense (batch, height, width, channels) tensor, changed in place. `wide`: all addresses are
-// multiples of 16, and channels of as many elements as 16 bytes hold.
+// A dense (batch, height, width, channels) tensor, modified in place. `wide`: all addresses and the
+// bytes of a pixel are multiples of 16.
 template <class E>
 struct Pixels {
   E* data;
@@ -76,8 +75,8 @@ struct Pixels {
   bool wide;
 };
 
-// y = act(y + bias) + addend; each of the three may be null. The addend is dense, and read at
-// (y + crop, x + crop).
+// y = act(y + bias) + addend; bias, slope and addend may be null. The addend is dense, and read at
+// (y + addend_crop, x + addend_crop).
 template <class E>
 struct Finish {
   const float* bias;

@@ -11,7 +11,7 @@
 namespace waifu2x::cuda {
 namespace {
 
-constexpr std::int64_t kMostInt = std::numeric_limits<int>::max();
+constexpr std::int64_t kMaxInt = std::numeric_limits<int>::max();
 
 int number(const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
   if (value < least || value > most) {
@@ -20,36 +20,22 @@ int number(const char* name, std::int64_t value, std::int64_t least, std::int64_
   return static_cast<int>(value);
 }
 
-// Kernels count the elements of a batch item, and their blocks, in ints.
+// Kernels index the elements of a batch item, and blocks, with int.
 std::int64_t count_of(const char* name, std::int64_t a, std::int64_t b, std::int64_t c) {
-  if (a * b > kMostInt || a * b * c > kMostInt) {
-    refuse(name, " has ", a, " x ", b, " x ", c, " elements or blocks; it must be less than 2^31");
+  if (a * b > kMaxInt || a * b * c > kMaxInt) {
+    refuse(name, " has ", a, " x ", b, " x ", c, " elements or blocks; the limit is 2^31 - 1");
   }
   return a * b * c;
 }
 
-template <class T>
-T* memory(const char* name, Address address, std::size_t alignment) {
-  if (address == 0 || address % alignment != 0) {
-    refuse(name, " is at address ", address, "; it must be a multiple of ", alignment,
-           " and not 0");
-  }
-  return at<T>(address);
-}
-
-// Whether elements are float32, where they can also be what src has.
+// Whether elements are float32; otherwise they must have the type of src.
 bool is_float(const char* name, const std::string& element, const std::string& of_src) {
   if (element == "float32") return true;
   if (element != of_src) refuse(name, " is ", element, "; it must be float32 or ", of_src);
   return false;
 }
 
-// Sets the device: the runtime in this module has a current one of its own.
-void use(int device) {
-  if (device < 0) refuse("device is ", device);
-  require_success(cudaSetDevice(device), "cudaSetDevice");
-}
-
+// Convolutions use the tensor cores and asynchronous copies of compute capability 8.0.
 void require_tensor_cores(int device) {
   static std::atomic<std::uint64_t> known{0};
   const std::uint64_t bit = device < 64 ? std::uint64_t{1} << device : 0;
@@ -57,7 +43,7 @@ void require_tensor_cores(int device) {
   int major = 0;
   require_success(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
                   "cudaDeviceGetAttribute");
-  if (major < 8) refuse("convolve needs a compute capability of 8.0 or more, not ", major, ".x");
+  if (major < 8) refuse("convolve needs compute capability 8.0 or higher, not ", major, ".x");
   known |= bit;
 }
 
@@ -75,15 +61,15 @@ void convolve_pixels(Address src, std::int64_t src_height, std::int64_t src_widt
   if (kind == Element::kF32) refuse("element is float32; it must be float16 or bfloat16");
 
   Convolution task{};
-  task.kernel = number("kernel", kernel, 1, kMostKernel);
+  task.kernel = number("kernel", kernel, 1, kMaxKernel);
   task.shuffle = number("shuffle", shuffle, 1, 2);
-  task.crop = number("crop", crop, 0, kMostInt / 4);
+  task.crop = number("crop", crop, 0, kMaxInt / 4);
   task.batch = number("batch", batch, 1, 65535);
-  task.src_height = number("src_height", src_height, kernel, kMostInt);
-  task.src_width = number("src_width", src_width, kernel, kMostInt);
-  task.src_pixel = number("src_pixel", src_pixel, 16, kMostInt);
+  task.src_height = number("src_height", src_height, kernel, kMaxInt);
+  task.src_width = number("src_width", src_width, kernel, kMaxInt);
+  task.src_pixel = number("src_pixel", src_pixel, 16, kMaxInt);
   task.channels_in = number("channels_in", channels_in, 16, src_pixel);
-  task.channels_out = number("channels_out", channels_out, 16, kMostInt);
+  task.channels_out = number("channels_out", channels_out, 16, kMaxInt);
   if (src_pixel % 8 != 0) refuse("src_pixel is ", src_pixel, ", not a multiple of 8");
   if (channels_in % 16 != 0) refuse("channels_in is ", channels_in, ", not a multiple of 16");
   if (channels_out % 16 != 0) refuse("channels_out is ", channels_out, ", not a multiple of 16");
@@ -92,7 +78,7 @@ void convolve_pixels(Address src, std::int64_t src_height, std::int64_t src_widt
 
   const std::int64_t height = (src_height - kernel + 1) * shuffle - 2 * crop;
   const std::int64_t width = (src_width - kernel + 1) * shuffle - 2 * crop;
-  if (height < 1 || width < 1) refuse("crop is ", crop, ", which leaves nothing");
+  if (height < 1 || width < 1) refuse("crop is ", crop, "; nothing is left of the result");
   if (dst_height != height || dst_width != width) {
     refuse("dst is ", dst_width, " x ", dst_height, "; the result is ", width, " x ", height);
   }
@@ -100,7 +86,7 @@ void convolve_pixels(Address src, std::int64_t src_height, std::int64_t src_widt
   task.dst_width = static_cast<int>(width);
   task.dst_channels =
       number("dst_channels", dst_channels, 1, channels_out / (shuffle * shuffle));
-  // Of more, what a warp counts would not be exact.
+  // Larger counts would make the division in write_outputs inexact.
   task.dst_pixel = number("dst_pixel", dst_pixel, dst_channels, 1 << 14);
   count_of("dst", height, width, dst_pixel);
 
@@ -113,16 +99,16 @@ void convolve_pixels(Address src, std::int64_t src_height, std::int64_t src_widt
   if (addend != 0) {
     task.addend_float = is_float("addend_element", addend_element, element);
     task.addend = memory<const void>("addend", addend, task.addend_float ? 4 : 2);
-    task.addend_crop = number("addend_crop", addend_crop, 0, kMostInt / 4);
-    task.addend_height = number("addend_height", addend_height, height + addend_crop, kMostInt);
-    task.addend_width = number("addend_width", addend_width, width + addend_crop, kMostInt);
-    task.addend_pixel = number("addend_pixel", addend_pixel, dst_channels, kMostInt);
+    task.addend_crop = number("addend_crop", addend_crop, 0, kMaxInt / 4);
+    task.addend_height = number("addend_height", addend_height, height + addend_crop, kMaxInt);
+    task.addend_width = number("addend_width", addend_width, width + addend_crop, kMaxInt);
+    task.addend_pixel = number("addend_pixel", addend_pixel, dst_channels, kMaxInt);
     count_of("addend", addend_height, addend_width, addend_pixel);
   }
 
   const auto patches = [&](std::int64_t size) { return (size - kernel + kPatch) / kPatch; };
   count_of("the grid", patches(src_height), patches(src_width), channels_out / 16 * batch);
-  use(device);
+  set_device(device);
   require_tensor_cores(device);
   const py::gil_scoped_release release;
   const cudaError_t error = kind == Element::kF16
@@ -137,9 +123,9 @@ Pixels<E> pixels_of(Address data, std::int64_t batch, std::int64_t height, std::
   Pixels<E> pixels{};
   pixels.data = memory<E>("data", data, sizeof(E));
   pixels.batch = number("batch", batch, 1, 65535);
-  pixels.height = number("height", height, 1, kMostInt);
-  pixels.width = number("width", width, 1, kMostInt);
-  pixels.channels = number("channels", channels, 1, kMostInt);
+  pixels.height = number("height", height, 1, kMaxInt);
+  pixels.width = number("width", width, 1, kMaxInt);
+  pixels.channels = number("channels", channels, 1, kMaxInt);
   count_of("data", height, width, channels);
   count_of("the grid", batch, height, width * channels / 1024 + 1);
   return pixels;
@@ -150,22 +136,13 @@ bool is_wide(std::int64_t channels, Address all) {
   return channels * sizeof(E) % 16 == 0 && all % 16 == 0;
 }
 
-template <class Call>
-void with_element(const std::string& name, Call call) {
-  switch (element_of(name)) {
-    case Element::kF32: return call(float{});
-    case Element::kF16: return call(__half{});
-    case Element::kBF16: return call(__nv_bfloat16{});
-  }
-}
-
 void finish_pixels(Address data, const std::string& element, std::int64_t batch,
                    std::int64_t height, std::int64_t width, std::int64_t channels, Address bias,
                    Address slope, Address addend, std::int64_t addend_height,
                    std::int64_t addend_width, std::int64_t addend_crop, int device,
                    Address stream) {
-  with_element(element, [&](auto zero) {
-    using E = decltype(zero);
+  with_element(element, [&](auto tag) {
+    using E = typename decltype(tag)::type;
     auto pixels = pixels_of<E>(data, batch, height, width, channels);
     pixels.wide = is_wide<E>(channels, data | addend);
     Finish<E> task{};
@@ -173,12 +150,12 @@ void finish_pixels(Address data, const std::string& element, std::int64_t batch,
     if (slope != 0) task.slope = memory<const float>("slope", slope, 4);
     if (addend != 0) {
       task.addend = memory<const E>("addend", addend, sizeof(E));
-      task.addend_crop = number("addend_crop", addend_crop, 0, kMostInt / 4);
-      task.addend_height = number("addend_height", addend_height, height + addend_crop, kMostInt);
-      task.addend_width = number("addend_width", addend_width, width + addend_crop, kMostInt);
+      task.addend_crop = number("addend_crop", addend_crop, 0, kMaxInt / 4);
+      task.addend_height = number("addend_height", addend_height, height + addend_crop, kMaxInt);
+      task.addend_width = number("addend_width", addend_width, width + addend_crop, kMaxInt);
       count_of("addend", addend_height, addend_width, channels);
     }
-    use(device);
+    set_device(device);
     const py::gil_scoped_release release;
     require_success(finish(pixels, task, stream_of(stream)), "finish");
   });
@@ -187,12 +164,12 @@ void finish_pixels(Address data, const std::string& element, std::int64_t batch,
 void gate_pixels(Address data, const std::string& element, std::int64_t batch, std::int64_t height,
                  std::int64_t width, std::int64_t channels, Address gates, int device,
                  Address stream) {
-  with_element(element, [&](auto zero) {
-    using E = decltype(zero);
+  with_element(element, [&](auto tag) {
+    using E = typename decltype(tag)::type;
     auto pixels = pixels_of<E>(data, batch, height, width, channels);
     pixels.wide = is_wide<E>(channels, data);
     const auto* factors = memory<const float>("gates", gates, 4);
-    use(device);
+    set_device(device);
     const py::gil_scoped_release release;
     require_success(gate(pixels, factors, stream_of(stream)), "gate");
   });

@@ -1,6 +1,5 @@
-// CUDA for the files of this folder: the toolkit's headers, and where a plain C++ compiler is shown
-// tests/gpu, the emulator there, which runs the same kernels on a processor to check them. They use
-// what is declared here, and launch by `launch`, not by <<<>>>.
+// The CUDA toolkit, or for a C++ compiler with tests/gpu in its include path an emulator that runs
+// the kernels on a CPU in tests. Kernels are launched by launch() instead of <<<>>>.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +27,7 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shar
 }
 
 #if defined(__CUDACC__)
-// The dynamic shared memory of a block, as bytes aligned to 16.
+// The dynamic shared memory of a block, aligned to 16 bytes.
 __device__ __forceinline__ unsigned char* dynamic_shared() {
   extern __shared__ uint4 waifu2x_shared[];
   return reinterpret_cast<unsigned char*>(waifu2x_shared);
@@ -49,7 +48,7 @@ inline unsigned char* dynamic_shared() {
 
 #endif
 
-// float and the two half-width types, one spelling for all.
+// Conversions of float, half and bfloat16 under a common name.
 __device__ __forceinline__ float to_float(float v) { return v; }
 __device__ __forceinline__ float to_float(__half v) { return __half2float(v); }
 __device__ __forceinline__ float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }

@@ -6,9 +6,9 @@ namespace waifu2x::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kItems = 4;  // that a thread takes of a row
+constexpr int kItems = 4;  // vectors of a row per thread
 
-// As many elements as one access takes.
+// The elements of a memory access.
 template <class E, int kCount>
 struct Vector {
   E v[kCount];
@@ -38,7 +38,7 @@ __device__ __forceinline__ void store(E* to, const Vector<E, kCount>& vector) {
   }
 }
 
-// Calls change(floats, batch item, y, x, channel) for kCount channels of every pixel at a time.
+// Calls change(floats, batch item, y, x, channel) for each kCount channels of each pixel.
 template <int kCount, class E, class Change>
 __device__ __forceinline__ void for_pixels(const Pixels<E>& pixels, int blocks, Change change) {
   const unsigned per_pixel = static_cast<unsigned>(pixels.channels / kCount);
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int k = 0; k < kCount; ++k) {
       if (task.bias != nullptr) y[k] += __ldg(task.bias + channel + k);
-      // The zero makes one of -0.
+      // Adding zero turns -0 into +0.
       if (task.slope != nullptr && !(y[k] >= 0.0f)) {
         y[k] = y[k] * __ldg(task.slope + channel + k) + 0.0f;
       }
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class E>
 constexpr int kWide = 16 / static_cast<int>(sizeof(E));
 
-// Calls start(blocks of a row, all blocks).
+// Calls start(blocks per row, grid).
 template <class E, class Start>
 cudaError_t over_rows(const Pixels<E>& pixels, Start start) {
   const int count = pixels.width * pixels.channels / (pixels.wide ? kWide<E> : 1);

@@ -5,7 +5,7 @@
 namespace waifu2x::cuda {
 namespace {
 
-// Some rows of up to kMostPlaces windows, all of one size.
+// A band of rows of up to kMaxBands windows of equal size.
 template <class T, class E>
 struct GatherTask {
   const T* src;
@@ -19,30 +19,30 @@ struct GatherTask {
   int rows;
   int columns;
   int pixel;
-  // Of these rows and columns what counts for the brightest sample.
+  // The rows and columns that count for the maximum.
   int inner_top;
   int inner_bottom;
   int inner_left;
   int inner_right;
-  int* seen;
-  int total;          // items of a window: elements, or chunks
-  Divider by_row;     // elements, or pixels, of a row
-  int chunk_bytes;    // of one store, where pixels have more than three elements; 0: one by one
-  int chunks;         // of a pixel
+  int* stats;
+  int total;        // items of a window: elements or chunks
+  Divider by_row;   // elements or pixels of a row
+  int chunk_bytes;  // of a store, for pixels of more than three elements; 0 stores single elements
+  int chunks;       // of a pixel
   Divider by_chunks;
-  int xs[kMostPlaces];
-  int ys[kMostPlaces];
+  int xs[kMaxBands];
+  int ys[kMaxBands];
 
   __device__ __forceinline__ const T* line(int y) const {
     return src + clamp_index(y, height) * stride;
   }
 };
 
-// kCount elements of a window, from `start` on: `valid` are those that are the window's, `counted`
-// those that count for the brightest sample.
+// kCount elements of a window from `start` on. Masks: `valid` elements belong to the window,
+// `counted` elements count for the maximum.
 template <class T, int kCount>
 struct Vector {
-  Run<T, kCount> run;
+  PackedRun<T, kCount> run;
   int start;
   unsigned valid;
   unsigned counted;
@@ -59,7 +59,7 @@ struct Vector {
     if (task.channels == 3 && column >= 0 && column + kCount <= length && across >= 0 &&
         across + kCount <= std::int64_t{3} * task.width) {
       const T* from = task.line(y + row) + across;
-      if (Run<T, kCount>::within(from, task.src, task.src_end)) {
+      if (PackedRun<T, kCount>::within(from, task.src, task.src_end)) {
         run.load(from);
         valid = run.kAll;
         if (row >= task.inner_top && row < task.inner_bottom) {
@@ -73,7 +73,7 @@ struct Vector {
     fetch_each(task, x, y, row, column);
   }
 
-  // Across edges of the picture, and from the end of a row to the next one.
+  // Handles edges of the picture and vectors that continue in the next row.
   template <class E>
   __device__ __forceinline__ void fetch_each(const GatherTask<T, E>& task, int x, int y, int row,
                                              int column) {
@@ -86,7 +86,7 @@ struct Vector {
         const int pixel = static_cast<int>(static_cast<unsigned>(column) / 3);
         const int channel = task.channels == 3 ? column - 3 * pixel : 0;
         const std::int64_t at = clamp_index(x + pixel, task.width);
-        run.put(i, load_bits(line + at * task.channels + channel));
+        run.set(i, load_bits(line + at * task.channels + channel));
         valid |= 1u << i;
         if (row >= task.inner_top && row < task.inner_bottom && pixel >= task.inner_left &&
             pixel < task.inner_right) {
@@ -100,18 +100,18 @@ struct Vector {
     }
   }
 
-  // Returns the bits of the brightest sample.
+  // Returns the bits of the maximum.
   template <class E>
   __device__ __forceinline__ int write(E* dst) {
-    int brightest = 0;
-    if (valid == 0) return brightest;
+    int maximum = 0;
+    if (valid == 0) return maximum;
     run.align();
     E out[kCount];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const float v = run.value(i);
       const int bits = __float_as_int(v);
-      if ((counted >> i & 1) && bits < kInfinity) brightest = max(brightest, bits);
+      if ((counted >> i & 1) && bits < kInfinity) maximum = max(maximum, bits);
       out[i] = from_float<E>(v);
     }
     if (valid == run.kAll) {
@@ -122,12 +122,12 @@ struct Vector {
         if (valid >> i & 1) dst[start + i] = out[i];
       }
     }
-    return brightest;
+    return maximum;
   }
 };
 
-// Pixels of three elements: a row of a window is a run of the picture's samples, which threads take
-// in vectors of 16 bytes that are aligned in the destination.
+// For pixels of three elements: a row of a window is a run of samples. A thread copies vectors of
+// 16 bytes that are aligned in the destination.
 template <class T, class E>
 __global__ void __launch_bounds__(kThreads) gather_rows(const GatherTask<T, E> task) {
   constexpr int kCount = 16 / static_cast<int>(sizeof(E));
@@ -141,13 +141,13 @@ __global__ void __launch_bounds__(kThreads) gather_rows(const GatherTask<T, E> t
     vectors[i].fetch(task, task.xs[window], task.ys[window],
                      (first + i * kThreads) * kCount - skew);
   }
-  int brightest = 0;
+  int maximum = 0;
 #pragma unroll
-  for (int i = 0; i < kUnroll; ++i) brightest = max(brightest, vectors[i].write(dst));
-  if (task.seen != nullptr) note_brightest(task.seen + 3 * window + kBrightestIn, brightest);
+  for (int i = 0; i < kUnroll; ++i) maximum = max(maximum, vectors[i].write(dst));
+  if (task.stats != nullptr) update_maximum(task.stats + 3 * window + kMaxIn, maximum);
 }
 
-// The first kBytes of a pixel at once.
+// Stores the first kBytes of a pixel in a single access.
 template <int kBytes, class E>
 __device__ __forceinline__ void store_chunk(E* to, const E (&samples)[3]) {
   E out[kBytes / sizeof(E)] = {samples[0], samples[1], samples[2]};
@@ -156,8 +156,8 @@ __device__ __forceinline__ void store_chunk(E* to, const E (&samples)[3]) {
   store(to, out);
 }
 
-// Pixels of more elements: a thread takes chunks of them, of which a pixel's first has the samples
-// and the others are zeros.
+// For pixels of more elements: a thread writes chunks. The first chunk of a pixel contains the
+// samples, the others are zeros.
 template <class T, class E>
 __global__ void __launch_bounds__(kThreads) gather_pixels(const GatherTask<T, E> task) {
   const int window = static_cast<int>(blockIdx.y);
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kThreads) gather_pixels(const GatherTask<T, E>
     counted[i] = row >= task.inner_top && row < task.inner_bottom && column >= task.inner_left &&
                  column < task.inner_right;
   }
-  int brightest = 0;
+  int maximum = 0;
 #pragma unroll
   for (int i = 0; i < kUnroll; ++i) {
     const int chunk = first + i * kThreads;
@@ -193,14 +193,14 @@ __global__ void __launch_bounds__(kThreads) gather_pixels(const GatherTask<T, E>
 #pragma unroll
     for (int c = 0; c < 3; ++c) {
       const float v = value_of<T>(bits[i][c]);
-      const int seen = __float_as_int(v);
-      if (counted[i] && seen < kInfinity) brightest = max(brightest, seen);
+      const int as_int = __float_as_int(v);
+      if (counted[i] && as_int < kInfinity) maximum = max(maximum, as_int);
       samples[c] = from_float<E>(v);
     }
     if (task.chunk_bytes == 16) {
       store_chunk<16>(dst + std::int64_t{chunk} * (16 / sizeof(E)), samples);
     } else if (sizeof(E) == 2 && task.chunk_bytes == 8) {
-      // For float, which has no such chunks, this is what compiles.
+      // Float has no chunks of 8 bytes, but the branch must compile.
       store_chunk<4 * sizeof(E)>(dst + std::int64_t{chunk} * 4, samples);
     } else {
       E* to = dst + std::int64_t{chunk} * task.pixel;
@@ -208,10 +208,10 @@ __global__ void __launch_bounds__(kThreads) gather_pixels(const GatherTask<T, E>
       for (int c = 3; c < task.pixel; ++c) to[c] = from_float<E>(0.0f);
     }
   }
-  if (task.seen != nullptr) note_brightest(task.seen + 3 * window + kBrightestIn, brightest);
+  if (task.stats != nullptr) update_maximum(task.stats + 3 * window + kMaxIn, maximum);
 }
 
-// The widest store that pixels can be cut into.
+// The widest store that divides a pixel.
 int chunk_bytes(std::uintptr_t address, std::int64_t pixel_bytes, std::int64_t least) {
   for (const int bytes : {16, 8}) {
     if (bytes >= least && pixel_bytes % bytes == 0 && address % bytes == 0) return bytes;
@@ -224,7 +224,7 @@ int chunk_bytes(std::uintptr_t address, std::int64_t pixel_bytes, std::int64_t l
 template <class T, class E>
 cudaError_t gather(const Picture<const T>& src, const std::vector<std::int64_t>& xs,
                    const std::vector<std::int64_t>& ys, const Tensor<E>& dst, std::int64_t inset,
-                   int* seen, cudaStream_t stream) {
+                   int* stats, cudaStream_t stream) {
   GatherTask<T, E> task{};
   task.src = src.data;
   task.src_end = src.data + (src.height - 1) * src.stride + src.width * src.channels;
@@ -235,7 +235,7 @@ cudaError_t gather(const Picture<const T>& src, const std::vector<std::int64_t>&
   task.step = dst.height * dst.width * dst.pixel;
   task.columns = static_cast<int>(dst.width);
   task.pixel = static_cast<int>(dst.pixel);
-  inset = std::min(inset, kMostSide);
+  inset = std::min(inset, kMaxSide);
   task.inner_left = static_cast<int>(inset);
   task.inner_right = static_cast<int>(std::max(dst.width - inset, std::int64_t{0}));
   const bool runs = dst.pixel == 3;
@@ -247,29 +247,29 @@ cudaError_t gather(const Picture<const T>& src, const std::vector<std::int64_t>&
   task.by_chunks = Divider::by(chunks);
   task.by_row = Divider::by(runs ? 3 * dst.width : dst.width);
   const std::int64_t row_items = dst.width * (runs ? 3 : chunks);
-  const std::int64_t band = std::max(kMostItems / row_items, std::int64_t{1});
+  const std::int64_t band = std::max(kMaxItems / row_items, std::int64_t{1});
   const auto kernel = runs ? gather_rows<T, E> : gather_pixels<T, E>;
-  // Vectors of a window may begin before it.
+  // The first vector of a window may begin before the window.
   const std::int64_t per_thread = runs ? 16 / size : 1;
 
   const auto count = static_cast<std::int64_t>(xs.size());
-  for (std::int64_t base = 0; base < count; base += kMostPlaces) {
-    const std::int64_t places = std::min<std::int64_t>(count - base, kMostPlaces);
+  for (std::int64_t base = 0; base < count; base += kMaxBands) {
+    const std::int64_t windows = std::min<std::int64_t>(count - base, kMaxBands);
     for (std::int64_t top = 0; top < dst.height; top += band) {
       const std::int64_t rows = std::min(band, dst.height - top);
       task.rows = static_cast<int>(rows);
       task.dst = dst.data + base * task.step + top * dst.width * dst.pixel;
       task.inner_top = static_cast<int>(inset - top);
       task.inner_bottom = static_cast<int>(dst.height - inset - top);
-      task.seen = seen != nullptr ? seen + 3 * base : nullptr;
+      task.stats = stats != nullptr ? stats + 3 * base : nullptr;
       task.total = static_cast<int>(rows * row_items);
-      for (std::int64_t i = 0; i < places; ++i) {
-        // Further out looks the same, and from here on nothing overflows.
+      for (std::int64_t i = 0; i < windows; ++i) {
+        // Clamping does not change the window and prevents overflow.
         task.xs[i] = static_cast<int>(std::clamp(xs[base + i], -dst.width, src.width));
         task.ys[i] = static_cast<int>(std::clamp(ys[base + i], -dst.height, src.height) + top);
       }
       const std::int64_t items = (task.total + 2 * (per_thread - 1)) / per_thread;
-      const dim3 grid(blocks_for(items), static_cast<unsigned>(places));
+      const dim3 grid(blocks_for(items), static_cast<unsigned>(windows));
       const cudaError_t error = launch(kernel, grid, dim3(kThreads), 0, stream, task);
       if (error != cudaSuccess) return error;
     }

@@ -1,4 +1,4 @@
-// Tensor cores and asynchronous copies of sm_80, in PTX; in the emulator, what stands for them.
+// Tensor core and asynchronous copy instructions of sm_80 in PTX, or their emulation.
 #pragma once
 
 #include "device.h"
@@ -9,32 +9,32 @@ namespace waifu2x::cuda {
 
 #if defined(__CUDACC__)
 
-// An address within shared memory, in bytes. 32 bits: half the registers of a pointer.
+// A byte address in shared memory; 32 bits take half the registers of a pointer.
 using Shared = std::uint32_t;
 
 __device__ __forceinline__ Shared shared_address(void* at) {
   return static_cast<Shared>(__cvta_generic_to_shared(at));
 }
 
-// 16 bytes; zeros where not valid, and then `from` is not read.
+// Copies 16 bytes; if not valid, writes zeros and does not read `from`.
 __device__ __forceinline__ void copy_async(Shared to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
                "r"(valid ? 16 : 0)
                : "memory");
 }
 
-// Makes a group of this thread's copies since the last group; it may be empty.
+// Commits the copies of this thread since the last commit as a group, which may be empty.
 __device__ __forceinline__ void commit_copies() {
   asm volatile("cp.async.commit_group;\n" ::: "memory");
 }
 
-// Waits for all groups of this thread but the last kLeft.
-template <int kLeft>
+// Waits until at most the last kPending groups of this thread are in flight.
+template <int kPending>
 __device__ __forceinline__ void wait_for_copies() {
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(kLeft) : "memory");
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
 }
 
-// Four 8x8 matrices; lane i gives the address of row i % 8 of matrix i / 8.
+// Loads four 8x8 matrices; lane i passes the address of row i % 8 of matrix i / 8.
 __device__ __forceinline__ void load_matrices(std::uint32_t (&out)[4], Shared row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -46,7 +46,7 @@ __device__ __forceinline__ void load_transposed(std::uint32_t (&out)[4], Shared 
                : "r"(row));
 }
 
-// d += a (16x16) * b (16x8), of T, in float.
+// d += a (16x16) * b (16x8): products of T, sums in float.
 template <class T>
 __device__ __forceinline__ void multiply_accumulate(float (&d)[4], const std::uint32_t (&a)[4],
                                                     std::uint32_t b0, std::uint32_t b1);
@@ -81,9 +81,9 @@ inline void copy_async(Shared to, const void* from, bool valid) {
   emulator::copy_async(to, from, 16, valid ? 16 : 0);
 }
 inline void commit_copies() { emulator::commit(); }
-template <int kLeft>
+template <int kPending>
 void wait_for_copies() {
-  emulator::wait(kLeft);
+  emulator::wait(kPending);
 }
 inline void load_matrices(std::uint32_t (&out)[4], Shared row) {
   emulator::load_matrices(out, row, false);

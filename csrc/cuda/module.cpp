@@ -1,5 +1,5 @@
-// The module waifu2x._cuda: kernels over device memory, by raw pointers and a stream handle. It knows
-// nothing of torch; who calls it keeps the memory alive and the stream in order.
+// The extension module of the CUDA kernels. Functions take device addresses and a stream handle,
+// and do not depend on torch. The caller keeps memory alive until the stream has finished with it.
 #include <pybind11/pybind11.h>
 
 #include "bindings.h"
@@ -9,7 +9,7 @@
 #endif
 
 PYBIND11_MODULE(WAIFU2X_CUDA_MODULE, m, pybind11::mod_gil_not_used()) {
-  m.doc() = "CUDA kernels; waifu2x.engines.cuda_kernels is their Python face.";
+  m.doc() = "CUDA kernels for tiles and convolutions, over device addresses.";
   waifu2x::cuda::bind_tiles(m);
   waifu2x::cuda::bind_convolution(m);
 }

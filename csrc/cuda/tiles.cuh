@@ -1,5 +1,5 @@
-// What the kernels between pictures and tensors share: the arithmetic of csrc/sample.h, on a device,
-// and loads of runs of small values by whole words.
+// Shared by the tile kernels: the arithmetic of csrc/sample.h on a device, and loads of runs of
+// small values in whole words.
 #pragma once
 
 #include <cstdint>
@@ -13,19 +13,19 @@
 namespace waifu2x::cuda {
 
 constexpr int kThreads = 256;
-// Vectors or pixels that a thread has in flight at once.
+// Vectors or pixels in flight per thread.
 constexpr int kUnroll = 2;
-// Windows or rectangles of one launch: they go along in its parameters, which hold 4 KB.
-constexpr int kMostPlaces = 64;
-// Items of one place in one launch, so that they are counted in int.
-constexpr std::int64_t kMostItems = std::int64_t{1} << 30;
+// Bands of rows of windows or rectangles per launch; kernel parameters are limited to 4 KB.
+constexpr int kMaxBands = 64;
+// Items of a band: int suffices to count the items.
+constexpr std::int64_t kMaxItems = std::int64_t{1} << 30;
 
 inline unsigned blocks_for(std::int64_t items) {
   constexpr std::int64_t kEach = kThreads * kUnroll;
   return static_cast<unsigned>((items + kEach - 1) / kEach);
 }
 
-// Division of 0 <= n < 2^31 by a number that is known at the launch.
+// Divides 0 <= n < 2^31 by a divisor known on the host: a multiplication and a shift.
 struct Divider {
   unsigned multiplier;
   int shift;
@@ -50,9 +50,9 @@ __device__ __forceinline__ float clamp_unit(float v) {
   return v < 1.0f ? v : 1.0f;
 }
 
-// `unit` is clamped.
+// `unit` is already clamped.
 template <class T>
-__device__ __forceinline__ T quantise_unit(float unit) {
+__device__ __forceinline__ T quantize_unit(float unit) {
   if constexpr (std::is_same_v<T, float>) {
     return unit;
   } else {
@@ -66,25 +66,25 @@ __device__ __forceinline__ float luma(float r, float g, float b) {
   return __fadd_rn(g, __fadd_rn(red, blue));
 }
 
-// The bits of infinity: those of every finite float that is not negative are less, as int.
+// The bits of infinity; as int, the bits of all finite floats >= 0 are less.
 constexpr int kInfinity = 0x7f800000;
 
 __device__ __forceinline__ int not_finite(float v) {
   return (__float_as_int(v) & kInfinity) == kInfinity ? 1 : 0;
 }
 
-// The integer of that many bits which holds a sample or an element.
+// The unsigned integer of the size of a sample or an element.
 template <class T>
 using Bits = std::conditional_t<
     sizeof(T) == 1, std::uint8_t,
     std::conditional_t<sizeof(T) == 2, std::uint16_t, std::uint32_t>>;
 
-// The value of a sample, normalised, or of an element, from its bits.
+// Converts the bits of a sample (normalized) or of an element to float.
 template <class T>
 __device__ __forceinline__ float value_of(unsigned bits) {
   if constexpr (std::is_same_v<T, std::uint8_t> || std::is_same_v<T, std::uint16_t>) {
-    // As the last bits of 2^23, which is faster than a conversion. Then the product with the
-    // reciprocal, corrected once: that is the correctly rounded quotient for all 256 or 65536.
+    // Inserts the integer into the mantissa of 2^23: faster than a conversion. The product with the
+    // reciprocal, corrected once, is the correctly rounded quotient for all 256 or 65536 samples.
     constexpr float kReciprocal = 1.0f / kFull<T>;
     const float v = __fsub_rn(__int_as_float(static_cast<int>(0x4b000000u | bits)), 8388608.0f);
     const float quotient = __fmul_rn(v, kReciprocal);
@@ -104,9 +104,9 @@ __device__ __forceinline__ unsigned load_bits(const T* from) {
 
 // --- runs of values
 
-// kCount values of consecutive addresses, packed in words.
+// kCount consecutive values, packed in words.
 template <class T, int kCount>
-struct Run {
+struct PackedRun {
   static constexpr int kWords = kCount * static_cast<int>(sizeof(T)) / 4;
   static constexpr int kPerWord = 4 / static_cast<int>(sizeof(T));
   static constexpr unsigned kAll = (1u << kCount) - 1;
@@ -115,8 +115,8 @@ struct Run {
   unsigned words[kWords + 1];
   unsigned shift;
 
-  // Whether the aligned words around kCount values at `from` are wholly between begin and end:
-  // others are not read, as what is beyond may not be there.
+  // Whether the aligned words that contain kCount values at `from` lie in [begin, end). Memory
+  // outside may not be mapped.
   static __device__ __forceinline__ bool within(const T* from, const T* begin, const T* end) {
     const auto first = reinterpret_cast<std::uintptr_t>(from) & ~std::uintptr_t{3};
     const auto last =
@@ -125,7 +125,7 @@ struct Run {
            last <= reinterpret_cast<std::uintptr_t>(end);
   }
 
-  // The words as they are; `align` makes the run of them, and is what waits for the loads.
+  // Loads aligned words without waiting; align() then shifts the values into place.
   __device__ __forceinline__ void load(const T* from) {
     const auto address = reinterpret_cast<std::uintptr_t>(from);
     const auto* aligned = reinterpret_cast<const unsigned*>(address & ~std::uintptr_t{3});
@@ -140,8 +140,8 @@ struct Run {
 #pragma unroll
     for (int i = 0; i <= kWords; ++i) words[i] = 0;
   }
-  // After clear.
-  __device__ __forceinline__ void put(int i, unsigned bits) {
+  // Only after clear().
+  __device__ __forceinline__ void set(int i, unsigned bits) {
     words[i / kPerWord] |= bits << (i % kPerWord * static_cast<int>(sizeof(T)) * 8);
   }
 
@@ -151,7 +151,7 @@ struct Run {
       for (int i = 0; i < kWords; ++i) words[i] = __funnelshift_r(words[i], words[i + 1], shift);
     }
   }
-  // After align.
+  // Only after align().
   __device__ __forceinline__ float value(int i) const {
     unsigned bits = words[i / kPerWord];
     if constexpr (sizeof(T) < 4) {
@@ -166,8 +166,8 @@ template <int kBytes>
 using Packed = std::conditional_t<kBytes == 4, unsigned,
                                   std::conditional_t<kBytes == 8, uint2, uint4>>;
 
-// One store of kCount values to an address that is a multiple of their bytes. By intrinsic, as of a
-// plain one the compiler makes single stores where there are such in another branch.
+// Stores kCount values in a single access to an aligned address. Uses an intrinsic: the compiler
+// splits a plain store if another branch stores single values.
 template <class T, int kCount>
 __device__ __forceinline__ void store(T* to, const T (&values)[kCount]) {
   Packed<kCount * static_cast<int>(sizeof(T))> packed;
@@ -176,10 +176,10 @@ __device__ __forceinline__ void store(T* to, const T (&values)[kCount]) {
   __stwb(reinterpret_cast<decltype(packed)*>(to), packed);
 }
 
-// --- what is seen, by all threads of a block: one atomic operation each
+// --- statistics; called by all threads of a block
 
 template <class Fold>
-__device__ __forceinline__ int over_warp(int value, Fold fold) {
+__device__ __forceinline__ int reduce_warp(int value, Fold fold) {
 #pragma unroll
   for (int mask = warpSize / 2; mask > 0; mask /= 2) {
     value = fold(value, __shfl_xor_sync(0xffffffffu, value, mask));
@@ -187,19 +187,19 @@ __device__ __forceinline__ int over_warp(int value, Fold fold) {
   return value;
 }
 
-__device__ __forceinline__ void note_brightest(int* at, int bits) {
-  __shared__ int brightest;
-  if (threadIdx.x == 0) brightest = 0;
+__device__ __forceinline__ void update_maximum(int* at, int bits) {
+  __shared__ int maximum;
+  if (threadIdx.x == 0) maximum = 0;
   __syncthreads();
-  bits = over_warp(bits, [](int a, int b) { return max(a, b); });
-  if (threadIdx.x % warpSize == 0 && bits > 0) atomicMax(&brightest, bits);
+  bits = reduce_warp(bits, [](int a, int b) { return max(a, b); });
+  if (threadIdx.x % warpSize == 0 && bits > 0) atomicMax(&maximum, bits);
   __syncthreads();
-  if (threadIdx.x == 0 && brightest > 0) atomicMax(at, brightest);
+  if (threadIdx.x == 0 && maximum > 0) atomicMax(at, maximum);
 }
 
-// Rare, so each warp by itself.
-__device__ __forceinline__ void note_bad(int* at, int count) {
-  count = over_warp(count, [](int a, int b) { return a + b; });
+// One atomic operation per warp: samples that are not finite are rare.
+__device__ __forceinline__ void add_count(int* at, int count) {
+  count = reduce_warp(count, [](int a, int b) { return a + b; });
   if (threadIdx.x % warpSize == 0 && count > 0) atomicAdd(at, count);
 }
 

@@ -1,5 +1,5 @@
-// Tiles between a picture and a network's tensors, all in device memory: the bytes of the kernels
-// for processors (tiles.h of the folder above). Arguments are not checked; tiles_bindings.cpp does.
+// Copies tiles between a picture and tensors in device memory; the same bytes as the CPU kernels of
+// csrc/tiles.h. tiles_bindings.cpp checks the arguments.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,11 @@
 
 namespace waifu2x::cuda {
 
-// Sides are at most this, and rows of a tensor at most kMostRow elements, so that what happens
-// within a row is int arithmetic.
-constexpr std::int64_t kMostSide = std::int64_t{1} << 28;
-constexpr std::int64_t kMostRow = std::int64_t{1} << 30;
+// Limits of a side, and of the elements of a row of a tensor: int suffices within a row.
+constexpr std::int64_t kMaxSide = std::int64_t{1} << 28;
+constexpr std::int64_t kMaxRow = std::int64_t{1} << 30;
 
-// Rows of interleaved samples; `stride` samples from one to the next.
+// Rows of interleaved samples, `stride` samples apart.
 template <class T>
 struct Picture {
   T* data;
@@ -24,7 +23,7 @@ struct Picture {
   std::int64_t stride;
 };
 
-// Dense (count, height, width, pixel); of the elements of a pixel the first three are colours.
+// Dense (count, height, width, pixel); the first three elements of a pixel are its color.
 template <class E>
 struct Tensor {
   E* data;
@@ -43,31 +42,32 @@ struct Rect {
   std::int64_t height;
 };
 
-// What is seen of tile n is noted in seen[3 * n + ...]; floats as their bits, which compare like
-// them. A null `seen` notes nothing.
-constexpr int kBad = 0;           // how many samples were not finite
-constexpr int kBrightestIn = 1;   // the largest sample of a window, without its border
-constexpr int kBrightestOut = 2;  // the largest sample of a result, clamped
+// Statistics of tile n, stats[3 * n + ...]; not collected if stats is null. Floats are stored as
+// their bits, which compare like the values.
+constexpr int kNotFinite = 0;  // samples that are not finite
+constexpr int kMaxIn = 1;      // the maximum of the window without its inset
+constexpr int kMaxOut = 2;     // the maximum of the clamped result
 
-// Windows with top left (xs[n], ys[n]), normalised; what is outside repeats the nearest edge.
-// `inset` pixels on each side of a window do not count for kBrightestIn.
+// Copies windows with top left (xs[n], ys[n]), normalized; pixels outside the picture repeat the
+// nearest edge. kMaxIn excludes `inset` pixels on each side of a window.
 template <class T, class E>
 cudaError_t gather(const Picture<const T>& src, const std::vector<std::int64_t>& xs,
                    const std::vector<std::int64_t>& ys, const Tensor<E>& dst, std::int64_t inset,
-                   int* seen, cudaStream_t stream);
+                   int* stats, cudaStream_t stream);
 
-// One rectangle of each tile into a picture, clamped and quantised. They must not overlap there.
+// Writes a rectangle of each tile to a picture, clamped and quantized. The rectangles must not
+// overlap in the picture.
 template <class E, class T>
 cudaError_t blend(const Tensor<const E>& src, const std::vector<Rect>& rects,
-                  const Picture<T>& dst, int* seen, cudaStream_t stream);
+                  const Picture<T>& dst, int* stats, cudaStream_t stream);
 
-// Adds one rectangle of tile `index`, weighted, to a canvas.
+// Adds a weighted rectangle of tile `index` to a canvas.
 template <class E>
 cudaError_t feather(const Tensor<const E>& src, std::int64_t index, const Rect& rect,
                     const Picture<float>& canvas, const float* weights_x, const float* weights_y,
-                    int* seen, cudaStream_t stream);
+                    int* stats, cudaStream_t stream);
 
 template <class T>
-cudaError_t quantise(const float* src, T* dst, std::int64_t count, cudaStream_t stream);
+cudaError_t quantize(const float* src, T* dst, std::int64_t count, cudaStream_t stream);
 
 }  // namespace waifu2x::cuda

@@ -14,43 +14,11 @@
 namespace waifu2x::cuda {
 namespace {
 
-template <class T>
-struct Tag {
-  using type = T;
-};
-
-template <class Call>
-void with_sample(const std::string& name, Call call) {
-  switch (sample_of(name)) {
-    case Sample::kU8: return call(Tag<std::uint8_t>{});
-    case Sample::kU16: return call(Tag<std::uint16_t>{});
-    case Sample::kF32: return call(Tag<float>{});
-  }
-}
-
-template <class Call>
-void with_element(const std::string& name, Call call) {
-  switch (element_of(name)) {
-    case Element::kF32: return call(Tag<float>{});
-    case Element::kF16: return call(Tag<__half>{});
-    case Element::kBF16: return call(Tag<__nv_bfloat16>{});
-  }
-}
-
-template <class T>
-T* memory(const char* name, Address address) {
-  if (address == 0 || address % alignof(T) != 0) {
-    refuse(name, " is at address ", address, "; it must be a multiple of ", alignof(T),
-           " and not 0");
-  }
-  return at<T>(address);
-}
-
-int* seen_at(Address address) { return address == 0 ? nullptr : memory<int>("seen", address); }
+int* stats_at(Address address) { return address == 0 ? nullptr : memory<int>("stats", address); }
 
 void require_side(const char* name, std::int64_t size) {
-  if (size < 1 || size > kMostSide) {
-    refuse(name, " is ", size, "; it must be from 1 to ", kMostSide);
+  if (size < 1 || size > kMaxSide) {
+    refuse(name, " is ", size, "; it must be from 1 to ", kMaxSide);
   }
 }
 
@@ -60,7 +28,7 @@ Picture<T> picture(const char* name, Address address, std::int64_t height, std::
   require_side("height", height);
   require_side("width", width);
   if (channels != 1 && channels != 3) refuse(name, " has ", channels, " channels, not 1 or 3");
-  // Every offset in samples must fit; no picture that exists comes near.
+  // Keeps all sample offsets within int64.
   if (stride < width * channels || stride > (std::int64_t{1} << 60) / height) {
     refuse(name, " has a stride of ", stride, " samples; rows have ", width * channels);
   }
@@ -72,19 +40,19 @@ Tensor<E> tensor(const char* name, Address address, std::size_t count, std::int6
                  std::int64_t width, std::int64_t pixel) {
   require_side("the height of a window", height);
   require_side("the width of a window", width);
-  if (pixel < 3 || pixel > kMostRow / width) {
-    refuse(name, " has ", pixel, " elements a pixel; it must be from 3 to ", kMostRow / width);
+  if (pixel < 3 || pixel > kMaxRow / width) {
+    refuse(name, " has ", pixel, " elements a pixel; it must be from 3 to ", kMaxRow / width);
   }
   const auto most = (std::int64_t{1} << 60) / (height * width * pixel);
-  if (static_cast<std::int64_t>(count) > std::min(most, kMostRow)) {
-    refuse(name, " has ", count, " windows; that is more than can be");
+  if (static_cast<std::int64_t>(count) > std::min(most, kMaxRow)) {
+    refuse(name, " has ", count, " windows; it must be at most ", std::min(most, kMaxRow));
   }
   return {memory<E>(name, address), static_cast<std::int64_t>(count), height, width, pixel};
 }
 
 using Numbers = std::array<std::int64_t, 6>;
 
-// Not past the end, without a sum that may overflow.
+// Subtracts, since sums could overflow.
 void require_inside(const char* name, std::int64_t x, std::int64_t y, const Rect& rect,
                     std::int64_t height, std::int64_t width) {
   if (rect.width < 1 || rect.height < 1 || x < 0 || y < 0 || rect.width > width ||
@@ -103,12 +71,11 @@ Rect rect_of(const Numbers& numbers, const Tensor<E>& src, const Picture<T>& dst
   return rect;
 }
 
-// Sets the device and launches, without Python's lock.
+// Launches on a device without the GIL.
 template <class Launch>
 void on_device(int device, const char* what, Launch launch) {
   const py::gil_scoped_release release;
-  // The runtime in this module has a current device of its own.
-  require_success(cudaSetDevice(device), "cudaSetDevice");
+  set_device(device);
   require_success(launch(), what);
 }
 
@@ -116,7 +83,7 @@ void gather_tiles(Address src, const std::string& sample, std::int64_t height, s
                   std::int64_t channels, std::int64_t stride, const std::vector<std::int64_t>& xs,
                   const std::vector<std::int64_t>& ys, Address dst, const std::string& element,
                   std::int64_t window_height, std::int64_t window_width, std::int64_t pixel,
-                  std::int64_t inset, Address seen, int device, Address stream) {
+                  std::int64_t inset, Address stats_address, int device, Address stream) {
   if (xs.size() != ys.size()) refuse("there are ", xs.size(), " xs and ", ys.size(), " ys");
   if (inset < 0) refuse("inset is ", inset, "; it must not be negative");
   with_sample(sample, [&](auto sample_tag) {
@@ -125,9 +92,9 @@ void gather_tiles(Address src, const std::string& sample, std::int64_t height, s
       using E = typename decltype(element_tag)::type;
       const auto from = picture<const T>("src", src, height, width, channels, stride);
       const auto to = tensor<E>("dst", dst, xs.size(), window_height, window_width, pixel);
-      int* marks = seen_at(seen);
+      int* stats = stats_at(stats_address);
       on_device(device, "gather",
-                [&] { return gather(from, xs, ys, to, inset, marks, stream_of(stream)); });
+                [&] { return gather(from, xs, ys, to, inset, stats, stream_of(stream)); });
     });
   });
 }
@@ -135,7 +102,7 @@ void gather_tiles(Address src, const std::string& sample, std::int64_t height, s
 void blend_tiles(Address src, const std::string& element, std::int64_t src_height,
                  std::int64_t src_width, std::int64_t pixel, const std::vector<Numbers>& rects,
                  Address dst, const std::string& sample, std::int64_t height, std::int64_t width,
-                 std::int64_t channels, std::int64_t stride, Address seen, int device,
+                 std::int64_t channels, std::int64_t stride, Address stats_address, int device,
                  Address stream) {
   with_sample(sample, [&](auto sample_tag) {
     with_element(element, [&](auto element_tag) {
@@ -145,9 +112,9 @@ void blend_tiles(Address src, const std::string& element, std::int64_t src_heigh
       const auto to = picture<T>("dst", dst, height, width, channels, stride);
       std::vector<Rect> checked;
       for (const Numbers& numbers : rects) checked.push_back(rect_of(numbers, from, to));
-      int* marks = seen_at(seen);
+      int* stats = stats_at(stats_address);
       on_device(device, "blend",
-                [&] { return blend(from, checked, to, marks, stream_of(stream)); });
+                [&] { return blend(from, checked, to, stats, stream_of(stream)); });
     });
   });
 }
@@ -156,8 +123,8 @@ void feather_tile(Address src, const std::string& element, std::int64_t src_heig
                   std::int64_t src_width, std::int64_t pixel, std::int64_t index,
                   const Numbers& rect, Address canvas, std::int64_t height, std::int64_t width,
                   std::int64_t channels, std::int64_t stride, Address weights_x, Address weights_y,
-                  Address seen, int device, Address stream) {
-  if (index < 0 || index >= kMostRow) refuse("index is ", index);
+                  Address stats_address, int device, Address stream) {
+  if (index < 0 || index >= kMaxRow) refuse("index is ", index);
   with_element(element, [&](auto element_tag) {
     using E = typename decltype(element_tag)::type;
     const auto count = static_cast<std::size_t>(index) + 1;
@@ -166,21 +133,21 @@ void feather_tile(Address src, const std::string& element, std::int64_t src_heig
     const Rect checked = rect_of(rect, from, to);
     const auto* across = memory<const float>("weights_x", weights_x);
     const auto* down = memory<const float>("weights_y", weights_y);
-    int* marks = seen_at(seen);
+    int* stats = stats_at(stats_address);
     on_device(device, "feather", [&] {
-      return feather(from, index, checked, to, across, down, marks, stream_of(stream));
+      return feather(from, index, checked, to, across, down, stats, stream_of(stream));
     });
   });
 }
 
-void quantise_canvas(Address src, Address dst, const std::string& sample, std::int64_t count,
+void quantize_canvas(Address src, Address dst, const std::string& sample, std::int64_t count,
                      int device, Address stream) {
   if (count < 0 || count > (std::int64_t{1} << 40)) refuse("count is ", count);
   with_sample(sample, [&](auto sample_tag) {
     using T = typename decltype(sample_tag)::type;
     const auto* from = memory<const float>("src", src);
     auto* to = memory<T>("dst", dst);
-    on_device(device, "quantise", [&] { return quantise(from, to, count, stream_of(stream)); });
+    on_device(device, "quantize", [&] { return quantize(from, to, count, stream_of(stream)); });
   });
 }
 
@@ -191,15 +158,15 @@ void bind_tiles(py::module_& m) {
   m.def("gather", &gather_tiles, py::kw_only(), arg("src"), arg("sample"), arg("height"),
         arg("width"), arg("channels"), arg("stride"), arg("xs"), arg("ys"), arg("dst"),
         arg("element"), arg("window_height"), arg("window_width"), arg("pixel"), arg("inset"),
-        arg("seen"), arg("device"), arg("stream"));
+        arg("stats"), arg("device"), arg("stream"));
   m.def("blend", &blend_tiles, py::kw_only(), arg("src"), arg("element"), arg("src_height"),
         arg("src_width"), arg("pixel"), arg("rects"), arg("dst"), arg("sample"), arg("height"),
-        arg("width"), arg("channels"), arg("stride"), arg("seen"), arg("device"), arg("stream"));
+        arg("width"), arg("channels"), arg("stride"), arg("stats"), arg("device"), arg("stream"));
   m.def("feather", &feather_tile, py::kw_only(), arg("src"), arg("element"), arg("src_height"),
         arg("src_width"), arg("pixel"), arg("index"), arg("rect"), arg("canvas"), arg("height"),
         arg("width"), arg("channels"), arg("stride"), arg("weights_x"), arg("weights_y"),
-        arg("seen"), arg("device"), arg("stream"));
-  m.def("quantise", &quantise_canvas, py::kw_only(), arg("src"), arg("dst"), arg("sample"),
+        arg("stats"), arg("device"), arg("stream"));
+  m.def("quantize", &quantize_canvas, py::kw_only(), arg("src"), arg("dst"), arg("sample"),
         arg("count"), arg("device"), arg("stream"));
 }
 

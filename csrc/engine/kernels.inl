@@ -1,53 +1,79 @@
-// The kernels of kernels.h for any vector type. Each instruction set includes this inside its own
-// target switch and an unnamed namespace, after defining
+// The kernels of kernels.h, generic over the vector type V. Each instruction set includes this file
+// inside its target switch and an unnamed namespace, after defining
 //
-//   V::Register, V::kLanes                     floats in a register; divides 16
+//   V::Register, V::kLanes                     floats per register; divides 16
 //   V::load, store, broadcast, zero, add, sub, mul
 //   V::fma(a, b, c) = a * b + c, V::fnma(a, b, c) = c - a * b
-//   V::leak(x, slope) = x < 0 ? x * slope : x
-//   kMaxPixels1, kMaxPixels2                   pixels whose sums fit the registers, for one block of
-//                                              outputs and for two; 0 where two never fit
+//   V::prelu(x, slope) = x < 0 ? x * slope : x
+//   V::prefetch, V::prefetch_near              into the L2 and the L1 cache
+//   kMaxPixels1, kMaxPixels2                   pixels whose sums fit the registers, for one and for
+//                                              two output blocks; 0 if two blocks never fit
 //
-// No standard header and no template of the library here: see x86/avx2.h.
+// Uses no standard header and no library template: see x86/avx2.h.
 
-constexpr int kParts = kBlock / V::kLanes;  // registers in a block
+constexpr int kRegisters = kBlock / V::kLanes;  // per block
 
 using Register = V::Register;
 
-// Sums for `Pixels` neighbouring pixels and `Blocks` blocks of outputs, kept in registers while all
-// products run through. The weights stream; the next ones are asked for early.
+template <int Blocks>
+constexpr int kMaxPixels = Blocks == 1 ? kMaxPixels1 : kMaxPixels2;
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+// Returns get(Count<n>{}), a function for n pixels; 1 <= n <= Max.
+template <int Max, class Get>
+auto select(int n, Get get) -> decltype(get(Count<1>{})) {
+  switch (n) {
+#define WAIFU2X_CASE(N)                                   \
+  case N:                                                 \
+    if constexpr (N <= Max) return get(Count<N>{});       \
+    break;
+    WAIFU2X_CASE(1) WAIFU2X_CASE(2) WAIFU2X_CASE(3) WAIFU2X_CASE(4) WAIFU2X_CASE(5)
+    WAIFU2X_CASE(6) WAIFU2X_CASE(7) WAIFU2X_CASE(8) WAIFU2X_CASE(9) WAIFU2X_CASE(10)
+    WAIFU2X_CASE(11) WAIFU2X_CASE(12) WAIFU2X_CASE(13) WAIFU2X_CASE(14)
+#undef WAIFU2X_CASE
+  }
+  return nullptr;
+}
+
+// Accumulators for `Pixels` adjacent pixels and `Blocks` output blocks, in registers. Weights
+// stream from memory and are prefetched.
 template <int Pixels, int Blocks>
 struct Sums {
-  Register sums[Pixels][Blocks * kParts];
+  Register sums[Pixels][Blocks * kRegisters];
 
   WAIFU2X_INLINE void clear() {
     WAIFU2X_UNROLL
     for (int p = 0; p < Pixels; ++p) {
       WAIFU2X_UNROLL
-      for (int j = 0; j < Blocks * kParts; ++j) sums[p][j] = V::zero();
+      for (int j = 0; j < Blocks * kRegisters; ++j) sums[p][j] = V::zero();
     }
   }
 
-  // depth channels of one segment; x is the first pixel's, the next ones follow at `Step` floats,
-  // or at `step` where Step is 0.
+  // Adds the products of `depth` channels of a segment; returns the next weights. x is the input of
+  // the first pixel; the inputs of consecutive pixels are `Step` floats apart, or `step` if Step is
+  // 0.
   template <int Step>
-  WAIFU2X_INLINE const float* run(const float* x, std::ptrdiff_t step, int depth, const float* w,
-                                  std::ptrdiff_t weights_stride) {
+  WAIFU2X_INLINE const float* accumulate(const float* x, std::ptrdiff_t step, int depth,
+                                         const float* w, std::ptrdiff_t weights_stride) {
     for (int k = 0; k < depth; ++k, w += kBlock) {
-      Register weights[Blocks * kParts];
+      Register weights[Blocks * kRegisters];
       WAIFU2X_UNROLL
       for (int b = 0; b < Blocks; ++b) {
         V::prefetch(w + b * weights_stride + kPrefetch);
         WAIFU2X_UNROLL
-        for (int j = 0; j < kParts; ++j) {
-          weights[b * kParts + j] = V::load(w + b * weights_stride + j * V::kLanes);
+        for (int j = 0; j < kRegisters; ++j) {
+          weights[b * kRegisters + j] = V::load(w + b * weights_stride + j * V::kLanes);
         }
       }
       WAIFU2X_UNROLL
       for (int p = 0; p < Pixels; ++p) {
         const Register input = V::broadcast(x + p * (Step != 0 ? Step : step) + k);
         WAIFU2X_UNROLL
-        for (int j = 0; j < Blocks * kParts; ++j) {
+        for (int j = 0; j < Blocks * kRegisters; ++j) {
           sums[p][j] = V::fma(input, weights[j], sums[p][j]);
         }
       }
@@ -58,11 +84,11 @@ struct Sums {
   static constexpr std::ptrdiff_t kPrefetch = 128 * kBlock;
 };
 
-// --- direct ---------------------------------------------------------------------------------------
+// --- direct --------------------------------------------------------------------------------------
 
 template <int Pixels, int Blocks, int Step>
 void direct_pixels(const DirectRow& row, int first, int block) {
-  // What the end of this will read and write is asked for now: it may be far away.
+  // Prefetch what the epilogue reads and writes.
   WAIFU2X_UNROLL
   for (int b = 0; b < Blocks; ++b) {
     for (int p = 0; p < Pixels; ++p) {
@@ -78,8 +104,8 @@ void direct_pixels(const DirectRow& row, int first, int block) {
   for (int i = 0, in_block = 0; i < row.segments; ++i) {
     const bool last = ++in_block == row.period;
     if (last) in_block = 0;
-    w = s.template run<Step>(row.taps[i] + offset, row.step, last ? row.last_depth : kBlock, w,
-                             row.weights_stride);
+    w = s.template accumulate<Step>(row.taps[i] + offset, row.step,
+                                    last ? row.last_depth : kBlock, w, row.weights_stride);
   }
   WAIFU2X_UNROLL
   for (int b = 0; b < Blocks; ++b) {
@@ -88,13 +114,13 @@ void direct_pixels(const DirectRow& row, int first, int block) {
                            ? nullptr
                            : row.add + (block + b) * row.add_stride + first * row.out_step;
     WAIFU2X_UNROLL
-    for (int j = 0; j < kParts; ++j) {
+    for (int j = 0; j < kRegisters; ++j) {
       const std::ptrdiff_t lane = j * V::kLanes;
       const Register bias = V::load(row.epilogue.bias + (block + b) * kBlock + lane);
       const Register slope = V::load(row.epilogue.slope + (block + b) * kBlock + lane);
       WAIFU2X_UNROLL
       for (int p = 0; p < Pixels; ++p) {
-        Register y = V::leak(V::add(s.sums[p][b * kParts + j], bias), slope);
+        Register y = V::prelu(V::add(s.sums[p][b * kRegisters + j], bias), slope);
         if (add != nullptr) y = V::add(y, V::load(add + p * row.out_step + lane));
         V::store(row.out + at + p * row.out_step + lane, y);
       }
@@ -104,31 +130,18 @@ void direct_pixels(const DirectRow& row, int first, int block) {
 
 using DirectPixels = void (*)(const DirectRow&, int, int);
 
-template <int Blocks, int Step>
-DirectPixels direct_for(int pixels) {
-  switch (pixels) {
-#define WAIFU2X_CASE(n)                                                            \
-  case n:                                                                          \
-    if constexpr (n <= (Blocks == 1 ? kMaxPixels1 : kMaxPixels2)) {                \
-      return direct_pixels<n, Blocks, Step>;                                       \
-    }                                                                              \
-    break;
-    WAIFU2X_CASE(1) WAIFU2X_CASE(2) WAIFU2X_CASE(3) WAIFU2X_CASE(4) WAIFU2X_CASE(5)
-    WAIFU2X_CASE(6) WAIFU2X_CASE(7) WAIFU2X_CASE(8) WAIFU2X_CASE(9) WAIFU2X_CASE(10)
-    WAIFU2X_CASE(11) WAIFU2X_CASE(12) WAIFU2X_CASE(13) WAIFU2X_CASE(14)
-#undef WAIFU2X_CASE
-  }
-  return nullptr;
-}
-
 template <int Blocks>
 DirectPixels direct_for(int pixels, std::ptrdiff_t step) {
-  if (step == kBlock) return direct_for<Blocks, kBlock>(pixels);
-  if (step == 2 * kBlock) return direct_for<Blocks, 2 * kBlock>(pixels);
-  return direct_for<Blocks, 0>(pixels);
+  return select<kMaxPixels<Blocks>>(pixels, [step](auto n) -> DirectPixels {
+    constexpr int kPixels = decltype(n)::value;
+    if (step == kBlock) return direct_pixels<kPixels, Blocks, kBlock>;
+    if (step == 2 * kBlock) return direct_pixels<kPixels, Blocks, 2 * kBlock>;
+    return direct_pixels<kPixels, Blocks, 0>;
+  });
 }
 
-// n pixels in equal parts of at most `most`: a short rest would leave registers idle.
+// Splits n pixels into equal parts of at most `most`: a short remainder would leave registers
+// unused.
 template <class Call>
 WAIFU2X_INLINE void in_parts(int n, int most, Call call) {
   const int parts = (n + most - 1) / most;
@@ -141,7 +154,7 @@ WAIFU2X_INLINE void in_parts(int n, int most, Call call) {
 
 template <int Blocks>
 void direct_blocks(const DirectRow& row, int block) {
-  in_parts(row.pixels, Blocks == 1 ? kMaxPixels1 : kMaxPixels2, [&](int first, int size) {
+  in_parts(row.pixels, kMaxPixels<Blocks>, [&](int first, int size) {
     direct_for<Blocks>(size, row.step)(row, first, block);
   });
 }
@@ -154,7 +167,7 @@ void direct_row(const DirectRow& row) {
   for (; block < row.blocks; ++block) direct_blocks<1>(row, block);
 }
 
-// --- Winograd: products -----------------------------------------------------------------------------
+// --- Winograd: products --------------------------------------------------------------------------
 
 template <int Pixels, int Blocks>
 void product_tiles(const WinogradProduct& p, const float* v, const float* w, float* m) {
@@ -163,15 +176,15 @@ void product_tiles(const WinogradProduct& p, const float* v, const float* w, flo
   const std::ptrdiff_t block_size = static_cast<std::ptrdiff_t>(p.tiles) * kBlock;
   for (int i = 0; i < p.blocks_in; ++i, v += block_size) {
     const int depth = i + 1 < p.blocks_in ? kBlock : p.last_depth;
-    w = s.template run<kBlock>(v, kBlock, depth, w, p.weights_stride);
+    w = s.template accumulate<kBlock>(v, kBlock, depth, w, p.weights_stride);
   }
   WAIFU2X_UNROLL
   for (int b = 0; b < Blocks; ++b) {
     WAIFU2X_UNROLL
     for (int t = 0; t < Pixels; ++t) {
       WAIFU2X_UNROLL
-      for (int j = 0; j < kParts; ++j) {
-        V::store(m + b * p.m_stride + t * kBlock + j * V::kLanes, s.sums[t][b * kParts + j]);
+      for (int j = 0; j < kRegisters; ++j) {
+        V::store(m + b * p.m_stride + t * kBlock + j * V::kLanes, s.sums[t][b * kRegisters + j]);
       }
     }
   }
@@ -181,19 +194,8 @@ using ProductTiles = void (*)(const WinogradProduct&, const float*, const float*
 
 template <int Blocks>
 ProductTiles product_for(int tiles) {
-  switch (tiles) {
-#define WAIFU2X_CASE(n)                                             \
-  case n:                                                           \
-    if constexpr (n <= (Blocks == 1 ? kMaxPixels1 : kMaxPixels2)) { \
-      return product_tiles<n, Blocks>;                              \
-    }                                                               \
-    break;
-    WAIFU2X_CASE(1) WAIFU2X_CASE(2) WAIFU2X_CASE(3) WAIFU2X_CASE(4) WAIFU2X_CASE(5)
-    WAIFU2X_CASE(6) WAIFU2X_CASE(7) WAIFU2X_CASE(8) WAIFU2X_CASE(9) WAIFU2X_CASE(10)
-    WAIFU2X_CASE(11) WAIFU2X_CASE(12) WAIFU2X_CASE(13) WAIFU2X_CASE(14)
-#undef WAIFU2X_CASE
-  }
-  return nullptr;
+  return select<kMaxPixels<Blocks>>(
+      tiles, [](auto n) -> ProductTiles { return product_tiles<decltype(n)::value, Blocks>; });
 }
 
 template <int Blocks>
@@ -206,7 +208,7 @@ void product_blocks(const WinogradProduct& p, int block) {
     const float* v = p.v + position * p.v_position;
     const float* w = weights + position * depth * kBlock;
     float* to = m + position * p.m_position;
-    in_parts(p.tiles, Blocks == 1 ? kMaxPixels1 : kMaxPixels2, [&](int first, int size) {
+    in_parts(p.tiles, kMaxPixels<Blocks>, [&](int first, int size) {
       product_for<Blocks>(size)(p, v + first * kBlock, w, to + first * kBlock);
     });
   }
@@ -220,9 +222,9 @@ void winograd_product(const WinogradProduct& p) {
   for (; block < p.blocks; ++block) product_blocks<1>(p, block);
 }
 
-// --- Winograd: transforms -----------------------------------------------------------------------------
+// --- Winograd: transforms ------------------------------------------------------------------------
 
-// y = B' x for one column or row of inputs.
+// y = B^T x for a column or row of inputs.
 WAIFU2X_INLINE void input_step(const Register x[kTileIn], Register y[kTileIn]) {
   const Register quarter = V::broadcast1(0.25f), nine_quarters = V::broadcast1(2.25f);
   const Register half = V::broadcast1(0.5f), three_halves = V::broadcast1(1.5f);
@@ -238,7 +240,7 @@ WAIFU2X_INLINE void input_step(const Register x[kTileIn], Register y[kTileIn]) {
   y[5] = V::fma(inner, x[1], V::fnma(outer, x[3], x[5]));
 }
 
-// y = A' x: outputs of products.
+// y = A^T x for a column or row of products.
 WAIFU2X_INLINE void output_step(const Register x[kTileIn], Register y[kTile]) {
   const Register two = V::broadcast1(2.0f), four = V::broadcast1(4.0f);
   const Register eight = V::broadcast1(8.0f), twelve = V::broadcast1(12.0f);
@@ -251,19 +253,19 @@ WAIFU2X_INLINE void output_step(const Register x[kTileIn], Register y[kTile]) {
   y[3] = V::fma(twenty_seven, difference2, V::add(difference1, x[5]));
 }
 
-constexpr int kAhead = 2;  // tiles
+constexpr int kPrefetchTiles = 2;  // how far ahead
 
 void winograd_input(const float* const rows[kTileIn], int tiles, float* v,
                     std::ptrdiff_t v_position) {
   for (int t = 0; t < tiles; ++t) {
-    // The tile after the next comes from a farther cache meanwhile.
+    // Prefetch the tile after the next.
     for (int y = 0; y < kTileIn; ++y) {
       WAIFU2X_UNROLL
       for (int x = 0; x < kTile; ++x) {
-        V::prefetch_near(rows[y] + ((t + kAhead) * kTile + 2 + x) * kBlock);
+        V::prefetch_near(rows[y] + ((t + kPrefetchTiles) * kTile + 2 + x) * kBlock);
       }
     }
-    for (int part = 0; part < kParts; ++part) {
+    for (int part = 0; part < kRegisters; ++part) {
       const std::ptrdiff_t lane = part * V::kLanes;
       const std::ptrdiff_t from = t * (kTile * kBlock) + lane;
       Register columns[kTileIn][kTileIn];  // (column, row)
@@ -288,18 +290,18 @@ void winograd_input(const float* const rows[kTileIn], int tiles, float* v,
   }
 }
 
-// Writes the rows and columns of one tile that are wanted.
-template <bool Whole, bool Adds>
+// Writes the valid rows and columns of a tile.
+template <bool Full, bool Adds>
 WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Register bias,
                                 Register slope) {
   const std::ptrdiff_t lane = part * V::kLanes;
   const float* m = o.m + t * kBlock + lane;
   if (part == 0) {
-    for (int y = 0; y < (Whole ? kTile : o.rows); ++y) {
+    for (int y = 0; y < (Full ? kTile : o.rows); ++y) {
       WAIFU2X_UNROLL
       for (int x = 0; x < kTile; ++x) {
-        V::prefetch_near(o.out[y] + ((t + kAhead) * kTile + x) * kBlock);
-        if (Adds) V::prefetch_near(o.add[y] + ((t + kAhead) * kTile + x) * kBlock);
+        V::prefetch_near(o.out[y] + ((t + kPrefetchTiles) * kTile + x) * kBlock);
+        if (Adds) V::prefetch_near(o.add[y] + ((t + kPrefetchTiles) * kTile + x) * kBlock);
       }
     }
   }
@@ -317,12 +319,12 @@ WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Regist
     WAIFU2X_UNROLL
     for (int x = 0; x < kTileIn; ++x) row[x] = columns[x][y];
     output_step(row, result);
-    if (!Whole && y >= o.rows) break;
+    if (!Full && y >= o.rows) break;
     WAIFU2X_UNROLL
     for (int x = 0; x < kTile; ++x) {
-      if (!Whole && t * kTile + x >= o.columns) break;
+      if (!Full && t * kTile + x >= o.columns) break;
       const std::ptrdiff_t at = (t * kTile + x) * kBlock + lane;
-      Register value = V::leak(V::add(result[x], bias), slope);
+      Register value = V::prelu(V::add(result[x], bias), slope);
       if (Adds) value = V::add(value, V::load(o.add[y] + at));
       V::store(o.out[y] + at, value);
     }
@@ -331,13 +333,13 @@ WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Regist
 
 template <bool Adds>
 void output_tiles(const WinogradOutput& o) {
-  const int whole = o.rows == kTile ? o.columns / kTile : 0;
+  const int full = o.rows == kTile ? o.columns / kTile : 0;
   const int tiles = (o.columns + kTile - 1) / kTile;
-  for (int part = 0; part < kParts; ++part) {
+  for (int part = 0; part < kRegisters; ++part) {
     const Register bias = V::load(o.epilogue.bias + part * V::kLanes);
     const Register slope = V::load(o.epilogue.slope + part * V::kLanes);
-    for (int t = 0; t < whole; ++t) output_tile<true, Adds>(o, t, part, bias, slope);
-    for (int t = whole; t < tiles; ++t) output_tile<false, Adds>(o, t, part, bias, slope);
+    for (int t = 0; t < full; ++t) output_tile<true, Adds>(o, t, part, bias, slope);
+    for (int t = full; t < tiles; ++t) output_tile<false, Adds>(o, t, part, bias, slope);
   }
 }
 
@@ -349,10 +351,10 @@ void winograd_output(const WinogradOutput& o) {
   }
 }
 
-// --- elementwise --------------------------------------------------------------------------------------
+// --- elementwise ---------------------------------------------------------------------------------
 
 void multiply(const float* x, const float* gate, float* out, std::ptrdiff_t n) {
-  for (int part = 0; part < kParts; ++part) {
+  for (int part = 0; part < kRegisters; ++part) {
     const std::ptrdiff_t lane = part * V::kLanes;
     const Register factor = V::load(gate + lane);
     for (std::ptrdiff_t i = lane; i < n * kBlock; i += kBlock) {
@@ -375,11 +377,11 @@ void affine(const float* x, float scale, float offset, float* out, std::ptrdiff_
 }
 
 void activate(const float* x, const float* slope, float* out, std::ptrdiff_t n) {
-  for (int part = 0; part < kParts; ++part) {
+  for (int part = 0; part < kRegisters; ++part) {
     const std::ptrdiff_t lane = part * V::kLanes;
     const Register factor = V::load(slope + lane);
     for (std::ptrdiff_t i = lane; i < n * kBlock; i += kBlock) {
-      V::store(out + i, V::leak(V::load(x + i), factor));
+      V::store(out + i, V::prelu(V::load(x + i), factor));
     }
   }
 }
@@ -392,22 +394,22 @@ void sum(const float* x, double* sums, std::ptrdiff_t n) {
   for (int c = 0; c < kBlock; ++c) sums[c] += s[c];
 }
 
-double chains(std::ptrdiff_t n) {
-  constexpr int kChains = 12;  // more than latency times units, anywhere
-  Register sums[kChains];
+double fma_loop(std::ptrdiff_t n) {
+  constexpr int kAccumulators = 12;  // exceeds FMA latency times units on every CPU
+  Register sums[kAccumulators];
   WAIFU2X_UNROLL
-  for (int i = 0; i < kChains; ++i) sums[i] = V::broadcast1(static_cast<float>(i));
+  for (int i = 0; i < kAccumulators; ++i) sums[i] = V::broadcast1(static_cast<float>(i));
   const Register a = V::broadcast1(0.9999999f), b = V::broadcast1(1e-9f);
   for (std::ptrdiff_t round = 0; round < n; ++round) {
     WAIFU2X_UNROLL
-    for (int i = 0; i < kChains; ++i) sums[i] = V::fma(a, sums[i], b);
+    for (int i = 0; i < kAccumulators; ++i) sums[i] = V::fma(a, sums[i], b);
   }
   WAIFU2X_UNROLL
-  for (int i = 1; i < kChains; ++i) sums[0] = V::add(sums[0], sums[i]);
+  for (int i = 1; i < kAccumulators; ++i) sums[0] = V::add(sums[0], sums[i]);
   float kept[V::kLanes];
   V::store(kept, sums[0]);
-  const bool impossible = kept[0] < 0.0f;  // or else there would be nothing to compute
-  return impossible ? 0.0 : 2.0 * kChains * V::kLanes * static_cast<double>(n);
+  const bool impossible = kept[0] < 0.0f;  // uses the result, so that the loop is not optimized out
+  return impossible ? 0.0 : 2.0 * kAccumulators * V::kLanes * static_cast<double>(n);
 }
 
 constexpr Kernels kKernels = {direct_row,
@@ -419,4 +421,4 @@ constexpr Kernels kKernels = {direct_row,
                               affine,
                               activate,
                               sum,
-                              chains};
+                              fma_loop};

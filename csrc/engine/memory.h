@@ -1,4 +1,4 @@
-// Memory aligned for any register and any cache line.
+// Memory aligned to vector registers and cache lines.
 #pragma once
 
 #include <cstddef>
@@ -15,14 +15,14 @@ namespace waifu2x::engine {
 
 inline constexpr std::size_t kAlignment = 64;
 
-// A block of floats; contents undefined until written. Moves, does not copy.
+// An uninitialized array of floats; movable, not copyable.
 class Floats {
  public:
   Floats() = default;
   explicit Floats(std::size_t count) : Floats(count, kAlignment) {}
 
-  // In large pages where the system has them: for what is read again and again, all over. What is
-  // written once is quicker in small ones.
+  // Requests huge pages: fewer TLB misses for data that is read repeatedly. Data that is written
+  // once is faster in normal pages.
   static Floats in_large_pages(std::size_t count) {
     constexpr std::size_t kLargePage = std::size_t{2} << 20;
     if (count * sizeof(float) < kLargePage) return Floats(count);
@@ -63,10 +63,10 @@ class Floats {
   std::size_t alignment_ = kAlignment;
 };
 
-// Grows to the largest size asked for and is handed out piece by piece.
+// A bump allocator; grows to the largest size requested.
 class Arena {
  public:
-  // Discards everything handed out before.
+  // Invalidates all earlier allocations.
   void reset(std::size_t floats) {
     if (memory_.size() < floats) {
       memory_ = Floats();  // free the old one first

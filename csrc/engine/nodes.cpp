@@ -7,12 +7,12 @@
 namespace waifu2x::engine {
 namespace {
 
-// A line between the positions, so that they do not fall into the same cache sets.
+// A cache line of padding between positions avoids conflicts in the cache sets.
 constexpr std::ptrdiff_t kPositionPad = kBlock;
-// Tiles of a batch: fewer would leave registers idle, more save little.
-constexpr int kFewestTiles = 12;
-constexpr int kMostTiles = 84;
-// Output blocks whose products wait for their transform at a time.
+// Tiles of a batch. Fewer would leave registers unused; more gain little.
+constexpr int kMinTiles = 12;
+constexpr int kMaxTiles = 84;
+// Output blocks whose products are buffered before their output transform.
 constexpr int kProductBlocks = 2;
 
 std::ptrdiff_t v_position(const Conv& conv, int tiles) {
@@ -25,14 +25,21 @@ std::ptrdiff_t m_position(int tiles) {
 
 int last_depth(int channels) { return channels - (blocks_of(channels) - 1) * kBlock; }
 
-// --- Winograd -----------------------------------------------------------------------------------------
+// The x with lo <= factor * x + phase - crop < hi: the samples of a phase that a shuffle writes to
+// a range of columns.
+Range phase_range(Range columns, int factor, int phase, int crop) {
+  const auto ceil_divide = [&](int at) { return -floor_divide(-(at + crop - phase), factor); };
+  return {ceil_divide(columns.lo), ceil_divide(columns.hi)};
+}
 
-// The tiles of a few rows, numbered row by row.
+// --- Winograd ------------------------------------------------------------------------------------
+
+// The tiles of a band of rows, in row-major order.
 struct Tiles {
   int first_row, first_column, across, count;
 
-  // Calls call(tile, tiles, y, x) for every run of neighbours among tiles begin to end - 1; y and x
-  // are the first one's place in outputs.
+  // Calls call(tile, count, y, x) for each run of adjacent tiles in [begin, end); y and x are the
+  // output coordinates of the first tile.
   template <class Call>
   void runs(int begin, int end, Call call) const {
     for (int tile = begin; tile < end;) {
@@ -48,8 +55,8 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
   const Conv& conv = run.node.conv;
   const Kernels& kernels = run.kernels;
   const Ref source = run.node.sources[0], addend = run.node.addend;
-  const Rows& in = run.values[static_cast<std::size_t>(source.value)];
-  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  const Rows& in = run.values[index(source.value)];
+  const Rows& out = run.values[index(run.node.value)];
   const int count = end - begin, blocks_in = blocks_of(conv.depth);
   const int shift = source.offset - conv.padding;
 
@@ -90,7 +97,7 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
         for (int i = 0; i < output.rows; ++i) {
           output.out[i] = out.at(y + i, block + b, x);
           if (addend.value >= 0) {
-            const Rows& added = run.values[static_cast<std::size_t>(addend.value)];
+            const Rows& added = run.values[index(addend.value)];
             output.add[i] = added.at(y + i + addend.offset, block + b, x + addend.offset);
           }
         }
@@ -113,9 +120,9 @@ void run_winograd(const NodeRun& run) {
   }
 }
 
-// --- direct -------------------------------------------------------------------------------------------
+// --- direct --------------------------------------------------------------------------------------
 
-// A row of the convolution before any shuffle: fills the taps and leaves the output to the caller.
+// Sets up a row of the convolution before the shuffle, except for its output.
 class DirectConvolution {
  public:
   explicit DirectConvolution(const NodeRun& run) : run_(run), conv_(run.node.conv) {
@@ -129,10 +136,10 @@ class DirectConvolution {
     row_.weights_stride = conv_.weights_stride;
   }
 
-  // Aims at outputs x, x + 1, ... of row y.
-  void aim(int y, int x) {
+  // Points the taps at the inputs of outputs x, x + 1, ... of row y.
+  void set_input(int y, int x) {
     const Ref source = run_.node.sources[0];
-    const Rows& in = run_.values[static_cast<std::size_t>(source.value)];
+    const Rows& in = run_.values[index(source.value)];
     const int shift = source.offset - conv_.padding;
     std::size_t i = 0;
     for (int dy = 0; dy < conv_.kernel; ++dy) {
@@ -144,7 +151,7 @@ class DirectConvolution {
     }
   }
 
-  void blocks(int first, int count) {
+  void set_blocks(int first, int count) {
     row_.blocks = count;
     row_.weights = conv_.weights.data() + first * conv_.weights_stride;
     row_.epilogue = {conv_.bias.data() + first * kBlock, conv_.slope.data() + first * kBlock};
@@ -159,16 +166,16 @@ class DirectConvolution {
   DirectRow row_ = {};
 };
 
-// Results of a block of outputs lie `width` pixels from those of the next.
-void aim_at(DirectRow& row, const NodeRun& run, int y, int x, int step) {
-  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+// Sets the output and the addend of a row; consecutive outputs are `step` pixels apart.
+void set_output(DirectRow& row, const NodeRun& run, int y, int x, int step) {
+  const Rows& out = run.values[index(run.node.value)];
   const Ref addend = run.node.addend;
   row.out = out.at(y, 0, x);
   row.out_stride = static_cast<std::ptrdiff_t>(out.width) * kBlock;
   row.out_step = static_cast<std::ptrdiff_t>(step) * kBlock;
   row.add = nullptr;
   if (addend.value >= 0) {
-    const Rows& added = run.values[static_cast<std::size_t>(addend.value)];
+    const Rows& added = run.values[index(addend.value)];
     row.add = added.at(y + addend.offset, 0, x + addend.offset);
     row.add_stride = static_cast<std::ptrdiff_t>(added.width) * kBlock;
   }
@@ -177,16 +184,16 @@ void aim_at(DirectRow& row, const NodeRun& run, int y, int x, int step) {
 void run_direct(const NodeRun& run) {
   const Conv& conv = run.node.conv;
   DirectConvolution convolution(run);
-  convolution.blocks(0, conv.blocks);
+  convolution.set_blocks(0, conv.blocks);
   for (int y = run.rows.lo; y < run.rows.hi; ++y) {
-    convolution.aim(y + conv.crop, run.columns.lo + conv.crop);
-    aim_at(convolution.row(), run, y, run.columns.lo, 1);
+    convolution.set_input(y + conv.crop, run.columns.lo + conv.crop);
+    set_output(convolution.row(), run, y, run.columns.lo, 1);
     convolution.row().pixels = run.columns.size();
     run.kernels.direct_row(convolution.row());
   }
 }
 
-// Each phase of a shuffle has blocks of its own, which go straight to their places.
+// Each phase of the shuffle has its own output blocks and is written directly to its pixels.
 void run_shuffled(const NodeRun& run) {
   const Conv& conv = run.node.conv;
   const int factor = conv.factor, blocks = conv.blocks / (factor * factor);
@@ -194,31 +201,28 @@ void run_shuffled(const NodeRun& run) {
   for (int y = run.rows.lo; y < run.rows.hi; ++y) {
     const int row = floor_divide(y + conv.crop, factor), phase_y = y + conv.crop - row * factor;
     for (int phase_x = 0; phase_x < factor; ++phase_x) {
-      // Pixels x with lo <= factor * x + phase - crop < hi.
-      const int shift = conv.crop - phase_x;
-      const int first = -floor_divide(-(run.columns.lo + shift), factor);
-      const int end = -floor_divide(-(run.columns.hi + shift), factor);
+      const auto [first, end] = phase_range(run.columns, factor, phase_x, conv.crop);
       if (end <= first) continue;
-      convolution.aim(row, first);
-      convolution.blocks((phase_y * factor + phase_x) * blocks, blocks);
-      aim_at(convolution.row(), run, y, first * factor - shift, factor);
+      convolution.set_input(row, first);
+      convolution.set_blocks((phase_y * factor + phase_x) * blocks, blocks);
+      set_output(convolution.row(), run, y, first * factor + phase_x - conv.crop, factor);
       convolution.row().pixels = end - first;
       run.kernels.direct_row(convolution.row());
     }
   }
 }
 
-// --- the rest -----------------------------------------------------------------------------------------
+// --- other operations ----------------------------------------------------------------------------
 
 const float* source_at(const NodeRun& run, std::size_t i, int y, int block, int x) {
   const Ref source = run.node.sources[i];
-  return run.values[static_cast<std::size_t>(source.value)].at(y + source.offset, block,
+  return run.values[index(source.value)].at(y + source.offset, block,
                                                                x + source.offset);
 }
 
 template <class Call>
 void for_rows(const NodeRun& run, int blocks, Call call) {
-  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  const Rows& out = run.values[index(run.node.value)];
   for (int y = run.rows.lo; y < run.rows.hi; ++y) {
     for (int block = 0; block < blocks; ++block) {
       call(y, block, out.at(y, block, run.columns.lo));
@@ -231,12 +235,12 @@ int blocks_of_rows(const Rows& rows) {
 }
 
 void run_concat(const NodeRun& run, const std::vector<int>& channels) {
-  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  const Rows& out = run.values[index(run.node.value)];
   for (int y = run.rows.lo; y < run.rows.hi; ++y) {
     int first = 0;
     for (std::size_t i = 0; i < run.node.sources.size(); ++i) {
       for (int c = 0; c < channels[i];) {
-        // As many channels as lie together on both sides.
+        // The channels that are contiguous in both the source and the result.
         const int to = first + c;
         const int count =
             std::min({channels[i] - c, kBlock - c % kBlock, kBlock - to % kBlock});
@@ -265,19 +269,16 @@ void run_upsample(const NodeRun& run, int blocks) {
 }
 
 void run_shuffle(const NodeRun& run, int channels) {
-  const Rows& out = run.values[static_cast<std::size_t>(run.node.value)];
+  const Rows& out = run.values[index(run.node.value)];
   const int factor = run.node.factor, crop = run.node.crop;
   for (int y = run.rows.lo; y < run.rows.hi; ++y) {
     const int row = (y + crop) / factor, phase_y = (y + crop) % factor;
     for (int c = 0; c < channels; ++c) {
       for (int phase_x = 0; phase_x < factor; ++phase_x) {
-        // Pixels x with lo <= factor * x + phase - crop < hi.
-        const int shift = crop - phase_x;
-        const int first = -floor_divide(-(run.columns.lo + shift), factor);
-        const int end = -floor_divide(-(run.columns.hi + shift), factor);
+        const auto [first, end] = phase_range(run.columns, factor, phase_x, crop);
         const int lane = (c * factor + phase_y) * factor + phase_x;
         const float* from = source_at(run, 0, row, lane / kBlock, first) + lane % kBlock;
-        float* to = out.at(y, c / kBlock, first * factor - shift) + c % kBlock;
+        float* to = out.at(y, c / kBlock, first * factor + phase_x - crop) + c % kBlock;
         for (int x = first; x < end; ++x, from += kBlock, to += factor * kBlock) *to = *from;
       }
     }
@@ -289,7 +290,7 @@ void run_shuffle(const NodeRun& run, int channels) {
 int tiles_for_cache(const Conv& conv, std::size_t bytes) {
   const auto tile = static_cast<std::size_t>(kPositions * kBlock) * sizeof(float) *
                     static_cast<std::size_t>(blocks_of(conv.depth) + kProductBlocks);
-  return std::clamp(static_cast<int>(bytes / tile), kFewestTiles, kMostTiles);
+  return std::clamp(static_cast<int>(bytes / tile), kMinTiles, kMaxTiles);
 }
 
 std::size_t scratch_floats(const Conv& conv, int tiles) {
@@ -303,7 +304,7 @@ void run_node(const NodeRun& run) {
   const Kernels& kernels = run.kernels;
   const int pixels = run.columns.size();
   if (run.rows.empty() || run.columns.empty()) return;
-  const Rows& out = run.values[static_cast<std::size_t>(node.value)];
+  const Rows& out = run.values[index(node.value)];
   const int blocks = blocks_of_rows(out);
   switch (node.kind) {
     case Kind::input:

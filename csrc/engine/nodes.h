@@ -1,4 +1,4 @@
-// Runs one node over a few rows.
+// Computes rows of a node.
 #pragma once
 
 #include <vector>
@@ -9,29 +9,29 @@
 
 namespace waifu2x::engine {
 
-// Floats that one node may use while it runs.
+// Temporary memory of a node.
 struct Scratch {
   float* memory = nullptr;
-  int tiles = 1;  // Winograd tiles at a time
+  int tiles = 1;  // Winograd tiles of a batch
 };
 
-// How many tiles of this convolution keep their transforms within `bytes` of cache.
+// The number of Winograd tiles whose transforms fit in `bytes` of cache.
 int tiles_for_cache(const Conv& conv, std::size_t bytes);
 
-// Floats of scratch for `tiles` tiles at a time.
+// Floats of scratch for batches of `tiles` tiles.
 std::size_t scratch_floats(const Conv& conv, int tiles);
 
 struct NodeRun {
   const Kernels& kernels;
   const Node& node;
   const std::vector<Rows>& values;  // by value
-  const float* gate;                // multiply
-  Range rows;                       // of the result, as Node::computed and Node::advanced give them
+  const float* gate;                // multiply: the factors
+  Range rows;                       // of the result, see Node::computed_range and computed_end
   Range columns;
   Scratch scratch;
 };
 
-// Every kind but Kind::input.
+// Computes a node of any kind except Kind::input.
 void run_node(const NodeRun& run);
 
 }  // namespace waifu2x::engine

@@ -21,7 +21,7 @@ namespace waifu2x::engine {
 namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
-// A worker keeps memory up to this size for the next run; 64 MiB.
+// A worker releases a larger arena after a task; 64 MiB.
 constexpr std::size_t kKeptFloats = std::size_t{16} << 20;
 
 long process_id() {
@@ -56,8 +56,8 @@ struct Pool::State {
     } catch (const std::system_error& error) {
       const std::size_t started = workers.size();
       close();
-      throw std::runtime_error("the system starts no more than " + std::to_string(started) +
-                               " of " + std::to_string(threads) + " threads");
+      throw std::runtime_error("the system started only " + std::to_string(started) + " of " +
+                               std::to_string(threads) + " threads");
     } catch (...) {
       close();
       throw;
@@ -81,7 +81,7 @@ struct Pool::State {
     for (;;) {
       wake.wait(lock, [this] { return closing || !jobs.empty(); });
       if (closing) return;
-      // Runs take turns, so that a small one does not wait for all of a large one.
+      // Round-robin over the runs: a large run must not starve a small one.
       Job& job = *jobs.front();
       jobs.pop_front();
       const int index = job.next++;
@@ -105,7 +105,7 @@ struct Pool::State {
     }
   }
 
-  // With the mutex held: no further task of this job begins.
+  // Prevents further tasks of a job from starting. The caller holds the mutex.
   void halt(Job& job) {
     job.stop = true;
     jobs.erase(std::remove(jobs.begin(), jobs.end(), &job), jobs.end());
@@ -124,14 +124,14 @@ Pool::Pool(int threads) : threads_(std::max(threads, 1)) {}
 
 Pool::~Pool() {
   State* state = state_.load();
-  // After a fork the threads are the parent's: there is nothing here to join.
+  // After fork() the threads belong to the parent process and cannot be joined.
   if (state != nullptr && state->owner == process_id()) delete state;
 }
 
 Pool::State& Pool::state() {
   State* current = state_.load(std::memory_order_acquire);
   while (current == nullptr || current->owner != process_id()) {
-    // A forked child leaves the parent's state alone: its mutex may be held for ever.
+    // A forked child leaks the parent's state: its mutex may never be released.
     auto fresh = std::make_unique<State>(threads_);
     if (state_.compare_exchange_strong(current, fresh.get())) return *fresh.release();
   }

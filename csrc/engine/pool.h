@@ -1,4 +1,4 @@
-// Threads that wait for work and sleep while there is none.
+// A pool of threads that sleep while there is no work.
 #pragma once
 
 #include <algorithm>
@@ -9,20 +9,20 @@
 
 namespace waifu2x::engine {
 
-// What one worker keeps from task to task.
+// State of a worker that persists from task to task.
 struct Worker {
   Arena arena;
 };
 
 class Pool {
  public:
-  // task(index, worker, stop): stop turns true when the rest is not wanted any more; a task looks
-  // at it now and then and returns early.
+  // task(index, worker, stop). stop becomes true when the run is cancelled; a task polls stop and
+  // returns early.
   using Task = std::function<void(int, Worker&, const std::atomic<bool>&)>;
-  // Called from the calling thread a few times a second while it waits; true stops the run.
+  // Called by the waiting thread several times a second; returning true stops the run.
   using Poll = std::function<bool()>;
 
-  // threads >= 1; they start with the first run.
+  // threads >= 1. The threads start with the first run.
   explicit Pool(int threads);
   ~Pool();
   Pool(const Pool&) = delete;
@@ -30,27 +30,29 @@ class Pool {
 
   int threads() const { return threads_; }
 
-  // Whoever is about to run tasks holds one, from before the first run to after the last.
-  class Visit {
+  // Counts an execution of a program as active for the lifetime of the object.
+  class ActiveRun {
    public:
-    explicit Visit(Pool& pool) : pool_(pool) { ++pool_.visitors_; }
-    ~Visit() { --pool_.visitors_; }
-    Visit(const Visit&) = delete;
-    Visit& operator=(const Visit&) = delete;
+    explicit ActiveRun(Pool& pool) : pool_(pool) { ++pool_.active_runs_; }
+    ~ActiveRun() { --pool_.active_runs_; }
+    ActiveRun(const ActiveRun&) = delete;
+    ActiveRun& operator=(const ActiveRun&) = delete;
 
-    // Threads for each visitor, if they were shared out now; at least 1.
-    int share() const { return std::max(1, pool_.threads_ / std::max(1, pool_.visitors_.load())); }
+    // An equal share of the threads among the active executions; at least 1.
+    int thread_share() const {
+      return std::max(1, pool_.threads_ / std::max(1, pool_.active_runs_.load()));
+    }
 
    private:
     Pool& pool_;
   };
 
-  // Runs task 0 to count - 1 and returns when all have ended, or those begun when stopped. May be
-  // called from several threads at once; runs then share the workers. Rethrows the first exception
-  // of a task or of poll, after the others have ended. Returns false if poll stopped it. Throws
-  // std::runtime_error if the threads cannot be started.
+  // Runs tasks 0 to count - 1 and returns when all tasks have ended; after a stop, when all started
+  // tasks have ended. Several threads may call run() at once and share the workers. Rethrows the
+  // first exception of a task or of poll after the other tasks have ended. Returns false if poll
+  // stopped the run. Throws std::runtime_error if the threads cannot be started.
   //
-  // Safe after fork(): a child has no workers and starts its own.
+  // Safe after fork(): a child process starts its own workers.
   bool run(int count, const Task& task, const Poll& poll);
 
  private:
@@ -58,7 +60,7 @@ class Pool {
   State& state();
 
   const int threads_;
-  std::atomic<int> visitors_{0};
+  std::atomic<int> active_runs_{0};
   std::atomic<State*> state_{nullptr};
 };
 

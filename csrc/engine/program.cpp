@@ -9,91 +9,51 @@
 namespace waifu2x::engine {
 namespace {
 
-constexpr int kLargestFactor = 1 << 12;
+constexpr int kMaxFactor = 1 << 12;
 
-// Below this many channels a transform costs more than the products it saves.
-constexpr int kLeastWinogradDepth = 8;
+// With fewer input channels the transforms cost more than the products that they save.
+constexpr int kMinWinogradDepth = 8;
 
 int round_down(int x, int step) { return floor_divide(x, step) * step; }
 int round_up(int x, int step) { return -floor_divide(-x, step) * step; }
 
-// A transposed convolution as a plain one for each place (ry, rx) within a cell of stride x stride:
-// output stride * q + r reads input q - m through tap stride * m + r, if there is one. Weights
-// (output, in, taps, taps), with place and channel at output(place, channel).
-template <class Output>
-std::vector<float> phases(const Program::ConvSpec& spec, int taps, Output output) {
-  const int s = spec.stride, k = spec.kernel;
-  std::vector<float> weight(static_cast<std::size_t>(s * s * spec.out) *
-                            static_cast<std::size_t>(spec.in * taps * taps));
-  for (int place = 0; place < s * s; ++place) {
-    for (int o = 0; o < spec.out; ++o) {
-      for (int i = 0; i < spec.in; ++i) {
-        const float* from = spec.weight + (static_cast<std::ptrdiff_t>(i) * spec.out + o) * k * k;
-        float* to = weight.data() +
-                    (static_cast<std::ptrdiff_t>(output(place, o)) * spec.in + i) * taps * taps;
-        for (int my = 0; my < taps; ++my) {
-          for (int mx = 0; mx < taps; ++mx) {
-            const int y = s * my + place / s, x = s * mx + place % s;
-            if (y < k && x < k) to[(taps - 1 - my) * taps + taps - 1 - mx] = from[y * k + x];
-          }
-        }
-      }
-    }
-  }
-  return weight;
-}
-
-// The same for one number a channel.
-template <class Output>
-std::vector<float> repeated(const float* numbers, int channels, int places, Output output) {
-  std::vector<float> result(static_cast<std::size_t>(channels * places));
-  for (int place = 0; place < places; ++place) {
-    for (int o = 0; o < channels; ++o) {
-      result[static_cast<std::size_t>(output(place, o))] = numbers[o];
-    }
-  }
-  return result;
-}
-
-void set_weights(Conv& conv, const float* weight, const float* bias, const float* slope, int out,
-                 int size) {
-  const WeightView view{weight, out, conv.depth, size,
-                        static_cast<std::ptrdiff_t>(conv.depth) * size * size,
-                        static_cast<std::ptrdiff_t>(size) * size};
-  conv.kernel = size;
-  conv.blocks = blocks_of(out);
+// phases > 1: reorders the outputs by phase.
+void set_weights(Conv& conv, const Program::ConvSpec& spec, int phases) {
+  const WeightView view{spec.weight, spec.out, spec.in, spec.kernel, phases};
+  conv.kernel = spec.kernel;
+  conv.blocks = blocks_of(spec.out);
   conv.weights = conv.winograd ? pack_winograd(view) : pack_direct(view);
   conv.weights_stride =
-      conv.winograd ? winograd_stride(conv.depth) : direct_stride(conv.depth, size);
-  conv.bias = pack_vector(bias, out, 0.0f);
-  conv.slope = pack_vector(slope, out, 1.0f);
+      conv.winograd ? winograd_stride(spec.in) : direct_stride(spec.in, spec.kernel);
+  conv.bias = pack_vector(spec.bias, spec.out, 0.0f, phases);
+  conv.slope = pack_vector(spec.slope, spec.out, 1.0f, phases);
 }
 
 }  // namespace
 
-// --- ranges -------------------------------------------------------------------------------------------
+// --- ranges --------------------------------------------------------------------------------------
 
-Range Node::computed(Range wanted, int size) const {
-  if (wanted.empty()) return wanted;
+Range Node::computed_range(Range requested, int size) const {
+  if (requested.empty()) return requested;
   if (kind == Kind::conv && conv.winograd) {
-    // Tiles lie on a grid of the whole value: a sample's rounding depends on its place in a tile.
-    return {std::max(0, round_down(wanted.lo, kTile)),
-            std::min(size, round_up(wanted.hi, kTile))};
+    // Aligned to the tile grid of the whole value: rounding depends on the position within a tile.
+    return {std::max(0, round_down(requested.lo, kTile)),
+            std::min(size, round_up(requested.hi, kTile))};
   }
-  return wanted;
+  return requested;
 }
 
-int Node::advanced(int wanted, int size) const {
-  if (kind == Kind::conv && conv.winograd) return std::min(size, round_up(wanted, kTile));
+int Node::computed_end(int requested, int size) const {
+  if (kind == Kind::conv && conv.winograd) return std::min(size, round_up(requested, kTile));
   if (kind == Kind::conv && conv.factor > 1) {
-    // Whole rows of the convolution, so that none is computed twice.
-    const int last = floor_divide(wanted - 1 + conv.crop, conv.factor);
+    // All output rows of a convolution row, so that no row is computed twice.
+    const int last = floor_divide(requested - 1 + conv.crop, conv.factor);
     return std::min(size, (last + 1) * conv.factor - conv.crop);
   }
-  return wanted;
+  return requested;
 }
 
-Range Node::reads(const Ref& source, bool is_addend, Range range) const {
+Range Node::read_range(const Ref& source, bool is_addend, Range range) const {
   Range r = range;
   if (kind == Kind::conv && !is_addend) {
     if (conv.winograd) {
@@ -110,7 +70,7 @@ Range Node::reads(const Ref& source, bool is_addend, Range range) const {
   return {r.lo + source.offset, r.hi + source.offset};
 }
 
-// --- building -----------------------------------------------------------------------------------------
+// --- building ------------------------------------------------------------------------------------
 
 Program::Program(int channels) {
   if (channels < 1) throw std::invalid_argument("a network reads at least one channel");
@@ -122,7 +82,9 @@ Program::Program(int channels) {
 
 int Program::push(Node node, Value value) {
   value.blocks = blocks_of(value.channels);
-  for (const Ref& source : node.sources) value.stage = std::max(value.stage, of(source.value).stage);
+  for (const Ref& source : node.sources) {
+    value.stage = std::max(value.stage, of(source.value).stage);
+  }
   if (node.addend.value >= 0) value.stage = std::max(value.stage, of(node.addend.value).stage);
   if (node.gate >= 0) {
     value.stage = std::max(value.stage, pooled_[static_cast<std::size_t>(node.gate)].stage);
@@ -145,7 +107,7 @@ void Program::require_open() const {
   if (output_.value >= 0) throw std::invalid_argument("the program is finished");
 }
 
-Ref Program::with_edge(Ref ref, int padding) {
+Ref Program::materialize_if_padded(Ref ref, int padding) {
   return padding > 0 && ref.offset > 0 ? Ref{affine(ref, 1.0f, 0.0f), 0} : ref;
 }
 
@@ -158,13 +120,13 @@ void Program::require(Ref ref) const {
 
 namespace {
 
-Value like(const Value& source, int index, int cut) {
+Value like(const Value& source, int index, int crop) {
   Value value;
   value.channels = source.channels;
   value.scale = source.scale;
   value.divisor = source.divisor;
   value.size_of = index;
-  value.size_rest = -2 * cut;
+  value.size_rest = -2 * crop;
   return value;
 }
 
@@ -173,90 +135,55 @@ Value like(const Value& source, int index, int cut) {
 int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
   require(source);
   if (addend.value >= 0) require(addend);
+  const bool shuffled = spec.shuffle != 0;
+  const int factor = shuffled ? spec.shuffle : 1, phases = factor * factor;
+  constexpr int kMax = 1 << 12;  // keeps all sizes within int
+  for (const int number : {spec.kernel, spec.stride, spec.padding, factor, spec.crop, spec.trim}) {
+    if (number > kMax) throw std::invalid_argument("the kernel, stride or padding is too large");
+  }
+  if (factor < 1 || spec.out % phases != 0 || spec.crop < 0 || spec.trim < 0 ||
+      (shuffled ? spec.stride != 1 : spec.crop > 0 || spec.trim > 0)) {
+    throw std::invalid_argument("the shuffle does not fit the convolution");
+  }
+  const int result_channels = spec.out / phases;
   if (spec.kernel < 1 || spec.stride < 1 || spec.padding < 0 || spec.in != channels(source.value) ||
-      spec.out < 1 || (addend.value >= 0 && spec.out != channels(addend.value))) {
+      spec.out < 1 || (addend.value >= 0 && result_channels != channels(addend.value))) {
     throw std::invalid_argument("the convolution does not fit its input");
   }
-  constexpr int kLargest = 1 << 12;  // of kernel, stride and padding: nothing overflows
-  if (spec.kernel > kLargest || spec.stride > kLargest || spec.padding > kLargest) {
-    throw std::invalid_argument("the kernel, stride or padding is too large");
-  }
-  if (spec.transposed) return transposed(source, spec, addend);
-  source = with_edge(source, spec.padding);
-  edge_ = std::max(edge_, kTileIn + spec.padding);
+  // The kernels write whole blocks of a phase. Fewer channels share blocks between phases, and an
+  // operation of its own shuffles the result. (3x3 kernels in Winograd tiles are no faster there.)
+  const bool fused = phases == 1 || result_channels % kBlock == 0;
+  source = materialize_if_padded(source, spec.padding);
+  border_ = std::max(border_, kTileIn + spec.padding);
   Node node;
   node.kind = Kind::conv;
   node.sources = {source};
-  node.addend = addend;
   Conv& conv = node.conv;
   conv.depth = spec.in;
   conv.stride = spec.stride;
   conv.padding = spec.padding;
-  conv.winograd = spec.kernel == 3 && spec.stride == 1 && spec.in >= kLeastWinogradDepth;
-  set_weights(conv, spec.weight, spec.bias, spec.slope, spec.out, spec.kernel);
+  conv.winograd =
+      spec.kernel == 3 && spec.stride == 1 && spec.in >= kMinWinogradDepth && !shuffled;
+  set_weights(conv, spec, fused ? phases : 1);
   Value value = like(of(source.value), source.value, source.offset);
   value.channels = spec.out;
   value.divisor *= spec.stride;
   value.size_add = 2 * spec.padding - spec.kernel - 2 * source.offset;
   value.size_divide = spec.stride;
   value.size_rest = 1;
-  return push(std::move(node), value);
-}
-
-int Program::transposed(Ref source, const ConvSpec& spec, Ref addend) {
-  // Output s * q + r - padding sums the inputs q - taps + 1 to q. With an inner padding of p the
-  // convolution starts p of those before the first input, and the shuffle is cropped by the rest.
-  const int s = spec.stride, places = s * s, taps = (spec.kernel + s - 1) / s;
-  const int padding = std::max(0, taps - 1 - spec.padding / s);
-  const int crop = spec.padding - s * (taps - 1 - padding);
-  source = with_edge(source, padding);
-  edge_ = std::max(edge_, kTileIn + padding);
-  Node node;
-  node.kind = Kind::conv;
-  node.sources = {source};
-  Conv& conv = node.conv;
-  conv.depth = spec.in;
-  conv.padding = padding;
-  Value value = like(of(source.value), source.value, source.offset);
-
-  if (s == 1 || spec.out % kBlock == 0) {
-    const auto output = [&](int place, int o) { return place * spec.out + o; };
-    conv.factor = s;
-    conv.crop = crop;
-    set_weights(conv, phases(spec, taps, output).data(),
-                repeated(spec.bias, spec.out, places, output).data(),
-                repeated(spec.slope, spec.out, places, output).data(), spec.out * places, taps);
-    node.addend = addend;
-    value.channels = spec.out;
-    value.scale *= s;
-    value.size_factor = s;
-    value.size_rest = -2 * source.offset * s + spec.kernel - s - 2 * spec.padding;
-    return push(std::move(node), value);
+  if (!fused) {
+    const int convolved = push(std::move(node), value);
+    const int result = push_shuffle({convolved, 0}, factor, spec.crop, spec.trim);
+    return addend.value >= 0 ? add({result, 0}, addend) : result;
   }
-
-  // Few channels: all places share blocks, and a shuffle of its own sorts them out. (Two taps a side
-  // as three, one of them zero, through Winograd's tiles measured no faster.)
-  if (addend.value >= 0) throw std::invalid_argument("nothing can be added to a shuffle");
-  const auto output = [&](int place, int o) { return o * places + place; };
-  set_weights(conv, phases(spec, taps, output).data(),
-              repeated(spec.bias, spec.out, places, output).data(),
-              repeated(spec.slope, spec.out, places, output).data(), spec.out * places, taps);
-  value.channels = spec.out * places;
-  value.size_rest = -2 * source.offset + 2 * padding - taps + 1;
-  const int convolved = push(std::move(node), value);
-
-  Node shuffle;
-  shuffle.kind = Kind::shuffle;
-  shuffle.sources = {{convolved, 0}};
-  shuffle.factor = s;
-  shuffle.crop = crop;
-  shuffle.channels = {spec.out};
-  Value shuffled = like(of(convolved), convolved, 0);
-  shuffled.channels = spec.out;
-  shuffled.scale *= s;
-  shuffled.size_factor = s;
-  shuffled.size_rest = spec.kernel - s - 2 * spec.padding - s * (2 * padding - taps + 1);
-  return push(std::move(shuffle), shuffled);
+  node.addend = addend;
+  conv.factor = factor;
+  conv.crop = spec.crop;
+  value.channels = result_channels;
+  value.scale *= factor;
+  value.size_factor = factor;
+  value.size_rest = factor - 2 * spec.crop - spec.trim;
+  return push(std::move(node), value);
 }
 
 int Program::add(Ref a, Ref b) {
@@ -294,7 +221,9 @@ int Program::affine(Ref source, float scale, float offset) {
 
 int Program::activate(Ref source, const float* slope, int slopes) {
   require(source);
-  if (slopes != channels(source.value)) throw std::invalid_argument("there must be one slope to a channel");
+  if (slopes != channels(source.value)) {
+    throw std::invalid_argument("there must be one slope per channel");
+  }
   Node node;
   node.kind = Kind::activate;
   node.sources = {source};
@@ -328,7 +257,7 @@ int Program::concat(const std::vector<Ref>& sources) {
 
 int Program::upsample(Ref source, int factor) {
   require(source);
-  if (factor < 1 || factor > kLargestFactor) {
+  if (factor < 1 || factor > kMaxFactor) {
     throw std::invalid_argument("the factor must be at least 1, and not thousands");
   }
   Node node;
@@ -344,30 +273,34 @@ int Program::upsample(Ref source, int factor) {
 
 int Program::shuffle(Ref source, int factor) {
   require(source);
-  if (factor < 1 || factor > kLargestFactor ||
-      channels(source.value) % (factor * factor) != 0) {
+  if (factor < 1 || factor > kMaxFactor || channels(source.value) % (factor * factor) != 0) {
     throw std::invalid_argument("the channels do not shuffle by this factor");
   }
+  return push_shuffle(source, factor, 0, 0);
+}
+
+int Program::push_shuffle(Ref source, int factor, int crop, int trim) {
   Node node;
   node.kind = Kind::shuffle;
   node.sources = {source};
   node.factor = factor;
+  node.crop = crop;
   Value value = like(of(source.value), source.value, source.offset);
   value.channels /= factor * factor;
   node.channels = {value.channels};
   value.scale *= factor;
   value.size_factor = factor;
-  value.size_rest *= factor;
+  value.size_rest = value.size_rest * factor - 2 * crop - trim;
   return push(std::move(node), value);
 }
 
-int Program::given(int channels) {
+int Program::pooled_input(int channels) {
   require_open();
   if (channels < 1) throw std::invalid_argument("a vector has at least one number");
   Pooled pooled;
-  pooled.kind = Pooled::Kind::given;
+  pooled.kind = Pooled::Kind::input;
   pooled.channels = channels;
-  pooled.given = givens_++;
+  pooled.input = pooled_inputs_++;
   pooled_.push_back(std::move(pooled));
   return static_cast<int>(pooled_.size()) - 1;
 }
@@ -379,7 +312,7 @@ int Program::mean(Ref source) {
   pooled.channels = channels(source.value);
   pooled.mean = source;
   pooled.stage = of(source.value).stage + 1;
-  // Kept whole, so that the sum runs in an order of its own.
+  // Buffered at full size: the order of the sum must not depend on the partition.
   of(source.value).last_use = std::max(of(source.value).last_use, pooled.stage);
   stages_ = std::max(stages_, pooled.stage + 1);
   pooled_.push_back(std::move(pooled));
@@ -420,7 +353,7 @@ std::size_t Program::weight_bytes() const {
 }
 
 std::vector<int> Program::sizes(int size) const {
-  constexpr long long kLargest = 1 << 30;
+  constexpr long long kMax = 1 << 30;
   const auto refuse = [size](const char* what) {
     throw std::invalid_argument("an input side of " + std::to_string(size) + " px " + what);
   };
@@ -434,23 +367,23 @@ std::vector<int> Program::sizes(int size) const {
       n = n * value.size_factor + value.size_rest;
     }
     if (n < 1) refuse("leaves nothing of this network");
-    if (n > kLargest) refuse("is too large for this network");
+    if (n > kMax) refuse("is too large for this network");
     result.push_back(static_cast<int>(n));
   }
-  const auto cut = [&](Ref ref) {
+  const auto cropped = [&](Ref ref) {
     return result[static_cast<std::size_t>(ref.value)] - 2 * ref.offset;
   };
   for (const Node& node : nodes_) {
     const int own = result[static_cast<std::size_t>(node.value)];
     const bool joins = node.kind == Kind::add || node.kind == Kind::concat;
     for (const Ref& source : node.sources) {
-      if (cut(source) < 1) refuse("leaves nothing of this network");
-      if (joins && cut(source) != own) refuse("does not fit this network");
+      if (cropped(source) < 1) refuse("leaves nothing of this network");
+      if (joins && cropped(source) != own) refuse("does not fit this network");
     }
-    if (node.addend.value >= 0 && cut(node.addend) != own) refuse("does not fit this network");
+    if (node.addend.value >= 0 && cropped(node.addend) != own) refuse("does not fit this network");
   }
   for (const Pooled& pooled : pooled_) {
-    if (pooled.kind == Pooled::Kind::mean && cut(pooled.mean) < 1) {
+    if (pooled.kind == Pooled::Kind::mean && cropped(pooled.mean) < 1) {
       refuse("leaves nothing to average");
     }
   }

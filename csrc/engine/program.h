@@ -1,8 +1,8 @@
-// A network lowered to what the executor runs: spatial nodes over blocked values, pooled vectors
-// between the stages, weights packed once.
+// A network lowered for the executor: spatial nodes over blocked values, pooled vectors between the
+// stages, packed weights.
 //
-// Coordinates: sample 0 of a value is the first that the operation gives for the whole input, so
-// places are absolute, however the work is cut. Both axes are alike.
+// Coordinates are absolute: sample 0 of a value is the first result of its operation for the whole
+// input, however the input is partitioned. Both axes follow the same rules.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@
 
 namespace waifu2x::engine {
 
-// A value, cut: sample i of the reference is sample i + offset of the value.
+// A value cropped by `offset` samples on each side: sample i of the reference is sample i + offset
+// of the value.
 struct Ref {
   int value = -1;
   int offset = 0;
@@ -29,75 +30,77 @@ struct Range {
   int size() const { return hi - lo; }
 };
 
-enum class Kind { input, conv, add, multiply, affine, activate, sigmoid, concat, upsample, shuffle };
+enum class Kind {
+  input, conv, add, multiply, affine, activate, sigmoid, concat, upsample, shuffle
+};
 
-// A convolution, and what was folded into it.
+// A convolution and the operations fused into it.
 struct Conv {
   int kernel = 1;
   int stride = 1;
   int padding = 0;
   bool winograd = false;
   int depth = 0;   // input channels
-  int blocks = 0;  // blocks of outputs before a shuffle
+  int blocks = 0;  // output blocks, before the shuffle
   Floats weights;  // see DirectRow and WinogradProduct
   std::ptrdiff_t weights_stride = 0;
   Floats bias;
   Floats slope;
-  // A sub-pixel shuffle of the result, and a crop of it: what a transposed convolution becomes where
-  // its channels fill blocks. Outputs are ordered (row phase, column phase, channel).
+  // A fused pixel shuffle of the result, then a crop on each side; requires whole blocks of
+  // channels. Outputs are ordered (row phase, column phase, channel).
   int factor = 1;
   int crop = 0;
 };
 
 struct Node {
   Kind kind = Kind::input;
-  int value = -1;            // the result
-  std::vector<Ref> sources;  // read
-  Ref addend;                // added to a convolution's result; value -1 for none
+  int value = -1;  // the result
+  std::vector<Ref> sources;
+  Ref addend;  // added to the result of a convolution; value -1 for none
   Conv conv;
   float scale = 1.0f;   // affine
   float offset = 0.0f;  // affine
   Floats slope;         // activate
-  int gate = -1;        // multiply: a pooled vector
+  int gate = -1;        // multiply: index of a pooled vector
   int factor = 1;       // upsample, shuffle
-  int crop = 0;         // shuffle: cut from the result
-  std::vector<int> channels;  // concat: of every source; shuffle: of the result
+  int crop = 0;         // shuffle: on each side of the result
+  std::vector<int> channels;  // concat: of each source; shuffle: of the result
 
-  // Rows or columns of the result that are computed when `wanted` is asked for, of `size` there are.
-  Range computed(Range wanted, int size) const;
-  // How far computing goes when the rows up to `wanted` are asked for.
-  int advanced(int wanted, int size) const;
-  // What of `source` is read to compute `range`, which may reach beyond what there is: zeros.
-  Range reads(const Ref& source, bool is_addend, Range range) const;
+  // The range along one axis that is computed to obtain `requested`; the value has `size` samples.
+  Range computed_range(Range requested, int size) const;
+  // The end of the rows that are computed to obtain all rows before `requested`.
+  int computed_end(int requested, int size) const;
+  // The range of `source` that `range` depends on. May extend past the edges, into zero padding.
+  Range read_range(const Ref& source, bool is_addend, Range range) const;
 };
 
 struct Value {
   int channels = 0;
   int blocks = 0;
-  int scale = 1;    // samples per input pixel are scale / divisor
+  int scale = 1;  // scale / divisor samples per input pixel
   int divisor = 1;
-  int stage = 0;    // the stage that computes it
-  int last_use = 0;  // the last stage that reads it
-  // The size along an axis is floor((n + size_add) / size_divide) * size_factor + size_rest of the
-  // source's n.
+  int stage = 0;     // the stage that computes the value
+  int last_use = 0;  // the last stage that reads the value
+  // Size along an axis: floor((n + size_add) / size_divide) * size_factor + size_rest, with n the
+  // size of value size_of; the size of the input if size_of is -1.
   int size_of = -1;
   int size_add = 0;
   int size_divide = 1;
   int size_factor = 1;
   int size_rest = 0;
 
-  // Whether it outlives its stage, and so is kept whole.
-  bool carried() const { return last_use > stage; }
+  // Whether a later stage reads the value, which then needs a full-size buffer.
+  bool outlives_stage() const { return last_use > stage; }
 };
 
-// Vectors of one number a channel.
+// A vector with one element per channel.
 struct Pooled {
-  enum class Kind { given, mean, conv } kind = Kind::given;
+  enum class Kind { input, mean, conv } kind = Kind::input;
   int channels = 0;
-  int stage = 0;       // known before this stage begins
-  int given = 0;       // given: which
-  Ref mean;            // mean: of what
-  int source = -1;     // conv: of which vector
+  int stage = 0;       // the first stage that may read the vector
+  int input = 0;       // input: index among the pooled inputs
+  Ref mean;            // mean: the averaged value
+  int source = -1;     // conv: index of the vector to convolve
   Floats weights;      // (out, in)
   Floats bias;
   Floats slope;
@@ -108,13 +111,16 @@ class Program {
  public:
   explicit Program(int channels);
 
-  // Each adds an operation and returns the number of its result.
+  // Each method appends an operation and returns the index of its result.
   struct ConvSpec {
-    const float* weight;  // (out, in, k, k); transposed: (in, out, k, k)
+    const float* weight;  // (out, in, k, k)
     const float* bias;    // (out)
     const float* slope;   // (out): 1 for no activation
     int in, out, kernel, stride, padding;
-    bool transposed;
+    // Factor of a pixel shuffle of the result, 0 for none; then `crop` samples are removed on each
+    // side and `trim` more at the end. A shuffled convolution has stride 1 and is computed
+    // directly.
+    int shuffle = 0, crop = 0, trim = 0;
   };
   int conv(Ref source, const ConvSpec& spec, Ref addend);
   int add(Ref a, Ref b);
@@ -126,11 +132,11 @@ class Program {
   int upsample(Ref source, int factor);
   int shuffle(Ref source, int factor);
 
-  int given(int channels);
+  int pooled_input(int channels);
   int mean(Ref source);
   int pooled_conv(int source, const ConvSpec& spec, bool sigmoid);
 
-  // Ends building; nothing may be added after.
+  // Sets the output. No operation may be appended afterwards.
   void finish(Ref output);
 
   const std::vector<Node>& nodes() const { return nodes_; }
@@ -138,25 +144,25 @@ class Program {
   const std::vector<Pooled>& pooled() const { return pooled_; }
   Ref output() const { return output_; }
   int stages() const { return stages_; }
-  int givens() const { return givens_; }
+  int pooled_inputs() const { return pooled_inputs_; }
   std::size_t weight_bytes() const;
-  // Columns beyond either edge of a value that some node may read as zeros.
-  int edge() const { return edge_; }
+  // Columns of zero padding that a node may read beyond either edge of a value.
+  int border() const { return border_; }
 
-  // Sizes of all values along one axis for an input of `size`. Throws std::invalid_argument if one
-  // would be empty or too large, or if values that are joined differ.
+  // Sizes of all values along one axis for an input of `size`. Throws std::invalid_argument if a
+  // value would be empty or too large, or if the operands of an operation differ in size.
   std::vector<int> sizes(int size) const;
   int channels(int value) const { return values_[static_cast<std::size_t>(value)].channels; }
   int pooled_channels(int p) const { return pooled_[static_cast<std::size_t>(p)].channels; }
 
  private:
-  int transposed(Ref source, const ConvSpec& spec, Ref addend);
   int push(Node node, Value value);
+  int push_shuffle(Ref source, int factor, int crop, int trim);
   void require(Ref ref) const;
   void require_open() const;
-  // The reference, as a value of its own where something pads it: beyond a cut lies what was cut
-  // away, not zeros.
-  Ref with_edge(Ref ref, int padding);
+  // Copies a cropped reference into a value of its own if its reader pads: padding must read zeros,
+  // not the samples outside the crop.
+  Ref materialize_if_padded(Ref ref, int padding);
   Value& of(int value) { return values_[static_cast<std::size_t>(value)]; }
 
   std::vector<Node> nodes_;
@@ -164,8 +170,8 @@ class Program {
   std::vector<Pooled> pooled_;
   Ref output_;
   int stages_ = 1;
-  int givens_ = 0;
-  int edge_ = kTileIn;  // what the last tile of a row reaches
+  int pooled_inputs_ = 0;
+  int border_ = kTileIn;  // the last tile of a row extends this far
 };
 
 inline std::size_t index(int i) { return static_cast<std::size_t>(i); }

@@ -5,7 +5,7 @@
 namespace waifu2x::engine {
 namespace {
 
-// A step has about this many tiles, so that a batch of them is seldom cut short.
+// Winograd tiles of a step: enough to fill most batches.
 constexpr int kTilesPerStep = 56;
 
 Range join(Range a, Range b) {
@@ -14,13 +14,13 @@ Range join(Range a, Range b) {
   return {std::min(a.lo, b.lo), std::max(a.hi, b.hi)};
 }
 
-// What of a range there is; empty, not negative, where that is nothing.
+// The part of a range inside [0, size); empty if there is none.
 Range clip(Range r, int size) {
   const int lo = std::clamp(r.lo, 0, size);
   return {lo, std::clamp(r.hi, lo, size)};
 }
 
-// Calls call(ref, is_addend) for everything a node reads.
+// Calls call(ref, is_addend) for each value that a node reads.
 template <class Call>
 void for_reads(const Node& node, Call call) {
   for (const Ref& source : node.sources) call(source, false);
@@ -29,60 +29,60 @@ void for_reads(const Node& node, Call call) {
 
 }  // namespace
 
-Region::Region(const Stage& stage, std::vector<Wanted> wanted, std::size_t cache)
-    : stage_(stage), wanted_(std::move(wanted)) {
+Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_t transform_bytes)
+    : stage_(stage), outputs_(std::move(outputs)) {
   plan_ranges();
   plan_rings();
-  tiles_of_.assign(stage.program.nodes().size(), 1);
+  winograd_tiles_.assign(stage.program.nodes().size(), 1);
   for (int n : stage.nodes) {
     const Node& node = stage.program.nodes()[index(n)];
-    const Kept& kept = kept_[index(node.value)];
-    if (kept.rows.empty()) continue;
-    if (node.conv.winograd) tiles_of_[index(n)] = tiles_for_cache(node.conv, cache);
-    scratch_ = std::max(scratch_, scratch_floats(node.conv, tiles_of_[index(n)]));
+    const BufferPlan& plan = plans_[index(node.value)];
+    if (plan.rows.empty()) continue;
+    if (node.conv.winograd) winograd_tiles_[index(n)] = tiles_for_cache(node.conv, transform_bytes);
+    scratch_ = std::max(scratch_, scratch_floats(node.conv, winograd_tiles_[index(n)]));
   }
   std::size_t widest = 0;
-  for (std::size_t v = 0; v < kept_.size(); ++v) {
-    const Kept& kept = kept_[v];
-    const auto row = index(kept.stored.size()) * kBlock;
+  for (std::size_t v = 0; v < plans_.size(); ++v) {
+    const BufferPlan& plan = plans_[v];
+    const auto row = index(plan.stored.size()) * kBlock;
     widest = std::max(widest, row);
     floats_ += Arena::rounded(row * index(stage.program.values()[v].blocks) *
-                              index(kept.capacity));
-    if (stage_.whole[v].base != nullptr) {
-      widest = std::max(widest, index(stage_.whole[v].width) * kBlock);
+                              index(plan.capacity));
+    if (stage_.buffered[v].base != nullptr) {
+      widest = std::max(widest, index(stage_.buffered[v].width) * kBlock);
     }
   }
-  // A row of input planes, too.
-  const Kept& input = kept_[0];
+  // Scratch also holds a row of input planes.
+  const BufferPlan& input = plans_[0];
   scratch_ = std::max(scratch_, index(input.columns.size()) * index(stage.program.channels(0)));
   zeros_ = widest;
   floats_ += Arena::rounded(zeros_) + Arena::rounded(scratch_);
 }
 
-bool Region::local(int value) const {
+bool Region::is_local(int value) const {
   return stage_.program.values()[index(value)].stage == stage_.index;
 }
 
-// From the results back to the input: what has to be computed of every value.
+// Walks from the results back to the input and collects the range to compute of each value.
 void Region::plan_ranges() {
-  kept_.assign(stage_.program.values().size(), {});
-  for (const Wanted& wanted : wanted_) {
-    Kept& kept = kept_[index(wanted.value)];
-    kept.rows = join(kept.rows, wanted.rows);
-    kept.columns = join(kept.columns, wanted.columns);
+  plans_.assign(stage_.program.values().size(), {});
+  for (const RegionOutput& output : outputs_) {
+    BufferPlan& plan = plans_[index(output.value)];
+    plan.rows = join(plan.rows, output.rows);
+    plan.columns = join(plan.columns, output.columns);
   }
   for (auto n = stage_.nodes.rbegin(); n != stage_.nodes.rend(); ++n) {
     const Node& node = stage_.program.nodes()[index(*n)];
-    Kept& kept = kept_[index(node.value)];
-    if (kept.rows.empty() || kept.columns.empty()) continue;
-    kept.rows = node.computed(kept.rows, stage_.heights[index(node.value)]);
-    kept.columns = node.computed(kept.columns, stage_.widths[index(node.value)]);
-    kept.stored = join(kept.stored, kept.columns);
+    BufferPlan& plan = plans_[index(node.value)];
+    if (plan.rows.empty() || plan.columns.empty()) continue;
+    plan.rows = node.computed_range(plan.rows, stage_.heights[index(node.value)]);
+    plan.columns = node.computed_range(plan.columns, stage_.widths[index(node.value)]);
+    plan.stored = join(plan.stored, plan.columns);
     for_reads(node, [&](const Ref& source, bool is_addend) {
-      if (!local(source.value)) return;
-      Kept& from = kept_[index(source.value)];
-      const Range rows = node.reads(source, is_addend, kept.rows);
-      const Range columns = node.reads(source, is_addend, kept.columns);
+      if (!is_local(source.value)) return;
+      BufferPlan& from = plans_[index(source.value)];
+      const Range rows = node.read_range(source, is_addend, plan.rows);
+      const Range columns = node.read_range(source, is_addend, plan.columns);
       from.rows = join(from.rows, clip(rows, stage_.heights[index(source.value)]));
       from.columns = join(from.columns, clip(columns, stage_.widths[index(source.value)]));
       from.stored = join(from.stored, columns);
@@ -90,22 +90,22 @@ void Region::plan_ranges() {
   }
 }
 
-// Plays the steps through with row numbers alone: the most rows of a value that are still to be
-// read, together with those already there, are what its ring has to hold.
+// Simulates the steps on row numbers. The capacity of a ring buffer is the maximum number of rows
+// between the first row still to be read and the last row computed.
 void Region::plan_rings() {
   int width = 1, divisor = 1;
-  for (std::size_t v = 0; v < kept_.size(); ++v) {
-    if (kept_[v].rows.empty()) continue;
+  for (std::size_t v = 0; v < plans_.size(); ++v) {
+    if (plans_[v].rows.empty()) continue;
     const Value& value = stage_.program.values()[v];
     divisor = std::max(divisor, value.divisor / std::max(1, std::min(value.scale, value.divisor)));
-    width = std::max(width, kept_[v].columns.size() * value.divisor / value.scale);
+    width = std::max(width, plans_[v].columns.size() * value.divisor / value.scale);
   }
   const int unit = kTile * divisor;
-  const int wanted = kTilesPerStep * kTile * kTile / width;
-  step_rows_ = std::clamp(wanted / unit * unit, unit, std::max(unit, 64 / unit * unit));
-  for (const Wanted& w : wanted_) {
-    const int rows = rows_per_step(w);
-    steps_ = std::max(steps_, (w.rows.size() + rows - 1) / rows);
+  const int rows = kTilesPerStep * kTile * kTile / width;
+  step_rows_ = std::clamp(rows / unit * unit, unit, std::max(unit, 64 / unit * unit));
+  for (const RegionOutput& output : outputs_) {
+    const int step = rows_per_step(output);
+    steps_ = std::max(steps_, (output.rows.size() + step - 1) / step);
   }
 
   Progress now = start();
@@ -113,86 +113,87 @@ void Region::plan_rings() {
     const Progress before = now;
     advance(step, now);
     const auto keep = [&](int value, int from) {
-      Kept& kept = kept_[index(value)];
-      kept.capacity = std::max(kept.capacity, now.done[index(value)] - std::max(from, kept.rows.lo));
+      BufferPlan& plan = plans_[index(value)];
+      const int first = std::max(from, plan.rows.lo);
+      plan.capacity = std::max(plan.capacity, now.computed[index(value)] - first);
     };
     for (int n : stage_.nodes) {
       const Node& node = stage_.program.nodes()[index(n)];
-      const Kept& kept = kept_[index(node.value)];
-      const int from = before.done[index(node.value)];
-      if (from >= kept.rows.hi) continue;
+      const BufferPlan& plan = plans_[index(node.value)];
+      const int from = before.computed[index(node.value)];
+      if (from >= plan.rows.hi) continue;
       keep(node.value, from);
       for_reads(node, [&](const Ref& source, bool is_addend) {
-        if (local(source.value)) {
-          keep(source.value, node.reads(source, is_addend, {from, from + 1}).lo);
+        if (is_local(source.value)) {
+          keep(source.value, node.read_range(source, is_addend, {from, from + 1}).lo);
         }
       });
     }
-    for (std::size_t i = 0; i < wanted_.size(); ++i) keep(wanted_[i].value, before.delivered[i]);
+    for (std::size_t i = 0; i < outputs_.size(); ++i) keep(outputs_[i].value, before.delivered[i]);
   }
 }
 
-int Region::rows_per_step(const Wanted& wanted) const {
-  const Value& value = stage_.program.values()[index(wanted.value)];
+int Region::rows_per_step(const RegionOutput& output) const {
+  const Value& value = stage_.program.values()[index(output.value)];
   return std::max(1, step_rows_ * value.scale / value.divisor);
 }
 
 Region::Progress Region::start() const {
   Progress progress;
-  for (const Kept& kept : kept_) progress.done.push_back(kept.rows.lo);
-  for (const Wanted& wanted : wanted_) progress.delivered.push_back(wanted.rows.lo);
+  for (const BufferPlan& plan : plans_) progress.computed.push_back(plan.rows.lo);
+  for (const RegionOutput& output : outputs_) progress.delivered.push_back(output.rows.lo);
   return progress;
 }
 
 void Region::advance(int step, Progress& progress) const {
-  std::vector<int>& done = progress.done;
+  std::vector<int>& computed = progress.computed;
   std::vector<int>& delivered = progress.delivered;
-  std::vector<int> need = done;
-  for (std::size_t i = 0; i < wanted_.size(); ++i) {
-    const Wanted& wanted = wanted_[i];
-    const int reached = wanted.rows.lo + (step + 1) * rows_per_step(wanted);
-    delivered[i] = step + 1 == steps_ ? wanted.rows.hi : std::min(wanted.rows.hi, reached);
-    need[index(wanted.value)] = std::max(need[index(wanted.value)], delivered[i]);
+  std::vector<int> need = computed;
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    const RegionOutput& output = outputs_[i];
+    const int reached = output.rows.lo + (step + 1) * rows_per_step(output);
+    delivered[i] = step + 1 == steps_ ? output.rows.hi : std::min(output.rows.hi, reached);
+    need[index(output.value)] = std::max(need[index(output.value)], delivered[i]);
   }
   for (auto n = stage_.nodes.rbegin(); n != stage_.nodes.rend(); ++n) {
     const Node& node = stage_.program.nodes()[index(*n)];
     const std::size_t v = index(node.value);
-    if (need[v] <= done[v]) continue;
-    const int to = std::min(node.advanced(need[v], stage_.heights[v]), kept_[v].rows.hi);
+    if (need[v] <= computed[v]) continue;
+    const int to = std::min(node.computed_end(need[v], stage_.heights[v]), plans_[v].rows.hi);
     for_reads(node, [&](const Ref& source, bool is_addend) {
-      if (!local(source.value)) return;
+      if (!is_local(source.value)) return;
       const std::size_t s = index(source.value);
-      const Range rows = node.reads(source, is_addend, {done[v], to});
+      const Range rows = node.read_range(source, is_addend, {computed[v], to});
       need[s] = std::max(need[s], std::min(rows.hi, stage_.heights[s]));
     });
-    done[v] = to;
+    computed[v] = to;
   }
 }
 
 bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
-                 const std::vector<Floats>& gates, const Deliver& deliver,
+                 const std::vector<Floats>& pooled, const Deliver& deliver,
                  const std::function<void(double)>& progress, const std::atomic<bool>& stop) const {
   arena.reset(floats_);
   float* zeros = arena.take(zeros_);
   std::fill_n(zeros, zeros_, 0.0f);
   Scratch scratch{arena.take(scratch_), 1};
 
-  std::vector<Rows> values = stage_.whole;
+  std::vector<Rows> values = stage_.buffered;
   for (std::size_t v = 0; v < values.size(); ++v) {
     values[v].zeros = zeros;
-    const Kept& kept = kept_[v];
-    if (kept.rows.empty()) continue;
+    const BufferPlan& plan = plans_[v];
+    if (plan.rows.empty()) continue;
     const Value& value = stage_.program.values()[v];
     Rows& rows = values[v];
-    rows.left = kept.stored.lo;
-    rows.width = kept.stored.size();
+    rows.left = plan.stored.lo;
+    rows.width = plan.stored.size();
     rows.height = stage_.heights[v];
-    rows.capacity = kept.capacity;
+    rows.capacity = plan.capacity;
     rows.row_stride = static_cast<std::ptrdiff_t>(value.blocks) * rows.width * kBlock;
-    const std::size_t floats = index(kept.capacity) * static_cast<std::size_t>(rows.row_stride);
+    const std::size_t floats = index(plan.capacity) * static_cast<std::size_t>(rows.row_stride);
     rows.base = arena.take(floats);
-    // What is stored and never computed reads as zero: beyond the edge, and channels there are not.
-    if (value.channels % kBlock != 0 || kept.stored.size() != kept.columns.size()) {
+    // Padding columns and the unused channels of the last block are never written: they read as 0.
+    if (value.channels % kBlock != 0 || plan.stored.size() != plan.columns.size()) {
       std::fill_n(rows.base, floats, 0.0f);
     }
   }
@@ -205,9 +206,9 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
     for (int n : stage_.nodes) {
       const Node& node = stage_.program.nodes()[index(n)];
       const std::size_t v = index(node.value);
-      const Range rows{before.done[v], now.done[v]};
+      const Range rows{before.computed[v], now.computed[v]};
       if (rows.empty()) continue;
-      const Range columns = kept_[v].columns;
+      const Range columns = plans_[v].columns;
       if (node.kind == Kind::input) {
         const int channels = stage_.program.channels(node.value);
         for (int y = rows.lo; y < rows.hi; ++y) {
@@ -220,13 +221,13 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
         }
         continue;
       }
-      scratch.tiles = tiles_of_[index(n)];
-      const float* gate = node.gate < 0 ? nullptr : gates[index(node.gate)].data();
+      scratch.tiles = winograd_tiles_[index(n)];
+      const float* gate = node.gate < 0 ? nullptr : pooled[index(node.gate)].data();
       run_node({kernels, node, values, gate, rows, columns, scratch});
     }
-    for (std::size_t i = 0; i < wanted_.size(); ++i) {
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
       const Range ready{before.delivered[i], now.delivered[i]};
-      if (!ready.empty()) deliver(i, values[index(wanted_[i].value)], ready);
+      if (!ready.empty()) deliver(i, values[index(outputs_[i].value)], ready);
     }
     progress(1.0 / steps_);
   }

@@ -1,5 +1,4 @@
-// How the executor sees the samples of one value: rows of blocked pixels, of which it may keep only
-// the last few.
+// The samples of a value: rows of blocked pixels, stored in full or in a ring buffer.
 #pragma once
 
 #include <cstddef>
@@ -10,12 +9,12 @@ namespace waifu2x::engine {
 
 struct Rows {
   float* base = nullptr;
-  std::ptrdiff_t row_stride = 0;  // floats; a row holds its blocks one after another
-  int capacity = 1;               // rows kept: row y lies at y modulo capacity
-  int height = 0;                 // rows there are; those beyond read as zeros
-  int left = 0;                   // the first column kept
-  int width = 0;                  // columns kept
-  const float* zeros = nullptr;   // at least width pixels
+  std::ptrdiff_t row_stride = 0;  // floats; the blocks of a row are contiguous
+  int capacity = 1;               // rows in memory; row y is at y modulo capacity
+  int height = 0;                 // rows of the value; rows outside read as zeros
+  int left = 0;                   // the first column in memory
+  int width = 0;                  // columns in memory
+  const float* zeros = nullptr;   // at least `width` pixels
 
   float* at(int y, int block, int x) const {
     return base + (y % capacity) * row_stride +

@@ -1,4 +1,4 @@
-// Macros of kernels.inl; include before it.
+// Macros for kernels.inl, to be included first.
 #pragma once
 
 #include <cstddef>

@@ -8,8 +8,8 @@
 namespace waifu2x::engine {
 namespace {
 
-// The transform of a kernel, by row: its values at the interpolation points, divided as the other two
-// transforms expect it.
+// G, the kernel transform: evaluates the kernel at the interpolation points. The rows include the
+// scaling that the other two transforms leave out.
 constexpr double kTransform[kTileIn][3] = {
     {16.0 / 9, 0, 0},
     {-1.0 / 8, -1.0 / 16, -1.0 / 32},
@@ -19,7 +19,7 @@ constexpr double kTransform[kTileIn][3] = {
     {0, 0, 1},
 };
 
-// One block of outputs, all its lanes together: kernels[y][x][lane] to to[position][lane].
+// Transforms the kernels of an output block: kernels[y][x][lane] to to[position][lane].
 using Lanes = double[kBlock];
 
 void transform(const Lanes (&kernels)[3][3], float* to, std::ptrdiff_t position_stride) {
@@ -90,10 +90,10 @@ Floats pack_winograd(const WeightView& weight) {
   return packed;
 }
 
-Floats pack_vector(const float* data, int count, float fill) {
+Floats pack_vector(const float* data, int count, float fill, int phases) {
   Floats packed(static_cast<std::size_t>(blocks_of(count)) * kBlock);
   std::fill_n(packed.data(), packed.size(), fill);
-  std::copy_n(data, count, packed.data());
+  for (int o = 0; o < count; ++o) packed.data()[o] = data[phase_major(o, count, phases)];
   return packed;
 }
 

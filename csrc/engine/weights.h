@@ -1,4 +1,4 @@
-// Weights in the order in which the kernels read them.
+// Packs weights in the order in which the kernels read them.
 #pragma once
 
 #include <cstddef>
@@ -7,28 +7,36 @@
 
 namespace waifu2x::engine {
 
-// (out, in, k, k), wherever in memory: element (o, i, y, x) is at the sum of the strides.
+// A dense weight (out, in, k, k).
 struct WeightView {
   const float* data;
   int out, in, kernel;
-  std::ptrdiff_t out_stride, in_stride;
+  int phases = 1;  // reorders outputs (channel, phase) to (phase, channel), see phase_major
 
-  float at(int o, int i, int y, int x) const {
-    return data[o * out_stride + i * in_stride + y * kernel + x];
-  }
+  float at(int o, int i, int y, int x) const;
 };
 
-// Floats from one block of outputs to the next.
+// The index in (channel, phase) order of output o in (phase, channel) order.
+inline int phase_major(int o, int out, int phases) {
+  return phases == 1 ? o : o % (out / phases) * phases + o / (out / phases);
+}
+
+inline float WeightView::at(int o, int i, int y, int x) const {
+  const std::ptrdiff_t pair = std::ptrdiff_t{phase_major(o, out, phases)} * in + i;
+  return data[(pair * kernel + y) * kernel + x];
+}
+
+// Floats from an output block to the next.
 std::ptrdiff_t direct_stride(int in, int kernel);
 std::ptrdiff_t winograd_stride(int in);
 
-// (block, segment, channel, 16), segments as (y, x, block of inputs); outputs past the last are zeros.
+// (block, segment, channel, 16) with segments (y, x, input block). Unused outputs are zeros.
 Floats pack_direct(const WeightView& weight);
 
-// (block, position, channel, 16): G g G' of every pair, computed in double, for 3x3 kernels.
+// (block, position, channel, 16): G g G^T of each 3x3 kernel, computed in double.
 Floats pack_winograd(const WeightView& weight);
 
-// `count` numbers, then `fill` up to whole blocks.
-Floats pack_vector(const float* data, int count, float fill);
+// `count` floats, padded to whole blocks with `fill`; reordered by phase like a weight.
+Floats pack_vector(const float* data, int count, float fill, int phases = 1);
 
 }  // namespace waifu2x::engine

@@ -1,5 +1,5 @@
-// Colour spreads one ring of pixels an iteration, so after two linear passes over alpha the work
-// is proportional to the pixels that change: the ring is a list, and nothing else is looked at.
+// Spreads color by one ring of pixels per iteration. After two linear passes over alpha the work is
+// proportional to the number of changed pixels, since the ring is a list.
 
 #include <type_traits>
 #include <vector>
@@ -10,10 +10,10 @@ namespace waifu2x {
 namespace {
 
 enum State : std::uint8_t {
-  kClear = 0,     // no colour yet
-  kColoured = 1,  // has a colour that neighbours may take
-  kQueued = 2,    // in the current ring: gets its colour in this iteration
-  kOutside = 4,   // the border around the picture, which saves the bounds checks
+  kTransparent = 0,  // no color yet
+  kColored = 1,      // a source of color for neighbors
+  kQueued = 2,       // in the ring of this iteration
+  kOutside = 4,      // the border around the picture, in place of bounds checks
 };
 
 struct Pixel {
@@ -21,7 +21,7 @@ struct Pixel {
   std::int64_t y;
 };
 
-// One byte of state a pixel, with a border one pixel wide.
+// The State of each pixel, with a border of one pixel.
 class StateMap {
  public:
   StateMap(std::int64_t width, std::int64_t height)
@@ -51,7 +51,7 @@ T mean(Sum<T> sum, std::uint32_t count) {
 }
 
 template <class T>
-std::int64_t count_coloured(const Image<const T>& alpha) {
+std::int64_t count_colored(const Image<const T>& alpha) {
   std::int64_t count = 0;
   for (std::int64_t y = 0; y < alpha.height; ++y) {
     const T* row = alpha.row(y);
@@ -61,16 +61,18 @@ std::int64_t count_coloured(const Image<const T>& alpha) {
 }
 
 template <class T>
-void mark(const Image<const T>& alpha, StateMap& map) {
+void classify(const Image<const T>& alpha, StateMap& map) {
   for (std::int64_t y = 0; y < alpha.height; ++y) {
     const T* row = alpha.row(y);
     std::uint8_t* states = map.at(0, y);
-    for (std::int64_t x = 0; x < alpha.width; ++x) states[x] = row[x] > T{0} ? kColoured : kClear;
+    for (std::int64_t x = 0; x < alpha.width; ++x) {
+      states[x] = row[x] > T{0} ? kColored : kTransparent;
+    }
   }
 }
 
-// The clear pixels that touch a coloured one. A queued pixel never counts as coloured, so queueing
-// while scanning does not change what is found.
+// The transparent pixels next to a colored pixel. Queued pixels do not count as colored, so
+// queueing during the scan does not change the result.
 std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap& map) {
   std::vector<Pixel> ring;
   for (std::int64_t y = 0; y < height; ++y) {
@@ -78,10 +80,10 @@ std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap&
     std::uint8_t* here = map.at(0, y);
     const std::uint8_t* below = map.at(0, y + 1);
     for (std::int64_t x = 0; x < width; ++x) {
-      if (here[x] != kClear) continue;
+      if (here[x] != kTransparent) continue;
       const int around = above[x - 1] | above[x] | above[x + 1] | here[x - 1] | here[x + 1] |
                          below[x - 1] | below[x] | below[x + 1];
-      if (around & kColoured) {
+      if (around & kColored) {
         here[x] = kQueued;
         ring.push_back({x, y});
       }
@@ -90,61 +92,61 @@ std::vector<Pixel> first_ring(std::int64_t width, std::int64_t height, StateMap&
   return ring;
 }
 
-// Writes the mean of the coloured neighbours. Only coloured pixels are read and only queued ones
-// are written, so the order within a ring does not matter.
+// Writes the mean of the colored neighbors. Reads only colored pixels and writes only queued
+// pixels, so the order within a ring does not matter.
 template <class T, int kChannels>
-void colour_pixel(const Image<T>& colour, StateMap& map, Pixel p) {
+void color_pixel(const Image<T>& color, StateMap& map, Pixel p) {
   const std::uint8_t* state = map.at(p.x, p.y);
   Sum<T> sums[kChannels] = {};
   std::uint32_t count = 0;
   for (std::int64_t dy = -1; dy <= 1; ++dy) {
     for (std::int64_t dx = -1; dx <= 1; ++dx) {
-      if (state[dy * map.pitch() + dx] != kColoured) continue;
-      const T* neighbour = colour.row(p.y + dy) + (p.x + dx) * kChannels;
-      for (int c = 0; c < kChannels; ++c) sums[c] += neighbour[c];
+      if (state[dy * map.pitch() + dx] != kColored) continue;
+      const T* neighbor = color.row(p.y + dy) + (p.x + dx) * kChannels;
+      for (int c = 0; c < kChannels; ++c) sums[c] += neighbor[c];
       ++count;
     }
   }
-  T* dst = colour.row(p.y) + p.x * kChannels;
+  T* dst = color.row(p.y) + p.x * kChannels;
   for (int c = 0; c < kChannels; ++c) dst[c] = mean<T>(sums[c], count);
 }
 
-void queue_neighbours(StateMap& map, Pixel p, std::vector<Pixel>& ring) {
+void queue_neighbors(StateMap& map, Pixel p, std::vector<Pixel>& ring) {
   std::uint8_t* state = map.at(p.x, p.y);
   for (std::int64_t dy = -1; dy <= 1; ++dy) {
     for (std::int64_t dx = -1; dx <= 1; ++dx) {
-      std::uint8_t& neighbour = state[dy * map.pitch() + dx];
-      if (neighbour != kClear) continue;
-      neighbour = kQueued;
+      std::uint8_t& neighbor = state[dy * map.pitch() + dx];
+      if (neighbor != kTransparent) continue;
+      neighbor = kQueued;
       ring.push_back({p.x + dx, p.y + dy});
     }
   }
 }
 
 template <class T, int kChannels>
-void spread(const Image<T>& colour, StateMap& map, std::int64_t iterations) {
-  std::vector<Pixel> ring = first_ring(colour.width, colour.height, map);
+void spread(const Image<T>& color, StateMap& map, std::int64_t iterations) {
+  std::vector<Pixel> ring = first_ring(color.width, color.height, map);
   std::vector<Pixel> next;
   for (std::int64_t i = 0; i < iterations && !ring.empty(); ++i) {
-    for (const Pixel p : ring) colour_pixel<T, kChannels>(colour, map, p);
-    for (const Pixel p : ring) *map.at(p.x, p.y) = kColoured;
+    for (const Pixel p : ring) color_pixel<T, kChannels>(color, map, p);
+    for (const Pixel p : ring) *map.at(p.x, p.y) = kColored;
     next.clear();
-    for (const Pixel p : ring) queue_neighbours(map, p, next);
+    for (const Pixel p : ring) queue_neighbors(map, p, next);
     ring.swap(next);
   }
 }
 
 template <class T>
-void bleed_scalar(Image<T> colour, Image<const T> alpha, std::int64_t iterations) {
+void bleed_scalar(Image<T> color, Image<const T> alpha, std::int64_t iterations) {
   if (iterations <= 0) return;
-  const std::int64_t coloured = count_coloured(alpha);
-  if (coloured == 0 || coloured == alpha.width * alpha.height) return;
-  StateMap map(colour.width, colour.height);
-  mark(alpha, map);
-  if (colour.channels == 1) {
-    spread<T, 1>(colour, map, iterations);
+  const std::int64_t colored = count_colored(alpha);
+  if (colored == 0 || colored == alpha.width * alpha.height) return;
+  StateMap map(color.width, color.height);
+  classify(alpha, map);
+  if (color.channels == 1) {
+    spread<T, 1>(color, map, iterations);
   } else {
-    spread<T, 3>(colour, map, iterations);
+    spread<T, 3>(color, map, iterations);
   }
 }
 

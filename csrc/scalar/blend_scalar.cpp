@@ -21,9 +21,9 @@ std::size_t blend_gray_scalar(const float* r, const float* g, const float* b, T*
 }
 
 template <class T>
-std::size_t quantise_scalar(const float* src, T* dst, std::size_t n) {
+std::size_t quantize_scalar(const float* src, T* dst, std::size_t n) {
   std::size_t bad = 0;
-  for (std::size_t i = 0; i < n; ++i) bad += quantise_counted(src[i], dst + i);
+  for (std::size_t i = 0; i < n; ++i) bad += quantize_counted(src[i], dst + i);
   return bad;
 }
 
@@ -31,7 +31,7 @@ template <class T>
 void install(SampleKernels<T>& samples) {
   samples.blend_rgb = blend_rgb_scalar<T>;
   samples.blend_gray = blend_gray_scalar<T>;
-  samples.quantise = quantise_scalar<T>;
+  samples.quantize = quantize_scalar<T>;
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
-// The engine's kernels without any particular instruction: what the others are checked against, and
-// what runs where there is nothing better.
+// Portable engine kernels: the reference for the other instruction sets, and the fallback.
 #include "engine/target.h"
 #include "kernels.h"
 
@@ -7,8 +6,8 @@ namespace waifu2x::engine {
 namespace {
 
 #if defined(__GNUC__)
-// Four floats at a time, with nothing but the baseline: what GCC makes of single floats at -O3 is
-// five times slower.
+// GCC vector extensions within the baseline instruction set. Single floats at -O3 are five times
+// slower.
 struct V {
   typedef float Register __attribute__((vector_size(16)));
   static constexpr int kLanes = 4;
@@ -21,7 +20,7 @@ struct V {
   static WAIFU2X_INLINE Register broadcast(const float* p) { return broadcast1(*p); }
   static WAIFU2X_INLINE Register broadcast1(float x) { return Register{x, x, x, x}; }
   static WAIFU2X_INLINE Register zero() { return Register{}; }
-  static WAIFU2X_INLINE Register leak(Register x, Register slope) {
+  static WAIFU2X_INLINE Register prelu(Register x, Register slope) {
     const Register scaled = x * slope;
     return Register{x[0] < 0 ? scaled[0] : x[0], x[1] < 0 ? scaled[1] : x[1],
                     x[2] < 0 ? scaled[2] : x[2], x[3] < 0 ? scaled[3] : x[3]};
@@ -35,7 +34,7 @@ struct V {
   static WAIFU2X_INLINE Register broadcast(const float* p) { return *p; }
   static WAIFU2X_INLINE Register broadcast1(float x) { return x; }
   static WAIFU2X_INLINE Register zero() { return 0.0f; }
-  static WAIFU2X_INLINE Register leak(Register x, Register slope) {
+  static WAIFU2X_INLINE Register prelu(Register x, Register slope) {
     return x < 0.0f ? x * slope : x;
   }
 #endif

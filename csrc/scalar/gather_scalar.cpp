@@ -7,15 +7,15 @@ namespace {
 template <class T>
 void gather_rgb_scalar(const T* src, float* r, float* g, float* b, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) {
-    r[i] = normalise(src[3 * i]);
-    g[i] = normalise(src[3 * i + 1]);
-    b[i] = normalise(src[3 * i + 2]);
+    r[i] = normalize(src[3 * i]);
+    g[i] = normalize(src[3 * i + 1]);
+    b[i] = normalize(src[3 * i + 2]);
   }
 }
 
 template <class T>
 void gather_gray_scalar(const T* src, float* dst, std::size_t n) {
-  for (std::size_t i = 0; i < n; ++i) dst[i] = normalise(src[i]);
+  for (std::size_t i = 0; i < n; ++i) dst[i] = normalize(src[i]);
 }
 
 template <class T>

@@ -1,9 +1,9 @@
-// Shared by the *_avx2.cpp files: eight pixels at a time, in three registers of eight floats.
+// Shared by the *_avx2.cpp files: eight pixels in three registers of eight floats.
 //
-// Only the code between WAIFU2X_AVX2_BEGIN and WAIFU2X_AVX2_END is compiled for AVX2. Per-file
-// compiler flags would also compile the inline functions of every included header for it, and the
-// linker may keep those copies for the whole module: an illegal instruction on an older processor.
-// So include everything before WAIFU2X_AVX2_BEGIN.
+// Only code between WAIFU2X_AVX2_BEGIN and WAIFU2X_AVX2_END is compiled for AVX2. Per-file compiler
+// flags would also apply to the inline functions of every included header, and the linker may keep
+// those copies for the whole module: an illegal instruction on an older CPU. Include all headers
+// before WAIFU2X_AVX2_BEGIN.
 #pragma once
 
 #include <immintrin.h>
@@ -28,13 +28,13 @@
 WAIFU2X_AVX2_BEGIN
 
 namespace waifu2x {
-namespace {  // internal linkage: these copies stay in the file that asked for them
+namespace {  // internal linkage: each file keeps its own copies
 
 struct Pixels {
   __m256 r, g, b;
 };
 
-// A register whose 128-bit lanes come from two places.
+// Loads the two 128-bit lanes from separate addresses.
 inline __m256i load_lanes(const void* low, const void* high) {
   return _mm256_inserti128_si256(
       _mm256_castsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(low))),
@@ -47,14 +47,14 @@ inline __m256 luma8(const Pixels& p) {
   return _mm256_add_ps(p.g, _mm256_add_ps(red, blue));
 }
 
-// Four pixels are three 128-bit lanes: r0 g0 b0 r1 | g1 b1 r2 g2 | b2 r3 g3 b3. x, y and z hold
-// those for pixels 0-3 in their low lane and for pixels 4-7 in their high lane.
+// Four pixels fill three 128-bit lanes: r0 g0 b0 r1 | g1 b1 r2 g2 | b2 r3 g3 b3. The low lanes of
+// x, y and z hold pixels 0-3, the high lanes pixels 4-7.
 struct Lanes {
   __m256 x, y, z;
 };
 
 inline Pixels deinterleave(const Lanes& s) {
-  // Two blends collect a channel, in an order that one permutation puts right.
+  // Two blends collect a channel, a permutation restores the order.
   const __m256 r = _mm256_blend_ps(_mm256_blend_ps(s.x, s.z, 0x22), s.y, 0x44);  // r0 r3 r2 r1
   const __m256 g = _mm256_blend_ps(_mm256_blend_ps(s.y, s.x, 0x22), s.z, 0x44);  // g1 g0 g3 g2
   const __m256 b = _mm256_blend_ps(_mm256_blend_ps(s.z, s.y, 0x22), s.x, 0x44);  // b2 b1 b0 b3
@@ -63,7 +63,7 @@ inline Pixels deinterleave(const Lanes& s) {
           _mm256_permute_ps(b, _MM_SHUFFLE(3, 0, 1, 2))};
 }
 
-// The inverse: each of those permutations is its own inverse.
+// The inverse of deinterleave; each permutation is its own inverse.
 inline Lanes interleave(const Pixels& p) {
   const __m256 r = _mm256_permute_ps(p.r, _MM_SHUFFLE(1, 2, 3, 0));
   const __m256 g = _mm256_permute_ps(p.g, _MM_SHUFFLE(2, 3, 0, 1));

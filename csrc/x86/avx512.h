@@ -1,4 +1,4 @@
-// The target switch of the AVX-512 files; see x86/avx2.h for why everything else comes before it.
+// The target switch of the AVX-512 files. As in x86/avx2.h, include all headers first.
 #pragma once
 
 #include <immintrin.h>

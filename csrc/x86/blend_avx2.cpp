@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kStep = 8;
 
-// Counts, lane by lane, the samples that are not finite: |v| < inf fails for inf and for NaN.
+// Counts the samples of each lane that are not finite: |v| < inf is false for inf and NaN.
 inline __m256i count_not_finite(__m256i counts, __m256 v) {
   const __m256 magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
   const __m256 infinity = _mm256_set1_ps(std::numeric_limits<float>::infinity());
@@ -38,7 +38,7 @@ inline __m256 clamp8(__m256 v) {
 }
 
 template <class T>
-inline __m256i quantise8(__m256 v) {
+inline __m256i quantize8(__m256 v) {
   const __m256 scaled = _mm256_mul_ps(clamp8(v), _mm256_set1_ps(kFull<T>));
   return _mm256_cvttps_epi32(_mm256_add_ps(scaled, _mm256_set1_ps(0.5f)));
 }
@@ -50,13 +50,13 @@ inline void store_8(void* dst, __m128i v) { _mm_storel_epi64(static_cast<__m128i
 
 // Eight samples.
 inline void store(std::uint8_t* dst, __m256 v) {
-  const __m256i q = quantise8<std::uint8_t>(v);
+  const __m256i q = quantize8<std::uint8_t>(v);
   const __m128i words = _mm_packus_epi32(low(q), high(q));
   store_8(dst, _mm_packus_epi16(words, words));
 }
 
 inline void store(std::uint16_t* dst, __m256 v) {
-  const __m256i q = quantise8<std::uint16_t>(v);
+  const __m256i q = quantize8<std::uint16_t>(v);
   store_16(dst, _mm_packus_epi32(low(q), high(q)));
 }
 
@@ -64,10 +64,10 @@ inline void store(float* dst, __m256 v) { _mm256_storeu_ps(dst, clamp8(v)); }
 
 // Eight interleaved pixels.
 inline void store(std::uint8_t* dst, const Pixels& p) {
-  // One pixel a 32-bit element, then drop every fourth byte and close the gap between the lanes.
-  const __m256i g = _mm256_slli_epi32(quantise8<std::uint8_t>(p.g), 8);
-  const __m256i b = _mm256_slli_epi32(quantise8<std::uint8_t>(p.b), 16);
-  const __m256i rgb = _mm256_or_si256(quantise8<std::uint8_t>(p.r), _mm256_or_si256(g, b));
+  // Packs a pixel into each 32-bit element, drops every fourth byte and joins the lanes.
+  const __m256i g = _mm256_slli_epi32(quantize8<std::uint8_t>(p.g), 8);
+  const __m256i b = _mm256_slli_epi32(quantize8<std::uint8_t>(p.b), 16);
+  const __m256i rgb = _mm256_or_si256(quantize8<std::uint8_t>(p.r), _mm256_or_si256(g, b));
   const __m256i dense = _mm256_shuffle_epi8(
       rgb, _mm256_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1,
                             0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
@@ -78,9 +78,9 @@ inline void store(std::uint8_t* dst, const Pixels& p) {
 }
 
 inline void store(std::uint16_t* dst, const Pixels& p) {
-  const Lanes s = interleave({_mm256_castsi256_ps(quantise8<std::uint16_t>(p.r)),
-                              _mm256_castsi256_ps(quantise8<std::uint16_t>(p.g)),
-                              _mm256_castsi256_ps(quantise8<std::uint16_t>(p.b))});
+  const Lanes s = interleave({_mm256_castsi256_ps(quantize8<std::uint16_t>(p.r)),
+                              _mm256_castsi256_ps(quantize8<std::uint16_t>(p.g)),
+                              _mm256_castsi256_ps(quantize8<std::uint16_t>(p.b))});
   const __m256i head = _mm256_packus_epi32(_mm256_castps_si256(s.x), _mm256_castps_si256(s.y));
   const __m256i tail = _mm256_packus_epi32(_mm256_castps_si256(s.z), _mm256_castps_si256(s.z));
   store_16(dst, low(head));
@@ -126,7 +126,7 @@ std::size_t blend_gray_avx2(const float* r, const float* g, const float* b, T* d
 }
 
 template <class T>
-std::size_t quantise_avx2(const float* src, T* dst, std::size_t n) {
+std::size_t quantize_avx2(const float* src, T* dst, std::size_t n) {
   __m256i counts = _mm256_setzero_si256();
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
@@ -135,7 +135,7 @@ std::size_t quantise_avx2(const float* src, T* dst, std::size_t n) {
     store(dst + i, v);
   }
   std::size_t bad = total(counts);
-  for (; i < n; ++i) bad += quantise_counted(src[i], dst + i);
+  for (; i < n; ++i) bad += quantize_counted(src[i], dst + i);
   return bad;
 }
 
@@ -143,7 +143,7 @@ template <class T>
 void install(SampleKernels<T>& samples) {
   samples.blend_rgb = blend_rgb_avx2<T>;
   samples.blend_gray = blend_gray_avx2<T>;
-  samples.quantise = quantise_avx2<T>;
+  samples.quantize = quantize_avx2<T>;
 }
 
 }  // namespace

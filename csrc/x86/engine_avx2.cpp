@@ -27,8 +27,8 @@ struct V {
   static WAIFU2X_INLINE Register fnma(Register a, Register b, Register c) {
     return _mm256_fnmadd_ps(a, b, c);
   }
-  static WAIFU2X_INLINE Register leak(Register x, Register slope) {
-    return _mm256_blendv_ps(x, _mm256_mul_ps(x, slope), x);  // by the sign; -0 stays 0
+  static WAIFU2X_INLINE Register prelu(Register x, Register slope) {
+    return _mm256_blendv_ps(x, _mm256_mul_ps(x, slope), x);  // selects by the sign bit; fine for -0
   }
   static WAIFU2X_INLINE void prefetch_near(const float* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
@@ -38,7 +38,7 @@ struct V {
   }
 };
 
-// 12 sums, two weights and an input: 15 of 16 registers.
+// 12 sums, two weights and an input use 15 of 16 registers.
 constexpr int kMaxPixels1 = 6;
 constexpr int kMaxPixels2 = 0;
 

@@ -27,7 +27,7 @@ struct V {
   static WAIFU2X_INLINE Register fnma(Register a, Register b, Register c) {
     return _mm512_fnmadd_ps(a, b, c);
   }
-  static WAIFU2X_INLINE Register leak(Register x, Register slope) {
+  static WAIFU2X_INLINE Register prelu(Register x, Register slope) {
     const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
     return _mm512_mask_mul_ps(x, negative, x, slope);
   }
@@ -39,7 +39,7 @@ struct V {
   }
 };
 
-// 28 sums, two weights and an input: 31 of 32 registers. One block alone is rare.
+// 28 sums, two weights and an input use 31 of 32 registers. A single output block is rare.
 constexpr int kMaxPixels1 = 14;
 constexpr int kMaxPixels2 = 14;
 

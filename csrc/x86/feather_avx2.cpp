@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kStep = 8;
 
-// Product, then sum, each rounded: a fused multiply-add would differ from the scalar kernel.
+// Rounds the product and the sum: a fused multiply-add would differ from the scalar kernel.
 inline void accumulate(float* canvas, __m256 product) {
   _mm256_storeu_ps(canvas, _mm256_add_ps(_mm256_loadu_ps(canvas), product));
 }

@@ -12,16 +12,16 @@ namespace {
 
 constexpr std::size_t kStep = 8;
 
-// A true division: multiplying by 1 / 255 would be off by one bit for some samples.
+// Divides: a product with 1 / 255 would be off by one bit for some samples.
 template <class T>
-inline __m256 normalise8(__m256i v) {
+inline __m256 normalize8(__m256i v) {
   return _mm256_div_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(kFull<T>));
 }
 
-// 24 bytes as (bytes 0-15 | bytes 8-23), so that each lane holds its four pixels and no load
-// reaches past the last one. A mask then picks one channel and widens it to 32 bits.
+// v is (bytes 0-15 | bytes 8-23) of 24 bytes: each lane holds four pixels, and no load reads past
+// the last pixel. A shuffle extracts a channel and widens it to 32 bits.
 inline __m256i pick_u8(__m256i v, int channel) {
-  // As 32-bit elements: the byte to take below three 0xFF, which write zeros.
+  // Each 32-bit element of the mask: the index of the byte, then three 0xFF, which write zeros.
   const __m256i red = _mm256_setr_epi32(0, 3, 6, 9, 4, 7, 10, 13);
   const __m256i zeros = _mm256_set1_epi32(static_cast<int>(0xFFFFFF00u));
   const __m256i byte = _mm256_add_epi32(red, _mm256_set1_epi32(channel));
@@ -32,19 +32,19 @@ void gather_rgb_u8_avx2(const std::uint8_t* src, float* r, float* g, float* b, s
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
     const __m256i v = load_lanes(src + 3 * i, src + 3 * i + 8);
-    _mm256_storeu_ps(r + i, normalise8<std::uint8_t>(pick_u8(v, 0)));
-    _mm256_storeu_ps(g + i, normalise8<std::uint8_t>(pick_u8(v, 1)));
-    _mm256_storeu_ps(b + i, normalise8<std::uint8_t>(pick_u8(v, 2)));
+    _mm256_storeu_ps(r + i, normalize8<std::uint8_t>(pick_u8(v, 0)));
+    _mm256_storeu_ps(g + i, normalize8<std::uint8_t>(pick_u8(v, 1)));
+    _mm256_storeu_ps(b + i, normalize8<std::uint8_t>(pick_u8(v, 2)));
   }
   for (; i < n; ++i) {
-    r[i] = normalise(src[3 * i]);
-    g[i] = normalise(src[3 * i + 1]);
-    b[i] = normalise(src[3 * i + 2]);
+    r[i] = normalize(src[3 * i]);
+    g[i] = normalize(src[3 * i + 1]);
+    b[i] = normalize(src[3 * i + 2]);
   }
 }
 
-// Each lane's four pixels are twelve 16-bit samples: 0-7 in head and 4-11 in tail. Samples
-// c, c + 3 and c + 6 of channel c come from head while they lie below 8, the rest from tail.
+// The four pixels of a lane are twelve 16-bit samples: 0-7 in head, 4-11 in tail. Samples of a
+// channel below 8 come from head, the others from tail.
 struct PickU16 {
   __m256i head, tail;
 };
@@ -75,14 +75,14 @@ void gather_rgb_u16_avx2(const std::uint16_t* src, float* r, float* g, float* b,
     const std::uint16_t* s = src + 3 * i;
     const __m256i head = load_lanes(s, s + 12);
     const __m256i tail = load_lanes(s + 4, s + 16);
-    _mm256_storeu_ps(r + i, normalise8<std::uint16_t>(pick_u16(head, tail, red)));
-    _mm256_storeu_ps(g + i, normalise8<std::uint16_t>(pick_u16(head, tail, green)));
-    _mm256_storeu_ps(b + i, normalise8<std::uint16_t>(pick_u16(head, tail, blue)));
+    _mm256_storeu_ps(r + i, normalize8<std::uint16_t>(pick_u16(head, tail, red)));
+    _mm256_storeu_ps(g + i, normalize8<std::uint16_t>(pick_u16(head, tail, green)));
+    _mm256_storeu_ps(b + i, normalize8<std::uint16_t>(pick_u16(head, tail, blue)));
   }
   for (; i < n; ++i) {
-    r[i] = normalise(src[3 * i]);
-    g[i] = normalise(src[3 * i + 1]);
-    b[i] = normalise(src[3 * i + 2]);
+    r[i] = normalize(src[3 * i]);
+    g[i] = normalize(src[3 * i + 1]);
+    b[i] = normalize(src[3 * i + 2]);
   }
 }
 
@@ -108,23 +108,23 @@ void gather_gray_u8_avx2(const std::uint8_t* src, float* dst, std::size_t n) {
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
     const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(src + i));
-    _mm256_storeu_ps(dst + i, normalise8<std::uint8_t>(_mm256_cvtepu8_epi32(v)));
+    _mm256_storeu_ps(dst + i, normalize8<std::uint8_t>(_mm256_cvtepu8_epi32(v)));
   }
-  for (; i < n; ++i) dst[i] = normalise(src[i]);
+  for (; i < n; ++i) dst[i] = normalize(src[i]);
 }
 
 void gather_gray_u16_avx2(const std::uint16_t* src, float* dst, std::size_t n) {
   std::size_t i = 0;
   for (; i + kStep <= n; i += kStep) {
     const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(src + i));
-    _mm256_storeu_ps(dst + i, normalise8<std::uint16_t>(_mm256_cvtepu16_epi32(v)));
+    _mm256_storeu_ps(dst + i, normalize8<std::uint16_t>(_mm256_cvtepu16_epi32(v)));
   }
-  for (; i < n; ++i) dst[i] = normalise(src[i]);
+  for (; i < n; ++i) dst[i] = normalize(src[i]);
 }
 
 }  // namespace
 
-// gather_gray of float32 is a copy, which the scalar kernel already is.
+// gather_gray of float32 is a copy: the scalar kernel suffices.
 void install_gather_avx2(Kernels& kernels) {
   kernels.u8.gather_rgb = gather_rgb_u8_avx2;
   kernels.u8.gather_gray = gather_gray_u8_avx2;

@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from PIL import Image
 
 import waifu2x
 from waifu2x import Options, Upscaler, codec, upscale_file, upscale_many
-from waifu2x.batch import Batch, BatchResult, Report, plan_batch
+from waifu2x.batch import Batch, BatchOptions, BatchResult, Report, plan_batch
 from waifu2x.batch import job as job_module
+from waifu2x.batch.options import BatchKeywords
 from waifu2x.errors import (
     ArgumentError,
     DecodeError,
@@ -98,12 +100,12 @@ def test_a_defect_in_one_file_does_not_stop_the_others(
 ) -> None:
     real = upscaler.pipeline.run
 
-    def broken(picture: Any, **given: Any) -> Any:
+    def broken(picture: Any, *args: Any, **given: Any) -> Any:
         if picture.width == 23:
             raise ZeroDivisionError("oops\nsecond line")
         if picture.width == 24:
             raise MemoryError
-        return real(picture, **given)
+        return real(picture, *args, **given)
 
     monkeypatch.setattr(upscaler.pipeline, "run", broken)
     results = by_name(upscale_many(faces, tmp_path / "out", upscaler=upscaler), faces)
@@ -177,7 +179,7 @@ def test_what_killed_runs_left_is_cleaned(
     (out / "日本").mkdir(parents=True)
     for folder in (out, out / "日本"):
         (folder / ".waifu2x-0123456789abcdef.tmp").write_bytes(b"half")
-    plan = plan_batch(library, out, upscaler=upscaler, recursive=True)
+    plan = plan_batch(library, out, batch=BatchOptions(recursive=True), upscaler=upscaler)
     assert plan.cleaned == 2
     assert tree(out) == {}
 
@@ -195,10 +197,11 @@ def test_the_input_is_never_replaced(upscaler: Upscaler, faces: Path, tmp_path: 
 def test_results_beside_their_inputs_are_not_taken_as_inputs(
     upscaler: Upscaler, faces: Path
 ) -> None:
+    named = BatchOptions(name="{stem}_{scale}x{ext}", resume=True)
     for _ in range(2):
-        plan = plan_batch(faces, faces, upscaler=upscaler, name="{stem}_{scale}x{ext}", resume=True)
+        plan = plan_batch(faces, faces, batch=named, upscaler=upscaler)
         assert len(plan.items) == 8
-        list(Batch(plan.items, plan.rules, plan.upscaler, plan.tree))
+        list(Batch(plan))
         assert len(tree(faces)) == 16
     assert plan.results == 8
 
@@ -295,7 +298,7 @@ def test_what_is_wrong_with_all_is_said_before_the_work(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a file was begun")
 
-    monkeypatch.setattr(job_module, "open_work", never)
+    monkeypatch.setattr(job_module, "open_job", never)
     with pytest.raises(kind, match=message):
         upscale_many(faces, tmp_path / "out", upscaler=upscaler, **given)
 
@@ -316,13 +319,13 @@ def test_an_output_directory_that_cannot_be(
 def during(
     monkeypatch: pytest.MonkeyPatch, upscaler: Upscaler, width: int, act: Callable[[], object]
 ) -> None:
-    """Have ``act`` called while a picture of that width is computed."""
+    """Call ``act`` while a picture of ``width`` pixels is computed."""
     real = upscaler.pipeline.run
 
-    def run(picture: Any, **given: Any) -> Any:
+    def run(picture: Any, *args: Any, **given: Any) -> Any:
         if picture.width == width:
             act()
-        return real(picture, **given)
+        return real(picture, *args, **given)
 
     monkeypatch.setattr(upscaler.pipeline, "run", run)
 
@@ -354,7 +357,7 @@ def test_an_input_that_changes_underfoot(
 def test_an_output_directory_that_vanishes_is_not_made_anew(
     upscaler: Upscaler, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when a disk is taken out: its mount point would fill up instead."""
+    """An unplugged disk: a new directory would fill the disk of its mount point."""
     out = tmp_path / "out"
     during(monkeypatch, upscaler, 20, lambda: out.rename(tmp_path / "gone"))
     results = list(upscale_many(faces, out, upscaler=upscaler))
@@ -381,7 +384,7 @@ def test_permission_that_is_lost(
 
 
 class Full:
-    """A file on a disk that has room for some bytes more."""
+    """A file on a disk with 300 free bytes."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -403,9 +406,9 @@ def test_a_full_disk_costs_no_further_work(
     ran: list[int] = []
     real = upscaler.pipeline.run
 
-    def counted(picture: Any, **given: Any) -> Any:
+    def counted(picture: Any, *args: Any, **given: Any) -> Any:
         ran.append(picture.width)
-        return real(picture, **given)
+        return real(picture, *args, **given)
 
     monkeypatch.setattr(upscaler.pipeline, "run", counted)
     from waifu2x.codec import encoder
@@ -415,8 +418,8 @@ def test_a_full_disk_costs_no_further_work(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
     plan = plan_batch(faces, tmp_path / "out", upscaler=upscaler)
-    batch = Batch(plan.items, plan.rules, plan.upscaler, plan.tree)
-    batch._carriers = 1  # one after the other, or all may be in flight before the first fails
+    batch = Batch(plan)
+    batch.threads = 1  # one after the other, or all may be in flight before the first fails
     errors = [str(one.error) for one in batch]
     assert len(errors) == 8
     assert all(os.strerror(errno.ENOSPC) in error for error in errors)
@@ -469,13 +472,13 @@ def test_stopping_finishes_what_has_been_begun(
     for i in range(20):
         art.anime_face(100, 50 + i).save(tmp_path / "in" / f"{i}.png")
     plan = plan_batch(tmp_path / "in", tmp_path / "out", upscaler=upscaler)
-    batch = Batch(plan.items, plan.rules, plan.upscaler, plan.tree)
+    batch = Batch(plan)
     begun = [0]
     real = upscaler.pipeline.run
 
-    def counted(picture: Any, **given: Any) -> Any:
+    def counted(picture: Any, *args: Any, **given: Any) -> Any:
         begun[0] += 1
-        return real(picture, **given)
+        return real(picture, *args, **given)
 
     monkeypatch.setattr(upscaler.pipeline, "run", counted)
     results = []
@@ -490,7 +493,7 @@ def test_stopping_finishes_what_has_been_begun(
 
 def test_progress(upscaler: Upscaler, faces: Path, tmp_path: Path) -> None:
     plan = plan_batch(faces, tmp_path / "out", upscaler=upscaler)
-    batch = Batch(plan.items, plan.rules, plan.upscaler, plan.tree)
+    batch = Batch(plan)
     assert batch.progress.total == 8
     assert batch.progress.share == 0
     shares = []
@@ -505,15 +508,15 @@ def test_progress(upscaler: Upscaler, faces: Path, tmp_path: Path) -> None:
 
 
 def test_memory_stays_within_the_budget(upscaler: Upscaler, tmp_path: Path) -> None:
-    """What is reckoned to be held; what the process takes is for the benchmark."""
+    """Checks the accounting; the benchmark measures the process."""
     (tmp_path / "in").mkdir()
     for i, side in enumerate((600, 30, 900, 30, 30, 700, 30, 30, 30, 800)):
         art.anime_face(side, side).save(tmp_path / "in" / f"{i}.png")
     plan = plan_batch(tmp_path / "in", tmp_path / "out", upscaler=upscaler)
-    batch = Batch(plan.items, plan.rules, plan.upscaler, plan.tree)
-    batch.stages.memory = 90 << 20
+    batch = Batch(plan)
+    batch.limits.memory = 90 << 20
     assert {one.status for one in batch} == {"done"}
-    assert 30 << 20 < batch.stages.peak_held <= 90 << 20
+    assert 30 << 20 < batch.limits.peak_held <= 90 << 20
 
 
 # --- the report
@@ -590,3 +593,10 @@ def test_the_public_names() -> None:
     assert waifu2x.BatchResult is BatchResult
     with pytest.raises(AttributeError, match="no attribute 'upscale_more'"):
         waifu2x.upscale_more  # noqa: B018
+
+
+def test_the_keywords_are_the_fields_of_the_options() -> None:
+    hints = {field.name: field.type for field in fields(BatchOptions)}
+    assert BatchKeywords.__annotations__.keys() == hints.keys()
+    for name, kind in BatchKeywords.__annotations__.items():
+        assert kind.__forward_arg__ == hints[name], name

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,26 +23,27 @@ from typing import Any
 import psutil
 import pytest
 from helpers import art
+from helpers.batch_files import make, tree
 from PIL import Image
 
 import waifu2x
 from waifu2x import Upscaler
-from waifu2x.batch import BatchResult, Plan, cluster, plan_batch
+from waifu2x.batch import BatchOptions, BatchResult, Plan, cluster, plan_batch
 from waifu2x.batch.cluster import ClusterBatch, local_shape
+from waifu2x.batch.job import Rules
 from waifu2x.errors import EngineError, MissingExtraError
 
 pytest.importorskip("distributed")
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "batch"))
-from helpers.batch_files import make, tree  # noqa: E402
+#: Loaded by every worker.
+PRELOAD = Path(__file__).parents[1] / "helpers" / "cluster_worker.py"
 
 #: Seconds after which something that must happen has not.
 LATEST = 60.0
 
 
 class Cluster:
-    """A scheduler and workers, each a process that ends with this."""
+    """A scheduler and workers, each a process that ends with this object."""
 
     def __init__(self, folder: Path, *, failures: int = 3) -> None:
         folder.mkdir()
@@ -53,23 +55,23 @@ class Cluster:
         self.scheduler = self._start(
             "scheduler", "--port", "0", "--scheduler-file", self._file, "--idle-timeout", "300",
             DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(failures),
-            # For how long it goes on asking a dead worker for a result that it had.
+            # The timeout for a result that a dead worker holds.
             DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="5s",
         )  # fmt: skip
         wait_until(lambda: self._file.exists() and self._file.read_text(), "no scheduler")
         self.address = str(json.loads(self._file.read_text())["address"])
 
-    def add_worker(self, *options: str, **told: Any) -> subprocess.Popen[bytes]:
-        """Start one; ``told`` is for _cluster_worker.py."""
+    def add_worker(self, *options: str, **settings: Any) -> subprocess.Popen[bytes]:
+        """Start a worker; ``settings`` are those of helpers/cluster_worker.py."""
         return self._start(
             "worker", self.address, "--nthreads", "2", "--death-timeout", "20",
-            "--local-directory", self._folder, "--preload", HERE / "_cluster_worker.py", *options,
-            CLUSTER_TEST=json.dumps({"log": str(self._log), **told}),
+            "--local-directory", self._folder, "--preload", PRELOAD, *options,
+            CLUSTER_TEST=json.dumps({"log": str(self._log), **settings}),
         )  # fmt: skip
 
-    def add_workers(self, *options: str, **told: Any) -> list[subprocess.Popen[bytes]]:
-        """Start two, that are not started again when they die, and wait for them."""
-        workers = [self.add_worker("--no-nanny", *options, **told) for _ in range(2)]
+    def add_workers(self, *options: str, **settings: Any) -> list[subprocess.Popen[bytes]]:
+        """Start two workers without a nanny that restarts them, and wait for both."""
+        workers = [self.add_worker("--no-nanny", *options, **settings) for _ in range(2)]
         self.wait_for(2)
         return workers
 
@@ -88,7 +90,7 @@ class Cluster:
 
     @property
     def loads(self) -> list[str]:
-        """A line for each network that was loaded: the process and which."""
+        """A line for each network loaded: the process and the network."""
         return self._log.read_text().splitlines()
 
     def _start(self, what: str, *args: str | Path, **env: str) -> subprocess.Popen[bytes]:
@@ -123,7 +125,7 @@ def wait_until(true: Callable[[], object], what: str) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two workers of two threads, for tests that do them no harm."""
+    """Two workers of two threads, for tests that leave them intact."""
     with contextlib.closing(Cluster(tmp_path_factory.mktemp("dask") / "cluster")) as one:
         one.add_workers()
         yield one
@@ -131,7 +133,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
-    """Makes clusters of the test's own."""
+    """Starts clusters for one test."""
     with contextlib.ExitStack() as stack:
 
         def made(**given: Any) -> Cluster:
@@ -147,7 +149,7 @@ def upscaler() -> Upscaler:
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that take a moment each: 00.png to 19.png."""
+    """Small pictures: 00.png to 19.png."""
     folder = tmp_path_factory.mktemp("faces")
     for i in range(20):
         art.anime_face(120 + i, 100).save(folder / f"{i:02}.png")
@@ -158,13 +160,13 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(
     faces: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
-    """The tree that comes of them on one machine."""
+    """Their results on one machine."""
     return upscaled(faces, tmp_path_factory.mktemp("whole"), upscaler)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that take so long that one can be in the middle of them: 00.png to 11.png."""
+    """Pictures large enough to interrupt: 00.png to 11.png."""
     folder = tmp_path_factory.mktemp("large")
     art.anime_face(500, 400).save(folder / "00.png")
     for i in range(1, 12):
@@ -180,14 +182,14 @@ def large_whole(
 
 
 def upscaled(folder: Path, out: Path, upscaler: Upscaler, **given: Any) -> dict[str, bytes]:
-    """What comes of ``folder`` on one machine."""
+    """The results of ``folder`` on one machine."""
     for one in waifu2x.upscale_many(folder, out, upscaler=upscaler, **given):
         assert one.status != "failed"
     return tree(out)
 
 
 def facts(results: Iterable[BatchResult]) -> dict[str, dict[str, Any]]:
-    """All that a report says of each file, but for times."""
+    """The report of each file without times."""
     found = {}
     for one in results:
         line = {**one.as_dict(), "type": type(one.error).__name__}
@@ -197,12 +199,12 @@ def facts(results: Iterable[BatchResult]) -> dict[str, dict[str, Any]]:
 
 
 class Command:
-    """The command line at work; what it prints goes to files, so that it can be looked at."""
+    """A running command; its output goes to files that tests can read meanwhile."""
 
     def __init__(self, *args: str | Path, cwd: Path, patience: float = 30) -> None:
         script = cwd / "script.py"
         script.write_text(
-            "from waifu2x import cluster\n"
+            "from waifu2x.batch import cluster\n"
             f"cluster._PATIENCE = cluster._LONG_PATIENCE = {patience}\n"
             "from waifu2x.cli import main\n"
             "if __name__ == '__main__': main()\n"
@@ -255,12 +257,12 @@ def test_the_tree_and_the_report_are_those_of_one_machine(
     loads = len(shared.loads)
     for where in ("here", "there"):
         shutil.copytree(tmp_path / "in", tmp_path / where / "in", symlinks=True)
-        monkeypatch.chdir(tmp_path / where)  # what is given is relative, and so is what is told
+        monkeypatch.chdir(tmp_path / where)  # names are relative, given and reported
         given: dict[str, Any] = {"upscaler": upscaler, "recursive": True, "report": "report.jsonl"}
         if where == "here":
             results = waifu2x.upscale_many("in", "out", **given)
         else:
-            results = cluster.upscale_many("in", "out", cluster=shared.address, **given)
+            results = waifu2x.upscale_many("in", "out", cluster=shared.address, **given)
         found[where] = facts(results)
     assert tree(tmp_path / "there" / "out") == tree(tmp_path / "here" / "out")
     assert found["there"] == found["here"]
@@ -275,17 +277,17 @@ def test_the_tree_and_the_report_are_those_of_one_machine(
 
 def test_the_command_says_the_same(shared: Cluster, tmp_path: Path) -> None:
     make(tmp_path / "in")
-    told = []
-    for where in ([], ["--cluster", shared.address]):
-        command = run("in", "out", "-r", *where, cwd=tmp_path)
+    reported = []
+    for options in ([], ["--cluster", shared.address]):
+        command = run("in", "out", "-r", *options, cwd=tmp_path)
         *lines, summary = command.out
         assert summary.startswith("8 done, 6 failed in ")
-        told.append(
+        reported.append(
             (command.process.returncode, sorted(lines), sorted(command.err), tree(tmp_path / "out"))
         )
         shutil.rmtree(tmp_path / "out")
-    assert told[1] == told[0]
-    assert told[0][0] == 1
+    assert reported[1] == reported[0]
+    assert reported[0][0] == 1
 
 
 def test_names_that_exist_resuming_shards_and_overwriting(
@@ -294,7 +296,7 @@ def test_names_that_exist_resuming_shards_and_overwriting(
     out = tmp_path / "out"
 
     def upscale(**given: Any) -> dict[str, str]:
-        results = cluster.upscale_many(
+        results = waifu2x.upscale_many(
             faces, out, cluster=shared.address, upscaler=upscaler, **given
         )
         return {one.source.name: one.status for one in results}
@@ -319,7 +321,7 @@ def test_a_cancelled_one_leaves_whole_files(
     shared: Cluster, upscaler: Upscaler, faces: Path, tmp_path: Path
 ) -> None:
     cancel = threading.Event()
-    results = cluster.upscale_many(
+    results = waifu2x.upscale_many(
         faces, tmp_path / "out", cluster=shared.address, upscaler=upscaler, cancel=cancel
     )
     statuses = []
@@ -335,7 +337,7 @@ def test_a_cancelled_one_leaves_whole_files(
 
 
 def hidden(folder: Path) -> list[Path]:
-    """Files in the making."""
+    """Temporary files."""
     return list(folder.rglob(".waifu2x-*"))
 
 
@@ -382,7 +384,7 @@ def test_a_worker_that_dies_takes_nothing_with_it(
     out = tmp_path / "out"
     results = {
         one.source.name: one
-        for one in cluster.upscale_many(
+        for one in waifu2x.upscale_many(
             faces, out, cluster=dask.address, upscaler=upscaler, **given
         )
     }
@@ -390,11 +392,11 @@ def test_a_worker_that_dies_takes_nothing_with_it(
     assert tree(out) == whole
     assert len(results) == 20
     assert {one.status for one in results.values()} == {"done"}
-    told = (results["09.png"].size_out, results["09.png"].notes)
+    reported = (results["09.png"].size_out, results["09.png"].notes)
     if moment == "published" and "overwrite" not in given:
-        assert told == (None, ("an earlier attempt has finished it",))
+        assert reported == (None, ("an earlier attempt has finished it",))
     else:
-        assert told == ((258, 200), ())
+        assert reported == ((258, 200), ())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -409,7 +411,7 @@ def test_a_worker_that_is_ended_while_it_writes(
     dask = start()
     first, second = dask.add_workers()
     out = tmp_path / "out"
-    results = cluster.upscale_many(large, out, cluster=dask.address, upscaler=upscaler)
+    results = waifu2x.upscale_many(large, out, cluster=dask.address, upscaler=upscaler)
     statuses = [next(results).status]
     files = psutil.Process(first.pid).open_files
     wait_until(lambda: any(".waifu2x-" in file.path for file in files()), "never seen writing")
@@ -425,12 +427,12 @@ def test_a_worker_that_is_ended_while_it_writes(
 def test_a_file_that_kills_its_workers_is_one_failure(
     start: Callable[..., Cluster], upscaler: Upscaler, faces: Path, tmp_path: Path
 ) -> None:
-    """Those that were on the same workers are blamed for it by Dask, and not by us."""
+    """Dask blames all files on the same workers; the batch does not."""
     dask = start(failures=0)
     for _ in range(2):
         dask.add_worker(victim="09.png", moment="begun", always=True)
     dask.wait_for(2)
-    results = cluster.upscale_many(faces, tmp_path / "out", cluster=dask.address, upscaler=upscaler)
+    results = waifu2x.upscale_many(faces, tmp_path / "out", cluster=dask.address, upscaler=upscaler)
     found = {one.source.name: one for one in results}
     assert len(found) == 20
     (failed,) = (one for one in found.values() if one.status != "done")
@@ -485,12 +487,14 @@ def test_workers_that_do_not_see_the_results(plan: Plan, tmp_path: Path) -> None
     )  # fmt: skip
 
     def answer(root: Path) -> str:
-        given = cluster._Order(plan.upscaler, plan.rules, root, None, None)
-        ticket = cluster._Ticket(str(root), waifu2x.__version__, pickle.dumps(given))
-        return cluster._prepare(ticket, root / "probe", worker)
+        spec = cluster.BatchSpec(plan.upscaler, plan.rules, root, None, None)
+        handle = cluster.BatchHandle(str(root), waifu2x.__version__, pickle.dumps(spec))
+        return cluster._prepare(handle, root / "probe", worker)
 
     for root in (tmp_path / "out", tmp_path / "gone"):
-        assert answer(root).startswith(f"worker tcp://far does not see {root}, where results go")
+        assert answer(root).startswith(
+            f"worker tcp://far does not see {root}, the directory of the results"
+        )
     assert not (tmp_path / "gone").exists()
     (tmp_path / "out" / "probe").touch()
     assert answer(tmp_path / "out") == ""
@@ -593,7 +597,7 @@ def test_a_local_cluster_is_reached_from_here_only_and_ends_with_the_batch(
     monkeypatch.setattr(cluster, "_LOCAL_THREADS", 1)  # two workers for two threads
     upscaler = Upscaler("upconv_7", threads=2)
     before = set(children())
-    results = cluster.upscale_many(faces, tmp_path / "out", cluster="local", upscaler=upscaler)
+    results = waifu2x.upscale_many(faces, tmp_path / "out", cluster="local", upscaler=upscaler)
     statuses = [next(results).status]
     workers = set(children()) - before
     assert len(workers) == 2
@@ -613,7 +617,7 @@ def test_a_local_cluster_is_reached_from_here_only_and_ends_with_the_batch(
 
 
 def children() -> list[psutil.Process]:
-    """Processes of this one, but for the one that Python keeps for all of them."""
+    """Child processes, without Python's resource tracker."""
     return [
         child
         for child in psutil.Process().children(recursive=True)
@@ -623,7 +627,9 @@ def children() -> list[psutil.Process]:
 
 def test_memory_of_workers(shared: Cluster, plan: Plan) -> None:
     with pytest.raises(EngineError, match=r"memory is 10 MiB .* give it \d+ MiB or more"):
-        ClusterBatch(plan, shared.address, memory=10 << 20)
+        ClusterBatch(
+            replace(plan, rules=Rules(batch=BatchOptions(memory=10 << 20))), shared.address
+        )
 
     def share(limit: int | None, memory: int | None = None) -> int:
         worker = SimpleNamespace(memory_manager=SimpleNamespace(memory_limit=limit))

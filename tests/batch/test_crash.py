@@ -1,9 +1,10 @@
-"""Killed at any moment, or out of room, and gone on with: as if nothing had happened."""
+"""A batch that is killed at any moment, or finds the disk full, can be resumed."""
 
 from __future__ import annotations
 
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -31,43 +32,47 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(library: Path) -> dict[str, bytes]:
     out = library.parent / "undisturbed"
-    done = subprocess.run(command(library, out), timeout=120, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command(library, out), timeout=300, stderr=subprocess.DEVNULL)
     assert done.returncode == 1, "some are broken"
     found = tree(out)
     assert len(found) == COPIES * len(RESULTS)
     return found
 
 
-def killed_after(seconds: float, *args: str | Path) -> bool:
-    """Run the command for a while at most; whether it had to be killed."""
-    process = subprocess.Popen(command(*args), stderr=subprocess.DEVNULL)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
-    return False
+def killed(results: int, seconds: float, library: Path, out: Path) -> bool:
+    """Kill a run some time after it has made so many results; whether it was still at work."""
+    process = subprocess.Popen(command(library, out, "--resume"), stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(whole(out)) < results:
+        time.sleep(0.002)
+    time.sleep(seconds)
+    process.kill()
+    return process.wait() == -signal.SIGKILL
+
+
+def whole(out: Path) -> list[Path]:
+    """The results that have their names."""
+    return [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]
 
 
 def test_killed_again_and_again(
     library: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Kills spread over the time that a run takes, in one chain of runs, then one to the end."""
-    began = time.monotonic()
-    subprocess.run(command(library, tmp_path / "timed"), timeout=120, stderr=subprocess.DEVNULL)
-    takes = time.monotonic() - began
+    """Kills spread over the work, in one chain of runs, then one to the end."""
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
     out = tmp_path / "out"
     kills = 0
-    for _ in range(8):
-        kills += killed_after(rng.uniform(0.25, 0.8) * takes, library, out, "--resume")
+    while kills < 8:
+        made = len(whole(out))
+        if made > len(undisturbed) - 3:
+            for path in rng.sample(whole(out), made // 2):
+                path.unlink()
+        results = rng.randrange(len(whole(out)), len(undisturbed) - 1)
+        kills += killed(results, rng.uniform(0, 0.05), library, out)
         for name, data in tree(out).items():
             if not Path(name).name.startswith("."):
                 assert data == undisturbed[name], f"{name} is not whole; seed {seed}"
-    assert kills > 0
-    last = subprocess.run(command(library, out, "--resume"), timeout=120, stderr=subprocess.DEVNULL)
+    last = subprocess.run(command(library, out, "--resume"), timeout=300, stderr=subprocess.DEVNULL)
     assert last.returncode == 1
     assert tree(out) == undisturbed, f"seed {seed}"
 
@@ -90,7 +95,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(library: Path, undisturbed: dict[str, bytes], small_disk: Path) -> None:
     out = small_disk / "out"
-    full = subprocess.run(command(library, out), timeout=120, capture_output=True, text=True)
+    full = subprocess.run(command(library, out), timeout=300, capture_output=True, text=True)
     assert full.returncode == 1
     assert "No space left on device" in full.stderr
     assert "Traceback" not in full.stderr
@@ -99,5 +104,5 @@ def test_a_full_disk(library: Path, undisturbed: dict[str, bytes], small_disk: P
     for name, data in found.items():
         assert data == undisturbed[name], f"{name} is not whole"
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
-    subprocess.run(command(library, out, "--resume"), timeout=120, stderr=subprocess.DEVNULL)
+    subprocess.run(command(library, out, "--resume"), timeout=300, stderr=subprocess.DEVNULL)
     assert tree(out) == undisturbed

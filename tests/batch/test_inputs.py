@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import random
+import re
 import socket
 import sys
 import tempfile
@@ -17,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waifu2x._text import natural_key
 from waifu2x.batch.inputs import PICTURE_SUFFIXES, Found, Listing, find, parse_shard, shard
 from waifu2x.errors import ArgumentError
 
@@ -84,7 +84,7 @@ def test_a_directory_that_does_not_exist_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_what_is_no_path_is_refused(name: str) -> None:
-    assert "is no path" in refusal(name)
+    assert "is not a path" in refusal(name)
 
 
 def test_no_input_is_refused() -> None:
@@ -157,6 +157,24 @@ def test_natural_order() -> None:
     ]
 
 
+def by_numbers(path: str) -> list[tuple[list[tuple[bool, int, str]], str]]:
+    """Numbers before letters and by their values, letters in any case, then all as it is."""
+    return [
+        (
+            [
+                (
+                    not run.isdigit(),
+                    int(run) if run.isdigit() else 0,
+                    run.lower().strip("0123456789"),
+                )
+                for run in re.findall(r"\d+|\D+", part)
+            ],
+            part,
+        )
+        for part in path.split("/")
+    ]
+
+
 @reproducible
 @given(st.sets(st.text("aA0129 .", min_size=1, max_size=4).filter(str.strip), max_size=12))
 def test_order_is_that_of_the_parts(names: set[str]) -> None:
@@ -170,9 +188,7 @@ def test_order_is_that_of_the_parts(names: set[str]) -> None:
             Path(directory, f"b{name}.png").touch()
         if names:
             order = kept(find([directory], recursive=True))
-            assert order == sorted(
-                order, key=lambda path: [(natural_key(part), part) for part in path.split("/")]
-            )
+            assert order == sorted(order, key=by_numbers)
             assert len(order) == len(set(order)) == 4 * len(names)
 
 

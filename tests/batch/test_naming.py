@@ -113,9 +113,9 @@ def test_a_model_cannot_lead_out_of_the_directory() -> None:
         ("{stem:>9999999}{ext}", "field {stem} takes no format"),
         ("{scale:.1f}{stem}{ext}", "field {scale} takes no format"),
         ("{stem:{ext}}{ext}", "field {stem} takes no format"),
-        ("{stem{ext}", "has a brace that belongs to no field"),
-        ("{stem}}{ext}", "has a brace that belongs to no field"),
-        ("{stem}{ext", "has a brace that belongs to no field"),
+        ("{stem{ext}", "has a brace outside a field"),
+        ("{stem}}{ext}", "has a brace outside a field"),
+        ("{stem}{ext", "has a brace outside a field"),
         ("a/{stem}{ext}", "holds '/'"),
         ("a\\{stem}{ext}", "holds '\\\\'"),
         ("C:{stem}{ext}", "holds ':'"),
@@ -139,7 +139,7 @@ def test_templates_that_cannot_be_are_refused(text: str, part: str) -> None:
 
 def test_a_scale_is_refused_where_a_size_is_asked_for() -> None:
     assert template(scale=None).name("a", ".png") == "a.png"
-    with pytest.raises(ArgumentError, match="a width or height is asked for"):
+    with pytest.raises(ArgumentError, match="a width or height is given"):
         template("{stem}_{scale}x{ext}", scale=None)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import art
 from helpers.ciede import delta_e, lab_of
+from helpers.pictures import write_picture
 from PIL import Image, ImageCms, ImageEnhance
 
 from waifu2x import codec
@@ -190,7 +191,7 @@ def test_a_wide_gamut_picture_keeps_its_colors(tmp_path, space, name, mean) -> N
     picture = Picture(PIXELS, metadata=Metadata(icc))
     # The highest quality: what is left is not what a lossy format does to lines.
     quality = 100 if mean else None
-    assert codec.encode(picture, tmp_path / "a", format=name, quality=quality) == ()
+    assert write_picture(picture, tmp_path / "a", format=name, quality=quality) == ()
     samples, label = read(tmp_path / "a")
     assert label == icc
     truth = lab_of(PIXELS, icc)
@@ -217,7 +218,7 @@ def test_where_no_profile_fits_colors_are_converted(tmp_path, space, name, alpha
     samples = np.asarray(wide)
     mask = np.full(samples.shape[:2], 255, np.uint8) if alpha else None
     picture = Picture(samples, mask, Metadata(WIDE[space]))
-    notes = codec.encode(picture, tmp_path / "a", format=name)
+    notes = write_picture(picture, tmp_path / "a", format=name)
     label = output.label
     assert f"{label} is written without a color profile: colors converted to sRGB" == notes[-1]
     back, icc = read(tmp_path / "a")
@@ -234,7 +235,7 @@ def test_pixels_in_srgb_stay_as_they_are(tmp_path, name, channels) -> None:
     installed(name)
     icc = SRGB if channels == 3 else color.gray_profile(color.SRGB[:2])
     picture = Picture(PIXELS[:, :, :channels], metadata=Metadata(icc))
-    assert codec.encode(picture, tmp_path / "a", format=name) == ()
+    assert write_picture(picture, tmp_path / "a", format=name) == ()
     np.testing.assert_array_equal(
         read(tmp_path / "a")[0], np.broadcast_to(picture.color, PIXELS.shape)
     )
@@ -242,7 +243,7 @@ def test_pixels_in_srgb_stay_as_they_are(tmp_path, name, channels) -> None:
 
 def test_gray_without_a_label_stays_gray(tmp_path) -> None:
     picture = Picture(PIXELS[:, :, :1], metadata=Metadata(gamma=1.0))
-    notes = codec.encode(picture, tmp_path / "a.bmp")
+    notes = write_picture(picture, tmp_path / "a.bmp")
     assert notes == ("BMP is written without a color profile: colors converted to sRGB",)
     with Image.open(tmp_path / "a.bmp") as image:
         assert image.mode == "L"
@@ -255,7 +256,7 @@ def test_gray_without_a_label_stays_gray(tmp_path) -> None:
 
 def test_a_broken_profile_is_said(tmp_path) -> None:
     broken = b"\0" * 16 + b"RGB " + b"\0" * 16 + b"acsp" + b"\0" * 88
-    notes = codec.encode(Picture(PIXELS, metadata=Metadata(broken)), tmp_path / "a.bmp")
+    notes = write_picture(Picture(PIXELS, metadata=Metadata(broken)), tmp_path / "a.bmp")
     assert notes == ("BMP holds no color profile, and this one is broken: left out",)
     np.testing.assert_array_equal(read(tmp_path / "a.bmp")[0], PIXELS)
 
@@ -263,8 +264,8 @@ def test_a_broken_profile_is_said(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "tiff"])
 def test_gamma_of_a_png_becomes_a_profile(tmp_path, name) -> None:
     metadata = Metadata(gamma=1.0, chromaticities=ADOBE)
-    assert codec.encode(Picture(PIXELS, metadata=metadata), tmp_path / "a", format=name) == ()
+    assert write_picture(Picture(PIXELS, metadata=metadata), tmp_path / "a", format=name) == ()
     assert read(tmp_path / "a")[1] == color.matrix_profile(ADOBE, 1.0)
     plain = Metadata(gamma=0.45455)
-    codec.encode(Picture(PIXELS, metadata=plain), tmp_path / "b", format=name)
+    write_picture(Picture(PIXELS, metadata=plain), tmp_path / "b", format=name)
     assert read(tmp_path / "b")[1] is None

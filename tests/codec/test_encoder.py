@@ -13,9 +13,11 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from helpers.pictures import write_picture
 from PIL import Image, ImageCms
 
 from waifu2x import codec
+from waifu2x.atomic import check_place, check_writable
 from waifu2x.codec import encoder
 from waifu2x.errors import ArgumentError, EncodeError, MissingExtraError, OutputExistsError
 from waifu2x.picture import Metadata, Picture
@@ -101,7 +103,7 @@ def test_format_properties():
     assert those(lambda output: 16 in output.depths) == {"png", "tiff"}
     assert those(lambda output: "float32" in output.dtypes) == {"tiff"}
     assert those(lambda output: output.lossy) == {"jpeg", "webp", "avif", "jxl"}
-    assert those(lambda output: output.takes_rows) == {"png", "tiff"}
+    assert those(lambda output: output.row_writer is not None) == {"png", "tiff"}
     assert those(lambda output: "icc" in output.holds) == {"png", "jpeg", "webp", "avif", "tiff"}
     assert [output.extension for output in codec.OUTPUT_FORMATS] == [
         *(".png", ".jpg", ".webp", ".avif", ".tif", ".bmp", ".jxl")
@@ -146,7 +148,7 @@ def test_depths_there_are_none_of(depth):
 @pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "bmp"])
 def test_formats_without_sixteen_bits(tmp_path, name):
     with pytest.raises(EncodeError, match="holds 8 bits per sample, not 16; write PNG or TIFF"):
-        codec.encode(picture_of(), tmp_path / "a", format=name, depth=16)
+        write_picture(picture_of(), tmp_path / "a", format=name, depth=16)
     assert left_in(tmp_path) == []
 
 
@@ -165,14 +167,14 @@ def test_what_quality_means(name, quality, means):
 @pytest.mark.parametrize("quality", [0, 101, -1, 90.0, "90", True])
 def test_quality_outside_its_range(tmp_path, quality):
     with pytest.raises(ArgumentError, match="whole number from 1 to 100"):
-        codec.encode(picture_of(), tmp_path / "a.jpg", quality=quality)
+        write_picture(picture_of(), tmp_path / "a.jpg", quality=quality)
     assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["png", "tiff", "bmp"])
 def test_quality_of_a_lossless_format(tmp_path, name):
     with pytest.raises(ArgumentError, match="is lossless and has none"):
-        codec.encode(picture_of(), tmp_path / "a", format=name, quality=90)
+        write_picture(picture_of(), tmp_path / "a", format=name, quality=90)
 
 
 # --- samples
@@ -190,7 +192,7 @@ def test_lossless_formats_give_the_samples_back(tmp_path, name, channels, alpha)
     if alpha:
         picture.alpha[:8] = 0  # the color under it must survive too
     path = tmp_path / "out"
-    assert codec.encode(picture, path, format=name) == ()
+    assert write_picture(picture, path, format=name) == ()
     back = codec.decode(path)
     expected = np.broadcast_to(picture.color, back.color.shape)
     np.testing.assert_array_equal(back.color, expected)
@@ -206,7 +208,7 @@ def test_lossless_formats_give_the_samples_back(tmp_path, name, channels, alpha)
 def test_lossy_formats_come_near(tmp_path, name, channels):
     picture = picture_of(channels)
     path = tmp_path / "out"
-    codec.encode(picture, path, format=name, quality=98)
+    write_picture(picture, path, format=name, quality=98)
     back = codec.decode(path)
     error = np.abs(back.color.astype(int) - picture.color)
     # Lossy WebP halves the resolution of color, so its edges are far off.
@@ -224,7 +226,7 @@ def test_jpeg_and_avif_keep_the_resolution_of_color(tmp_path):
     columns[:, ::2, 0] = 255
     columns[:, 1::2, 2] = 255
     for name in ("jpeg", "avif"):
-        codec.encode(Picture(columns), tmp_path / name, format=name)
+        write_picture(Picture(columns), tmp_path / name, format=name)
         back = codec.decode(tmp_path / name).color.astype(int)
         assert np.abs(back - columns).mean() < 12, name
 
@@ -232,7 +234,7 @@ def test_jpeg_and_avif_keep_the_resolution_of_color(tmp_path):
 @pytest.mark.parametrize("name", ["png", "tiff"])
 def test_sixteen_bit_gray_stays(tmp_path, name):
     values = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32, 1)
-    assert codec.encode(Picture(values), tmp_path / "out", format=name) == ()
+    assert write_picture(Picture(values), tmp_path / "out", format=name) == ()
     back = codec.decode(tmp_path / "out")
     assert back.color.dtype == np.uint16
     np.testing.assert_array_equal(back.color, values)
@@ -240,7 +242,7 @@ def test_sixteen_bit_gray_stays(tmp_path, name):
 
 def test_float_gray_stays_in_tiff(tmp_path):
     values = np.linspace(-0.1, 1.1, 1024, dtype=np.float32).reshape(32, 32, 1)
-    assert codec.encode(Picture(values), tmp_path / "out.tif") == ()
+    assert write_picture(Picture(values), tmp_path / "out.tif") == ()
     np.testing.assert_array_equal(codec.decode(tmp_path / "out.tif").color, values)
 
 
@@ -266,10 +268,10 @@ def test_depths(tmp_path, dtype, name, channels, alpha, depth):
     output = codec.resolve_format(None, name)
     if depth is not None and depth not in output.depths:
         with pytest.raises(EncodeError):
-            codec.encode(picture_of(), tmp_path / "out", format=name, depth=depth)
+            write_picture(picture_of(), tmp_path / "out", format=name, depth=depth)
         return
     picture = picture_of(channels, dtype, alpha=alpha)
-    notes = codec.encode(picture, tmp_path / "out", format=name, depth=depth)
+    notes = write_picture(picture, tmp_path / "out", format=name, depth=depth)
     kind = codec.written_dtype(output, np.dtype(dtype), depth)
     word = "float" if dtype == np.float32 else "16-bit"
     reduced = f"{word} samples reduced to {8 * kind.itemsize}-bit"
@@ -288,13 +290,13 @@ def test_depths(tmp_path, dtype, name, channels, alpha, depth):
 
 def test_float_is_clamped_and_must_be_finite(tmp_path):
     color = np.array([[[-0.2, 0.5, 1.2]]], np.float32)
-    codec.encode(Picture(color), tmp_path / "a.png", depth=8)
+    write_picture(Picture(color), tmp_path / "a.png", depth=8)
     assert codec.decode(tmp_path / "a.png").color.tolist() == [[[0, 128, 255]]]
-    codec.encode(Picture(color), tmp_path / "a.png", overwrite=True)
+    write_picture(Picture(color), tmp_path / "a.png", overwrite=True)
     assert stored_samples(tmp_path / "a.png").tolist() == [[[0, 32768, 65535]]]
     color[0, 0, 0] = np.nan
     with pytest.raises(EncodeError, match="NaN or infinity"):
-        codec.encode(Picture(color), tmp_path / "b.png")
+        write_picture(Picture(color), tmp_path / "b.png")
     assert left_in(tmp_path) == ["a.png"]
 
 
@@ -306,7 +308,7 @@ def test_transparency_goes_on_white(tmp_path, dtype, channels):
     color = np.repeat(np.tile(steps, (17, 1))[:, :, None], channels, axis=2)
     alpha = np.ascontiguousarray(np.tile(steps[:, None], (1, 17)))
     before = color.copy()
-    notes = codec.encode(Picture(color, alpha), tmp_path / "a.bmp")
+    notes = write_picture(Picture(color, alpha), tmp_path / "a.bmp")
     assert "BMP has no transparency: composited on white" in notes
     back = codec.decode(tmp_path / "a.bmp")
     assert back.alpha is None
@@ -314,7 +316,8 @@ def test_transparency_goes_on_white(tmp_path, dtype, channels):
     exact = (color.astype(float) / full * ratio + 1 - ratio) * 255
     assert np.abs(back.color - exact).max() <= (0.5 if dtype == np.uint8 else 0.51)
     np.testing.assert_array_equal(color, before)
-    assert codec.encode(Picture(color, alpha), tmp_path / "a.jpg")[0].startswith("JPEG has no")
+    notes = write_picture(Picture(color, alpha), tmp_path / "a.jpg")
+    assert "JPEG has no transparency: composited on white" in notes
 
 
 def test_noise_at_full_quality(tmp_path):
@@ -323,7 +326,7 @@ def test_noise_at_full_quality(tmp_path):
     noise = Picture(rng.integers(0, 256, (400, 400, 3), dtype=np.uint8))
     for name in NAMES:
         lossy = codec.resolve_format(None, name).lossy
-        codec.encode(noise, tmp_path / name, format=name, quality=100 if lossy else None)
+        write_picture(noise, tmp_path / name, format=name, quality=100 if lossy else None)
         assert codec.decode(tmp_path / name).width == 400
 
 
@@ -333,7 +336,7 @@ def test_tiny_pictures(tmp_path, name, size):
     height, width = size
     for channels in (1, 3):
         picture = Picture(np.full((height, width, channels), 200, np.uint8))
-        codec.encode(picture, tmp_path / "out", format=name, overwrite=True)
+        write_picture(picture, tmp_path / "out", format=name, overwrite=True)
         back = codec.decode(tmp_path / "out")
         assert (back.height, back.width) == size
         assert np.abs(back.color.astype(int) - 200).max() <= 4
@@ -344,7 +347,7 @@ def test_the_picture_is_not_changed(tmp_path):
         picture = picture_of(dtype=dtype, alpha=True)
         picture.color.flags.writeable = picture.alpha.flags.writeable = False
         for name in NAMES:
-            codec.encode(picture, tmp_path / "out", format=name, overwrite=True)
+            write_picture(picture, tmp_path / "out", format=name, overwrite=True)
 
 
 # --- metadata
@@ -366,7 +369,7 @@ def camera_exif():
 def test_metadata_goes_where_the_format_holds_it(tmp_path, name, channels):
     icc = SRGB if channels == 3 else GRAY_ICC
     metadata = Metadata(icc, camera_exif(), (300.0, 150.0))
-    notes = codec.encode(picture_of(channels, metadata=metadata), tmp_path / "a", format=name)
+    notes = write_picture(picture_of(channels, metadata=metadata), tmp_path / "a", format=name)
     back = codec.decode(tmp_path / "a").metadata
     if name == "bmp":
         # GRAY_ICC is a shell without a curve, SRGB says what BMP means anyway.
@@ -414,7 +417,7 @@ def test_gray_with_a_profile_where_only_rgb_fits(tmp_path, name):
     icc = head + table + body
     color = np.full((8, 8, 1), 128, np.uint8)
     picture = Picture(color, np.full((8, 8), 200, np.uint8), Metadata(icc))
-    codec.encode(picture, tmp_path / "a", format=name)
+    write_picture(picture, tmp_path / "a", format=name)
     back = codec.decode(tmp_path / "a")
     assert back.metadata.icc is None
     assert np.abs(back.color.astype(int) - 188).max() <= 3
@@ -422,14 +425,14 @@ def test_gray_with_a_profile_where_only_rgb_fits(tmp_path, name):
 
 
 def test_a_profile_of_other_pixels_is_not_written(tmp_path):
-    codec.encode(picture_of(1, metadata=Metadata(SRGB)), tmp_path / "a.png")
+    write_picture(picture_of(1, metadata=Metadata(SRGB)), tmp_path / "a.png")
     assert "icc_profile" not in Image.open(tmp_path / "a.png").info
 
 
 @pytest.mark.parametrize("exif", [b"rubbish", b"Exif\0\0II*\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"])
 @pytest.mark.parametrize("name", ["png", "jpeg", "avif", "tiff"])
 def test_broken_exif_is_left_out(tmp_path, exif, name):
-    notes = codec.encode(picture_of(metadata=Metadata(exif=exif)), tmp_path / "a", format=name)
+    notes = write_picture(picture_of(metadata=Metadata(exif=exif)), tmp_path / "a", format=name)
     assert notes == ("the EXIF block cannot be read: left out",)
 
 
@@ -454,7 +457,7 @@ def test_xmp_goes_along(tmp_path, name, channels):
     if name == "jxl":
         pytest.importorskip("pillow_jxl")
     picture = picture_of(channels, metadata=Metadata(xmp=XMP, exif=camera_exif()))
-    assert codec.encode(picture, tmp_path / "a", format=name) == ()
+    assert write_picture(picture, tmp_path / "a", format=name) == ()
     assert xmp_in(tmp_path / "a") == XMP
     assert b"2020:01:02 03:04:05" in (tmp_path / "a").read_bytes()
 
@@ -462,15 +465,15 @@ def test_xmp_goes_along(tmp_path, name, channels):
 def test_what_does_not_fit_is_said(tmp_path):
     text = (("Title", "x"), ("Comment", "y"))
     long = picture_of(metadata=Metadata(xmp=bytes(65503), text=text))
-    assert codec.encode(long, tmp_path / "a.jpg") == (
+    assert write_picture(long, tmp_path / "a.jpg") == (
         "the XMP packet is too long for JPEG: left out",
         "JPEG holds no texts like those of PNG: left out",
     )
     short = picture_of(metadata=Metadata(xmp=bytes(65502)))
-    assert codec.encode(short, tmp_path / "b.jpg") == ()
-    assert codec.encode(short, tmp_path / "a.bmp") == ("BMP holds no XMP: left out",)
+    assert write_picture(short, tmp_path / "b.jpg") == ()
+    assert write_picture(short, tmp_path / "a.bmp") == ("BMP holds no XMP: left out",)
     odd = picture_of(metadata=Metadata(text=(*text, ("", "no keyword"), ("NUL", "a\0b"))))
-    assert codec.encode(odd, tmp_path / "a.png") == ("texts that PNG cannot hold: left out",)
+    assert write_picture(odd, tmp_path / "a.png") == ("texts that PNG cannot hold: left out",)
     with Image.open(tmp_path / "a.png") as image:
         assert image.text == dict(text)
 
@@ -479,10 +482,10 @@ def test_exif_too_long_for_jpeg(tmp_path):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x927C] = bytes(70_000)
     picture = picture_of(metadata=Metadata(exif=exif.tobytes()))
-    assert codec.encode(picture, tmp_path / "a.jpg") == (
+    assert write_picture(picture, tmp_path / "a.jpg") == (
         "the EXIF block is too long for JPEG: left out",
     )
-    assert codec.encode(picture, tmp_path / "a.png") == ()
+    assert write_picture(picture, tmp_path / "a.png") == ()
 
 
 # --- sizes
@@ -500,36 +503,35 @@ def test_exif_too_long_for_jpeg(tmp_path):
         ("tiff", 40000, 40000, "use PNG"),
     ],
 )
-def test_sizes_beyond_the_format(tmp_path, name, width, height, advice):
+def test_sizes_beyond_the_format(name, width, height, advice):
     output = codec.resolve_format(None, name)
     with pytest.raises(EncodeError) as caught:
-        codec.check_target(tmp_path / "a", output, width, height)
+        codec.check_size(output, width, height)
     assert f"{width}x{height} is too large for {output.label}" in str(caught.value)
     assert advice in str(caught.value)
     smaller = (min(width, output.max_side), min(height, output.max_side, 16384))
     if width <= 33000:
-        codec.check_target(tmp_path / "a", output, *smaller[:1], min(smaller[1], 16000))
-    assert left_in(tmp_path) == []
+        codec.check_size(output, *smaller[:1], min(smaller[1], 16000))
 
 
 @pytest.mark.parametrize(("name", "side"), [("jpeg", 65500), ("webp", 16383), ("avif", 32768)])
 def test_the_largest_side_can_be_written_and_read(tmp_path, name, side):
     picture = Picture(np.zeros((1, side, 1), np.uint8))
-    codec.encode(picture, tmp_path / "a", format=name)
+    write_picture(picture, tmp_path / "a", format=name)
     assert codec.decode(tmp_path / "a").width == side
 
 
 def test_encode_checks_the_size_itself(tmp_path):
     with pytest.raises(EncodeError, match="too large for WebP"):
-        codec.encode(Picture(np.zeros((1, 16384, 1), np.uint8)), tmp_path / "a.webp")
+        write_picture(Picture(np.zeros((1, 16384, 1), np.uint8)), tmp_path / "a.webp")
     assert left_in(tmp_path) == []
 
 
 # --- targets
 
 
-def check(path, *, name="png", **options):
-    codec.check_target(path, codec.resolve_format(None, name), 10, 10, **options)
+def check(path, *, overwrite=False, source=None):
+    check_writable(check_place(path, overwrite=overwrite, source=source))
 
 
 def test_a_good_target_leaves_nothing(tmp_path):
@@ -541,14 +543,14 @@ def test_a_good_target_leaves_nothing(tmp_path):
 def test_a_relative_target(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check("a.png")
-    codec.encode(picture_of(), "a.png")
+    write_picture(picture_of(), "a.png")
     assert left_in(tmp_path) == ["a.png"]
 
 
 def test_existing_targets_need_overwrite(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"mine")
-    for attempt in (lambda: check(path), lambda: codec.encode(picture_of(), path)):
+    for attempt in (lambda: check(path), lambda: write_picture(picture_of(), path)):
         with pytest.raises(
             OutputExistsError, match=r"exists already; .*--overwrite \(overwrite=True\)"
         ):
@@ -556,14 +558,14 @@ def test_existing_targets_need_overwrite(tmp_path):
     assert path.read_bytes() == b"mine"
     check(path, overwrite=True)
     assert path.read_bytes() == b"mine"
-    codec.encode(picture_of(), path, overwrite=True)
+    write_picture(picture_of(), path, overwrite=True)
     assert codec.decode(path).width == 32
     assert left_in(tmp_path) == ["a.png"]
 
 
 def test_the_input_itself_by_any_name(tmp_path):
     source = tmp_path / "in.png"
-    codec.encode(picture_of(), source)
+    write_picture(picture_of(), source)
     names = [source, tmp_path / "." / "in.png"]
     try:
         (tmp_path / "soft.png").symlink_to(source)
@@ -575,7 +577,7 @@ def test_the_input_itself_by_any_name(tmp_path):
         with pytest.raises(OutputExistsError, match="is the input itself"):
             check(path, source=source)
         check(path, source=source, overwrite=True)
-    codec.encode(picture_of(seed=5), source, overwrite=True)
+    write_picture(picture_of(seed=5), source, overwrite=True)
     np.testing.assert_array_equal(codec.decode(source).color, picture_of(seed=5).color)
 
 
@@ -588,7 +590,7 @@ def test_links_are_written_through(tmp_path):
         link.symlink_to(real)
     except OSError:
         pytest.skip("no links here")
-    codec.encode(picture_of(), link, overwrite=True)
+    write_picture(picture_of(), link, overwrite=True)
     assert link.is_symlink()
     assert codec.decode(real).width == 32
     lost = tmp_path / "lost.png"
@@ -621,7 +623,7 @@ def test_targets_that_cannot_be(tmp_path, overwrite):
             check(path, overwrite=overwrite)
         assert words in str(caught.value)
         with pytest.raises(EncodeError):
-            codec.encode(picture_of(), path, overwrite=overwrite, format="png")
+            write_picture(picture_of(), path, overwrite=overwrite, format="png")
     assert left_in(tmp_path) == ["file", "folder.png"]
 
 
@@ -656,7 +658,7 @@ def test_the_longest_name(tmp_path):
         + ".png"
     )
     check(tmp_path / name)
-    codec.encode(picture_of(), tmp_path / name)
+    write_picture(picture_of(), tmp_path / name)
     assert left_in(tmp_path) == [name]
 
 
@@ -669,7 +671,7 @@ def test_the_longest_name(tmp_path):
 def test_the_mode_is_that_of_a_new_file(tmp_path, umask, overwrite):
     before = os.umask(umask)
     try:
-        codec.encode(picture_of(), tmp_path / "a.png", overwrite=overwrite)
+        write_picture(picture_of(), tmp_path / "a.png", overwrite=overwrite)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o666 & ~umask
@@ -702,7 +704,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, name, room, overwrite
     if overwrite:
         path.write_bytes(b"old")
     with pytest.raises(EncodeError) as caught:
-        codec.encode(picture_of(height=80, width=80), path, format=name, overwrite=overwrite)
+        write_picture(picture_of(height=80, width=80), path, format=name, overwrite=overwrite)
     assert str(caught.value) == (
         f"{path} cannot be written: {os.strerror(errno.ENOSPC)}; nothing was left behind"
     )
@@ -717,7 +719,7 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch, name, interrupt):
     monkeypatch.setattr(encoder, "_Sink", lambda file: real(Failing(file, 0, interrupt())))
     expected = EncodeError if interrupt is MemoryError else interrupt
     with pytest.raises(expected):
-        codec.encode(picture_of(), tmp_path / "out", format=name)
+        write_picture(picture_of(), tmp_path / "out", format=name)
     assert left_in(tmp_path) == []
 
 
@@ -729,7 +731,7 @@ def test_an_interrupt_while_renaming_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", interrupted)
     for overwrite in (False, True):
         with pytest.raises(KeyboardInterrupt):
-            codec.encode(picture_of(), tmp_path / "a.png", overwrite=overwrite)
+            write_picture(picture_of(), tmp_path / "a.png", overwrite=overwrite)
         assert left_in(tmp_path) == []
 
 
@@ -738,7 +740,7 @@ def test_a_real_limit_on_file_sizes(tmp_path):
     code = f"""
 import resource, signal, sys
 import numpy as np
-from waifu2x import codec
+from helpers.pictures import write_picture
 from waifu2x.errors import EncodeError
 from waifu2x.picture import Picture
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -746,13 +748,13 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 noise = Picture(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8))
 for name in {NAMES}:
     try:
-        codec.encode(noise, {str(tmp_path / "out")!r}, format=name)
+        write_picture(noise, {str(tmp_path / "out")!r}, format=name)
     except EncodeError as error:
         assert "nothing was left behind" in str(error), error
     else:
         sys.exit(name + " was written")
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
     assert left_in(tmp_path) == []
 
 
@@ -761,8 +763,8 @@ def test_what_pillow_cannot_encode_leaves_nothing(tmp_path, monkeypatch):
         raise ValueError("some\nreason")
 
     monkeypatch.setattr(Image.Image, "save", broken)
-    with pytest.raises(EncodeError, match=r"a\.png cannot be encoded as PNG: some reason$"):
-        codec.encode(picture_of(), tmp_path / "a.png")
+    with pytest.raises(EncodeError, match=r"the picture cannot be encoded as PNG: some reason$"):
+        write_picture(picture_of(), tmp_path / "a.png")
     assert left_in(tmp_path) == []
 
 
@@ -779,7 +781,7 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch, links):
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     with pytest.raises(OutputExistsError, match="has appeared meanwhile and was kept"):
-        codec.encode(picture_of(), path)
+        write_picture(picture_of(), path)
     assert path.read_bytes() == b"theirs"
     assert left_in(tmp_path) == ["a.png"]
 
@@ -790,7 +792,7 @@ def no_links(*_):
 
 def test_without_links(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", no_links)
-    codec.encode(picture_of(), tmp_path / "a.png")
+    write_picture(picture_of(), tmp_path / "a.png")
     assert codec.decode(tmp_path / "a.png").width == 32
     assert left_in(tmp_path) == ["a.png"]
 
@@ -799,7 +801,7 @@ def test_without_links(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        codec.encode(picture_of(), tmp_path / "b.png")
+        write_picture(picture_of(), tmp_path / "b.png")
     assert left_in(tmp_path) == ["a.png"]
 
 
@@ -814,7 +816,7 @@ def test_the_final_name_never_holds_half_a_picture(tmp_path, monkeypatch):
             return super().write(data)
 
     monkeypatch.setattr(encoder, "_Sink", Watching)
-    codec.encode(picture_of(), path)
+    write_picture(picture_of(), path)
     assert set(seen) == {(False, 1)}  # and one hidden file beside it
 
 
@@ -822,7 +824,7 @@ def test_nothing_is_printed(tmp_path, capfd):
     rng = np.random.default_rng(1)
     noise = Picture(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), metadata=Metadata(SRGB))
     for name in NAMES:
-        codec.encode(noise, tmp_path / name, format=name)
+        write_picture(noise, tmp_path / name, format=name)
         codec.decode(tmp_path / name)
     assert capfd.readouterr() == ("", "")
 
@@ -830,13 +832,13 @@ def test_nothing_is_printed(tmp_path, capfd):
 def test_encode_makes_the_same_bytes_twice(tmp_path):
     for name in NAMES:
         for path in ("a", "b"):
-            codec.encode(picture_of(), tmp_path / path, format=name, overwrite=True)
+            write_picture(picture_of(), tmp_path / path, format=name, overwrite=True)
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes(), name
 
 
 def test_the_file_is_as_pillow_reads_it(tmp_path):
     picture = picture_of(alpha=True)
-    codec.encode(picture, tmp_path / "a.png")
+    write_picture(picture, tmp_path / "a.png")
     with Image.open(io.BytesIO((tmp_path / "a.png").read_bytes())) as image:
         assert image.mode == "RGBA"
         np.testing.assert_array_equal(np.asarray(image)[:, :, :3], picture.color)

@@ -211,7 +211,7 @@ def test_texts_and_profiles_are_unpacked_within_one_limit(
     data = corpus.bombs()[f"png {kind}"]
     assert len(data) < 3 << 20
     png_reader.read_chunks(io.BytesIO(data), kind)
-    assert 1 << 20 <= sum(unpacked) <= png_reader.MAX_UNPACKED
+    assert 1 << 20 <= sum(unpacked) <= png_reader.MAX_DECOMPRESSED
 
 
 def test_the_fuzz_target_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +302,7 @@ def test_the_command_says_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         (folder / name).write_bytes(bombs[COMMANDS[name]])
         target = "out.cbz" if name.endswith("cbz") else "out.png"
         done = subprocess.run(
-            [COMMAND, name, target], cwd=folder, capture_output=True, text=True, timeout=60
+            [COMMAND, name, target], cwd=folder, capture_output=True, text=True, timeout=300
         )
         assert [path.name for path in folder.iterdir()] == [name]
         return done

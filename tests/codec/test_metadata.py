@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from waifu2x import codec
 from waifu2x.codec import jxl_header
-from waifu2x.codec.xmp import orientation, upright
+from waifu2x.codec.xmp import orientation, reset_orientation
 from waifu2x.errors import DecodeError, LimitError, MissingExtraError
 from waifu2x.picture import Source
 
@@ -68,7 +68,7 @@ def test_xmp_is_kept_and_turns_the_picture(format, packet):
     if format == "TIFF":  # Pillow cuts the orientation out where it turns the picture
         assert orientation(picture.metadata.xmp) == 1
     else:
-        assert picture.metadata.xmp == upright(packet)
+        assert picture.metadata.xmp == reset_orientation(packet)
     assert orientation(picture.metadata.xmp) == 1
 
 
@@ -77,16 +77,16 @@ def test_exif_counts_before_xmp():
     exif[0x0112] = 3
     picture = decode(saved("JPEG", exif=exif, xmp=ATTRIBUTE))
     assert picture.width == 24
-    assert picture.metadata.xmp == upright(ATTRIBUTE)
+    assert picture.metadata.xmp == reset_orientation(ATTRIBUTE)
 
 
 def test_orientation_of_a_packet():
     assert orientation(ATTRIBUTE) == orientation(ELEMENT) == 6
     assert orientation(b"tiff:Orientation = '8'") == 8
     assert orientation(b'tiff:Orientation="9"') == orientation(b"") == 1
-    assert upright(b"<a tiff:Orientation='8'/>") == b"<a tiff:Orientation='1'/>"
+    assert reset_orientation(b"<a tiff:Orientation='8'/>") == b"<a tiff:Orientation='1'/>"
     hostile = b"<tiff:Orientation " * 200_000
-    assert upright(hostile) == hostile
+    assert reset_orientation(hostile) == hostile
 
 
 # --- PNG
@@ -196,7 +196,7 @@ def test_jpeg_xl():
     data = saved("JXL", lossless=True, exif=exif.tobytes(), xmp=ATTRIBUTE)
     picture = decode(data)
     np.testing.assert_array_equal(picture.color, np.asarray(drawing()))
-    assert picture.metadata.xmp == upright(ATTRIBUTE)
+    assert picture.metadata.xmp == reset_orientation(ATTRIBUTE)
     assert picture.metadata.icc is None
     parsed = Image.Exif()
     parsed.load(picture.metadata.exif)
@@ -213,7 +213,7 @@ def test_jpeg_xl():
         with pytest.raises(DecodeError):
             decode(data[:cut])
     packed = saved("JXL", xmp=ATTRIBUTE * 20, compress_metadata=True)
-    assert decode(packed).metadata.xmp == upright(ATTRIBUTE * 20)
+    assert decode(packed).metadata.xmp == reset_orientation(ATTRIBUTE * 20)
 
 
 def test_a_huge_jpeg_xl_is_refused_by_its_header():
@@ -278,3 +278,15 @@ def test_jpeg2000_of_too_many_tiles():
     struct.pack_into(">II", data, at + 16, 1, 1)
     with pytest.raises(DecodeError, match="60000 tiles"):
         decode(bytes(data))
+
+
+def test_a_tiff_keeps_its_iptc(tmp_path):
+    tags = Image.Exif()
+    tags[0x83BB] = b"\x1c\x02\x05\x00\x05title"
+    tags[0x013B] = "Artist"
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "TIFF", exif=tags)
+    parsed = Image.Exif()
+    parsed.load(decode(buffer.getvalue()).metadata.exif)
+    assert parsed[0x83BB] == tags[0x83BB]
+    assert parsed[0x013B] == "Artist"

@@ -8,13 +8,14 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
+from helpers.pictures import write_picture, write_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from waifu2x import codec
+from waifu2x.codec import deflate, row_writer
 from waifu2x.codec import png_writer as png
-from waifu2x.codec import row_writer as pieces
 from waifu2x.codec.png_writer import PngWriter
 from waifu2x.errors import (
     ArgumentError,
@@ -27,9 +28,9 @@ from waifu2x.kernels import _native
 from waifu2x.picture import Metadata, Picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-DEFLATES = [pytest.param(png.ZLIB, id="zlib")]
-if png.igzip() is not None:
-    DEFLATES.append(pytest.param(png.igzip(), id="igzip"))
+DEFLATES = [pytest.param(deflate.ZLIB, id="zlib")]
+if deflate.igzip() is not None:
+    DEFLATES.append(pytest.param(deflate.igzip(), id="igzip"))
 FULL = {np.uint8: 255, np.uint16: 65535}
 
 
@@ -58,7 +59,7 @@ def written(color, alpha=None, *, bands=None, **options):
         width=width,
         height=height,
         channels=channels,
-        depth=8 * color.dtype.itemsize,
+        dtype=color.dtype,
         **options,
     ) as writer:
         top, bands = 0, list(bands or [height])
@@ -223,7 +224,7 @@ SIZES = [(1, 1), (1, 2), (1, 300), (300, 1), (2, 2), (7, 13), (33, 31), (64, 100
 @pytest.mark.parametrize("deflate", DEFLATES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_pillow_reads_the_samples_back(monkeypatch, deflate, channels):
-    monkeypatch.setattr(png, "PIECE", 1000)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 1000)
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
     for height, width in SIZES:
         array = samples(height, width, channels)
@@ -245,7 +246,7 @@ def test_pillow_reads_the_samples_back(monkeypatch, deflate, channels):
 @pytest.mark.parametrize("deflate", DEFLATES)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_sixteen_bits(monkeypatch, deflate, channels):
-    monkeypatch.setattr(png, "PIECE", 700)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 700)
     for height, width in SIZES:
         array = samples(height, width, channels, dtype=np.uint16)
         data = written(array, deflate=deflate, bands=[3])
@@ -273,7 +274,7 @@ def test_sixteen_bits(monkeypatch, deflate, channels):
 def test_bands_threads_and_seeds(height, width, channels, bands, threads, piece, seed):
     array = samples(height, width, channels, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(png, "PIECE", piece)
+        patch.setattr(row_writer, "STRIP_BYTES", piece)
         data = written(array, bands=[*bands, 4], threads=threads)
         assert data == written(array, threads=1)  # the same bytes however it is made
     with Image.open(io.BytesIO(data)) as image:
@@ -314,7 +315,7 @@ def test_joined_checksums():
     rng = np.random.default_rng(5)
     for sizes in [(0, 0), (1, 0), (0, 1), (70000, 1), (1, 70000), (5552, 200000), (65521, 65521)]:
         first, second = (rng.integers(0, 256, size, dtype=np.uint8).tobytes() for size in sizes)
-        joined = png._joined_adler(zlib.adler32(first), zlib.adler32(second), len(second))
+        joined = png._combine_adler32(zlib.adler32(first), zlib.adler32(second), len(second))
         assert joined == zlib.adler32(first + second)
 
 
@@ -354,7 +355,7 @@ def test_the_chunks_are_those_of_pillow(tmp_path, channels, alpha, icc, dpi):
     profile = (SRGB if channels == 3 else gray) if icc else None
     color = samples(12, 14, channels)
     mask = samples(12, 14, seed=2) if alpha else None
-    codec.encode(Picture(color, mask, Metadata(profile, exif.tobytes(), dpi)), tmp_path / "a.png")
+    write_picture(Picture(color, mask, Metadata(profile, exif.tobytes(), dpi)), tmp_path / "a.png")
     ours = (tmp_path / "a.png").read_bytes()
     merged = color if mask is None else np.dstack([color, mask])
     image = Image.fromarray(merged[:, :, 0] if merged.shape[2] == 1 else merged)
@@ -388,16 +389,16 @@ def test_chunks_of_color_and_text():
         *(("Title", "Caf\xe9"), ("Title", "twice"), ("Long", long)),
         *(("Japanese", "\u7d75"), ("Long Japanese", "\u7d75" * 1000)),
     )
-    data = png.metadata_chunks(
-        xmp=b"<x/>",
-        gamma=0.45455,
-        chromaticities=(0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
-        rendering_intent=1,
-        cicp=(12, 13, 0, 1),
-        text=text,
-        dpi=(300.0, 300.0),
-    )
-    chunks = chunks_of(png._SIGNATURE + data)
+    metadata = {
+        "xmp": b"<x/>",
+        "gamma": 0.45455,
+        "chromaticities": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
+        "rendering_intent": 1,
+        "cicp": (12, 13, 0, 1),
+        "text": text,
+        "dpi": (300.0, 300.0),
+    }
+    chunks = chunks_of(png.SIGNATURE + png.metadata_chunks(**metadata))
     assert [kind for kind, _ in chunks] == [
         *(b"cICP", b"gAMA", b"cHRM", b"sRGB", b"pHYs"),
         *(b"iTXt", b"tEXt", b"tEXt", b"zTXt", b"iTXt", b"iTXt"),
@@ -405,7 +406,7 @@ def test_chunks_of_color_and_text():
     assert dict(chunks)[b"cICP"] == b"\x0c\x0d\0\1"
     assert dict(chunks)[b"gAMA"] == struct.pack(">I", 45455)
     array = samples(3, 3, 1)
-    with Image.open(io.BytesIO(written(array, chunks=data))) as image:
+    with Image.open(io.BytesIO(written(array, **metadata))) as image:
         assert image.info["gamma"] == 0.45455
         assert image.info["chromaticity"] == (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
         assert image.info["srgb"] == 1
@@ -415,7 +416,7 @@ def test_chunks_of_color_and_text():
     kinds = [
         kind
         for kind, _ in chunks_of(
-            png._SIGNATURE + png.metadata_chunks(rendering_intent=0, icc_profile=SRGB)
+            png.SIGNATURE + png.metadata_chunks(rendering_intent=0, icc_profile=SRGB)
         )
     ]
     assert kinds == [b"iCCP"]
@@ -432,21 +433,21 @@ def test_texts_png_cannot_hold(keyword, text):
 
 
 def test_without_isal_zlib_does_it(monkeypatch):
-    monkeypatch.setattr(png, "igzip", lambda: None)
+    monkeypatch.setattr(row_writer, "igzip", lambda: None)
     array = samples(40, 50, 3)
     data = written(array)
-    assert data == written(array, deflate=png.ZLIB)
+    assert data == written(array, deflate=deflate.ZLIB)
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(np.asarray(image), array)
 
 
 def test_without_isal_it_is_found_out(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "isal", None)
-    png.igzip.cache_clear()
+    deflate.igzip.cache_clear()
     try:
-        assert png.igzip() is None
+        assert deflate.igzip() is None
     finally:
-        png.igzip.cache_clear()
+        deflate.igzip.cache_clear()
 
 
 # --- misuse and failures
@@ -459,7 +460,7 @@ def test_without_isal_it_is_found_out(monkeypatch):
         ({"height": 1 << 31}, "height is 2147483648"),
         ({"channels": 0}, "channels is 0"),
         ({"channels": 5}, "channels is 5"),
-        ({"depth": 4}, "depth is 4"),
+        ({"dtype": np.float32}, "dtype is float32"),
         ({"threads": 0}, "threads is 0"),
     ],
 )
@@ -546,7 +547,7 @@ class Full(io.BytesIO):
 
 @pytest.mark.parametrize("room", [0, 20, 100, 2000, 200_000])
 def test_what_the_stream_raises_arrives(monkeypatch, room):
-    monkeypatch.setattr(png, "PIECE", 10_000)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 10_000)
     noise = np.random.default_rng(6).integers(0, 256, (400, 300, 3), dtype=np.uint8)
 
     def write_all():
@@ -559,8 +560,8 @@ def test_what_the_stream_raises_arrives(monkeypatch, room):
 
 
 def test_after_a_failure_it_cannot_be_finished(monkeypatch):
-    monkeypatch.setattr(png, "PIECE", 1000)
-    monkeypatch.setattr(pieces, "_MAX_PENDING", 1)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 1000)
+    monkeypatch.setattr(row_writer, "_MAX_PENDING", 1)
     noise = np.random.default_rng(6).integers(0, 256, (400, 300, 3), dtype=np.uint8)
     writer = PngWriter(Full(100), width=300, height=400, channels=3)
     with pytest.raises(OSError, match="No space"):
@@ -578,27 +579,27 @@ def test_what_a_compressor_raises_arrives():
         calls.append(len(data))
         if len(calls) == 3:
             raise MemoryError("no room")
-        return png.ZLIB.compress(data)
+        return deflate.ZLIB.compress(data)
 
     array = samples(700, 999, 3)
-    broken = png.Deflate(compress, zlib.adler32)
+    broken = deflate.Deflate(compress, zlib.adler32)
     with pytest.raises(MemoryError, match="no room"):
         written(array, deflate=broken, threads=1)
     assert threads_alive() == []
 
 
 def test_the_queue_is_bounded(monkeypatch):
-    monkeypatch.setattr(png, "PIECE", 1000)
-    monkeypatch.setattr(pieces, "_MAX_PENDING", 4)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 1000)
+    monkeypatch.setattr(row_writer, "_MAX_PENDING", 4)
     gate, waiting = threading.Event(), threading.Event()
 
     def compress(data):
         gate.wait(10)
-        return png.ZLIB.compress(data)
+        return deflate.ZLIB.compress(data)
 
     array = samples(100, 400)  # two rows a piece
     buffer = io.BytesIO()
-    slow = png.Deflate(compress, zlib.adler32)
+    slow = deflate.Deflate(compress, zlib.adler32)
     with PngWriter(buffer, width=400, height=100, channels=1, threads=2, deflate=slow) as writer:
         writer.write_rows(array[:8])  # does not wait for what stands still
         assert not gate.is_set()
@@ -610,7 +611,7 @@ def test_the_queue_is_bounded(monkeypatch):
         thread = threading.Thread(target=rest)
         thread.start()
         waiting.wait(10)
-        assert len(writer._pieces._pending) <= 4
+        assert len(writer._pending) <= 4
         gate.set()
         thread.join(10)
         assert not thread.is_alive()
@@ -622,10 +623,11 @@ def test_the_queue_is_bounded(monkeypatch):
 
 
 def in_bands(picture, step):
-    def fill(write_rows):
+    def fill(writer):
         for top in range(0, picture.height, step):
             rows = slice(top, top + step)
-            write_rows(picture.color[rows], None if picture.alpha is None else picture.alpha[rows])
+            alpha = None if picture.alpha is None else picture.alpha[rows]
+            writer.write_rows(picture.color[rows], alpha)
 
     return fill
 
@@ -633,7 +635,7 @@ def in_bands(picture, step):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("alpha", [False, True])
-def test_encode_rows_makes_the_file_of_encode(tmp_path, dtype, channels, alpha):
+def test_bands_make_the_file_of_the_whole_picture(tmp_path, dtype, channels, alpha):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA002] = 7
     kind = np.uint8 if dtype == np.float32 else dtype
@@ -643,9 +645,9 @@ def test_encode_rows_makes_the_file_of_encode(tmp_path, dtype, channels, alpha):
         color = codec.convert_samples(color, dtype)
         mask = None if mask is None else codec.convert_samples(mask, dtype)
     picture = Picture(color, mask, Metadata(None, exif.tobytes(), (96.0, 96.0)))
-    notes = codec.encode(picture, tmp_path / "a.png")
+    notes = write_picture(picture, tmp_path / "a.png")
     like = Picture(color[:5, :4], None if mask is None else mask[:5, :4], picture.metadata)
-    again = codec.encode_rows(
+    again = write_rows(
         like, tmp_path / "b.png", in_bands(picture, 7), width=40, height=50, overwrite=True
     )
     assert notes == again
@@ -656,22 +658,27 @@ def test_encode_rows_makes_the_file_of_encode(tmp_path, dtype, channels, alpha):
     np.testing.assert_array_equal(array, codec.convert_samples(expected, kept))
 
 
-def test_rows_of_another_kind_leave_nothing(tmp_path):
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.bmp"])
+def test_rows_of_another_kind_leave_nothing(tmp_path, name):
     picture = Picture(samples(20, 30, 3))
-    path = tmp_path / "a.png"
+    path = tmp_path / name
     for fill, error, words in [
-        (lambda write_rows: write_rows(picture.color[:9], None), ArgumentError, "9 of 20 rows"),
-        (lambda write_rows: None, ArgumentError, "0 of 20 rows"),
-        (lambda write_rows: write_rows(picture.color[:, :9], None), ArgumentError, "(rows, 30, 3"),
-        (lambda write_rows: write_rows(picture.color, picture.color[:, :, 0]), ArgumentError, ""),
+        (lambda writer: writer.write_rows(picture.color[:9]), ArgumentError, "9 of 20 rows"),
+        (lambda writer: None, ArgumentError, "0 of 20 rows"),
+        (lambda writer: writer.write_rows(picture.color[:, :9]), ArgumentError, "(rows, 30, 3"),
         (
-            lambda write_rows: write_rows(np.full((20, 30, 3), np.nan, np.float32), None),
+            lambda writer: writer.write_rows(picture.color, picture.color[:, :, 0]),
+            ArgumentError,
+            "",
+        ),
+        (
+            lambda writer: writer.write_rows(np.full((20, 30, 3), np.nan, np.float32)),
             EncodeError,
             "NaN or infinity",
         ),
     ]:
         with pytest.raises(error) as caught:
-            codec.encode_rows(picture, path, fill, width=30, height=20)
+            write_rows(picture, path, fill, width=30, height=20)
         assert words in str(caught.value)
         assert list(tmp_path.iterdir()) == []
 
@@ -680,12 +687,12 @@ def test_rows_of_another_kind_leave_nothing(tmp_path):
 def test_what_fill_raises_leaves_nothing(tmp_path, error):
     array = samples(900, 300, 3)
 
-    def fill(write_rows):
-        write_rows(array[:800], None)
+    def fill(writer):
+        writer.write_rows(array[:800])
         raise error
 
     with pytest.raises(type(error)) as caught:
-        codec.encode_rows(Picture(array), tmp_path / "a.png", fill, width=300, height=900)
+        write_rows(Picture(array), tmp_path / "a.png", fill, width=300, height=900)
     assert caught.value is error
     assert list(tmp_path.iterdir()) == []
     assert threads_alive() == []
@@ -696,33 +703,30 @@ def test_a_failure_that_fill_swallows_is_no_file(tmp_path, monkeypatch):
         def compress(data):
             raise zlib.error("broken")
 
-        return png.Deflate(compress, zlib.adler32)
+        return deflate.Deflate(compress, zlib.adler32)
 
-    monkeypatch.setattr(png, "igzip", broken)
-    monkeypatch.setattr(pieces, "_MAX_PENDING", 1)
+    monkeypatch.setattr(row_writer, "igzip", broken)
+    monkeypatch.setattr(row_writer, "_MAX_PENDING", 1)
     array = samples(900, 300, 3)
     seen = []
 
-    def fill(write_rows):
+    def fill(writer):
         for row in array:
             try:
-                write_rows(row[None], None)
+                writer.write_rows(row[None])
             except Waifu2xError as error:
                 seen.append(str(error))
 
     with pytest.raises(ArgumentError, match="given up"):
-        codec.encode_rows(Picture(array), tmp_path / "a.png", fill, width=300, height=900)
-    assert seen[0].endswith("a.png cannot be encoded as PNG: broken")
+        write_rows(Picture(array), tmp_path / "a.png", fill, width=300, height=900)
+    assert seen[0] == "the picture cannot be encoded as PNG: broken"
     assert "closed" in seen[-1]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_some_formats_take_rows(tmp_path):
+def test_an_existing_file_is_kept(tmp_path):
     picture = Picture(samples(4, 4, 3))
-    assert [each.name for each in codec.OUTPUT_FORMATS if each.takes_rows] == ["png", "tiff"]
-    with pytest.raises(ArgumentError, match="JPEG cannot be written row by row"):
-        codec.encode_rows(picture, tmp_path / "a.jpg", in_bands(picture, 1), width=4, height=4)
     (tmp_path / "a.png").write_bytes(b"old")
     with pytest.raises(OutputExistsError):
-        codec.encode_rows(picture, tmp_path / "a.png", in_bands(picture, 1), width=4, height=4)
+        write_rows(picture, tmp_path / "a.png", in_bands(picture, 1), width=4, height=4)
     assert (tmp_path / "a.png").read_bytes() == b"old"

@@ -7,6 +7,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.pictures import write_picture
+from PIL import Image
 
 from waifu2x import codec
 from waifu2x.errors import ArgumentError, EncodeError
@@ -50,7 +52,7 @@ class Pipe(io.RawIOBase):
 @pytest.mark.parametrize("most", [1 << 30, 100])
 def test_a_stream_gets_the_bytes_of_the_file(tmp_path, name, most):
     output = output_of(name)
-    codec.encode(picture_of(), tmp_path / "a", format=name)
+    write_picture(picture_of(), tmp_path / "a", format=name)
     expected = (tmp_path / "a").read_bytes()
     pipe = Pipe(most)
     assert codec.encode_stream(picture_of(), pipe, output) == ()
@@ -66,29 +68,50 @@ def test_a_stream_gets_the_bytes_of_the_file(tmp_path, name, most):
         assert archive.read("page") == expected
 
 
-@pytest.mark.parametrize("name", ["png", "tiff"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_rows_to_a_stream(name, dtype):
     picture = picture_of(dtype)
 
-    def fill(write_rows):
-        for row in picture.color:
-            write_rows(row[None], None)
-
     pipe = Pipe()
     like = Picture(picture.color[:1, :1], metadata=picture.metadata)
-    notes = codec.encode_rows_stream(like, pipe, output_of(name), fill, width=56, height=48)
-    assert notes == ()
+    with codec.open_row_writer(pipe, output_of(name), like=like, width=56, height=48) as writer:
+        assert writer.dtype == (dtype if name in ("png", "tiff") else np.uint8)
+        for row in picture.color:
+            writer.write_rows(row[None])
+    expected = () if writer.dtype == dtype else ("16-bit samples reduced to 8-bit",)
+    assert writer.notes == expected
     memory = io.BytesIO()
     codec.encode_stream(picture, memory, output_of(name))
     assert pipe.data == memory.getvalue()
 
 
-def test_only_some_formats_take_rows():
-    with pytest.raises(ArgumentError, match="WebP cannot be written row by row; use encode"):
-        codec.encode_rows_stream(
-            picture_of(), io.BytesIO(), output_of("webp"), print, width=1, height=1
-        )
+def test_a_whole_picture_is_encoded_without_a_copy(monkeypatch):
+    seen = []
+    real = Image.fromarray
+    monkeypatch.setattr(Image, "fromarray", lambda array: seen.append(array) or real(array))
+    picture = picture_of()
+    codec.encode_stream(picture, io.BytesIO(), output_of("bmp"))
+    assert np.shares_memory(seen[0], picture.color)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_exception_in_the_block_aborts(name):
+    pipe = Pipe()
+    picture = picture_of()
+
+    def fail():
+        with codec.open_row_writer(
+            pipe, output_of(name), like=picture, width=56, height=48
+        ) as writer:
+            writer.write_rows(picture.color)
+            raise OSError("mine")
+
+    with pytest.raises(OSError, match="mine"):
+        fail()
+    whole = Pipe()
+    codec.encode_stream(picture, whole, output_of(name))
+    assert len(pipe.data) < len(whole.data)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,10 +144,10 @@ def test_an_error_names_the_picture():
 def test_times_of_the_source(tmp_path, overwrite):
     times = (1_500_000_000_000_000_000, 1_400_000_000_123_000_000)
     path = tmp_path / "a.png"
-    codec.encode(picture_of(), path, times=times, overwrite=overwrite)
+    write_picture(picture_of(), path, times=times, overwrite=overwrite)
     found = path.stat()
     # Some file systems keep less than nanoseconds.
     assert found.st_mtime_ns == pytest.approx(times[1], abs=2_000_000_000)
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
-    codec.encode(picture_of(), path, overwrite=True)
+    write_picture(picture_of(), path, overwrite=True)
     assert path.stat().st_mtime_ns > times[1] + 10**17

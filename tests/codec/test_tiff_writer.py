@@ -8,9 +8,11 @@ import struct
 import numpy as np
 import pytest
 import tifffile
+from helpers.pictures import write_picture
 from PIL import ExifTags, Image
 
 from waifu2x import codec
+from waifu2x.codec import row_writer
 from waifu2x.codec import tiff_writer as tiff
 from waifu2x.codec.deflate import ZLIB
 from waifu2x.codec.tiff_writer import TiffWriter
@@ -63,7 +65,7 @@ def camera_exif(order="<"):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("order", [None, "<", ">"])
 def test_samples_as_other_readers_see_them(monkeypatch, dtype, channels, order):
-    monkeypatch.setattr(tiff, "PIECE", 500)  # several strips
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 500)  # several strips
     array = samples(37, 29, channels, dtype=dtype)
     exif = None if order is None else camera_exif(order)
     data = written(array, exif=exif, bands=5, alpha=channels in (2, 4))
@@ -87,7 +89,7 @@ def test_samples_as_other_readers_see_them(monkeypatch, dtype, channels, order):
 
 
 def test_the_same_file_however_it_is_handed_over(monkeypatch):
-    monkeypatch.setattr(tiff, "PIECE", 1000)
+    monkeypatch.setattr(row_writer, "STRIP_BYTES", 1000)
     array = samples(50, 31, 4, dtype=np.uint16)
     files = {
         written(array, bands=bands, threads=threads, alpha=alpha)
@@ -131,7 +133,7 @@ def test_the_exif_block_stays_where_it_stands(order, dtype):
 
 def test_all_metadata():
     icc, xmp = codec.color.matrix_profile(codec.color.DISPLAY_P3), b"<x:xmpmeta/>" * 9
-    data = written(samples(8, 8, 3), icc=icc, xmp=xmp, dpi=(300.0, 1 / 3))
+    data = written(samples(8, 8, 3), icc_profile=icc, xmp=xmp, dpi=(300.0, 1 / 3))
     with Image.open(io.BytesIO(data)) as image:
         assert image.info["icc_profile"] == icc
         assert image.info["xmp"] == xmp
@@ -192,9 +194,9 @@ def test_no_file_beyond_four_gib(monkeypatch):
         codec.check_size(output, 30000, 30000, 8)
     like = Picture(np.zeros((1, 1, 3), np.float32))
     with pytest.raises(EncodeError, match="30000x30000 is too large for TIFF"):
-        codec.encode_rows_stream(
-            like, io.BytesIO(), output, lambda _: None, width=30000, height=30000
-        )
+        codec.open_row_writer(
+            io.BytesIO(), output, like=like, width=30000, height=30000
+        ).__enter__()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,10 @@ def test_no_file_beyond_four_gib(monkeypatch):
         ({"width": 0}, "width is 0; TIFF holds 1"),
         ({"height": 1 << 32}, "height is 4294967296"),
         ({"channels": 5}, "channels is 5"),
-        ({"dtype": np.float64}, "dtype float64 is not one of"),
+        (
+            {"dtype": np.float64},
+            "dtype is float64; TIFF is written with uint8 or",
+        ),
         ({"threads": 0}, "threads is 0"),
     ],
 )
@@ -227,5 +232,5 @@ def test_missing_rows_and_a_closed_writer():
 
 def test_float_goes_out_as_it_is(tmp_path):
     color, alpha = samples(20, 20, 3, dtype=np.float32), samples(20, 20, dtype=np.float32)
-    assert codec.encode(Picture(color, alpha, Metadata(dpi=(96, 96))), tmp_path / "a.tif") == ()
+    assert write_picture(Picture(color, alpha, Metadata(dpi=(96, 96))), tmp_path / "a.tif") == ()
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), np.dstack([color, alpha]))

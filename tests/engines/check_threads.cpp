@@ -1,11 +1,11 @@
-// For ThreadSanitizer: programs on one pool from several threads at once, stopping, exceptions in
-// tasks and in poll, pools that come and go. By hand, from the top of the tree:
+// A check for ThreadSanitizer: concurrent runs on a pool, cancellation, exceptions in tasks and in
+// poll, construction and destruction of pools. Run manually from the root of the repository:
 //
 //   g++ -std=c++17 -O1 -g -ffp-contract=off -fsanitize=thread -Icsrc tests/engines/check_threads.cpp
 //       csrc/engine/*.cpp csrc/dispatch.cpp csrc/scalar/*.cpp csrc/x86/*.cpp -o check_threads
 //   WAIFU2X_CPU=scalar ./check_threads
 //
-// Says "threads agree" and exits 0 if every result is that of a run alone.
+// Prints "threads agree" and exits with 0 if every result equals that of a run alone.
 
 #include <atomic>
 #include <chrono>
@@ -56,45 +56,52 @@ struct Picture : Source, Sink {
   }
 };
 
-// A network with everything that threads share: rings, whole values, a mean, a shuffle.
+// A network that uses all state shared by threads: stage buffers, a mean, a pixel shuffle.
 struct Network {
   Program program{3};
-  WholeCache cache;
+  StageBufferCache cache;
   std::vector<float> weight;
 
   Network() : weight(40 * 40 * 16) {
     for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = number(static_cast<int>(i)) / 16;
-    const int first = conv({0, 0}, 3, 40, 3, false, {});
+    const int first = conv({0, 0}, 3, 40, 3, 1, {});
     const int mean = program.mean({first, 0});
-    const Program::ConvSpec gate{weight.data(), weight.data(), weight.data(), 40, 40, 1, 1, 0, false};
-    const int gated = program.multiply({first, 0}, program.pooled_conv(mean, gate, true));
-    const int next = conv({gated, 0}, 40, 40, 3, false, {first, 0});
-    const int up = program.upsample({conv({next, 0}, 40, 3, 1, false, {}), 0}, 2);
-    const int wide = conv({next, 0}, 40, 3, 4, true, {});
+    const int gate = program.pooled_conv(mean, spec_of(40, 40, 1, 0), true);
+    const int gated = program.multiply({first, 0}, gate);
+    const int next = conv({gated, 0}, 40, 40, 3, 1, {first, 0});
+    const int up = program.upsample({conv({next, 0}, 40, 3, 1, 0, {}), 0}, 2);
+    // A transposed convolution of kernel 4, stride 2 and padding 1.
+    Program::ConvSpec spec = spec_of(40, 12, 2, 1);
+    spec.shuffle = 2;
+    spec.crop = 1;
+    const int wide = program.conv({next, 0}, spec, {});
     program.finish({program.add({wide, 0}, {up, 0}), 0});
   }
-  int conv(Ref source, int in, int out, int kernel, bool transposed, Ref addend) {
-    const Program::ConvSpec spec{weight.data(),       weight.data(), weight.data(), in, out, kernel,
-                                 transposed ? 2 : 1, kernel == 1 ? 0 : 1, transposed};
-    return program.conv(source, spec, addend);
+  Program::ConvSpec spec_of(int in, int out, int kernel, int padding) const {
+    Program::ConvSpec spec = {};
+    spec.weight = spec.bias = spec.slope = weight.data();
+    spec.in = in;
+    spec.out = out;
+    spec.kernel = kernel;
+    spec.stride = 1;
+    spec.padding = padding;
+    return spec;
+  }
+  int conv(Ref source, int in, int out, int kernel, int padding, Ref addend) {
+    return program.conv(source, spec_of(in, out, kernel, padding), addend);
   }
 };
 
 bool run(Network& network, Pool& pool, Picture& from, Picture& to, std::atomic<double>* progress,
          const Pool::Poll& poll) {
-  return execute({network.program,
-                  waifu2x::best_level().kernels.engine,
-                  pool,
-                  network.cache,
-                  from.height,
-                  from.width,
-                  {0, to.height},
-                  {0, to.width},
-                  {},
-                  from,
-                  to,
-                  progress,
-                  poll});
+  Job job{network.program, waifu2x::best_level().kernels.engine, pool, network.cache, from, to};
+  job.height = from.height;
+  job.width = from.width;
+  job.rows = {0, to.height};
+  job.columns = {0, to.width};
+  job.progress = progress;
+  job.poll = poll;
+  return execute(job);
 }
 
 void check_runs() {
@@ -119,7 +126,7 @@ void check_runs() {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Tasks that take long enough for poll to be asked.
+// Takes long enough for poll to be called.
 void nap(const std::atomic<bool>& stop) {
   for (int i = 0; i < 20 && !stop; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
 }
@@ -151,8 +158,8 @@ void check_stopping() {
       require(running == 0, "no task runs on when its run has ended");
       if (kind == 0) require(ended && begun == 6, "all tasks of a run are run");
       if (kind == 1) require(!ended && begun < 40, "poll stops a run");
-      if (kind == 2) require(said == "task" && begun < 40, "what a task throws comes through");
-      if (kind == 3) require(said == "poll" && begun < 40, "what poll throws comes through");
+      if (kind == 2) require(said == "task" && begun < 40, "run rethrows the exception of a task");
+      if (kind == 3) require(said == "poll" && begun < 40, "run rethrows the exception of poll");
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -177,7 +184,7 @@ void check_pools_that_come_and_go() {
     Pool unused(4);
     auto pool = std::make_unique<Pool>(3);
     std::atomic<int> sum{0};
-    // The first runs of a pool race for starting its threads.
+    // The first runs of a pool race to start its threads.
     std::vector<std::thread> threads;
     for (int i = 0; i < 3; ++i) {
       threads.emplace_back([&] {
@@ -186,7 +193,7 @@ void check_pools_that_come_and_go() {
     }
     for (std::thread& thread : threads) thread.join();
     require(sum == 30, "every task is run once");
-    require(pool->run(0, {}, {}), "nothing to run is soon done");
+    require(pool->run(0, {}, {}), "a run without tasks returns true");
   }
 }
 

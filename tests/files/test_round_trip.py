@@ -30,7 +30,7 @@ from waifu2x.files import FileResult
 from waifu2x.network import registry
 from waifu2x.network.graph import Conv, Graph, Node, Upsample
 
-PAGE = Path(__file__).parent.parent / "docs/formats.md"
+PAGE = Path(__file__).parents[2] / "docs/formats.md"
 
 
 def ids(words: str) -> str:

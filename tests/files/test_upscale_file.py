@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import art
+from helpers.pictures import write_picture
 from PIL import Image
 
 from waifu2x import Options, Upscaler, codec, upscale_file
@@ -149,10 +150,10 @@ def test_sizes_a_format_cannot_hold_are_refused_before_the_work(
 
 
 def test_sixteen_bits_come_out_of_both_ends(upscaler: Upscaler, tmp_path: Path) -> None:
-    """A ramp whose steps are finer than 8 bits is still a ramp afterwards."""
+    """A ramp with steps finer than 8 bits stays a ramp."""
     ramp = np.linspace(20000, 21000, 40).astype(np.uint16)
     color = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (24, 40, 3)))
-    codec.encode(Picture(color), tmp_path / "in.png")
+    write_picture(Picture(color), tmp_path / "in.png")
     upscale_file(upscaler, tmp_path / "in.png", tmp_path / "out.png")
     result = codec.decode(tmp_path / "out.png").color
     assert result.dtype == np.uint16
@@ -347,7 +348,7 @@ def test_a_sprite_has_no_halo(backdrop: tuple[int, int, int], tmp_path: Path) ->
 
 
 def spread_outward(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The drawing continued under its transparent pixels: the nearest opaque color."""
+    """The drawing continued under its transparent pixels by the nearest opaque color."""
     rows, columns = np.nonzero(alpha)
     y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]]
     distance = (y[:, :, None] - rows) ** 2 + (x[:, :, None] - columns) ** 2

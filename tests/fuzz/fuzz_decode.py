@@ -1,16 +1,18 @@
-"""Fuzz everything that reads files, with atheris (https://github.com/google/atheris).
+"""Fuzzes the readers of pictures, animations and archives with atheris.
+
+https://github.com/google/atheris
 
     pip install -e '.[fuzz,test]'
-    python tests/fuzz/fuzz_decode.py                       # seeds from corpus.py, in a new folder
+    python tests/fuzz/fuzz_decode.py                       # seeds from helpers/corpus.py
     python tests/fuzz/fuzz_decode.py -max_total_time=600 -artifact_prefix=crashes/ corpus/
     python tests/fuzz/fuzz_decode.py crashes/crash-0123    # run one input again
 
-Options and folders are those of libFuzzer. A folder that is given and empty is filled with the
-seeds. Crashes are what `target.check` lets out: every exception but the errors of this package, an
-unsound result, a warning, more than 10 seconds, or more than 1 GiB of memory.
+Options and folders are those of libFuzzer. An empty folder is filled with the seeds. Crashes are
+what `helpers.fuzz_target.check` raises: every exception except the errors of this package, an
+unsound result, a warning; and more than 10 seconds, or more than 1 GiB of memory.
 
-Coverage is that of the Python code: ours, and that of the readers in Pillow and tifffile. The
-decoders in C run as they are.
+Coverage is that of Python code: this package, Pillow and tifffile. Decoders in C are not
+instrumented.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 
 import atheris
 
-_HERE = Path(__file__).resolve().parent
+_TESTS = Path(__file__).resolve().parents[1]
 
 # The packages whose branches guide the fuzzer.
 _GUIDING = ["waifu2x", "tifffile", "PIL"]
@@ -38,14 +40,14 @@ def main(arguments: list[str]) -> None:
         arguments = [*arguments, *places]
     folder = Path(places[0])
     if folder.is_dir() and not any(folder.iterdir()):
-        # In a process of its own: what it imports here could no longer be instrumented.
-        subprocess.run([sys.executable, _HERE / "corpus.py", folder], check=True)
+        # In a process of its own: modules imported here could no longer be instrumented.
+        subprocess.run([sys.executable, _TESTS / "helpers/corpus.py", folder], check=True)
     given = {argument.partition("=")[0] for argument in arguments}
     defaults = [f"{key}={value}" for key, value in _DEFAULTS.items() if key not in given]
 
-    sys.path.insert(0, str(_HERE.parent))
+    sys.path.insert(0, str(_TESTS))
     with atheris.instrument_imports(include=_GUIDING):
-        # Readers that would be imported later, with the first file that needs them.
+        # Readers that would otherwise be imported with the first file that needs them.
         import pillow_jxl  # noqa: F401
         import tifffile  # noqa: F401
         from helpers.fuzz_target import check
@@ -53,7 +55,7 @@ def main(arguments: list[str]) -> None:
 
         Image.init()
 
-    Image.MAX_IMAGE_PIXELS = None  # as in the command, where our own limit has to do
+    Image.MAX_IMAGE_PIXELS = None  # as in the command: the limit of this package replaces it
 
     def run(data: bytes) -> None:
         check(data)

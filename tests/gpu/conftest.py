@@ -1,4 +1,4 @@
-"""The CUDA kernels for a test, over this machine's memory or a GPU's, and buffers for them."""
+"""Fixtures: the CUDA kernels on an emulator or on a GPU, and guarded buffers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ALIGNMENT = 256
 
 
 class Memory:
-    """Buffers where the kernels run, each between guard bytes."""
+    """Buffers in the memory of the kernels, each between guard bytes."""
 
     def __init__(self, on_gpu: bool) -> None:
         self._on_gpu = on_gpu
         self._held: dict[int, tuple[Any, int, np.ndarray, np.ndarray]] = {}
 
     def put(self, array: np.ndarray, *, offset: int = 0) -> int:
-        """The address of a copy: ``offset`` bytes past a multiple of 256.
+        """Copy an array; returns the address, ``offset`` bytes after a multiple of 256.
 
-        A view is copied with what lies between its rows, from the first of its bytes to the last.
+        A view is copied with the bytes between its rows.
         """
         raw = _bytes_of(array)
         start = ALIGNMENT + offset
@@ -49,9 +49,9 @@ class Memory:
         return address
 
     def get(self, address: int) -> np.ndarray:
-        """What is there now, in the shape of what was put; fails if a guard byte has changed.
+        """The contents of a buffer as an array of the original shape.
 
-        For a view its samples; what lies between its rows must be as it was.
+        Fails if a guard byte or, for a view, a byte between its rows has changed.
         """
         held, start, before, like = self._held[address]
         now = held.cpu().numpy() if self._on_gpu else held
@@ -68,7 +68,7 @@ class Memory:
 
 
 def _bytes_of(array: np.ndarray) -> np.ndarray:
-    """The bytes from the first of an array to the last, with those between its rows."""
+    """The bytes of an array from the first to the last, including bytes between rows."""
     assert all(stride >= 0 for stride in array.strides)
     if array.size == 0:
         return np.empty(0, np.uint8)
@@ -79,7 +79,7 @@ def _bytes_of(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Device:
-    """A build of the kernels: ``module`` has what ``waifu2x/_cuda.pyi`` declares."""
+    """A build of the kernels; ``module`` has the functions declared in ``_cuda.pyi``."""
 
     module: ModuleType
     on_gpu: bool
@@ -88,7 +88,7 @@ class Device:
         return Memory(self.on_gpu)
 
 
-@pytest.fixture(scope="session", params=["emulated", pytest.param("cuda", stats=pytest.mark.cuda)])
+@pytest.fixture(scope="session", params=["emulated", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device_module(request: pytest.FixtureRequest) -> Device:
     if request.param == "emulated":
         module = _emulated()
@@ -105,7 +105,7 @@ def device_module(request: pytest.FixtureRequest) -> Device:
 
 
 def _emulated() -> ModuleType | None:
-    # By its path, as `cuda` may be the name of an installed package.
+    # Imported by path, since the tests of this folder are not a package.
     spec = importlib.util.spec_from_file_location(
         "cuda_emulated_build", Path(__file__).with_name("emulated.py")
     )

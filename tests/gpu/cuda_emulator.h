@@ -1,9 +1,10 @@
-// What the files of csrc/cuda need of CUDA, on a processor: they are compiled as plain C++ with this
-// header in place of the toolkit's, so that their index arithmetic and their roundings are checked on
-// machines without a GPU. Every thread of a block is a fiber; a barrier switches to the next one.
-// Slow, and no proof against races between blocks: compute-sanitizer on a GPU is for those.
+// Emulates the subset of CUDA that csrc/cuda uses. The kernels compile as C++ with this header in
+// place of the toolkit's, which tests their index arithmetic and rounding on machines without a
+// GPU. Each thread of a block is a fiber; a barrier switches to the next fiber. Does not detect
+// races between blocks: use compute-sanitizer on a GPU.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -26,7 +28,7 @@
 #define __restrict__ __restrict
 #define __grid_constant__
 #define __align__(n) alignas(n)
-// One block runs at a time, so what its threads share can be static.
+// One block runs at a time, so shared memory can be static.
 #define __shared__ static
 
 struct uint3 { unsigned x, y, z; };
@@ -70,8 +72,8 @@ constexpr int cudaSharedmemCarveoutMaxShared = 100;
 template <class F>
 cudaError_t cudaFuncSetAttribute(F, cudaFuncAttribute, int) { return cudaSuccess; }
 
-inline thread_local uint3 threadIdx, blockIdx;
-inline thread_local dim3 blockDim, gridDim;
+inline uint3 threadIdx, blockIdx;
+inline dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
 namespace emulator {
@@ -80,19 +82,24 @@ enum class State { kReady, kAtBlock, kAtWarp, kDone };
 
 struct Copy { void* to; const void* from; int bytes; int zeros; };
 
+// Started once by a ucontext and switched by _setjmp and _longjmp from then on: swapcontext makes
+// two system calls, which took most of the time.
 struct Fiber {
-  ucontext_t context;
+  jmp_buf context;
+  bool started = false;
   std::unique_ptr<char[]> stack{new char[kStack]};
   uint3 thread{};
   State state = State::kReady;
-  // cp.async: groups that have been committed, and copies that have not. They arrive when waited for.
+  // cp.async: committed groups, and copies not committed yet. Copies complete when waited for.
   std::deque<std::vector<Copy>> groups;
   std::vector<Copy> loose;
+  unsigned exchanges = 0;  // counts give(), which alternates between two sets of slots
   static constexpr std::size_t kStack = 128 << 10;
 };
 
-// Who runs first: every thread to its next barrier in turn, or every warp as far as it gets. In the
-// latter, asynchronous copies arrive at once, in the former when they are waited for.
+// Scheduling order. kThreads runs each thread to its next barrier in turn, and asynchronous copies
+// complete when waited for. The others run each warp as far as possible, and copies complete at
+// once.
 enum class Order { kThreads, kWarpsForward, kWarpsBackward };
 
 inline Order chosen_order() {
@@ -104,32 +111,49 @@ inline Order chosen_order() {
 struct Machine {
   Order order = Order::kThreads;
   std::vector<Fiber> fibers;
-  ucontext_t scheduler;
+  jmp_buf scheduler;
+  std::mutex lock;  // held by a launch
   std::size_t current = 0;
   void (*body)(const void*) = nullptr;
   const void* argument = nullptr;
   std::vector<unsigned char> shared;
-  alignas(16) unsigned char slots[32][32][64];  // what the lanes of a warp hand each other
+  alignas(64) unsigned char slots[2][32][32][64];  // values exchanged by the lanes of a warp
 };
 
 inline Machine& machine() {
-  static thread_local Machine the;
+  static Machine the;
   return the;
 }
 inline Fiber& fiber() { return machine().fibers[machine().current]; }
 inline unsigned lane() { return machine().current % 32; }
 
-inline void entry() {
-  Machine& m = machine();
-  m.body(m.argument);
-  fiber().state = State::kDone;
-  swapcontext(&fiber().context, &m.scheduler);
-}
-
 inline void pause(State state) {
   Machine& m = machine();
-  fiber().state = state;
-  swapcontext(&fiber().context, &m.scheduler);
+  Fiber& f = m.fibers[m.current];
+  f.state = state;
+  if (_setjmp(f.context) == 0) _longjmp(m.scheduler, 1);
+}
+
+inline void entry() {
+  for (;;) {
+    machine().body(machine().argument);
+    pause(State::kDone);  // until the next block
+  }
+}
+
+// Runs a fiber to its next barrier.
+inline void resume(Fiber& f) {
+  Machine& m = machine();
+  if (_setjmp(m.scheduler) != 0) return;
+  if (f.started) _longjmp(f.context, 1);
+  f.started = true;
+  ucontext_t start;
+  getcontext(&start);
+  start.uc_stack.ss_sp = f.stack.get();
+  start.uc_stack.ss_size = Fiber::kStack;
+  start.uc_link = nullptr;
+  makecontext(&start, entry, 0);
+  setcontext(&start);
 }
 
 inline bool release(std::size_t first, std::size_t last, State state) {
@@ -146,7 +170,7 @@ inline bool release(std::size_t first, std::size_t last, State state) {
   return any;
 }
 
-// Has those of some threads that can go on go on, each to its next barrier; whether there were any.
+// Runs the ready threads of a range, each to its next barrier; returns whether any was ready.
 inline bool run_ready(std::size_t first, std::size_t last) {
   Machine& m = machine();
   bool ran = false;
@@ -154,7 +178,7 @@ inline bool run_ready(std::size_t first, std::size_t last) {
     if (m.fibers[i].state != State::kReady) continue;
     m.current = i;
     threadIdx = m.fibers[i].thread;
-    swapcontext(&m.scheduler, &m.fibers[i].context);
+    resume(m.fibers[i]);
     ran = true;
   }
   return ran;
@@ -168,22 +192,17 @@ inline void run_block(std::size_t threads) {
     f.state = State::kReady;
     f.groups.clear();
     f.loose.clear();
+    f.exchanges = 0;
     f.thread = {static_cast<unsigned>(i % blockDim.x),
                 static_cast<unsigned>(i / blockDim.x % blockDim.y),
                 static_cast<unsigned>(i / blockDim.x / blockDim.y)};
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack.get();
-    f.context.uc_stack.ss_size = Fiber::kStack;
-    f.context.uc_link = nullptr;
-    makecontext(&f.context, entry, 0);
   }
   for (;;) {
     bool ran = false, left = false;
     if (m.order == Order::kThreads) {
       ran = run_ready(0, threads);
     } else {
-      // As far as a barrier of the block lets each warp: what another one has not done yet, or has
-      // done already, shows where a barrier is missing.
+      // Runs each warp up to a block barrier. Warps far apart in progress expose missing barriers.
       const std::size_t warps = (threads + 31) / 32;
       for (std::size_t i = 0; i < warps; ++i) {
         const std::size_t warp = m.order == Order::kWarpsBackward ? warps - 1 - i : i;
@@ -198,28 +217,30 @@ inline void run_block(std::size_t threads) {
       freed |= release(warp, std::min(warp + 32, threads), State::kAtWarp);
     }
     if (!ran && !freed) {
-      std::fprintf(stderr, "cuda emulator: the threads of a block wait for each other\n");
+      std::fprintf(stderr, "cuda emulator: deadlock among the threads of a block\n");
       std::abort();
     }
   }
 }
 
-// Hands a value to the other lanes of the warp; all of them must call it.
+// Exchanges values between the lanes of a warp; all lanes must call give(). The slots stay as they
+// are until the next give() but one.
 template <class T>
 const T& from_lane(unsigned source) {
   Machine& m = machine();
-  return *reinterpret_cast<const T*>(m.slots[m.current / 32][source % 32]);
+  const unsigned set = m.fibers[m.current].exchanges % 2;
+  return *reinterpret_cast<const T*>(m.slots[set][m.current / 32][source % 32]);
 }
 template <class T>
 void give(const T& value) {
   static_assert(sizeof(T) <= 64);
   Machine& m = machine();
-  std::memcpy(m.slots[m.current / 32][lane()], &value, sizeof(T));
+  const unsigned set = ++fiber().exchanges % 2;
+  std::memcpy(m.slots[set][m.current / 32][lane()], &value, sizeof(T));
   pause(State::kAtWarp);
 }
-inline void taken() { pause(State::kAtWarp); }
 
-// --- cp.async: what is copied arrives when its group is waited for, not before
+// --- cp.async: copies complete when their group is waited for, not before
 
 inline void copy_async(void* to, const void* from, int bytes, int valid) {
   if (machine().order == Order::kThreads) {
@@ -244,9 +265,9 @@ inline void wait(std::size_t left) {
   }
 }
 
-// --- tensor cores; layouts of registers as in the PTX manual, "Matrix fragments"
+// --- tensor cores; register layouts as in the PTX manual, "Matrix fragments"
 
-// Four 8x8 matrices of 16-bit values; lane i gives the address of row i % 8 of matrix i / 8.
+// Loads four 8x8 matrices of 16-bit values; lane i passes the address of row i % 8 of matrix i / 8.
 inline void load_matrices(std::uint32_t (&out)[4], const void* row, bool transposed) {
   give(row);
   const unsigned me = lane();
@@ -260,32 +281,34 @@ inline void load_matrices(std::uint32_t (&out)[4], const void* row, bool transpo
     }
     std::memcpy(&out[matrix], pair, 4);
   }
-  taken();
+  pause(State::kAtWarp);  // no lane overwrites the matrices before all lanes have read them
 }
 
-// d += a (16x16) * b (16x8); T converts to float.
+// d += a (16x16) * b (16x8) in float.
 template <class T>
 void multiply_accumulate(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  struct Registers { std::uint32_t a[4], b[2]; };
-  give(Registers{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
-  const auto half = [](std::uint32_t word, unsigned which) {
-    const auto bits = static_cast<std::uint16_t>(word >> (16 * which));
-    T value;
-    std::memcpy(&value, &bits, 2);
-    return static_cast<float>(value);
+  struct alignas(64) Registers { float a[4][2], b[2][2]; };
+  const auto halves = [](std::uint32_t word, float (&out)[2]) {
+    T pair[2];
+    std::memcpy(pair, &word, 4);
+    for (unsigned i = 0; i < 2; ++i) out[i] = static_cast<float>(pair[i]);
   };
+  Registers mine;
+  for (unsigned i = 0; i < 4; ++i) halves(a[i], mine.a[i]);
+  for (unsigned i = 0; i < 2; ++i) halves(b[i], mine.b[i]);
+  give(mine);
   const unsigned me = lane();
+  const Registers* const lanes = &from_lane<Registers>(0);
   for (unsigned i = 0; i < 4; ++i) {
-    const unsigned row = me / 4 + 8 * (i / 2), column = me % 4 * 2 + i % 2;
+    const Registers* const rows = lanes + me / 4 * 4;
+    const Registers* const columns = lanes + (me % 4 * 2 + i % 2) * 4;
     float sum = d[i];
     for (unsigned k = 0; k < 16; ++k) {
-      const auto& left = from_lane<Registers>(row % 8 * 4 + k % 8 / 2);
-      const auto& right = from_lane<Registers>(column * 4 + k % 8 / 2);
-      sum += half(left.a[row / 8 + 2 * (k / 8)], k % 2) * half(right.b[k / 8], k % 2);
+      const unsigned t = k % 8 / 2;
+      sum += rows[t].a[i / 2 + 2 * (k / 8)][k % 2] * columns[t].b[k / 8][k % 2];
     }
     d[i] = sum;
   }
-  taken();
 }
 
 }  // namespace emulator
@@ -296,9 +319,7 @@ inline void __syncwarp(unsigned = 0xffffffffu) { emulator::pause(emulator::State
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   emulator::give(value);
-  const T other = emulator::from_lane<T>(emulator::lane() ^ static_cast<unsigned>(mask));
-  emulator::taken();
-  return other;
+  return emulator::from_lane<T>(emulator::lane() ^ static_cast<unsigned>(mask));
 }
 inline int __reduce_max_sync(unsigned, int value) {
   for (int mask = 16; mask; mask /= 2) value = std::max(value, __shfl_xor_sync(~0u, value, mask));
@@ -346,7 +367,7 @@ struct __nv_bfloat16 {
   explicit __nv_bfloat16(float f) {
     std::uint32_t u;
     std::memcpy(&u, &f, 4);
-    // To the nearest, ties to even; NaN stays one.
+    // Rounds to nearest even; NaN stays NaN.
     v = std::isnan(f) ? 0x7fff : static_cast<std::uint16_t>((u + 0x7fff + (u >> 16 & 1)) >> 16);
   }
   explicit operator float() const {
@@ -373,9 +394,10 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shar
   struct Call { void (*kernel)(P...); std::tuple<P...> arguments; };
   Call call{kernel, {arguments...}};
   Machine& m = machine();
-  m.shared.assign(shared + 64, 0xff);  // NaN: nothing is there before it is written
-  m.body = [](const void* given) {
-    Call& c = *static_cast<Call*>(const_cast<void*>(given));
+  const std::lock_guard<std::mutex> guard(m.lock);
+  m.shared.assign(shared + 64, 0xff);  // NaN until written
+  m.body = [](const void* argument) {
+    Call& c = *static_cast<Call*>(const_cast<void*>(argument));
     emulator::call(c.kernel, c.arguments, std::index_sequence_for<P...>{});
   };
   m.argument = &call;

@@ -1,4 +1,4 @@
-"""The kernels of csrc/cuda compiled for a processor, by the emulator beside this file."""
+"""Compiles the kernels of csrc/cuda for the CPU with the emulator in this folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME = "_cuda_emulated"
 
 @functools.cache
 def module() -> ModuleType | None:
-    """The module ``waifu2x.kernels._cuda`` over this machine's memory; None where there is no g++."""
+    """The extension of the CUDA kernels, run on host memory; None without g++ on Linux."""
     compiler = os.environ.get("CXX") or shutil.which("g++")
     if compiler is None or sys.platform != "linux":
         return None
@@ -39,22 +39,23 @@ def module() -> ModuleType | None:
 
 def _build(compiler: str) -> Path:
     sources = sorted([*SOURCE.glob("*.cu"), *SOURCE.glob("*.cpp")])
-    files = sorted(
-        [*sources, *SOURCE.glob("*.h"), *SOURCE.glob("*.cuh"), *Path(__file__).parent.glob("*.h")]
-    )
-    # Built once for each state of the sources, whatever else runs at the same time.
+    folders = (SOURCE, SOURCE.parent, Path(__file__).parent)
+    headers = [*SOURCE.glob("*.cuh"), *(file for each in folders for file in each.glob("*.h"))]
+    files = sorted([*sources, *headers])
+    # Built once per state of the sources; concurrent builds do not interfere.
     state = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
     owner = os.getuid()
     folder = Path(tempfile.gettempdir()) / f"waifu2x-cuda-emulated-{owner}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != owner:
-        raise RuntimeError(f"{folder} belongs to somebody else")
+        raise RuntimeError(f"{folder} belongs to another user")
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     target = folder / f"{NAME}-{state}{suffix}"
     if target.exists():
         return target
     flags = [
         *("-std=c++17", "-O2", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-w"),
+        "-U_FORTIFY_SOURCE",  # its longjmp refuses to switch between stacks
         *(f"-DWAIFU2X_CUDA_MODULE={NAME}", f"-I{Path(__file__).parent}", f"-I{SOURCE}"),
         *(f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}"),
     ]

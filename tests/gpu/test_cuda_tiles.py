@@ -80,7 +80,7 @@ def check_gather(device, rng, sample, channels, element, pixel, *, count, offset
     device.module.gather(
         src=src, **described(picture, sample), xs=xs.tolist(), ys=ys.tolist(), dst=dst,
         element=element, window_height=height, window_width=width, pixel=pixel, inset=inset,
-        seen=seen, **STREAM,
+        stats=seen, **STREAM,
     )  # fmt: skip
     made = memory.get(dst)
     planes = tiles.gather(picture, xs, ys, width=width, height=height)
@@ -133,7 +133,7 @@ def test_windows_as_far_out_as_integers_go(device_module):
     dst = memory.put(np.zeros((4, 9, 11, 3), np.float32))
     device_module.module.gather(
         src=memory.put(picture), **described(picture, "uint8"), xs=xs, ys=ys, dst=dst,
-        element="float32", window_height=9, window_width=11, pixel=3, inset=0, seen=0, **STREAM,
+        element="float32", window_height=9, window_width=11, pixel=3, inset=0, stats=0, **STREAM,
     )  # fmt: skip
     expected = tiles.gather(picture, xs, ys, width=11, height=9).transpose(0, 2, 3, 1)
     ref.assert_same_bits(memory.get(dst), np.ascontiguousarray(expected))
@@ -149,7 +149,7 @@ def test_every_integer_is_the_correctly_rounded_quotient(device_module, sample, 
     device_module.module.gather(
         src=memory.put(picture), **described(picture, sample), xs=[0], ys=[0], dst=dst,
         element="float32", window_height=1, window_width=picture.shape[1], pixel=pixel, inset=0,
-        seen=0, **STREAM,
+        stats=0, **STREAM,
     )  # fmt: skip
     expected = (picture.astype(np.float64) / np.iinfo(sample).max).astype(np.float32)
     ref.assert_same_bits(np.ascontiguousarray(memory.get(dst)[0, ..., :3]), expected)
@@ -195,7 +195,7 @@ def check_blend(device, rng, sample, channels, element, pixel, *, count, size=No
     seen = memory.put(np.tile(np.array([5, 5, 0], np.int32), (count, 1)))
     device.module.blend(
         src=src, element=element, src_height=high, src_width=wide, pixel=pixel, rects=rects,
-        dst=dst, **described(picture, sample), seen=seen, **STREAM,
+        dst=dst, **described(picture, sample), stats=seen, **STREAM,
     )  # fmt: skip
     expected, parts = picture.copy(), []
     for tile, (src_x, src_y, dst_x, dst_y, across, down) in zip(planes, rects, strict=True):
@@ -257,7 +257,7 @@ def test_feather(device_module, channels, element):
             element=element, src_height=high, src_width=wide, pixel=pixel, index=2, rect=rect,
             canvas=into, height=height, width=width, channels=channels,
             stride=canvas.strides[0] // 4, weights_x=memory.put(weights_x),
-            weights_y=memory.put(weights_y), seen=seen, **STREAM,
+            weights_y=memory.put(weights_y), stats=seen, **STREAM,
         )  # fmt: skip
         expected = canvas.copy()
         tile = np.ascontiguousarray(as_float(output, element)[2, ..., :3].transpose(2, 0, 1))
@@ -293,7 +293,7 @@ def test_every_half_lands_where_the_processor_puts_it(device_module, sample):
     device_module.module.blend(
         src=memory.put(output), element="float16", src_height=128, src_width=512, pixel=3,
         rects=[(0, 0, 0, 0, 512, 128)], dst=dst, sample=sample, height=128, width=512, channels=3,
-        stride=3 * 512, seen=0, **STREAM,
+        stride=3 * 512, stats=0, **STREAM,
     )  # fmt: skip
     ref.assert_same_bits(memory.get(dst), ref.quantize(output[0].astype(np.float32), sample))
 
@@ -304,9 +304,9 @@ def test_what_cannot_be_is_refused(device_module):
     picture = {"sample": "uint8", "height": 6, "width": 8, "channels": 3, "stride": 24}
     window = {"element": "float16", "window_height": 2, "window_width": 3, "pixel": 3}
     cut = {"src": room, **picture, "xs": [0], "ys": [0], "dst": room, **window, "inset": 0,
-           "seen": 0, **STREAM}  # fmt: skip
+           "stats": 0, **STREAM}  # fmt: skip
     for wrong in (
-        {"src": 0}, {"dst": room + 1}, {"seen": room + 1}, {"sample": "int8"}, {"height": 0},
+        {"src": 0}, {"dst": room + 1}, {"stats": room + 1}, {"sample": "int8"}, {"height": 0},
         {"width": 1 << 29}, {"channels": 2}, {"stride": 23}, {"ys": []}, {"element": "float64"},
         {"window_height": 0}, {"window_width": -1}, {"pixel": 2}, {"pixel": 1 << 30},
         {"inset": -1},
@@ -314,7 +314,7 @@ def test_what_cannot_be_is_refused(device_module):
         with pytest.raises(ValueError, match=r".+"):
             device_module.module.gather(**{**cut, **wrong})
     tile = {"src": room, "element": "float16", "src_height": 4, "src_width": 5, "pixel": 3}
-    into = {**tile, "rects": [(0, 0, 0, 0, 5, 4)], "dst": room, **picture, "seen": 0, **STREAM}
+    into = {**tile, "rects": [(0, 0, 0, 0, 5, 4)], "dst": room, **picture, "stats": 0, **STREAM}
     most = np.iinfo(np.int64).max
     for rect in (
         (1, 0, 0, 0, 5, 4), (0, 1, 0, 0, 5, 4), (0, 0, 4, 0, 5, 4), (0, 0, 0, 3, 5, 4),
@@ -334,11 +334,11 @@ def test_nothing_to_do(device_module):
     picture = {"sample": "uint8", "height": 1, "width": 1, "channels": 3, "stride": 3}
     device_module.module.gather(
         src=room, **picture, xs=[], ys=[], dst=room, element="float16", window_height=1,
-        window_width=1, pixel=3, inset=0, seen=0, **STREAM,
+        window_width=1, pixel=3, inset=0, stats=0, **STREAM,
     )  # fmt: skip
     device_module.module.blend(
         src=room, element="float16", src_height=1, src_width=1, pixel=3, rects=[], dst=room,
-        **picture, seen=0, **STREAM,
+        **picture, stats=0, **STREAM,
     )  # fmt: skip
     device_module.module.quantize(src=room, dst=room, sample="uint8", count=0, **STREAM)
     assert not memory.get(room).any()

@@ -5,15 +5,17 @@ drawing can be had at 192 and at 384 pixels: one is the input of an upscaler, th
 truth that its output is compared with. Only NumPy and Pillow are used, no fonts and no files,
 and nothing is random: the same call gives the same pixels.
 
-    python tests/art.py OUTDIR
+    python tests/helpers/art.py OUTDIR
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +26,21 @@ Point = tuple[float, float]
 Color = tuple[int, int, int]
 Stops = Sequence[tuple[float, Color]]
 
+_Arguments = ParamSpec("_Arguments")
+
 
 # --- geometry --------------------------------------------------------------------------------
+
+
+def _drawn_once(draw: Callable[_Arguments, Image.Image]) -> Callable[_Arguments, Image.Image]:
+    """Keep the last pictures of each kind, and return copies: tests draw the same ones often."""
+    kept = functools.lru_cache(maxsize=64)(draw)
+
+    @functools.wraps(draw)
+    def copied(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Image.Image:
+        return kept(*args, **kwargs).copy()
+
+    return copied
 
 
 def curve(*points: Point, steps: int = 14, closed: bool = False) -> Points:
@@ -898,6 +913,7 @@ def _portrait(c: Canvas, p: Palette) -> None:
     c.transform = base
 
 
+@_drawn_once
 def anime_face(width: int, height: int | None = None, *, supersample: int = 4) -> Image.Image:
     """A girl in a sailor uniform. The drawing is as high as the picture, and centered in it."""
     height = width if height is None else height
@@ -1051,6 +1067,7 @@ def _burst(c: Canvas, cx: float, cy: float, rx: float, ry: float, columns: int) 
     _lettering(c, cx, cy, columns, ry * 1.2)
 
 
+@_drawn_once
 def manga_page(width: int, height: int, *, supersample: int = 4) -> Image.Image:
     """A black and white page (mode L): panels, ink, speed lines, screentone dots and bubbles."""
     if width < 1 or height < 1:
@@ -1258,6 +1275,7 @@ def _chibi(c: Canvas, p: ChibiPalette) -> None:
     part(ellipse(72, 11.5, 3, 3), p.bow, 1.6)
 
 
+@_drawn_once
 def sprite(size: int, *, junk: Color = (255, 0, 255), supersample: int = 8) -> Image.Image:
     """A small figure (RGBA) with soft edges, and `junk` as the color of what is not there."""
     c = Canvas(size, size, supersample=supersample, scale=size / 100, detail=0.8)
@@ -1268,6 +1286,7 @@ def sprite(size: int, *, junk: Color = (255, 0, 255), supersample: int = 8) -> I
 # --- the painted scene -----------------------------------------------------------------------
 
 
+@_drawn_once
 def painted_scene(width: int, height: int, *, supersample: int = 2) -> Image.Image:
     """Evening sky, clouds and hills in soft gradients, with no ink and no noise."""
     scale = height / 1000
@@ -1402,5 +1421,5 @@ def main(out: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python tests/art.py OUTDIR")
+        sys.exit("usage: python tests/helpers/art.py OUTDIR")
     main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""A small library of pictures of many kinds, some of them broken, for tests of batches."""
+"""A small library of good and broken files of many kinds, for tests of batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import art
-from waifu2x import codec
+from helpers.pictures import write_picture
 from waifu2x.picture import Picture
 
 #: The broken files of `make`, by their paths.
@@ -24,7 +24,7 @@ BROKEN = {
 
 
 def make(folder: Path, copies: int = 1) -> None:
-    """Good and broken files of many kinds."""
+    """Write good and broken files of many kinds."""
     for copy in range(copies):
         top = folder / f"{copy}" if copies > 1 else folder
         (top / "bad").mkdir(parents=True)
@@ -40,7 +40,7 @@ def make(folder: Path, copies: int = 1) -> None:
         frames[0].save(top / "still.gif")
         ramp = np.linspace(0, 65535, 32).astype(np.uint16)
         deep = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (16, 32, 3)))
-        codec.encode(Picture(deep), top / "deep.png")
+        write_picture(Picture(deep), top / "deep.png")
         with zipfile.ZipFile(top / "book.cbz", "w") as archive:
             archive.write(top / "face.jpg", "1.jpg")
             archive.write(top / "sprite.png", "2.png")
@@ -59,7 +59,7 @@ def make(folder: Path, copies: int = 1) -> None:
         (bad / "link.png").symlink_to(bad / "nowhere.png")
 
 
-#: What comes of the good files.
+#: The results of the good files.
 RESULTS = [
     "book.cbz",
     "deep.png",
@@ -73,7 +73,7 @@ RESULTS = [
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, hidden ones too, and what they hold."""
+    """All files below a folder, hidden files included, with their contents."""
     return {
         os.fspath(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

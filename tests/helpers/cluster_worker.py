@@ -1,7 +1,7 @@
-"""Loaded by the workers of test_cluster.py: notes what they load, and dies where it is told to.
+"""Loaded by the workers of test_cluster.py: logs loaded networks, and kills the worker on request.
 
 The environment variable CLUSTER_TEST holds JSON: ``log``, a file that gets a line for each network
-loaded; ``version``, what this worker says it is; ``victim``, the name of a file, in the middle of
+loaded; ``version``, the version that this worker reports; ``victim``, the name of a file during
 which the worker kills itself, at the ``moment`` "begun", "written" (and not renamed) or "published"
 (and not reported); ``always``, or else only the first time.
 """
@@ -17,25 +17,25 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from waifu2x import _temporary, _version
+from waifu2x import _version, atomic
 
-TOLD: dict[str, Any] = json.loads(os.environ["CLUSTER_TEST"])
-LOG = Path(TOLD["log"])
-_version.__version__ = TOLD.get("version", _version.__version__)
+SETTINGS: dict[str, Any] = json.loads(os.environ["CLUSTER_TEST"])
+LOG = Path(SETTINGS["log"])
+_version.__version__ = SETTINGS.get("version", _version.__version__)
 
-from waifu2x.batch import cluster
-from waifu2x.network import registry  # noqa: E402  (which takes the version from there)
+from waifu2x.batch import cluster  # noqa: E402  (which takes the version from there)
+from waifu2x.network import registry  # noqa: E402
 
 _at_work = threading.local()
 # Dask loads this twice.
 _load, _process = inspect.unwrap(registry.load), inspect.unwrap(cluster.process)
-_close = inspect.unwrap(_temporary.Temporary.close)
+_close = inspect.unwrap(atomic.Temporary.close)
 
 
 def die(moment: str) -> None:
-    if (_at_work.name, moment) != (TOLD.get("victim"), TOLD.get("moment")):
+    if (_at_work.name, moment) != (SETTINGS.get("victim"), SETTINGS.get("moment")):
         return
-    if not TOLD.get("always"):
+    if not SETTINGS.get("always"):
         try:
             LOG.with_suffix(".died").touch(exist_ok=False)
         except FileExistsError:
@@ -51,20 +51,20 @@ def load(network: registry.Network) -> Any:
 
 
 @functools.wraps(_process)
-def process(item: Any, *args: Any, **given: Any) -> Any:
+def process(context: Any, item: Any, *args: Any) -> Any:
     _at_work.name = item.source.name
     die("begun")
-    result = _process(item, *args, **given)
+    result = _process(context, item, *args)
     die("published")
     return result
 
 
 @functools.wraps(_close)
-def close(self: _temporary.Temporary, *, durable: bool) -> None:
+def close(self: atomic.Temporary, *, durable: bool) -> None:
     _close(self, durable=durable)
     die("written")
 
 
 registry.load = load
 cluster.process = process
-_temporary.Temporary.close = close  # type: ignore[method-assign]
+atomic.Temporary.close = close  # type: ignore[method-assign]

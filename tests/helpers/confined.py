@@ -1,4 +1,4 @@
-"""Runs the whole corpus through `target.check` in a process of its own, which a hang may end.
+"""Runs the whole corpus through `fuzz_target.check` in a process of its own, which a hang may end.
 
 ``python confined.py [MIB]`` writes a line of JSON for every case: its family, its name, what became
 of it and the seconds that took. With MIB, the address space is limited to that much more than the

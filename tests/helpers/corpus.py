@@ -1,8 +1,8 @@
-"""Small files of every kind we read, and the same files damaged: all drawn here, always alike.
+"""Small files of every format that is read, and the same files damaged, all deterministic.
 
-`seeds` are sound files with what they show; `damaged` are those files cut, flipped and spliced;
-`bombs` are small files that claim, or unpack to, something huge; `strips` are sound pictures of
-extreme shape. ``python corpus.py FOLDER`` writes the seeds as files.
+`seeds` are sound files with their pixels; `damaged` are those files cut, flipped and spliced;
+`bombs` are small files that declare, or decompress to, something huge; `strips` are sound pictures
+of extreme shape. ``python tests/helpers/corpus.py FOLDER`` writes the seeds as files.
 """
 
 from __future__ import annotations
@@ -717,5 +717,5 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python tests/fuzz/corpus.py FOLDER")
+        sys.exit("usage: python tests/helpers/corpus.py FOLDER")
     main(Path(sys.argv[1]))

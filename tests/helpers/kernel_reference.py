@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,16 +20,24 @@ SIZES = [(1, 1), (1, 7), (1, 8), (2, 9), (5, 1), (3, 500), (17, 33), (16, 64), (
 ARM = platform.machine().lower() in ("aarch64", "arm64")
 STAIRCASE = ("scalar", "neon") if ARM else ("scalar", "avx2", "avx512")
 
-#: Every level of this architecture; what this processor cannot run is skipped, never passed.
-ISAS = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            name not in _native.isas(), reason=f"{name} is not usable here: {_native.isas()}"
-        ),
-    )
-    for name in STAIRCASE
-]
+CSRC = Path(__file__).parents[2] / "csrc"
+
+
+def isas(kernel):
+    """Parameters for the levels that have a version of ``kernel``, by the files of csrc.
+
+    A level that this processor lacks is skipped, never passed.
+    """
+    unusable = f"not usable here: {', '.join(_native.isas())}"
+    return [
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(name not in _native.isas(), reason=f"{name} is {unusable}"),
+        )
+        for name in STAIRCASE
+        if any(CSRC.rglob(f"{kernel}_{name}.cpp"))
+    ]
+
 
 SPECIAL = np.array(
     [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 1e-45, -1e-45, 3.4e38, -3.4e38, np.nextafter(1, 0), 1 / 510],

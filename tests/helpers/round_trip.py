@@ -1,8 +1,8 @@
 """The round-trip tables: what comes in, what each format makes of it, as tests check and docs show.
 
-The cells are words that the tests read (tests/test_round_trip.py) and that docs/make_table.py puts
-into docs/formats.md as they are. Pictures that come in are drawn and written here, by other
-libraries than those that are tested where there are such.
+tests/files/test_round_trip.py checks the cells, and docs/make_table.py copies them unchanged into
+docs/formats.md. The input files are drawn and written here, if possible by libraries other than the
+tested ones.
 """
 
 from __future__ import annotations
@@ -574,31 +574,30 @@ def animated_with(kind: str) -> Moving:
 # --- the page ---------------------------------------------------------------------------------
 
 _INTRODUCTION = """\
-Every cell below is a test (`tests/test_round_trip.py`), from file to file, and the tables are made
-from those that the tests check (`docs/make_table.py`). Results have exactly twice the size. "Noted"
-means that the command and `FileResult.notes` say so."""
+Every cell below is tested from file to file (`tests/files/test_round_trip.py`), and
+`docs/make_table.py` writes the tables from the data of the tests. Results have exactly twice the
+size. "Noted" means that the command and `FileResult.notes` report it."""
 
 _PIXELS_TEXT = """\
 ### Pixels
 
-Read as on the left, and written with the channels and bits that the cell says. In PNG, TIFF, BMP,
-JPEG XL and lossless WebP every sample is that of the result; in the lossy ones it is near."""
+The left column is the input, a cell the channels and bits of the output. PNG, TIFF, BMP, JPEG XL
+and lossless WebP store every sample exactly; lossy formats are close."""
 
 _METADATA_TEXT = """\
-### What a picture says besides its pixels
+### Metadata
 
-"As ICC": as a profile that means the same. "To sRGB": the pixels are converted. "Not needed":
-it says what a picture without it means. EXIF keeps all but the orientation, which is applied and
-becomes 1, the size, which becomes the new one, and a thumbnail that would lie on its side; JPEG
-holds EXIF and XMP of up to 64 KiB each. The resolution is left out without a note, and stays in
-EXIF where it stands there too."""
+"As ICC": an equivalent profile. "To sRGB": the pixels are converted. "Not needed": the default has
+the same meaning. EXIF changes in three values: the orientation is applied and becomes 1, the size
+becomes the new one, and a thumbnail that would be sideways is dropped. JPEG stores up to 64 KiB of
+EXIF and of XMP. A dropped resolution has no note, and stays in EXIF if EXIF has it too."""
 
 _ANIMATIONS_TEXT = """\
 ### Animations
 
-Every frame and the number of plays are kept in every cell, and so are durations but where the cell
-says otherwise; what one is rounded by, the next ones make up for. "Exact" and "near" are about
-pixels, which are exact where a cell does not name them. "256 colors": in each frame."""
+Every cell keeps all frames and the number of plays, and the durations unless the cell says "time
+rounded"; rounding errors are carried over to the next frame. "Exact" and "near" describe the
+pixels, which are exact if a cell does not mention them. "256 colors" is per frame."""
 
 
 def _table(head: list[str], rows: dict[str, Row]) -> str:
@@ -634,7 +633,7 @@ def markdown() -> str:
         _table(["", *outputs], METADATA),
         _ANIMATIONS_TEXT,
         _table(["", *animated_outputs], ANIMATIONS),
-        "What an animation says besides its pixels:",
+        "Metadata of animations:",
         _table(["", *animated_outputs], ANIMATION_METADATA),
     )
     return "\n\n".join(parts)

@@ -1,25 +1,24 @@
-// Checks the engine's kernels without Python: the scalar level against sums in double written here,
-// every other level against both. For processors that only an emulator has here, and for
-// sanitizers: test_engine_kernels.py compiles and runs it, test_cross.py runs it under qemu.
+// Compares the engine kernels of the scalar level with sums in double, and those of the other
+// levels with both. A program without Python, for emulators and sanitizers: test_engine_kernels.py
+// compiles and runs it, test_cross.py runs it under qemu.
 //
 //   g++ -std=c++17 -O1 -ffp-contract=off -Icsrc -fsanitize=address,undefined
 //       tests/kernels/check_engine.cpp csrc/dispatch.cpp csrc/scalar/*.cpp csrc/x86/*.cpp
 //       csrc/arm/*.cpp -o check_engine && ./check_engine [--every N] [--time] [seed]
 //
-// --every N draws one case in N. --time measures the kernels instead of checking them: compile that
-// with -O3 and without sanitizers.
+// --every N checks every Nth case on average. --time measures the kernels instead: compile with -O3
+// and without sanitizers.
 //
-// Exits 0 if all agree, 1 at the first difference (its place and the seed are printed), and 2 if
-// the processor has nothing but the scalar level, so that only that one was checked.
+// Exits with 0 if all agree, with 1 at the first difference, after printing the case and the seed,
+// and with 2 if the CPU supports only the scalar level.
 //
-// What is held against a kernel, besides its values:
-// - the bits of a pixel or a tile depend neither on how many are computed with it nor on its place
-//   among them, nor on the blocks computed beside it, nor on the run;
-// - it writes what it should and nothing else;
-// - it uses nothing that it was not given. Buffers are allocated exactly in half the cases, so that
-//   a sanitizer sees a read beyond them, and lie between NaNs in the others; what lies between
-//   pixels and rows and the channels that a last block does not have are NaNs too. A kernel may
-//   prefetch what it likes: that reads nothing.
+// Requirements for a kernel, in addition to correct values:
+// - the bits of a pixel or a tile do not depend on the number of pixels, tiles and blocks computed
+//   in the same call, nor on its position among them, and are the same in every run;
+// - it writes its outputs and nothing else;
+// - it reads only its inputs. Half the cases allocate buffers exactly, so that a sanitizer detects
+//   accesses outside; the others surround buffers with NaNs. Gaps between pixels and rows and
+//   unused channels of the last block are NaNs too. Prefetching any address is allowed.
 
 #include <algorithm>
 #include <chrono>
@@ -41,9 +40,8 @@
 
 #include "dispatch.h"
 
-// Asked by the sanitizers, if the program is linked with them, so that this file need not be
-// compiled for them. After a report they abort: see name_the_place_of_a_crash. Nothing is freed at
-// the end but by the operating system, so leaks are not looked for.
+// Called by the sanitizer runtimes if linked. They abort after a report: see
+// name_the_place_of_a_crash. Leaks are not checked, since the program exits without freeing memory.
 extern "C" const char* __asan_default_options();
 extern "C" const char* __asan_default_options() {
   return "abort_on_error=1:handle_segv=2:detect_leaks=0";
@@ -68,7 +66,7 @@ unsigned every = 1;
 std::mt19937 generator;
 std::string level_name, kernel, place;
 
-// The largest error of each kernel and level, as a share of what is allowed.
+// The largest error of each kernel and level, relative to the tolerance.
 std::map<std::pair<std::string, std::string>, double> worst;
 
 void print_place(const char* what) {
@@ -82,7 +80,7 @@ void print_place(const char* what) {
   std::_Exit(1);  // buffers still alive need no more checks
 }
 
-// Says where, if a kernel damages the heap or a sanitizer ends the program.
+// Prints the case if a kernel corrupts the heap or a sanitizer aborts the program.
 void name_the_place_of_a_crash() {
   for (const int signal : {SIGABRT, SIGFPE, SIGILL, SIGSEGV}) {
     std::signal(signal, [](int) {
@@ -139,7 +137,7 @@ struct Free {
   void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
 };
 
-// Canaries, until something else is written over them. 64-byte aligned.
+// A buffer filled with canaries, 64-byte aligned.
 template <class T>
 class Buffer {
  public:
@@ -177,8 +175,8 @@ using Floats = Buffer<float>;
 
 // --- data ----------------------------------------------------------------------------------------
 
-// What activations, biases and addends are; weights are ordinary. Products stay below the largest
-// float: where one overflows, a fused multiply-add may rightly tell another story.
+// The distribution of activations, biases and addends; weights are ordinary. Products do not
+// overflow: after an overflow, a fused multiply-add may legitimately differ.
 enum class Data { kOrdinary, kPositive, kZeros, kDenormal, kHuge, kNotFinite };
 constexpr int kDataKinds = 6;
 const char* const kDataNames[] = {"ordinary", "positive", "zeros",
@@ -200,7 +198,7 @@ float draw(Data data) {
   }
 }
 
-// Half the cases are ordinary.
+// Ordinary in half the cases.
 Data draw_data() {
   return coin() ? Data::kOrdinary : static_cast<Data>(random_int(0, kDataKinds - 1));
 }
@@ -209,7 +207,7 @@ void fill(float* to, std::ptrdiff_t n, Data data) {
   for (std::ptrdiff_t i = 0; i < n; ++i) to[i] = draw(data);
 }
 
-// A few infinities and NaNs among pixels that have `depth` channels, `step` floats apart.
+// Inserts infinities and NaNs into pixels of `depth` channels, `step` floats apart.
 void sprinkle(float* to, std::ptrdiff_t pixels, std::ptrdiff_t step, int depth, Data data) {
   if (data != Data::kNotFinite || pixels == 0 || random_int(0, 3) == 0) return;
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -239,33 +237,31 @@ Floats draw_slopes(int blocks) {
 
 // --- comparisons ---------------------------------------------------------------------------------
 
-// What an element should be; where nothing should be written, it is not `wanted`.
+// The expected value of an element; not `written` for an element that must stay untouched.
 struct Cell {
   double value = 0.0;
-  double magnitude = 0.0;  // of the terms of the value, all made positive and then added
-  double underflow = 0.0;  // what roundings at the lower end of the floats may add up to
-  bool wanted = false;
+  double magnitude = 0.0;  // the sum of the absolute values of the terms
+  double underflow = 0.0;  // bound of the rounding errors of denormal results
+  bool written = false;
 };
 
-// What a value may be wrong by, if none of its terms passes more than `roundings` roundings. Each
-// is wrong by up to 2^-24 of a number that is never above the magnitude, so the first member of the
-// minimum cannot be exceeded (but for products of errors). Long sums come nowhere near it: their
-// errors are random, and those of n roundings together are like sqrt(n) of them. One that errs
-// evenly has a standard deviation of 0.58 of its bound, so the second member is 3.5 of them even if
-// every partial sum were as large as the magnitude.
+// Error bound of a value whose terms pass at most `roundings` roundings. The error of a rounding is
+// at most 2^-24 of a number <= magnitude, so the first argument of min is a hard bound, except for
+// products of errors. Long sums stay far below it: errors are random, so n roundings contribute
+// like sqrt(n). A uniform error has a standard deviation of 0.58 of its bound, so the second
+// argument is 3.5 standard deviations even if every partial sum were as large as the magnitude.
 double errors_of(double roundings) { return std::min(roundings, 2.0 * std::sqrt(roundings)); }
 
 double bound(double roundings, double magnitude, double underflow) {
   return errors_of(roundings) * 0x1p-24 * magnitude + underflow;
 }
 
-// The same for a difference of two values that were both rounded.
+// Error bound of the difference of two rounded values.
 double bound_of_two(double roundings, double magnitude, double underflow) {
   return bound(2.0 * roundings, magnitude, 2.0 * underflow);
 }
 
-// What a product may be wrong by at the lower end of the floats. Sums are exact there, and so are
-// products with integers.
+// Error bound of a denormal product. Denormal sums and products with integers are exact.
 constexpr double kUnderflow = 0x1p-150;
 
 void check_value(std::ptrdiff_t at, float actual, double expected, double allowed,
@@ -282,7 +278,7 @@ void check_value(std::ptrdiff_t at, float actual, double expected, double allowe
     return;
   }
   fail("element " + std::to_string(at) + " is " + number(static_cast<double>(actual)) + ", " +
-       whose + " says " + number(expected) + "; they may differ by " + number(allowed));
+       whose + " is " + number(expected) + "; they may differ by " + number(allowed));
 }
 
 void check_values(const Floats& actual, const std::vector<Cell>& cells, const Floats& scalar,
@@ -290,10 +286,10 @@ void check_values(const Floats& actual, const std::vector<Cell>& cells, const Fl
   for (std::ptrdiff_t i = 0; i < actual.size(); ++i) {
     const Cell& cell = cells[static_cast<std::size_t>(i)];
     const bool untouched = same_bits(actual[i], canary<float>());
-    if (cell.wanted == untouched) {
+    if (cell.written == untouched) {
       fail("element " + std::to_string(i) + (untouched ? kNotWritten : " is written"));
     }
-    if (!cell.wanted) continue;
+    if (!cell.written) continue;
     check_value(i, actual[i], cell.value, bound(roundings, cell.magnitude, cell.underflow),
                 "the exact sum");
     check_value(i, actual[i], static_cast<double>(scalar[i]),
@@ -301,7 +297,7 @@ void check_values(const Floats& actual, const std::vector<Cell>& cells, const Fl
   }
 }
 
-// `count` elements of two results for the same inputs have the same bits; any NaN equals any other.
+// Requires the same bits in `count` elements of two results; any two NaNs are equal.
 void check_same(const float* actual, const float* expected, std::ptrdiff_t count,
                 const std::string& what) {
   if (std::memcmp(actual, expected, static_cast<std::size_t>(count) * sizeof(float)) == 0) return;
@@ -314,8 +310,8 @@ void check_same(const float* actual, const float* expected, std::ptrdiff_t count
   }
 }
 
-// y = sum + bias; y < 0 ? y * slope : y; y += add. Where rounding puts y on the other side of 0,
-// the error grows by the slope or not at all.
+// y = sum + bias; y = y < 0 ? y * slope : y; y += add. If rounding changes the sign of y, the error
+// grows by at most the slope.
 Cell finish(Cell cell, float bias, float slope, const float* add) {
   cell.value += static_cast<double>(bias);
   cell.magnitude += std::fabs(static_cast<double>(bias));
@@ -357,7 +353,7 @@ void check_direct(const DirectCase& c) {
   const std::ptrdiff_t terms = taps * depth;
   const std::ptrdiff_t weights_stride = terms * kBlock + random_int(0, 1) * kBlock;
 
-  // Blocks one after the other, the same with a gap between pixels, all blocks of a pixel together.
+  // Layouts: contiguous blocks, contiguous blocks with gaps between pixels, contiguous pixels.
   const int layout = random_int(0, 2);
   const std::ptrdiff_t out_step = layout == 0 ? kBlock : layout == 1 ? 32 : c.blocks * kBlock;
   const std::ptrdiff_t out_stride =
@@ -418,10 +414,10 @@ void check_direct(const DirectCase& c) {
       }
     }
   }
-  // The product and one addition for each term; the first addition, to 0, rounds nothing.
+  // A product and an addition per term; the first addition, to 0, is exact.
   const double roundings = static_cast<double>(terms) + kFinishRoundings;
 
-  // Some of the pixels and some of the blocks, each where the whole puts it.
+  // A subset of the pixels and blocks, at the same addresses.
   const auto run = [&](const Kernels& kernels, int first, int pixels, int block, int blocks) {
     std::vector<const float*> from = starts;
     for (const float*& start : from) start += first * step;
@@ -491,18 +487,18 @@ void check_directs() {
 
 // --- Winograd ------------------------------------------------------------------------------------
 
-// F(m x m, 3x3): outputs = A (G g G' * B d B') A', with A, B and G as they stand in its paper.
+// F(m x m, 3x3): outputs = A^T (G g G^T * B^T d B) A, with A, B and G as in the paper.
 struct Tile {
   int size;  // m
   double b[kTileIn][kTileIn];
   double g[kTileIn][3];
   double a[kTile][kTileIn];
-  // What a term passes at most in one dimension of B: the rounding of its product, unless the
-  // factor is a power of two, and of the additions.
+  // Maximum roundings of a term in a dimension of B: of its product, unless the factor is a power
+  // of two, and of the additions.
   double input_roundings;
-  double output_roundings;  // the same of A
-  // How often kUnderflow an element of B x may be wrong by: the products with fractions in its row,
-  // each as often as it is taken. Those of A are with integers.
+  double output_roundings;  // likewise, of A
+  // Error bound of an element of B^T x in units of kUnderflow: the sum over the products with
+  // fractions in its row. A has integer factors only.
   double input_underflows[kTileIn];
 
   int in() const { return size + 2; }
@@ -526,14 +522,15 @@ constexpr Tile kTiles[] = {
      {{1, 8, 8, 8, 8, 0}, {0, 4, -4, 12, -12, 0}, {0, 2, 2, 18, 18, 0}, {0, 1, -1, 27, -27, 1}},
      3,
      3,
-     // 9/8 is 1/2 * 9/4: half the error of that product and the one of the half; 3/8 likewise.
+     // 9/8 is 1/2 * 9/4: half the error of the inner product plus the error of the outer; so is
+     // 3/8.
      {2, 2.5, 2.5, 3.5, 3.5, 2}}};
 
-// The same for both dimensions.
+// Both dimensions.
 double input_roundings(const Tile& tile) { return 2.0 * tile.input_roundings; }
 double output_roundings(const Tile& tile) { return 2.0 * tile.output_roundings; }
 
-// The error of the first pass, over columns, is taken up by the second.
+// The second pass amplifies the error of the first pass, over columns.
 double input_underflow(const Tile& tile, int position) {
   const int y = position / tile.in(), x = position % tile.in();
   double growth = 0.0;
@@ -545,8 +542,8 @@ double square(double x) { return x * x; }
 
 using Matrix = double[kTileIn][kTileIn];
 
-// An element of M x M', and the same of absolute values, from the rows of M for its place in its
-// column and in its row. Terms of factor 0 take no part: 0 * infinity is NaN.
+// An element of M x M^T and its magnitude, from two rows of M. Skips terms with factor 0, since
+// 0 * infinity is NaN.
 Cell transformed(const Tile& tile, const Matrix& x, const double* down, const double* across) {
   Cell cell = {0.0, 0.0, 0.0, true};
   for (int i = 0; i < tile.in(); ++i) {
@@ -753,7 +750,7 @@ void check_output(const Tile& tile, int rows, int columns, bool adds) {
     }
   }
 
-  // Some of the tiles and of their rows, each row in a buffer of its own.
+  // A subset of the tiles and of their rows, each row in its own buffer.
   const auto run = [&](const Kernels& kernels, int first, int n_rows, int n_columns) {
     std::vector<Floats> out;
     WinogradOutput o = {};
@@ -790,8 +787,8 @@ void check_output(const Tile& tile, int rows, int columns, bool adds) {
   });
 }
 
-// The three together, and weights transformed here, against a 3x3 convolution. Not for infinities:
-// a Winograd convolution makes NaNs of them all around.
+// Compares the three Winograd kernels, with weights transformed here, to a 3x3 convolution.
+// Excludes infinities, which become NaNs throughout a tile.
 void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int last_depth) {
   kernel = kernel_of("");
   guarded = coin();
@@ -841,10 +838,10 @@ void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int 
   }
   const Floats bias = draw_pixels(blocks, kBlock, kBlock, data), slope = draw_slopes(blocks);
 
-  // The value is the convolution; what it may be wrong by follows from what Winograd computes in
-  // its place. The errors of a position's channels and those of a tile's positions are independent,
-  // so the root of their squares' sum stands for their sum, if each is counted at 3.5 standard
-  // deviations at least. They are counted in 2^-24 here, and the magnitude as of one rounding.
+  // The value is that of the convolution, the error bound that of the Winograd computation. Errors
+  // of the channels of a position and of the positions of a tile are independent, so the root of
+  // the sum of squares replaces their sum, each at no less than 3.5 standard deviations. Errors are
+  // in units of 2^-24; the magnitude is scaled for a single rounding.
   std::vector<std::vector<Cell>> cells(static_cast<std::size_t>(blocks * rows));
   for (std::vector<Cell>& row : cells) row.resize(static_cast<std::size_t>(columns * kBlock));
   for (int t = 0; t < tiles; ++t) {
@@ -894,7 +891,7 @@ void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int 
           }
           squares += square(terms * errors_of(output_roundings(tile) + kFinishRoundings));
           cell.magnitude = std::sqrt(squares);
-          // Each of these comes as near its bound as chance has it, so: 5 standard deviations.
+          // Underflow errors are uniform within their bounds: use 5 standard deviations.
           cell.underflow = 3.0 * std::sqrt(underflows);
           cells[static_cast<std::size_t>(o / kBlock * rows + y)]
                [static_cast<std::size_t>((t * size + x) * kBlock + o % kBlock)] =
@@ -986,7 +983,7 @@ void check_winograds(const Tile& tile) {
 
 struct Elementwise {
   const char* name;
-  // Some pixels, from first on; x and out are given from there.
+  // Pixels from `first` on; x and out point to the first pixel.
   std::function<void(const Kernels&, const float* x, float* out, int first, int n)> run;
   std::function<double(int)> exact;
   double roundings;  // none where a float is the exact result, rounded once
@@ -1012,7 +1009,7 @@ void check_elementwise(const Elementwise& e, const Floats& x, int n) {
       const double roundings = e.roundings, magnitude = e.magnitude(i);
       const double underflow = roundings > 0.0 ? kUnderflow : 0.0;
       double exact = e.exact(i);
-      // What a double holds of a sum or a product of two floats still rounds to the right float.
+      // A sum or product of two floats in double still rounds to the correct float.
       if (roundings == 0.0) exact = static_cast<double>(static_cast<float>(exact));
       check_value(i, whole[i], exact, bound(roundings, magnitude, underflow),
                   "the exact result");
@@ -1050,7 +1047,7 @@ void check_sum(const Floats& x, int n, Data data) {
     kernels.sum(x.get(), again.get(), n);
     for (int c = 0; c < kBlock; ++c) {
       if (level_name == "scalar") scalar[c] = sums[c];
-      // n additions of doubles, here in two orders.
+      // n additions of doubles, in two orders.
       const double allowed = 2 * n * 0x1p-53 * magnitudes[c];
       for (const double expected : {exact[c], scalar[c]}) {
         const bool agree = std::isnan(expected)   ? std::isnan(sums[c])
@@ -1115,7 +1112,7 @@ void check_elementwises(int n) {
 
 struct Timed {
   std::string name;
-  double operations;  // 0 where a rate says little
+  double operations;  // 0 if a rate is meaningless
   std::function<void(const Kernels&)> run;
 };
 
@@ -1160,7 +1157,7 @@ Timed time_product(int in, int out, int tiles) {
           [work](const Kernels& kernels) { kernels.winograd_product(work->p); }};
 }
 
-// A size x size convolution of so many channels; `size` is its stride too, if it is even.
+// A size x size convolution with `in` and `out` channels; an even `size` is also the stride.
 Timed time_direct(int size, int in, int out, int pixels) {
   struct Work {
     std::vector<Floats> x;
@@ -1260,7 +1257,7 @@ std::vector<Timed> time_elementwise(int n) {
       {"sum" + size, 0.0, [=](const Kernels& k) { k.sum(work->x.get(), work->sums, n); }}};
 }
 
-// The median time of a call, of batches in which the levels take turns.
+// Prints median times of a call; batches alternate between the levels.
 void print_times() {
   constexpr int kBatches = 9;
   constexpr double kBatchSeconds = 3e-3;

@@ -1,12 +1,12 @@
-// Checks every level's row kernels against the scalar ones, bit for bit, without Python: for
-// processors that only an emulator has here, and for sanitizers. test_cross.py runs it under qemu.
+// Compares the row kernels of each level with the scalar kernels bit for bit. A program without
+// Python, for emulators and sanitizers; test_cross.py runs it under qemu.
 //
 //   g++ -std=c++17 -O2 -ffp-contract=off -Icsrc -fsanitize=address,undefined
 //       tests/kernels/check_levels.cpp csrc/dispatch.cpp csrc/scalar/*.cpp csrc/x86/*.cpp
 //       csrc/arm/*.cpp -o check_levels && ./check_levels [seed]
 //
-// Exits 0 if all agree, 1 at the first difference (its place and the seed are printed), and 2 if
-// the processor has nothing but the scalar level, so that nothing was checked.
+// Exits with 0 if all agree, with 1 at the first difference, after printing the case and the seed,
+// and with 2 if the CPU supports only the scalar level, so nothing was compared.
 
 #include <cmath>
 #include <cstdio>
@@ -33,7 +33,7 @@ unsigned seed = 1;
 std::mt19937 generator;
 std::string place;
 
-// Exactly n elements on the heap: a sanitizer sees any access beyond them.
+// Exactly n elements on the heap, so that a sanitizer detects accesses outside.
 template <class T>
 class Row {
  public:
@@ -78,7 +78,7 @@ Row<T> random_row(std::size_t n) {
   return row;
 }
 
-// A destination with a guard zone on either side, and its twin for the scalar kernel.
+// Two equal destinations with guard zones, for the scalar kernel and for the tested level.
 template <class T>
 class Pair {
  public:
@@ -88,12 +88,12 @@ class Pair {
   T* scalar() { return scalar_.data() + kGuard; }
   T* level() { return level_.data() + kGuard; }
 
-  // Same bits, guard zones included; in sums any NaN is as good as another.
+  // Requires the same bits, including the guard zones; for sums, any two NaNs are equal.
   void check(bool any_nan = false) const {
     for (std::size_t i = 0; i < scalar_.size(); ++i) {
       if (std::memcmp(&scalar_[i], &level_[i], sizeof(T)) == 0) continue;
       if (any_nan && scalar_[i] != scalar_[i] && level_[i] != level_[i]) continue;
-      std::printf("%s: element %td is %.9g, scalar says %.9g (seed %u)\n", place.c_str(),
+      std::printf("%s: element %td is %.9g, scalar returns %.9g (seed %u)\n", place.c_str(),
                   static_cast<std::ptrdiff_t>(i) - static_cast<std::ptrdiff_t>(kGuard),
                   static_cast<double>(level_[i]), static_cast<double>(scalar_[i]), seed);
       std::exit(1);
@@ -107,7 +107,7 @@ class Pair {
 
 void check_count(std::size_t scalar, std::size_t level) {
   if (scalar == level) return;
-  std::printf("%s: counts %zu samples not finite, scalar says %zu (seed %u)\n", place.c_str(),
+  std::printf("%s: %zu samples are not finite, scalar counts %zu (seed %u)\n", place.c_str(),
               level, scalar, seed);
   std::exit(1);
 }
@@ -134,7 +134,7 @@ void check_samples(const SampleKernels<T>& scalar, const SampleKernels<T>& level
   check_count(scalar.blend_gray(r.get(), g.get(), b.get(), gray.scalar(), n),
               level.blend_gray(r.get(), g.get(), b.get(), gray.level(), n));
   gray.check();
-  check_count(scalar.quantise(r.get(), flat.scalar(), n), level.quantise(r.get(), flat.level(), n));
+  check_count(scalar.quantize(r.get(), flat.scalar(), n), level.quantize(r.get(), flat.level(), n));
   flat.check();
 }
 
@@ -151,7 +151,7 @@ void check_feather(const Kernels& scalar, const Kernels& level, std::size_t n) {
   gray.check(true);
 }
 
-// Every integer sample there is.
+// Checks every integer sample.
 template <class T>
 void check_every_sample(const SampleKernels<T>& scalar, const SampleKernels<T>& level) {
   constexpr std::size_t kCount = std::size_t{std::numeric_limits<T>::max()} + 1;
@@ -162,7 +162,7 @@ void check_every_sample(const SampleKernels<T>& scalar, const SampleKernels<T>& 
   level.gather_gray(src.data(), unit.level(), kCount);
   unit.check();
   Pair<T> again(kCount);
-  check_count(0, level.quantise(unit.level(), again.level(), kCount));
+  check_count(0, level.quantize(unit.level(), again.level(), kCount));
   if (std::memcmp(again.level(), src.data(), kCount * sizeof(T)) != 0) {
     std::printf("%s: samples do not make the round trip\n", place.c_str());
     std::exit(1);

@@ -14,7 +14,7 @@ def run(output, canvas, rect, wx, wy, isa):
     )
 
 
-@pytest.mark.parametrize("isa", ref.ISAS)
+@pytest.mark.parametrize("isa", ref.isas("feather"))
 @pytest.mark.parametrize("channels", ref.CHANNELS)
 @pytest.mark.parametrize("size", ref.SIZES)
 @pytest.mark.parametrize("not_finite", [0.0, 0.1])

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import art
+from helpers.pictures import write_picture
 from PIL import Image
 
 import waifu2x
-from waifu2x import codec
 from waifu2x.picture import Picture
 
 
@@ -144,6 +144,6 @@ def test_a_file_with_sixteen_bit_color_gives_an_image_of_eight(tmp_path: Path, a
     """Pillow has no mode for more."""
     color = np.linspace(0, 65535, 12 * 10 * 3).reshape(10, 12, 3).astype(np.uint16)
     picture = Picture(color, color[:, :, 0].copy() if alpha else None)
-    codec.encode(picture, tmp_path / "deep.png")
+    write_picture(picture, tmp_path / "deep.png")
     image = waifu2x.upscale(tmp_path / "deep.png", model="upconv_7")
     assert (image.mode, image.size) == ("RGBA" if alpha else "RGB", (24, 20))

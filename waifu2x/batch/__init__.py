@@ -1,8 +1,9 @@
-"""Many files: found, named, worked on side by side, and each one accounted for.
+"""Processes many files side by side and accounts for each of them.
 
-`inputs` finds the files and `naming` says what their results are called; `planning` joins both and
-checks what can be known. `job` takes one file from start to end, through the limits of `stages` and
-`memory`; `runner` carries many at once. `tree` makes directories, `results` is what became of each.
+`inputs` finds the files, `naming` names their results, and `planning` joins both and checks the
+options. `job` processes one file within the bounds of `limits` and `memory`. `runner` processes
+many files on this machine, `cluster` on a Dask cluster. `tree` creates directories; `results` holds
+the result of each file and the report.
 """
 
 from __future__ import annotations
@@ -12,27 +13,33 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..files.task import Options
 from ..pipeline.upscaler import Upscaler
 from .memory import for_one_run, parse_memory
-from .naming import Item
-from .planning import DEFAULT_NAME, Inputs, Plan, plan_batch
+from .options import BatchKeywords, BatchOptions
+from .planning import Inputs, Plan, plan_batch
 from .results import BatchResult, Report, Summary
 from .runner import Batch, Progress
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .cluster import ClusterBatch
+
+    BatchRun: TypeAlias = Batch | ClusterBatch
+
 __all__ = [
-    "DEFAULT_NAME",
     "Batch",
+    "BatchOptions",
     "BatchResult",
-    "Inputs",
-    "Item",
     "Plan",
     "Progress",
     "Report",
     "Summary",
-    "cancelling",
     "for_one_run",
+    "open_run",
     "parse_memory",
     "plan_batch",
     "reported",
@@ -46,70 +53,49 @@ def upscale_many(
     options: Options | None = None,
     *,
     upscaler: Upscaler | None = None,
-    recursive: bool = False,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    name: str = DEFAULT_NAME,
-    shard: str | tuple[int, int] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    keep_times: bool = False,
-    memory: int | None = None,
+    cluster: str | None = None,
     report: str | os.PathLike[str] | None = None,
     cancel: threading.Event | None = None,
+    **batch: Unpack[BatchKeywords],
 ) -> Iterator[BatchResult]:
-    """Upscale many files into a directory; yields what became of each as it ends.
+    """Upscale many files into a directory; yields the result of each file as it ends.
 
-    inputs: one or several of these: a file; a directory; a pattern with ``*``, ``?``, ``[...]`` or
-        ``**``; ``@list.txt``, a file that names one on each line. Pictures, animations and comic
-        archives are taken; in directories and patterns, by their extensions.
-    out_dir: is made where it is missing. The tree below a directory or the fixed part of a pattern
-        is kept in it.
-    options: what to do, the same for all.
-    upscaler: the model and how it runs; cunet with the defaults if left out.
-    recursive: take what lies in the directories of a directory too.
-    include, exclude: patterns for names, or with a ``/`` for paths below an input. With
-        ``include``, they decide instead of the extensions.
-    name: what results are called: text with ``{stem}`` and at its end ``{ext}``; also ``{scale}``,
-        ``{model}``, ``{noise}`` and ``{parent}``, the directory. Inputs that would share a name
-        get longer ones, all of them: a.png and a.jpg become a_png.png and a_jpg.png.
-    shard: work on one of several parts of the files, (3, 16) or "3/16": the third of sixteen. In
-        which part a file is goes by its path below the input alone.
-    overwrite: replace results that exist; without it they are failures.
-    resume: skip files whose result is there and no older, and replace older results.
-    keep_times: give results the times of their inputs.
-    memory: bytes that this process may take, about; None is half of what is free now, besides what
-        it has. A picture that needs more than that is worked on alone. Where no ``upscaler`` is
-        given, a network run may take a third of it.
-    report: a file that gets a line of JSON for each file as it ends; see `BatchResult.as_dict`.
-    cancel: an event that drops the files in flight and ends the iteration.
+    inputs: a file, a directory, a pattern with ``*``, ``?``, ``[...]`` or ``**``, or
+        ``@list.txt``, a file with one name on each line; or several of them. Pictures, animations
+        and comic archives are selected by their extensions in directories and patterns.
+    out_dir: created if missing. Keeps the tree below a directory or below the fixed part of a
+        pattern.
+    options: what to do with every file.
+    upscaler: the model and how it runs. None means cunet with the defaults, and a network run may
+        use a third of ``memory`` if given.
+    cluster: None to run here; else the address of a Dask scheduler, such as
+        ``tcp://scheduler:8786``, or ``local`` for workers on this machine that end with the batch.
+    report: a file that receives a JSON line for each file as it ends; see `BatchResult.as_dict`.
+    cancel: an event that abandons the files in flight and ends the iteration.
+    batch: the fields of `BatchOptions`.
 
-    Files do not share their fate: whatever is wrong with one is the ``error`` of its result. A
-    result appears under its name when it is complete and on disk, so a batch that was killed is
-    gone on with by ``resume``. Files end in another order than they begin.
+    Failures are isolated: the ``error`` of a result describes what failed with its file. A result
+    gets its name when it is complete and on disk, so ``resume`` continues a batch that was killed.
+    Files end in a different order than they begin.
 
-    Raises, when called: `ArgumentError` for what cannot be and for inputs that are missing,
-    `EncodeError` for ``out_dir`` or ``report``. While iterating: `EncodeError` where the report
-    cannot be written any more. Closing the iterator drops the files in flight.
+    Raises, when called: `ArgumentError` for options that are not allowed and inputs that are
+    missing, `EncodeError` for ``out_dir`` or ``report``, `EngineError` for an unusable cluster.
+    While iterating: `EncodeError` if the report cannot be written, `EngineError` if the cluster is
+    lost. Closing the iterator abandons the files in flight.
     """
-    plan = plan_batch(
-        inputs,
-        out_dir,
-        options,
-        upscaler=upscaler,
-        recursive=recursive,
-        include=include,
-        exclude=exclude,
-        name=name,
-        part=shard,
-        overwrite=overwrite,
-        resume=resume,
-        keep_times=keep_times,
-        memory=memory,
-    )
-    batch = Batch(plan.items, plan.rules, plan.upscaler, plan.tree, memory=memory)
+    plan = plan_batch(inputs, out_dir, options, BatchOptions(**batch), upscaler=upscaler)
     log = None if report is None else Report(report)
-    return cancelling(reported(plan.problems, iter(batch), log), batch.cancel, cancel)
+    run = open_run(plan, cluster)
+    return _until_cancelled(reported(plan.problems, iter(run), log), run.cancel, cancel)
+
+
+def open_run(plan: Plan, cluster: str | None = None) -> BatchRun:
+    """Prepare to run ``plan`` here or on a cluster; see `upscale_many`."""
+    if cluster is None:
+        return Batch(plan)
+    from .cluster import ClusterBatch  # loaded when needed
+
+    return ClusterBatch(plan, cluster)
 
 
 def reported(
@@ -117,7 +103,7 @@ def reported(
     results: Generator[BatchResult, None, None],
     report: Report | None,
 ) -> Iterator[BatchResult]:
-    """``problems`` and ``results``, each written to ``report`` first; closes it at the end."""
+    """Write ``problems`` and ``results`` to ``report`` and yield them; closes the report."""
     with ExitStack() as stack:
         stack.callback(results.close)
         if report is not None:
@@ -128,24 +114,23 @@ def reported(
             yield result
 
 
-def cancelling(
-    results: Iterator[BatchResult], drop: Callable[[], object], cancel: threading.Event | None
+def _until_cancelled(
+    results: Iterator[BatchResult], abandon: Callable[[], object], cancel: threading.Event | None
 ) -> Iterator[BatchResult]:
-    """``results``, until ``cancel`` is set; then ``drop`` is called, which should end them."""
+    """Yield ``results``; calls ``abandon``, which ends them, once ``cancel`` is set."""
     if cancel is None:
         yield from results
         return
-    over = threading.Event()
+    ended = threading.Event()
 
     def watch() -> None:
-        while not over.is_set():
+        while not ended.is_set():
             if cancel.wait(0.1):
-                drop()
+                abandon()
                 return
 
-    watcher = threading.Thread(target=watch, name="waifu2x-cancel", daemon=True)
-    watcher.start()
+    threading.Thread(target=watch, name="waifu2x-cancel", daemon=True).start()
     try:
         yield from results
     finally:
-        over.set()
+        ended.set()

@@ -1,4 +1,4 @@
-"""Which files a batch is made of: files, directories, patterns and lists, as one list of files."""
+"""Finds the files of a batch: expands files, directories, patterns and lists to one list."""
 
 from __future__ import annotations
 
@@ -13,22 +13,17 @@ from fnmatch import translate
 from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
+from .. import codec
 from .._text import folded, natural_key, reason, shown
 from ..errors import ArgumentError
 
-#: Extensions of the files that are taken in directories, in lower case.
-PICTURE_SUFFIXES = frozenset(
-    {
-        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"),
-        *(".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".psd", ".jp2", ".j2k"),
-        *(".jpx", ".jxl", ".qoi", ".ico", ".pcx", ".dds", ".cbz"),
-    }
-)
+#: Extensions of the files to select in directories, in lower case.
+PICTURE_SUFFIXES = codec.FOLDER_SUFFIXES | {".cbz"}
 
 _SEPARATORS = os.sep + (os.altsep or "")
 _WILD = re.compile(r"[*?]|\[[^\]]+\]")
 
-#: The end of a pattern that says which extension is meant.
+#: The extension at the end of a pattern.
 _OWN_SUFFIX = re.compile(r"\.[^*?\[\].]+\Z")
 
 
@@ -37,8 +32,7 @@ class Found:
     """One file of a batch.
 
     source: the file to read.
-    relative: its place in the tree that is kept, without ".."; results are named by it and shards
-        chosen.
+    relative: its path in the kept tree, without ".."; decides the result's name and the shard.
     """
 
     source: Path
@@ -47,12 +41,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What `find` has found.
+    """The result of `find`.
 
-    found: the files, each once. Those that were named and do not exist are among them.
-    ignored: how many files in directories are no pictures by their names.
-    unreadable: directories below an input that cannot be read and links that lead nowhere, with
-        the reason.
+    found: the files, each once, including named files that do not exist.
+    ignored: number of files in directories that are not pictures by their names.
+    unreadable: unreadable directories below an input and dangling links, with the reason.
     """
 
     found: tuple[Found, ...]
@@ -69,34 +62,33 @@ def find(
     leave_out: Path | None = None,
     stdin: BinaryIO | None = None,
 ) -> Listing:
-    """The files that ``inputs`` stand for, in their order, and within each in natural order.
+    """Find the files of ``inputs``, in the order of the inputs, each in natural order.
 
     inputs: each of them one of these.
 
-        - A directory: the files in it whose names are those of pictures. If there are several
-          directories, the tree that is kept begins with their own names.
+        - A directory: the files in it with extensions of pictures. With several directories, the
+          kept tree begins with their names.
         - A pattern with ``*``, ``?``, ``[...]`` or, for any number of directories, ``**``: its
-          matches, as in a shell. If it does not end in an extension, only those that are pictures
-          by their names. The tree that is kept begins behind the part without wildcards.
-        - ``@list.txt`` or ``@-``: a file, or ``stdin``, that names a file or directory on each
-          line, in UTF-8; empty lines and those that begin with ``#`` do not count. The whole path
-          is kept, from behind the last "..". A path object is never a list.
+          matches, as in a shell. Without an extension at its end, only files with extensions of
+          pictures. The kept tree begins after the part without wildcards.
+        - ``@list.txt`` or ``@-``: a file, or ``stdin``, with one file or directory per line, in
+          UTF-8. Empty lines and lines that begin with ``#`` are ignored. The whole path is kept,
+          from after the last "..". A path object is never a list.
         - Anything else is a file, which need not exist.
 
-    recursive: take the directories in a directory too.
-    include: patterns of the files to take in directories and by patterns, instead of those with the
-        extensions of pictures. They are matched without regard to case, against the name, or, if
-        there is a "/" in them, against the path below the input; ``**`` stands for directories.
-    exclude: patterns of files and directories to pass over there.
-    leave_out: a directory in which nothing is found, unless it is the only input or the input lies
-        in it. So `*` and the output directory in it may be the inputs.
+    recursive: search the subdirectories of directories.
+    include: patterns of files to select in directories and by patterns, instead of the extensions
+        of pictures. Matched without case against the name, or, if they hold a "/", against the path
+        below the input; ``**`` matches any number of directories.
+    exclude: patterns of files and directories to leave out.
+    leave_out: a directory whose files are left out, unless it is the only input or contains the
+        input. So `*` works with the output directory in the current one.
 
-    Hidden files and directories, whose names begin with a dot, are passed over, as are links to
-    directories and what is no file (pipes, devices). Files that are named, by themselves or in a
-    list, are taken whatever they are.
+    Hidden files and directories, with a dot at the start of their names, are left out, as are
+    links to directories and special files such as pipes. Named files are always taken, also those
+    named in a list.
 
-    Raises ArgumentError for an input other than a file that does not exist, cannot be read or
-    stands for nothing.
+    Raises `ArgumentError` for an input other than a file that is missing, unreadable or empty.
     """
     search = _Search(
         recursive,
@@ -108,7 +100,7 @@ def find(
     if not kinds:
         raise ArgumentError("there is no input; name files, directories, patterns or an @list")
     kinds = [
-        one for one in kinds if one[1] != "directory" or not search.leaves_out(one[0])
+        each for each in kinds if each[1] != "directory" or not search.leaves_out(each[0])
     ] or kinds
     directories = {_absolute(path) for path, kind in kinds if kind == "directory"}
     for path, kind in kinds:
@@ -133,20 +125,20 @@ _T = TypeVar("_T", bound=_Placed)
 
 
 def shard(files: Iterable[_T], index: int, count: int) -> list[_T]:
-    """Those of ``files`` that are in shard ``index`` (from 1) of ``count``.
+    """Select the files of shard ``index`` (from 1) of ``count``.
 
-    Which shard a file is in depends on its relative path alone: not on the other files, nor on the
-    machine. What a result is called does depend on the other files, so names come first.
+    The shard of a file depends only on its relative path, not on other files or the machine. Names
+    of results do depend on other files, so files are named before they are sharded.
 
-    Raises ArgumentError for an index that is not from 1 to ``count``.
+    Raises `ArgumentError` for an index that is not from 1 to ``count``.
     """
     if not 1 <= index <= count:
         raise ArgumentError(f"shard is {index}/{count}; {_SHARDS}")
-    return [one for one in files if _bucket(one.relative) % count == index - 1]
+    return [each for each in files if _bucket(each.relative) % count == index - 1]
 
 
 def _bucket(relative: PurePosixPath) -> int:
-    # macOS may hand out the same name decomposed; bytes that are not UTF-8 are lone surrogates.
+    # macOS may return the same name decomposed; bytes that are not UTF-8 are lone surrogates.
     text = unicodedata.normalize("NFC", str(relative)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
 
@@ -155,7 +147,7 @@ _SHARDS = "it must be K/N, part K of N, with K from 1 to N, for example 3/16"
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """The numbers in "3/16"; raises ArgumentError for anything else."""
+    """Parse "3/16" as two numbers; raises `ArgumentError` for anything else."""
     match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     index, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= index <= count:
@@ -167,22 +159,22 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 class _Step(NamedTuple):
-    """What a pattern says about one part of a path.
+    """The pattern for one component of a path.
 
-    deep: it stands for any number of directories. hidden: it may take names with a dot in front.
+    deep: matches any number of directories. hidden: matches names that begin with a dot.
     """
 
     regex: re.Pattern[str]
     deep: bool
     hidden: bool
 
-    def takes(self, name: str) -> bool:
+    def matches(self, name: str) -> bool:
         return (self.hidden or not name.startswith(".")) and self.regex.match(name) is not None
 
 
 _Steps = tuple[_Step, ...]
 
-#: Where one is on the way through a pattern: the steps that the next part of a path may be.
+#: The state of a match: the steps that the next component of a path may match.
 _States = tuple[int, ...]
 
 
@@ -195,7 +187,7 @@ _ANY_DEPTH = _step("**", hidden=False)
 
 
 def _settled(steps: _Steps, states: Iterable[int]) -> _States:
-    """``states``, and those reached because ``**`` may stand for nothing."""
+    """``states`` and the states that follow because ``**`` may match nothing."""
     settled = set()
     for state in states:
         settled.add(state)
@@ -206,11 +198,11 @@ def _settled(steps: _Steps, states: Iterable[int]) -> _States:
 
 
 def _entered(steps: _Steps, states: _States, name: str) -> _States:
-    """Where one is in the directory ``name``."""
+    """The states after the directory ``name``."""
     after = []
     for state in states:
         step = steps[state]
-        if step.takes(name):
+        if step.matches(name):
             if step.deep:
                 after.append(state)
             elif state + 1 < len(steps):
@@ -219,12 +211,12 @@ def _entered(steps: _Steps, states: _States, name: str) -> _States:
 
 
 def _final(steps: _Steps, states: _States) -> list[_Step]:
-    """What takes a file here: the last step, if one is there."""
+    """The last step if it is among ``states``: it selects files here."""
     return [steps[state] for state in states if state + 1 == len(steps)]
 
 
 class _Patterns:
-    """Include or exclude patterns, of which those with a "/" are followed down the tree."""
+    """Include or exclude patterns; patterns with a "/" are matched along the tree."""
 
     def __init__(self, patterns: Sequence[str], what: str) -> None:
         self.names: list[_Step] = []
@@ -248,10 +240,10 @@ class _Patterns:
         return bool(self.names or self.paths)
 
     def start(self, prefix: str) -> tuple[_States, ...]:
-        """Where one is at the top of an input that is kept as ``prefix``, "" or "a/b/"."""
+        """The states at the top of an input that is kept as ``prefix``, "" or "a/b/"."""
         starts = []
         for steps in self.paths:
-            # With the prefix and without it: "drafts/**" means the same beside another directory.
+            # With and without the prefix: "drafts/**" means the same with several directories.
             states = top = _settled(steps, [0])
             for part in filter(None, folded(prefix).split("/")):
                 states = _entered(steps, states, part)
@@ -259,18 +251,18 @@ class _Patterns:
         return tuple(starts)
 
     def enter(self, states: tuple[_States, ...], name: str) -> tuple[_States, ...]:
-        """Where one is in the directory ``name``."""
+        """The states after the directory ``name``."""
         return tuple(
             _entered(steps, each, name) for steps, each in zip(self.paths, states, strict=True)
         )
 
     def here(self, states: tuple[_States, ...]) -> list[_Step]:
-        """What takes a name here."""
+        """The steps that select names here."""
         finals = [_final(steps, each) for steps, each in zip(self.paths, states, strict=True)]
         return [*self.names, *(step for final in finals for step in final)]
 
-    def take_all(self, states: tuple[_States, ...]) -> bool:
-        """Whether everything here is taken, however deep."""
+    def match_all(self, states: tuple[_States, ...]) -> bool:
+        """Whether everything here is selected, at any depth."""
         return any(step.deep for step in self.here(states))
 
 
@@ -280,9 +272,9 @@ class _Patterns:
 class _Directory(NamedTuple):
     """A directory to search.
 
-    path: with a separator at its end, or "" for the current one. absolute: the same, absolute.
-    relative: its place in the tree that is kept, "" or with "/" at its end.
-    states, include, exclude: how far the patterns have been followed.
+    path: with a separator at its end, or "" for the current directory. absolute: the absolute path.
+    relative: its path in the kept tree, "" or with "/" at its end.
+    states, include, exclude: the states of the patterns.
     """
 
     path: str
@@ -294,7 +286,7 @@ class _Directory(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A file, or a directory to search, in an order that only looks at the first two."""
+    """A file, or a directory to search; sorted by the first two fields."""
 
     key: list[tuple[int, str]]
     name: str
@@ -303,11 +295,11 @@ class _Entry(NamedTuple):
 
 @dataclass(slots=True)
 class _Tally:
-    """What came out of one directory or pattern, for the message if that is nothing.
+    """Counts for one directory or pattern, for the message if nothing was found.
 
-    passed: files that are no pictures by their names. closed: there are directories that were not
-        searched. unreadable: the first thing that cannot be read. failure: why the directory itself
-    cannot be read.
+    taken: files selected. passed: files that are not pictures by their names.
+    closed: whether directories were not searched.
+    unreadable: the first unreadable entry. failure: why the directory itself cannot be read.
     """
 
     taken: int = 0
@@ -318,7 +310,7 @@ class _Tally:
 
 
 class _Search:
-    """Gathers what the inputs stand for."""
+    """Collects the files of all inputs."""
 
     def __init__(
         self,
@@ -344,14 +336,14 @@ class _Search:
         )
 
     def leaves_out(self, path: str) -> bool:
-        """Whether the directory ``path`` is the one to leave out, by whatever name."""
+        """Whether ``path`` is the directory to leave out, under any name."""
         if self._leave_out is None:
             return False
         status = _status(path)
         return status is not None and os.path.samestat(status, self._leave_out)
 
     def add_file(self, path: str, relative: PurePosixPath) -> None:
-        """A file that was named."""
+        """Add a named file."""
         if not relative.name or relative.name == "..":
             raise ArgumentError(f"input {shown(path)} does not exist; name a file or a directory")
         self._add(_absolute(path), path, relative)
@@ -380,7 +372,7 @@ class _Search:
             raise ArgumentError(f"pattern {shown(pattern)} matches no {self._wanted(tally)}")
 
     def _wanted(self, tally: _Tally) -> str:
-        """What an input has none of, with what was there instead."""
+        """Describe what an input has none of, and what was found instead."""
         what = "file" if self._include else "picture"
         if self._include or self._exclude:
             what += " that include and exclude let through"
@@ -423,10 +415,10 @@ class _Search:
             self._found.append(Found(Path(path), relative))
 
     def _walk(self, base: str, prefix: str, steps: _Steps, *, any_suffix: bool) -> _Tally:
-        """Take what ``steps`` match below ``base``, in natural order.
+        """Add the files that ``steps`` match below ``base``, in natural order.
 
-        prefix: what the relative paths begin with. any_suffix: not only files that are pictures by
-            their names.
+        prefix: the start of the relative paths.
+        any_suffix: select files that are not pictures by their names, too.
         """
         tally = _Tally()
         top = _Directory(
@@ -437,7 +429,7 @@ class _Search:
             include=self._include.start(prefix),
             exclude=self._exclude.start(prefix),
         )
-        if self._exclude.take_all(top.exclude):
+        if self._exclude.match_all(top.exclude):
             return tally
         try:
             levels = [iter(self._entries(top, steps, tally, any_suffix))]
@@ -471,7 +463,7 @@ class _Search:
     def _entries(
         self, place: _Directory, steps: _Steps, tally: _Tally, any_suffix: bool
     ) -> list[_Entry]:
-        """What is taken in a directory, files and directories to search, in natural order."""
+        """The files to add and directories to search in a directory, in natural order."""
         final = _final(steps, place.states)
         include = self._include.here(place.include)
         exclude = self._exclude.here(place.exclude)
@@ -485,15 +477,15 @@ class _Search:
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         below = self._below(entry, place, steps, own, plain, tally)
-                        if below is not None and not any(step.takes(plain) for step in exclude):
+                        if below is not None and not any(step.matches(plain) for step in exclude):
                             chosen.append(_Entry(natural_key(name), name, below))
                         continue
-                    if not any(step.takes(own) for step in final):
+                    if not any(step.matches(own) for step in final):
                         continue
-                    if any(step.takes(plain) for step in exclude):
+                    if any(step.matches(plain) for step in exclude):
                         continue
                     if self._include:
-                        wanted = any(step.takes(plain) for step in include)
+                        wanted = any(step.matches(plain) for step in include)
                     elif any_suffix:
                         wanted = True
                     else:
@@ -506,7 +498,7 @@ class _Search:
                             tally.passed += 1
                             self._ignored.add(os.path.normcase(place.absolute + name))
                     elif wanted and entry.is_symlink():
-                        entry.stat()  # fails for a link that leads nowhere
+                        entry.stat()  # raises for a dangling link
                 except OSError as error:
                     self._note(place.path + name, place.absolute + name, error, tally)
         chosen.sort()
@@ -521,16 +513,16 @@ class _Search:
         plain: str,
         tally: _Tally,
     ) -> _Directory | None:
-        """The directory ``entry`` as one to search, or None if there is nothing to be taken."""
+        """The directory ``entry`` to search, or None if nothing in it can match."""
         states = _entered(steps, place.states, own)
         if not states:
             tally.closed |= not own.startswith(".")
             return None
-        # A link to a directory by another name, on Windows; known since Python 3.12.
+        # A link to a directory on Windows; detected since Python 3.12.
         if getattr(entry, "is_junction", bool)():
             return None
         exclude = self._exclude.enter(place.exclude, plain)
-        if self._exclude.take_all(exclude):
+        if self._exclude.match_all(exclude):
             return None
         path = place.path + entry.name
         if self.leaves_out(path):
@@ -545,7 +537,7 @@ class _Search:
         )
 
     def _note(self, path: str, absolute: str, error: OSError, tally: _Tally) -> None:
-        """Remember what cannot be read."""
+        """Record an unreadable entry."""
         why = reason(error)
         tally.unreadable = tally.unreadable or f"{shown(Path(path))} cannot be read: {why}"
         self._unreadable.setdefault(os.path.normcase(absolute), (Path(path), why))
@@ -555,13 +547,13 @@ class _Search:
 
 
 def _recognized(given: str | os.PathLike[str]) -> tuple[str, str]:
-    """An input, and whether it is a "list", "directory", "pattern" or "file"."""
+    """An input as text, and its kind: "list", "directory", "pattern" or "file"."""
     path = os.fspath(given)
     if not path or "\0" in path:
         raise ArgumentError(
-            f"input {shown(path)!r} is no path; name a file, a directory, a pattern or an @list"
+            f"input {shown(path)!r} is not a path; name a file, a directory, a pattern or an @list"
         )
-    # pathlib drops the "./" by which a file that begins with "@" is told from a list.
+    # pathlib drops the "./" that distinguishes a file beginning with "@" from a list.
     if isinstance(given, str) and path.startswith("@"):
         return path, "list"
     status = _status(path)
@@ -577,9 +569,9 @@ def _recognized(given: str | os.PathLike[str]) -> tuple[str, str]:
 
 
 def _split_pattern(pattern: str) -> tuple[str, list[str]]:
-    """The directory in which a pattern is searched, "" for the current, and its parts below that.
+    """The directory in which to search a pattern, "" for the current one, and the other components.
 
-    A part that exists under just this name is no wildcard: "[Group] Title/*.png" works.
+    A component that exists literally is not a wildcard: "[Group] Title/*.png" works.
     """
     drive, rest = os.path.splitdrive(pattern)
     parts = re.split(f"([{re.escape(_SEPARATORS)}])", rest)
@@ -610,14 +602,14 @@ def _list_text(argument: str, stdin: BinaryIO | None, name: str) -> bytes:
 
 
 def _lines(data: bytes, name: str) -> Iterator[tuple[int, str]]:
-    """The paths in a list, with the numbers of their lines."""
+    """Yield the paths in a list with their line numbers."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ArgumentError(f"{name} is UTF-16; save it as UTF-8, one path on each line")
     if b"\0" in data:
         raise ArgumentError(
             f"{name} holds NUL characters; it must be text in UTF-8, one path on each line"
         )
-    # Not splitlines(): a name may hold what else that takes for the end of a line.
+    # Not splitlines(): names may contain its other line separators.
     text = data.decode("utf-8-sig", "surrogateescape")
     for number, line in enumerate(text.split("\n"), 1):
         path = line.removesuffix("\r")
@@ -626,7 +618,7 @@ def _lines(data: bytes, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _kept(line: str) -> PurePosixPath:
-    """What is kept of a path in a list: all, but for its anchor, from behind the last ".."."""
+    """The kept part of a path in a list: without its anchor, from after the last ".."."""
     path = PurePath(line)
     parts = path.parts[1:] if path.anchor else path.parts
     for index in reversed(range(len(parts))):
@@ -638,7 +630,7 @@ def _kept(line: str) -> PurePosixPath:
 
 def _status(path: str) -> os.stat_result | None:
     try:
-        return os.stat(path)  # noqa: PTH116  (tens of thousands of lines: no objects)
+        return os.stat(path)  # noqa: PTH116  (faster for tens of thousands of lines)
     except (OSError, ValueError):
         return None
 

@@ -1,4 +1,4 @@
-"""One file of a batch, from start to end; whatever goes wrong with it stays with it."""
+"""Processes one file of a batch; a failure stays with its file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import stat
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 
 from .. import codec
 from .._text import reason, shown
-from ..atomic import check_place, write_file
+from ..atomic import check_place, same_file, write_file
 from ..errors import (
     CancelledError,
     DecodeError,
@@ -25,23 +25,25 @@ from ..errors import (
     SkippedError,
     Waifu2xError,
 )
-from ..files.open import open_work
-from ..files.task import Options, Outcome, Task
+from ..files.open import open_job
+from ..files.task import Options, Result, Task
 from ..picture import Picture
 from ..pipeline.pipeline import Footprint
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
+from .limits import FileStages, Limits
 from .memory import decoding_bytes, encoder_share
 from .naming import Item
+from .options import BatchOptions
 from .results import BatchResult
-from .stages import FileStages
 from .tree import OutputTree
 
 _log = logging.getLogger(__name__)
 
-
-#: Of those that results get by themselves, the ones whose formats have no quality.
-LOSSLESS_SUFFIXES: Final = (".png", ".gif")
+#: Default output formats without a quality.
+LOSSLESS_SUFFIXES: Final = tuple(
+    output.extension for output in codec.ANIMATED_OUTPUT_FORMATS if not output.lossy
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,55 +51,59 @@ class Rules:
     """What to do with each file of a batch.
 
     options: as for `waifu2x.upscale_file`; without a format, the name of the target decides.
-    overwrite: replace targets that exist.
-    resume: leave alone what is done: a target that is no older than its input.
-    keep_times: give results the times of their inputs.
-    since: a target that has appeared at this time (``st_ctime_ns``) or later is done: an earlier
-        attempt at the same file made it, and was lost before it could say so.
+    batch: how to treat existing targets, and file times.
+    since: a target that appeared at this time (``st_ctime_ns``) or later counts as done. An earlier
+        attempt at the same file wrote the target and died before it could report.
     """
 
     options: Options = field(default_factory=Options)
-    overwrite: bool = False
-    resume: bool = False
-    keep_times: bool = False
+    batch: BatchOptions = field(default_factory=BatchOptions)
     since: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BatchContext:
+    """What all files of a batch share in one process.
+
+    stopping: start no more files. cancel: also abandon files in flight.
+    """
+
+    rules: Rules
+    upscaler: Upscaler
+    limits: Limits
+    tree: OutputTree
+    stopping: threading.Event = field(default_factory=threading.Event)
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
 def process(
-    item: Item,
-    rules: Rules,
-    upscaler: Upscaler,
-    stages: FileStages,
-    tree: OutputTree,
-    *,
-    cancel: threading.Event,
-    progress: ProgressCallback | None = None,
+    context: BatchContext, item: Item, stages: FileStages, progress: ProgressCallback | None = None
 ) -> BatchResult:
     """Upscale one file.
 
-    Raises nothing but `CancelledError`, if ``cancel`` was set: every failure is in the result.
+    Every failure is reported in the result; only `CancelledError` is raised, after
+    ``context.cancel`` was set.
     """
+    rules = context.rules
     began = time.perf_counter()
-    outcome: Outcome | None = None
+    made: dict[str, Any] = {}
     error: Waifu2xError | None = None
-    notes: tuple[str, ...] = ()
     made_earlier = False
     try:
-        outcome = _convert(item, rules, upscaler, stages, tree, cancel, progress)
-        notes = outcome.notes
+        made = asdict(_convert(context, item, stages, progress))
     except CancelledError:
         raise
     except SkippedError as skipped:
-        made_earlier = rules.resume and _appeared(item, rules.since)
-        notes = (str(skipped),)
+        made_earlier = rules.batch.resume and _appeared(item, rules.since)
+        made = {"notes": (str(skipped),)}
     except OutputExistsError as exists:
         made_earlier = _appeared(item, rules.since)
-        if rules.resume and is_done(item):
-            notes = ("another run has finished it meanwhile",)
+        if rules.batch.resume and is_done(item):
+            made = {"notes": ("another run has finished it meanwhile",)}
         elif not made_earlier:
             error = exists
     except Waifu2xError as failed:
-        tree.note_failure(failed)
+        context.tree.note_failure(failed)
         error = failed
     except MemoryError:
         error = LimitError(f"{shown(item.source)}: out of memory; a smaller scale needs less")
@@ -109,16 +115,13 @@ def process(
         )
         error.__cause__ = unexpected
     if made_earlier:
-        notes = ("an earlier attempt has finished it",)
+        made = {"notes": ("an earlier attempt has finished it",)}
+    done = made_earlier or "size_out" in made
     return BatchResult(
         source=item.source,
         target=item.target,
-        status="failed" if error else "done" if outcome or made_earlier else "skipped",
-        size_in=outcome.size_in if outcome else None,
-        size_out=outcome.size_out if outcome else None,
-        noise=outcome.noise if outcome else None,
-        reason=outcome.reason if outcome else "",
-        notes=notes,
+        status="failed" if error else "done" if done else "skipped",
+        **made,
         error=error,
         seconds=time.perf_counter() - began,
         stages=stages.seconds,
@@ -126,9 +129,9 @@ def process(
 
 
 def is_done(item: Item) -> bool:
-    """Whether a whole result is there that is no older than its input; neither is opened.
+    """Whether a complete result exists that is no older than its input; opens neither file.
 
-    A file has its final name only when it is complete, so being there is enough.
+    Results get their final name only when complete, so existence is enough.
     """
     try:
         target, source = item.target.stat(), item.source.stat()
@@ -139,71 +142,57 @@ def is_done(item: Item) -> bool:
 
 
 def _convert(
-    item: Item,
-    rules: Rules,
-    upscaler: Upscaler,
-    stages: FileStages,
-    tree: OutputTree,
-    cancel: threading.Event,
-    progress: ProgressCallback | None,
-) -> Outcome:
-    source, options = item.source, _fitting(rules.options, item.target)
-    if rules.resume and is_done(item):
+    context: BatchContext, item: Item, stages: FileStages, progress: ProgressCallback | None
+) -> Result:
+    batch, pipeline = context.rules.batch, context.upscaler.pipeline
+    source, options = item.source, _without_quality(context.rules.options, item.target)
+    if batch.resume and is_done(item):
         raise SkippedError("done before")
-    overwrite = rules.overwrite or rules.resume
+    overwrite = batch.overwrite or batch.resume
     _refuse_existing(item, overwrite=overwrite)
     before = _status(source)
-    tree.check_room(before.st_size)
-    limit = upscaler.options.limit
-    outcomes: list[Outcome] = []
+    context.tree.check_room(before.st_size)
+    limit = pipeline.options.limit
     with ExitStack() as stack:
         stream, name = stack.enter_context(codec.opened(source, limit))
         size, header = decoding_bytes(stream, limit)
         expected = Footprint(0, 0)
         if header is not None:
-            _refuse_larger(header, options, name)
-            expected = _expected(header, upscaler, options)
+            # The orientation is known only after decoding.
+            options.check_larger(header.width, header.height, name, rotated=True)
+            expected = _expected(header, context.upscaler, options)
         stages.encoder_share = encoder_share(item.target)
         with stages.decoding(size, expected):
-            work = open_work(upscaler, stream, name, options, item.target, turn=stages.turn)
-        if not work.reads_on:
+            job = open_job(pipeline, stream, name, options, item.target, slot=stages.computing)
+        if not job.needs_source:
             stack.close()
             _require_unchanged(item, before)
-        tree.prepare(item.target.parent)
-
-        def write(file: BinaryIO) -> None:
-            outcomes.append(work.write(file, progress, cancel))
-
-        write_file(
+        context.tree.prepare(item.target.parent)
+        return write_file(
             check_place(item.target, overwrite=overwrite, source=source),
-            write,
+            lambda file: job.write(file, progress, context.cancel),
             overwrite=overwrite,
-            times=(before.st_atime_ns, before.st_mtime_ns) if rules.keep_times else None,
+            times=(before.st_atime_ns, before.st_mtime_ns) if batch.keep_times else None,
             durable=True,
             check=lambda: _require_unchanged(item, before),
         )
-    return outcomes[0]
 
 
-def _fitting(options: Options, target: Path) -> Options:
-    """Where each result has a format of its own, a quality is for those that have one."""
+def _without_quality(options: Options, target: Path) -> Options:
+    """Drop the quality for a target whose default format has none."""
     if options.format is None and target.suffix in LOSSLESS_SUFFIXES:
         return replace(options, quality=None)
     return options
 
 
 def _refuse_existing(item: Item, *, overwrite: bool) -> None:
-    """Raise for a target that exists, before any work.
+    """Raise `OutputExistsError` for an existing target, before any work.
 
-    The input itself is never replaced: a second run would enlarge what the first has made of it.
+    The input itself is never replaced: a second run would upscale the first run's result.
     """
     if not os.path.lexists(item.target):
         return
-    try:
-        same = item.target.samefile(item.source)
-    except OSError:
-        same = False
-    if same:
+    if same_file(item.target, item.source):
         raise OutputExistsError(
             f"{shown(item.target)} is the input itself; choose another directory or --name"
         )
@@ -214,28 +203,16 @@ def _refuse_existing(item: Item, *, overwrite: bool) -> None:
         )
 
 
-def _refuse_larger(header: codec.Header, options: Options, name: str) -> None:
-    """Raise `SkippedError` where no orientation can make the picture small enough."""
-    try:
-        options.check_larger(header.width, header.height, name)
-    except SkippedError as larger:
-        try:
-            options.check_larger(header.height, header.width, name)
-        except SkippedError:
-            raise larger from None
-        # Small enough if it lies on its side, which only decoding tells.
-
-
 def _expected(header: codec.Header, upscaler: Upscaler, options: Options) -> Footprint:
-    """What a picture will take, before it is decoded; nothing where it will be refused."""
-    # One sample seen everywhere: a picture of that size without its memory.
+    """Estimate the footprint before decoding; zero if the picture will be refused."""
+    # A broadcast array: the size of the picture without its memory.
     blank = Picture(np.broadcast_to(np.zeros(1, np.uint8), (header.height, header.width, 3)))
     try:
-        task = Task.of(upscaler, options, blank)
+        task = Task.resolve(upscaler.pipeline, options, blank)
     except Waifu2xError:
         return Footprint(0, 0)
     found = upscaler.pipeline.footprint(blank, task.request, dtype=np.uint8)
-    # Deep samples and alpha are larger in the result as they are in the file.
+    # More bytes per pixel in the file, by depth or alpha, mean as many more in the result.
     return replace(found, result=found.result * max(3, header.pixel_bytes) // 3)
 
 
@@ -248,7 +225,7 @@ def _appeared(item: Item, since: int | None) -> bool:
 
 def _status(source: os.PathLike[str]) -> os.stat_result:
     try:
-        return os.stat(source)  # noqa: PTH116  (as `opened` does, which names what is wrong)
+        return os.stat(source)  # noqa: PTH116  (like `opened`, which names the fault)
     except FileNotFoundError as error:
         raise DecodeError(f"{shown(source)} does not exist") from error
     except (OSError, ValueError) as error:
@@ -256,7 +233,7 @@ def _status(source: os.PathLike[str]) -> os.stat_result:
 
 
 def _require_unchanged(item: Item, before: os.stat_result) -> None:
-    """Raise `DecodeError` for an input that was written to, or is gone, since it was opened."""
+    """Raise `DecodeError` if the input has been changed or removed since it was opened."""
     now = _status(item.source)
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise DecodeError(

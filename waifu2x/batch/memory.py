@@ -1,4 +1,4 @@
-"""How much memory a batch may take, and what a file of it will take, before it does."""
+"""The memory budget of a batch, and estimates of what a file needs."""
 
 from __future__ import annotations
 
@@ -9,39 +9,30 @@ from typing import BinaryIO, Final
 from .. import codec
 from .._machine import available_memory, resident_memory
 from ..errors import ArgumentError
-from ..files.open import ARCHIVE_SUFFIXES
+from ..files.archive import ARCHIVE_SUFFIXES
 
-#: Beyond what is there before the first picture: networks, readers that are loaded when needed, and
-#: what the allocator holds on to.
+#: Memory in addition to that before the first picture: networks, readers that are loaded later, and
+#: blocks that the allocator keeps.
 _OVERHEAD: Final = 96 << 20
 _LEAST: Final = 64 << 20
 
-#: What decoding takes at its peak for each byte of samples, the samples included; measured 1.1
-#: (JPEG, BMP) to 3.8 (WebP).
+#: Peak memory of decoding per byte of samples, samples included; measured 1.1 (JPEG, BMP) to 3.8
+#: (WebP).
 _DECODER: Final = 4
 
-#: What encoding takes for each byte of samples, besides them; measured on a painted scene of 16
-#: megapixels, and rounded up. PNG and TIFF are written in pieces.
-_ENCODERS: Final = {
-    **dict.fromkeys((".png", ".tif", ".tiff"), 0.7),
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".bmp"), 1.5),
-    ".gif": 3.0,
-    ".webp": 8.0,
-    ".avif": 15.0,
-    ".jxl": 22.0,
-}
+#: Memory of encoding per byte of samples if the format is unknown; see `OutputFormat`.
 _ENCODER: Final = 2.0
 
-#: A page of a comic archive, whose size is not known before it is read.
+#: Estimate for a page of a comic archive, whose size is unknown until it is read.
 _PAGE: Final = 64 << 20
 
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def parse_memory(text: str) -> int:
-    """Bytes from "4G", "1.5GiB", "800M" or "1073741824"; units are powers of 1024.
+    """Parse "4G", "1.5GiB", "800M" or "1073741824" as bytes; units are powers of 1024.
 
-    Raises ArgumentError for anything else.
+    Raises `ArgumentError` for anything else.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if found is None:
@@ -52,19 +43,19 @@ def parse_memory(text: str) -> int:
 
 
 def for_one_run(memory: int | None) -> int | None:
-    """What one network run may take of ``memory`` bytes; None leaves it to the engine.
+    """The share of ``memory`` bytes for one network run; None leaves the choice to the engine.
 
-    A third: two may run at once, and pictures come on top.
+    It is a third: two networks may run at once, and pictures need memory as well.
     """
     return None if memory is None else max(1, memory // 3)
 
 
 def budget(memory: int | None) -> int:
-    """Bytes that the files of a batch may take together.
+    """Bytes for all files of a batch together.
 
-    memory: what this process may take in all; None is what it has now and half of what is free.
+    memory: limit of this process in bytes; None means its current use and half of the free memory.
 
-    Raises ArgumentError where that leaves nothing to work with.
+    Raises `ArgumentError` if the limit leaves too little for any file.
     """
     base = resident_memory() + _OVERHEAD
     if memory is None:
@@ -79,20 +70,20 @@ def budget(memory: int | None) -> int:
 
 
 def decoding_bytes(stream: BinaryIO, limit: int) -> tuple[int, codec.Header | None]:
-    """What decoding a file will take, and its header where it has one that we read."""
+    """The memory that decoding will need in bytes, and the header if the format is known."""
     length = stream.seek(0, 2)
     header = codec.read_header(stream, limit)
     stream.seek(0)
     if header is None:
         return _PAGE + length // 16, None
     if header.width * header.height > limit:
-        return 0, header  # refused before anything is allocated
+        return 0, header  # refused before any allocation
     return length + _DECODER * header.width * header.height * header.pixel_bytes, header
 
 
 def encoder_share(target: Path) -> float:
-    """Bytes that writing ``target`` takes for each byte of its samples."""
+    """Bytes that encoding ``target`` needs per byte of its samples."""
     suffix = target.suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
-        return max(_ENCODERS.values()) / 2
-    return _ENCODERS.get(suffix, _ENCODER)
+        return max(codec.ENCODER_MEMORY.values()) / 2
+    return codec.ENCODER_MEMORY.get(suffix, _ENCODER)

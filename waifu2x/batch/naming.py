@@ -1,4 +1,4 @@
-"""What the results of a batch are called, so that no two share a name and no input is replaced."""
+"""Names the results of a batch: no two share a name, and no input is replaced."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .inputs import Found
 
 _FIELDS = ("stem", "ext", "scale", "model", "noise", "parent")
 
-#: Characters that would lead out of the directory, or that Windows has in no name.
+#: Characters that would leave the directory, or that Windows forbids in names.
 _UNSAFE = re.compile(r'[/\\:*?"<>|]')
 
-#: Bytes in a file name, on all common file systems.
+#: Maximum bytes of a file name on all common file systems.
 _MAX_BYTES = 255
 _MAX_TEMPLATE_BYTES = 96
 
-#: An extension that is short enough to be added to a stem.
+#: An extension that may be added to a stem.
 _PLAIN_SUFFIX = re.compile(r"[A-Za-z0-9]{1,16}")
 
 _EXAMPLE = '"{stem}_{scale}x{ext}"'
@@ -36,10 +36,9 @@ _Pieces = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file of a batch and where its result goes.
+    """One file of a batch.
 
-    source: the file to read. relative: its place in the tree that is kept. target: the file to
-    write.
+    source: the file to read. relative: its path in the kept tree. target: the file to write.
     """
 
     source: Path
@@ -48,10 +47,10 @@ class Item:
 
 
 class Targets(NamedTuple):
-    """What `name_targets` returns.
+    """The result of `name_targets`.
 
-    items: the files to work on, in the order given.
-    results: files left out because they are results of others, of an earlier run.
+    items: the files to process, in the given order.
+    results: files left out as results of an earlier run.
     """
 
     items: tuple[Item, ...]
@@ -60,10 +59,10 @@ class Targets(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NameTemplate:
-    """How results are named; made by `parse`.
+    """A template for the names of results; see `parse`.
 
-    text: as it was given.
-    pieces: its parts in turn, each a text and the field behind it: "stem", "ext" or "parent".
+    text: the template as given.
+    pieces: pairs of a text and the field after it: "stem", "ext" or "parent".
     """
 
     text: str
@@ -73,16 +72,16 @@ class NameTemplate:
     def parse(
         cls, text: str, *, scale: float | None, model: str, noise: int | str | None
     ) -> NameTemplate:
-        """Read a template such as "{stem}_{scale}x{ext}".
+        """Parse a template such as "{stem}_{scale}x{ext}".
 
-        text: has the fields ``{stem}``, the name of the input without its last extension, and at
-            its end ``{ext}``, the extension of the result with its dot; perhaps ``{scale}``,
-            ``{model}``, ``{noise}`` and ``{parent}``, the name of the directory in which the input
-            lies in the tree that is kept, or nothing at its top. ``{{`` and ``}}`` are braces.
-        scale, model, noise: what the fields say, the same for all files. scale: None where a width
-            or height is asked for.
+        text: contains ``{stem}``, the name of the input without its last extension, and at its end
+            ``{ext}``, the extension of the result with its dot. Optional fields are ``{scale}``,
+            ``{model}``, ``{noise}`` and ``{parent}``, the name of the input's directory in the kept
+            tree, or nothing at its top. ``{{`` and ``}}`` are braces.
+        scale, model, noise: the values of these fields, equal for all files; ``scale`` is None if a
+            width or height is given instead.
 
-        Raises ArgumentError for anything else.
+        Raises `ArgumentError` for any other template.
         """
         what = f"name {shown(text)!r}"
         pieces = _parsed(text, what)
@@ -96,7 +95,7 @@ class NameTemplate:
             raise ArgumentError(f"{what} must end with {{ext}}, for example {_EXAMPLE}")
         if "scale" in fields and scale is None:
             raise ArgumentError(
-                f"{what} holds {{scale}}, but a width or height is asked for; leave the field out"
+                f"{what} holds {{scale}}, but a width or height is given; leave the field out"
             )
         known = {
             "scale": "" if scale is None else f"{scale:.10g}",
@@ -107,7 +106,7 @@ class NameTemplate:
         size = _size("".join(literal for literal, _ in pieces))
         if size > _MAX_TEMPLATE_BYTES:
             raise ArgumentError(
-                f"{what} has {size} bytes beside {{stem}}, {{parent}} and {{ext}}; "
+                f"{what} has {size} bytes in addition to {{stem}}, {{parent}} and {{ext}}; "
                 f"{_MAX_TEMPLATE_BYTES} are allowed; shorten it"
             )
         return cls(text, pieces)
@@ -115,19 +114,19 @@ class NameTemplate:
     def name(self, stem: str, ext: str, *, parent: str = "", mark: str = "") -> str:
         """The name of one result.
 
-        stem, ext, parent: what the fields say. mark: is added to the stem and always kept.
+        stem, ext, parent: the values of the fields. mark: added to the stem and never shortened.
 
-        A name that would have more than 255 bytes gets a shorter stem, and a shorter ``parent``
-        where that is long, with a checksum of what it was.
+        If the name would exceed 255 bytes, the stem, and a long ``parent``, are shortened and get a
+        checksum of the full text.
         """
         name = self._filled(stem + mark, ext, parent)
-        # A character has at most four bytes.
+        # UTF-8 has at most four bytes per character.
         if 4 * len(name) > _MAX_BYTES and _size(name) > _MAX_BYTES:
             room = _MAX_BYTES - _size(self._filled(mark, ext, ""))
             if any(field == "parent" for _, field in self.pieces):
-                parent = _fitting(parent, room // 2)
+                parent = _shortened(parent, room // 2)
                 room -= _size(parent)
-            name = self._filled(_fitting(stem, room) + mark, ext, parent)
+            name = self._filled(_shortened(stem, room) + mark, ext, parent)
         return name
 
     def _filled(self, stem: str, ext: str, parent: str) -> str:
@@ -136,30 +135,27 @@ class NameTemplate:
 
 
 def name_targets(
-    found: Iterable[Found],
-    out: Path,
-    template: NameTemplate,
-    extension: Callable[[Path], str],
+    found: Iterable[Found], out: Path, template: NameTemplate, extension: Callable[[Path], str]
 ) -> Targets:
-    """Name the results of ``found``, in ``out`` and there in the directories of the inputs.
+    """Name the results of ``found`` in ``out``, in the same tree as the inputs.
 
-    extension: for a file the extension, with its dot, of its result; asked once for each.
+    extension: returns the extension, with its dot, of a file's result; called once for each file.
 
-    No two results share a name, compared as where case does not count, and none is called like a
-    directory of others. Files whose results would get the extension of the input added to the stem,
-    all of them: a.png and a.jpg become a_png.png and a_jpg.png. Those for which that is not enough
-    get a checksum of their relative path as well. So names depend neither on the order of the files
+    No two results share a name on a case-insensitive file system, and no result is named like a
+    directory of other results. All files whose results would share a name get the extension of the
+    input added to the stem: a.png and a.jpg become a_png.png and a_jpg.png. If that is not enough,
+    they get a checksum of their relative path. So names depend neither on the order of the files
     nor on the machine.
 
-    A file that is where the result of another goes was made by an earlier run, and is left out. Of
-    a chain of such files, the first is an input, the second its result, the third an input again.
+    A file at the place of another file's result was made by an earlier run and is left out. In a
+    chain of such files, the first is an input, the second its result, the third an input again.
 
-    Raises ArgumentError if a result would replace its own input.
+    Raises `ArgumentError` if a result would replace its own input.
     """
     files = _files(found, extension)
     root = _with_separator(os.path.normcase(os.path.abspath(out)))  # noqa: PTH100  (keeps links)
     for file in files:
-        # Checked with the plain name too: what an extension adds to it comes and goes with others.
+        # Check the plain name, too: an added extension depends on the other files.
         _refuse_own(file, root, template.name(file.stem, file.extension, parent=file.parent))
     active = files
     while True:
@@ -173,7 +169,7 @@ def name_targets(
                 followers[file] = follower
         if not followers:
             break
-        # What is left gets its names as if those had never been found.
+        # Name the remaining files as if the results had never been found.
         results = _results(followers)
         active = [file for file in active if file not in results]
     base = os.fspath(out)
@@ -183,7 +179,7 @@ def name_targets(
             Item(
                 file.found.source,
                 file.found.relative,
-                Path(os.path.join(base, file.directory + name)),  # noqa: PTH118  (one object each)
+                Path(os.path.join(base, file.directory + name)),  # noqa: PTH118  (faster than Path)
             )
             for file, name in zip(active, names, strict=True)
         ),
@@ -195,14 +191,14 @@ def name_targets(
 
 
 def _parsed(text: str, what: str) -> _Pieces:
-    """The texts and fields of a template, each of them allowed."""
+    """Split a template into texts and fields, and check both."""
     fields = ", ".join(f"{{{field}}}" for field in _FIELDS)
     pieces = []
     try:
         parsed = list(Formatter().parse(text))
     except ValueError as error:
         raise ArgumentError(
-            f"{what} has a brace that belongs to no field ({reason(error)}); "
+            f"{what} has a brace outside a field ({reason(error)}); "
             f"the fields are {fields}, and braces themselves are written {{{{ and }}}}"
         ) from error
     for literal, field, spec, conversion in parsed:
@@ -225,7 +221,7 @@ def _parsed(text: str, what: str) -> _Pieces:
 
 
 def _joined(pieces: _Pieces, known: Mapping[str, str]) -> _Pieces:
-    """``pieces`` with the fields of ``known`` as text; the last one is a field."""
+    """Replace the fields of ``known`` in ``pieces`` by their values; the last piece is a field."""
     joined = []
     before = ""
     for literal, field in pieces:
@@ -237,10 +233,10 @@ def _joined(pieces: _Pieces, known: Mapping[str, str]) -> _Pieces:
 
 
 def _size(text: str) -> int:
-    """Bytes of a name on disk."""
+    """Size of a name on disk in bytes."""
     try:
         return len(text.encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError:  # half a character, which only Windows has in names
+    except UnicodeEncodeError:  # a lone surrogate, possible on Windows
         return len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -248,8 +244,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _fitting(text: str, room: int) -> str:
-    """``text``, or as much of it as has ``room`` bytes with a checksum behind it."""
+def _shortened(text: str, room: int) -> str:
+    """``text``, shortened to ``room`` bytes including a checksum if it is longer."""
     if _size(text) <= room:
         return text
     end = "~" + _digest(text)[:8]
@@ -268,9 +264,9 @@ def _fitting(text: str, room: int) -> str:
 class _File:
     """A file to be named.
 
-    path: its source, absolute. directory: where it lies in the tree, "" or with "/" at its end;
-    ``place``: the same, folded. parent: the last part of it. stem, suffix: of its name; the suffix
-    without its dot. extension: of the result. identity: what no other file has.
+    path: the absolute source. directory: its path in the tree, "" or with "/" at its end; ``place``
+    is its case-folded form, ``parent`` its last component. stem, suffix: of the file's name; the
+    suffix without its dot. extension: of the result. identity: a unique text.
     """
 
     found: Found
@@ -284,17 +280,17 @@ class _File:
     identity: str
 
     def target_path(self, root: str, name: str) -> str:
-        """Where the result is written, absolute."""
+        """The absolute path of the result."""
         return os.path.normcase(root + self.directory + name)
 
     def mark(self, level: int) -> str:
-        """What is added to the stem: 0 nothing, 1 the suffix, then more and more of a checksum."""
+        """The addition to the stem: nothing at level 0, then the suffix, then digits."""
         mark = ""
         if level and _PLAIN_SUFFIX.fullmatch(self.suffix):
             mark = f"_{self.suffix}"
             level -= 1
         if level:
-            # Beyond 64 digits other checksums follow: a directory may be called like any of them.
+            # After 64 digits, other checksums follow: a directory may have any of these names.
             more = max(0, level - 4)
             digits = _digest(self.identity + "\0" * more)[: 8 << min(level - 1, 3)]
             mark += f"~{digits}"
@@ -302,26 +298,26 @@ class _File:
 
 
 def _files(found: Iterable[Found], extension: Callable[[Path], str]) -> list[_File]:
-    """What naming must know of each file; the same file is taken once."""
+    """Prepare each file for naming; duplicates are dropped."""
     unique: dict[str, Found] = {}
-    for one in found:
-        path = os.path.normcase(os.path.abspath(one.source))  # noqa: PTH100  (keeps links)
-        unique.setdefault(path, one)
-    alike = Counter(str(one.relative) for one in unique.values())
+    for each in found:
+        path = os.path.normcase(os.path.abspath(each.source))  # noqa: PTH100  (keeps links)
+        unique.setdefault(path, each)
+    alike = Counter(str(each.relative) for each in unique.values())
     places: dict[str, str] = {}
     files = []
-    for path, one in unique.items():
-        suffix = extension(one.source)
+    for path, each in unique.items():
+        suffix = extension(each.source)
         if not re.fullmatch(r"\.[A-Za-z0-9]{1,16}", suffix):
             raise ArgumentError(f"extension {suffix!r} is not a dot with letters and digits")
-        relative = str(one.relative)
+        relative = str(each.relative)
         above, slash, name = relative.rpartition("/")
         if above not in places:
             places[above] = folded(above + slash)
         stem, own = _split(name)
         files.append(
             _File(
-                found=one,
+                found=each,
                 path=path,
                 directory=above + slash,
                 place=places[above],
@@ -336,17 +332,17 @@ def _files(found: Iterable[Found], extension: Callable[[Path], str]) -> list[_Fi
 
 
 def _split(name: str) -> tuple[str, str]:
-    """The stem and the extension without its dot; ".hidden" and "a." have none."""
+    """The stem, and the extension without its dot; ".hidden" and "a." have no extension."""
     stem, _, suffix = name.rpartition(".")
     return (stem, suffix) if stem.strip(".") and suffix else (name, "")
 
 
 def _distinct_names(files: Sequence[_File], template: NameTemplate) -> list[str]:
-    """A name for each, no two of which are the same file.
+    """A distinct name for each file.
 
-    In rounds: all whose names are taken get a longer one at once, so that the order of the files
-    does not matter. A name that two wanted is nobody's from then on: what it means must not change
-    with the files around it.
+    Works in rounds: all files whose names collide get longer names at once, so the order of the
+    files does not matter. A contested name stays unused, so its meaning does not change with other
+    files.
     """
     taken = {
         place[: match.start()]
@@ -380,7 +376,7 @@ def _distinct_names(files: Sequence[_File], template: NameTemplate) -> list[str]
 
 
 def _refuse_own(file: _File, root: str, name: str) -> None:
-    # Without regard to case: A.PNG and A.png are one file on some systems.
+    # Without case: A.PNG and A.png are one file on some systems.
     if folded(file.target_path(root, name)) == folded(file.path):
         raise ArgumentError(
             f"the result of {shown(file.found.source)} would replace it; choose another output "
@@ -389,16 +385,16 @@ def _refuse_own(file: _File, root: str, name: str) -> None:
 
 
 def _results(followers: Mapping[_File, _File]) -> set[_File]:
-    """Which files are results, where each key's result goes to the place of its value.
+    """The files that are results, given the file at the place of each key's result.
 
-    No two have the same value, so they form chains, and circles at worst.
+    Values are distinct, so the files form chains or cycles.
     """
     results = set()
     passed = set()
     followed = set(followers.values())
     firsts = [file for file in followers if file not in followed]
-    circles = sorted(followed, key=lambda file: (natural_key(file.identity), file.identity))
-    for first in (*firsts, *circles):
+    cycles = sorted(followed, key=lambda file: (natural_key(file.identity), file.identity))
+    for first in (*firsts, *cycles):
         file: _File | None = first
         is_result = False
         while file is not None and file not in passed:

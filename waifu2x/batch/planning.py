@@ -1,4 +1,4 @@
-"""What a batch will do, known and checked before the first file is opened."""
+"""Plans a batch: finds the files, names the results, checks everything before the first file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -22,25 +22,24 @@ from .inputs import find, parse_shard, shard
 from .job import LOSSLESS_SUFFIXES, Rules
 from .memory import for_one_run
 from .naming import Item, NameTemplate, name_targets
+from .options import BatchOptions
 from .results import BatchResult
 from .tree import OutputTree
 
-#: A file, a directory, a pattern, or ``@`` and a list of files.
+#: A file, a directory, a pattern, or ``@`` and the name of a list; or several of them.
 Inputs: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-DEFAULT_NAME: Final = "{stem}{ext}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The work list.
+    """The work list of a batch.
 
-    items: the files of this shard, in order. total: files of all shards.
-    rules, upscaler, tree: how and where to.
-    problems: directories that could not be read, as failed results.
-    ignored: files in directories that are no pictures by their names.
-    results: files found that are results of others, and so no inputs.
-    cleaned: temporary files of killed runs that were removed.
+    items: the files of this shard, in order. total: the number of files in all shards.
+    rules, upscaler, tree: how to process them, and the output directory.
+    problems: unreadable directories, as failed results.
+    ignored: number of files in directories that are not pictures by their names.
+    results: number of files found that are results of other files.
+    cleaned: number of temporary files of killed runs that were deleted.
     """
 
     items: tuple[Item, ...]
@@ -58,56 +57,44 @@ def plan_batch(
     inputs: Inputs,
     out_dir: str | os.PathLike[str],
     options: Options | None = None,
+    batch: BatchOptions | None = None,
     *,
     upscaler: Upscaler | None = None,
-    recursive: bool = False,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    name: str = DEFAULT_NAME,
-    part: str | tuple[int, int] | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    keep_times: bool = False,
-    memory: int | None = None,
     stdin: BinaryIO | None = None,
 ) -> Plan:
-    """Find the files, name their results, and check what can be known; makes ``out_dir``.
+    """Find the files, name their results, check the options; creates ``out_dir``.
 
-    stdin: where the list ``@-`` is read. The rest is as for `waifu2x.upscale_many`.
+    stdin: the source of the list ``@-``. The other arguments are those of `waifu2x.upscale_many`.
 
-    Raises `ArgumentError` for what cannot be, `EncodeError` for an ``out_dir`` that cannot be made,
-    and what `waifu2x.Upscaler` raises.
+    Raises `ArgumentError`, `EncodeError` if ``out_dir`` cannot be created, and the errors of
+    `waifu2x.Upscaler`.
     """
-    options = options or Options()
-    upscaler = upscaler or Upscaler(memory=for_one_run(memory))
+    options, batch = options or Options(), batch or BatchOptions()
+    upscaler = upscaler or Upscaler(memory=for_one_run(batch.memory))
     _check_options(upscaler, options)
     template = NameTemplate.parse(
-        name,
-        scale=_scale(options),
-        model=upscaler.pipeline.model.name,
-        noise=options.noise,
+        batch.name, scale=_scale(options), model=upscaler.pipeline.model.name, noise=options.noise
     )
-    chosen = parse_shard(part) if isinstance(part, str) else part
+    part = parse_shard(batch.shard) if isinstance(batch.shard, str) else batch.shard
     out = Path(out_dir)
-    given = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     listing = find(
-        given,
-        recursive=recursive,
-        include=include,
-        exclude=exclude,
+        [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs),
+        recursive=batch.recursive,
+        include=batch.include,
+        exclude=batch.exclude,
         leave_out=out,
         stdin=stdin,
     )
     named = name_targets(
         listing.found, out, template, lambda source: expected_extension(source, options)
     )
-    items = named.items if chosen is None else tuple(shard(named.items, *chosen))
+    items = named.items if part is None else tuple(shard(named.items, *part))
     _check_quality(options, items)
     tree = OutputTree(out)
     return Plan(
         items=items,
         total=len(named.items),
-        rules=Rules(options, overwrite=overwrite, resume=resume, keep_times=keep_times),
+        rules=Rules(options, batch),
         upscaler=upscaler,
         tree=tree,
         problems=tuple(
@@ -132,10 +119,10 @@ def _scale(options: Options) -> float | None:
 
 
 def _check_options(upscaler: Upscaler, options: Options) -> None:
-    """Raise for what would be wrong with every single file."""
-    with suppress(LimitError):  # that of a blank picture; files are checked by themselves
-        Task.of(upscaler, options, Picture(np.zeros((8, 8, 3), np.uint8)))
-    # Without a format each file gets its own, and only the range of a quality is common to them.
+    """Raise for options that would fail with every file."""
+    with suppress(LimitError):  # applies to this blank picture only
+        Task.resolve(upscaler.pipeline, options, Picture(np.zeros((8, 8, 3), np.uint8)))
+    # Without a format, files get different formats that share only the range of the quality.
     output = format_of(options.format or "jpeg")
     codec.check_quality(output, options.quality)
     if options.format is not None:

@@ -1,4 +1,4 @@
-"""What becomes of a file of a batch, and the report that says so."""
+"""The result of each file of a batch, and the report of all results."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any, Literal, TypeAlias
 
 from .._text import reason, shown
 from ..errors import EncodeError, Waifu2xError
-from .stages import Seconds
+from .limits import Seconds
 
 Status: TypeAlias = Literal["done", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of one file.
+    """The result of one file.
 
-    source, target: the files; ``target`` is there whole if the file is done.
-    status: "done", "skipped" (left alone as asked: finished before, or larger than
-        ``skip_larger``; ``notes`` say which), or "failed".
-    size_in, size_out: (width, height) in pixels; of an archive, those of its largest page. None
-        where the file is not done, or was by an attempt that could not say so (see ``notes``).
-    noise: the level of noise removed, or None; ``reason`` says why if it was chosen here.
-    notes: what else the user should know.
-    error: why it failed.
-    seconds: from when it was begun to its end, and in each stage of that.
+    source, target: the files; ``target`` is complete if the file is done.
+    status: "done", "skipped" (finished before, or larger than ``skip_larger``, as ``notes``
+        explain), or "failed".
+    size_in, size_out: (width, height) in pixels; for an archive, those of its largest page. None
+        if the file is not done, or an earlier attempt finished it without a report.
+    noise: the noise level removed, or None; ``reason`` explains an automatic choice.
+    notes: remarks for the user.
+    error: why the file failed.
+    seconds: time from begin to end; ``stages`` has the time in each stage.
     """
 
     source: Path
@@ -45,9 +45,9 @@ class BatchResult:
     stages: Seconds = field(default_factory=Seconds)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the fields under their names, ``source`` as "input", ``target`` as "output".
+        """The fields for JSON, with ``source`` as "input" and ``target`` as "output".
 
-        Bytes of file names that are not UTF-8 become lone surrogates, as `os.fsdecode` has them.
+        Bytes of file names that are not UTF-8 become lone surrogates, as with `os.fsdecode`.
         """
         return {
             "input": os.fspath(self.source),
@@ -66,31 +66,31 @@ class BatchResult:
 
 @dataclass(slots=True)
 class Summary:
-    """How many files came to which end."""
+    """Counts of files by status."""
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
 
     def count(self, result: BatchResult) -> None:
-        """Count one more."""
+        """Count one result."""
         setattr(self, result.status, getattr(self, result.status) + 1)
 
     @property
     def ended(self) -> int:
-        """All that have come to an end."""
+        """The number of files that have ended."""
         return self.done + self.skipped + self.failed
 
 
 class Report:
-    """A file of JSON lines, one for each file of a batch, written as it ends and flushed.
+    """A file of JSON lines, one for each file of a batch, written without buffering.
 
-    A report that exists is continued; a last line that was cut off (by a loss of power, say) is
-    ended first, so that every line after it can be read.
+    An existing report is continued. A torn last line, as after a loss of power, is terminated
+    first, so that the lines after it can be parsed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the report. Raises `EncodeError` where it cannot be written."""
+        """Open the report; raises `EncodeError` if it cannot be written."""
         self._path = Path(path)
         self._lock = threading.Lock()
         try:
@@ -105,7 +105,7 @@ class Report:
             ) from error
 
     def write(self, result: BatchResult) -> None:
-        """Add one line. Raises `EncodeError` where it cannot be written."""
+        """Append one line; raises `EncodeError` if it cannot be written."""
         line = json.dumps(result.as_dict(), separators=(", ", ": ")).encode("ascii") + b"\n"
         try:
             with self._lock:

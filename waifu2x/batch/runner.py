@@ -1,10 +1,10 @@
-"""Many files at once, each carried through the stages by a thread of its own."""
+"""Runs a batch on this machine: a thread carries each file through the stages."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +12,25 @@ from typing import Final
 
 from .._machine import processors
 from ..errors import CancelledError
-from ..pipeline.upscaler import Upscaler
-from .job import Rules, process
+from .job import BatchContext, process
+from .limits import Limits
 from .memory import budget
 from .naming import Item
+from .planning import Plan
 from .results import BatchResult, Summary
-from .stages import Stages
-from .tree import OutputTree
 
-#: Files that wait for their turn beyond those that are decoded, computed or encoded.
+#: Files that wait for a stage, in addition to those being decoded, computed or encoded.
 _AHEAD: Final = 2
-_MOST_CARRIERS: Final = 64
+_MAX_THREADS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a batch is.
+    """The progress of a batch.
 
-    total, ended: files. share: of the work, 0 to 1, by the bytes of the inputs. current: the files
-    that are being worked on, the longest first.
+    total, ended: numbers of files.
+    share: share of the work done, 0 to 1, weighted by the sizes of the inputs in bytes.
+    current: the files in flight, the earliest first.
     """
 
     total: int
@@ -45,54 +45,39 @@ class _InFlight:
     weight: int
     share: float = 0.0
 
-    def reach(self, share: float) -> None:
+    def set_share(self, share: float) -> None:
         self.share = share
 
 
 class Batch:
-    """Files to be upscaled. Iterating does the work, once, and yields results as they end."""
+    """A batch on this machine; iterate once to process the files and yield each result."""
 
-    def __init__(
-        self,
-        items: Sequence[Item],
-        rules: Rules,
-        upscaler: Upscaler,
-        tree: OutputTree,
-        *,
-        memory: int | None = None,
-    ) -> None:
-        """Prepare the work.
-
-        memory: bytes that the process may take, as for `waifu2x.upscale_many`.
-
-        Raises `ArgumentError` where the memory is too little to begin with.
-        """
-        engine = upscaler.pipeline.engine
-        self.items = items
-        self._rules, self._upscaler, self._tree = rules, upscaler, tree
-        self.stages = Stages(
-            memory=budget(memory),
+    def __init__(self, plan: Plan) -> None:
+        """Prepare the work; raises `ArgumentError` if the memory budget is too small."""
+        engine = plan.upscaler.pipeline.engine
+        self.items = plan.items
+        self.summary = Summary()
+        self.limits = Limits(
+            memory=budget(plan.rules.batch.memory),
             decoders=processors(),
             small=engine.concurrency.small,
             large=engine.concurrency.large,
         )
-        self.summary = Summary()
-        self._weights = [_weight(item) for item in items]
+        self._context = BatchContext(plan.rules, plan.upscaler, self.limits, plan.tree)
+        self._weights = [_weight(item) for item in plan.items]
         self._total_weight = max(1, sum(self._weights))
         self._ended_weight = 0
-        self._stopping = threading.Event()
-        self._cancel = threading.Event()
         self._lock = threading.Lock()
         self._next = 0
         self._in_flight: dict[int, _InFlight] = {}
-        carriers = max(engine.threads, engine.concurrency.large) + 2 * processors() + _AHEAD
-        self._carriers = min(len(items), carriers, _MOST_CARRIERS)
+        threads = max(engine.threads, engine.concurrency.large) + 2 * processors() + _AHEAD
+        self.threads = min(len(plan.items), threads, _MAX_THREADS)
         self._results: queue.SimpleQueue[BatchResult | BaseException | None] = queue.SimpleQueue()
 
     def __iter__(self) -> Generator[BatchResult, None, None]:
         threads = [
             threading.Thread(target=self._carry, name=f"waifu2x-file-{i}", daemon=True)
-            for i in range(self._carriers)
+            for i in range(self.threads)
         ]
         for thread in threads:
             thread.start()
@@ -113,17 +98,17 @@ class Batch:
                 thread.join()
 
     def stop(self) -> None:
-        """Compute no more files; those that have begun to are finished."""
-        self._stopping.set()
+        """Start no more files and finish those that have begun to compute."""
+        self._context.stopping.set()
 
     def cancel(self) -> None:
-        """Compute no more files, and drop those that have begun to as soon as they can be."""
-        self._stopping.set()
-        self._cancel.set()
+        """Start no more files and abandon those in flight as soon as possible."""
+        self._context.stopping.set()
+        self._context.cancel.set()
 
     @property
     def progress(self) -> Progress:
-        """How far it is; may be asked from any thread."""
+        """The current progress; safe to read from any thread."""
         with self._lock:
             flights = [self._in_flight[index] for index in sorted(self._in_flight)]
             done = self._ended_weight + sum(each.weight * each.share for each in flights)
@@ -136,22 +121,22 @@ class Batch:
 
     @property
     def compute_busy(self) -> float:
-        """The share of the time between the first and the last turn in which a network ran."""
-        return self.stages.compute.share
+        """Share of the time between the first and last network run in which a network ran."""
+        return self.limits.compute.share
 
     def _carry(self) -> None:
         try:
             with suppress(CancelledError):
                 while (taken := self._take()) is not None:
-                    self._results.put(self._carry_one(*taken))
-        except BaseException as error:  # a defect of ours: it must not be lost with the thread
+                    self._results.put(self._process(*taken))
+        except BaseException as error:  # a defect: raised again in the main thread
             self._results.put(error)
         finally:
             self._results.put(None)
 
     def _take(self) -> tuple[int, _InFlight] | None:
         with self._lock:
-            if self._stopping.is_set() or self._next == len(self.items):
+            if self._context.stopping.is_set() or self._next == len(self.items):
                 return None
             index = self._next
             self._next += 1
@@ -159,18 +144,11 @@ class Batch:
             self._in_flight[index] = flight
             return index, flight
 
-    def _carry_one(self, index: int, flight: _InFlight) -> BatchResult:
+    def _process(self, index: int, flight: _InFlight) -> BatchResult:
+        context = self._context
         try:
-            with self.stages.file(index, self._cancel, self._stopping) as stages:
-                return process(
-                    flight.item,
-                    self._rules,
-                    self._upscaler,
-                    stages,
-                    self._tree,
-                    cancel=self._cancel,
-                    progress=flight.reach,
-                )
+            with self.limits.file(index, context.cancel, context.stopping) as stages:
+                return process(context, flight.item, stages, flight.set_share)
         finally:
             with self._lock:
                 del self._in_flight[index]

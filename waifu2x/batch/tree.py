@@ -1,4 +1,4 @@
-"""The directories that results go to."""
+"""The directories of the results."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from .._temporary import remove_stale
 from .._text import reason, shown
+from ..atomic import remove_stale
 from ..errors import EncodeError
 
-#: A disk with less room than this is full for any picture.
-_LEAST_ROOM = 1 << 16
+#: Free bytes below which a disk counts as full for any picture.
+_MIN_FREE = 1 << 16
 
 
 class OutputTree:
-    """The output directory and what lies below it.
+    """The output directory and the directories below it; safe for any number of threads.
 
-    Directories are made when the first result goes there, and once: one that vanishes while the
-    batch runs (a disk that was taken out) is an error, not to be made anew somewhere else. For any
-    number of threads.
+    Each directory is created once, with its first result. A directory that vanishes while the batch
+    runs, as with an unplugged disk, is an error and never created again.
     """
 
     def __init__(self, root: Path) -> None:
-        """Make the output directory. Raises `EncodeError` where that fails."""
+        """Create the output directory; raises `EncodeError` on failure."""
         self.root = root
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -42,11 +41,11 @@ class OutputTree:
         self._full = False
 
     def clean(self, directories: Iterable[Path]) -> int:
-        """Remove what killed runs left in ``directories``; returns how many files."""
+        """Delete the temporary files of killed runs in ``directories``; returns the count."""
         return sum(remove_stale(directory) for directory in {*directories, self.root})
 
     def prepare(self, directory: Path) -> None:
-        """Make ``directory``, below the root, if this is its first file. Raises `EncodeError`."""
+        """Create ``directory``, below the root, for its first file; raises `EncodeError`."""
         with self._lock:
             try:
                 there = _identity(self.root) == self._identity
@@ -57,7 +56,7 @@ class OutputTree:
                     f"output directory {shown(self.root)} has vanished while the batch was running"
                 )
             if directory in self._made:
-                return  # whether it is still there shows when the file is written
+                return  # a missing directory is detected when the file is written
             try:
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -67,22 +66,23 @@ class OutputTree:
             self._made.add(directory)
 
     def note_failure(self, error: BaseException) -> None:
-        """Remember whether a file failed because the disk is full."""
+        """Record whether a file failed because the disk is full."""
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             self._full = True
 
     def check_room(self, size: int) -> None:
-        """Raise `EncodeError` where a file has failed for want of room and there still is none.
+        """Raise `EncodeError` if an earlier file found the disk full and it still is.
 
-        So that a full disk does not cost the work on all files that follow. size: of the input, in
-        bytes.
+        The check saves the work on all later files.
+
+        size: size of the input in bytes.
         """
         if not self._full:
             return
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(self.root).free
-            if free < max(size, _LEAST_ROOM):
+            if free < max(size, _MIN_FREE):
                 raise EncodeError(
                     f"{shown(self.root)}: {os.strerror(errno.ENOSPC)} ({free} bytes are free); "
                     "make room and run again with --resume (resume=True)"

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints; nothing else of the package prints or imports click."""
+"""The command line; no other part of the package prints or imports click."""
 
 from .root import main
 

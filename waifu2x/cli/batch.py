@@ -1,4 +1,4 @@
-"""Many files: the batch with its bar, its summary and its exit code."""
+"""Runs a batch with its progress, its summary and its exit code."""
 
 from __future__ import annotations
 
@@ -9,100 +9,62 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from PIL import Image
 
 from .._machine import give_memory_back
-from .._temporary import remove_live
-from ..batch import (
-    DEFAULT_NAME,
-    Batch,
-    BatchResult,
-    Plan,
-    Progress,
-    Report,
-    Summary,
-    for_one_run,
-    plan_batch,
-    reported,
-)
+from .._text import plural
+from ..atomic import remove_live
+from ..batch import Batch, Plan, Report, for_one_run, open_run, plan_batch, reported
 from ..errors import Waifu2xError
-from .options import Given
-from .progress import Reporter, facts_of, reporter
+from ..pipeline.upscaler import Upscaler
+from .options import CommandOptions
+from .progress import Reporter, facts_of, reporter_for
 from .say import summary_line
-from .upscaler import upscaler_for
+
+if TYPE_CHECKING:
+    from ..batch import BatchRun
 
 _log = logging.getLogger(__name__)
 
-#: Seconds that files in flight have to clean up after themselves when all is to stop at once.
+#: Seconds for files in flight to clean up before the process exits.
 _GRACE: Final = 1.0
 
-#: Exit codes of a program that a signal ended, as shells have them.
+#: A shell's exit code for a program ended by a signal is this plus the signal's number.
 _SIGNALED: Final = 128
 
 
-class Work(Protocol):
-    """A batch, here or on a cluster."""
-
-    summary: Summary
-
-    def __iter__(self) -> Generator[BatchResult, None, None]:
-        """Do the work, and yield results as they end."""
-        ...
-
-    def stop(self) -> None:
-        """Begin no more files."""
-        ...
-
-    def cancel(self) -> None:
-        """Drop those in flight as well."""
-        ...
-
-    @property
-    def progress(self) -> Progress:
-        """How far it is."""
-        ...
-
-
-def upscale_batch(given: Given, inputs: Sequence[str], out: Path) -> None:
+def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> None:
     """Upscale ``inputs`` into ``out``; exits with 1 if any file failed."""
     began = time.perf_counter()
-    upscaler = upscaler_for(given, for_one_run(given.memory))
-    # This process is ours: see the modules for what these settings are for.
+    batch = command.batch
+    upscaler = Upscaler.from_options(replace(command.upscaler, memory=for_one_run(batch.memory)))
+    # These settings apply to the whole process.
     Image.MAX_IMAGE_PIXELS = upscaler.options.limit
     give_memory_back()
-    plan = plan_batch(
-        inputs,
-        out,
-        given.options,
-        upscaler=upscaler,
-        recursive=given.recursive,
-        include=given.include,
-        exclude=given.exclude,
-        name=given.name or DEFAULT_NAME,
-        part=given.shard,
-        overwrite=given.overwrite,
-        resume=given.resume,
-        keep_times=given.keep_times,
-        stdin=None if sys.stdin is None else sys.stdin.buffer,
-    )
-    log = None if given.report is None else Report(given.report)
-    work = _work(given, plan)
-    with reporter(given, work, model=given.model, **_facts(plan)) as told:
-        with _Interrupts(work, told) as interrupts:
-            failure = _run(plan, work, log, told)
+    stdin = None if sys.stdin is None else sys.stdin.buffer
+    plan = plan_batch(inputs, out, command.options, batch, upscaler=upscaler, stdin=stdin)
+    log = None if command.report is None else Report(command.report)
+    if command.cluster is not None and not command.verbose:
+        # Dask logs to standard error unless the root logger has a handler.
+        logging.getLogger().addHandler(logging.NullHandler())
+    run = open_run(plan, command.cluster)
+    with reporter_for(command, run, model=command.model, **_facts(plan)) as reporter:
+        with _Interrupts(run, reporter) as interrupts:
+            failure = _report_all(plan, run, log, reporter)
         seconds = time.perf_counter() - began
-        summary = work.summary
+        summary = run.summary
         summary.failed += len(plan.problems)
         code = interrupts.code or (1 if summary.failed or failure else 0)
         line = summary_line(summary, len(plan.items) + len(plan.problems), seconds)
-        busy = round(work.compute_busy, 4) if isinstance(work, Batch) else None
+        busy = round(run.compute_busy, 4) if isinstance(run, Batch) else None
         if busy is not None:
             _log.debug("a network ran in %.1f%% of the time since the first picture", 100 * busy)
-        told.finished(
+        reporter.finished(
             "; ".join([line, *_remarks(plan)]),
             **facts_of(summary, seconds, compute_busy=busy, exit_code=code),
         )
@@ -112,22 +74,13 @@ def upscale_batch(given: Given, inputs: Sequence[str], out: Path) -> None:
         raise SystemExit(code)
 
 
-def _work(given: Given, plan: Plan) -> Work:
-    if given.cluster is None:
-        return Batch(plan.items, plan.rules, plan.upscaler, plan.tree, memory=given.memory)
-    from ..batch.cluster import ClusterBatch
-
-    if not given.verbose:
-        # Dask logs to standard error, where nobody else has asked for the log.
-        logging.getLogger().addHandler(logging.NullHandler())
-    return ClusterBatch(plan, given.cluster, memory=given.memory)
-
-
-def _run(plan: Plan, work: Work, log: Report | None, told: Reporter) -> Waifu2xError | None:
-    """Tell of every result; returns what stops the batch: the report or the cluster is lost."""
+def _report_all(
+    plan: Plan, run: BatchRun, log: Report | None, reporter: Reporter
+) -> Waifu2xError | None:
+    """Report every result; returns the error that ended the batch: report or cluster lost."""
     try:
-        for result in reported(plan.problems, iter(work), log):
-            told.ended(result)
+        for result in reported(plan.problems, iter(run), log):
+            reporter.ended(result)
     except Waifu2xError as error:
         return error
     return None
@@ -141,21 +94,21 @@ def _remarks(plan: Plan) -> Iterator[str]:
     if plan.total > len(plan.items):
         yield f"this is a part of {plan.total} files"
     if plan.ignored:
-        yield f"{plan.ignored} other file{'s'[: plan.ignored != 1]} in the folders"
+        yield f"{plural(plan.ignored, 'other file')} in the folders"
     if plan.results:
-        yield f"{plan.results} result{'s'[: plan.results != 1]} of others not taken as input"
+        yield f"{plural(plan.results, 'result')} of others not taken as input"
     if plan.cleaned:
-        yield f"{plan.cleaned} unfinished file{'s'[: plan.cleaned != 1]} of killed runs removed"
+        yield f"{plural(plan.cleaned, 'unfinished file')} of killed runs removed"
 
 
 class _Interrupts:
-    """Ctrl-C finishes what is in flight; a second one, or SIGTERM, stops at once.
+    """Ctrl-C finishes the files in flight; a second Ctrl-C, or SIGTERM, exits at once.
 
-    Only whole files are left in either case.
+    Both leave only complete files.
     """
 
-    def __init__(self, work: Work, told: Reporter) -> None:
-        self._work, self._told = work, told
+    def __init__(self, run: BatchRun, reporter: Reporter) -> None:
+        self._run, self._reporter = run, reporter
         self._before: dict[int, Any] = {}
         self.code = 0
 
@@ -177,24 +130,23 @@ class _Interrupts:
             self._before[number] = signal.signal(number, handler)
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        react = self._drop if self.code else self._finish
-        self._react(number, react)
+        self._react(number, self._exit if self.code else self._finish)
 
     def _at_once(self, number: int, frame: Any) -> None:
-        self._react(number, self._drop)
+        self._react(number, self._exit)
 
     def _react(self, number: int, react: Callable[[], None]) -> None:
-        """On another thread: this one may be holding any lock, or be in the middle of a line."""
+        """React on another thread: the interrupted one may hold any lock."""
         self.code = _SIGNALED + number
         threading.Thread(target=react, name="waifu2x-interrupt", daemon=True).start()
 
     def _finish(self) -> None:
-        self._work.stop()
-        self._told.say("finishing what has been begun; Ctrl-C again stops at once", err=True)
+        self._run.stop()
+        self._reporter.say("finishing what has been begun; Ctrl-C again stops at once", err=True)
 
-    def _drop(self) -> None:
-        self._work.cancel()
-        # An encoder may take seconds to hear of it; whole files are a matter of renaming.
+    def _exit(self) -> None:
+        self._run.cancel()
+        # An encoder may take seconds to notice. Exiting is safe: files appear by renaming.
         time.sleep(_GRACE)
         remove_live()
         os._exit(self.code)

@@ -10,8 +10,8 @@ from .params import NoiseLevel, Size, model_option, overwrite_option
 
 HELP = """Write a network as ONNX, for onnxruntime, vs-mlrt, onnxruntime-web and others.
 
-The file takes (1, 3, H, W) float32, RGB in [0, 1], and gives the enlarged picture; scale, margin
-and alignment stand in its metadata. It is run and compared before it appears.
+Input: (1, 3, H, W) float32, RGB in [0, 1]. Output: the enlarged picture. The metadata holds scale,
+margin and alignment. The model is run and compared with float64 before it is written.
 
 \b
 Example:

@@ -1,95 +1,91 @@
-"""The options of the main job, declared once, and their two help screens."""
+"""The options of the main command, declared once, and their two help screens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from ..engines import ENGINES
 from ..files.task import Options
+from ..pipeline.options import UpscalerOptions
 from .params import MemorySize, NoiseLevel, Size, model_option, overwrite_option
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from ..batch import BatchOptions
 
-#: Options that share a line of a help screen, which is to fit a terminal.
-_TOGETHER = {
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Record = TypeVar("_Record")
+
+#: Options that share a line of a help screen, which must fit a terminal.
+_SHARED_ROWS: Final = {
     "width": ("--width, --height", "Size of the result instead; one keeps the aspect"),
     "strip": ("--strip, --keep-times", "Leave out EXIF, XMP, texts; give OUTPUT INPUT's dates"),
     "device": ("-d, --device, --fp32", "cuda:0 or cuda:0,cuda:1, mps; not in half precision"),
-    "quiet": ("--quiet, --verbose", "Print only errors; say on stderr what is done"),
+    "quiet": ("--quiet, --verbose", "Print only errors; log to stderr"),
     "include": ("--include, --exclude", "Patterns such as '*.png' or 'drafts/**'"),
 }
-_TOLD_ELSEWHERE = ("height", "verbose", "exclude", "keep_times", "fp32")
+_IN_SHARED_ROWS: Final = ("height", "verbose", "exclude", "keep_times", "fp32")
+
+#: Options that make sense for a batch only.
+_BATCH_ONLY: Final = (
+    *("recursive", "include", "exclude", "name", "resume"),
+    *("memory", "report", "shard", "cluster"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What was given on the command line, by the names of the options."""
+class CommandOptions:
+    """The values of all options, by name, and the records made of them.
+
+    paths: the arguments. The fields after ``values`` are options of the command itself.
+    """
 
     paths: tuple[str, ...]
-    scale: float | None
-    width: int | None
-    height: int | None
-    noise: int | str | None
+    values: Mapping[str, Any]
     model: str
-    engine: str
-    device: str | None
-    fp32: bool
-    tile: int
-    tta: bool
-    format: str | None
-    quality: int | None
-    depth: int | None
-    strip: bool
-    keep_times: bool
-    threads: int | None
-    overwrite: bool
     quiet: bool
     verbose: bool
-    recursive: bool
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    name: str | None
-    skip_larger: tuple[int, int] | None
-    resume: bool
-    memory: int | None
-    report: str | None
     progress: str
-    shard: str | None
+    report: str | None
     cluster: str | None
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> CommandOptions:
+        """Take the values that click has parsed."""
+        return _record(cls, {**values, "values": values})
 
     @property
     def options(self) -> Options:
         """What to do with each picture."""
-        return Options(
-            scale=self.scale,
-            width=self.width,
-            height=self.height,
-            noise=self.noise,
-            format=self.format,
-            quality=self.quality,
-            depth=self.depth,
-            strip=self.strip,
-            skip_larger=self.skip_larger,
-        )
+        return _record(Options, self.values)
 
     @property
-    def wants_batch(self) -> bool:
-        """Whether an option was given that makes sense for many files only."""
-        return bool(
-            self.recursive
-            or self.include
-            or self.exclude
-            or self.name
-            or self.resume
-            or self.memory
-            or self.report
-            or self.shard
-            or self.cluster
-        )
+    def upscaler(self) -> UpscalerOptions:
+        """The model and how it runs; ``memory`` limits the batch, not a network run."""
+        precision = "fp32" if self.values["fp32"] else "auto"
+        return _record(UpscalerOptions, {**self.values, "precision": precision, "memory": None})
+
+    @property
+    def batch(self) -> BatchOptions:
+        """How to find files and to treat existing results."""
+        from ..batch import BatchOptions  # loaded when needed
+
+        given = {name: value for name, value in self.values.items() if value is not None}
+        return _record(BatchOptions, given)
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether an option was given that makes sense for a batch only."""
+        return any(self.values[name] for name in _BATCH_ONLY)
+
+
+def _record(kind: Callable[..., _Record], values: Mapping[str, Any]) -> _Record:
+    """Create a dataclass from those ``values`` that it has fields for."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: values[name] for name in names if name in values})
 
 
 _PICTURE = (
@@ -131,7 +127,7 @@ _PICTURE = (
         default=0,
         help="Side of a tile in input pixels  [default: automatic]",
     ),
-    click.option("-x", "--tta", is_flag=True, help="Average 8 turned pictures: better, 8x slower"),
+    click.option("-x", "--tta", is_flag=True, help="Average 8 rotations and flips; 8x slower"),
     click.option(
         "-f", "--format", metavar="NAME", help="png, jpeg, webp, avif, tiff, bmp, jxl or gif"
     ),
@@ -142,28 +138,22 @@ _PICTURE = (
     click.option("--threads", type=int, metavar="INT", help="Threads to use  [default: all cores]"),
     overwrite_option,
     click.option("--quiet", is_flag=True, help="Print nothing but errors"),
-    click.option("--verbose", is_flag=True, help="Say on stderr what is being done"),
+    click.option("--verbose", is_flag=True, help="Log to stderr"),
 )
 
 _BATCH = (
-    click.option("-r", "--recursive", is_flag=True, help="Go into folders; their tree is kept"),
+    click.option("-r", "--recursive", is_flag=True, help="Search subfolders; their tree is kept"),
     click.option("--include", multiple=True, metavar="PATTERN", help="Take only these names"),
     click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out these names"),
     click.option("--name", metavar="TEXT", help="Name of a result, such as '{stem}_{scale}x{ext}'"),
     click.option(
-        "--skip-larger",
-        metavar="WxH",
-        type=Size("WxH"),
-        help="Leave alone what is wider or taller",
+        "--skip-larger", metavar="WxH", type=Size("WxH"), help="Skip wider or taller pictures"
     ),
-    click.option("--resume", is_flag=True, help="Skip what is done and newer than its input"),
+    click.option("--resume", is_flag=True, help="Skip results that are newer than their input"),
     click.option(
-        "--memory",
-        metavar="SIZE",
-        type=MemorySize(),
-        help="Such as 4G  [half of what is free]",
+        "--memory", metavar="SIZE", type=MemorySize(), help="Such as 4G  [half of the free memory]"
     ),
-    click.option("--report", metavar="FILE", help="Add a line of JSON for each file as it ends"),
+    click.option("--report", metavar="FILE", help="Append a JSON line for each file as it ends"),
     click.option(
         "--progress",
         metavar="KIND",
@@ -171,7 +161,7 @@ _BATCH = (
         default="auto",
         help="auto, bar, json (lines on stdout), none  [auto]",
     ),
-    click.option("--shard", metavar="K/N", help="Work on the K-th of N parts of the files"),
+    click.option("--shard", metavar="K/N", help="Process the K-th of N parts of the files"),
     click.option(
         "--cluster", metavar="WHERE", help="Dask: tcp://host:8786, or local; see docs/batch.md"
     ),
@@ -191,16 +181,16 @@ def picture_rows(command: click.Command, ctx: click.Context) -> list[tuple[str, 
 
 
 def batch_rows(command: click.Command, ctx: click.Context) -> list[tuple[str, str]]:
-    """The options for many files as rows of a help screen."""
+    """The options for a batch as rows of a help screen."""
     return _rows(command.params[1 + len(_PICTURE) :], ctx)
 
 
 def _rows(params: Iterable[click.Parameter], ctx: click.Context) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for option in params:
-        if not isinstance(option, click.Option) or option.name in _TOLD_ELSEWHERE:
+        if not isinstance(option, click.Option) or option.name in _IN_SHARED_ROWS:
             continue
-        row = _TOGETHER.get(str(option.name)) or option.get_help_record(ctx)
+        row = _SHARED_ROWS.get(str(option.name)) or option.get_help_record(ctx)
         if row is not None:
             rows.append(row)
     return rows

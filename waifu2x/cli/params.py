@@ -16,7 +16,7 @@ else:
 
 
 class NoiseLevel(_ParamType):
-    """A noise level: none, 0, 1, 2, 3 and, where allowed, auto; -1 is an old name for none."""
+    """A noise level: none, 0, 1, 2, 3 and, if allowed, auto; -1 is an old name for none."""
 
     name = "noise"
 
@@ -26,7 +26,7 @@ class NoiseLevel(_ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | str | None:
-        """Turn a word of the command line into a level."""
+        """Convert a word to a level."""
         if value == "auto" and value in self._words:
             return "auto"
         if value in ("none", "-1", None):
@@ -39,7 +39,7 @@ class NoiseLevel(_ParamType):
 
 
 class Size(_ParamType):
-    """Two sides in pixels, in the order that the name of the type says: HxW or WxH."""
+    """Two sides in pixels; the name of the type is their order, HxW or WxH."""
 
     def __init__(self, name: Literal["HxW", "WxH"]) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class Size(_ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """Turn two numbers with an x between into a pair."""
+        """Convert two numbers with an x between them to a pair."""
         if isinstance(value, tuple):
             return value
         first, _, second = str(value).lower().partition("x")
@@ -63,7 +63,7 @@ class MemorySize(_ParamType):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Turn 4G into a number of bytes."""
+        """Convert 4G to a number of bytes."""
         from ..batch import parse_memory
 
         try:

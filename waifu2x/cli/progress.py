@@ -1,4 +1,4 @@
-"""Progress: a bar for people, lines of JSON for programs, nothing where nobody looks."""
+"""Reports progress: a bar on a terminal, JSON lines for programs, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -8,47 +8,51 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
 from .._text import shown
-from .options import Given
+from ..errors import SkippedError, Waifu2xError
+from .options import CommandOptions
 from .say import duration, error_line, result_line
 
 if TYPE_CHECKING:
     from ..batch import BatchResult, Progress, Summary
+    from ..files import FileResult
 
-#: Seconds between two looks at how far the work is.
-_BAR_EVERY: Final = 0.1
-_JSON_EVERY: Final = 0.5
+#: Seconds between two updates.
+_BAR_SECONDS: Final = 0.1
+_JSON_SECONDS: Final = 0.5
 
 
 class Watched(Protocol):
-    """Work on many files whose progress can be asked for."""
+    """A batch, or a single file, with a current progress."""
 
     @property
     def progress(self) -> Progress:
-        """How far it is."""
+        """The current progress."""
         ...
 
 
 class Reporter(contextlib.AbstractContextManager["Reporter"]):
-    """Tells of a batch as it goes on: a line for each file, errors on standard error."""
+    """Prints a line for each file; errors go to standard error."""
 
-    def __init__(self, given: Given) -> None:
-        self._given = given
+    def __init__(self, command: CommandOptions) -> None:
+        self._command = command
 
     def __exit__(self, *error: object) -> None:
-        """Stop telling."""
+        """Stop updating."""
 
     def ended(self, result: BatchResult) -> None:
-        """A file has come to its end."""
+        """Report a file that has ended."""
         if result.status == "failed":
             self.say(f"Error: {error_line(result)}", err=True)
-        elif result.status == "done" and not self._given.quiet:
-            self.say(result_line(result, self._given.model))
-        elif self._given.verbose:
+        elif result.status == "done" and not self._command.quiet:
+            self.say(result_line(result, self._command.model))
+        elif self._command.verbose:
             self.say(f"{shown(result.source)}: {'; '.join(result.notes)}", err=True)
 
     def say(self, line: str, *, err: bool = False) -> None:
@@ -56,36 +60,36 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
         click.echo(line, err=err)
 
     def finished(self, line: str, **facts: Any) -> None:
-        """All is over: ``line`` for people, ``facts`` for programs."""
-        if not self._given.quiet:
+        """Report the end: ``line`` for people, ``facts`` for programs."""
+        if not self._command.quiet:
             self.say(line)
 
 
 class _Ticker:
-    """Calls a function again and again on a thread of its own."""
+    """Calls a function at intervals on its own thread."""
 
     def __init__(self, every: float, tick: Callable[[], None]) -> None:
         self._every, self._tick = every, tick
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waifu2x-progress", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(self._every):
+        while not self._stopped.wait(self._every):
             self._tick()
 
 
 class BarReporter(Reporter):
-    """A bar with files, rate, time left and the current file; lines appear above it."""
+    """Shows a bar with files, rate, time left and the current file; prints lines above the bar."""
 
-    def __init__(self, given: Given, batch: Watched) -> None:
-        super().__init__(given)
+    def __init__(self, command: CommandOptions, batch: Watched) -> None:
+        super().__init__(command)
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         self._batch = batch
@@ -99,7 +103,7 @@ class BarReporter(Reporter):
         self._began = time.perf_counter()
         self._task = self._bar.add_task("", total=1.0, counts="", current="")
         self._tick()
-        self._ticker = _Ticker(_BAR_EVERY, self._tick)
+        self._ticker = _Ticker(_BAR_SECONDS, self._tick)
 
     def __enter__(self) -> BarReporter:
         self._bar.start()
@@ -111,7 +115,7 @@ class BarReporter(Reporter):
         self._bar.stop()
 
     def ended(self, result: BatchResult) -> None:
-        """A file has come to its end."""
+        """Report a file that has ended."""
         super().ended(result)
         self._tick()
 
@@ -135,15 +139,15 @@ class BarReporter(Reporter):
 
 
 class JsonReporter(Reporter):
-    """Lines of JSON on standard output; docs/batch.md lists them."""
+    """Prints JSON lines on standard output; docs/batch.md lists them."""
 
-    def __init__(self, given: Given, batch: Watched, **facts: Any) -> None:
-        super().__init__(given)
+    def __init__(self, command: CommandOptions, batch: Watched, **facts: Any) -> None:
+        super().__init__(command)
         self._batch = batch
         self._began = time.perf_counter()
         self._lock = threading.Lock()
         self._facts = facts
-        self._ticker = _Ticker(_JSON_EVERY, self._tick)
+        self._ticker = _Ticker(_JSON_SECONDS, self._tick)
 
     def __enter__(self) -> JsonReporter:
         self._event("start", total=self._batch.progress.total, **self._facts)
@@ -154,15 +158,15 @@ class JsonReporter(Reporter):
         self._ticker.stop()
 
     def ended(self, result: BatchResult) -> None:
-        """A line for the file."""
+        """Print the event of a file."""
         self._event("file", **result.as_dict())
 
     def say(self, line: str, *, err: bool = False) -> None:
-        """Lines for people go to standard error, where they are not in the way."""
+        """Print a line for people on standard error, apart from the events."""
         click.echo(line, err=True)
 
     def finished(self, line: str, **facts: Any) -> None:
-        """The last line."""
+        """Print the last event."""
         self._ticker.stop()
         self._event("end", **facts)
 
@@ -185,17 +189,17 @@ class JsonReporter(Reporter):
             click.echo(json.dumps({"event": kind, **facts}))
 
 
-def reporter(given: Given, batch: Watched, **facts: Any) -> Reporter:
-    """What suits the options and the terminal; ``facts`` are for programs, at the start."""
-    if given.progress == "json":
-        return JsonReporter(given, batch, **facts)
-    return BarReporter(given, batch) if _wants_bar(given) else Reporter(given)
+def reporter_for(command: CommandOptions, batch: Watched, **facts: Any) -> Reporter:
+    """Choose by the options and the terminal; ``facts`` go into the first event."""
+    if command.progress == "json":
+        return JsonReporter(command, batch, **facts)
+    return BarReporter(command, batch) if _wants_bar(command) else Reporter(command)
 
 
 @contextlib.contextmanager
-def file_progress(given: Given, name: str) -> Iterator[Callable[[float], object] | None]:
-    """A progress bar for one file called ``name``, on a terminal."""
-    if not _wants_bar(given):
+def file_progress(command: CommandOptions, name: str) -> Iterator[Callable[[float], object] | None]:
+    """Show a bar for one file called ``name`` on a terminal; yields its progress callback."""
+    if not _wants_bar(command):
         yield None
         return
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -207,8 +211,48 @@ def file_progress(given: Given, name: str) -> Iterator[Callable[[float], object]
         yield lambda share: bar.update(task, completed=share)
 
 
+def run_with_events(
+    command: CommandOptions, run: Callable[..., FileResult], source: Path, target: Path | None
+) -> None:
+    """Run a single file with the events of a batch; an error is reported and raised again.
+
+    run: upscales ``source``; receives the argument ``progress``.
+    """
+    from ..batch import BatchResult, Progress, Summary
+
+    began = time.perf_counter()
+    single, summary = _SingleFile(Progress(1, 0, 0.0, (source,))), Summary()
+    result = BatchResult(source, target or source.parent, "skipped")
+    failure: Waifu2xError | None = None
+    with JsonReporter(command, single, model=command.model) as reporter:
+        try:
+            done = asdict(run(progress=single.set_share))
+            done["target"] = done["target"] or result.target
+            result = BatchResult(**done, status="done")
+        except SkippedError as skipped:
+            result = replace(result, notes=(str(skipped),))
+        except Waifu2xError as error:
+            failure = error
+            result = replace(result, status="failed", error=error)
+        seconds = time.perf_counter() - began
+        summary.count(result)
+        single.progress = replace(single.progress, ended=1, current=())
+        reporter.ended(replace(result, seconds=seconds))
+        reporter.finished("", **facts_of(summary, seconds, exit_code=summary.failed))
+    if failure is not None:
+        raise failure
+
+
+@dataclass(slots=True)
+class _SingleFile:
+    progress: Progress
+
+    def set_share(self, share: float) -> None:
+        self.progress = replace(self.progress, share=share)
+
+
 def facts_of(summary: Summary, seconds: float, **more: Any) -> Mapping[str, Any]:
-    """A summary for programs."""
+    """The summary for programs."""
     return {
         "done": summary.done,
         "skipped": summary.skipped,
@@ -218,11 +262,11 @@ def facts_of(summary: Summary, seconds: float, **more: Any) -> Mapping[str, Any]
     }
 
 
-def _wants_bar(given: Given) -> bool:
-    if given.progress == "bar":
+def _wants_bar(command: CommandOptions) -> bool:
+    if command.progress == "bar":
         return sys.stderr is not None
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return given.progress == "auto" and not given.quiet and on_terminal
+    return command.progress == "auto" and not command.quiet and on_terminal
 
 
 def _rich_bar(*columns: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The command ``waifu2x``: its commands, and upscaling when none is named."""
+"""The command ``waifu2x``: a group of commands with upscaling as the default."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .upscale import batch, upscale
 
 
 class _UpscaleByDefault(click.Group):
-    """A group whose arguments go to ``upscale`` unless they begin with a command's name."""
+    """A group that passes arguments to ``upscale`` unless they begin with a command's name."""
 
     def make_context(
         self,
@@ -39,11 +39,8 @@ class _UpscaleByDefault(click.Group):
         formatter.write_usage("waifu2x", "[OPTIONS] INPUT... [OUTPUT]")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # The page a newcomer reads first shows the options of the main job, on one screen.
-        rows = [
-            *picture_rows(upscale, ctx),
-            ("--version, --help", "Show version or this page"),
-        ]
+        # The first page shows the options of the main command on one screen.
+        rows = [*picture_rows(upscale, ctx), ("--version, --help", "Show version or this page")]
         with formatter.section("Options"):
             formatter.write_dl(rows)
         formatter.write_paragraph()
@@ -66,9 +63,9 @@ class _UpscaleByDefault(click.Group):
 
 @contextlib.contextmanager
 def _only_our_stderr() -> Iterator[None]:
-    """Keep what C libraries print (libtiff does, about damaged files) off standard error.
+    """Discard what C libraries print on standard error, as libtiff does for damaged files.
 
-    Python's own ``sys.stderr`` goes where it went.
+    Python's own ``sys.stderr`` still works.
     """
     try:
         ours = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")

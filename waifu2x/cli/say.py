@@ -1,4 +1,4 @@
-"""Results in words, a line each."""
+"""Describes results in one line each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def result_line(result: FileResult | BatchResult, model: str) -> str:
-    """What was done with one file."""
+    """Describe a finished file."""
     target = "standard output" if result.target is None else shown(result.target)
-    if result.size_out is None:  # a worker of a cluster has died before it could tell
+    if result.size_out is None:  # an earlier attempt finished it without a report
         return "; ".join([f"{target}: done", *result.notes])
     level = "none" if result.noise is None else str(result.noise)
     why = f" ({result.reason})" if result.reason else ""
@@ -26,14 +26,14 @@ def result_line(result: FileResult | BatchResult, model: str) -> str:
 
 
 def error_line(result: BatchResult) -> str:
-    """What is wrong with one file, by its name."""
+    """Describe a failed file, with its name."""
     message = " ".join(str(result.error).split())
     source = shown(result.source)
     return message if source in message else f"{source}: {message}"
 
 
 def summary_line(summary: Summary, total: int, seconds: float) -> str:
-    """What became of all of them."""
+    """Summarize a batch."""
     counts = [f"{summary.done} done"]
     if summary.skipped:
         counts.append(f"{summary.skipped} skipped")
@@ -46,7 +46,7 @@ def summary_line(summary: Summary, total: int, seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a reader: 3.2 s, 4 min 10 s, 2 h 5 min."""
+    """Format seconds: 3.2 s, 4 min 10 s, 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,16 +1,24 @@
-"""``waifu2x INPUT OUTPUT``, and ``waifu2x batch``: one file, or many."""
+"""The commands ``waifu2x INPUT OUTPUT`` and ``waifu2x batch``; runs a single file itself."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 import click
+from PIL import Image
 
-from .options import Given, all_options, batch_rows, picture_rows
+from ..errors import SkippedError
+from ..files import FileResult, upscale_file
+from ..pipeline.upscaler import Upscaler
+from .options import CommandOptions, all_options, batch_rows, picture_rows
+from .progress import file_progress, run_with_events
+from .say import result_line
 
 HELP = """\b
 Upscale and denoise a picture, animation, comic (CBZ) or folder. OUTPUT: a
@@ -23,63 +31,116 @@ Upscale files, folders, 'patterns*', comics and @lists into a folder, OUTPUT.
 Example: waifu2x batch in.png in.jpg out --name "{stem}_{scale}x{ext}"
 """
 
+_Rows: TypeAlias = Callable[[click.Command, click.Context], list[tuple[str, str]]]
+
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _WILDCARDS = frozenset("*?[")
 
 
-class _Upscale(click.Command):
+class _Command(click.Command):
+    """A command with a help screen of ``rows``."""
+
+    def __init__(self, *args: Any, rows: _Rows, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self._rows = rows
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Options"):
-            formatter.write_dl([*picture_rows(self, ctx), ("-h, --help", "Show this page")])
+            formatter.write_dl([*self._rows(self, ctx), ("-h, --help", "Show this page")])
 
 
-class _Batch(click.Command):
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Options"):
-            formatter.write_dl([*batch_rows(self, ctx), ("-h, --help", "Show this page")])
-
-
-@click.command(cls=_Upscale, name="upscale", help=HELP, context_settings=_SETTINGS)
+@click.command("upscale", _Command, rows=picture_rows, help=HELP, context_settings=_SETTINGS)
 @click.argument("paths", metavar="INPUT... [OUTPUT]", nargs=-1, required=True)
 @all_options
-def upscale(**options: Any) -> None:
-    given = _checked(Given(**options))
-    inputs = given.paths[:-1] or given.paths
-    if len(given.paths) > 2 or given.wants_batch or any(map(_names_many, inputs)):
-        _many(given)
-        return
-    from .single import upscale_one
-
-    target = Path(given.paths[1]) if len(given.paths) == 2 else None
-    upscale_one(given, Path(given.paths[0]), target)
+def upscale(**values: Any) -> None:
+    command = _checked(values)
+    paths = command.paths
+    if len(paths) > 2 or command.is_batch or any(map(_names_many, paths[:-1] or paths)):
+        _upscale_many(command)
+    else:
+        _upscale_one(command, Path(paths[0]), Path(paths[1]) if len(paths) == 2 else None)
 
 
-@click.command(cls=_Batch, name="batch", help=BATCH_HELP, context_settings=_SETTINGS)
+@click.command("batch", _Command, rows=batch_rows, help=BATCH_HELP, context_settings=_SETTINGS)
 @click.argument("paths", metavar="INPUT... OUTPUT", nargs=-1, required=True)
 @all_options
-def batch(**options: Any) -> None:
-    _many(_checked(Given(**options)))
+def batch(**values: Any) -> None:
+    _upscale_many(_checked(values))
 
 
-def _checked(given: Given) -> Given:
-    """What holds for one file and for many."""
-    if given.scale is not None and (given.width is not None or given.height is not None):
+def _checked(values: dict[str, Any]) -> CommandOptions:
+    """The options of the command, with logging set up."""
+    if values["scale"] is not None and (values["width"], values["height"]) != (None, None):
         raise click.UsageError("--scale and --width or --height exclude each other; give one")
-    if given.verbose:
+    if values["verbose"]:
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("waifu2x").setLevel(logging.DEBUG)
-    elif given.quiet:
+    elif values["quiet"]:
         logging.getLogger("waifu2x").setLevel(logging.ERROR)
-    return given
+    return CommandOptions.from_values(values)
 
 
-def _many(given: Given) -> None:
-    if len(given.paths) < 2:
+# --- one file ---------------------------------------------------------------------------------
+
+
+def _upscale_one(command: CommandOptions, source: Path, target: Path | None) -> None:
+    """Upscale ``source``, which may be ``-``, and report the result."""
+    from_pipe = str(source) == "-"
+    to_pipe = str(target) == "-" or (from_pipe and target is None)
+    upscaler = Upscaler.from_options(command.upscaler)
+    # Pillow's own limit, a second one behind that of codec, applies to the whole process.
+    Image.MAX_IMAGE_PIXELS = upscaler.options.limit
+    if command.progress == "json" and (from_pipe or to_pipe):
+        raise click.UsageError("--progress json takes standard output, and a pipe would too")
+    run: Callable[..., FileResult] = partial(
+        upscale_file,
+        upscaler,
+        _standard_input() if from_pipe else source,
+        _standard_output() if to_pipe else target,
+        command.options,
+        overwrite=command.values["overwrite"],
+        keep_times=command.values["keep_times"],
+    )
+    if command.progress == "json":
+        run_with_events(command, run, source, target)
+        return
+    with file_progress(command, "standard input" if from_pipe else source.name) as progress:
+        try:
+            line = result_line(run(progress=progress), command.model)
+        except SkippedError as skipped:
+            line = str(skipped)
+    if not command.quiet:
+        click.echo(line, err=to_pipe)  # a pipe receives nothing but the result
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise click.UsageError("INPUT is -, and there is no standard input")
+    if sys.stdin.isatty():
+        raise click.UsageError("INPUT is -, and standard input is a terminal; pipe a picture in")
+    return sys.stdin.buffer
+
+
+def _standard_output() -> BinaryIO:
+    if sys.stdout is None:
+        raise click.UsageError("OUTPUT is -, and there is no standard output")
+    if sys.stdout.isatty():
         raise click.UsageError(
-            f"{given.paths[0]} may be many files; name the folder for the results behind it"
+            "OUTPUT is -, and standard output is a terminal; redirect it to a file or a program"
         )
-    *inputs, out = given.paths
+    return sys.stdout.buffer
+
+
+# --- many files -------------------------------------------------------------------------------
+
+
+def _upscale_many(command: CommandOptions) -> None:
+    if len(command.paths) < 2:
+        raise click.UsageError(
+            f"{command.paths[0]} may be many files; name the folder for the results behind it"
+        )
+    *inputs, out = command.paths
     if out == "-" or (inputs != ["@-"] and "-" in inputs):
         raise click.UsageError("a pipe takes one picture; for many files name a folder")
     if Path(out).is_file():
@@ -91,12 +152,12 @@ def _many(given: Given) -> None:
         )
     from .batch import upscale_batch
 
-    upscale_batch(given, inputs, Path(out))
+    upscale_batch(command, inputs, Path(out))
 
 
 def _names_many(path: str) -> bool:
-    """Whether an input stands for any number of files: a folder, a pattern, a list."""
-    if os.path.isdir(path):  # noqa: PTH112  (a name may hold what Path refuses)
+    """Whether an input is a folder, a pattern or a list, which stand for any number of files."""
+    if os.path.isdir(path):  # noqa: PTH112  (Path rejects some names)
         return True
     if os.path.lexists(path):
         return False
@@ -104,7 +165,7 @@ def _names_many(path: str) -> bool:
 
 
 def _is_picture_name(name: str) -> bool:
-    from ..files.open import ARCHIVE_SUFFIXES
-    from ..files.pages import PAGE_SUFFIXES
+    from ..codec import PAGE_SUFFIXES
+    from ..files.archive import ARCHIVE_SUFFIXES
 
     return PurePath(name).suffix.lower() in (*PAGE_SUFFIXES, *ARCHIVE_SUFFIXES)

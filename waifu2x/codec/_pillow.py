@@ -1,4 +1,4 @@
-"""Keeping Pillow's manners inside: its warnings, and the many errors its readers raise."""
+"""Contains Pillow's warnings and the many errors that its readers raise."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from PIL.TiffImagePlugin import TiffImageFile
 
 
-class _Quiet:
-    """Ignores the warnings Pillow attributes to itself, for as long as anybody is inside.
+class _WarningFilter:
+    """Context manager that ignores Pillow's warnings while any thread is inside.
 
-    `warnings.catch_warnings` swaps a global list, so two threads that decode at once would put
-    back each other's. Here the first one in swaps it and the last one out puts it back. (Where
-    Python keeps the filters per context, every thread swaps its own.)
+    `warnings.catch_warnings` replaces a global list, so concurrent threads would restore each
+    other's. Here the first thread replaces the list and the last one restores it. (If Python keeps
+    the filters per context, every thread replaces its own.)
     """
 
     def __init__(self) -> None:
@@ -58,19 +58,19 @@ class _Quiet:
         warnings.filterwarnings("ignore", module=r"PIL\b")
 
 
-quiet = _Quiet()
+quiet = _WarningFilter()
 
-# What Pillow logs as an error it raises as well, and Python would print it for want of a handler.
+# Pillow raises every error that it logs; without a handler, Python would print the log.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Whatever goes wrong while Pillow reads ``name`` leaves as one of our errors.
+def pillow_errors(name: str) -> Iterator[None]:
+    """Turn every exception while Pillow reads ``name`` into an error of this package.
 
-    Pillow's readers meet damaged bytes with nearly every exception there is (OSError, SyntaxError,
-    ValueError, KeyError, IndexError, TypeError, struct.error, zlib.error, EOFError, RuntimeError,
-    OverflowError, ...), so all of them mean the same thing here. The cause stays chained.
+    For damaged bytes, Pillow's readers raise nearly any exception (OSError, SyntaxError,
+    ValueError, IndexError, struct.error, zlib.error, EOFError, OverflowError, ...), so all of them
+    are treated alike. The cause stays chained.
     """
     with quiet():
         try:
@@ -91,11 +91,11 @@ def reading(name: str) -> Iterator[None]:
                 raise DecodeError(
                     f"{name} is truncated: the file ends before the picture does"
                 ) from error
-            # Pillow's numbered errors say nothing to anybody.
+            # Pillow's numbered errors help nobody.
             detail = "" if text.startswith("decoder error") else f" ({text})"
             raise DecodeError(f"{name} cannot be decoded, the file is damaged{detail}") from error
 
 
 def is_tiff(image: Image.Image) -> TypeGuard[TiffImageFile]:
-    """Whether Pillow's reader of TIFF made this, without loading that reader for other files."""
+    """Return whether Pillow read a TIFF, without importing its TIFF reader for other files."""
     return image.format == "TIFF"

@@ -1,10 +1,10 @@
-"""ICC profiles of our own for colors that a PNG describes with a few numbers.
+"""ICC profiles for the color chunks of PNG.
 
-A matrix and a curve say exactly what gAMA, cHRM and the plain kinds of cICP mean, so such a
-picture keeps its colors in every format that holds a profile.
+A matrix and a curve express gAMA, cHRM and the plain kinds of cICP exactly, so a picture keeps its
+colors in every format that holds a profile.
 
-Profiles: ICC.1:2001-04 (version 2.4), display class. Adaptation to D50: Bradford, as ICC.1 gives it
-in Annex E (Lam, 1985). Code points of cICP: ITU-T H.273.
+Profiles: ICC.1:2001-04 (version 2.4), display class. Adaptation to D50: Bradford, ICC.1 Annex E
+(Lam, 1985). Code points of cICP: ITU-T H.273.
 """
 
 from __future__ import annotations
@@ -48,42 +48,44 @@ _BRADFORD = np.array(
 _CURVE_POINTS = 4096
 
 
-class Labeled(NamedTuple):
-    """The profile of a picture, None for sRGB or unknown, and what of its labels cannot be kept."""
+class ImpliedProfile(NamedTuple):
+    """The profile of a picture, None for sRGB or unknown, and notes of labels left out."""
 
     icc: bytes | None
     notes: tuple[str, ...] = ()
 
 
-def implied_profile(metadata: Metadata, channels: int) -> Labeled:
-    """What cICP, sRGB, gAMA and cHRM of a picture without a profile say, as an ICC profile.
+def implied_profile(metadata: Metadata, channels: int) -> ImpliedProfile:
+    """Return cICP, sRGB, gAMA and cHRM of a picture without a profile as an ICC profile.
 
-    channels: 1 gray, 3 RGB. The first of these that counts: cICP, sRGB, gAMA with cHRM. cHRM alone
-    says nothing, as for every reader of PNG. Colors that are sRGB (gamma within 1%) need none.
+    channels: 1 gray, 3 RGB. Precedence: cICP, sRGB, gAMA with cHRM. cHRM alone is ignored, as by
+    every reader of PNG. sRGB colors (gamma within 1%) need no profile.
     """
     notes: list[str] = []
     if metadata.cicp is not None:
         primaries, transfer, matrix, full = metadata.cicp
         if primaries in _PRIMARIES and transfer in _TRANSFERS and (matrix, full) == (0, 1):
             if (primaries, transfer) == (1, 13):
-                return Labeled(None)
+                return ImpliedProfile(None)
             gamma = _TRANSFERS[transfer]
-            return Labeled(_profile(_PRIMARIES[primaries], gamma, channels))
+            return ImpliedProfile(_profile(_PRIMARIES[primaries], gamma, channels))
         code = "/".join(map(str, metadata.cicp))
         notes.append(f"the colors are labeled cICP {code}, which only PNG holds: left out")
     if metadata.rendering_intent is not None or metadata.gamma is None:
-        return Labeled(None, tuple(notes))
+        return ImpliedProfile(None, tuple(notes))
     chromaticities = metadata.chromaticities or SRGB
     known = all(abs(a - b) <= _SAME_CHROMATICITY for a, b in zip(chromaticities, SRGB, strict=True))
     if abs(metadata.gamma / _SRGB_GAMMA - 1) <= _SAME_GAMMA and (known or channels == 1):
-        return Labeled(None, tuple(notes))
+        return ImpliedProfile(None, tuple(notes))
     exponent = 1 / metadata.gamma if metadata.gamma > 0 else math.inf
     if not 1 / 256 <= exponent < 256:  # what the curve of a profile holds
-        return Labeled(None, (*notes, f"the gamma {metadata.gamma:g} makes no sense: left out"))
+        return ImpliedProfile(
+            None, (*notes, f"the gamma {metadata.gamma:g} makes no sense: left out")
+        )
     try:
-        return Labeled(_profile(chromaticities, exponent, channels), tuple(notes))
+        return ImpliedProfile(_profile(chromaticities, exponent, channels), tuple(notes))
     except ValueError:
-        return Labeled(None, (*notes, "the chromaticities make no sense: left out"))
+        return ImpliedProfile(None, (*notes, "the chromaticities make no sense: left out"))
 
 
 def _profile(chromaticities: Chromaticities, gamma: float | None, channels: int) -> bytes:
@@ -95,12 +97,12 @@ def _profile(chromaticities: Chromaticities, gamma: float | None, channels: int)
 def matrix_profile(
     chromaticities: Chromaticities, gamma: float | None = None, *, name: str = "RGB"
 ) -> bytes:
-    """An ICC profile of RGB with these primaries.
+    """Return an ICC profile of RGB with these primaries.
 
     gamma: the exponent from samples to light, 1/256 to below 256, kept to 1/256; None is the curve
-    of sRGB (IEC 61966-2-1). name: ASCII, for people.
+    of sRGB (IEC 61966-2-1). name: description, ASCII.
 
-    Raises ValueError for primaries on one line, or outside of what a profile holds.
+    Raises ValueError for collinear primaries, or primaries that a profile cannot hold.
     """
     columns = _colorants(chromaticities)
     tags = {
@@ -115,12 +117,12 @@ def matrix_profile(
 def gray_profile(
     white: tuple[float, float], gamma: float | None = None, *, name: str = "Gray"
 ) -> bytes:
-    """An ICC profile of gray; white: x and y; the rest as for `matrix_profile`."""
+    """Return an ICC profile of gray; white: x and y; the rest as for `matrix_profile`."""
     return _assembled(b"GRAY", _white(white), name, {b"kTRC": _curve(gamma)})
 
 
 def is_srgb(icc: bytes, channels: int) -> bool:
-    """Whether ``icc`` means sRGB: through it, no 8-bit color moves by more than one level."""
+    """Return whether ``icc`` is sRGB: it changes no 8-bit color by more than one level."""
     ramp = np.arange(256, dtype=np.uint8)
     if channels == 1:
         probe = Image.fromarray(ramp[None])
@@ -143,7 +145,7 @@ def _white(xy: tuple[float, ...]) -> npt.NDArray[np.float64]:
 
 
 def _colorants(chromaticities: Chromaticities) -> npt.NDArray[np.float64]:
-    """XYZ of red, green and blue in columns, for white Y = 1, adapted to D50."""
+    """Return XYZ of red, green and blue in columns, for white Y = 1, adapted to D50."""
     white = _white(chromaticities[:2])
     points = np.array(chromaticities[2:]).reshape(3, 2)
     primaries = np.column_stack([points, 1 - points.sum(axis=1)]).T
@@ -185,12 +187,12 @@ def _assembled(
     }
     start = 128 + 4 + 12 * len(tags)
     table, body = struct.pack(">I", len(tags)), b""
-    places: dict[bytes, int] = {}  # the three curves are one
+    offsets: dict[bytes, int] = {}  # equal curves are stored once
     for tag, data in tags.items():
-        if data not in places:
-            places[data] = start + len(body)
+        if data not in offsets:
+            offsets[data] = start + len(body)
             body += data + bytes(-len(data) % 4)
-        table += struct.pack(">4sII", tag, places[data], len(data))
+        table += struct.pack(">4sII", tag, offsets[data], len(data))
     header = struct.pack(
         ">I4sI4s4s4s6H4s",
         *(start + len(body), bytes(4), 0x02400000, b"mntr", space, b"XYZ "),

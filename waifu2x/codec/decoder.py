@@ -1,4 +1,4 @@
-"""Files in."""
+"""Reads still pictures."""
 
 from __future__ import annotations
 
@@ -17,56 +17,30 @@ from PIL import Image, UnidentifiedImageError
 from .._text import reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
 from ..picture import Picture, Source
-from . import (
-    high_depth,
-    jxl_header,
-    limits,
-    png_reader,
-)
-from ._pillow import reading
+from . import high_depth, jxl_header, limits, png_reader
+from ._pillow import pillow_errors
+from .formats import FORMATS
 from .image import picture_of, raw_mode, source_of
-from .limits import HOW_TO_RAISE, check_pixels
-from .limits import MAX_PIXELS_VARIABLE as MAX_PIXELS_VARIABLE
+from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
+from .sniff import HEAD_BYTES, FileType, sniff
 from .tiff_header import TiffLayout, read_layout
 from .tiff_reader import tiff_picture
 
-#: The limit unless told otherwise. Pillow refuses from here on too: twice its MAX_IMAGE_PIXELS.
+#: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
 
-#: What people keep pictures in, the common ones first, without those that are told by their first
-#: bytes and checked before. A list of our own, because Pillow would also hand EPS to Ghostscript,
-#: take text for XBM, and guess at scientific formats.
-OTHERS = (
-    *("JPEG", "GIF", "BMP", "PPM", "WEBP", "AVIF", "PSD"),
-    *("JPEG2000", "QOI", "ICO", "PCX", "DDS", "DIB", "TGA"),
-)
+#: Pillow's names of the formats that it identifies by itself; PNG, TIFF and JPEG XL are recognized
+#: and checked before. Without a list, Pillow would also pass EPS to Ghostscript, read text as XBM,
+#: and guess at scientific formats.
+PILLOW_FORMATS = tuple(row.pillow for row in FORMATS if row.name not in ("png", "tiff", "jxl"))
 
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WEBP_ANIMATION = 0x02
-
-_SIGNATURES = (
-    (png_reader.SIGNATURE, "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    *((sign, "TIFF") for sign in TIFF_SIGNATURES),
-    (b"8BPS", "PSD"),
-    (b"qoif", "QOI"),
-)
-
-_UNSUPPORTED = (
-    (b"%PDF", "PDF"),
-    (b"%!PS", "PostScript"),
-    (b"PK\x03\x04", "ZIP"),
-    (b"<svg", "SVG"),
-    (b"\x1a\x45\xdf\xa3", "Matroska video"),
-)
 
 
 def pixel_limit() -> int:
-    """The limit in pixels: the environment variable WAIFU2X_MAX_PIXELS, or DEFAULT_MAX_PIXELS.
+    """Return the environment variable WAIFU2X_MAX_PIXELS, or DEFAULT_MAX_PIXELS.
 
-    Raises ArgumentError where the variable is not a positive whole number.
+    Raises ArgumentError if the variable is not a positive whole number.
     """
     text = os.environ.get(MAX_PIXELS_VARIABLE, "").strip()
     if not text:
@@ -81,16 +55,16 @@ def pixel_limit() -> int:
 
 
 def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = None) -> Picture:
-    """Read one picture, upright, with what must survive of its metadata.
+    """Read one picture, upright, with its metadata.
 
     path: a file name, or a binary file object, which is read to its end and left open.
-    max_pixels: refuse more than this; None is `pixel_limit`. Checked in the header, before the
-        pixels are allocated. Beyond DEFAULT_MAX_PIXELS, Pillow's own limit
+    max_pixels: the largest number of pixels; None is `pixel_limit`. Checked in the header, before
+        memory is allocated. Beyond DEFAULT_MAX_PIXELS, Pillow's own limit
         (``PIL.Image.MAX_IMAGE_PIXELS``, a setting of the whole process) must be raised as well.
 
     Reads PNG, JPEG (MPO: the first picture), WebP, AVIF, GIF, BMP, TIFF, PPM / PGM / PBM, TGA, PSD
     (the composite), JPEG 2000, QOI, ICO (the largest), PCX and DDS, and JPEG XL with the extra
-    ``jxl``. What becomes of the samples:
+    ``jxl``. Samples become:
 
     =============================  ===============================================================
     1, 2, 4 and 8-bit gray         gray uint8
@@ -100,8 +74,7 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
     the same with more than 8 and  uint16 over the whole range, from PNG, TIFF, AVIF, JPEG 2000,
     up to 16 bits                  JPEG XL and binary PPM; uint8 from others (`Source.reduced`)
     float, any of these channels   float32, from TIFF and JPEG XL, as it is: overshoot between -0.5
-                                   and 1.5 is kept until somebody clamps; beyond that, and NaN, is
-                                   a DecodeError
+                                   and 1.5 is kept; beyond that, and NaN, is a DecodeError
     premultiplied alpha            straight alpha
     one transparent color (tRNS)  alpha that is 0 there and full elsewhere
     CMYK and YCCK                  RGB uint8 in sRGB, through the embedded profile if there is one
@@ -109,13 +82,13 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
     =============================  ===============================================================
 
     The orientation in EXIF, or else in XMP, is applied and reset to 1 in both. The ICC profile is
-    kept where it describes these pixels: not that of a CMYK file, nor an RGB profile on gray. What
-    is kept besides is listed in `Metadata`; texts of PNG above 1 MiB, or 8 MiB in all, and XMP
-    above 16 MiB are left out.
+    kept if it describes these pixels: not that of a CMYK file, nor an RGB profile on gray.
+    `Metadata` lists the rest; texts of PNG above 1 MiB, or 8 MiB in all, and XMP above 16 MiB are
+    left out.
 
-    Raises DecodeError for what is missing, unreadable, not a picture, damaged, truncated, animated
-    or of several pages; LimitError for what is too large; MissingExtraError for JPEG XL without
-    its extra; ArgumentError for a bad ``max_pixels``.
+    Raises DecodeError for a file that is missing, unreadable, no picture, damaged, truncated,
+    animated or of several pages; LimitError for one that is too large; MissingExtraError for JPEG
+    XL without its extra; ArgumentError for a bad ``max_pixels``.
     """
     limit = pixel_limit() if max_pixels is None else max_pixels
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
@@ -125,74 +98,41 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
 
 
 def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
-    """Read one picture of at most ``limit`` pixels from an open file that can seek, at its start.
+    """Read one picture of at most ``limit`` pixels from the start of a seekable file.
 
-    name: what messages call it. The rest is as for `decode`.
+    name: for messages. The rest is as for `decode`.
     """
-    with reading(name):
+    with pillow_errors(name):
         stream.seek(0)
         head = stream.read(1 << 16)
         if not head:
             raise DecodeError(f"{name} is empty (0 bytes)")
+        kind = sniff(head).name
         try:
-            if head.startswith(png_reader.SIGNATURE):
+            if kind == "png":
                 return _decode_png(stream, name, limit)
-            if head.startswith(TIFF_SIGNATURES):
+            if kind == "tiff":
                 return _decode_tiff(stream, head, name, limit)
-            if jxl_header.is_jxl(head):
+            if kind == "jxl":
                 return _decode_jxl(stream, name, limit)
             return _decode_other(stream, head, name, limit)
         except ArgumentError as error:
             raise DecodeError(f"{name}: {error}") from error
 
 
-def is_picture(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` (64 bytes will do) is in a format we read.
-
-    Only by what stands at its start, which TGA and a few others leave open.
-    """
-    if head[:4] == b"RIFF":
-        return head[8:12] == b"WEBP"
-    if head[4:8] == b"ftyp":
-        return head[8:12] in (b"avif", b"avis")
-    signatures = (
-        *(sign for sign, _ in _SIGNATURES),
-        *limits.JPEG2000_SIGNATURES,
-        *(b"P4\n", b"P5\n", b"P6\n"),
-    )
-    return head.startswith(signatures) or jxl_header.is_jxl(head)
-
-
 def may_be_animation(stream: BinaryIO) -> bool:
-    """Whether a file that can seek may be one for `waifu2x.codec.animation`, by its header."""
+    """Return whether a seekable file may be one for `waifu2x.codec.animation`, by its header."""
     stream.seek(0)
-    head = stream.read(32)
-    if head.startswith(png_reader.SIGNATURE):
+    head = stream.read(HEAD_BYTES)
+    found = sniff(head)
+    if found.name == "png":
         return png_reader.announces_animation(stream)
-    if head[:4] == b"RIFF" and head[12:16] == b"VP8X":
-        return bool(head[20] & _WEBP_ANIMATION) if len(head) > 20 else False
-    return head.startswith(b"GIF8") or head[4:8] == b"ftyp"
+    if found.name == "webp":
+        return head[12:16] == b"VP8X" and bool(head[20:21] and head[20] & _WEBP_ANIMATION)
+    return found.animated
 
 
-def has_frames(stream: BinaryIO, name: str) -> bool:
-    """Whether a file that can seek is an animation, by its header and, of a GIF, its first frames.
-
-    Raises DecodeError for a GIF that is damaged before its second frame.
-    """
-    stream.seek(0)
-    head = stream.read(32)
-    if head.startswith(b"GIF8"):
-        from .animation.gif_reader import GifWalk, Totals  # animations are for those who have one
-
-        with reading(name):
-            images = GifWalk(stream, name).images(Totals(), keep=False)
-            return next(images, None) is not None and next(images, None) is not None
-    if head[4:8] == b"ftyp":
-        return head[8:12] == b"avis"
-    return may_be_animation(stream)
-
-
-# --- one function per kind of file
+# --- one function per format
 
 
 def _decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
@@ -200,19 +140,19 @@ def _decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
     check_pixels(header.width, header.height, limit, name)
     chunks = png_reader.read_chunks(stream, name)
     found = chunks.metadata
-    deeper = header.depth == 16 and header.color_type != 0  # gray is safe with Pillow
+    deeper = header.depth == 16 and header.color_type != 0  # Pillow holds 16-bit gray
     if deeper or not chunks.plain:
         limits.check_bytes(stream, limit, name)
     plain = stream
     if not chunks.plain:
-        plain = io.BytesIO(png_reader.only(stream, png_reader.PIXEL_CHUNKS))
+        plain = io.BytesIO(png_reader.filter_chunks(stream, png_reader.PIXEL_CHUNKS))
     with _open(plain, ("PNG",), name, limit) as image:
         _check_frames(image, name)
         stored = raw_mode(image)
         planes = high_depth.png_planes(stream, image.size) if deeper else None
         if planes is None:
             image.load()
-        # What Pillow found stands behind the pixels or is the same; ours is bounded and whole.
+        # `read_chunks` found the same or more, within limits.
         image.info["exif"] = found.exif or b""
         image.info["xmp"] = found.xmp
         image.info["icc_profile"] = found.icc
@@ -226,13 +166,17 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
     except ValueError as error:
         raise _damaged(name, "TIFF", error) from error
     check_pixels(layout.width, layout.height, limit, name)
-    if layout.tile is not None:
-        _check_tile(layout.tile, limit, name)
+    if layout.tile is not None and layout.tile[0] * layout.tile[1] > limit:
+        width, height = layout.tile
+        raise LimitError(
+            f"{name} is stored in tiles of {width}x{height}, {width * height} pixels, and the "
+            f"limit is {limit}; " + HOW_TO_RAISE
+        )
     if layout.pages > 1:
         raise DecodeError(
             f"{name} is a TIFF of {layout.pages} pages; save the page you want as a picture"
         )
-    if layout.deep:
+    if layout.high_depth:
         return tiff_picture(stream, layout)
     try:
         return _decode_with_pillow(stream, head, ("TIFF",), name, limit)
@@ -240,18 +184,8 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
         if layout.readable:
             return tiff_picture(stream, layout)
         raise DecodeError(
-            f"{name} is a TIFF of a kind we do not read ({_kind(layout)}); "
-            "save it as 8 or 16-bit RGB"
+            f"{name} is a TIFF of an unsupported kind ({_kind(layout)}); save it as 8 or 16-bit RGB"
         ) from None
-
-
-def _check_tile(tile: tuple[int, int], limit: int, name: str) -> None:
-    width, height = tile
-    if width * height > limit:
-        raise LimitError(
-            f"{name} is stored in tiles of {width}x{height}, {width * height} pixels, and the "
-            f"limit is {limit}; " + HOW_TO_RAISE
-        )
 
 
 def _kind(layout: TiffLayout) -> str:
@@ -285,7 +219,7 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
         opened = Image.open(stream, formats=("JXL",))
     except Image.DecompressionBombError as error:
         raise _refused_by_pillow(error, limit, name) from error
-    except Exception as error:  # the plugin's own words are for its developers
+    except Exception as error:  # the plugin's messages do not help users
         raise _damaged(name, "JPEG XL", ValueError("cannot be opened as such")) from error
     with opened as image:
         check_pixels(image.width, image.height, limit, name)
@@ -299,16 +233,16 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
         icc = image.info.get("icc_profile")
         if isinstance(icc, bytes) and jxl_header.is_default_profile(icc):
             del image.info["icc_profile"]
-        lossy = True if getattr(image, "jpeg", False) else header.lossy  # a JPEG packed anew
+        lossy = True if getattr(image, "jpeg", False) else header.lossy  # a recompressed JPEG
         return picture_of(image, source_of(image, lossy=lossy), "", planes=planes)
 
 
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
-    lossy = limits.check_claims(stream, head, limit, name)
+    lossy = limits.check_header(stream, head, limit, name)
     try:
-        return _decode_with_pillow(stream, head, OTHERS, name, limit, lossy=lossy)
+        return _decode_with_pillow(stream, head, PILLOW_FORMATS, name, limit, lossy=lossy)
     except _UnknownError as error:
-        raise _unidentified(head, name) from error
+        raise _unidentified(sniff(head), name) from error
 
 
 def _decode_with_pillow(
@@ -324,23 +258,23 @@ def _decode_with_pillow(
         _check_frames(image, name)
         stored = raw_mode(image)
         source = source_of(image, lossy=lossy)
-        planes, source = _deeper(image, source, stream, head)
+        planes, source = _high_depth_planes(image, source, stream, head)
         if planes is None:
             image.load()
             check_pixels(image.width, image.height, limit, name)
         return picture_of(image, source, stored, planes=planes)
 
 
-def _deeper(
+def _high_depth_planes(
     image: Image.Image, source: Source, stream: BinaryIO, head: bytes
 ) -> tuple[high_depth.Planes | None, Source]:
-    """Pixels of more than 8 bits where Pillow would reduce them, None where it would not.
+    """Return the pixels if Pillow would reduce them to 8 bits, else None, and the source.
 
-    Where the file has more bits and we cannot have them either, the source says so.
+    ``reduced`` of the source is set if a file has more bits that cannot be read.
     """
     if image.format == "PPM" and image.mode == "RGB":
         planes = high_depth.ppm_planes(stream, image.size)
-        return planes, replace(source, reduced=high_depth.ppm_is_deep(head))
+        return planes, replace(source, reduced=high_depth.ppm_is_high_depth(head))
     if image.format == "AVIF":
         bits = high_depth.avif_bits(head)
         return (high_depth.avif_planes(stream, image.size, bits) if bits > 8 else None), source
@@ -354,11 +288,11 @@ def _deeper(
 
 
 class _UnknownError(Exception):
-    """Pillow does not know what the file is."""
+    """Pillow does not recognize the file."""
 
 
 def _open(stream: BinaryIO, formats: tuple[str, ...], name: str, limit: int) -> Image.Image:
-    """The image that Pillow opens, its size checked. Raises `_UnknownError`."""
+    """Open an image with Pillow and check its size; raises `_UnknownError`."""
     stream.seek(0)
     try:
         image = Image.open(stream, formats=formats)
@@ -379,10 +313,11 @@ def _open(stream: BinaryIO, formats: tuple[str, ...], name: str, limit: int) -> 
 
 @contextmanager
 def opened(path: str | os.PathLike[str] | BinaryIO, limit: int) -> Iterator[tuple[BinaryIO, str]]:
-    """A stream of ``path`` that can seek, at its start, and the name to call it by.
+    """Open ``path`` as a seekable stream, at its start; yield it and its name for messages.
 
-    What cannot seek, or was open already, is read into memory: at most what a picture of ``limit``
-    pixels can take. Raises DecodeError for what is missing or no file, and LimitError.
+    A stream that is open already, or cannot seek, is read into memory: at most the size that a
+    picture of ``limit`` pixels can have. Raises DecodeError for a missing or special file, and
+    LimitError.
     """
     if isinstance(path, (str, os.PathLike)):
         name = shown(path)
@@ -410,15 +345,12 @@ def _open_file(path: Path, name: str) -> tuple[BinaryIO, bool]:
 
 
 def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
-    """All of ``stream`` in memory, where Pillow can seek in it.
-
-    Raises LimitError where it goes on beyond any picture within the limit.
-    """
+    """Read all of ``stream`` into memory; raises LimitError if it exceeds any picture allowed."""
     if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
         raise ArgumentError(
             f"path is a {type(stream).__name__}; it must be a file name or a binary file object"
         )
-    most = limits.most_bytes(limit)
+    max_bytes = limits.max_bytes(limit)
     blocks: list[bytes] = []
     size = 0
     while True:
@@ -430,18 +362,18 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
             return io.BytesIO(b"".join(blocks))
         blocks.append(block)
         size += len(block)
-        if size > most:
+        if size > max_bytes:
             raise LimitError(
-                f"{name} goes on beyond {most} bytes, more than a picture of {limit} pixels; "
+                f"{name} goes on beyond {max_bytes} bytes, more than a picture of {limit} pixels; "
                 + HOW_TO_RAISE
             )
 
 
-# --- what Pillow says
+# --- errors
 
 
 def _refused_by_pillow(error: Exception, limit: int, name: str) -> LimitError:
-    """The error for what is beyond Pillow's own limit, which Pillow checks while it opens."""
+    """Return the error for an image beyond Pillow's own limit, which it checks on opening."""
     number = re.search(r"\d+", str(error))
     pixels = int(number[0]) if number else limit + 1
     if pixels > limit:
@@ -453,9 +385,9 @@ def _refused_by_pillow(error: Exception, limit: int, name: str) -> LimitError:
 
 
 def _check_frames(image: Image.Image, name: str) -> None:
-    """Refuse animations, whose other frames would be lost without a word."""
+    """Refuse animations, whose other frames would be lost silently."""
     if image.format in ("MPO", "PSD", "TIFF"):
-        return  # A camera's extra views; layers, of which Pillow opens the composite; counted.
+        return  # extra views of a camera; layers, read as their composite; counted before
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1:
         raise DecodeError(
@@ -468,22 +400,12 @@ def _damaged(name: str, label: str, error: Exception) -> DecodeError:
     return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {reason(error)}")
 
 
-def _unidentified(head: bytes, name: str) -> DecodeError:
-    label = next((label for sign, label in _SIGNATURES if head.startswith(sign)), "")
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        label = "WebP"
-    if head[4:12] in (b"ftypavif", b"ftypavis"):
-        label = "AVIF"
-    if label:
-        return DecodeError(
-            f"{name} is damaged or truncated: it begins as {label}, but cannot be opened as such"
-        )
-    label = next((label for sign, label in _UNSUPPORTED if head.startswith(sign)), "")
-    if head[4:8] == b"ftyp":
-        label = "HEIC" if head[8:11] in (b"hei", b"hev", b"mif", b"msf") else "video"
-    if label:
-        return DecodeError(f"{name} is a {label} file, which is not supported; save it as PNG")
+def _unidentified(found: FileType, name: str) -> DecodeError:
+    if found.format is not None:
+        return _damaged(name, found.format.label, ValueError("cannot be opened as such"))
+    if found.name:
+        return DecodeError(found.unsupported(name))
     return DecodeError(
-        f"{name} is not a picture in a format we read "
+        f"{name} is not a picture in a supported format "
         "(PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF and some more)"
     )

@@ -1,4 +1,4 @@
-"""Deflate, in blocks that can be joined: ISA-L's igzip where it is installed, else zlib.
+"""Deflate in blocks that can be joined: ISA-L's igzip if it is installed, else zlib.
 
 igzip (package ``isal``) takes an eighth of the time of zlib at level 4, for files 7% larger than
 Pillow's at that level.
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-#: zlib's window of 32 KiB, fastest level: what a reader is told of the stream.
+#: Declares zlib's window of 32 KiB and the fastest level.
 ZLIB_HEADER = b"\x78\x01"
-#: An empty last block: what `Deflate.compress` gives ends between blocks and on a whole byte.
+#: An empty last block. `Deflate.compress` ends between blocks and on a whole byte.
 LAST_BLOCK = b"\x03\x00"
 
 # Measured on 15 drawings doubled to 1024x1024, filtered, ms per Mpx and size against Pillow's level
@@ -22,19 +22,19 @@ LAST_BLOCK = b"\x03\x00"
 _ZLIB_LEVEL = 4
 # igzip: 1 takes 3.3 for +7%; 2 and 3 are no smaller, 0 takes as long for +27%.
 _IGZIP_LEVEL = 1
-# The first bytes are flushed by themselves. Where a stream begins with more than 16, ISA-L hashes a
-# register that it has not set (igzip_icf_body_h1_gr_bt.asm, .write_first_byte; seen in isal 1.9.1),
-# and one file in some thousands comes out with other bytes than the last time, for equal pixels.
-# So few go another way, which is sound, and all that follow find a history.
+# The first 16 bytes are flushed separately. If a stream begins with more, ISA-L hashes a register
+# that it has not set (igzip_icf_body_h1_gr_bt.asm, .write_first_byte; in isal 1.9.1), and one file
+# in some thousands differs from run to run. Up to 16 bytes take another, sound path, and the bytes
+# that follow have a history.
 _IGZIP_LEAD = 16
 
 
 class Deflate(NamedTuple):
     """A compressor.
 
-    compress: to raw deflate blocks, none of them the last, ending on a whole byte
-        (Z_SYNC_FLUSH), that refer to nothing before them.
-    adler32: the checksum of zlib.
+    compress: to raw deflate blocks, none of them the last, that end on a whole byte
+        (Z_SYNC_FLUSH) and refer to nothing before them.
+    adler32: zlib's checksum.
     Both are called from several threads at once and should release the GIL.
     """
 
@@ -42,7 +42,7 @@ class Deflate(NamedTuple):
     adler32: Callable[[memoryview], int]
 
     def stream(self, data: memoryview) -> bytes:
-        """``data`` as one whole zlib stream (RFC 1950)."""
+        """Return ``data`` as one complete zlib stream (RFC 1950)."""
         checksum = struct.pack(">I", self.adler32(data))
         return b"".join((ZLIB_HEADER, self.compress(data), LAST_BLOCK, checksum))
 
@@ -57,7 +57,7 @@ ZLIB = Deflate(_zlib_compress, zlib.adler32)
 
 @cache
 def igzip() -> Deflate | None:
-    """The compressor of ISA-L, or None where ``isal`` is not installed."""
+    """Return the compressor of ISA-L, or None if ``isal`` is not installed."""
     try:
         from isal import isal_zlib
     except ImportError:  # no wheel for this machine

@@ -1,8 +1,8 @@
-"""Pixels of more than 8 bits that Pillow cannot hold, through imagecodecs and tifffile.
+"""Pixels of more than 8 bits that Pillow cannot hold, by imagecodecs and tifffile.
 
-Both are imported only when a file needs them. Every function is given a size that was checked
+Both are imported only when a file needs them. Every function receives a size that was checked
 against the limit, and refuses pixels of another size. ``Planes`` are color (H, W, 1 or 3) and
-alpha (H, W) or None as stored, not yet upright.
+alpha (H, W) or None as stored, before the orientation is applied.
 """
 
 from __future__ import annotations
@@ -18,39 +18,38 @@ import numpy.typing as npt
 
 from ..errors import ArgumentError
 from ..picture import sample_max
-from .png_reader import only
+from .png_reader import filter_chunks
 from .samples import FLOAT_SLACK, check_floats
 from .tiff_header import TiffLayout
 
 Planes: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 
-# Rows are converted some at a time, so that the wide copies stay small.
-_STRIP = 1 << 20
+# Pixels that are converted at once, so that wide copies stay small.
+_STRIP_PIXELS = 1 << 20
 
 
 def png_planes(stream: BinaryIO, size: tuple[int, int]) -> Planes:
-    """The uint16 planes of a PNG of 16 bits per channel, its tRNS color as alpha.
+    """Decode a PNG of 16 bits per channel to uint16 planes, its tRNS color as alpha.
 
     size: width and height in its header. Raises what imagecodecs raises for damaged files.
     """
     import imagecodecs
 
-    data = only(stream, (b"IHDR", b"tRNS", b"IDAT", b"IEND"))
-    return split(_of_size(imagecodecs.png_decode(data), size))
+    data = filter_chunks(stream, (b"IHDR", b"tRNS", b"IDAT", b"IEND"))
+    return split_planes(_of_size(imagecodecs.png_decode(data), size))
 
 
 def tiff_planes(stream: BinaryIO, layout: TiffLayout) -> Planes:
-    """The planes of a TIFF whose ``layout`` is readable: uint8, uint16 or float32.
+    """Decode a TIFF whose ``layout`` is readable to uint8, uint16 or float32 planes.
 
-    Fewer than 16 bits are spread over the whole range; floats must lie in [-0.5, 1.5].
-    Premultiplied color is divided by its alpha, white at zero is inverted. Of the samples beyond
-    color and alpha nothing is kept.
+    9 to 15 bits are scaled to 16; floats must lie in [-0.5, 1.5]. Premultiplied color is divided
+    by its alpha, white at zero is inverted. Samples beyond color and alpha are dropped.
 
     Raises ArgumentError for floats out of range, and what tifffile raises for damaged files.
     """
     import tifffile
 
-    # It warns through logging of what we refuse or ignore; that is no news for our callers.
+    # It logs warnings about files that are refused here, or whose faults are ignored.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     stream.seek(0)
     with tifffile.TiffFile(stream, is_ome=False) as file:
@@ -71,18 +70,18 @@ def tiff_planes(stream: BinaryIO, layout: TiffLayout) -> Planes:
         if len(offsets) != len(counts) or not all(offsets) or not all(counts):
             raise ValueError("some of its strips or tiles are missing")
         if sum(counts) > stream.seek(0, io.SEEK_END):
-            raise ValueError("its strips or tiles lie in one another")
+            raise ValueError("its strips or tiles overlap")
         stored = page.asarray(squeeze=False, maxworkers=1)
     separate, _, height, width, contiguous = stored.shape
     if (width, height, separate * contiguous) != (layout.width, layout.height, layout.samples):
         raise ValueError("its tags contradict each other")
     by_plane = stored.reshape(separate, height, width, contiguous)
     pixels = by_plane[0] if contiguous > 1 or separate == 1 else by_plane[..., 0].transpose(1, 2, 0)
-    return _tiff_meaning(pixels, layout)
+    return _tiff_planes(pixels, layout)
 
 
-def _tiff_meaning(pixels: npt.NDArray[Any], layout: TiffLayout) -> Planes:
-    """Color and alpha from the samples (H, W, S) as a TIFF stores them."""
+def _tiff_planes(pixels: npt.NDArray[Any], layout: TiffLayout) -> Planes:
+    """Return color and alpha from the samples (H, W, S) that a TIFF stores."""
     colors = layout.colors
     extra = layout.extra or (2,) * (layout.samples - colors)
     kind = extra[0] if extra and layout.samples > colors else 0
@@ -92,7 +91,7 @@ def _tiff_meaning(pixels: npt.NDArray[Any], layout: TiffLayout) -> Planes:
     height, width = pixels.shape[:2]
     color = np.empty((height, width, colors), dtype)
     alpha = np.empty((height, width), dtype) if kind else None
-    rows = max(1, _STRIP // width)
+    rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         part = slice(top, top + rows)
         strip = _full_range(pixels[part, :, : colors + bool(kind)], layout)
@@ -102,24 +101,24 @@ def _tiff_meaning(pixels: npt.NDArray[Any], layout: TiffLayout) -> Planes:
         if alpha is not None:
             alpha[part] = strip[:, :, colors]
             if kind == 1:
-                shades = _straight(shades, alpha[part])
+                shades = _unpremultiplied(shades, alpha[part])
         color[part] = shades
     return color, alpha
 
 
 def _full_range(strip: npt.NDArray[Any], layout: TiffLayout) -> npt.NDArray[Any]:
     if layout.sample_format == 3:
-        with np.errstate(over="ignore"):  # what becomes infinite is refused in the next line
+        with np.errstate(over="ignore"):  # infinities are refused by `check_floats`
             strip = strip.astype(np.float32, copy=False)
         check_floats(strip, "image")
         return strip
     if layout.bits in (8, 16):
         return strip
-    return spread(strip, layout.bits)
+    return to_16_bits(strip, layout.bits)
 
 
-def _straight(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Color divided by the alpha that it was multiplied with; 0 where that is 0."""
+def _unpremultiplied(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return premultiplied color divided by its alpha; 0 where alpha is 0."""
     divisor = alpha[:, :, None]
     if color.dtype.kind == "f":
         quotient = np.zeros_like(color)
@@ -132,13 +131,13 @@ def _straight(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[A
     return np.where(wide == 0, 0, np.minimum(quotient, full)).astype(color.dtype)
 
 
-# --- formats of which imagecodecs gives all bits
+# --- formats that imagecodecs decodes at full depth
 
 
 def ppm_planes(stream: BinaryIO, size: tuple[int, int]) -> Planes | None:
-    """The uint16 planes of a binary PPM (P6) with a maximum above 255; None for any other file.
+    """Decode a binary PPM (P6) with a maximum above 255 to uint16 planes; None for other files.
 
-    Raises EOFError where the pixels end too early. Format: netpbm's ppm(5).
+    Raises EOFError if the pixels end too early. Format: netpbm's ppm(5).
     """
     stream.seek(0)
     head = stream.read(1 << 12)
@@ -154,15 +153,15 @@ def ppm_planes(stream: BinaryIO, size: tuple[int, int]) -> Planes | None:
         raise EOFError("image file is truncated")
     color = np.frombuffer(data, ">u2").reshape(height, width, 3).astype(np.uint16)
     if most < 65535:
-        rows = max(1, _STRIP // width)
+        rows = max(1, _STRIP_PIXELS // width)
         for top in range(0, height, rows):
             wide = np.minimum(color[top : top + rows], most).astype(np.uint32)
             color[top : top + rows] = (wide * 65535 + most // 2) // most
     return color, None
 
 
-def ppm_is_deep(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is a PPM, binary or text, of more than 8 bits."""
+def ppm_is_high_depth(head: bytes) -> bool:
+    """Return whether ``head`` begins a PPM, binary or text, of more than 8 bits."""
     found = _PPM.match(head)
     return found is not None and int(found[3]) > 255
 
@@ -172,10 +171,10 @@ _PPM = re.compile(rb"P[36]" + rb"".join(_SPACE + rb"(\d{1,9})" for _ in range(3)
 
 
 class Components(NamedTuple):
-    """What a JPEG 2000 codestream says of its samples.
+    """The samples of a JPEG 2000 codestream.
 
-    bits: of the first component. pixels, tiles: how many there are. plain: whether there are at
-    most four components, unsigned, alike and in no color space that must be converted.
+    bits: of the first component. pixels, tiles: their counts. plain: at most four components,
+    unsigned, alike, and in a color space that needs no conversion.
     """
 
     bits: int
@@ -185,7 +184,7 @@ class Components(NamedTuple):
 
 
 def jpeg2000_components(stream: BinaryIO) -> Components | None:
-    """The SIZ marker of a JPEG 2000 file; None where it is not near the start.
+    """Read the SIZ marker of a JPEG 2000 file; None if it is not near the start.
 
     Layout: ISO/IEC 15444-1, annex A.5.1.
     """
@@ -203,23 +202,20 @@ def jpeg2000_components(stream: BinaryIO) -> Components | None:
     sizes = {body[i : i + 3] for i in range(34, 34 + 3 * min(count, 16), 3)}
     depth, *steps = next(iter(sizes))
     plain = len(sizes) == 1 and depth < 128 and steps == [1, 1] and count <= 4
-    # 18 is sYCC among the color spaces of the "colr" box; Pillow turns it into RGB.
+    # 18 is sYCC among the color spaces of the "colr" box; Pillow converts it to RGB.
     sycc = b"colr\x01\0\0\0\0\0\x12" in head[:at] or b"colr\x01\0\x01\0\0\0\x12" in head[:at]
     return Components((depth & 127) + 1, width * height, tiles, plain and not sycc)
 
 
 def jpeg2000_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
-    """The uint16 planes of a JPEG 2000 file of 9 to 16 ``bits`` per sample."""
-    import imagecodecs
-
-    stream.seek(0)
-    return split(spread(_of_size(imagecodecs.jpeg2k_decode(stream.read()), size), bits))
+    """Decode a JPEG 2000 file of 9 to 16 ``bits`` per sample to uint16 planes."""
+    return split_planes(to_16_bits(_decoded("jpeg2k", stream, size), bits))
 
 
 def avif_bits(head: bytes) -> int:
-    """Bits per sample of an AVIF whose first bytes are ``head``: 8, 10 or 12.
+    """Return the bits per sample of an AVIF whose first bytes are ``head``: 8, 10 or 12.
 
-    From the first av1C box, which is that of the color: AV1 Codec ISO Media File Format, 2.3.
+    Read from the first av1C box, that of the color: AV1 Codec ISO Media File Format, 2.3.
     """
     at = head.find(b"av1C")
     flags = head[at + 6] if 0 < at < len(head) - 6 else 0
@@ -227,36 +223,39 @@ def avif_bits(head: bytes) -> int:
 
 
 def avif_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
-    """The uint16 planes of an AVIF of 10 or 12 ``bits`` per sample."""
-    import imagecodecs
-
-    stream.seek(0)
-    pixels = imagecodecs.avif_decode(stream.read(), index=0, numthreads=1)
-    return split(spread(_of_size(pixels, size), bits))
+    """Decode an AVIF of 10 or 12 ``bits`` per sample to uint16 planes."""
+    return split_planes(to_16_bits(_decoded("avif", stream, size, index=0, numthreads=1), bits))
 
 
 def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
-    """The uint16 or float32 planes of a JPEG XL file of more than 8 ``bits`` per sample, upright.
+    """Decode a JPEG XL file of more than 8 ``bits`` to uint16 or float32 planes, upright.
 
     Raises ArgumentError for floats out of range.
     """
+    pixels = _decoded("jpegxl", stream, size, index=0)
+    if pixels.dtype.kind != "f":
+        return split_planes(to_16_bits(pixels, bits))
+    pixels = pixels.astype(np.float32, copy=False)
+    check_floats(pixels, "image")
+    return split_planes(pixels)
+
+
+def _decoded(
+    codec: str, stream: BinaryIO, size: tuple[int, int], **options: int
+) -> npt.NDArray[Any]:
+    """Decode the whole stream by a codec of imagecodecs."""
     import imagecodecs
 
     stream.seek(0)
-    pixels = _of_size(imagecodecs.jpegxl_decode(stream.read(), index=0), size)
-    if pixels.dtype.kind != "f":
-        return split(spread(pixels, bits))
-    pixels = pixels.astype(np.float32, copy=False)
-    check_floats(pixels, "image")
-    return split(pixels)
+    return _of_size(getattr(imagecodecs, f"{codec}_decode")(stream.read(), **options), size)
 
 
 def _of_size(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """``pixels`` as (H, W, C). Raises ValueError unless they are ``size``, width and height."""
+    """Return ``pixels`` as (H, W, C); raises ValueError unless ``size`` is (W, H)."""
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.ndim != 3 or pixels.shape[1::-1] != size or not 1 <= pixels.shape[2] <= 4:
-        raise ValueError("its pixels are not of the size that its header says")
+        raise ValueError("its pixels are not of the size in its header")
     if pixels.dtype not in (np.uint8, np.uint16) and pixels.dtype.kind != "f":
         raise ArgumentError(
             f"image has {pixels.dtype} samples, which is not supported; save it as 16-bit"
@@ -264,18 +263,18 @@ def _of_size(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any
     return pixels
 
 
-def spread(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint16]:
-    """``samples`` of 8 to 16 ``bits`` as uint16 over the whole range: the high bits repeated."""
+def to_16_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint16]:
+    """Return ``samples`` of 8 to 16 ``bits`` scaled to uint16: the high bits are repeated."""
     wide = samples.astype(np.uint16)
     if bits == 16:
         return wide
-    # Shifts of uint16: with plain integers, some versions of NumPy would make them wider.
+    # uint16 shifts: plain integers promote to a wider type in some versions of NumPy.
     up, down = np.uint16(16 - bits), np.uint16(2 * bits - 16)
     return (wide << up) | (wide >> down)
 
 
-def split(pixels: npt.NDArray[Any]) -> Planes:
-    """Color and alpha of (H, W, 1..4) pixels, each contiguous."""
+def split_planes(pixels: npt.NDArray[Any]) -> Planes:
+    """Return color and alpha of (H, W, 1..4) pixels, each contiguous."""
     colors = 3 if pixels.shape[2] >= 3 else 1
     if pixels.shape[2] == colors:
         return pixels, None

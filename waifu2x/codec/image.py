@@ -1,4 +1,4 @@
-"""Pillow images in and out."""
+"""Pillow images to `Picture` and back."""
 
 from __future__ import annotations
 
@@ -14,63 +14,55 @@ from PIL import Image, ImageCms
 
 from ..errors import ArgumentError
 from ..picture import Metadata, Picture, Samples, Source
-from ._pillow import is_tiff, reading
-from .exif import upright
+from ._pillow import is_tiff, pillow_errors
+from .exif import DESCRIPTIVE_TAGS, reset_orientation
 from .high_depth import Planes
 from .jpeg_quality import estimate_quality
-from .samples import check_floats, merged
+from .samples import check_floats, interleave
 from .xmp import MAX_XMP
 from .xmp import orientation as xmp_orientation
-from .xmp import upright as upright_packet
+from .xmp import reset_orientation as reset_xmp_orientation
 
 _ORIENTATION = 0x0112
 _X_RESOLUTION = 0x011A
 _PHOTOMETRIC = 0x0106
 _BITS_PER_SAMPLE = 0x0102
 
-#: What describes a TIFF picture and not how it is stored: document, description, make, model,
-#: page, software, date, artist, host, rating, copyright, and the title, comment, author, keywords
-#: and subject of Windows.
-DESCRIPTIVE_TAGS = (
-    *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749),
-    *(0x8298, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),
-)
-
 _EXIF_IFD = 0x8769
 _GPS_IFD = 0x8825
 _INTEROP_IFD = 0xA005
 
 _LOSSLESS = {"PNG", "GIF", "BMP", "DIB", "PPM", "TGA", "PSD", "QOI", "PCX", "ICO"}
-# TIFF holds about anything; these two of its compressions may lose something.
+# TIFF's compressions that may be lossy.
 _TIFF_LOSSY = {"jpeg": True, "tiff_jpeg": True, "webp": None}
 
-# Pixels copied out of Pillow at once. A strip that stays in the cache is also the faster way, and
-# the picture is never held a third time.
-_STRIP = 1 << 18
+# Pixels copied out of Pillow at once: the strip stays in the CPU's cache, and the picture is not
+# held a third time.
+_STRIP_PIXELS = 1 << 18
 
 
 def from_image(image: Image.Image) -> Picture:
-    """A picture of ``image``, as `decode` would give it of the file: upright, in gray or RGB.
+    """Return a picture of ``image``, as `decode` does for a file: upright, in gray or RGB.
 
-    The EXIF orientation is applied, so width and height are those a viewer shows. Of several
-    frames it is the current one. The modes and what becomes of them are listed in `decode`.
-    ``image`` is not changed, but for loading its pixels where Pillow has not done so yet.
+    The EXIF orientation is applied, so width and height are those a viewer shows. The current frame
+    of several is taken. `decode` lists the modes. ``image`` is not changed, except that its pixels
+    are loaded.
 
-    Raises ArgumentError for something else than an image, an empty image, or samples we cannot
-    take, and DecodeError where a lazily opened file turns out to be damaged.
+    Raises ArgumentError for another type, an empty image, or unsupported samples, and DecodeError
+    if a lazily opened file turns out to be damaged.
     """
     if not isinstance(image, Image.Image):
         raise ArgumentError(f"image is a {type(image).__name__}; it must be a PIL.Image.Image")
     if 0 in image.size:
         raise ArgumentError(f"image is {image.width}x{image.height}; no side may be 0")
-    with reading("image"):
+    with pillow_errors("image"):
         stored = raw_mode(image)
         image.load()
         return picture_of(image, source_of(image), stored)
 
 
 def source_of(image: Image.Image, *, lossy: bool | None = None) -> Source:
-    """What ``image`` tells of the file it came from; ``lossy`` where the format does not say."""
+    """Return the source of ``image``; ``lossy`` is used if the format does not tell."""
     name = image.format
     if name in ("JPEG", "MPO"):  # MPO: a camera's JPEG with more pictures behind the first
         quality = estimate_quality(getattr(image, "quantization", {}))
@@ -84,7 +76,7 @@ def source_of(image: Image.Image, *, lossy: bool | None = None) -> Source:
 
 
 def raw_mode(image: Image.Image) -> str:
-    """How the file stores the samples ("RGB;16B"); "" once they are loaded, or for no file."""
+    """Return how the file stores the samples ("RGB;16B"); "" once loaded, or without a file."""
     tiles = getattr(image, "tile", None)
     args = tiles[0].args if tiles else ""
     return str(args[0] if isinstance(args, tuple) and args else args)
@@ -98,17 +90,17 @@ def picture_of(
     planes: Planes | None = None,
     found: Metadata | None = None,
 ) -> Picture:
-    """The picture of a loaded ``image`` that was ``stored`` in that raw mode.
+    """Return the picture of a loaded ``image`` that was ``stored`` in that raw mode.
 
-    planes: its pixels where another reader than Pillow gave them; ``image`` need not be loaded
-        then. They are turned as its metadata says.
-    found: what a reader of our own found of its PNG fields; else what Pillow tells of them.
+    planes: its pixels if another reader decoded them, before the orientation is applied; ``image``
+        need not be loaded then.
+    found: its PNG fields from `png_reader`; None takes those that Pillow read.
 
-    Raises ArgumentError for samples we cannot take.
+    Raises ArgumentError for unsupported samples.
     """
-    orientation, exif = _orientation_and_exif(image, turned=planes is None)
+    orientation, exif = _orientation_and_exif(image, by_pillow=planes is None)
     color, alpha = _planes(image, stored) if planes is None else planes
-    color, alpha = turned(color, alpha, orientation)
+    color, alpha = apply_orientation(color, alpha, orientation)
     dpi = _dpi(image)
     if dpi is not None and orientation >= 5:
         dpi = dpi[1], dpi[0]
@@ -118,35 +110,37 @@ def picture_of(
         icc=matching_icc(icc, color.shape[2]),
         exif=exif,
         dpi=dpi,
-        xmp=upright_xmp(image.info.get("xmp")),
+        xmp=kept_xmp(image.info.get("xmp")),
     )
-    # Pillow has 16 bits for gray alone and reads the high byte of the others.
+    # Pillow has 16 bits for gray only, and reads the high byte of other modes.
     reduced = planes is None and color.dtype == np.uint8 and ("16" in stored or source.reduced)
     space = image.mode if image.mode in ("CMYK", "LAB") else ""
     source = replace(source, reduced=reduced, converted=space)
     return Picture(cast("Samples", color), cast("Samples | None", alpha), metadata, source)
 
 
-def turned(color: npt.NDArray[Any], alpha: npt.NDArray[Any] | None, orientation: int) -> Planes:
-    """Planes stored in that EXIF orientation, 1..8, made upright and contiguous."""
-    turn = _UPRIGHT[orientation]
+def apply_orientation(
+    color: npt.NDArray[Any], alpha: npt.NDArray[Any] | None, orientation: int
+) -> Planes:
+    """Return planes stored in that EXIF orientation, 1..8, upright and contiguous."""
+    rotate = _UPRIGHT[orientation]
     return (
-        np.ascontiguousarray(turn(color)),
-        None if alpha is None else np.ascontiguousarray(turn(alpha)),
+        np.ascontiguousarray(rotate(color)),
+        None if alpha is None else np.ascontiguousarray(rotate(alpha)),
     )
 
 
-def upright_xmp(xmp: object) -> bytes | None:
-    """An XMP packet as a reader gives it, its orientation reset; None if there is none to keep."""
+def kept_xmp(xmp: object) -> bytes | None:
+    """Return an XMP packet with its orientation reset; None if it is missing or too large."""
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "replace")
     if not isinstance(xmp, bytes) or not 0 < len(xmp) <= MAX_XMP:
         return None
-    return upright_packet(xmp)
+    return reset_xmp_orientation(xmp)
 
 
 def _png_fields(image: Image.Image) -> Metadata:
-    """The fields of `Metadata` that only PNG has, as far as Pillow reads them."""
+    """Return the fields of `Metadata` that only PNG has, as Pillow reads them."""
     if image.format != "PNG":
         return Metadata()
     info = image.info
@@ -166,14 +160,14 @@ def _png_fields(image: Image.Image) -> Metadata:
 
 
 def icc_space(icc: bytes) -> str:
-    """The color space an ICC profile describes ("RGB", "GRAY", "CMYK", ...), "" if it is none."""
+    """Return the color space of an ICC profile ("RGB", "GRAY", "CMYK", ...), "" if it is none."""
     if len(icc) < 128 or icc[36:40] != b"acsp":
         return ""
     return icc[16:20].decode("latin-1").strip()
 
 
 def matching_icc(icc: object, channels: int) -> bytes | None:
-    """``icc`` where it describes pixels of ``channels`` channels, else None."""
+    """Return ``icc`` if it describes pixels of ``channels`` channels, else None."""
     if not isinstance(icc, bytes):
         return None
     return icc if icc_space(icc) == ("GRAY" if channels == 1 else "RGB") else None
@@ -193,11 +187,11 @@ _UPRIGHT: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
 }
 
 
-def _orientation_and_exif(image: Image.Image, *, turned: bool) -> tuple[int, bytes | None]:
-    """The EXIF orientation 1..8, and the EXIF block for upright pixels.
+def _orientation_and_exif(image: Image.Image, *, by_pillow: bool) -> tuple[int, bytes | None]:
+    """Return the EXIF orientation 1..8, and the EXIF block for upright pixels.
 
-    turned: whether the pixels are Pillow's, who turns those of TIFF itself.
-    EXIF that cannot be read is left out: it is no reason to refuse the picture.
+    by_pillow: whether Pillow decoded the pixels; it applies the orientation of TIFF itself.
+    Unreadable EXIF is left out.
     """
     try:
         parsed = image.getexif()
@@ -205,7 +199,7 @@ def _orientation_and_exif(image: Image.Image, *, turned: bool) -> tuple[int, byt
         if is_tiff(image):
             # The tags are those of the file.
             exif: object = tiff_exif(parsed)
-            if turned:
+            if by_pillow:
                 orientation = 1
         else:
             exif = image.info.get("exif")
@@ -217,14 +211,14 @@ def _orientation_and_exif(image: Image.Image, *, turned: bool) -> tuple[int, byt
         packet = image.info.get("xmp")
         orientation = xmp_orientation(packet) if isinstance(packet, bytes) else 1
     if image.format == "JXL" and not getattr(image, "jpeg", False):
-        orientation = 1  # the decoder has turned the pixels, and EXIF does not count
-    return orientation, upright(exif) if isinstance(exif, bytes) and exif else None
+        orientation = 1  # the decoder returns upright pixels, and EXIF does not count
+    return orientation, reset_orientation(exif) if isinstance(exif, bytes) and exif else None
 
 
 def tiff_exif(tags: Image.Exif) -> bytes | None:
-    """An EXIF block of those ``tags`` of a TIFF that describe the picture, or None.
+    """Return an EXIF block of the descriptive ``tags`` of a TIFF, or None.
 
-    With its Exif and GPS directories, but without what says how the file is stored.
+    Includes its Exif and GPS directories.
     """
     kept = Image.Exif()
     for tag in DESCRIPTIVE_TAGS:
@@ -234,7 +228,7 @@ def tiff_exif(tags: Image.Exif) -> bytes | None:
     for directory in (_EXIF_IFD, _GPS_IFD):
         if directory in tags:
             entries = dict(tags.get_ifd(directory))
-            entries.pop(_INTEROP_IFD, None)  # a place in the file; what is there says nothing
+            entries.pop(_INTEROP_IFD, None)  # an offset in the file
             kept.get_ifd(directory).update(entries)
     empty = not len(kept) and not any(kept.get_ifd(one) for one in (_EXIF_IFD, _GPS_IFD))
     return None if empty else kept.tobytes()
@@ -242,17 +236,17 @@ def tiff_exif(tags: Image.Exif) -> bytes | None:
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
     if is_tiff(image) and _X_RESOLUTION not in image.tag_v2:
-        return None  # Pillow says (1, 1)
-    return sane_dpi(image.info.get("dpi"))
+        return None  # Pillow returns (1, 1)
+    return valid_dpi(image.info.get("dpi"))
 
 
-def sane_dpi(dpi: object) -> tuple[float, float] | None:
-    """A pair of resolutions as floats, or None where it is no pair or not a sensible one."""
+def valid_dpi(dpi: object) -> tuple[float, float] | None:
+    """Return a pair of resolutions as floats, or None if it is no pair or out of range."""
     try:
         x, y = (float(value) for value in cast("tuple[Any, Any]", dpi))
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    # 65535 is the most that JPEG holds; beyond it the number is nonsense anyway.
+    # JPEG holds at most 65535.
     return (x, y) if all(math.isfinite(v) and 0 < v <= 65535 for v in (x, y)) else None
 
 
@@ -262,18 +256,18 @@ def sane_dpi(dpi: object) -> tuple[float, float] | None:
 def _planes(
     image: Image.Image, stored: str = ""
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Color (H, W, 1 or 3) and alpha (H, W) or None of a loaded image, not yet upright."""
+    """Return color (H, W, 1 or 3) and alpha (H, W) or None of a loaded image, as stored."""
     mode = image.mode
     if mode in ("1", "L"):
         color = _copied(image, np.uint8)
-        return color, _keyed(image, color, 1)
+        return color, _key_alpha(image, color, 1)
     if mode == "RGB":
         color = _copied(image, np.uint8)
-        # 16-bit color keeps its high bytes, so of the 16-bit key the high bytes are what is left.
-        return color, _keyed(image, color, 256 if "16" in stored else 1)
+        # Pillow keeps the high bytes of 16-bit color, so those of the key count.
+        return color, _key_alpha(image, color, 256 if "16" in stored else 1)
     if mode.startswith("I;16"):
         color = _copied(image, np.uint16)
-        alpha = _keyed(image, color, 1)
+        alpha = _key_alpha(image, color, 1)
         if _tag(image, _BITS_PER_SAMPLE) == (12,):
             color = (color << 4) | (color >> 8)
         return _inverted_if_white_is_zero(image, color), alpha
@@ -284,7 +278,7 @@ def _planes(
         check_floats(color, "image")
         return _inverted_if_white_is_zero(image, color), None
     if mode in ("LA", "RGBA"):
-        # Pillow has no 16-bit gray with alpha, and reads it as RGBA: gray it is all the same.
+        # Pillow has no 16-bit gray with alpha, and reads it as RGBA.
         gray = mode == "LA" or stored.startswith("LA")
         return _copied_with_alpha(image, 1 if gray else 3)
     converted = _converted(image)
@@ -294,7 +288,7 @@ def _planes(
 
 
 def _converted(image: Image.Image) -> Image.Image | None:
-    """``image`` in one of the modes `_planes` takes as they are, or None for an unknown mode."""
+    """Return ``image`` in a mode that `_planes` reads directly, or None for an unknown mode."""
     mode = image.mode
     if mode in ("P", "PA"):
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -315,9 +309,9 @@ def _converted(image: Image.Image) -> Image.Image | None:
 
 
 def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
-    """``image`` through its profile (None: LAB) to sRGB, or None where the profile is broken.
+    """Return ``image`` converted by its profile (None: LAB) to sRGB; None if that is broken.
 
-    Relative colorimetric with black point compensation, as editors do it.
+    Relative colorimetric with black point compensation, as in editors.
     """
     try:
         if icc is None:
@@ -332,7 +326,7 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
             outputMode="RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
-        # sRGB is what no profile means; this one even differs by the time of day.
+        # No profile means sRGB; the bytes of this one depend on the time of day.
         if converted is not None:
             converted.info.pop("icc_profile", None)
         return converted
@@ -341,9 +335,9 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """The rows and the samples (rows, W, C) of one strip of ``image`` after the other."""
+    """Yield the rows and the samples (rows, W, C) of each strip of ``image``."""
     width, height = image.size
-    rows = max(1, _STRIP // width)
+    rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         strip = np.asarray(image.crop((0, top, width, bottom)))
@@ -351,7 +345,7 @@ def _strips(image: Image.Image) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
 
 
 def _copied(image: Image.Image, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The samples as a new (H, W, C) array; those of mode "1" as 0 and 255."""
+    """Return the samples as a new (H, W, C) array; those of mode "1" as 0 and 255."""
     array = np.empty((image.height, image.width, len(image.getbands())), dtype)
     for rows, strip in _strips(image):
         array[rows] = strip
@@ -363,7 +357,7 @@ def _copied(image: Image.Image, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 def _copied_with_alpha(
     image: Image.Image, colors: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The first ``colors`` channels and the last one of ``image``, as new uint8 arrays."""
+    """Return the first ``colors`` channels and the last one of ``image``, as new uint8 arrays."""
     color = np.empty((image.height, image.width, colors), np.uint8)
     alpha = np.empty((image.height, image.width), np.uint8)
     for rows, strip in _strips(image):
@@ -372,8 +366,10 @@ def _copied_with_alpha(
     return color, alpha
 
 
-def _keyed(image: Image.Image, color: npt.NDArray[Any], divisor: int) -> npt.NDArray[Any] | None:
-    """Alpha from the one color that PNG or GIF declares transparent, or None."""
+def _key_alpha(
+    image: Image.Image, color: npt.NDArray[Any], divisor: int
+) -> npt.NDArray[Any] | None:
+    """Return alpha from the color that PNG or GIF declares transparent, or None."""
     key = image.info.get("transparency")
     values = key if isinstance(key, tuple) else (key,)
     if len(values) != color.shape[2] or not all(isinstance(value, int) for value in values):
@@ -389,7 +385,7 @@ def _keyed(image: Image.Image, color: npt.NDArray[Any], divisor: int) -> npt.NDA
 
 
 def _from_int32(image: Image.Image) -> npt.NDArray[np.uint16]:
-    """Pillow's 32-bit integers as uint16, if that is what they hold (16-bit PGM, signed TIFF)."""
+    """Return Pillow's 32-bit integers as uint16, if they fit (16-bit PGM, signed TIFF)."""
     wide = _copied(image, np.int32)
     low, high = int(wide.min()), int(wide.max())
     if low < 0 or high > 65535:
@@ -405,7 +401,7 @@ def _tag(image: Image.Image, tag: int) -> object:
 
 
 def _inverted_if_white_is_zero(image: Image.Image, color: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Undo TIFF's WhiteIsZero, which Pillow does for 8-bit gray but not for wider samples."""
+    """Undo TIFF's WhiteIsZero, which Pillow does for 8-bit gray only."""
     if _tag(image, _PHOTOMETRIC) != 0:
         return color
     white = 1 if color.dtype.kind == "f" else np.iinfo(color.dtype).max
@@ -413,17 +409,17 @@ def _inverted_if_white_is_zero(image: Image.Image, color: npt.NDArray[Any]) -> n
     return inverted
 
 
-# --- the way back
+# --- to Pillow
 
 
 def to_image(picture: Picture) -> Image.Image:
-    """A Pillow image of ``picture``: mode L, LA, RGB or RGBA, I;16 or F; its memory is its own.
+    """Return a Pillow image of ``picture``, a copy: mode L, LA, RGB or RGBA, I;16 or F.
 
-    ICC profile, EXIF, XMP and DPI go into ``.info`` ("icc_profile", "exif", "xmp", "dpi"), from
-    where `Image.save` takes some of them; pass them on to be sure.
+    ICC profile, EXIF, XMP and DPI are in ``.info`` ("icc_profile", "exif", "xmp", "dpi").
+    `Image.save` uses only some of them by itself.
 
-    Raises ArgumentError for what Pillow has no mode for: uint16 or float32 in RGB or with alpha.
-    `to_array` gives those, and `convert_samples` makes them 8-bit.
+    Raises ArgumentError for samples without a Pillow mode: uint16 or float32 in RGB or with alpha.
+    `to_array` returns those, and `convert_samples` makes them 8-bit.
     """
     if picture.color.dtype != np.uint8 and not (picture.gray and picture.alpha is None):
         kind = ("gray" if picture.gray else "RGB") + (
@@ -431,7 +427,7 @@ def to_image(picture: Picture) -> Image.Image:
         )
         raise ArgumentError(
             f"Pillow has no mode for {kind} in {picture.color.dtype}; "
-            "convert it with convert_samples(..., 'uint8'), or take to_array"
+            "convert it with convert_samples(..., 'uint8'), or use to_array"
         )
     image = image_over(picture.color, picture.alpha).copy()
     metadata = picture.metadata
@@ -447,8 +443,8 @@ def to_image(picture: Picture) -> Image.Image:
 
 
 def image_over(color: Samples, alpha: Samples | None) -> Image.Image:
-    """A Pillow image that may share the memory of the arrays it is made of."""
-    array = merged(cast("npt.NDArray[Any]", color), cast("npt.NDArray[Any] | None", alpha))
+    """Return a Pillow image that may share the memory of the arrays."""
+    array = interleave(cast("npt.NDArray[Any]", color), cast("npt.NDArray[Any] | None", alpha))
     if array.shape[2] == 1:
         array = array[:, :, 0]
     return Image.fromarray(np.ascontiguousarray(array))

@@ -1,32 +1,29 @@
-"""The header and the metadata boxes of JPEG XL, read before the plugin decodes it all.
+"""The header and the metadata boxes of JPEG XL, read before the plugin decodes the file.
 
-pillow-jxl-plugin decodes a file when it opens it, so its size has to be known before that.
+pillow-jxl-plugin decodes a file when it opens it, so the size is checked before that.
 Layout: ISO/IEC 18181-1 (codestream header) and 18181-2 (boxes).
 """
 
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from .boxes import boxes
 from .xmp import MAX_XMP
 
 _CODESTREAM = b"\xff\x0a"
-_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _HEAD = 256  # the header of a codestream is shorter
-_MOST_BOXES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class JxlHeader:
     """Size in pixels as shown (upright), bits per sample, whether float, whether animated.
 
-    lossy: True where the colors are stored as XYB, as lossy encoding does; False where they are
-    stored as they are, as lossless encoding does; None where the header does not come that far.
+    lossy: whether colors are stored as XYB, as lossy encoders do; None if the header ends before.
     """
 
     width: int
@@ -37,13 +34,8 @@ class JxlHeader:
     lossy: bool | None
 
 
-def is_jxl(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is JPEG XL."""
-    return head.startswith((_CODESTREAM, _CONTAINER))
-
-
 def read_header(stream: BinaryIO) -> JxlHeader:
-    """The header of the JPEG XL in ``stream``. Raises ValueError where it is broken."""
+    """Read the header of the JPEG XL in ``stream``; raises ValueError if it is broken."""
     head = b""
     for kind, start, size in _boxes(stream):
         if kind in (b"jxlc", b"jxlp"):
@@ -54,11 +46,11 @@ def read_header(stream: BinaryIO) -> JxlHeader:
                 break
     if not head.startswith(_CODESTREAM):
         raise ValueError("it has no picture")
-    bits = _Bits(head[2:])
+    bits = _BitReader(head[2:])
     width, height = bits.size()
     depth, is_float, animated, orientation = 8, False, False, 1
     lossy: bool | None = True
-    if not bits.take(1):  # not all as by default
+    if not bits.take(1):  # not all default
         if bits.take(1):
             orientation = bits.take(3) + 1
             if bits.take(1):
@@ -72,7 +64,7 @@ def read_header(stream: BinaryIO) -> JxlHeader:
         depth = bits.depth(is_float)
         try:
             lossy = bits.xyb()
-        except ValueError:  # behind a channel of a very long name
+        except ValueError:  # after a channel with a very long name
             lossy = None
     if orientation >= 5:
         width, height = height, width
@@ -80,7 +72,7 @@ def read_header(stream: BinaryIO) -> JxlHeader:
 
 
 def read_xmp(stream: BinaryIO) -> bytes | None:
-    """The XMP packet of the JPEG XL in ``stream``, or None; a compressed one is unpacked."""
+    """Return the XMP packet of the JPEG XL in ``stream``, decompressed, or None."""
     for kind, start, size in _boxes(stream):
         if kind not in (b"xml ", b"brob") or size > MAX_XMP:
             continue
@@ -89,54 +81,34 @@ def read_xmp(stream: BinaryIO) -> bytes | None:
         if kind == b"xml ":
             return body
         if body[:4] == b"xml ":
-            return _unpacked(body[4:])
+            return _decompressed(body[4:])
     return None
 
 
 def is_default_profile(icc: bytes) -> bool:
-    """Whether ``icc`` is the sRGB profile that libjxl makes up where a file holds none."""
+    """Return whether ``icc`` is the sRGB profile that libjxl creates if a file holds none."""
     return icc[4:8] == b"jxl " and b"cicp\0\0\0\0\x01\x0d\0\x01" in icc
 
 
-def _unpacked(packed: bytes) -> bytes | None:
+def _decompressed(data: bytes) -> bytes | None:
     import imagecodecs
 
     try:
-        return bytes(imagecodecs.brotli_decode(packed, out=MAX_XMP))
-    except Exception:  # whatever is wrong with it, it is no reason to refuse the picture
+        return bytes(imagecodecs.brotli_decode(data, out=MAX_XMP))
+    except Exception:  # broken XMP is no reason to refuse the picture
         return None
 
 
 def _boxes(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and size of what is in each box; a bare codestream is one box."""
-    end = stream.seek(0, io.SEEK_END)
+    """Return kind, start and size of each box's content; a bare codestream is one box."""
     stream.seek(0)
     if stream.read(2) == _CODESTREAM:
-        yield b"jxlc", 0, end
-        return
-    position = 0
-    for _ in range(_MOST_BOXES):
-        stream.seek(position)
-        start = stream.read(16)
-        if len(start) < 8:
-            return
-        size, kind = struct.unpack_from(">I4s", start)
-        header = 8
-        if size == 1:
-            if len(start) < 16:
-                return
-            (size,) = struct.unpack_from(">Q", start, 8)
-            header = 16
-        elif size == 0:
-            size = end - position
-        if size < header or position + size > end:
-            return
-        yield kind, position + header, size - header
-        position += size
+        return iter([(b"jxlc", 0, stream.seek(0, io.SEEK_END))])
+    return boxes(stream)
 
 
-class _Bits:
-    """The fields of a codestream, lowest bit first."""
+class _BitReader:
+    """Reads the fields of a codestream, lowest bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "little")
@@ -150,13 +122,13 @@ class _Bits:
         self._value >>= count
         return taken
 
-    def choice(self, *ways: tuple[int, int]) -> int:
-        """U32 of the standard: two bits choose an offset and how many bits to add to it."""
-        offset, count = ways[self.take(2)]
+    def choice(self, *choices: tuple[int, int]) -> int:
+        """Read a U32: two bits select an offset and the number of bits to add to it."""
+        offset, count = choices[self.take(2)]
         return offset + self.take(count)
 
     def size(self) -> tuple[int, int]:
-        """SizeHeader: width and height."""
+        """Read SizeHeader: width and height."""
         small = self.take(1)
         height = self._side(small)
         ratio = self.take(3)
@@ -170,14 +142,14 @@ class _Bits:
 
     def preview(self) -> None:
         eighths = self.take(1)
-        ways = (
+        choices = (
             ((16, 0), (32, 0), (1, 5), (33, 9))
             if eighths
             else ((1, 6), (65, 8), (321, 10), (1345, 12))
         )
-        self.choice(*ways)
+        self.choice(*choices)
         if self.take(3) == 0:
-            self.choice(*ways)
+            self.choice(*choices)
 
     def animation(self) -> None:
         self.choice((100, 0), (1000, 0), (1, 10), (1, 30))
@@ -193,7 +165,7 @@ class _Bits:
         return bits
 
     def xyb(self) -> bool:
-        """xyb_encoded, behind what describes the channels besides color."""
+        """Read xyb_encoded, which follows the descriptions of extra channels."""
         self.take(1)  # 16-bit buffers suffice
         for _ in range(self.choice((0, 0), (1, 0), (2, 4), (1, 12))):
             if self.take(1):  # alpha, straight, 8 bits
@@ -211,5 +183,5 @@ class _Bits:
         return bool(self.take(1))
 
 
-# Kinds of channels besides color.
+# Kinds of extra channels.
 _ALPHA, _SPOT_COLOR, _FILTER_ARRAY = 0, 2, 5

@@ -1,8 +1,7 @@
-"""What a file claims of its size, checked before a reader allocates for it.
+"""Checks of sizes declared in headers, before a reader allocates memory.
 
-Pillow checks the size in most headers itself; these are the places where it would allocate first,
-or where a small file asks for much work. Each check takes a seekable stream and leaves its
-position anywhere.
+Pillow checks the size in most headers itself; these checks cover the formats for which it allocates
+first, or for which a small file takes much work. Each takes a seekable stream and moves it.
 """
 
 from __future__ import annotations
@@ -14,27 +13,26 @@ from typing import BinaryIO
 
 from ..errors import DecodeError, LimitError
 from .high_depth import jpeg2000_components
-from .png_reader import SIGNATURE
+from .png_chunks import SIGNATURE
+from .sniff import sniff
 
 #: The environment variable that changes the limit.
 MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
 
 HOW_TO_RAISE = f"raise the limit with {MAX_PIXELS_VARIABLE} or max_pixels"
 
-JPEG2000_SIGNATURES = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 _ICO_SIGNATURE = b"\0\0\1\0"
 
-# libjpeg decodes each scan over the whole picture. Encoders write about ten, and the standard's
-# own limit for sensible progressions is below this; a bomb has thousands.
-_MOST_SCANS = 100
+# libjpeg decodes each scan over the whole picture. Encoders write about ten, a bomb has thousands.
+_MAX_SCANS = 100
 
 # A tile of JPEG 2000 costs the decoder some 6 KB before anything is decoded.
-_MOST_TILES = 4096
-_PIXELS_A_TILE = 256
+_MAX_TILES = 4096
+_PIXELS_PER_TILE = 256
 
 
 def check_pixels(width: int, height: int, limit: int, name: str) -> None:
-    """Raise LimitError where ``width`` x ``height`` is more than ``limit`` pixels."""
+    """Raise LimitError if ``width`` x ``height`` is more than ``limit`` pixels."""
     if width * height > limit:
         raise LimitError(
             f"{name} is {width}x{height}, {width * height} pixels, and the limit is {limit}; "
@@ -42,47 +40,48 @@ def check_pixels(width: int, height: int, limit: int, name: str) -> None:
         )
 
 
-def most_bytes(limit: int) -> int:
-    """More bytes than any sensible file of ``limit`` pixels: 4 float samples each, and 64 MiB."""
+def max_bytes(limit: int) -> int:
+    """Return a bound of the file size of ``limit`` pixels: 4 floats each, and 64 MiB."""
     return 16 * limit + (1 << 26)
 
 
 def check_bytes(stream: BinaryIO, limit: int, name: str) -> None:
-    """Raise LimitError where a file that is read into memory as a whole is too large for that."""
+    """Raise LimitError if a file is too large to be read into memory as a whole."""
     size = stream.seek(0, io.SEEK_END)
-    if size > most_bytes(limit):
+    if size > max_bytes(limit):
         raise LimitError(
             f"{name} has {size} bytes, more than a picture of {limit} pixels needs; " + HOW_TO_RAISE
         )
 
 
-def check_claims(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
-    """All checks for a file that begins with ``head`` and is to be opened by Pillow.
+def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
+    """Run the checks for a file that begins with ``head`` and that Pillow will open.
 
-    PNG, TIFF and JPEG XL have readers of their own for that. Returns whether the pixels are lossy,
-    where that is found on the way.
+    PNG, TIFF and JPEG XL are checked by their own readers. Returns whether the pixels are lossy, if
+    the header tells.
     """
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+    kind = sniff(head).name
+    if kind == "webp":
         return check_webp(stream, head, limit, name)
-    if head.startswith(b"\xff\xd8\xff"):
+    if kind == "jpeg":
         check_jpeg(stream, name)
-    elif head.startswith(b"GIF8"):
+    elif kind == "gif":
         check_gif(stream, limit, name)
+    elif kind == "psd":
+        check_psd(head, limit, name)
+    elif kind == "jpeg2000":
+        check_jpeg2000(stream, limit, name)
+    elif kind in ("avif", "heic", "video"):
+        check_bytes(stream, limit, name)
     elif head.startswith(_ICO_SIGNATURE):
         check_ico(stream, limit, name)
-    elif head.startswith(b"8BPS"):
-        check_psd(head, limit, name)
-    elif head.startswith(JPEG2000_SIGNATURES):
-        check_jpeg2000(stream, limit, name)
-    elif head[4:8] == b"ftyp":
-        check_bytes(stream, limit, name)
     return None
 
 
 def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
-    """Check the canvas and the length of a WebP. Returns whether its pixels are lossy, if known.
+    """Check the canvas and the length of a WebP; return whether it is lossy, if known.
 
-    VP8 is lossy, VP8L lossless, and the first one decides.
+    VP8 is lossy, VP8L lossless; the first of them counts.
     """
     size = _webp_size(head)
     if size is not None:
@@ -103,7 +102,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
 
 
 def _webp_size(head: bytes) -> tuple[int, int] | None:
-    """The size in a WebP header, or None where there is none to be found."""
+    """Return the size in a WebP header, or None if it is missing."""
     chunk, data = head[12:16], head[20:]
     if len(data) < 10:
         return None
@@ -119,7 +118,7 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
 def check_gif(stream: BinaryIO, limit: int, name: str) -> None:
     """Check the canvas of a GIF, and its first image, for which Pillow enlarges the canvas.
 
-    Blocks are walked as Pillow walks them, with its leniency, so that both see the same image.
+    Skips blocks as leniently as Pillow does, so that both find the same image.
     """
     stream.seek(0)
     head = stream.read(13)
@@ -159,7 +158,7 @@ def _gif_block(stream: BinaryIO) -> bytes:
 
 
 def check_ico(stream: BinaryIO, limit: int, name: str) -> None:
-    """Check the pictures inside an icon, whose sizes its directory does not tell."""
+    """Check the pictures inside an icon; its directory does not give their sizes."""
     stream.seek(4)
     entries = stream.read(2)
     table = stream.read(16 * int.from_bytes(entries, "little"))
@@ -167,19 +166,19 @@ def check_ico(stream: BinaryIO, limit: int, name: str) -> None:
         stream.seek(offset)
         start = stream.read(24)
         if len(start) < 24:
-            continue  # Pillow refuses it if this is the one to be shown
+            continue  # Pillow refuses it when it selects this picture
         if start.startswith(SIGNATURE):
             width, height = struct.unpack_from(">II", start, 16)
         else:
             width, height = (abs(side) for side in struct.unpack_from("<ii", start, 4))
-            height //= 2  # the mask is counted in
+            height //= 2  # the mask is included
         check_pixels(width, height, limit, name)
 
 
 def check_psd(head: bytes, limit: int, name: str) -> None:
     """Check a Photoshop file's version, depth and size. Layout: Adobe's file format specification.
 
-    Raises DecodeError for the kinds that we do not read, in their own words.
+    Raises DecodeError for unsupported versions and depths.
     """
     if len(head) < 26:
         return
@@ -197,35 +196,35 @@ def check_psd(head: bytes, limit: int, name: str) -> None:
 
 
 def check_jpeg2000(stream: BinaryIO, limit: int, name: str) -> None:
-    """Check how many tiles a JPEG 2000 file is cut into, each of which costs memory."""
+    """Check the number of tiles of a JPEG 2000 file, each of which costs memory."""
     check_bytes(stream, limit, name)
     found = jpeg2000_components(stream)
     if found is None:
         return
-    if found.tiles > max(_MOST_TILES, found.pixels // _PIXELS_A_TILE):
+    if found.tiles > max(_MAX_TILES, found.pixels // _PIXELS_PER_TILE):
         raise DecodeError(
-            f"{name} cannot be decoded: it is cut into {found.tiles} tiles, too many for its size"
+            f"{name} cannot be decoded: it has {found.tiles} tiles, too many for its size"
         )
 
 
-# A marker within or after the data of a scan: not a stuffed 0, a restart or a fill byte.
+# A marker within or after scan data, except stuffed zeros, restarts and fill bytes.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN, _END = 0xDA, 0xD9
 
 
 def check_jpeg(stream: BinaryIO, name: str) -> None:
-    """Raise DecodeError for a JPEG of more scans than the 100 that we allow.
+    """Raise DecodeError for a JPEG of more than 100 scans.
 
-    Markers are walked to the end of the first picture; a JPEG with one scan for everything is left
-    alone after its header, since libjpeg stops there too.
+    Reads markers up to the end of the first picture. A first scan with all components ends the
+    check, since libjpeg stops there too.
     """
     position, components, scans = 2, 0, 0
     while True:
         stream.seek(position)
         head = stream.read(4)
         if len(head) < 4 or head[0] != 0xFF:
-            return  # damaged, and Pillow says how
+            return  # damaged; Pillow reports the damage
         if head[1] == 0xFF:  # fill
             position += 1
             continue
@@ -242,9 +241,9 @@ def check_jpeg(stream: BinaryIO, name: str) -> None:
         scans += 1
         if scans == 1 and stream.read(1) == bytes([components]):
             return
-        if scans > _MOST_SCANS:
+        if scans > _MAX_SCANS:
             raise DecodeError(
-                f"{name} cannot be decoded: it is a JPEG of more than {_MOST_SCANS} scans, "
+                f"{name} cannot be decoded: it is a JPEG of more than {_MAX_SCANS} scans, "
                 "which no encoder writes"
             )
         after = _next_marker(stream, position)
@@ -254,7 +253,7 @@ def check_jpeg(stream: BinaryIO, name: str) -> None:
 
 
 def _next_marker(stream: BinaryIO, position: int) -> int | None:
-    """Where the first marker at or after ``position`` is; None where there is none."""
+    """Return the position of the first marker at or after ``position``, or None."""
     stream.seek(position)
     kept = b""
     while True:

@@ -1,7 +1,7 @@
-"""What the chunks of a PNG say besides the pixels, read with bounds of our own.
+"""The metadata in the chunks of a PNG, read within limits.
 
-Pillow refuses a picture for a broken or oversized comment, knows no cICP, and does not check the
-checksums of the pixels. So the chunks are walked here once, before Pillow sees the file.
+Pillow refuses a picture for a broken or oversized comment, does not support cICP, and does not
+check the checksums of the pixels. So the chunks are read here once, before Pillow sees the file.
 Chunk layouts: PNG (Third Edition), https://www.w3.org/TR/png-3/.
 """
 
@@ -17,38 +17,36 @@ from typing import BinaryIO
 from .._text import shown
 from ..errors import DecodeError
 from ..picture import Metadata
+from .png_chunks import SIGNATURE, XMP_KEYWORD, checksum_matches
 from .xmp import MAX_XMP
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-#: A text larger than this, unpacked, is left out, and so is what would make all of them larger.
+#: Limits of one decompressed text and of all texts; larger ones are left out.
 MAX_TEXT = 1 << 20
 MAX_TEXTS = 8 << 20
 
-#: The largest ICC profile, unpacked, and EXIF block. Beyond them they are left out.
+#: The largest decompressed ICC profile and the largest EXIF block; larger ones are left out.
 MAX_PROFILE = 16 << 20
 
-#: No more is ever unpacked of all texts and profiles of a file, those left out included: a small
-#: file has room for thousands of them.
-MAX_UNPACKED = 64 << 20
+#: The most that is decompressed of all texts and profiles of a file, including those left out: a
+#: small file may hold thousands.
+MAX_DECOMPRESSED = 64 << 20
 
-# More compressed pixels than this beside twice their size are none: the rest would be unpacked for
-# nothing, and one byte may unpack to a thousand.
+# Compressed pixels may take this in addition to twice the pixels' size; more would be decompressed
+# in vain, and one byte may become a thousand.
 _SURPLUS = 1 << 16
 
-#: The chunks that hold pixels or say how they lie; a PNG of these alone shows the same picture.
+#: The chunks of pixels and their layout; a PNG of these alone shows the same picture.
 PIXEL_CHUNKS = frozenset(
     (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT", b"pHYs")
 )
 
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-_XMP_KEYWORD = "XML:com.adobe.xmp"
-# How ImageMagick and others kept EXIF and XMP before there were chunks for them.
+# Texts in which ImageMagick and others store EXIF and XMP; older than the chunks for them.
 _RAW_EXIF = ("Raw profile type exif", "Raw profile type APP1")
 _RAW_XMP = "Raw profile type xmp"
 _APP1_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
-# The limits within which Pillow takes a text or a profile.
+# The largest text or profile that Pillow accepts.
 _PILLOW_TEXT = 1 << 20
 
 
@@ -65,10 +63,10 @@ class PngHeader:
 
 @dataclass(slots=True)
 class PngChunks:
-    """What `read_chunks` found.
+    """The result of `read_chunks`.
 
     metadata: ICC profile, EXIF (both as stored), XMP, color chunks and texts.
-    plain: whether Pillow can be given the file as it is; if not, give it `only` PIXEL_CHUNKS.
+    plain: whether Pillow accepts the whole file; if not, pass it PIXEL_CHUNKS by `filter_chunks`.
     """
 
     header: PngHeader
@@ -77,7 +75,7 @@ class PngChunks:
 
 
 def announces_animation(stream: BinaryIO) -> bool:
-    """Whether a PNG has an acTL chunk in front of its pixels, as an animation must."""
+    """Return whether a PNG has an acTL chunk before its pixels, as an animation must."""
     stream.seek(len(SIGNATURE))
     while len(start := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", start)
@@ -88,7 +86,7 @@ def announces_animation(stream: BinaryIO) -> bool:
 
 
 def read_header(stream: BinaryIO, name: str) -> PngHeader:
-    """The header of the PNG in ``stream``. Raises DecodeError where it has none."""
+    """Read the header of the PNG in ``stream``; raises DecodeError if it has none."""
     stream.seek(len(SIGNATURE))
     start = stream.read(8 + 13)
     if len(start) < 8 + 13:
@@ -102,18 +100,17 @@ def read_header(stream: BinaryIO, name: str) -> PngHeader:
 
 
 def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
-    """Walk the chunks of the PNG in ``stream``, whose signature has been seen.
+    """Read the chunks of the PNG in ``stream``, whose signature has been checked.
 
-    Checks the checksums of all chunks that matter for the pixels, that there are not far more
-    pixels than the header says, and that the file goes on to its end. Chunks of metadata that are
-    broken or too large are left out.
+    Checks that the checksums of all critical chunks match, that the pixels are not far more than
+    the header declares, and that the file is complete. Broken or oversized metadata is left out.
 
-    Raises DecodeError where the file is damaged or truncated.
+    Raises DecodeError if the file is damaged or truncated.
     """
     found = PngChunks(read_header(stream, name))
     width, height = found.header.width, found.header.height
-    reader = _Reader()
-    packed = 0
+    reader = _MetadataReader()
+    compressed = 0
     stream.seek(len(SIGNATURE))
     while True:
         start = stream.read(8)
@@ -121,20 +118,20 @@ def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
             break
         length, kind = struct.unpack(">I4s", start)
         if kind[0] & 0x20:  # ancillary
-            if not reader.wants(kind):
+            if not reader.reads(kind):
                 stream.seek(length + 4, io.SEEK_CUR)
             elif length > MAX_PROFILE:
                 reader.plain = False
                 stream.seek(length + 4, io.SEEK_CUR)
             else:
                 body = stream.read(length)
-                if stream.read(4) == zlib.crc32(body, zlib.crc32(kind)).to_bytes(4, "big"):
-                    reader.take(kind, body)
+                if checksum_matches(kind, body, stream.read(4)):
+                    reader.add(kind, body)
                 else:
                     reader.plain = False
             continue
-        packed += length if kind == b"IDAT" else 0
-        if packed > 2 * height * (8 * width + 8) + _SURPLUS:
+        compressed += length if kind == b"IDAT" else 0
+        if compressed > 2 * height * (8 * width + 8) + _SURPLUS:
             raise DecodeError(
                 f"{name} is damaged: it holds more data than {width}x{height} pixels can take"
             )
@@ -154,8 +151,8 @@ def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
     raise DecodeError(f"{name} is truncated: the file ends before the picture does")
 
 
-def only(stream: BinaryIO, kinds: Container[bytes]) -> bytes:
-    """The PNG in ``stream`` with no other chunks than ``kinds``; `read_chunks` has checked it."""
+def filter_chunks(stream: BinaryIO, kinds: Container[bytes]) -> bytes:
+    """Return the PNG in ``stream``, checked by `read_chunks`, with only chunks of ``kinds``."""
     parts = [SIGNATURE]
     stream.seek(len(SIGNATURE))
     kind = b""
@@ -170,7 +167,7 @@ def only(stream: BinaryIO, kinds: Container[bytes]) -> bytes:
 
 
 def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
-    """The next ``length`` bytes of ``stream``, or as many as there are, some at a time."""
+    """Yield the next ``length`` bytes of ``stream``, or as many as there are, in blocks."""
     while length > 0:
         block = stream.read(min(length, 1 << 20))
         if not block:
@@ -179,32 +176,32 @@ def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
         yield block
 
 
-class _Reader:
-    """Collects what the chunks of metadata say."""
+class _MetadataReader:
+    """Collects the metadata of chunks."""
 
     def __init__(self) -> None:
         self.plain = True
         self._fields: dict[bytes, bytes] = {}  # the first chunk of a kind counts
         self._texts: list[tuple[str, str]] = []
-        self._room = MAX_TEXTS
-        self._inflated = _Inflater()
-        self._exif: bytes | None = None  # out of a text
+        self._text_budget = MAX_TEXTS
+        self._decompress = _Decompressor()
+        self._exif: bytes | None = None  # from a text
         self._xmp: bytes | None = None
 
     @staticmethod
-    def wants(kind: bytes) -> bool:
+    def reads(kind: bytes) -> bool:
         return kind in (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf", *_TEXT_CHUNKS)
 
-    def take(self, kind: bytes, body: bytes) -> None:
+    def add(self, kind: bytes, body: bytes) -> None:
         if kind in _TEXT_CHUNKS:
-            self._take_text(kind, body)
+            self._add_text(kind, body)
             return
         if kind == b"iCCP":
             if kind in self._fields:
                 self.plain = False
                 return
-            _, _, packed = body.partition(b"\0")
-            profile = self._inflated(packed[1:], MAX_PROFILE) if packed[:1] == b"\0" else None
+            _, _, data = body.partition(b"\0")
+            profile = self._decompress(data[1:], MAX_PROFILE) if data[:1] == b"\0" else None
             if profile is None or len(profile) > _PILLOW_TEXT:
                 self.plain = False
             if profile is None:
@@ -212,16 +209,16 @@ class _Reader:
             body = profile
         self._fields.setdefault(kind, body)
 
-    def _take_text(self, kind: bytes, body: bytes) -> None:
-        found = _text(kind, body, self._inflated)
+    def _add_text(self, kind: bytes, body: bytes) -> None:
+        found = _text(kind, body, self._decompress)
         if found is None:
             self.plain = False
             return
         keyword, raw, encoding = found
-        if keyword == _XMP_KEYWORD:
+        if keyword == XMP_KEYWORD:
             self.plain = self.plain and len(raw) <= _PILLOW_TEXT
             self._xmp = self._xmp or raw
-        elif len(raw) > min(MAX_TEXT, self._room):
+        elif len(raw) > min(MAX_TEXT, self._text_budget):
             self.plain = False
         elif keyword in _RAW_EXIF or keyword == _RAW_XMP:
             profile = _raw_profile(raw)
@@ -232,7 +229,7 @@ class _Reader:
             else:
                 self._exif = self._exif or profile or None
         else:
-            self._room -= len(raw)
+            self._text_budget -= len(raw)
             self._texts.append((keyword, raw.decode(encoding, "replace")))
 
     def metadata(self) -> Metadata:
@@ -273,54 +270,54 @@ def _chromaticities(
     return a, b, c, d, e, f, g, h
 
 
-def _text(kind: bytes, body: bytes, inflated: _Inflater) -> tuple[str, bytes, str] | None:
-    """Keyword, text and its encoding of one text chunk; None where it is broken or too large."""
+def _text(kind: bytes, body: bytes, decompress: _Decompressor) -> tuple[str, bytes, str] | None:
+    """Return keyword, text and encoding of a text chunk; None if it is broken or too large."""
     key, separator, rest = body.partition(b"\0")
     if not separator or not 0 < len(key) < 80:
         return None
     keyword, encoding = key.decode("latin-1"), "latin-1"
-    packed = kind == b"zTXt"
+    compressed = kind == b"zTXt"
     if kind == b"iTXt":
         if len(rest) < 2 or rest[0] > 1:
             return None
-        packed, encoding = bool(rest[0]), "utf-8"
+        compressed, encoding = bool(rest[0]), "utf-8"
         parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
-        if len(parts) < 3 or (packed and rest[1]):
+        if len(parts) < 3 or (compressed and rest[1]):
             return None
         rest = parts[2]
-    elif packed:
+    elif compressed:
         if rest[:1] != b"\0":
             return None
         rest = rest[1:]
-    if packed:
-        most = MAX_XMP if keyword == _XMP_KEYWORD else MAX_TEXT
-        unpacked = inflated(rest, most)
-        return None if unpacked is None else (keyword, unpacked, encoding)
+    if compressed:
+        limit = MAX_XMP if keyword == XMP_KEYWORD else MAX_TEXT
+        data = decompress(rest, limit)
+        return None if data is None else (keyword, data, encoding)
     return keyword, rest, encoding
 
 
-class _Inflater:
-    """Unpacks what one file holds, MAX_UNPACKED bytes of it in all."""
+class _Decompressor:
+    """Decompresses the zlib streams of one file, MAX_DECOMPRESSED bytes in all."""
 
     def __init__(self) -> None:
-        self._room = MAX_UNPACKED
+        self._budget = MAX_DECOMPRESSED
 
-    def __call__(self, packed: bytes, most: int) -> bytes | None:
-        """``packed`` through zlib, or None where it is broken or gives more than ``most`` bytes."""
-        most = min(most, self._room)
-        if most < 1:  # 0 would mean no limit
+    def __call__(self, compressed: bytes, limit: int) -> bytes | None:
+        """Return the data, or None if it is broken or longer than ``limit`` bytes."""
+        limit = min(limit, self._budget)
+        if limit < 1:  # zlib reads 0 as unlimited
             return None
-        inflater = zlib.decompressobj()
+        decompressor = zlib.decompressobj()
         try:
-            data = inflater.decompress(packed, most)
+            data = decompressor.decompress(compressed, limit)
         except zlib.error:
             return None
-        self._room -= len(data)
-        return data if inflater.eof else None
+        self._budget -= len(data)
+        return data if decompressor.eof else None
 
 
 def _raw_profile(text: bytes) -> bytes:
-    """The bytes of a "Raw profile type ..." text: a name, a length, then hexadecimal digits."""
+    """Return the bytes of a "Raw profile type ..." text: name, length, hexadecimal digits."""
     lines = text.strip().split(b"\n", 2)
     try:
         return bytes.fromhex(lines[2].decode("ascii")) if len(lines) == 3 else b""

@@ -1,30 +1,31 @@
-"""Rows in, from top to bottom; pieces of them worked on by threads; what comes of it out, in order.
+"""Rows in, from top to bottom; strips of rows encoded on threads; their bytes out, in order.
 
-The part that writers of rows share (PNG, TIFF): a piece is filtered and compressed on a thread of
-its own, and the calling thread writes the pieces down one after the other.
+The base of the PNG and TIFF writers: each strip is filtered and compressed on a thread of its own,
+and the calling thread writes the results one after the other.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from .._machine import processors
 from ..errors import ArgumentError
 from ..picture import Samples
+from .deflate import ZLIB, Deflate, igzip
 
-#: Bytes of samples in a piece. From 64 KiB on, igzip packs pieces as tightly as the whole; below, a
-#: piece costs more to hand over than to compress.
-PIECE = 1 << 18
+#: Bytes of samples in a strip. From 64 KiB on, igzip compresses strips as tightly as the whole;
+#: below, handing over a strip costs more than compressing it.
+STRIP_BYTES = 1 << 18
 
-# Pieces handed over and not yet written; `write_rows` waits beyond. They hold on to rows of the
-# caller, not to copies, so what this bounds is how far the file lags behind.
+# Strips submitted and not yet written; `write_rows` waits for more. Strips refer to the caller's
+# rows and copy nothing, so this bounds how far the file lags behind.
 _MAX_PENDING = 64
 
 _MAX_THREADS = 8
@@ -40,130 +41,33 @@ class ByteSink(Protocol):
         """Write all of ``data``."""
 
 
-class Segment(NamedTuple):
-    """Rows that came together: color (n, W, C) and alpha (n, W) or None, each row dense."""
+class RowBlock(NamedTuple):
+    """Rows that arrived together: color (n, W, C) and alpha (n, W) or None."""
 
     color: Samples
     alpha: Samples | None
 
-    def cut(self, top: int, bottom: int) -> Segment:
-        """Rows ``top`` up to ``bottom``."""
+    def rows(self, top: int, bottom: int) -> RowBlock:
+        """Return rows ``top`` up to ``bottom``."""
         alpha = None if self.alpha is None else self.alpha[top:bottom]
-        return Segment(self.color[top:bottom], alpha)
+        return RowBlock(self.color[top:bottom], alpha)
 
-    def last_row(self) -> Segment:
-        """The last row alone."""
-        return self.cut(len(self.color) - 1, len(self.color))
+    def last_row(self) -> RowBlock:
+        """Return the last row alone."""
+        return self.rows(len(self.color) - 1, len(self.color))
 
 
-class Pieces(Generic[_T]):
-    """Gathers rows into pieces, has threads work on them, and hands the results on in order.
+class RowCounter:
+    """Checks the shape and the number of rows of a picture that arrives from top to bottom."""
 
-    One thread at a time may call it.
-    """
-
-    def __init__(
-        self,
-        label: str,
-        *,
-        width: int,
-        height: int,
-        channels: int,
-        dtype: np.dtype[Any],
-        rows: int,
-        work: Callable[[list[Segment], Segment | None], _T],
-        take: Callable[[_T], object],
-        threads: int | None = None,
-    ) -> None:
-        """Take rows from now on.
-
-        label: the format, for messages.
-        width, height, channels, dtype: of the picture, alpha counted as a channel.
-        rows: in a piece; the last one may have fewer.
-        work: called with the rows of a piece and the row above it (None for the first piece); on
-            several threads at once if there are several pieces.
-        take: called with what ``work`` returned, piece by piece, always in the calling thread.
-        threads: how many work; None is one for each processor, at most 8.
-
-        Raises ArgumentError for less than one thread.
-        """
-        if threads is not None and threads < 1:
-            raise ArgumentError(f"threads is {threads}; it must be 1 or more")
+    def __init__(self, label: str, *, width: int, height: int, channels: int) -> None:
+        """label: the format, for messages. channels: alpha included."""
         self._label = label
         self._width, self._height, self._channels = width, height, channels
-        self._dtype = dtype
-        self._rows = rows
-        self._work, self._take = work, take
-        self._received = 0
-        self._gathered: list[Segment] = []
-        self._gathered_rows = 0
-        self._last: Segment | None = None  # of the piece before
-        self._pending: deque[Future[_T]] = deque()
-        self._open = True
-        # A single piece has nothing to run beside, and is not worth a thread.
-        self._pool: ThreadPoolExecutor | None = None
-        if height > rows:
-            self._pool = ThreadPoolExecutor(
-                min(threads or processors(), _MAX_THREADS),
-                thread_name_prefix=f"waifu2x-{label.lower()}",
-            )
+        self.received = 0
 
-    @property
-    def open(self) -> bool:
-        """Whether nothing has failed and `abort` has not been called."""
-        return self._open
-
-    def write_rows(self, color: Samples, alpha: Samples | None = None) -> None:
-        """Take the next rows; returns before they are worked on, unless the queue is full.
-
-        color: (n, width, C) or (n, width), n any number of rows, 0 included.
-        alpha: (n, width) of the same dtype, then C is one less than the channels; or None.
-
-        The arrays must stay as they are until `finish` or `abort` has returned: rows are read when
-        their turn comes. Fastest where the samples of a row are contiguous; rows may lie apart.
-
-        Raises ArgumentError for arrays of another shape or dtype, more rows than the picture has,
-        and after `abort`; and whatever ``take`` or ``work`` has raised since.
-        """
-        if not self._open:
-            raise ArgumentError(f"the {self._label} is closed; no rows can follow")
-        segment = self._checked(color, alpha)
-        rows = len(segment.color)
-        if rows > self._height - self._received:
-            raise ArgumentError(
-                f"{self._received + rows} rows were written to a {self._label} of {self._height}"
-            )
-        top = 0
-        while top < rows:
-            bottom = min(rows, top + self._rows - self._gathered_rows)
-            self._gathered.append(segment.cut(top, bottom))
-            self._gathered_rows += bottom - top
-            self._received += bottom - top
-            top = bottom
-            if self._gathered_rows == self._rows or self._received == self._height:
-                self._submit()
-        while self._pending and self._pending[0].done():
-            self._take_first()
-
-    def finish(self) -> None:
-        """Hand on what is left. Raises ArgumentError where rows are missing."""
-        if self._received < self._height:
-            raise ArgumentError(
-                f"{self._received} of {self._height} rows were written to a {self._label}"
-            )
-        while self._pending:
-            self._take_first()
-
-    def abort(self) -> None:
-        """Drop what is not yet handed on; when this returns, no thread reads the rows any more."""
-        self._open = False
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pending.clear()
-        self._gathered.clear()
-        self._last = None
-
-    def _checked(self, color: Samples, alpha: Samples | None) -> Segment:
+    def add(self, color: Samples, alpha: Samples | None) -> RowBlock:
+        """Check and count rows; raises ArgumentError for another shape or too many rows."""
         if color.ndim == 2:
             color = color[:, :, None]
         colors = self._channels - (alpha is not None)
@@ -175,42 +79,88 @@ class Pieces(Generic[_T]):
             raise ArgumentError(
                 f"alpha has shape {alpha.shape}; it must be {color.shape[:2]} like color"
             )
-        for name, array in (("color", color), ("alpha", alpha)):
-            if array is not None and array.dtype != self._dtype:
-                raise ArgumentError(f"{name} has dtype {array.dtype}; it must be {self._dtype}")
-        return Segment(_dense(color), None if alpha is None else _dense(alpha))
+        received = self.received + len(color)
+        if received > self._height:
+            raise ArgumentError(
+                f"{received} rows were written to a {self._label} of {self._height}"
+            )
+        self.received = received
+        return RowBlock(color, alpha)
 
-    def _submit(self) -> None:
-        """Hand the gathered rows over as a piece."""
-        while len(self._pending) >= _MAX_PENDING:
-            self._take_first()
-        segments, self._gathered, self._gathered_rows = self._gathered, [], 0
-        if self._pool is None:
-            self._pending.append(_done(self._work, segments, self._last))
-        else:
-            self._pending.append(self._pool.submit(self._work, segments, self._last))
-        self._last = segments[-1].last_row()
+    @property
+    def complete(self) -> bool:
+        """Whether every row has arrived."""
+        return self.received == self._height
 
-    def _take_first(self) -> None:
-        """Hand on the oldest piece, when it is done; gives up where that fails."""
-        try:
-            self._take(self._pending.popleft().result())
-        except BaseException:
-            self.abort()
-            raise
+    def require_complete(self) -> None:
+        """Raise ArgumentError if rows are missing."""
+        if not self.complete:
+            raise ArgumentError(
+                f"{self.received} of {self._height} rows were written to a {self._label}"
+            )
 
 
 class RowWriter(ABC, Generic[_T]):
-    """A file of known size that takes its rows from top to bottom, some at a time.
+    """A file of known size that receives its rows from top to bottom.
 
-    As a context manager it is closed at the end, or aborted where an exception leaves the block.
+    As a context manager it is closed at the end, or aborted if an exception leaves the block.
     One thread at a time may call it.
     """
 
     #: The format, for messages.
     label: str
-    _pieces: Pieces[_T]
-    _whole = False
+    max_side: int
+    dtypes: tuple[str, ...]
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        height: int,
+        channels: int,
+        dtype: npt.DTypeLike = np.uint8,
+        threads: int | None = None,
+        deflate: Deflate | None = None,
+    ) -> None:
+        """Start to receive rows.
+
+        width, height: in pixels, 1 to ``max_side``.
+        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA; alpha straight.
+        dtype: of the samples, one of ``dtypes``.
+        threads: how many encode strips; None is one for each processor, at most 8.
+        deflate: the compressor; None is `igzip` if it is installed, else `ZLIB`.
+
+        Raises ArgumentError for other arguments.
+        """
+        for name, value in (("width", width), ("height", height)):
+            if not 1 <= value <= self.max_side:
+                raise ArgumentError(
+                    f"{name} is {value}; {self.label} holds 1 to {self.max_side} pixels"
+                )
+        if channels not in (1, 2, 3, 4):
+            raise ArgumentError(f"channels is {channels}; {self.label} is written with 1 to 4")
+        self._dtype = np.dtype(dtype)
+        if self._dtype.name not in self.dtypes:
+            allowed = " or ".join(self.dtypes)
+            raise ArgumentError(f"dtype is {self._dtype}; {self.label} is written with {allowed}")
+        if threads is not None and threads < 1:
+            raise ArgumentError(f"threads is {threads}; it must be 1 or more")
+        self._counter = RowCounter(self.label, width=width, height=height, channels=channels)
+        self._deflate = deflate or igzip() or ZLIB
+        self._row_bytes = width * channels * self._dtype.itemsize
+        self._strip_rows = min(height, max(1, STRIP_BYTES // self._row_bytes))
+        self._blocks: list[RowBlock] = []
+        self._block_rows = 0
+        self._above: RowBlock | None = None
+        self._pending: deque[Future[_T]] = deque()
+        self._open, self._complete = True, False
+        # A single strip has nothing to overlap with and is not worth a thread.
+        self._pool: ThreadPoolExecutor | None = None
+        if height > self._strip_rows:
+            self._pool = ThreadPoolExecutor(
+                min(threads or processors(), _MAX_THREADS),
+                thread_name_prefix=f"waifu2x-{self.label.lower()}",
+            )
 
     def __enter__(self: _Self) -> _Self:
         return self
@@ -227,50 +177,102 @@ class RowWriter(ABC, Generic[_T]):
             self.abort()
 
     def write_rows(self, color: Samples, alpha: Samples | None = None) -> None:
-        """Take the next rows; see `Pieces.write_rows`.
+        """Queue the next rows; returns before they are encoded, unless the queue is full.
 
-        Raises also what the stream or a compressor has raised since.
+        color: (n, width, C) or (n, width), any number of rows, 0 included.
+        alpha: (n, width) of the same dtype, then C is one less than the channels; or None.
+
+        The arrays must not change until `close` or `abort` has returned: rows are read when their
+        strip is encoded. Fastest if the samples of each row are contiguous; rows may lie apart.
+
+        Raises ArgumentError for another shape or dtype, for more rows than the picture has, and
+        after `abort`; and what the stream or a compressor has raised since the last call.
         """
-        self._pieces.write_rows(color, alpha)
+        if not self._open:
+            raise ArgumentError(f"the {self.label} is closed; no rows can follow")
+        for name, array in (("color", color), ("alpha", alpha)):
+            if array is not None and array.dtype != self._dtype:
+                raise ArgumentError(f"{name} has dtype {array.dtype}; it must be {self._dtype}")
+        block = self._counter.add(color, alpha)
+        block = RowBlock(_dense(block.color), None if alpha is None else _dense(alpha))
+        top, rows = 0, len(block.color)
+        while top < rows:
+            bottom = min(rows, top + self._strip_rows - self._block_rows)
+            self._blocks.append(block.rows(top, bottom))
+            self._block_rows += bottom - top
+            top = bottom
+            if self._block_rows == self._strip_rows or (top == rows and self._counter.complete):
+                self._submit()
+        while self._pending and self._pending[0].done():
+            self._write_first()
 
     def close(self) -> None:
-        """Finish the file; afterwards no thread reads the rows any more. Once is enough.
+        """Finish the file; afterwards no thread reads the rows. May be called twice.
 
-        Raises ArgumentError where rows are missing or something has failed before, EncodeError
-        where the format cannot hold the file, and whatever the stream or a compressor raises. What
-        the stream holds then is not whole.
+        Raises ArgumentError if rows are missing or a call has failed before, EncodeError if the
+        format cannot hold the file, and what the stream or a compressor raises. The stream then
+        holds an incomplete file.
         """
-        if self._whole:
+        if self._complete:
             return
-        if not self._pieces.open:
+        if not self._open:
             raise ArgumentError(f"the {self.label} was given up and cannot be finished")
         try:
-            self._pieces.finish()
+            self._counter.require_complete()
+            while self._pending:
+                self._write_first()
             self._end()
-            self._whole = True
+            self._complete = True
         finally:
             self.abort()
 
     def abort(self) -> None:
-        """Drop what is not yet written; when this returns, no thread reads the rows any more."""
-        self._pieces.abort()
+        """Drop what is not written; when this returns, no thread reads the rows."""
+        self._open = False
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pending.clear()
+        self._blocks.clear()
+        self._above = None
+
+    @abstractmethod
+    def _encode(self, blocks: list[RowBlock], above: RowBlock | None) -> _T:
+        """Encode a strip, on any thread; ``above`` is the row before it, None at the top."""
+
+    @abstractmethod
+    def _write(self, encoded: _T) -> None:
+        """Write an encoded strip, in order and in the calling thread."""
 
     @abstractmethod
     def _end(self) -> None:
-        """Write what stands behind the pixels."""
+        """Write what follows the pixels."""
 
+    def _submit(self) -> None:
+        """Encode the collected rows as one strip."""
+        while len(self._pending) >= _MAX_PENDING:
+            self._write_first()
+        blocks, self._blocks, self._block_rows = self._blocks, [], 0
+        if self._pool is not None:
+            self._pending.append(self._pool.submit(self._encode, blocks, self._above))
+        else:
+            future: Future[_T] = Future()
+            try:
+                future.set_result(self._encode(blocks, self._above))
+            except BaseException as error:
+                future.set_exception(error)
+            self._pending.append(future)
+        self._above = blocks[-1].last_row()
 
-def _done(work: Callable[..., _T], *given: Any) -> Future[_T]:
-    """A future of what has been worked on right here."""
-    future: Future[_T] = Future()
-    try:
-        future.set_result(work(*given))
-    except BaseException as error:
-        future.set_exception(error)
-    return future
+    def _write_first(self) -> None:
+        """Write the oldest strip once it is encoded; aborts on failure."""
+        try:
+            self._write(self._pending.popleft().result())
+        except BaseException:
+            self.abort()
+            raise
 
 
 def _dense(array: Samples) -> Samples:
-    """``array`` itself where the samples of each row are contiguous and aligned, else a copy."""
+    """Return ``array`` if the samples of each row are contiguous and aligned, else a copy."""
     rows = array[0] if len(array) else array
     return array if rows.flags.c_contiguous and array.flags.aligned else array.copy()

@@ -8,10 +8,11 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from .. import kernels
 from ..errors import ArgumentError
-from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float, sample_max
+from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 
-#: Room for the overshoot of a sharpening filter; beyond it a float picture is in other units.
+#: Allows for the overshoot of a sharpening filter; beyond it, a float picture has other units.
 FLOAT_SLACK = 0.5
 
 _T = TypeVar("_T", bound=np.generic)
@@ -20,10 +21,10 @@ _T = TypeVar("_T", bound=np.generic)
 def check_floats(samples: npt.NDArray[np.float32], what: str) -> None:
     """Raise ArgumentError unless ``samples`` are finite and near [0, 1].
 
-    "Near" is [-0.5, 1.5]: overshoot is let through as it is, but 0..255 or HDR values would come
-    out as a white picture, and that deserves a word instead.
+    "Near" is [-0.5, 1.5]: overshoot passes unchanged, but 0..255 or HDR values would silently
+    become a white picture.
     """
-    low, high = float(samples.min()), float(samples.max())  # NaN and infinity show up here
+    low, high = float(samples.min()), float(samples.max())  # propagates NaN and infinity
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ArgumentError(f"{what} holds NaN or infinity; its samples must be finite")
     if low < -FLOAT_SLACK or high > 1 + FLOAT_SLACK:
@@ -34,18 +35,19 @@ def check_floats(samples: npt.NDArray[np.float32], what: str) -> None:
 
 
 @cache
-def _bytes_of_shorts() -> npt.NDArray[np.uint8]:
-    """floor(v * 255 / 65535 + 0.5) for every uint16 v."""
+def _uint16_to_uint8() -> npt.NDArray[np.uint8]:
+    """Return floor(v * 255 / 65535 + 0.5) for every uint16 v."""
     value = np.arange(65536, dtype=np.uint32)
     return ((value * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def convert_samples(samples: Samples, dtype: npt.DTypeLike) -> Samples:
-    """``samples`` as ``dtype`` (uint8, uint16 or float32), in an array of the same shape.
+    """Return ``samples`` as ``dtype`` (uint8, uint16 or float32), in an array of the same shape.
 
     Full scale stays full scale: 255, 65535 and 1.0 mean the same. Fewer levels are reached by
-    clamping, then floor(v * max + 0.5), with no dither. Returns ``samples`` itself where the type
-    is right already. Raises ArgumentError for another dtype, or where NaN would become an integer.
+    clamping, then floor(v * max + 0.5), with no dither; floats in float32, by `kernels.quantize`.
+    Returns ``samples`` itself if it has that dtype. Raises ArgumentError for another dtype, and if
+    NaN would become an integer.
     """
     target = np.dtype(dtype)
     if target not in SAMPLE_DTYPES:
@@ -55,20 +57,22 @@ def convert_samples(samples: Samples, dtype: npt.DTypeLike) -> Samples:
     if target == np.float32:
         return as_float(samples)
     if samples.dtype == np.uint16:
-        return _bytes_of_shorts()[samples]
+        return _uint16_to_uint8()[samples]
     if samples.dtype == np.uint8:
         return cast("Samples", samples.astype(np.uint16) * np.uint16(257))
-    if np.isnan(np.min(samples)):
+    if samples.size == 0:
+        return cast("Samples", samples.astype(target))
+    low, high = samples.min(), samples.max()
+    if np.isnan(low):
         raise ArgumentError("samples hold NaN; they must be finite to become integers")
-    # float64 for uint16: in float32, 65535 levels and a half do not fit 24 bits exactly.
-    wide = np.dtype(np.float32 if target == np.uint8 else np.float64)
-    scaled: npt.NDArray[Any] = np.clip(samples, 0, 1).astype(wide, copy=False)
-    scaled = scaled * wide.type(sample_max(target)) + wide.type(0.5)
-    return cast("Samples", scaled.astype(target))  # The cast truncates: floor, for v >= 0.
+    if not np.isfinite(low) or not np.isfinite(high):
+        samples = cast("Samples", np.clip(samples, 0, 1))
+    rows = cast("npt.NDArray[np.float32]", samples.reshape(len(samples), -1))
+    return kernels.quantize(rows, target).reshape(samples.shape)
 
 
 def from_array(array: npt.NDArray[Any]) -> Picture:
-    """A picture of ``array``, which is never changed.
+    """Return a picture of ``array``, which is never changed.
 
     array: (H, W) or (H, W, 1) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGB and
     alpha (straight, not premultiplied); uint8, uint16, or float32 in [0, 1]. Any strides and byte
@@ -76,8 +80,8 @@ def from_array(array: npt.NDArray[Any]) -> Picture:
     with the array.
 
     Raises ArgumentError for another type or shape, and for floats that are not finite or lie
-    outside [-0.5, 1.5] (0..255 in float32 is a mistake). Between those and [0, 1] they are kept;
-    whoever quantizes them clamps.
+    outside [-0.5, 1.5] (0..255 in float32 is a mistake). Overshoot of [0, 1] is kept until the
+    samples are quantized.
     """
     if not isinstance(array, np.ndarray):
         raise ArgumentError(f"array is a {type(array).__name__}; it must be a numpy.ndarray")
@@ -109,8 +113,8 @@ def from_array(array: npt.NDArray[Any]) -> Picture:
     return Picture(np.ascontiguousarray(array[:, :, :colors]), alpha)
 
 
-def merged(color: npt.NDArray[_T], alpha: npt.NDArray[_T] | None) -> npt.NDArray[_T]:
-    """Color (H, W, C) and alpha (H, W) as one array (H, W, C + 1); without alpha, ``color``."""
+def interleave(color: npt.NDArray[_T], alpha: npt.NDArray[_T] | None) -> npt.NDArray[_T]:
+    """Return color (H, W, C) and alpha (H, W) as one (H, W, C + 1); without alpha, ``color``."""
     if alpha is None:
         return color
     height, width, channels = color.shape
@@ -121,13 +125,13 @@ def merged(color: npt.NDArray[_T], alpha: npt.NDArray[_T] | None) -> npt.NDArray
 
 
 def to_array(picture: Picture, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The pixels of ``picture`` laid out like ``like``: its dtype, dimensions and channels.
+    """Return the pixels of ``picture`` in the layout of ``like``: dtype, dimensions and channels.
 
-    ``like`` is the array that `from_array` was given; its height and width do not matter. The
-    samples are converted by `convert_samples` where the types differ. Without alpha the result may
-    share its memory with ``picture``.
+    ``like`` is the array that `from_array` received; its height and width do not matter. Samples
+    of another dtype are converted by `convert_samples`. Without alpha the result may share the
+    memory of ``picture``.
 
-    Raises ArgumentError where ``like`` has other channels than ``picture``.
+    Raises ArgumentError if ``like`` has other channels than ``picture``.
     """
     channels = picture.color.shape[2] + (picture.alpha is not None)
     wanted = 1 if like.ndim == 2 else like.shape[2] if like.ndim == 3 else 0
@@ -138,7 +142,7 @@ def to_array(picture: Picture, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
     native = like.dtype.newbyteorder("=")
     color = convert_samples(picture.color, native)
     alpha = None if picture.alpha is None else convert_samples(picture.alpha, native)
-    array: npt.NDArray[Any] = merged(cast("npt.NDArray[Any]", color), alpha)
+    array: npt.NDArray[Any] = interleave(cast("npt.NDArray[Any]", color), alpha)
     if like.ndim == 2:
         array = array[:, :, 0]
     return array.astype(like.dtype, copy=False)

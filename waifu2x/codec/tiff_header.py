@@ -1,6 +1,6 @@
-"""How the pixels of a TIFF lie, read and bounded before any reader of TIFF sees the file.
+"""The pixel layout of a TIFF, read within limits before any library sees the file.
 
-Layouts: TIFF 6.0 (Adobe, 1992) and BigTIFF. Whatever is missing or absurd is a ValueError.
+Layouts: TIFF 6.0 (Adobe, 1992) and BigTIFF. What is missing or absurd raises ValueError.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-# More than any camera or editor writes; what lies beyond is there to cost time.
+# More than any camera or editor writes.
 _MOST_ENTRIES = 4096
 _MOST_PAGES = 1 << 16
 
-#: Bytes of one value of each type of TIFF.
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_SIZES |= {16: 8, 17: 8, 18: 8}
+#: Bytes of one value of each type of TIFF 6.0.
+VALUE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_SIZES = VALUE_SIZES | {16: 8, 17: 8, 18: 8}  # BigTIFF's
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
 _SUBFILE_TYPE = 254
@@ -28,13 +28,13 @@ _PLAIN = frozenset((1, 5, 8, 32773, 32946, 34925, 50000))
 
 @dataclass(frozen=True, slots=True)
 class TiffLayout:
-    """What the first directory of a TIFF says of its pixels.
+    """The layout in the first directory of a TIFF.
 
-    width, height: as stored, before the orientation. pages: pictures in the file that are no
-    smaller copies of another. bits, samples: bits per sample and samples per pixel.
-    sample_format: 1 unsigned, 2 signed, 3 float; 0 where samples differ. photometric: 0 white is
-    zero, 1 black is zero, 2 RGB, ... extra: what the samples beyond color are: 1 alpha in which
-    color is premultiplied, 2 straight alpha, 0 something else.
+    width, height: as stored, before the orientation is applied. pages: pictures in the file,
+    without reduced copies. bits, samples: bits per sample and samples per pixel.
+    sample_format: 1 unsigned, 2 signed, 3 float; 0 if samples differ. photometric: 0 white is
+    zero, 1 black is zero, 2 RGB, ... extra: meaning of the samples beyond color: 1 alpha with
+    premultiplied color, 2 straight alpha, 0 other.
     """
 
     width: int
@@ -52,12 +52,12 @@ class TiffLayout:
 
     @property
     def colors(self) -> int:
-        """1 for gray, 3 for RGB, 0 for what has another color space."""
+        """1 for gray, 3 for RGB, 0 for another color space."""
         return {0: 1, 1: 1, 2: 3}.get(self.photometric, 0)
 
     @property
     def readable(self) -> bool:
-        """Whether `deep.tiff_planes` can read the pixels."""
+        """Whether `high_depth.tiff_planes` can read the pixels."""
         kind = (self.sample_format, self.bits)
         return (
             (kind in ((3, 16), (3, 24), (3, 32), (3, 64)) or kind in _UNSIGNED)
@@ -66,7 +66,7 @@ class TiffLayout:
         )
 
     @property
-    def deep(self) -> bool:
+    def high_depth(self) -> bool:
         """Whether `readable`, and of more than 8 bits."""
         return self.readable and self.bits > 8
 
@@ -75,15 +75,15 @@ _UNSIGNED = frozenset((1, bits) for bits in range(8, 17))
 
 
 def read_layout(stream: BinaryIO) -> TiffLayout:
-    """The layout of the TIFF in ``stream``.
+    """Read the layout of the TIFF in ``stream``.
 
-    Walks all directories, in time and memory proportional to the file whatever they claim.
-    Raises ValueError where they are broken, loop or hold absurd numbers.
+    Walks all directories, in time and memory proportional to the file.
+    Raises ValueError if they are broken, loop or hold absurd numbers.
     """
     reader = _Reader(stream)
     first, position = reader.directory(reader.first)
     seen = {reader.first}
-    reduced = [reader.whole(first, _SUBFILE_TYPE, 0) & 1]
+    reduced = [reader.integer(first, _SUBFILE_TYPE, 0) & 1]
     while position and position not in seen:
         if len(seen) >= _MOST_PAGES:
             raise ValueError(f"more than {_MOST_PAGES} pages")
@@ -91,24 +91,24 @@ def read_layout(stream: BinaryIO) -> TiffLayout:
         try:
             entries, position = reader.directory(position)
         except ValueError:
-            break  # what follows a sound first page does not matter
-        reduced.append(reader.whole(entries, _SUBFILE_TYPE, 0) & 1)
+            break  # pages after a sound first one do not matter
+        reduced.append(reader.integer(entries, _SUBFILE_TYPE, 0) & 1)
     pages = len(reduced) if reduced[0] else reduced.count(0)
     return _layout(reader, first, pages)
 
 
 def _layout(reader: _Reader, entries: dict[int, tuple[int, int, bytes]], pages: int) -> TiffLayout:
-    width, height = reader.whole(entries, 256), reader.whole(entries, 257)
+    width, height = reader.integer(entries, 256), reader.integer(entries, 257)
     if not (width and height):
         raise ValueError(f"it is {width}x{height}")
-    samples = reader.whole(entries, 277, 1)
-    bits = reader.wholes(entries, 258) or (1,)
-    formats = reader.wholes(entries, 339) or (1,)
+    samples = reader.integer(entries, 277, 1)
+    bits = reader.integers(entries, 258) or (1,)
+    formats = reader.integers(entries, 339) or (1,)
     if len(set(bits)) > 1 or len(set(formats)) > 1:
         formats = (0,)
     tile = None
     if 322 in entries or 323 in entries:
-        tile = reader.whole(entries, 322), reader.whole(entries, 323)
+        tile = reader.integer(entries, 322), reader.integer(entries, 323)
         if 0 in tile:
             raise ValueError(f"its tiles are {tile[0]}x{tile[1]}")
     return TiffLayout(
@@ -118,23 +118,23 @@ def _layout(reader: _Reader, entries: dict[int, tuple[int, int, bytes]], pages: 
         bits=bits[0],
         samples=samples,
         sample_format=formats[0],
-        photometric=reader.whole(entries, 262, 0),
-        compression=reader.whole(entries, 259, 1),
-        planar=reader.whole(entries, 284, 1) == 2,
-        extra=reader.wholes(entries, 338),
+        photometric=reader.integer(entries, 262, 0),
+        compression=reader.integer(entries, 259, 1),
+        planar=reader.integer(entries, 284, 1) == 2,
+        extra=reader.integers(entries, 338),
         tile=tile,
-        orientation=reader.whole(entries, 274, 1),
+        orientation=reader.integer(entries, 274, 1),
     )
 
 
 class _Reader:
-    """Directories of a TIFF, each entry as (type, count, the four or eight bytes of its value)."""
+    """Reads directories of a TIFF; an entry is (type, count, the 4 or 8 bytes of its value)."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._size = stream.seek(0, io.SEEK_END)
-        # Directories and values that lie in one another would be read again and again.
-        self._room = self._size
+        # Overlapping directories and values would be read again and again.
+        self._budget = self._size
         stream.seek(0)
         head = stream.read(16)
         order = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}.get(head[:4])
@@ -147,7 +147,7 @@ class _Reader:
         )
 
     def directory(self, position: int) -> tuple[dict[int, tuple[int, int, bytes]], int]:
-        """The entries of the directory at ``position``, and where the next one is (0: nowhere)."""
+        """Return the entries of the directory at ``position``, and the next position (0: none)."""
         count_format, link, entry = ("Q", "Q", "HHQ8s") if self._big else ("H", "I", "HHI4s")
         (count,) = self._unpack(count_format, position)
         if count > _MOST_ENTRIES:
@@ -167,19 +167,19 @@ class _Reader:
             after = 0
         return entries, int(after)
 
-    def whole(
+    def integer(
         self, entries: dict[int, tuple[int, int, bytes]], tag: int, default: int | None = None
     ) -> int:
-        """The value of a tag that is one number."""
-        values = self.wholes(entries, tag)
+        """Return the value of a tag that holds one integer."""
+        values = self.integers(entries, tag)
         if values:
             return values[0]
         if default is None:
             raise ValueError(f"tag {tag} is missing")
         return default
 
-    def wholes(self, entries: dict[int, tuple[int, int, bytes]], tag: int) -> tuple[int, ...]:
-        """The numbers of a tag, or () where it is missing or is of another type."""
+    def integers(self, entries: dict[int, tuple[int, int, bytes]], tag: int) -> tuple[int, ...]:
+        """Return the integers of a tag, or () if it is missing or of another type."""
         kind, count, value = entries.get(tag, (0, 0, b""))
         letter = _INTEGERS.get(kind)
         if letter is None or not count:
@@ -204,10 +204,10 @@ class _Reader:
         return self._stream.read(size)
 
     def _spend(self, size: int) -> None:
-        self._room -= size
-        if self._room < -_SLACK:
-            raise ValueError("its directories lie in one another")
+        self._budget -= size
+        if self._budget < -_SHARED_BYTES:
+            raise ValueError("its directories overlap")
 
 
-# A few values may well be shared between pages.
-_SLACK = 1 << 20
+# Pages may share a few values.
+_SHARED_BYTES = 1 << 20

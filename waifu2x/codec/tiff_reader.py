@@ -1,4 +1,4 @@
-"""A TIFF that Pillow cannot hold, as a picture: its pixels from `deep`, its tags from Pillow."""
+"""Reads a TIFF that Pillow cannot hold: pixels by `high_depth`, tags by Pillow."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import BinaryIO, cast
 from PIL import Image
 
 from ..picture import Metadata, Picture, Samples, Source
-from .exif import upright
+from .exif import reset_orientation
 from .high_depth import tiff_planes
-from .image import matching_icc, sane_dpi, tiff_exif, turned, upright_xmp
+from .image import apply_orientation, kept_xmp, matching_icc, tiff_exif, valid_dpi
 from .tiff_header import TiffLayout
 from .xmp import orientation as xmp_orientation
 
@@ -22,26 +22,26 @@ _CENTIMETER = 3
 
 
 def tiff_picture(stream: BinaryIO, layout: TiffLayout) -> Picture:
-    """The picture of the TIFF in ``stream``, whose ``layout`` is readable and within the limits.
+    """Read the TIFF in ``stream``, whose ``layout`` is readable and within the limits.
 
     Raises ArgumentError for floats out of range, and what tifffile and Pillow raise for damage.
     """
     color, alpha = tiff_planes(stream, layout)
     tags = _tags(stream)
     xmp = tags.get(_XMP)
-    if isinstance(xmp, tuple):  # numbers, where the type of the tag is BYTE
+    if isinstance(xmp, tuple):  # integers, if the type of the tag is BYTE
         xmp = bytes(xmp) if all(isinstance(v, int) and 0 <= v < 256 for v in xmp) else None
     orientation = layout.orientation
     if not 1 <= orientation <= 8:
         orientation = 1
     if orientation == 1 and isinstance(xmp, bytes) and not tags.get(0x0112):
         orientation = xmp_orientation(xmp)
-    color, alpha = turned(color, alpha, orientation)
+    color, alpha = apply_orientation(color, alpha, orientation)
     metadata = Metadata(
         icc=matching_icc(tags.get(_ICC), color.shape[2]),
         exif=_exif(tags),
         dpi=_dpi(tags, swapped=orientation >= 5),
-        xmp=upright_xmp(xmp),
+        xmp=kept_xmp(xmp),
     )
     return Picture(
         cast("Samples", color), cast("Samples | None", alpha), metadata, Source("TIFF", False)
@@ -64,14 +64,14 @@ def _tags(stream: BinaryIO) -> Image.Exif:
 def _exif(tags: Image.Exif) -> bytes | None:
     try:
         exif = tiff_exif(tags)
-    except Exception:  # whatever is wrong with it, it is no reason to refuse the picture
+    except Exception:  # broken EXIF is no reason to refuse the picture
         return None
-    return upright(exif) if exif else None
+    return reset_orientation(exif) if exif else None
 
 
 def _dpi(tags: Image.Exif, *, swapped: bool) -> tuple[float, float] | None:
     unit = tags.get(_RESOLUTION_UNIT, 2)
-    dpi = sane_dpi((tags.get(_X_RESOLUTION), tags.get(_Y_RESOLUTION)))
+    dpi = valid_dpi((tags.get(_X_RESOLUTION), tags.get(_Y_RESOLUTION)))
     if dpi is None or unit not in (2, _CENTIMETER):
         return None
     x, y = dpi

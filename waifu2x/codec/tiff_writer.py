@@ -1,11 +1,11 @@
-"""TIFF written while the picture is still being made: 8 and 16 bits and float, with all metadata.
+"""TIFF written while the picture is being computed: 8 and 16 bits and float, with all metadata.
 
 Pillow writes neither 16-bit nor float color. Strips of about 256 KiB are differenced, compressed
 by deflate on threads of their own, and written in order; the directory comes last.
 
-An EXIF block is a TIFF without pixels, so the file begins with it as it is, and the directory of
-the picture points into it. Nothing in it moves, which keeps the makers' notes of cameras whole:
-they hold offsets from the start of the block, and here that is the start of the file.
+An EXIF block is a TIFF without pixels, so the file begins with the unchanged block, and the
+directory of the picture points into it. Makers' notes of cameras hold offsets from the start of the
+block, which here is the start of the file, so they stay valid.
 
 Layout and predictor 2: TIFF 6.0 (Adobe, 1992); predictor 3: Adobe Photoshop TIFF Technical Note 3
 (2005).
@@ -21,54 +21,46 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import ArgumentError, EncodeError
-from ..picture import SAMPLE_DTYPES
+from ..errors import EncodeError
 from ._pillow import quiet
-from .deflate import ZLIB, Deflate, igzip
-from .exif import EXIF_PREFIX
-from .row_writer import PIECE, Pieces, RowWriter, Segment
-from .samples import merged
+from .deflate import Deflate
+from .exif import DESCRIPTIVE_TAGS, EXIF_PREFIX
+from .row_writer import ByteSink, RowBlock, RowWriter
+from .samples import interleave
+from .tiff_header import VALUE_SIZES
 
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
-_VALUE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 _DEFLATE = 8  # Adobe's number for zlib
 _STRAIGHT_ALPHA = 2
 _UNSIGNED, _FLOAT = 1, 3
 _INCH = 2
 
-# What of an EXIF block's first directory describes the picture; the rest says how pixels lie that
-# are not these. Names and titles, Make, Model, Software, dates, Artist, HostComputer, resolution,
-# Rating, Copyright, IPTC, the links to the Exif and GPS directories, and Windows' XP tags.
+# Of an EXIF block's first directory: the descriptive tags, the resolution, and the links to the
+# Exif and GPS directories. The other tags describe the layout of other pixels.
 _RESOLUTION = (0x011A, 0x011B, 0x0128)
 _SUB_DIRECTORIES = (0x8769, 0x8825)
-_DESCRIPTIVE = frozenset(
-    (
-        *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749),
-        *(0x8298, 0x83BB, *_RESOLUTION, *_SUB_DIRECTORIES, *range(0x9C9B, 0x9CA0)),
-    )
-)
+_KEPT_TAGS = frozenset((*DESCRIPTIVE_TAGS, *_RESOLUTION, *_SUB_DIRECTORIES))
 
 _LIMIT = 1 << 32
 
 
-class SeekableSink(Protocol):
-    """Where the file goes: its header is completed last."""
-
-    def write(self, data: bytes, /) -> object:
-        """Write all of ``data``."""
+class SeekableSink(ByteSink, Protocol):
+    """Where the file goes; its header is completed last."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Go to ``offset``."""
 
     def tell(self) -> int:
-        """The offset of what is written next."""
+        """Return the offset of the next byte."""
 
 
 class TiffWriter(RowWriter[bytes]):
     """A TIFF; see `RowWriter`. Rows that would make it larger than 4 GiB raise EncodeError."""
 
     label = "TIFF"
+    max_side = (1 << 32) - 1
+    dtypes = ("uint8", "uint16", "float32")
 
     def __init__(
         self,
@@ -78,62 +70,52 @@ class TiffWriter(RowWriter[bytes]):
         height: int,
         channels: int,
         dtype: npt.DTypeLike = np.uint8,
-        icc: bytes | None = None,
+        threads: int | None = None,
+        deflate: Deflate | None = None,
+        icc_profile: bytes | None = None,
         exif: bytes | None = None,
         xmp: bytes | None = None,
         dpi: tuple[float, float] | None = None,
-        threads: int | None = None,
-        deflate: Deflate | None = None,
     ) -> None:
         """Write the header.
 
-        stream: takes the file from where it stands, always in the calling thread; left open.
-        width, height: 1 to 2^32 - 1.
-        channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA; alpha straight.
-        dtype: of the samples, uint8, uint16 or float32.
-        icc, exif, xmp, dpi: as in `Metadata`. Of the first EXIF directory what describes the
-            picture is kept, the Exif and GPS directories are kept whole, the thumbnail is not.
-            Beside floats a big-endian block is written anew, little-endian.
-        threads: how many compress; None is one for each processor, at most 8.
-        deflate: the compressor; None is `igzip` where there is one, else `ZLIB`.
-
-        Raises ArgumentError for an argument outside of this, and what ``stream`` raises.
+        stream: receives the file from its position on, always in the calling thread; left open.
+        icc_profile, exif, xmp, dpi: as in `Metadata`. Of the first EXIF directory, the descriptive
+            tags are kept; the Exif and GPS directories are kept whole; the thumbnail is not. With
+            float samples, a big-endian block is converted to little-endian.
+        The rest is as for `RowWriter`. Raises also what ``stream`` raises.
         """
-        for name, value in (("width", width), ("height", height)):
-            if not 1 <= value < _LIMIT:
-                raise ArgumentError(f"{name} is {value}; TIFF holds 1 to {_LIMIT - 1} pixels")
-        if channels not in (1, 2, 3, 4):
-            raise ArgumentError(f"channels is {channels}; TIFF is written with 1 to 4")
-        self._dtype = np.dtype(dtype)
-        if self._dtype not in SAMPLE_DTYPES:
-            raise ArgumentError(f"dtype {self._dtype} is not one of uint8, uint16 and float32")
-        self._stream = stream
-        self._width, self._height, self._channels = width, height, channels
-        self._icc, self._xmp, self._dpi = icc, xmp, dpi
-        self._deflate = deflate or igzip() or ZLIB
-        self._rows = min(height, max(1, PIECE // (width * channels * self._dtype.itemsize)))
-        self._offsets: list[int] = []
-        self._sizes: list[int] = []
-        self._pieces: Pieces[bytes] = Pieces(
-            self.label,
+        super().__init__(
             width=width,
             height=height,
             channels=channels,
-            dtype=self._dtype,
-            rows=self._rows,
-            work=self._strip,
-            take=self._write_strip,
+            dtype=dtype,
             threads=threads,
+            deflate=deflate,
         )
+        self._stream = stream
+        self._width, self._height, self._channels = width, height, channels
+        self._icc, self._xmp, self._dpi = icc_profile, xmp, dpi
+        self._offsets: list[int] = []
+        self._sizes: list[int] = []
         block = b"" if exif is None else exif.removeprefix(EXIF_PREFIX)
         if self._dtype.kind == "f" and block.startswith(b"MM"):
-            # Pillow swaps the bytes of big-endian floats once more than it should.
+            # Pillow swaps the bytes of big-endian floats twice.
             block = _little_endian(block)
         self._order = ">" if block.startswith(b"MM") else "<"
-        self._exif = _descriptive_entries(block, self._order)
+        self._exif = _kept_entries(block, self._order)
         self._base = stream.tell()
         self._position = 0
         self._append(block or b"II*\0\0\0\0\0")
+
+    def _encode(self, blocks: list[RowBlock], above: RowBlock | None) -> bytes:
+        rows = [interleave(block.color, block.alpha) for block in blocks]
+        samples = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return self._deflate.stream(_differenced(samples, self._order).data)
+
+    def _write(self, encoded: bytes) -> None:
+        self._offsets.append(self._append(encoded))
+        self._sizes.append(len(encoded))
 
     def _end(self) -> None:
         directory = self._write_directory()
@@ -141,17 +123,8 @@ class TiffWriter(RowWriter[bytes]):
         self._stream.write(self._pack("I", directory))
         self._stream.seek(self._base + self._position)
 
-    def _strip(self, segments: list[Segment], _: Segment | None) -> bytes:
-        rows = [merged(each.color, each.alpha) for each in segments]
-        samples = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        return self._deflate.stream(_differenced(samples, self._order).data)
-
-    def _write_strip(self, data: bytes) -> None:
-        self._offsets.append(self._append(data))
-        self._sizes.append(len(data))
-
     def _append(self, data: bytes) -> int:
-        """Write ``data`` at the end, on an even offset, which is returned."""
+        """Write ``data`` at the end and return its offset, which is even."""
         offset = self._position
         if offset + len(data) + 1 >= _LIMIT:
             raise EncodeError("the file would be larger than the 4 GiB that TIFF holds; use PNG")
@@ -164,7 +137,7 @@ class TiffWriter(RowWriter[bytes]):
         return struct.pack(f"{self._order}{len(values)}{kind}", *values)
 
     def _write_directory(self) -> int:
-        """Write the directory and all that it points to; returns its offset."""
+        """Write the directory and the values that it points to; return its offset."""
         entries = dict(self._exif)
         for tag, (kind, count, value) in self._fields().items():
             at = value.ljust(4, b"\0") if len(value) <= 4 else self._pack("I", self._append(value))
@@ -173,7 +146,7 @@ class TiffWriter(RowWriter[bytes]):
         return self._append(b"".join(parts) + b"\0\0\0\0")
 
     def _fields(self) -> dict[int, tuple[int, int, bytes]]:
-        """Tag -> type, count and value of what says how the pixels lie and what they mean."""
+        """Return tag -> type, count and value of the layout, color and metadata fields."""
         colors = 3 if self._channels >= 3 else 1
         is_float = self._dtype.kind == "f"
 
@@ -192,7 +165,7 @@ class TiffWriter(RowWriter[bytes]):
             273: longs(*self._offsets),
             274: shorts(1),
             277: shorts(self._channels),
-            278: longs(self._rows),
+            278: longs(self._strip_rows),
             279: longs(*self._sizes),
             284: shorts(1),
             317: shorts(3 if is_float else 2),
@@ -213,8 +186,8 @@ class TiffWriter(RowWriter[bytes]):
         return fields
 
 
-def _descriptive_entries(block: bytes, order: str) -> dict[int, bytes]:
-    """Tag -> entry, as it stands, of what in the first directory of ``block`` is worth keeping."""
+def _kept_entries(block: bytes, order: str) -> dict[int, bytes]:
+    """Return tag -> unchanged entry of `_KEPT_TAGS` in the first directory of ``block``."""
     if len(block) < 8:
         return {}
     (start,) = struct.unpack_from(order + "I", block, 4)
@@ -224,17 +197,17 @@ def _descriptive_entries(block: bytes, order: str) -> dict[int, bytes]:
     entries: dict[int, bytes] = {}
     for offset in range(start + 2, min(start + 2 + 12 * count, len(block) - 11), 12):
         tag, kind, values, at = struct.unpack_from(order + "HHII", block, offset)
-        size = _VALUE_SIZES.get(kind, 0) * values
+        size = VALUE_SIZES.get(kind, 0) * values
         inside = size <= 4 or at + size <= len(block)
         if tag in _SUB_DIRECTORIES:
             inside = size == 4 and at + 2 <= len(block)
-        if tag in _DESCRIPTIVE and size and inside:
+        if tag in _KEPT_TAGS and size and inside:
             entries[tag] = block[offset : offset + 12]
     return entries
 
 
 def _little_endian(block: bytes) -> bytes:
-    """An EXIF block written anew with the other order of bytes."""
+    """Return an EXIF block written again in little-endian byte order."""
     parsed = Image.Exif()
     with quiet():
         parsed.load(block)
@@ -243,10 +216,10 @@ def _little_endian(block: bytes) -> bytes:
 
 
 def _differenced(rows: npt.NDArray[Any], order: str) -> npt.NDArray[Any]:
-    """Rows (n, W, C) as they are compressed: each sample less the one to its left."""
+    """Return rows (n, W, C) with each sample less its left neighbor, as they are compressed."""
     count, _, channels = rows.shape
     if rows.dtype.kind == "f":
-        # The bytes of a row, the highest of all samples first; then differences of bytes.
+        # Planes of bytes, the most significant first; then differences of bytes.
         split = np.ascontiguousarray(rows, ">f4").view(np.uint8).reshape(count, -1, 4)
         planes = np.ascontiguousarray(split.transpose(0, 2, 1)).reshape(count, -1)
         result = planes.copy()

@@ -91,7 +91,7 @@ class CudaTileKernels:
             window_width=window[1],
             pixel=pixel,
             inset=inset,
-            seen=0 if stats is None else stats.data_ptr(),
+            stats=0 if stats is None else stats.data_ptr(),
             **where(source),
         )
         return batch
@@ -115,7 +115,7 @@ class CudaTileKernels:
             "width": target.shape[1],
             "channels": target.shape[2],
             "stride": target.stride(0),
-            "seen": stats.data_ptr(),
+            "stats": stats.data_ptr(),
             **where(output),
         }
         if copies[0].ramps is None:

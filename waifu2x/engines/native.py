@@ -15,7 +15,7 @@ from .._machine import processors
 from ..errors import ArgumentError, CancelledError, DeviceMemoryError, EngineError, GraphError
 from ..kernels import _native
 from ..network import graph as g
-from ..network.rewrite import Capabilities, Ref, Step, fuse
+from ..network.rewrite import Capabilities, Ref, Step, fuse, sub_pixel
 from ..picture import Samples
 from .base import Concurrency, OnRows
 from .device import Batch, Session, TileCopy, Transform
@@ -36,8 +36,8 @@ class _Lowering:
         if self.graph.out.pooled:
             raise EngineError("the native engine does not run a network that ends in a mean")
         for given in self.graph.inputs[1:]:
-            self._numbers[given.name] = self.program.given(given.channels)
-        steps, output = fuse(self.graph, Capabilities(adds=_adds, crops=True))
+            self._numbers[given.name] = self.program.pooled_input(given.channels)
+        steps, output = fuse(self.graph, Capabilities(adds=lambda op: True, crops=True))
         for step in steps:
             pooled = self.graph.values[step.name].pooled
             self._numbers[step.name] = self._pool(step) if pooled else self._lower(step)
@@ -76,15 +76,20 @@ class _Lowering:
 
     def _convolve(self, step: Step, op: g.Conv | g.ConvTranspose, source: tuple[int, int]) -> int:
         slopes, sigmoid = _slopes(step.activation, op.bias.size)
+        weight, bias = op.weight, op.bias
+        layout = {"stride": op.stride, "padding": op.padding}
+        if isinstance(op, g.ConvTranspose):
+            plain, factor = sub_pixel(op), op.stride
+            weight, bias, slopes = plain.weight, plain.bias, np.repeat(slopes, factor * factor)
+            layout = {"padding": plain.padding, "shuffle": factor}
+            layout |= {"crop": plain.crop, "trim": plain.trim}
         value = self.program.conv(
             source,
-            _floats(op.weight),
-            _floats(op.bias),
+            _floats(weight),
+            _floats(bias),
             slopes,
-            stride=op.stride,
-            padding=op.padding,
-            transposed=isinstance(op, g.ConvTranspose),
             addend=None if step.addend is None else self._place(step.addend),
+            **layout,
         )
         return self.program.sigmoid((value, 0)) if sigmoid else value
 
@@ -112,12 +117,6 @@ class _Lowering:
 
     def _channels(self, step: Step) -> int:
         return self.graph.values[step.name].channels
-
-
-def _adds(op: g.Conv | g.ConvTranspose) -> bool:
-    """Whether the program's convolution takes an addend; the shuffle of few channels does not."""
-    shuffled = isinstance(op, g.ConvTranspose) and op.stride > 1 and op.bias.size % 16 != 0
-    return not shuffled
 
 
 def _slopes(activation: g.Activation | None, channels: int) -> tuple[Batch, bool]:

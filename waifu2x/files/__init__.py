@@ -1,7 +1,7 @@
-"""One file in, one file out: a picture, an animation or a comic archive.
+"""Upscales one file: a picture, an animation or a comic archive.
 
-Everything that can be known is checked before the work, and a result appears under its name only
-when it is complete.
+Every check that can be made beforehand runs before the network. A result appears under its final
+name only when it is complete.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,25 +21,22 @@ from ..atomic import check_place, check_writable, write_file
 from ..errors import ArgumentError, EncodeError
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
-from .open import Work, open_work
-from .task import Options, Outcome
+from .open import open_job
+from .task import Job, Options, Result
 
 SUFFIX = "_waifu2x"
 
-#: Results for a pipe up to this size wait in memory, larger ones in a temporary file.
+#: Results for a stream wait in memory up to this size, beyond it in a temporary file.
 _SPOOLED = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file.
+    """The result of one file.
 
     source, target: the files; None for a stream.
-    size_in, size_out: (width, height) in pixels; of an archive, those of its largest page.
-    noise: the level of noise removed, or None; ``reason`` says why if it was chosen here. Of an
-        archive, the highest of its pages.
-    notes: what else the user should know: something the format could not hold, or that there was
-        nothing to do.
+
+    The other fields are those of `waifu2x.files.task.Result`.
     """
 
     source: Path | None
@@ -64,19 +61,19 @@ def upscale_file(
 ) -> FileResult:
     """Upscale the picture, animation or comic archive in ``source`` and write it to ``target``.
 
-    source: a file, or an open binary stream, which is read to its end.
-    target: a file; a directory, or None for that of ``source``, where the result is called after
-        the source with ``_waifu2x`` added; or an open binary stream, which gets the result when
-        it is complete.
-    options: what to do. Without a format, the name of ``target`` decides; where there is none, a
-        picture becomes a PNG and an animation stays what it is, as does anything written to a
-        stream. In an archive, every page stays what it is where we write that, else becomes a PNG.
-    overwrite: whether ``target`` may exist.
-    keep_times: give the file the times at which ``source`` was read and changed.
+    source: a file, or a binary stream, which is read to its end.
+    target: a file, a directory, a binary stream, or None for the directory of ``source``. In a
+        directory, the result is named after the source with ``_waifu2x`` added. A stream receives
+        the result when it is complete.
+    options: what to do. Without a format, the name of ``target`` decides. Without a name, a picture
+        becomes a PNG and an animation keeps its format; for a stream both keep their format. Pages
+        of an archive keep their format if it can be written, else become PNG.
+    overwrite: allow an existing ``target``.
+    keep_times: give the result the access and modification times of ``source``.
     progress, cancel: as for `Upscaler.upscale`.
 
-    Raises the errors of `Upscaler.upscale`, and `EncodeError` or `OutputExistsError` if the result
-    cannot be written.
+    Raises the errors of `Upscaler.upscale`, `SkippedError`, and `EncodeError` or
+    `OutputExistsError` if the result cannot be written.
     """
     options = options or Options()
     path, given = _path_or_stream(source)
@@ -86,33 +83,25 @@ def upscale_file(
         stream, name = stack.enter_context(
             codec.opened(given or path or "", upscaler.options.limit)
         )
-        work = open_work(upscaler, stream, name, options, named, as_input=sink is not None)
-        if not work.reads_on:
-            stack.close()  # an open file cannot be replaced on Windows
+        job = open_job(
+            upscaler.pipeline, stream, name, options, named, keep_format=sink is not None
+        )
+        if not job.needs_source:
+            stack.close()  # Windows cannot replace an open file
         if sink is None:
-            place = named or _place(path, target_path, work.extension)
+            place = named or _default_target(path, target_path, job.extension)
             checked = check_place(place, overwrite=overwrite, source=path)
             check_writable(checked)
-            outcomes: list[Outcome] = []
-            write_file(
+            result = write_file(
                 checked,
-                lambda file: outcomes.append(work.write(file, progress, cancel)),
+                lambda file: job.write(file, progress, cancel),
                 overwrite=overwrite,
                 times=_times(path) if keep_times else None,
             )
-            outcome = outcomes[0]
         else:
             place = None
-            outcome = _into_stream(work, sink, progress, cancel)
-    return FileResult(
-        source=path,
-        target=place,
-        size_in=outcome.size_in,
-        size_out=outcome.size_out,
-        noise=outcome.noise,
-        reason=outcome.reason,
-        notes=outcome.notes,
-    )
+            result = _write_stream(job, sink, progress, cancel)
+    return FileResult(source=path, target=place, **asdict(result))
 
 
 def _path_or_stream(
@@ -123,8 +112,8 @@ def _path_or_stream(
     return None, file
 
 
-def _place(source: Path | None, directory: Path | None, extension: str) -> Path:
-    """The file for the result of ``source``, in its own directory if no other is given."""
+def _default_target(source: Path | None, directory: Path | None, extension: str) -> Path:
+    """The file for the result of ``source``, in its own directory unless one is given."""
     if source is None:
         raise ArgumentError("the input is a stream and has no name; name the file to write")
     return (directory or source.parent) / f"{source.stem}{SUFFIX}{extension}"
@@ -137,19 +126,16 @@ def _times(path: Path | None) -> tuple[int, int] | None:
     return status.st_atime_ns, status.st_mtime_ns
 
 
-def _into_stream(
-    work: Work,
-    target: BinaryIO,
-    progress: ProgressCallback | None,
-    cancel: threading.Event | None,
-) -> Outcome:
-    """Hand the result over when it is complete, so that nobody reads half of one."""
+def _write_stream(
+    job: Job, target: BinaryIO, progress: ProgressCallback | None, cancel: threading.Event | None
+) -> Result:
+    """Write the result to ``target`` once it is complete: a reader never sees half of it."""
     with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:
         try:
-            outcome = work.write(cast("BinaryIO", spool), progress, cancel)
+            result = job.write(cast("BinaryIO", spool), progress, cancel)
             spool.seek(0)
             shutil.copyfileobj(spool, target, 1 << 20)
             target.flush()
         except OSError as error:
             raise EncodeError(f"the result cannot be written: {reason(error)}") from error
-    return outcome
+    return result

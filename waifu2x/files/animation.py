@@ -1,26 +1,135 @@
-"""An animation, frame by frame, through something that enlarges pictures."""
+"""A job for one animation: every distinct frame is upscaled once."""
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import BinaryIO, Final
 
 import numpy as np
 
-from ..codec.animation import Animation, AnimationWriter, Kept, PictureStore
+from .. import codec
+from ..codec.animation import (
+    Animation,
+    AnimationWriter,
+    Kept,
+    PictureStore,
+    animation_writer,
+    check_animation_target,
+    open_animation,
+)
+from ..errors import ArgumentError
 from ..picture import Picture
+from ..pipeline.pipeline import Pipeline
+from ..pipeline.progress import ProgressCallback
+from .task import ChooseFormat, ComputeSlot, Result, Task, kept_metadata
+
+_EIGHT_BITS: Final = np.dtype(np.uint8)
+
+
+def open_animation_job(
+    pipeline: Pipeline,
+    stream: BinaryIO,
+    name: str,
+    choose_format: ChooseFormat,
+    slot: ComputeSlot | None,
+) -> AnimationJob | None:
+    """Open an animation; None for a still picture. The arguments are those of `open_picture_job`.
+
+    Raises `DecodeError`, and the errors of `AnimationJob`.
+    """
+    animation = open_animation(stream, name, max_pixels=pipeline.options.limit)
+    if animation is None:
+        return None
+    return AnimationJob(pipeline, animation, name, choose_format, slot)
+
+
+class AnimationJob:
+    """An animation whose result is known to fit the output format; a `Job`.
+
+    Raises the errors of `StillJob`.
+    """
+
+    needs_source = True
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        animation: Animation,
+        name: str,
+        choose_format: ChooseFormat,
+        slot: ComputeSlot | None,
+    ) -> None:
+        output, options = choose_format(animation.source, True)
+        options.check_larger(animation.width, animation.height, name)
+        codec.check_quality(output, options.quality)
+        codec.written_dtype(output, _EIGHT_BITS, options.depth)
+        if options.depth == 16:
+            raise ArgumentError("depth is 16, and animations are written with 8 bits per sample")
+        self.extension = output.extension
+        self._output = output
+        self._animation = animation
+        blank = Picture(
+            np.zeros((animation.height, animation.width, 1), np.uint8), source=animation.source
+        )
+        self._task = task = Task.resolve(pipeline, options, blank, slot)
+        check_animation_target(output, task.request.width, task.request.height)
+
+    def write(
+        self,
+        sink: BinaryIO,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Result:
+        """Upscale and encode frame by frame."""
+        animation, task = self._animation, self._task
+        request = task.request
+        frames_done, frames_total = 0, 1
+
+        def advance(share: float) -> None:
+            if progress is not None:
+                progress(min(1.0, (frames_done + share) / frames_total))
+
+        def begin_frame(done: int, total: int) -> None:
+            nonlocal frames_done, frames_total
+            frames_done, frames_total = done, max(total, 1)
+            advance(0.0)
+
+        def upscale(picture: Picture) -> Picture:
+            with task.computing(picture, _EIGHT_BITS):
+                return task.pipeline.run(
+                    picture, request, dtype=_EIGHT_BITS, progress=advance, cancel=cancel
+                )
+
+        writer = animation_writer(
+            sink,
+            self._output,
+            width=request.width,
+            height=request.height,
+            loop=animation.loop,
+            quality=task.options.quality,
+            metadata=kept_metadata(animation.metadata, task.options),
+            gray=animation.gray,
+            has_alpha=animation.has_alpha,
+        )
+        made = upscale_animation(animation, upscale, writer, progress=begin_frame)
+        frames = f"{made.frames} frames"
+        if made.distinct < made.frames:
+            frames += f" ({made.distinct} different)"
+        return task.result(animation.source, frames, *made.notes)
 
 
 @dataclass(frozen=True, slots=True)
 class AnimationResult:
-    """What became of an animation.
+    """The result of `upscale_animation`.
 
-    frames: how many were written.
-    distinct: how many of them were different pictures, and so were enlarged.
-    notes: what the file does not hold, one short sentence each.
+    frames: number of frames written.
+    distinct: number of distinct frames, each upscaled once.
+    notes: what the file cannot hold, one short sentence each.
     """
 
     frames: int
@@ -35,18 +144,17 @@ def upscale_animation(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> AnimationResult:
-    """Enlarge every frame of ``animation``, write it to ``writer``, and close that.
+    """Upscale every frame of ``animation``, write it to ``writer``, and close the writer.
 
-    upscale: is called once for each different frame, in order of appearance; pictures come back
-        in the size ``writer`` was made for. What it raises, to cancel for instance, leaves this.
-    progress: is called with the number of different frames done and their number in all, once
-        before the first and then after each of them.
+    upscale: called once for each distinct frame, in order of appearance; returns a picture of the
+        size of ``writer``. Its errors, such as `CancelledError`, propagate.
+    progress: called with the number of distinct frames done and their total, once before the first
+        frame and after each frame.
 
-    The animation is read twice: once to find frames that are the same, anywhere in it, so that
-    damage is found before the work and the work is known. The results of those that come again wait
-    in a temporary file, not in memory.
+    The animation is read twice. The first pass finds repeated frames, and damaged ones before any
+    network runs. Results of repeated frames wait in a temporary file, not in memory.
 
-    Raises DecodeError for a damaged frame, and what ``upscale`` and ``writer`` raise.
+    Raises `DecodeError` for a damaged frame, and the errors of ``upscale`` and ``writer``.
     """
     uses = Counter(digest(frame.picture) for frame in animation)
     distinct, done = len(uses), 0
@@ -74,7 +182,7 @@ def upscale_animation(
 
 
 def digest(picture: Picture) -> bytes:
-    """128 bits that stand for the samples of ``picture``."""
+    """A 128-bit hash of the samples of ``picture``."""
     state = hashlib.blake2b(digest_size=16)
     for plane in (picture.color, picture.alpha):
         if plane is not None:

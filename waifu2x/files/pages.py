@@ -1,7 +1,7 @@
-"""Comic archives (CBZ, ZIP): pages replaced one by one, everything else carried over.
+"""Reads the pages of comic archives (CBZ, ZIP) and rewrites archives with other pages.
 
-Nothing is ever unpacked to disk. What a page is made into is up to the caller: this module knows
-neither pictures nor networks.
+Everything but the pages is copied unchanged. Nothing is unpacked to disk. The caller converts the
+pages; this module uses neither pictures nor networks.
 """
 
 from __future__ import annotations
@@ -17,37 +17,22 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Literal, NamedTuple
 
 from .._text import natural_key, shown
+from ..codec import PAGE_SUFFIXES, sniff
 from ..errors import ArgumentError, CancelledError, DecodeError, LimitError, Waifu2xError
 from .zip import STORED, Entry, ZipReader, ZipWriter
-
-#: Bytes of a file that `is_archive` and `refuse_other_archives` want to see.
-HEAD_BYTES = 512
-
-#: Extensions of pictures; whether a member is one is decided by its first bytes.
-PAGE_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".jxl", ".jp2"),
-        *(".j2k", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".ppm", ".pgm", ".tga", ".qoi"),
-    }
-)
 
 MAX_MEMBERS = 100_000
 MAX_PAGE_BYTES = 1 << 28
 MAX_OTHER_BYTES = 1 << 30
 
-_OTHER_ARCHIVES = (
-    (0, b"Rar!\x1a\x07", "a RAR archive (CBR)"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive (CB7)"),
-    (257, b"ustar", "a tar archive (CBT)"),
-    (7, b"**ACE**", "an ACE archive (CBA)"),
-)
-
-# Files that are ZIP archives inside, whose other members name the pictures.
+# Documents in ZIP format, whose other members refer to the pictures by name.
 _DOCUMENTS = {
     "mimetype": "an EPUB book or OpenDocument file",
     "[Content_Types].xml": "an Office document",
     "META-INF/MANIFEST.MF": "a Java archive or Android app",
 }
+
+_REORDERED = "sorted by name, some pages are in another order than before"
 
 Kind = Literal["page", "directory", "other"]
 
@@ -56,7 +41,7 @@ Kind = Literal["page", "directory", "other"]
 class Member:
     """One member of an archive.
 
-    kind: "page" for a picture, "directory", or "other" for what is carried over as it is.
+    kind: "page" for a picture, "directory", or "other" for a file that is copied unchanged.
     """
 
     entry: Entry
@@ -66,7 +51,7 @@ class Member:
     def name(self) -> str:
         """The path in the archive: relative, "/" between parts, no ".." and no control characters.
 
-        Old names in an unknown encoding are decoded by a guess; the bytes of the name are kept.
+        The encoding of an old name is guessed; the bytes of the name are kept.
         """
         return self.entry.name
 
@@ -74,23 +59,23 @@ class Member:
     def suffix(self) -> str:
         """The extension in lower case with its dot, or ""."""
         suffix = PurePosixPath(self.entry.name.rpartition("/")[2]).suffix
-        # "K" (Kelvin) would become an ASCII letter, and be longer as bytes than as text.
+        # "K" (Kelvin) would become an ASCII letter with fewer bytes than before.
         return suffix.lower() if suffix.isascii() else suffix
 
     @property
     def size(self) -> int:
-        """Bytes of the content, as declared; no more than this is ever read."""
+        """Declared size of the content in bytes; no more is ever read."""
         return self.entry.size
 
 
 @dataclass(frozen=True, slots=True)
 class RewriteResult:
-    """What became of an archive.
+    """The result of `rewrite`.
 
-    pages: pictures replaced.
-    carried: other files carried over unchanged; directories are not counted.
-    renamed: pages whose name changed by more than the extension; see `plan_names`.
-    notes: what else the user should know.
+    pages: number of pages replaced.
+    carried: number of other files copied unchanged, without directories.
+    renamed: number of pages whose name changed by more than the extension; see `plan_names`.
+    notes: remarks for the user.
     """
 
     pages: int
@@ -102,41 +87,39 @@ class RewriteResult:
 def is_archive(head: bytes) -> bool:
     """Whether a file that begins with ``head`` is a ZIP archive.
 
-    Self-extracting archives begin with a program and are not recognized; `ArchiveReader` reads
-    them.
+    Self-extracting archives begin with a program and are not recognized, though `ArchiveReader`
+    can read them.
     """
-    return head.startswith((b"PK\3\4", b"PK\5\6"))
+    return sniff(head).name == "zip"
 
 
 def refuse_other_archives(head: bytes, name: str) -> None:
-    """Raise `DecodeError` if ``head`` begins an archive of another kind: RAR, 7z, tar or ACE.
+    """Raise `DecodeError` for the head of a RAR, 7z, tar or ACE archive.
 
-    head: the first `HEAD_BYTES` bytes of the file, or all of it.
-    name: what the message calls the file.
+    head: the first `codec.HEAD_BYTES` bytes of the file, or the whole file if shorter.
+    name: the name of the file in the message.
     """
-    for offset, signature, kind in _OTHER_ARCHIVES:
-        if head.startswith(signature, offset):
-            raise DecodeError(
-                f"{shown(name)} is {kind}, which is not supported; repack it as ZIP (CBZ)"
-            )
+    found = sniff(head)
+    if found.archive and found.name != "zip":
+        raise DecodeError(found.unsupported(shown(name)))
 
 
 class ArchiveReader:
-    """The pages and other files of a ZIP archive, checked before any work.
+    """The pages and other files of a ZIP archive, checked before any content is converted.
 
-    stream: seekable; stays open, and belongs to the reader as long as that is in use.
-    name: what messages call the archive.
-    is_picture: whether a file that begins with these bytes (at most 64) is a picture. A member
-        is a page if it is, and has one of ``page_suffixes``.
+    stream: a seekable stream, used exclusively by the reader and left open.
+    name: the name of the archive in messages.
+    is_picture: whether a file with these first bytes (at most 64) is a picture. A page is a picture
+        with one of ``page_suffixes``.
     max_members, max_page_bytes, max_other_bytes: limits for the number of members, the size of a
-        page, and the sum of the sizes of all other files.
+        page, and the total size of all other files.
 
-    members: all, in the archive's order; ``pages`` are those among them.
-    comment: the archive's own.
-    notes: about what the archive holds.
+    members: all members, in the archive's order; ``pages``: the pages among them.
+    comment: the comment of the archive.
+    notes: remarks on the contents.
 
-    Reads one block at a time. Not for several threads at once. Raises `DecodeError` for an archive
-    that is broken, encrypted, unsafe or without pages, `LimitError` for one beyond a limit.
+    Reads one block at a time; not thread-safe. Raises `DecodeError` for an archive that is damaged,
+    encrypted, unsafe or without pages, `LimitError` for an archive beyond a limit.
     """
 
     def __init__(
@@ -176,20 +159,15 @@ class ArchiveReader:
     def blocks(
         self, member: Member, copy: Callable[[bytes], object] | None = None
     ) -> Iterator[bytes]:
-        """The content of ``member`` in pieces of at most 64 KiB.
-
-        copy: called with the bytes as they are stored, as they come.
-
-        Raises `DecodeError` where the content is damaged, at the latest after the last piece.
-        """
+        """Yield the content of ``member``; see `ZipReader.blocks`."""
         return self._zip.blocks(member.entry, copy)
 
     def read(self, member: Member) -> bytes:
-        """All of the content of ``member``; raises `DecodeError` if it is damaged."""
+        """The content of ``member``; raises `DecodeError` if it is damaged."""
         return b"".join(self.blocks(member))
 
     def local_extra(self, member: Member) -> bytes:
-        """The extra fields of the member's own header that a copy keeps: dates and owners."""
+        """The extra fields of the member's local header that a copy keeps: dates and owners."""
         return self._zip.local_extra(member.entry)
 
     def _check_sizes(self, max_page_bytes: int, max_other_bytes: int) -> None:
@@ -210,11 +188,11 @@ class ArchiveReader:
 
 
 def check_pages(reader: ArchiveReader, verify: Callable[[Member, bytes], object]) -> None:
-    """Read the whole archive once, and call ``verify`` with every page and its bytes.
+    """Read the whole archive once, before hours of work; call ``verify`` with every page.
 
-    For what must be known before hours of work: ``verify`` decodes the page and raises one of our
-    errors if it cannot; the message then names the archive and the page. Raises `DecodeError` for
-    any member whose content is damaged.
+    verify: receives the page and its bytes. Its errors get the names of archive and page.
+
+    Raises `DecodeError` for damaged content of any member, and the errors of ``verify``.
     """
     for member in reader.members:
         if member.kind == "page":
@@ -233,20 +211,20 @@ def rewrite(
     *,
     extension: Callable[[Member], str],
 ) -> RewriteResult:
-    """Write the archive to ``sink`` with every page replaced by what ``convert`` makes of it.
+    """Write the archive to ``sink`` with every page replaced by the result of ``convert``.
 
-    sink: written from front to back, so it may be a pipe. On an error it holds half an archive; see
-        `atomic.write_file`.
-    convert: from a page and its bytes to the new bytes. Its errors leave with the archive and the
-        page in the message.
-    extension: for each page the extension, with its dot, of what ``convert`` will return; asked for
-        all pages before the first is converted.
+    sink: written from front to back, so it may be a pipe. After an error it holds half an archive;
+        see `atomic.write_file`.
+    convert: from a page and its bytes to the new bytes. Its errors get the names of archive and
+        page.
+    extension: the extension, with its dot, of each page's new bytes; called for all pages before
+        the first is converted.
 
-    Order, paths, dates, permissions, comments and kept extra fields are those of the source; pages
-    are stored without compression, everything else byte for byte as it was. The same pages give the
-    same archive. In memory there is one page, before and after.
+    Order, paths, dates, permissions, comments and kept extra fields stay the same. Pages are stored
+    without compression; other members are copied byte for byte. Equal pages give equal archives.
+    Only one page at a time is in memory.
 
-    Raises `DecodeError` for damaged content, and whatever ``convert`` raises.
+    Raises `DecodeError` for damaged content, and the errors of ``convert``.
     """
     plan = plan_names(reader.members, extension)
     names = iter(plan.names)
@@ -265,7 +243,7 @@ def rewrite(
                 compressed=len(data),
                 crc=zlib.crc32(data),
                 method=STORED,
-                internal=0,  # bit 0 would say "text"
+                internal=0,  # bit 0 would mean "text"
             )
             writer.begin(entry, extra)
             writer.write(data)
@@ -279,19 +257,12 @@ def rewrite(
         pages=len(reader.pages),
         carried=carried,
         renamed=sum(name.renamed for name in plan.names),
-        notes=(
-            *reader.notes,
-            *(
-                []
-                if plan.ordered
-                else ["sorted by name, some pages are in another order than before"]
-            ),
-        ),
+        notes=reader.notes if plan.ordered else (*reader.notes, _REORDERED),
     )
 
 
 class NewName(NamedTuple):
-    """How the name of a page changes: ``cut`` characters go at the end, ``tail`` is added.
+    """A change of a page's name: ``cut`` characters are removed at the end, ``tail`` is added.
 
     renamed: whether more than the extension changes.
     """
@@ -301,35 +272,35 @@ class NewName(NamedTuple):
     renamed: bool
 
     def apply(self, name: str) -> str:
-        """``name`` changed."""
+        """Change ``name``."""
         return name[: len(name) - self.cut] + self.tail
 
     def apply_raw(self, name: bytes) -> bytes:
-        """The same for the bytes of a name: what is cut is ASCII in every encoding."""
+        """Change the bytes of a name; the part cut off is ASCII in every encoding."""
         return name[: len(name) - self.cut] + self.tail.encode("ascii")
 
 
 class NamePlan(NamedTuple):
-    """The new names of the pages, in order; ``ordered``: whether they sort as the old ones did."""
+    """The new names of the pages; ``ordered``: whether they sort like the old names."""
 
     names: list[NewName]
     ordered: bool
 
 
 def plan_names(members: Sequence[Member], extension: Callable[[Member], str]) -> NamePlan:
-    """Give every page the extension of what it will become.
+    """Give every page the extension of its new format.
 
-    Readers of comics sort by name, so a new extension must neither make two names one nor change
-    their order. An extension matters for that only where another name goes on with a dot after the
-    same stem: "a.jpg" beside "a.png" or "a.k.jpg". There the old one stays, as in "a.jpg.webp";
-    everywhere else it is replaced. Names are compared as Windows and macOS do, without case, and
-    never meet those of other members or directories. A page that keeps its extension keeps its
-    name.
+    Comic readers sort pages by name, so new extensions must neither merge two names nor change
+    their order. An extension affects the order only if another name continues the same stem with a
+    dot: "a.jpg" next to "a.png" or "a.k.jpg". Such a page keeps its old extension, as in
+    "a.jpg.webp"; otherwise the extension is replaced. Names are compared without case, as on
+    Windows and macOS, and never collide with other members or directories. A page that keeps its
+    extension keeps its name.
 
-    ``ordered`` is False in the remaining cases (a page whose name begins with all of another's:
-    "a.jpg (2).jpg"), if keeping all old extensions would not help either.
+    ``ordered`` is False in the remaining cases, if keeping all old extensions would not help
+    either: one page's whole name begins another's, as in "a.jpg (2).jpg".
 
-    Raises ArgumentError if ``extension`` returns something else than a dot, letters and digits.
+    Raises `ArgumentError` if ``extension`` returns anything but a dot, letters and digits.
     """
     pages = [member for member in members if member.kind == "page"]
     others = [member.name for member in members if member.kind != "page"]
@@ -366,7 +337,7 @@ def _new_names(
             names.append(NewName(0, "", False))
             continue
         stem = page.name[: -len(page.suffix)].casefold()
-        # Names that begin with the stem and a dot; "/" is the character after the dot.
+        # Names that begin with the stem and a dot; "/" follows the dot in ASCII.
         rivals = bisect_left(keys, stem + "/") - bisect_left(keys, stem + ".")
         alone = rivals == 1 and not keep_all
         chosen = next(
@@ -380,7 +351,7 @@ def _new_names(
 
 
 def _candidates(old: str, new: str, *, alone: bool) -> Iterator[NewName]:
-    """New names for a page, the best first; ``alone``: its old extension says nothing more."""
+    """Yield new names for a page, the best first; ``alone``: its old extension is not needed."""
     if alone:
         yield NewName(len(old), new, False)
     yield NewName(0, new, True)
@@ -389,12 +360,12 @@ def _candidates(old: str, new: str, *, alone: bool) -> Iterator[NewName]:
 
 
 def _key(name: str) -> str:
-    """Equal for names that are one file where case does not count."""
+    """A key that is equal for names of one file on a case-insensitive file system."""
     return str(PurePosixPath(name.casefold()))
 
 
 def _same_order(old: list[str], new: list[str]) -> bool:
-    """Whether both sort alike, by characters and with numbers as numbers, without case."""
+    """Whether both sort alike without case, by characters and in natural order."""
     for key in (str.casefold, natural_key):
         before = sorted(range(len(old)), key=lambda i: key(old[i]))
         after = sorted(range(len(new)), key=lambda i: key(new[i]))
@@ -404,7 +375,7 @@ def _same_order(old: list[str], new: list[str]) -> bool:
 
 
 def _is_apple_double(name: str) -> bool:
-    """Whether macOS wrote this beside a file, to hold what a ZIP archive does not."""
+    """Whether macOS wrote this file for attributes that ZIP does not support."""
     return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith("._")
 
 
@@ -419,7 +390,7 @@ def _notes(misnamed: list[str], cleaned: int) -> Iterator[str]:
 
 @contextmanager
 def _named(reader: ArchiveReader, member: Member) -> Iterator[None]:
-    """Our errors leave with the names of the archive and of the member."""
+    """Add the names of archive and member to errors of this package."""
     try:
         yield
     except CancelledError:

@@ -1,40 +1,37 @@
-"""One picture or animation (`moving`), from an open file to an open file."""
+"""Options for a file, resolved for one size of picture, and the result of a job."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias
 
 import numpy as np
 
-from .. import codec
 from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
 from ..picture import Metadata, Picture, Source
 from ..pipeline.auto_noise import Noise, resolve_noise
-from ..pipeline.pipeline import Footprint
+from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
-from ..pipeline.streamed import RowsCallback
-from ..pipeline.upscaler import Upscaler
 
-#: Of WebP and JPEG XL in an archive where the page was lossy; see docs/formats.md for its size.
+#: Quality of WebP and JPEG XL for a lossy page of an archive; docs/formats.md has the sizes.
 LOSSY_QUALITY: Final = 95
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to do with a picture; see `waifu2x.Upscaler.upscale` for the first four.
+    """What to do with a picture; see `waifu2x.Upscaler.upscale` for the first four fields.
 
-    format: name of the format to write; None goes by the name of the target or by the source.
-    quality: 1 to 100 for the lossy formats; None is a high one.
-    depth: 8 or 16 bits per sample; None keeps the depth where the format holds it.
-    strip: leave out EXIF, XMP and texts; what colors and sizes mean is kept.
-    skip_larger: (width, height) in pixels; a picture that is wider or taller is left alone, with
-        `SkippedError`. A page of an archive is carried over as it is.
+    format: name of the output format; None takes the format from the target's name or the source.
+    quality: 1 to 100 for lossy formats; None means a high quality.
+    depth: 8 or 16 bits per sample; None keeps the depth if the format supports it.
+    strip: drop EXIF, XMP and text; color and resolution metadata are kept.
+    skip_larger: (width, height) in pixels; a wider or taller picture is skipped with
+        `SkippedError`. Such a page of an archive is copied unchanged.
     """
 
     scale: float | None = None
@@ -52,24 +49,30 @@ class Options:
             width, height = self.skip_larger
             raise ArgumentError(f"skip_larger is {width}x{height}; both sides must be 1 or more")
 
-    def check_larger(self, width: int, height: int, name: str) -> None:
-        """Raise `SkippedError` for a picture that ``skip_larger`` leaves alone."""
+    def check_larger(self, width: int, height: int, name: str, *, rotated: bool = False) -> None:
+        """Raise `SkippedError` for a picture larger than ``skip_larger``.
+
+        rotated: accept a picture that fits after a rotation by 90 degrees.
+        """
         if self.skip_larger is None:
             return
-        most_width, most_height = self.skip_larger
-        if width > most_width or height > most_height:
-            raise SkippedError(
-                f"{name} is {width}x{height}, larger than {most_width}x{most_height}: left alone"
-            )
+        limits = most_width, most_height = self.skip_larger
+        for limit in (limits, limits[::-1]) if rotated else (limits,):
+            if width <= limit[0] and height <= limit[1]:
+                return
+        raise SkippedError(
+            f"{name} is {width}x{height}, larger than {most_width}x{most_height}: left alone"
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a picture or an animation.
+class Result:
+    """The result of a job.
 
-    size_in, size_out: (width, height) in pixels.
-    noise: the level of noise removed, or None; ``reason`` says why if it was chosen here.
-    notes: what else the user should know.
+    size_in, size_out: (width, height) in pixels; for an archive, those of its largest page.
+    noise: the noise level removed, or None; ``reason`` explains an automatic choice. For an
+        archive, the highest level of its pages.
+    notes: remarks for the user, such as metadata that the format cannot hold.
     """
 
     size_in: tuple[int, int]
@@ -79,68 +82,47 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-class Conversion(Protocol):
-    """A source that has been read and checked, and can be converted."""
+class Job(Protocol):
+    """A source that has been opened and checked."""
 
     @property
-    def output(self) -> OutputFormat:
-        """The format that is written."""
+    def needs_source(self) -> bool:
+        """Whether `write` still reads the source."""
         ...
 
     @property
-    def reads_on(self) -> bool:
-        """Whether the source is read while writing, and not only before."""
+    def extension(self) -> str:
+        """The extension of the result, with its dot."""
         ...
 
     def write(
         self,
         sink: BinaryIO,
-        *,
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
-    ) -> Outcome:
-        """Do the work, into an open binary file that can seek, which stays open."""
+    ) -> Result:
+        """Compute the result and write it to ``sink``, a seekable binary file that stays open.
+
+        progress, cancel: as for `waifu2x.Upscaler.upscale`.
+
+        Raises `EngineError`, `EncodeError`, `CancelledError`, and `DecodeError` or `LimitError` if
+        the source is still read.
+        """
         ...
 
 
-#: Given what a file tells of itself, and whether it is an animation: what to write, and how.
-Choose = Callable[[Source, bool], tuple[OutputFormat, Options]]
+#: Chooses the output format and the options from the source and whether it is an animation.
+ChooseFormat: TypeAlias = Callable[[Source, bool], tuple[OutputFormat, Options]]
 
-#: A turn to compute: entered with what the picture will take before a network runs, left when the
-#: result is there.
-Turn = Callable[[Footprint], AbstractContextManager[object]]
-
-
-def prepare(
-    upscaler: Upscaler, stream: BinaryIO, name: str, choose: Choose, turn: Turn | None = None
-) -> Conversion:
-    """Read a picture or open an animation, and check everything that can be known beforehand.
-
-    stream: an open binary file that can seek; it must stay open as long as the conversion
-        ``reads_on``.
-    name: what messages call it.
-    choose: chooses the format that is written, and the options.
-    turn: entered whenever a network is to run, by those who work on many files at once.
-
-    Raises the errors of `Upscaler.upscale`, `EncodeError` for a result that the format cannot
-    hold, and `SkippedError`.
-    """
-    if codec.may_be_animation(stream):
-        from .animation_job import open_moving  # loaded for those who need it
-
-        moving = open_moving(upscaler, stream, name, choose, turn)
-        if moving is not None:
-            return moving
-    picture = codec.decode_stream(stream, name, upscaler.options.limit)
-    output, options = choose(picture.source, False)
-    options.check_larger(picture.width, picture.height, name)
-    return _Still(upscaler, picture, output, options, turn)
+#: Context manager held while the network runs; receives the expected memory footprint.
+ComputeSlot: TypeAlias = Callable[[Footprint], AbstractContextManager[object]]
 
 
-def fitting(options: Options, output: OutputFormat, source: Source) -> Options:
-    """The options for one of many: no quality where there is none, and lossy stays lossy.
+def options_for_format(options: Options, output: OutputFormat, source: Source) -> Options:
+    """Adapt the quality of an archive's options to the format of one page.
 
-    Formats that are lossless unless told otherwise would make lossy pages many times as large.
+    Formats without a quality ignore it. Formats that default to lossless would make a lossy page
+    many times larger, so such a page stays lossy.
     """
     if not output.lossy:
         return replace(options, quality=None)
@@ -149,62 +131,55 @@ def fitting(options: Options, output: OutputFormat, source: Source) -> Options:
     return options
 
 
+def kept_metadata(metadata: Metadata, options: Options) -> Metadata:
+    """The metadata of the source that is written to the result."""
+    return replace(metadata, exif=None, xmp=None, text=()) if options.strip else metadata
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to do with pictures of one size, resolved; for a still picture or all frames.
+    """Options resolved for pictures of one size: a still picture, or the frames of an animation.
 
-    size: (width, height) in pixels.
+    size: (width, height) of the source in pixels.
+    noise, reason: the noise level to remove, and why if chosen automatically.
+    slot: limits how many pictures compute at once; None for no limit.
     """
 
-    upscaler: Upscaler
+    pipeline: Pipeline
     options: Options
     size: tuple[int, int]
     noise: int | None
     reason: str
     request: Request
-    turn: Turn | None = None
+    slot: ComputeSlot | None = None
 
     @classmethod
-    def of(
-        cls, upscaler: Upscaler, options: Options, like: Picture, turn: Turn | None = None
+    def resolve(
+        cls, pipeline: Pipeline, options: Options, like: Picture, slot: ComputeSlot | None = None
     ) -> Task:
-        """Check and resolve ``options`` for pictures like this one."""
+        """Check and resolve ``options`` for pictures like ``like``.
+
+        Raises `ArgumentError` and `LimitError`.
+        """
         noise, reason = resolve_noise(options.noise, like)
-        request = upscaler.pipeline.request(
-            like,
-            scale=options.scale,
-            width=options.width,
-            height=options.height,
-            noise=noise,
+        request = pipeline.request(
+            like, scale=options.scale, width=options.width, height=options.height, noise=noise
         )
-        return cls(upscaler, options, (like.width, like.height), noise, reason, request, turn)
+        return cls(pipeline, options, (like.width, like.height), noise, reason, request, slot)
 
-    def run(
-        self,
-        picture: Picture,
-        dtype: np.dtype[Any],
-        progress: ProgressCallback | None,
-        cancel: threading.Event | None,
-        ready: RowsCallback | None = None,
-    ) -> Picture:
-        """Enlarge and denoise ``picture`` when it is its turn; see `PictureUpscaler.run`."""
-        if self.turn is not None:
-            footprint = self.upscaler.pipeline.footprint(picture, self.request, dtype=dtype)
-            with self.turn(footprint):
-                return replace(self, turn=None).run(picture, dtype, progress, cancel, ready)
-        return self.upscaler.pipeline.run(
-            picture,
-            self.request,
-            dtype=dtype,
-            progress=progress,
-            cancel=cancel,
-            rows=ready,
-        )
+    def computing(self, picture: Picture, dtype: np.dtype[Any]) -> AbstractContextManager[object]:
+        """Wait for the compute slot; the context holds it while the network runs.
 
-    def outcome(self, source: Source, *notes: str) -> Outcome:
-        """What became of it."""
+        dtype: the sample type of the result.
+        """
+        if self.slot is None:
+            return nullcontext()
+        return self.slot(self.pipeline.footprint(picture, self.request, dtype=dtype))
+
+    def result(self, source: Source, *notes: str) -> Result:
+        """Describe the finished work, with ``notes`` of the encoder."""
         idle = not self.request.passes and not self.request.resize
-        return Outcome(
+        return Result(
             size_in=self.size,
             size_out=(self.request.width, self.request.height),
             noise=self.noise,
@@ -216,57 +191,3 @@ class Task:
                 *(["nothing to enlarge or denoise"] if idle else []),
             ),
         )
-
-
-class _Still:
-    reads_on = False
-
-    def __init__(
-        self,
-        upscaler: Upscaler,
-        picture: Picture,
-        output: OutputFormat,
-        options: Options,
-        turn: Turn | None,
-    ) -> None:
-        codec.check_quality(output, options.quality)
-        self.output = output
-        self._picture = replace(picture, metadata=kept(picture.metadata, options))
-        self._dtype = codec.written_dtype(output, picture.color.dtype, options.depth)
-        self._task = task = Task.of(upscaler, options, picture, turn)
-        channels = picture.color.shape[2] + (picture.alpha is not None and output.has_alpha)
-        codec.check_size(
-            output, task.request.width, task.request.height, channels * self._dtype.itemsize
-        )
-
-    def write(
-        self,
-        sink: BinaryIO,
-        *,
-        progress: ProgressCallback | None = None,
-        cancel: threading.Event | None = None,
-    ) -> Outcome:
-        picture, task, options = self._picture, self._task, self._task.options
-        if self.output.takes_rows:
-            notes = codec.encode_rows_stream(
-                picture,
-                sink,
-                self.output,
-                lambda rows: task.run(picture, self._dtype, progress, cancel, rows),
-                width=task.request.width,
-                height=task.request.height,
-                depth=options.depth,
-            )
-        else:
-            result = task.run(picture, self._dtype, progress, cancel)
-            notes = codec.encode_stream(
-                result, sink, self.output, quality=options.quality, depth=options.depth
-            )
-            before = picture.color.dtype
-            notes = (*codec.reduction_notes(before, self._dtype, options.depth), *notes)
-        return task.outcome(picture.source, *notes)
-
-
-def kept(metadata: Metadata, options: Options) -> Metadata:
-    """What is written of the source's metadata."""
-    return replace(metadata, exif=None, xmp=None, text=()) if options.strip else metadata

@@ -1,8 +1,8 @@
-"""ZIP containers: a strict reader, and a writer that never seeks.
+"""Reads ZIP archives strictly, and writes them without seeking.
 
-Python's zipfile is made for unpacking and lenient for it; what it does differs between versions of
-Python. Here an archive is copied, so names, dates, extra fields and compressed bytes must come out
-as they went in, and whatever could lead a reader of the copy astray must not come out at all.
+Python's zipfile is lenient, for unpacking, and differs between versions of Python. Here an archive
+is copied: names, dates, extra fields and compressed bytes are kept, and everything that could
+mislead a reader of the copy is refused.
 
 Sources: PKWARE's APPNOTE.TXT 6.3.10 for the records; Info-ZIP's extrafld.txt for the extra fields;
 D. Fifield, "A better zip bomb" (WOOT 2019) for members that overlap.
@@ -15,7 +15,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 from .._text import reason, shown
@@ -27,10 +27,10 @@ DEFLATED = 8
 #: Bytes read or inflated at a time.
 BLOCK = 1 << 16
 
-#: The longest name of a member in bytes, which is the longest path of Linux.
+#: Maximum length of a member's name in bytes: the longest path on Linux.
 MAX_NAME = 4096
 
-#: The largest list of files in bytes: 100,000 members with 600 bytes each.
+#: Maximum size of the central directory in bytes: 100,000 members of 600 bytes.
 _MAX_DIRECTORY = 1 << 26
 
 _END = struct.Struct("<4s4H2LH")
@@ -39,7 +39,7 @@ _LOCATOR64 = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 
-#: Values from here on do not fit a field of 32 or 16 bits; the field then holds just this.
+#: Stored in a field of 32 or 16 bits if the value does not fit.
 _FULL32 = 0xFFFFFFFF
 _FULL16 = 0xFFFF
 
@@ -51,8 +51,8 @@ _DEFLATE_EFFORT = 1 << 1 | 1 << 2
 _EXTRA_ZIP64 = 0x0001
 _EXTRA_UNICODE_PATH = 0x7075
 _EXTRA_ENCRYPTION = (0x0017, 0x9901)
-# Dates, owners and the Unicode comment. The rest is left out: some of it names the target of a
-# link, or repeats what is written anew.
+# Dates, owners and the Unicode comment. Other fields are dropped: some name the target of a link,
+# or repeat values that are written anew.
 _EXTRA_KEPT = (0x000A, 0x5455, 0x5855, 0x6375, 0x7855, 0x7875)
 
 _METHODS = {
@@ -71,7 +71,7 @@ _METHODS = {
 }
 
 _DOS_SYSTEMS = (0, 10, 14)  # FAT, NTFS, VFAT
-_REPARSE_POINT = 0x400  # FILE_ATTRIBUTE_REPARSE_POINT: a link of Windows
+_REPARSE_POINT = 0x400  # FILE_ATTRIBUTE_REPARSE_POINT: a link on Windows
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DRIVE = re.compile("[A-Za-z]:")
@@ -82,18 +82,18 @@ _JAPANESE = re.compile("[\u3041-\u30ff\u4e00-\u9fff]{2}")
 class Entry:
     """One member: a file or a directory.
 
-    name: its path with "/" between the parts, safe: relative, without "..", backslashes or control
-        characters. A directory ends with "/".
-    raw: the bytes of the name as they are written; ``utf8`` is the flag that goes with them.
-    size, compressed: bytes of the content, and of what is stored of it.
+    name: a safe path: relative, with "/" between its parts, without "..", backslashes or control
+        characters. The name of a directory ends with "/".
+    raw: the bytes of the name as written; ``utf8`` is their encoding flag.
+    size, compressed: bytes of the content, and of the stored data.
     crc: CRC-32 of the content.
     method: ``STORED`` or ``DEFLATED``.
-    effort: the bits of the flags that tell how hard the deflater tried.
-    time, date: of the last change, as MS-DOS packs them.
+    effort: the flag bits for the compression level of Deflate.
+    time, date: last modification in MS-DOS format.
     made_by, internal, external: version and system of the writer, and attributes (Unix mode in the
         upper half of ``external``).
-    extra: those extra fields of the central directory that are kept.
-    offset, start: where the local header and the stored bytes begin.
+    extra: the extra fields of the central directory that are kept.
+    offset, start: positions of the local header and of the stored data.
     """
 
     name: str
@@ -121,19 +121,19 @@ class Entry:
 
 
 class ZipReader:
-    """The members of a ZIP archive, checked before anything of them is read.
+    """The members of a ZIP archive, all checked before any content is read.
 
-    stream: seekable; stays open, and belongs to the reader as long as that is in use.
-    title: what messages call the archive.
-    max_members: the number of members above which an archive is refused.
+    stream: a seekable stream, used exclusively by the reader and left open.
+    title: the name of the archive in messages.
+    max_members: the maximum number of members.
 
     entries: the members in the order of the central directory.
-    comment: the archive's own.
-    cleaned: how many names held backslashes (now "/") or control characters (now "_").
+    comment: the comment of the archive.
+    cleaned: number of names with backslashes (now "/") or control characters (now "_").
 
-    Raises `DecodeError` for an archive that is broken, cut off, split, encrypted, compressed by
-    other means than deflate, whose members overlap or share a name, or that holds links, devices or
-    paths that lead outside (absolute, with a drive letter, ".." or NUL); `LimitError` for too many
+    Raises `DecodeError` for an archive that is damaged, truncated, split, encrypted or compressed
+    by methods other than Deflate; for members that overlap or share a name; for links, devices and
+    unsafe paths (absolute, with a drive letter, ".." or NUL). Raises `LimitError` for too many
     members.
     """
 
@@ -149,18 +149,18 @@ class ZipReader:
         records = self._records(end)
         self.cleaned = 0
         self.entries = [
-            self._entry(record, name)
+            self._checked(record.entry, name)
             for record, name in zip(records, self._names(records), strict=True)
         ]
         self._refuse_duplicates()
         self._refuse_overlap(end.start)
 
     def head(self, entry: Entry, count: int) -> bytes:
-        """The first ``count`` bytes of the content, or all if there are fewer; not checked by CRC.
+        """The first ``count`` bytes of the content, or all of it if shorter, without a CRC check.
 
         Raises `DecodeError` if they cannot be inflated.
         """
-        # Deflate adds a few bytes per block at worst, and a Huffman table of some 300.
+        # Deflate adds at most a few bytes per block, and a Huffman table of about 300 bytes.
         stored = self._read(entry.start, min(entry.compressed, count + 1024))
         if entry.method == STORED:
             return stored[:count]
@@ -172,12 +172,11 @@ class ZipReader:
     def blocks(
         self, entry: Entry, copy: Callable[[bytes], object] | None = None
     ) -> Iterator[bytes]:
-        """The content, in pieces of at most ``BLOCK`` bytes.
+        """Yield the content in pieces of at most ``BLOCK`` bytes, ``entry.size`` bytes in all.
 
-        copy: called with the stored bytes as they come, compressed or not.
+        copy: called with each block of the stored data, compressed or not.
 
-        Never yields more than ``entry.size`` bytes. Raises `DecodeError` if the content is damaged:
-        only after the last piece its length and CRC are known to be right.
+        Raises `DecodeError` for damaged content, for a wrong CRC only after the last piece.
         """
         inflate = None if entry.method == STORED else zlib.decompressobj(-15)
         position, end = entry.start, entry.start + entry.compressed
@@ -206,14 +205,14 @@ class ZipReader:
             raise self._damaged(entry, "its checksum (CRC) is wrong")
 
     def local_extra(self, entry: Entry) -> bytes:
-        """Those extra fields of the local header that are kept; they may differ from the others."""
+        """The kept extra fields of the local header; they may differ from ``entry.extra``."""
         fields = _LOCAL.unpack(self._read(entry.offset, _LOCAL.size))
         return _kept(_extras(self._read(entry.start - fields[10], fields[10])))
 
-    # --- finding the list of files -----------------------------------------------------------
+    # --- central directory --------------------------------------------------------------------
 
     def _find_end(self, max_members: int) -> _End:
-        """The end record, with the numbers of its Zip64 companion where there is one."""
+        """The end record, with the numbers of its Zip64 record if present."""
         first = max(self._length - _END.size - _FULL16, 0)
         tail = self._read(first, self._length - first)
         at = tail.rfind(b"PK\5\6")
@@ -221,7 +220,7 @@ class ZipReader:
             len(tail) - at < _END.size
             or _END.unpack_from(tail, at)[7] != len(tail) - at - _END.size
         ):
-            at = tail.rfind(b"PK\5\6", 0, at)  # the four bytes may occur in the comment
+            at = tail.rfind(b"PK\5\6", 0, at)  # the comment may contain the signature
         if at < 0:
             raise self._bad(
                 "is not a complete ZIP archive: its list of files is missing at the end; "
@@ -252,13 +251,13 @@ class ZipReader:
                 f"{_MAX_DIRECTORY:,} are allowed"
             )
         start = stop - size
-        # Data before the archive (a self-extracting program) shifts all offsets by its length.
+        # Data before the archive, such as a self-extracting program, shifts all offsets.
         if start < offset:
             raise self._bad("is damaged: its list of files begins before the file does")
         return _End(count, wide, start, size, start - offset, comment)
 
     def _records(self, end: _End) -> list[_Record]:
-        """The entries of the central directory, before their names are understood."""
+        """The entries of the central directory, before their names are decoded."""
         data = self._read(end.start, end.size)
         records: list[_Record] = []
         at = 0
@@ -274,7 +273,7 @@ class ZipReader:
             if at > len(data):
                 raise self._bad("has a list of files that is cut off; download or copy it again")
             records.append(self._record(fields, parts, end.shift))
-        # Writers without Zip64 count modulo 65536.
+        # Writers without Zip64 store the count modulo 65536.
         if len(records) != end.members and (end.wide or len(records) & _FULL16 != end.members):
             raise self._bad(
                 f"is damaged: it lists {len(records):,} members and counts {end.members:,}; "
@@ -299,7 +298,7 @@ class ZipReader:
             numbers.append(value)
         if disk not in (0, _FULL16):
             raise self._bad("is one part of a split archive; join the parts and repack them")
-        if flags & _ENCRYPTED or method == 99 or any(one in extras for one in _EXTRA_ENCRYPTION):
+        if flags & _ENCRYPTED or method == 99 or not extras.keys().isdisjoint(_EXTRA_ENCRYPTION):
             raise self._bad(
                 f"is encrypted (member {_guess(raw)}); unpack it with its password and pack it "
                 "again without one"
@@ -311,64 +310,62 @@ class ZipReader:
                 "Deflate, or without compression"
             )
         size, compressed, offset = numbers
-        return _Record(
+        entry = Entry(
+            name="",
             raw=raw,
-            extras=extras,
-            comment=comment,
-            flags=flags,
-            method=method,
-            time=time,
-            date=date,
-            crc=crc,
+            utf8=bool(flags & _UTF8),
             size=size,
             compressed=compressed,
+            crc=crc,
+            method=method,
+            effort=flags & _DEFLATE_EFFORT,
+            time=time,
+            date=date,
             made_by=made_by,
             internal=internal,
             external=external,
+            extra=_kept(extras),
+            comment=comment,
             offset=offset + shift,
+            start=0,
         )
+        return _Record(entry, extras)
 
     # --- names -------------------------------------------------------------------------------
 
     def _names(self, records: list[_Record]) -> Iterator[_Name]:
-        """Every record's name.
+        """Decode the name of every record.
 
-        Names without that flag are in whatever encoding their writer used, so their bytes are
-        kept. The exception is an archive in Shift JIS where a backslash is half of a character
-        (the second byte of "表" or "ソ"): programs that take it for a separator would break such
-        names, so all names of that archive become UTF-8.
+        Names without the UTF-8 flag are in an unknown encoding, so their bytes are kept. The
+        exception is an archive in Shift JIS with a backslash as half of a character (the second
+        byte of "表" or "ソ"): programs that read a separator would break such names, so all names
+        of that archive become UTF-8.
         """
-        legacy = [
-            record.raw
-            for record in records
-            if not record.flags & _UTF8 and not record.raw.isascii()
-        ]
+        entries = [record.entry for record in records]
+        legacy = [each.raw for each in entries if not each.utf8 and not each.raw.isascii()]
         encoding, recode = _legacy_encoding(legacy)
-        for record in records:
-            utf8 = bool(record.flags & _UTF8)
-            if not utf8 and (text := _unicode_path(record)) is not None:
+        for entry, extras in records:
+            raw = entry.raw
+            if not entry.utf8 and (text := _unicode_path(raw, extras)) is not None:
                 yield _Name(text, text.encode("utf-8"), True, "utf-8")
-            elif utf8 or record.raw.isascii():
+            elif entry.utf8 or raw.isascii():
                 try:
-                    yield _Name(record.raw.decode("utf-8"), record.raw, utf8, "utf-8")
+                    yield _Name(raw.decode("utf-8"), raw, entry.utf8, "utf-8")
                 except UnicodeDecodeError as error:
                     raise self._bad(
-                        f"is damaged: the name of member {_guess(record.raw)} is not UTF-8; "
-                        "repack it"
+                        f"is damaged: the name of member {_guess(raw)} is not UTF-8; repack it"
                     ) from error
+            elif recode:
+                text = raw.decode(encoding)
+                yield _Name(text, text.encode("utf-8"), True, "utf-8")
             else:
-                text = record.raw.decode(encoding)
-                if recode:
-                    yield _Name(text, text.encode("utf-8"), True, "utf-8")
-                else:
-                    yield _Name(text, record.raw, False, encoding)
+                yield _Name(raw.decode(encoding), raw, False, encoding)
 
     def _safe(self, name: _Name) -> _Name:
-        """``name`` with "/" for backslashes and "_" for control characters.
+        """Replace backslashes in ``name`` by "/" and control characters by "_".
 
-        Those occur in honest archives (old writers of Windows, a file of macOS that
-        is called "Icon" and a carriage return). Paths
-        that lead outside do not, so they are refused rather than guessed at.
+        Both occur in valid archives: old writers on Windows, and the file "Icon" with a carriage
+        return on macOS. Paths that lead outside do not, so they are refused.
         """
         text = name.text.replace("\\", "/")
         if "\0" in text:
@@ -392,25 +389,25 @@ class ZipReader:
             return name._replace(text=text, raw=text.encode(name.encoding))
         raise self._bad(f'is not safe: the name of member "{shown(text)}" {wrong}; repack it')
 
-    def _entry(self, record: _Record, given: _Name) -> Entry:
-        """The entry of ``record``, its local header compared with the central directory."""
-        name = self._safe(given)
+    def _checked(self, entry: Entry, name: _Name) -> Entry:
+        """``entry`` with its safe name, after comparing its local header with the directory."""
+        name = self._safe(name)
         label = shown(name.text)
-        mode = stat.S_IFMT(record.external >> 16)
-        reparse = record.made_by >> 8 in _DOS_SYSTEMS and record.external & _REPARSE_POINT
+        mode = stat.S_IFMT(entry.external >> 16)
+        reparse = entry.made_by >> 8 in _DOS_SYSTEMS and entry.external & _REPARSE_POINT
         if stat.S_ISLNK(mode) or reparse:
             raise self._bad(f"is not safe: member {label} is a symbolic link; repack it without")
         if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise self._bad(
                 f"is not safe: member {label} is a device, pipe or socket; repack it without"
             )
-        if record.method == STORED and record.size != record.compressed:
+        if entry.method == STORED and entry.size != entry.compressed:
             raise self._bad(f"is damaged: member {label} has two different sizes; repack it")
-        if record.offset + _LOCAL.size + len(record.raw) > self._length:
+        if entry.offset + _LOCAL.size + len(entry.raw) > self._length:
             raise self._bad(f"is cut off: member {label} lies beyond its end; download it again")
-        local = _LOCAL.unpack(self._read(record.offset, _LOCAL.size))
-        start = record.offset + _LOCAL.size + local[9] + local[10]
-        raw = self._read(record.offset + _LOCAL.size, len(record.raw))
+        local = _LOCAL.unpack(self._read(entry.offset, _LOCAL.size))
+        start = entry.offset + _LOCAL.size + local[9] + local[10]
+        raw = self._read(entry.offset + _LOCAL.size, len(entry.raw))
         if local[0] != b"PK\3\4":
             raise self._bad(f"is damaged: member {label} is not where the list says; repack it")
         if local[2] & _ENCRYPTED:
@@ -418,36 +415,18 @@ class ZipReader:
                 f"is encrypted (member {label}); unpack it with its password and pack it again "
                 "without one"
             )
-        if local[9] != len(record.raw) or raw != record.raw or local[3] != record.method:
+        if local[9] != len(entry.raw) or raw != entry.raw or local[3] != entry.method:
             raise self._bad(
                 f"is damaged: member {label} contradicts the archive's list of files; repack it"
             )
-        return Entry(
-            name=name.text,
-            raw=name.raw,
-            utf8=name.utf8,
-            size=record.size,
-            compressed=record.compressed,
-            crc=record.crc,
-            method=record.method,
-            effort=record.flags & _DEFLATE_EFFORT,
-            time=record.time,
-            date=record.date,
-            made_by=record.made_by,
-            internal=record.internal,
-            external=record.external,
-            extra=_kept(record.extras),
-            comment=record.comment,
-            offset=record.offset,
-            start=start,
-        )
+        return replace(entry, name=name.text, raw=name.raw, utf8=name.utf8, start=start)
 
-    # --- members against each other ----------------------------------------------------------
+    # --- relations between members -----------------------------------------------------------
 
     def _refuse_duplicates(self) -> None:
         seen: set[str] = set()
         for entry in self.entries:
-            # As a file system sees it: "a//b" and "./a/b" are "a/b".
+            # Normalized as in a file system: "a//b" and "./a/b" are "a/b".
             path = "/".join(part for part in entry.name.split("/") if part not in ("", "."))
             if path in seen:
                 raise self._bad(
@@ -456,7 +435,7 @@ class ZipReader:
             seen.add(path)
 
     def _refuse_overlap(self, limit: int) -> None:
-        """Members that share bytes expand to far more than the archive's size promises."""
+        """Refuse members that share bytes: they can expand far beyond the size of the archive."""
         taken = 0
         for entry in sorted(self.entries, key=lambda entry: entry.offset):
             if entry.offset < taken:
@@ -473,7 +452,7 @@ class ZipReader:
     # --- small helpers -----------------------------------------------------------------------
 
     def _read(self, position: int, count: int) -> bytes:
-        """Exactly ``count`` bytes from ``position``."""
+        """Read exactly ``count`` bytes at ``position``."""
         try:
             self._stream.seek(position)
             data = self._stream.read(count)
@@ -493,10 +472,10 @@ class ZipReader:
 
 
 class ZipWriter:
-    """Writes a ZIP archive from front to back: ``sink`` may be a pipe.
+    """Writes a ZIP archive from front to back, so ``sink`` may be a pipe.
 
-    That takes a size and a CRC before the content, which a copy has. The result depends on what is
-    written alone: no clock, no environment. Zip64 is used where a number needs it.
+    Size and CRC of each member must be known before its content. The output depends only on the
+    members, not on clock or environment. Zip64 is used for numbers that need it.
     """
 
     def __init__(self, sink: BinaryIO) -> None:
@@ -505,9 +484,9 @@ class ZipWriter:
         self._central: list[bytes] = []
 
     def begin(self, entry: Entry, local_extra: bytes) -> None:
-        """Write the header of ``entry``; its ``compressed`` bytes are to follow by `write`.
+        """Write the header of ``entry``; pass its ``compressed`` bytes to `write` next.
 
-        ``entry.offset`` and ``entry.start`` are of no account.
+        ``entry.offset`` and ``entry.start`` are ignored.
         """
         big = max(entry.size, entry.compressed) >= _FULL32
         far = self._position >= _FULL32
@@ -547,12 +526,12 @@ class ZipWriter:
         self.write(_LOCAL.pack(b"PK\3\4", needed, *common, len(extra)) + entry.raw + extra)
 
     def write(self, data: bytes) -> None:
-        """Write stored bytes of the current member."""
+        """Write stored data of the current member."""
         self._sink.write(data)
         self._position += len(data)
 
     def finish(self, comment: bytes) -> None:
-        """Write the list of files and the archive's comment; ``sink`` stays open."""
+        """Write the central directory and the archive's comment; ``sink`` stays open."""
         start, count = self._position, len(self._central)
         for record in self._central:
             self.write(record)
@@ -566,21 +545,14 @@ class ZipWriter:
         short = min(count, _FULL16)
         self.write(
             _END.pack(
-                b"PK\5\6",
-                0,
-                0,
-                short,
-                short,
-                min(size, _FULL32),
-                min(start, _FULL32),
-                len(comment),
+                b"PK\5\6", 0, 0, short, short, min(size, _FULL32), min(start, _FULL32), len(comment)
             )
             + comment
         )
 
 
 class _End(NamedTuple):
-    """What the end record says: where the central directory is, and what precedes the archive."""
+    """The end record: position of the central directory, and length of data before the archive."""
 
     members: int
     wide: bool
@@ -591,7 +563,7 @@ class _End(NamedTuple):
 
 
 class _Name(NamedTuple):
-    """A member's name: read, as it is written, whether flagged as UTF-8, and in which encoding."""
+    """A member's name: text, bytes as written, whether flagged as UTF-8, and encoding."""
 
     text: str
     raw: bytes
@@ -599,40 +571,27 @@ class _Name(NamedTuple):
     encoding: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """An entry of the central directory as it stands there."""
+class _Record(NamedTuple):
+    """An entry before its name is decoded, and all of its extra fields."""
 
-    raw: bytes
+    entry: Entry
     extras: dict[int, bytes]
-    comment: bytes
-    flags: int
-    method: int
-    time: int
-    date: int
-    crc: int
-    size: int
-    compressed: int
-    made_by: int
-    internal: int
-    external: int
-    offset: int
 
 
 def _inflated(inflate: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-    """What ``data`` inflates to, in pieces of at most ``BLOCK`` bytes."""
+    """Inflate ``data`` in pieces of at most ``BLOCK`` bytes."""
     while not inflate.eof:
         piece = inflate.decompress(data, BLOCK)
         data = inflate.unconsumed_tail
         if piece:
             yield piece
-        # A full piece may have left output inside the decompressor without any input left.
+        # After a full piece, the decompressor may hold output without any input left.
         if not data and len(piece) < BLOCK:
             return
 
 
 def _extras(data: bytes) -> dict[int, bytes]:
-    """Extra fields by number, the first of each; padding that is no field ends them."""
+    """Extra fields by number, the first of each, up to any padding."""
     fields: dict[int, bytes] = {}
     at = 0
     while len(data) - at >= 4:
@@ -654,14 +613,14 @@ def _kept(fields: dict[int, bytes]) -> bytes:
 
 
 def _wide(numbers: bytes) -> bytes:
-    """The Zip64 extra field, if there is anything to say."""
+    """The Zip64 extra field, or nothing without ``numbers``."""
     return struct.pack("<2H", _EXTRA_ZIP64, len(numbers)) + numbers if numbers else b""
 
 
-def _unicode_path(record: _Record) -> str | None:
-    """The name in Info-ZIP's extra field for it, unless that belongs to another name."""
-    data = record.extras.get(_EXTRA_UNICODE_PATH, b"")
-    if data[:5] != b"\1" + zlib.crc32(record.raw).to_bytes(4, "little"):
+def _unicode_path(raw: bytes, extras: dict[int, bytes]) -> str | None:
+    """The name in Info-ZIP's extra field, unless its checksum is that of another name."""
+    data = extras.get(_EXTRA_UNICODE_PATH, b"")
+    if data[:5] != b"\1" + zlib.crc32(raw).to_bytes(4, "little"):
         return None
     return _decodes(data[5:], "utf-8")
 
@@ -671,18 +630,19 @@ def _decodes(raw: bytes, encoding: str) -> str | None:
         text = raw.decode(encoding)
     except UnicodeDecodeError:
         return None
-    # Python's cp932 knows characters for bytes that Shift JIS leaves free.
+    # Python's cp932 maps bytes that Shift JIS leaves undefined.
     if encoding == "cp932" and re.search("[\x80\xa0\uf8f0-\uf8f3]", text):
         return None
     return text
 
 
 def _legacy_encoding(names: list[bytes]) -> tuple[str, bool]:
-    """The encoding of names that are neither ASCII nor flagged as UTF-8, and "recode them".
+    """Guess the encoding of names that are neither ASCII nor flagged, and whether to recode them.
 
-    macOS writes UTF-8 without the flag, old Japanese programs Shift JIS, and the format says cp437.
-    Mostly it matters for messages alone. European names can be Shift JIS by accident ("Pokémon"),
-    so that is believed only of two Japanese characters in a row, or of a backslash within one.
+    macOS writes UTF-8 without the flag, old Japanese programs write Shift JIS, and the format
+    specifies cp437. The guess mostly matters for messages. European names can be valid Shift JIS by
+    accident ("Pokémon"), so Shift JIS requires two adjacent Japanese characters or a backslash
+    within a character.
     """
     if None not in [_decodes(raw, "utf-8") for raw in names]:
         return "utf-8", False
@@ -698,6 +658,6 @@ def _legacy_encoding(names: list[bytes]) -> tuple[str, bool]:
 
 
 def _guess(raw: bytes) -> str:
-    """A name for messages before its encoding is known."""
+    """The name for messages before its encoding is known."""
     encoding, _ = _legacy_encoding([raw])
     return shown(raw[:200].decode(encoding, "replace"))

@@ -1,7 +1,7 @@
-# Checked in csrc/cuda/*_bindings.cpp: a size or a rectangle that cannot be raises ValueError, an
-# error of CUDA RuntimeError. Memory comes by address and must stay until the stream is done.
+# An invalid size or rectangle raises ValueError, a CUDA error RuntimeError. Memory is passed by
+# address and must stay allocated until the stream has finished.
 # sample: "uint8", "uint16", "float32". element: "float32", "float16", "bfloat16".
-# seen: (N, 3) int32, or 0 for none; see csrc/cuda/tiles.h.
+# stats: (N, 3) int32 statistics, or 0 for none; see csrc/cuda/tiles.h.
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def gather(
     window_width: int,
     pixel: int,
     inset: int,
-    seen: int,
+    stats: int,
     device: int,
     stream: int,
 ) -> None: ...
@@ -41,7 +41,7 @@ def blend(
     width: int,
     channels: int,
     stride: int,
-    seen: int,
+    stats: int,
     device: int,
     stream: int,
 ) -> None: ...
@@ -61,14 +61,14 @@ def feather(
     stride: int,
     weights_x: int,
     weights_y: int,
-    seen: int,
+    stats: int,
     device: int,
     stream: int,
 ) -> None: ...
 def quantize(*, src: int, dst: int, sample: str, count: int, device: int, stream: int) -> None: ...
 
-# element: "float16" or "bfloat16"; dst_element and addend_element may be "float32" too. addend, and
-# in finish bias and slope, may be 0 for none. See csrc/cuda/conv.h.
+# element: "float16" or "bfloat16"; dst_element and addend_element may also be "float32". addend,
+# and in finish bias and slope, may be 0 for none. See csrc/cuda/conv.h.
 def convolve(
     *,
     src: int,

@@ -1,8 +1,8 @@
 """Gathers windows of a picture for a network, and blends the network's output into a picture.
 
 The typed face of the native tile kernels (``csrc/``). Results are exact: the same bytes on every
-CPU. A picture is (H, W, C) with C = 1 (gray) or 3 (RGB), or (H, W) for one channel, of uint8, uint16
-or float32; full scale is 255, 65535 or 1.0. Networks take and return float32 planes,
+CPU. A picture is (H, W, C) with C = 1 (gray) or 3 (RGB), or (H, W) for one channel, of uint8,
+uint16 or float32; full scale is 255, 65535 or 1.0. Networks take and return float32 planes,
 (3, height, width), nominally in [0, 1].
 
 Sources are copied if the kernels cannot read their layout (pixels not contiguous, swapped bytes).

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from . import graph as g
 
@@ -28,16 +29,14 @@ def shuffle_transposed(graph: g.Graph, *, least_taps: int = 1) -> g.Graph:
         if not isinstance(op, g.ConvTranspose):
             nodes.append(node)
             continue
-        kernel, stride = op.weight.shape[2], op.stride
-        taps, rest = divmod(kernel, stride)
-        crop = op.padding - (kernel - stride)
-        if rest or taps < least_taps or crop < 0:
+        plain = sub_pixel(op)
+        if plain.trim or plain.padding or plain.weight.shape[2] < least_taps:
             nodes.append(node)
             continue
         made: list[g.Op] = [
-            g.Conv(*_phases(op, taps)),
-            g.PixelShuffle(stride),
-            *([g.Crop(crop)] if crop else []),
+            g.Conv(plain.weight, plain.bias),
+            g.PixelShuffle(op.stride),
+            *([g.Crop(plain.crop)] if plain.crop else []),
             *([g.Activate(op.activation)] if op.activation else []),
         ]
         names = [f"{node.name}.{type(new).__name__}" for new in made[:-1]] + [node.name]
@@ -48,16 +47,43 @@ def shuffle_transposed(graph: g.Graph, *, least_taps: int = 1) -> g.Graph:
     return g.Graph(nodes, output=graph.output, inputs=graph.inputs)
 
 
-def _phases(op: g.ConvTranspose, taps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return weight (out * s * s, in, t, t) and bias (out * s * s,) of the plain convolution."""
-    inputs, outputs = op.weight.shape[:2]
+@dataclass(frozen=True, slots=True)
+class SubPixelConv:
+    """A transposed convolution as a plain convolution of stride 1 and a pixel shuffle.
+
+    weight, bias: (out * s * s, in, t, t) and (out * s * s,), channels in the order of PixelShuffle.
+    padding: of the plain convolution.
+    crop: pixels to remove on each side after the shuffle.
+    trim: rows and columns to remove at the end, in addition.
+    """
+
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    padding: int
+    crop: int
+    trim: int
+
+
+def sub_pixel(op: g.ConvTranspose) -> SubPixelConv:
+    """Rewrite any transposed convolution, except for its activation.
+
+    If the stride s does not divide the kernel k, the missing taps are zeros.
+    """
+    inputs, outputs, kernel, _ = op.weight.shape
     stride = op.stride
+    taps = -(-kernel // stride)
+    trim = stride * taps - kernel
+    padding = max(0, taps - 1 - op.padding // stride)
     # Output s * q + r reads input q - m through tap s * m + r; a cross-correlation reverses m.
-    weight = op.weight.reshape(inputs, outputs, taps, stride, taps, stride)[:, :, ::-1, :, ::-1]
+    weight = np.pad(op.weight, ((0, 0), (0, 0), (0, trim), (0, trim)))
+    weight = weight.reshape(inputs, outputs, taps, stride, taps, stride)[:, :, ::-1, :, ::-1]
     weight = weight.transpose(1, 3, 5, 0, 2, 4)  # out, row phase, column phase, in, t, t
-    return (
+    return SubPixelConv(
         np.ascontiguousarray(weight.reshape(outputs * stride * stride, inputs, taps, taps)),
         np.repeat(op.bias, stride * stride),
+        padding,
+        op.padding - stride * (taps - 1 - padding),
+        trim,
     )
 
 

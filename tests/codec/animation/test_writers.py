@@ -30,7 +30,7 @@ from waifu2x.codec.animation import (
     resolve_animation_format,
 )
 from waifu2x.codec.animation.palette import best_palette, nearest, packed, unpacked
-from waifu2x.codec.animation.writer import Clock
+from waifu2x.codec.animation.writer import DurationRounder
 from waifu2x.errors import ArgumentError, EncodeError
 from waifu2x.picture import Metadata, Picture
 
@@ -155,12 +155,12 @@ def test_gif_rounds_time_without_drift() -> None:
 
 
 def test_clock_cuts_and_carries() -> None:
-    clock = Clock(100, 65535)
+    clock = DurationRounder(100, 65535)
     assert [clock.units(Fraction(n, 1000)) for n in (4, 4, 4, 0, 8)] == [0, 1, 0, 0, 1]
     assert clock.units(Fraction(10**6)) == 65535
     assert clock.units(Fraction(1)) == 100
     assert clock.rounded
-    assert clock.cut
+    assert clock.shortened
 
 
 def test_times_that_png_cannot_hold() -> None:

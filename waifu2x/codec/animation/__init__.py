@@ -1,8 +1,8 @@
 """Animations in and out, a frame at a time: GIF, animated PNG, WebP and AVIF.
 
-`reader` tells what a file is; `gif`, `apng`, `webp` and `avif` walk its container and `frames`
-composes what they find. `output` chooses among the writers, which share `writer`; `palette` reduces
-colors for GIF, and `store` puts pictures aside in a temporary file.
+`reader` opens a file; the reader of its format reads the container, and `frames` composes the
+patches. `formats` opens a writer; the writers share `writer`. `palette` reduces colors for GIF, and
+`spill` stores pictures in a temporary file.
 """
 
 from .formats import (
@@ -11,14 +11,13 @@ from .formats import (
     check_animation_target,
     resolve_animation_format,
 )
-from .frames import FOREVER, Animation, Frame
-from .reader import open_animation
+from .frames import Animation, Frame
+from .reader import has_frames, open_animation
 from .spill import Kept, PictureStore
 from .writer import AnimationWriter
 
 __all__ = [
     "ANIMATION_FORMATS",
-    "FOREVER",
     "Animation",
     "AnimationWriter",
     "Frame",
@@ -26,6 +25,7 @@ __all__ = [
     "PictureStore",
     "animation_writer",
     "check_animation_target",
+    "has_frames",
     "open_animation",
     "resolve_animation_format",
 ]

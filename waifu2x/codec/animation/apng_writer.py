@@ -1,4 +1,4 @@
-"""Animated PNG out: fcTL, IDAT and fdAT around what `PngWriter` compresses."""
+"""Animated PNG out: fcTL, IDAT and fdAT chunks around data compressed by `PngWriter`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..png_reader import SIGNATURE
+from ..png_chunks import HEADER_END, chunk, chunks_of, metadata_of
 from ..png_writer import PngWriter
-from .apng_reader import chunk
 from .frames import Bytes
 from .writer import AnimationWriter, Area, Target, area_of, still_with_metadata
 
-_HEADER_END = len(SIGNATURE) + 25  # behind IHDR
-_MOST = 65535
-_MOST_CHUNK = 1 << 30
+_MAX_UINT16 = 65535
+_MAX_CHUNK = 1 << 30
 
 
 class ApngWriter(AnimationWriter):
-    """Lossless, exact in every pixel; of each frame the rectangle that changed is stored."""
+    """Lossless; stores the changed rectangle of each frame."""
 
     label = "PNG"
 
@@ -32,13 +30,13 @@ class ApngWriter(AnimationWriter):
         self._counts_at = 0
 
     def _write(self, pixels: Bytes, duration: Fraction) -> None:
-        area = Area((0, 0, self.target.width, self.target.height))
+        area = Area(0, 0, self.target.width, self.target.height)
         if self._before is not None:
-            # Nothing new is a frame all the same: one pixel as it was.
-            area = area_of(np.any(pixels != self._before, axis=2)) or Area((0, 0, 1, 1))
-        whole = _compressed(pixels[area.slices], self.target.has_alpha)
+            # An unchanged frame is stored as one unchanged pixel.
+            area = area_of(np.any(pixels != self._before, axis=2)) or Area(0, 0, 1, 1)
+        still = _compressed(pixels[area.slices], self.target.has_alpha)
         if self._before is None:
-            self._begin(whole[:_HEADER_END])
+            self._begin(still[:HEADER_END])
         part, unit = self._fraction(duration)
         self._chunk(
             b"fcTL",
@@ -47,15 +45,15 @@ class ApngWriter(AnimationWriter):
                 self._next(),
                 area.width,
                 area.height,
-                area[0],
-                area[1],
+                area.left,
+                area.top,
                 part,
                 unit,
-                0,  # left as it is
-                0,  # replaces what is there
+                0,  # dispose: keep
+                0,  # blend: replace
             ),
         )
-        for data in _pixel_chunks(whole):
+        for data in _pixel_data(still):
             if self._before is None:
                 self._chunk(b"IDAT", data)
             else:
@@ -65,11 +63,10 @@ class ApngWriter(AnimationWriter):
     def _begin(self, header: bytes) -> None:
         still, notes = still_with_metadata(self.target, "png")
         self.notes += notes
-        end = next(position for position, kind, _ in _chunks(still) if kind == b"IDAT")
         self.target.stream.write(header)
         self._counts_at = self.target.stream.tell()
         self._chunk(b"acTL", bytes(8))
-        self.target.stream.write(still[_HEADER_END:end])
+        self.target.stream.write(metadata_of(still))
 
     def _finish(self) -> None:
         stream = self.target.stream
@@ -80,15 +77,15 @@ class ApngWriter(AnimationWriter):
         stream.seek(end)
 
     def _fraction(self, duration: Fraction) -> tuple[int, int]:
-        """``duration`` as the two 16-bit numbers of fcTL."""
-        if duration > _MOST:
-            self.notes.append(f"PNG shows a frame for {_MOST} s at most: shortened")
-            return _MOST, 1
-        if max(duration.numerator, duration.denominator) > _MOST:
-            most = min(_MOST, int(_MOST / duration)) if duration else 1
-            duration = duration.limit_denominator(max(1, most))
+        """Return ``duration`` as the two 16-bit numbers of fcTL."""
+        if duration > _MAX_UINT16:
+            self.notes.append(f"PNG shows a frame for {_MAX_UINT16} s at most: shortened")
+            return _MAX_UINT16, 1
+        if max(duration.numerator, duration.denominator) > _MAX_UINT16:
+            largest = min(_MAX_UINT16, int(_MAX_UINT16 / duration)) if duration else 1
+            duration = duration.limit_denominator(max(1, largest))
             self.notes.append("durations rounded to what PNG holds")
-        return min(_MOST, duration.numerator), duration.denominator
+        return min(_MAX_UINT16, duration.numerator), duration.denominator
 
     def _next(self) -> int:
         self._sequence += 1
@@ -99,7 +96,7 @@ class ApngWriter(AnimationWriter):
 
 
 def _compressed(pixels: Bytes, has_alpha: bool) -> bytes:
-    """A PNG of ``pixels`` (h, w, channels)."""
+    """Return a PNG of ``pixels`` (h, w, channels)."""
     buffer = io.BytesIO()
     height, width, channels = pixels.shape
     with PngWriter(buffer, width=width, height=height, channels=channels) as writer:
@@ -110,21 +107,8 @@ def _compressed(pixels: Bytes, has_alpha: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _chunks(file: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Position, kind and length of every chunk of a PNG."""
-    position = len(SIGNATURE)
-    while position < len(file):
-        length, kind = struct.unpack_from(">I4s", file, position)
-        yield position, kind, length
-        position += 12 + length
-
-
-def _pixel_chunks(file: bytes) -> Iterator[bytes]:
-    """The compressed pixels of a PNG, in one piece where that fits: some readers expect it."""
-    data = b"".join(
-        file[position + 8 : position + 8 + length]
-        for position, kind, length in _chunks(file)
-        if kind == b"IDAT"
-    )
-    for start in range(0, len(data), _MOST_CHUNK):
-        yield data[start : start + _MOST_CHUNK]
+def _pixel_data(file: bytes) -> Iterator[bytes]:
+    """Yield the compressed pixels of a PNG, in one part if possible: some readers expect it."""
+    data = b"".join(body for kind, body in chunks_of(file) if kind == b"IDAT")
+    for start in range(0, len(data), _MAX_CHUNK):
+        yield data[start : start + _MAX_CHUNK]

@@ -1,13 +1,12 @@
-"""Animated AVIF in, and the few boxes of its container that say how often it is played.
+"""Animated AVIF in, and the boxes of its container that hold durations and the loop count.
 
-libavif, through Pillow, decodes and writes the frames, but Pillow hands on no loop count. The boxes
-are those of ISO/IEC 14496-12: an edit list that repeats (a flag of ``elst``) plays its segment as
-often as fits into the duration of the movie, all ones of which mean forever.
+libavif decodes and encodes the frames, but neither Pillow nor imagecodecs gives access to its loop
+count. Boxes: ISO/IEC 14496-12. A repeating edit list (a flag of ``elst``) plays its segment as
+often as fits into the duration of the movie; a duration of all ones is forever.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,29 +16,30 @@ from PIL import Image, UnidentifiedImageError
 
 from ...errors import ArgumentError, DecodeError
 from ...picture import Picture
-from .._pillow import reading
+from .._pillow import pillow_errors
+from ..boxes import boxes
 from ..image import picture_of, raw_mode, source_of
 from ..limits import check_pixels
 from .frames import FOREVER, Animation, Frame
-from .stills import as_bytes
+from .stills import to_8_bits
 
 _PARENTS = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl")
 _FOREVER = (1 << 64) - 1
 
-# Boxes that describe the frames take some tens of bytes for each.
-_MOST_MOVIE = 1 << 28
+# Boxes take some tens of bytes for each frame.
+_MAX_MOVIE = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What the boxes say of time.
+    """Durations and loop count.
 
-    loop: how often the animation is played, 0 forever.
-    timescale: units in a second, of ``durations``.
+    loop: number of plays, 0 forever.
+    timescale: units per second, of ``durations``.
     durations: (count, units) of runs of frames.
-    plays_at: where in the file the boxes hold the duration of all plays, in 64 bits.
-    repeats_at: where the edit lists hold the flag that they repeat, in one byte.
-    total: units of the movie that one play takes.
+    plays_at: offsets in the file of the 64-bit duration of all plays.
+    repeats_at: offsets of the byte with the repeat flag of edit lists.
+    total: duration of one play, in units of the movie.
     """
 
     loop: int
@@ -51,9 +51,9 @@ class Timing:
 
 
 def open_avif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
-    """The animation in an AVIF of at least two frames, else None.
+    """Open the animation in an AVIF of at least two frames, else return None.
 
-    Without an edit list the file does not say how often it is played; browsers play it forever.
+    Without an edit list it is played forever, as in browsers.
     """
     timing = timing_of(stream)
     if timing is None:
@@ -89,7 +89,7 @@ def open_avif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
 
 def _opened(stream: BinaryIO, name: str) -> Image.Image:
     stream.seek(0)
-    with reading(name):
+    with pillow_errors(name):
         try:
             return Image.open(stream, formats=["AVIF"])
         except UnidentifiedImageError as error:
@@ -99,7 +99,7 @@ def _opened(stream: BinaryIO, name: str) -> Image.Image:
 
 
 def _frame(image: Image.Image, number: int, name: str) -> Picture:
-    with reading(name):
+    with pillow_errors(name):
         image.seek(number)
         stored = raw_mode(image)
         image.load()
@@ -107,9 +107,9 @@ def _frame(image: Image.Image, number: int, name: str) -> Picture:
             picture = picture_of(image, source_of(image, lossy=None), stored)
         except ArgumentError as error:
             raise DecodeError(f"{name}: {error}") from error
-    alpha = None if picture.alpha is None else as_bytes(picture.alpha)
+    alpha = None if picture.alpha is None else to_8_bits(picture.alpha)
     opaque = alpha is not None and bool(alpha.min() == 255)
-    return replace(picture, color=as_bytes(picture.color), alpha=None if opaque else alpha)
+    return replace(picture, color=to_8_bits(picture.color), alpha=None if opaque else alpha)
 
 
 def _durations(timing: Timing) -> Iterator[Fraction]:
@@ -119,34 +119,22 @@ def _durations(timing: Timing) -> Iterator[Fraction]:
 
 
 def timing_of(stream: BinaryIO) -> Timing | None:
-    """The timing in an AVIF, or None where it has no movie that could be read."""
-    size = stream.seek(0, io.SEEK_END)
-    position = 0
-    while position + 8 <= size:
-        stream.seek(position)
-        head = stream.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        elif length == 0:
-            length = size - position
-        if length < 8:
-            return None
-        if head[4:8] == b"moov" and length <= min(_MOST_MOVIE, size - position):
-            stream.seek(position)
-            return _timing(stream.read(length), position)
-        position += length
+    """Read the timing of an AVIF; None without a readable movie."""
+    for kind, start, size in boxes(stream):
+        if kind == b"moov" and size <= _MAX_MOVIE:
+            stream.seek(start)
+            return _timing(stream.read(size), start)
     return None
 
 
 def _timing(movie: bytes, start: int) -> Timing | None:
-    """The timing in the box ``moov``, which begins at ``start`` of the file."""
+    """Return the timing in ``movie``, the content of the box at ``start`` of the file."""
     plays_at: list[int] = []
     repeats_at: list[int] = []
     movie_duration = segment = None
     timescale = movie_scale = 0
     durations: tuple[tuple[int, int], ...] = ()
-    for kind, at, end in _boxes(movie, 0, len(movie)):
+    for kind, at, end in _leaf_boxes(movie, 0, len(movie)):
         box = memoryview(movie)[at:end]
         wide = len(box) > 0 and box[0] == 1
         if kind in (b"mvhd", b"tkhd", b"mdhd"):
@@ -187,20 +175,20 @@ def _timing(movie: bytes, start: int) -> Timing | None:
 
 
 def _runs(box: memoryview) -> Iterator[tuple[int, int]]:
-    """(count, units) of the box stts."""
+    """Yield (count, units) of the box stts."""
     for at in range(8, min(len(box) - 7, 8 + 8 * _number(box, 4, 4)), 8):
         yield _number(box, at, 4), _number(box, at + 4, 4)
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of the content of every box that is no parent of others."""
+def _leaf_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of the content of every leaf box."""
     while at + 8 <= end:
         length = int.from_bytes(data[at : at + 4], "big")
         kind = data[at + 4 : at + 8]
         if length < 8 or at + length > end:
             return
         if kind in _PARENTS:
-            yield from _boxes(data, at + 8, at + length)
+            yield from _leaf_boxes(data, at + 8, at + length)
         else:
             yield kind, at + 8, at + length
         at += length
@@ -211,9 +199,9 @@ def _number(box: memoryview, at: int, size: int) -> int:
 
 
 def set_loop(stream: BinaryIO, loop: int) -> None:
-    """Have the AVIF in ``stream``, as libavif writes it, played ``loop`` times; 0 is forever.
+    """Set the number of plays of an AVIF that libavif wrote; 0 is forever.
 
-    Raises ValueError where its boxes are not those of libavif.
+    Raises ValueError if the boxes are not those of libavif.
     """
     timing = timing_of(stream)
     if timing is None or not timing.plays_at or not timing.repeats_at:

@@ -1,7 +1,7 @@
 """Animated AVIF out, by libavif through Pillow.
 
-Pillow takes all frames in one call, so they are put aside in a temporary file until the last is
-there; it then asks for one after the other. libavif keeps what it has compressed in memory.
+Pillow takes all frames in one call, so frames wait in a temporary file until the last is added;
+Pillow then reads them one by one. libavif keeps the compressed data in memory.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from PIL import Image
 from ...errors import EncodeError
 from ...picture import Picture
 from .._pillow import quiet
+from ..formats import avif_options
 from ..image import image_over
 from .avif_reader import set_loop
 from .frames import Bytes
 from .spill import Kept, PictureStore
-from .writer import AnimationWriter, Clock, Target, still_with_metadata
+from .writer import AnimationWriter, DurationRounder, Target, still_with_metadata
 
-# As for stills: half the time of speed 6 for 7% more bytes.
-_SPEED = 8
-_MOST_DURATION = (1 << 32) - 1
+_MAX_DURATION = (1 << 32) - 1
 _METADATA = ("icc_profile", "exif", "xmp")
 
 
@@ -35,7 +34,7 @@ class AvifWriter(AnimationWriter):
         # Gray with alpha is a mode that Pillow's AVIF lacks.
         self.holds_gray = not target.has_alpha
         super().__init__(target)
-        self._clock = Clock(1000, _MOST_DURATION)
+        self._rounder = DurationRounder(1000, _MAX_DURATION)
         self._store = PictureStore()
         self._kept: list[Kept] = []
         self._durations: list[int] = []
@@ -48,20 +47,19 @@ class AvifWriter(AnimationWriter):
         colors = self.channels - self.target.has_alpha
         alpha = pixels[:, :, -1] if self.target.has_alpha else None
         self._kept.append(self._store.put(Picture(pixels[:, :, :colors], alpha)))
-        units = self._clock.units(duration)
+        units = self._rounder.units(duration)
         self._durations.append(max(1, units))
         if not units:
             self.notes.append("AVIF shows every frame for 1/1000 s at least: lengthened")
 
     def _finish(self) -> None:
         target = self.target
-        lazy = _Lazy(self._store, self._kept)
+        lazy = _StoredFrames(self._store, self._kept)
         buffer = io.BytesIO()
         still, notes = still_with_metadata(target, "avif")
         self.notes += notes
-        chroma = "4:0:0" if self.channels == 1 else "4:4:4"
         with quiet(), Image.open(io.BytesIO(still), formats=["AVIF"]) as flat:
-            # A gray profile says nothing of frames that are written as RGB.
+            # A gray profile does not describe frames written as RGB.
             held = ("exif", "xmp") if target.gray and not self.holds_gray else _METADATA
             options = {key: flat.info[key] for key in held if key in flat.info}
             lazy.save(
@@ -69,9 +67,7 @@ class AvifWriter(AnimationWriter):
                 "AVIF",
                 save_all=True,
                 duration=self._durations,
-                quality=target.quality,
-                speed=_SPEED,
-                subsampling=chroma,
+                **avif_options("L" if self.channels == 1 else "RGB", target.quality),
                 **options,
             )
         try:
@@ -81,14 +77,13 @@ class AvifWriter(AnimationWriter):
                 "the installed libavif writes animations without a loop count; use WebP or PNG"
             ) from error
         target.stream.write(buffer.getbuffer())
-        if self._clock.rounded:
-            self.notes.append("AVIF is written with time in 1/1000 s: durations rounded")
-        if self._clock.cut:
-            self.notes.append("AVIF shows a frame for 49 days at most: shortened")
+        self.notes += self._rounder.notes(
+            "AVIF is written with time in 1/1000 s", "AVIF shows a frame for 49 days"
+        )
 
 
-class _Lazy(Image.Image):
-    """An image of many frames that are read from the store when they are looked at."""
+class _StoredFrames(Image.Image):
+    """An image of many frames; the selected frame is read from the store."""
 
     format = None
     is_animated = True
@@ -105,19 +100,19 @@ class _Lazy(Image.Image):
         self._mode = "RGBA" if first.alpha is not None else "L" if channels == 1 else "RGB"
 
     def seek(self, frame: int) -> None:
-        """Look at another frame."""
+        """Select a frame."""
         if not 0 <= frame < self.n_frames:
             raise EOFError
         self._number = frame
 
     def tell(self) -> int:
-        """The frame that is looked at."""
+        """Return the number of the selected frame."""
         return self._number
 
     def load(self) -> None:
-        """Nothing is loaded ahead."""
+        """Do nothing; `tobytes` reads the frame."""
 
     def tobytes(self, encoder_name: str = "raw", *args: object) -> bytes:
-        """The samples of the frame."""
+        """Return the samples of the selected frame."""
         picture = self._store.get(self._frames[self._number])
         return image_over(picture.color, picture.alpha).tobytes(encoder_name, *args)

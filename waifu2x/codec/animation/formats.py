@@ -1,4 +1,4 @@
-"""The formats an animation is written in, checked before the work, and their writers."""
+"""The formats that animations are written in, checked before the work."""
 
 from __future__ import annotations
 
@@ -9,53 +9,38 @@ from typing import BinaryIO
 from ..._text import shown
 from ...errors import ArgumentError, EncodeError
 from ...picture import Metadata
-from ..encoder import check_quality
-from ..formats import OutputFormat, resolve_format
-from .apng_writer import ApngWriter
-from .avif_writer import AvifWriter
-from .gif_writer import GifWriter
-from .webp_writer import WebpWriter
+from ..formats import (
+    ANIMATED_OUTPUT_FORMATS,
+    OutputFormat,
+    check_quality,
+    check_size,
+    load,
+    resolve_format,
+)
 from .writer import AnimationWriter, Target
 
-#: GIF is written for animations only: as a still, PNG does everything better.
-GIF = OutputFormat(
-    name="gif",
-    label="GIF",
-    extensions=(".gif",),
-    modes=frozenset({"RGB", "RGBA"}),
-    holds=frozenset(),
-    max_side=65535,
-)
-
-_WRITERS: dict[str, type[AnimationWriter]] = {
-    "gif": GifWriter,
-    "png": ApngWriter,
-    "webp": WebpWriter,
-    "avif": AvifWriter,
-}
-
-#: What `animation_writer` takes.
-ANIMATION_FORMATS = tuple(_WRITERS)
+#: Names of the formats that `animation_writer` accepts.
+ANIMATION_FORMATS = tuple(output.name for output in ANIMATED_OUTPUT_FORMATS)
 
 
 def resolve_animation_format(
     path: str | os.PathLike[str] | None, format: str | None = None
 ) -> OutputFormat:
-    """The format to write the animation ``path`` in: ``format`` where given, else by extension.
+    """Return the format to write the animation ``path`` in: ``format``, or by the extension.
 
     ``format`` is one of `ANIMATION_FORMATS` or an extension ("apng" is "png").
 
-    Raises EncodeError for a format that holds no animation, or that is unknown, or that the
-    installed Pillow cannot write.
+    Raises EncodeError for a format that holds no animation, that is unknown, or that the installed
+    Pillow cannot write.
     """
     wanted = format.lower().removeprefix(".") if format is not None else None
     if wanted is None:
         wanted = PurePath(path or "").suffix[1:].lower()
     if wanted == "gif":
-        return GIF
+        return next(output for output in ANIMATED_OUTPUT_FORMATS if output.name == "gif")
     if wanted == "apng":
         wanted = "png"
-    if wanted in _WRITERS:
+    if wanted in ANIMATION_FORMATS:
         return resolve_format(None, wanted)
     known = " or ".join((", ".join(ANIMATION_FORMATS[:-1]), ANIMATION_FORMATS[-1]))
     what = "a file without extension" if not wanted else shown(wanted)
@@ -63,18 +48,12 @@ def resolve_animation_format(
 
 
 def check_animation_target(output: OutputFormat, width: int, height: int) -> None:
-    """Raise EncodeError where ``output`` cannot hold frames of that size."""
-    if output.name not in _WRITERS:
+    """Raise EncodeError if ``output`` cannot hold frames of that size."""
+    if output.animation_writer is None:
         raise EncodeError(
             f"{output.label} cannot hold an animation; use {', '.join(ANIMATION_FORMATS)}"
         )
-    allowed = None
-    if max(width, height) > output.max_side:
-        allowed = f"at most {output.max_side} pixels a side"
-    elif output.max_pixels is not None and width * height > output.max_pixels:
-        allowed = f"at most {output.max_pixels} pixels in all"
-    if allowed is not None:
-        raise EncodeError(f"{width}x{height} is too large for {output.label} ({allowed}); use PNG")
+    check_size(output, width, height, animated=True)
 
 
 def animation_writer(
@@ -89,19 +68,19 @@ def animation_writer(
     gray: bool = False,
     has_alpha: bool = False,
 ) -> AnimationWriter:
-    """A writer of an animation in ``output``, from `resolve_animation_format`.
+    """Open a writer of an animation in ``output``, from `resolve_animation_format`.
 
-    stream: an open binary file that can seek; left open. The animation begins where it stands.
+    stream: an open seekable binary file; left open. The animation begins at its position.
     width, height: of every frame, in pixels.
-    loop: how often the animation is played, 0 forever.
+    loop: number of plays, 0 forever.
     quality: 1..100 for WebP and AVIF; None is lossless for WebP and 90 for AVIF.
     metadata: of the whole animation; None is none.
     gray: the frames have one color channel. has_alpha: some frame may have transparent pixels.
 
-    Whatever the format, there is one frame in the file for each that is added, and each lasts as
-    long as it should to the format's unit of time. PNG and lossless WebP hold every frame exactly.
+    In every format, the file has one frame for each that is added, with its duration to the
+    format's unit of time. PNG and lossless WebP hold every frame exactly.
 
-    Raises EncodeError for a format or size that cannot be, and ArgumentError for a bad quality or
+    Raises EncodeError for an impossible format or size, and ArgumentError for a bad quality or
     loop.
     """
     check_animation_target(output, width, height)
@@ -118,4 +97,6 @@ def animation_writer(
         gray=gray,
         has_alpha=has_alpha,
     )
-    return _WRITERS[output.name](target)
+    assert output.animation_writer is not None
+    writer: AnimationWriter = load(output.animation_writer, __package__)(target)
+    return writer

@@ -1,4 +1,4 @@
-"""What an animation is, and how its frames are composed from the patches that files store."""
+"""What an animation is, and how its frames are composed from stored patches."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FOREVER = 0
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as it is shown, and for how long.
+    """One frame as shown.
 
-    picture: the whole canvas, uint8; its alpha is None where every pixel is opaque.
-    duration: in seconds, 0 or more, exactly as the file stores it.
+    picture: the whole canvas, uint8; its alpha is None if every pixel is opaque.
+    duration: in seconds, 0 or more, exactly as stored.
     """
 
     picture: Picture
@@ -33,16 +33,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Animation:
-    """An animation in an open file. Iterating reads it from its start, as often as one likes.
+    """An animation in an open file. Each iteration reads it from its start.
 
-    One frame at a time is in memory, besides the canvas it is composed on. The stream must stay
-    open, and only one iteration at a time may read it. Iterating raises DecodeError, which names
-    the frame, where its pixels are damaged.
+    Memory holds one frame and the canvas. The stream must stay open, and only one iteration at a
+    time may read it. Iterating raises DecodeError, which names the frame, if pixels are damaged.
 
     width, height: of every frame, in pixels.
-    frames: how many there are.
-    loop: how often the whole is played; 0 is forever.
-    metadata: as of a still picture (`waifu2x.picture.Metadata`); that of the frames is the same.
+    frames: their number.
+    loop: number of plays; 0 is forever.
+    metadata: as of a still picture (`waifu2x.picture.Metadata`), the same for all frames.
     source: the format, and whether it is lossy.
     gray: every frame has one color channel, else three.
     has_alpha: some frame may have transparent pixels.
@@ -63,7 +62,7 @@ class Animation:
 
 
 class Dispose(Enum):
-    """What becomes of a patch when its time is over."""
+    """What happens to a patch before the next one is drawn."""
 
     KEEP = 0
     CLEAR = 1
@@ -71,54 +70,68 @@ class Dispose(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
-    """What a file stores of one frame: a rectangle, and what to do with it.
+class FrameControl:
+    """Place and treatment of a stored frame.
 
-    color: (h, w, C) uint8; alpha: (h, w) uint8 or None for opaque.
-    left, top: of the rectangle; it lies within the canvas.
-    over: it is laid over the canvas by its alpha, else it replaces what is there.
+    left, top, width, height: of its rectangle, which lies within the canvas.
+    duration: in seconds.
+    blend: alpha compositing over the canvas; otherwise the rectangle replaces it.
     """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    duration: Fraction
+    dispose: Dispose
+    blend: bool
+
+    def covers(self, width: int, height: int) -> bool:
+        """Return whether the rectangle is the whole canvas."""
+        return (self.left, self.top, self.width, self.height) == (0, 0, width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The pixels of a stored frame; color (h, w, C) uint8, alpha (h, w) uint8, None for opaque."""
 
     color: Bytes
     alpha: Bytes | None
-    left: int
-    top: int
-    duration: Fraction
-    dispose: Dispose
-    over: bool
+    control: FrameControl
 
 
 def compose(
     width: int, height: int, channels: int, patches: Iterator[Patch]
 ) -> Iterator[tuple[Bytes, Bytes | None, Fraction]]:
-    """Color (height, width, channels), alpha or None if opaque, and duration of every frame.
+    """Yield color (height, width, channels), alpha or None if opaque, and duration of each frame.
 
-    The canvas is transparent at first, and where a patch is cleared: that is what browsers do,
-    whatever background color a file names. The arrays belong to the caller.
+    The canvas is transparent at first and after a patch is cleared, as in browsers, which ignore
+    the file's background color. The arrays belong to the caller.
     """
     color = np.zeros((height, width, channels), np.uint8)
     alpha = np.zeros((height, width), np.uint8)
     for patch in patches:
+        control = patch.control
         rows, columns = patch.color.shape[:2]
         area = (
-            slice(patch.top, patch.top + rows),
-            slice(patch.left, patch.left + columns),
+            slice(control.top, control.top + rows),
+            slice(control.left, control.left + columns),
         )
         before = None
-        if patch.dispose is Dispose.RESTORE:
+        if control.dispose is Dispose.RESTORE:
             before = color[area].copy(), alpha[area].copy()
         _draw(color[area], alpha[area], patch)
         opaque = bool(alpha.min() == 255)
-        yield color.copy(), None if opaque else alpha.copy(), patch.duration
+        yield color.copy(), None if opaque else alpha.copy(), control.duration
         if before is not None:
             color[area], alpha[area] = before
-        elif patch.dispose is Dispose.CLEAR:
+        elif control.dispose is Dispose.CLEAR:
             color[area], alpha[area] = 0, 0
 
 
 def _draw(color: Bytes, alpha: Bytes, patch: Patch) -> None:
     """Draw ``patch`` on its area of the canvas, in place."""
-    if patch.alpha is None or not patch.over:
+    if patch.alpha is None or not patch.control.blend:
         color[...] = patch.color
         alpha[...] = 255 if patch.alpha is None else patch.alpha
         return
@@ -127,7 +140,7 @@ def _draw(color: Bytes, alpha: Bytes, patch: Patch) -> None:
     color[replaced] = patch.color[replaced]
     mixed = (patch.alpha > 0) & ~replaced
     if mixed.any():
-        # Porter and Duff's "over" for straight alpha; everything times 255 until the division.
+        # Porter and Duff's "over" for straight alpha, times 255 before the division.
         above = patch.alpha[mixed].astype(np.int64) * 255
         below = alpha[mixed] * (255 - patch.alpha[mixed].astype(np.int64))
         total = above + below

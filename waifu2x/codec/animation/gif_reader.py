@@ -1,8 +1,7 @@
 """Animated GIF in.
 
-The blocks are walked here and only the pixels of one patch at a time are left to Pillow, because
-Pillow fills what a patch clears, and what the first one leaves free, with a background color that
-no browser shows.
+The blocks are read here, and Pillow decodes only the pixels of one patch at a time: it would fill
+cleared and uncovered areas with a background color that no browser shows.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -19,15 +18,16 @@ from PIL import Image
 
 from ...errors import DecodeError
 from ...picture import Metadata, Picture, Source
-from .._pillow import reading
+from .._pillow import pillow_errors
 from ..limits import check_pixels
-from .frames import Animation, Bytes, Dispose, Frame, Patch, compose
+from .frames import Animation, Bytes, Dispose, Frame, FrameControl, Patch, compose
+from .stills import ContainerReader
 
 _IMAGE, _EXTENSION, _TRAILER = 0x2C, 0x21, 0x3B
 _CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 
-# 3 means the picture before; encoders of old wrote 4 for it, and browsers take both.
+# 3 means the previous picture; old encoders wrote 4 for it, and browsers accept both.
 _DISPOSE = {2: Dispose.CLEAR, 3: Dispose.RESTORE, 4: Dispose.RESTORE}
 
 _SOURCE = Source("GIF", False)
@@ -37,21 +37,16 @@ _SOURCE = Source("GIF", False)
 class ImageBlock:
     """An image block; ``data`` is the compressed indices with their sub-blocks."""
 
-    left: int
-    top: int
-    width: int
-    height: int
+    control: FrameControl
     interlaced: bool
     table: bytes
     transparent: int | None
-    delay: int
-    dispose: Dispose
     data: bytes
 
 
 @dataclass(slots=True)
 class Totals:
-    """What is known after all blocks: frames, how often they are played, whether any is clear."""
+    """What is known after all blocks: number of frames, number of plays, any transparency."""
 
     frames: int = 0
     loop: int = 1
@@ -59,21 +54,27 @@ class Totals:
 
 
 def open_gif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
-    """The animation in a GIF of at least two frames, else None.
+    """Open the animation in a GIF of at least two frames, else return None.
 
-    The NETSCAPE extension counts how often an animation is repeated after it was played once, as
-    browsers, ffmpeg and ImageMagick have it: n there is ``loop`` n + 1 here. Without it the
-    animation is played once.
+    The NETSCAPE extension counts repetitions after the first play, as in browsers, ffmpeg and
+    ImageMagick: n there is ``loop`` n + 1 here. Without it the animation is played once.
     """
-    width, height = GifWalk(stream, name).size
+    stream.seek(0)
+    if stream.read(6) not in (b"GIF87a", b"GIF89a"):
+        return None
+    blocks = GifBlocks(stream, name)
+    width, height = blocks.size
     totals = Totals()
-    for image in GifWalk(stream, name).images(totals, keep=False):
-        check_pixels(image.width, image.height, limit, name)
+    for image in blocks.images(totals, keep=False):
+        control = image.control
+        check_pixels(control.width, control.height, limit, name)
         totals.frames += 1
-        covers = image.left == image.top == 0 and image.width >= width and image.height >= height
+        covers = (
+            control.left == control.top == 0 and control.width >= width and control.height >= height
+        )
         totals.has_alpha |= (
             image.transparent is not None
-            or image.dispose is Dispose.CLEAR
+            or control.dispose is Dispose.CLEAR
             or (totals.frames == 1 and not covers)
         )
     if totals.frames < 2:
@@ -98,12 +99,14 @@ def open_gif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
 
 
 def _patches(stream: BinaryIO, name: str) -> Iterator[Patch]:
-    walk = GifWalk(stream, name)
-    width, height = walk.size
-    for number, image in enumerate(walk.images(Totals(), keep=True), 1):
+    blocks = GifBlocks(stream, name)
+    width, height = blocks.size
+    for number, image in enumerate(blocks.images(Totals(), keep=True), 1):
+        control = image.control
         indices = _indices(image, f"frame {number} of {name}")
-        # What sticks out of the canvas is cut off.
-        indices = indices[: max(0, height - image.top), : max(0, width - image.left)]
+        # Crop to the canvas.
+        indices = indices[: max(0, height - control.top), : max(0, width - control.left)]
+        control = replace(control, left=min(control.left, width), top=min(control.top, height))
         table = np.zeros((256, 3), np.uint8)
         stored = np.frombuffer(image.table, np.uint8).reshape(-1, 3)
         table[: len(stored)] = stored
@@ -114,37 +117,32 @@ def _patches(stream: BinaryIO, name: str) -> Iterator[Patch]:
                 if image.transparent is None
                 else np.where(indices == image.transparent, 0, 255).astype(np.uint8)
             ),
-            left=min(image.left, width),
-            top=min(image.top, height),
-            duration=Fraction(image.delay, 100),
-            dispose=image.dispose,
-            over=True,
+            control=control,
         )
 
 
 def _indices(image: ImageBlock, name: str) -> Bytes:
-    """The (height, width) indices of one image block."""
-    # A GIF of this image alone; without color tables Pillow gives the indices as gray.
+    """Return the (height, width) indices of one image block."""
+    # A GIF of this image alone; without color tables Pillow returns the indices as gray.
     flags = 0x40 if image.interlaced else 0
+    width, height = image.control.width, image.control.height
     still = (
         b"GIF89a"
-        + struct.pack("<HHBBB", image.width, image.height, 0, 0, 0)
-        + struct.pack("<BHHHHB", _IMAGE, 0, 0, image.width, image.height, flags)
+        + struct.pack("<HHBBB", width, height, 0, 0, 0)
+        + struct.pack("<BHHHHB", _IMAGE, 0, 0, width, height, flags)
         + image.data
         + b";"
     )
-    with reading(name), Image.open(io.BytesIO(still), formats=["GIF"]) as opened:
+    with pillow_errors(name), Image.open(io.BytesIO(still), formats=["GIF"]) as opened:
         opened.load()
         return np.array(opened, np.uint8)
 
 
-class GifWalk:
-    """The blocks of a GIF from its start."""
+class GifBlocks(ContainerReader):
+    """Reads the blocks of a GIF from its start."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
-        self._stream = stream
-        self._name = name
-        self._frame = 0
+        super().__init__(stream, name)
         stream.seek(0)
         header = self._read(13)
         self.size: tuple[int, int] = struct.unpack_from("<HH", header, 6)
@@ -153,9 +151,9 @@ class GifWalk:
         self._flags = header[10]
 
     def images(self, totals: Totals, *, keep: bool) -> Iterator[ImageBlock]:
-        """Every image block; its data only with ``keep``. Sets the loop of ``totals``.
+        """Yield every image block, with its data if ``keep``; set the loop of ``totals``.
 
-        A file that ends between two blocks lacks nothing but its last byte, and passes.
+        A file that ends between two blocks lacks only its last byte, and is accepted.
         """
         table = self._table(self._flags)
         control = bytes(4)
@@ -172,9 +170,9 @@ class GifWalk:
                 self._frame += 1
                 yield self._image(table, control, keep=keep)
                 control = bytes(4)
-            elif kind != b"\0":  # Some encoders write a terminator too many.
+            elif kind != b"\0":  # some encoders write an extra terminator
                 raise DecodeError(
-                    f"{self._name} is damaged: no block of GIF begins behind frame {self._frame}"
+                    f"{self._name} is damaged: no block of GIF follows frame {self._frame}"
                 )
 
     def _image(self, table: bytes, control: bytes, *, keep: bool) -> ImageBlock:
@@ -182,33 +180,33 @@ class GifWalk:
         if 0 in (width, height):
             raise DecodeError(f"frame {self._frame} of {self._name} is {width}x{height}")
         own = self._table(flags)
-        if not (own or table):  # Nobody says which colors: the ramp of gray that Pillow takes.
+        if not (own or table):  # without color tables, gray as in Pillow
             own = bytes(value for value in range(256) for _ in range(3))
         (delay,) = struct.unpack_from("<H", control, 1)
         start = self._stream.tell()
         self._read(1)
         self._skip()
         end = self._stream.tell()
-        # An index takes 12 bits at most and seldom more than one code.
+        # A code has at most 12 bits and seldom stands for less than one index.
         if end - start > 4 * width * height + (1 << 16):
-            raise DecodeError(
-                f"frame {self._frame} of {self._name} is damaged: {end - start} bytes for "
-                f"{width}x{height} pixels"
-            )
+            raise self._damaged(f"{end - start} bytes for {width}x{height} pixels")
         data = b""
         if keep:
             self._stream.seek(start)
             data = self._read(end - start)
         return ImageBlock(
-            left=left,
-            top=top,
-            width=width,
-            height=height,
+            FrameControl(
+                left=left,
+                top=top,
+                width=width,
+                height=height,
+                duration=Fraction(delay, 100),
+                dispose=_DISPOSE.get(control[0] >> 2 & 7, Dispose.KEEP),
+                blend=True,
+            ),
             interlaced=bool(flags & 0x40),
             table=own or table,
             transparent=control[3] if control[0] & 1 else None,
-            delay=delay,
-            dispose=_DISPOSE.get(control[0] >> 2 & 7, Dispose.KEEP),
             data=data,
         )
 
@@ -233,13 +231,6 @@ class GifWalk:
         return self._read(3 << (flags & 7) + 1) if flags & 0x80 else b""
 
     def _skip(self) -> None:
-        """Skip sub-blocks up to and with their terminator."""
+        """Skip sub-blocks and their terminator."""
         while size := self._read(1)[0]:
             self._read(size)
-
-    def _read(self, count: int) -> bytes:
-        data = self._stream.read(count)
-        if len(data) < count:
-            where = f"in frame {self._frame}" if self._frame else "before the first frame"
-            raise DecodeError(f"{self._name} is truncated: the file ends {where}")
-        return data

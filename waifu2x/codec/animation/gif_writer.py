@@ -1,8 +1,8 @@
 """Animated GIF out.
 
-A pixel that stays as it is is not written again, so it cannot flicker whatever palette the next
-frame has. GIF makes a pixel transparent only by clearing the rectangle of the frame before, so a
-frame is written when the next one is known.
+Unchanged pixels are not written again, so they cannot flicker when the palette changes. GIF makes a
+pixel transparent only by clearing the rectangle of the previous frame, so a frame is written when
+the next one is known.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from PIL import Image
 from .._pillow import quiet
 from .frames import Bytes
 from .palette import best_palette, nearest, packed, squared_error, unpacked
-from .writer import AnimationWriter, Area, Clock, Target, area_of
+from .writer import AnimationWriter, Area, DurationRounder, Target, area_of
 
-_MOST_DELAY = 65535
-_MOST_PLAYS = 65536
+_MAX_DELAY = 65535
+_MAX_PLAYS = 65536
 _KEEP, _CLEAR = 1, 2
 
-# What a pixel may change by, in levels, before it is written again, where a frame has too many
-# colors to be exact: less than the palette moves it by anyway.
+# Change of a pixel, in levels, up to which it is not written again if a frame has too many colors
+# to be exact. The palette changes colors by more.
 _TOLERANCE = 2
 
-# A palette is used again while the squared error is within this factor and sum of that of the
-# frame it was made for: moving parts would flicker from one palette to the next otherwise.
+# A palette is reused while the squared error is below this factor and offset of the error for its
+# own frame: changes of the palette make moving parts flicker.
 _FACTOR, _SLACK = 1.25, 1.0
 
 _Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(slots=True)
-class _Held:
+class _PendingFrame:
     """A frame that waits to be written.
 
-    clear: the index that stands for no color, or None where all stand for one.
-    erased: its area is cleared when its time is over.
+    clear: the transparent index, or None if every index is a color.
+    erased: its area is cleared after it was shown.
     """
 
     area: Area
@@ -53,16 +53,8 @@ class _Held:
     erased: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Quantized:
-    """A palette and the squared error of the frame it was made for."""
-
-    palette: Bytes
-    error: float
-
-
 class GifWriter(AnimationWriter):
-    """At most 256 colors in what is new in a frame; exact where a frame has no more."""
+    """At most 256 new colors per frame; exact if a frame has no more."""
 
     label = "GIF"
     holds_gray = False
@@ -70,17 +62,18 @@ class GifWriter(AnimationWriter):
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        self._clock = Clock(100, _MOST_DELAY)
+        self._rounder = DurationRounder(100, _MAX_DELAY)
         size = (target.height, target.width)
-        # What is seen, and what should have been seen when a pixel was last written.
+        # The color shown, and the exact color when a pixel was last written.
         self._shown = np.zeros(size, np.uint32)
-        self._meant = np.zeros(size, np.uint32)
+        self._exact = np.zeros(size, np.uint32)
         self._solid: _Mask = np.zeros(size, np.bool_)
-        self._held: _Held | None = None
+        self._waiting: _PendingFrame | None = None
         self._global: Bytes | None = None
-        self._quantized: _Quantized | None = None
+        #: A palette and the squared error for its own frame.
+        self._quantized: tuple[Bytes, float] | None = None
         self._reduced = 0
-        self._inexact = False  # the frame at hand
+        self._inexact = False  # of the current frame
         self._half = False
         self._short = False
 
@@ -90,56 +83,56 @@ class GifWriter(AnimationWriter):
             alpha = pixels[:, :, 3]
             solid = alpha >= 128
             self._half |= bool(((alpha > 0) & (alpha < 255)).any())
-        delay = self._clock.units(duration)
+        delay = self._rounder.units(duration)
         self._short |= 0 < delay < 2
         self._inexact = False
-        exact = _few_colors(color[solid], self._room)
+        exact = _few_colors(color[solid], self._max_colors)
         new = self._new(color, solid, exact=exact)
-        # A pixel written again though it is as it was keeps the color that was seen.
+        # An unchanged pixel that is written again keeps the color shown.
         wanted = np.where(new | ~self._solid, color, self._shown)
-        written = new | self._cleared(solid)
-        area = area_of(written) or Area((0, 0, 1, 1))
+        written = new | self._redrawn(solid)
+        area = area_of(written) or Area(0, 0, 1, 1)
         chosen = written[area.slices]
         if exact and not _few_colors(wanted[area.slices][chosen], 255):
-            chosen[...] = True  # All 256 are new ones; none is left for what stays.
+            chosen[...] = True  # 256 new colors leave no index for unchanged pixels
         seen, held = self._indexed(wanted[area.slices], chosen, area, delay)
-        if self._held is not None:
-            self._put(self._held)
-        self._held = held
+        if self._waiting is not None:
+            self._write_frame(self._waiting)
+        self._waiting = held
         self._shown[area.slices][chosen] = seen
-        self._meant[new] = color[new]
+        self._exact[new] = color[new]
         self._solid = solid
         self._reduced += self._inexact
 
     @property
-    def _room(self) -> int:
-        """Colors that a frame can have; where something is transparent, one index is for that."""
+    def _max_colors(self) -> int:
+        """Colors of a frame; transparency takes one index."""
         return 255 if self.target.has_alpha else 256
 
     def _new(self, color: npt.NDArray[np.uint32], solid: _Mask, *, exact: bool) -> _Mask:
-        """Where the color that is seen will not do."""
+        """Return the mask of pixels whose shown color is not close enough."""
         if exact:
             differs = color != self._shown
         else:
-            differs = color != self._meant
+            differs = color != self._exact
             now = unpacked(color[differs]).astype(np.int16)
-            change = np.abs(now - unpacked(self._meant[differs])).max(axis=1)
+            change = np.abs(now - unpacked(self._exact[differs])).max(axis=1)
             differs[differs] = change > _TOLERANCE
             self._inexact |= bool((change <= _TOLERANCE).any())
         new: _Mask = solid & (differs | ~self._solid)
         return new
 
-    def _cleared(self, solid: _Mask) -> _Mask:
-        """What must be written again because the frame before is cleared; nothing if it is not."""
+    def _redrawn(self, solid: _Mask) -> _Mask:
+        """Return the mask of pixels to draw again because the previous frame is cleared."""
         gone = area_of(self._solid & ~solid)
         nothing: _Mask = np.zeros_like(solid)
-        held = self._held
+        held = self._waiting
         if gone is None or held is None:
             return nothing
         assert held.clear is not None
-        area = held.area.joined(gone)
+        area = held.area.union(gone)
         grown = np.full((area.height, area.width), held.clear, np.uint8)
-        left, top = held.area[0] - area[0], held.area[1] - area[1]
+        left, top = held.area.left - area.left, held.area.top - area.top
         grown[top : top + held.area.height, left : left + held.area.width] = held.indices
         held.area, held.indices, held.erased = area, grown, True
         nothing[area.slices] = solid[area.slices]
@@ -147,11 +140,11 @@ class GifWriter(AnimationWriter):
 
     def _indexed(
         self, wanted: npt.NDArray[np.uint32], chosen: _Mask, area: Area, delay: int
-    ) -> tuple[npt.NDArray[np.uint32], _Held]:
-        """The colors that will be seen at ``chosen``, and the frame of ``area``."""
+    ) -> tuple[npt.NDArray[np.uint32], _PendingFrame]:
+        """Return the colors that will be shown at ``chosen``, and the frame of ``area``."""
         numbers, places, counts = np.unique(wanted[chosen], return_inverse=True, return_counts=True)
         colors = unpacked(numbers)
-        room = self._room if chosen.all() else 255
+        room = self._max_colors if chosen.all() else 255
         if len(colors) <= room:
             palette, index = colors, np.arange(len(colors)).astype(np.uint8)
         else:
@@ -162,22 +155,21 @@ class GifWriter(AnimationWriter):
         indices = np.full(chosen.shape, 0 if clear is None else clear, np.uint8)
         indices[chosen] = index[places]
         seen = packed(palette[index])[places] if len(palette) else numbers[places]
-        return seen, _Held(area, indices, palette, clear, delay)
+        return seen, _PendingFrame(area, indices, palette, clear, delay)
 
     def _palette_for(self, colors: Bytes, counts: npt.NDArray[Any], room: int) -> Bytes:
-        last = self._quantized
-        if last is not None and len(last.palette) <= room:
-            error = squared_error(colors, counts, last.palette)
-            if error <= _FACTOR * last.error + _SLACK:
-                return last.palette
+        if self._quantized is not None and len(self._quantized[0]) <= room:
+            palette, error = self._quantized
+            if squared_error(colors, counts, palette) <= _FACTOR * error + _SLACK:
+                return palette
         palette = best_palette(colors, counts, room)
-        self._quantized = _Quantized(palette, squared_error(colors, counts, palette))
+        self._quantized = palette, squared_error(colors, counts, palette)
         return palette
 
     # --- the file
 
-    def _put(self, held: _Held) -> None:
-        """Write a frame, which is cleared afterwards where the next one needs that."""
+    def _write_frame(self, held: _PendingFrame) -> None:
+        """Write a frame, cleared afterwards if ``erased``."""
         stream = self.target.stream
         table = _table(held.palette)
         if self._global is None:
@@ -190,9 +182,9 @@ class GifWriter(AnimationWriter):
             b"\x21\xf9\x04" + struct.pack("<BHBB", control, held.delay, held.clear or 0, 0)
         )
         flags = 0x80 | _exponent(table) if own else 0
-        left, top, _, _ = held.area
+        area = held.area
         stream.write(
-            struct.pack("<BHHHHB", 0x2C, left, top, held.area.width, held.area.height, flags)
+            struct.pack("<BHHHHB", 0x2C, area.left, area.top, area.width, area.height, flags)
         )
         stream.write((table if own else b"") + _lzw(held.indices))
 
@@ -203,16 +195,13 @@ class GifWriter(AnimationWriter):
             b"GIF89a" + struct.pack("<HHBBB", target.width, target.height, flags, 0, 0) + table
         )
         if target.loop != 1:
-            repeats = max(0, min(target.loop, _MOST_PLAYS) - 1)
+            repeats = max(0, min(target.loop, _MAX_PLAYS) - 1)
             target.stream.write(b"\x21\xff\x0bNETSCAPE2.0" + struct.pack("<BBHB", 3, 1, repeats, 0))
 
     def _finish(self) -> None:
-        assert self._held is not None
-        self._put(self._held)
+        assert self._waiting is not None
+        self._write_frame(self._waiting)
         self.target.stream.write(b";")
-        self._note()
-
-    def _note(self) -> None:
         metadata = self.target.metadata
         lost = [
             (self._half, "GIF has no half transparency: every pixel is on or off"),
@@ -220,12 +209,12 @@ class GifWriter(AnimationWriter):
                 self._reduced > 0,
                 f"GIF holds 256 colors a frame: reduced in {self._reduced} of {self.frames}",
             ),
-            (self._clock.rounded, "GIF counts time in 1/100 s: durations rounded"),
-            (self._clock.cut, "GIF shows a frame for 655 s at most: shortened"),
+            (self._rounder.rounded, "GIF counts time in 1/100 s: durations rounded"),
+            (self._rounder.shortened, "GIF shows a frame for 655 s at most: shortened"),
             (self._short, "most viewers slow frames of 1/100 s down to 1/10 s"),
             (
-                self.target.loop > _MOST_PLAYS,
-                f"GIF is played {_MOST_PLAYS} times at most: loop count reduced",
+                self.target.loop > _MAX_PLAYS,
+                f"GIF is played {_MAX_PLAYS} times at most: loop count reduced",
             ),
             (metadata.exif is not None, "GIF holds no EXIF: left out"),
             (metadata.xmp is not None, "GIF holds no XMP: left out"),
@@ -235,28 +224,28 @@ class GifWriter(AnimationWriter):
 
 
 def _few_colors(colors: npt.NDArray[np.uint32], most: int) -> bool:
-    """Whether there are at most ``most`` different ones."""
-    # A sample of a picture with thousands of colors tells at once.
+    """Return whether there are at most ``most`` distinct colors."""
+    # A sample suffices for pictures with thousands of colors.
     if len(np.unique(colors[:: max(1, len(colors) // 4096)])) > most:
         return False
     return len(np.unique(colors)) <= most
 
 
 def _exponent(table: bytes) -> int:
-    """The size of a color table as GIF has it: 2^(n + 1) colors."""
+    """Return n for a color table of 2^(n + 1) colors."""
     return max(0, (len(table) // 3 - 1).bit_length() - 1)
 
 
 def _table(palette: Bytes) -> bytes:
-    """``palette`` filled up to a power of two, 2 at least."""
+    """Return ``palette`` padded to a power of two, at least 2."""
     size = max(2, 1 << max(0, len(palette) - 1).bit_length())
     return palette.tobytes() + bytes(3 * (size - len(palette)))
 
 
 def _lzw(indices: Bytes) -> bytes:
-    """``indices`` (h, w) as GIF compresses them: the size of a code and the blocks."""
+    """Return ``indices`` (h, w) compressed for GIF: the code size and the sub-blocks."""
     buffer = io.BytesIO()
-    # As gray, since Pillow then writes every sample as it is.
+    # Pillow writes the samples of gray unchanged.
     with quiet():
         Image.fromarray(indices).save(buffer, "GIF", optimize=False, interlace=False)
     data = buffer.getvalue()

@@ -1,9 +1,9 @@
 """Colors reduced to a palette.
 
 Median cut, by Pillow, gives a first palette, and Lloyd's iteration (k-means; S. P. Lloyd, "Least
-squares quantization in PCM", 1982) improves it. Every color then becomes its nearest of the
-palette, with no dither: what does not move must not flicker, and on flat color dots are seen
-sooner than a step in a gradient.
+squares quantization in PCM", 1982) improves it. Every color then becomes the nearest of the
+palette, without dither: static areas must not flicker, and dots on flat color are more visible
+than steps in a gradient.
 """
 
 from __future__ import annotations
@@ -18,53 +18,53 @@ from .frames import Bytes
 
 _ITERATIONS = 6
 
-# More colors than this are counted in cells of 4 levels a side.
-_MOST_COLORS = 1 << 16
+# More colors than this are averaged in cells of 4 levels a side.
+_MAX_COLORS = 1 << 16
 
-# Colors compared with a palette at once.
+# Colors that are compared with a palette at once.
 _BLOCK = 1 << 14
 
 Packed: TypeAlias = npt.NDArray[np.uint32]
 
 
 def packed(color: Bytes) -> Packed:
-    """Color (..., 3) as one number 0xRRGGBB each."""
+    """Return color (..., 3) as one number 0xRRGGBB each."""
     wide = color.astype(np.uint32)
     return cast("Packed", wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
 
 
 def unpacked(numbers: Packed) -> Bytes:
-    """The colors (..., 3) of numbers 0xRRGGBB."""
+    """Return the colors (..., 3) of numbers 0xRRGGBB."""
     planes = [(numbers >> shift & 255).astype(np.uint8) for shift in (16, 8, 0)]
     return np.stack(planes, axis=-1)
 
 
 def nearest(colors: npt.NDArray[Any], palette: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Index of the nearest color of ``palette`` (k <= 256, 3) for each of ``colors`` (n, 3).
+    """Return the index of the nearest of ``palette`` (k <= 256, 3) for each of ``colors`` (n, 3).
 
-    By squared distance in RGB, values up to 255 of any type; of two as near, the first.
+    By squared distance in RGB, values up to 255 of any type; the first of equally near colors.
     """
     entries = palette.astype(np.float32)
     half = (entries**2).sum(axis=1) / 2
     result = np.empty(len(colors), np.uint8)
     for start in range(0, len(colors), _BLOCK):
         block = colors[start : start + _BLOCK].astype(np.float32)
-        # Of whole numbers every product and sum is a half number below 2^18: exact in float32.
+        # For integers, products and sums are multiples of 1/2 below 2^18: exact in float32.
         result[start : start + _BLOCK] = np.argmin(half - block @ entries.T, axis=1)
     return result
 
 
 def squared_error(colors: Bytes, counts: npt.NDArray[np.int64], palette: Bytes) -> float:
-    """Mean over pixels of the squared distance from ``colors`` (n, 3) to ``palette``."""
+    """Return the mean over pixels of the squared distance from ``colors`` (n, 3) to ``palette``."""
     difference = colors.astype(np.int64) - palette[nearest(colors, palette)]
     return float(((difference**2).sum(axis=1) * counts).sum() / counts.sum())
 
 
 def best_palette(colors: Bytes, counts: npt.NDArray[np.int64], size: int) -> Bytes:
-    """A palette (at most ``size``, 3) for ``colors`` (n, 3), each seen ``counts`` times."""
+    """Return a palette (at most ``size``, 3) for ``colors`` (n, 3) that occur ``counts`` times."""
     values: npt.NDArray[Any] = colors.astype(np.float32)
     weights = counts.astype(np.float64)
-    if len(colors) > _MOST_COLORS:
+    if len(colors) > _MAX_COLORS:
         values, weights = _cells(colors, weights)
     palette = _median_cut(values, weights, size).astype(np.float32)
     for _ in range(_ITERATIONS):
@@ -80,7 +80,7 @@ def best_palette(colors: Bytes, counts: npt.NDArray[np.int64], size: int) -> Byt
 def _cells(
     colors: Bytes, weights: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """The mean color of every cell of 4 levels a side, and its weight."""
+    """Return the mean color of every cell of 4 levels a side, and its weight."""
     cell = packed(cast("Bytes", colors >> 2))
     _, index = np.unique(cell, return_inverse=True)
     total = np.bincount(index, weights).astype(np.float64)
@@ -91,8 +91,8 @@ def _cells(
 def _median_cut(
     values: npt.NDArray[Any], weights: npt.NDArray[np.float64], size: int
 ) -> npt.NDArray[np.uint8]:
-    # As many pixels of each color as its weight is worth, of some 2^16 in all, one at least.
-    repeats = np.maximum(1, weights * (_MOST_COLORS / weights.sum())).astype(np.int64)
+    # About 2^16 pixels, in proportion to the weights, at least one of each color.
+    repeats = np.maximum(1, weights * (_MAX_COLORS / weights.sum())).astype(np.int64)
     pixels = np.repeat(np.floor(values + 0.5).astype(np.uint8), repeats, axis=0)
     image = Image.fromarray(pixels[None])
     reduced = image.quantize(size, method=Image.Quantize.MEDIANCUT)

@@ -1,4 +1,4 @@
-"""Is this file an animation, and its frames one after the other."""
+"""Opens animations."""
 
 from __future__ import annotations
 
@@ -7,59 +7,68 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from ...errors import ArgumentError
-from .._pillow import reading
-from ..png_reader import SIGNATURE
+from .._pillow import pillow_errors
+from ..decoder import may_be_animation
+from ..sniff import HEAD_BYTES, sniff
 from .apng_reader import open_apng
 from .avif_reader import open_avif
 from .frames import Animation, Frame
-from .gif_reader import open_gif
+from .gif_reader import GifBlocks, Totals, open_gif
 from .webp_reader import open_webp
+
+_READERS = {"gif": open_gif, "png": open_apng, "webp": open_webp, "avif": open_avif}
 
 
 def open_animation(stream: BinaryIO, name: str, *, max_pixels: int) -> Animation | None:
-    """The animation in a GIF, PNG, WebP or AVIF file; None where that is a still, or another file.
+    """Open the animation in a GIF, PNG, WebP or AVIF file; None for a still or another file.
 
-    stream: an open binary file that can seek; it is read from its start, stays open, and must not
-        be closed or moved while the animation is iterated.
-    name: what messages call it.
-    max_pixels: refuse a larger canvas, before anything of its size is allocated.
+    stream: an open seekable binary file; it is read from its start, stays open, and must not be
+        closed or moved while the animation is iterated.
+    name: for messages.
+    max_pixels: the largest canvas, checked before anything of its size is allocated.
 
-    The structure of the whole file is walked, so that one that is cut off is refused here and not
-    after hours; frames are decoded when iterated. The ``loop`` of `Animation` counts plays in
-    all, whatever the format counts: see `open_gif` for GIF.
+    The structure of the whole file is read, so a truncated file is refused here and not after
+    hours; frames are decoded when iterated. The ``loop`` of `Animation` is the number of plays in
+    every format: see `open_gif` for GIF.
 
     Raises DecodeError for a damaged or truncated animation, naming the frame, and LimitError for
-    a canvas that is too large. Of a file where None comes out nothing is promised but its first
-    bytes: `waifu2x.codec.decode` tells what is wrong with it.
+    too large a canvas. None promises nothing about the file: `waifu2x.codec.decode` finds faults.
     """
     if max_pixels < 1:
         raise ArgumentError(f"max_pixels is {max_pixels!r}; it must be a whole number, 1 or more")
-    with reading(name):
-        animation = _opened(stream, name, max_pixels)
+    stream.seek(0)
+    reader = _READERS.get(sniff(stream.read(HEAD_BYTES)).name)
+    if reader is None:
+        return None
+    with pillow_errors(name):
+        animation = reader(stream, name, max_pixels)
     if animation is None:
         return None
     frames = animation.play
     return replace(animation, play=lambda: _guarded(frames(), name))
 
 
-def _opened(stream: BinaryIO, name: str, limit: int) -> Animation | None:
+def has_frames(stream: BinaryIO, name: str) -> bool:
+    """Return whether a seekable file is an animation, by its header and a GIF's first frames.
+
+    Raises DecodeError for a GIF that is damaged before its second frame.
+    """
     stream.seek(0)
-    head = stream.read(16)
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return open_gif(stream, name, limit)
-    if head.startswith(SIGNATURE):
-        return open_apng(stream, name, limit)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return open_webp(stream, name, limit)
-    if head[4:8] == b"ftyp" and head[8:12] in (b"avis", b"avif"):
-        return open_avif(stream, name, limit)
-    return None
+    head = stream.read(HEAD_BYTES)
+    kind = sniff(head).name
+    if kind == "gif":
+        with pillow_errors(name):
+            images = GifBlocks(stream, name).images(Totals(), keep=False)
+            return next(images, None) is not None and next(images, None) is not None
+    if kind == "avif":
+        return head[8:12] == b"avis"
+    return may_be_animation(stream)
 
 
 def _guarded(frames: Iterator[Frame], name: str) -> Iterator[Frame]:
-    """``frames``; whatever goes wrong while one is read leaves as one of our errors."""
+    """Yield ``frames``; any exception while one is read becomes an error of this package."""
     while True:
-        with reading(name):
+        with pillow_errors(name):
             frame = next(frames, None)
         if frame is None:
             return

@@ -1,4 +1,4 @@
-"""Pictures put aside in a temporary file, compressed, instead of in memory."""
+"""Pictures stored compressed in a temporary file instead of in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...picture import Metadata, Picture, Samples, Source
 
-# Drawings compress well at the lowest level, and reading back must not take longer than working.
+# Drawings compress well at the fastest level.
 _LEVEL = 1
 _BLOCK = 1 << 20
 
@@ -27,7 +27,7 @@ class _Plane:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where a picture is in its `PictureStore`."""
+    """The place of a picture in its `PictureStore`."""
 
     color: _Plane
     alpha: _Plane | None
@@ -36,10 +36,9 @@ class Kept:
 
 
 class PictureStore:
-    """A temporary file of pictures, gone when closed or when the program ends.
+    """A temporary file of pictures, deleted when closed or when the program ends.
 
-    Nothing is left behind, even by a crash: the system deletes the file. `put` raises OSError where
-    the disk is full.
+    The system deletes the file, even after a crash. `put` raises OSError if the disk is full.
     """
 
     def __init__(self) -> None:
@@ -47,16 +46,16 @@ class PictureStore:
         self._end = 0
 
     def close(self) -> None:
-        """Delete the file; twice is no harm."""
+        """Delete the file; may be called twice."""
         self._file.close()
 
     def put(self, picture: Picture) -> Kept:
-        """Put ``picture`` aside, samples of any type."""
+        """Store ``picture``, samples of any type."""
         alpha = None if picture.alpha is None else self._put(picture.alpha)
         return Kept(self._put(picture.color), alpha, picture.metadata, picture.source)
 
     def get(self, kept: Kept) -> Picture:
-        """The picture put aside, as it was."""
+        """Return the stored picture."""
         alpha = None if kept.alpha is None else self._get(kept.alpha)
         return Picture(self._get(kept.color), alpha, kept.metadata, kept.source)
 

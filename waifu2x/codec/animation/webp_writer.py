@@ -1,6 +1,6 @@
 """Animated WebP out: ANMF chunks around frames that Pillow compresses.
 
-The container is written here, because libwebp's encoder of animations merges frames that are alike.
+The container is written here, because libwebp's animation encoder merges equal frames.
 """
 
 from __future__ import annotations
@@ -13,54 +13,59 @@ import numpy as np
 
 from ...errors import EncodeError
 from .._pillow import quiet
+from ..formats import webp_options
 from ..image import image_over
 from .frames import Bytes
-from .webp_reader import ALPHA, ANIMATION, EXIF, ICC, XMP, chunk, chunks_of, extended_header
-from .writer import AnimationWriter, Area, Clock, Target, area_of, still_with_metadata
+from .webp_reader import (
+    ALPHA,
+    ANIMATION,
+    METADATA_FLAGS,
+    chunk,
+    chunks_of,
+    extended_header,
+    pixel_chunks,
+)
+from .writer import AnimationWriter, Area, DurationRounder, Target, area_of, still_with_metadata
 
-_MOST_DURATION = (1 << 24) - 1
-_MOST_PLAYS = 65535
-_MOST_BYTES = (1 << 32) - 10
+_MAX_DURATION = (1 << 24) - 1
+_MAX_PLAYS = 65535
+_MAX_BYTES = (1 << 32) - 10
 _KEEP, _REPLACE = 0, 2
-_PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
-
-# As for stills: method 2 would be a fifth smaller for six times the time.
-_METHOD, _EFFORT = 0, 50
 
 
 class WebpWriter(AnimationWriter):
-    """Lossless or lossy; of each frame the rectangle that changed is stored."""
+    """Lossless or lossy; stores the changed rectangle of each frame."""
 
     label = "WebP"
     holds_gray = False
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        self._clock = Clock(1000, _MOST_DURATION)
+        self._rounder = DurationRounder(1000, _MAX_DURATION)
         self._before: Bytes | None = None
         self._start = 0
         self._last = b""
 
     def _write(self, pixels: Bytes, duration: Fraction) -> None:
-        area: Area | None = Area((0, 0, self.target.width, self.target.height))
+        area: Area | None = Area(0, 0, self.target.width, self.target.height)
         if self._before is None:
             self._begin()
         else:
             area = self._changed(pixels, self._before)
         flags = _KEEP if area is None else _REPLACE
-        if area is None:  # Nothing new is a frame all the same: an empty one laid over.
-            area = Area((0, 0, 1, 1))
+        if area is None:  # an unchanged frame is stored as a transparent pixel
+            area = Area(0, 0, 1, 1)
             data = self._compressed(np.zeros((1, 1, 4), np.uint8), None)
         else:
             data = self._compressed(pixels[area.slices], self.target.quality)
         header = b"".join(
             value.to_bytes(3, "little")
             for value in (
-                area[0] // 2,
-                area[1] // 2,
+                area.left // 2,
+                area.top // 2,
                 area.width - 1,
                 area.height - 1,
-                self._clock.units(duration),
+                self._rounder.units(duration),
             )
         )
         self._chunk(b"ANMF", header + bytes([flags]) + data)
@@ -70,44 +75,34 @@ class WebpWriter(AnimationWriter):
         area = area_of(np.any(pixels != before, axis=2))
         if area is None:
             return None
-        left, top, right, bottom = area
-        return Area((left & ~1, top & ~1, right, bottom))  # the file counts in twos
+        # Offsets are stored in units of 2.
+        return area._replace(left=area.left & ~1, top=area.top & ~1)
 
     def _compressed(self, pixels: Bytes, quality: int | None) -> bytes:
-        """The chunks with the pixels of a still WebP."""
+        """Return the chunks of pixels of a still WebP."""
         buffer = io.BytesIO()
         image = image_over(pixels, None)
         with quiet():
-            if quality is None:
-                # exact: the color under transparent pixels is kept too, or it is not lossless.
-                image.save(
-                    buffer, "WEBP", lossless=True, quality=_EFFORT, method=_METHOD, exact=True
-                )
-            else:
-                image.save(buffer, "WEBP", quality=quality, method=4)
-        return b"".join(
-            chunk(kind, data) for kind, data in chunks_of(buffer.getvalue(), 12) if kind in _PIXELS
-        )
+            image.save(buffer, "WEBP", **webp_options(image.mode, quality))
+        return pixel_chunks(buffer.getvalue(), 12)
 
     def _begin(self) -> None:
         target = self.target
         still, notes = still_with_metadata(target, "webp")
         self.notes += notes
         around = dict(chunks_of(still, 12))
-        # VP8X says that frames may have alpha; the empty ones of frames that repeat have it too.
+        # Transparent pixels stand for unchanged frames, so frames may have alpha.
         flags = ANIMATION | ALPHA
-        for kind, flag in ((b"ICCP", ICC), (b"EXIF", EXIF), (b"XMP ", XMP)):
-            if kind in around:
-                flags |= flag
+        flags |= sum(flag for kind, flag in METADATA_FLAGS.items() if kind in around)
         self._start = target.stream.tell()
         target.stream.write(
             b"RIFF\0\0\0\0WEBP" + extended_header(flags, target.width, target.height)
         )
         if b"ICCP" in around:
             self._chunk(b"ICCP", around[b"ICCP"])
-        if target.loop > _MOST_PLAYS:
-            self.notes.append(f"WebP is played {_MOST_PLAYS} times at most: loop count reduced")
-        self._chunk(b"ANIM", bytes(4) + struct.pack("<H", min(target.loop, _MOST_PLAYS)))
+        if target.loop > _MAX_PLAYS:
+            self.notes.append(f"WebP is played {_MAX_PLAYS} times at most: loop count reduced")
+        self._chunk(b"ANIM", bytes(4) + struct.pack("<H", min(target.loop, _MAX_PLAYS)))
         self._last = b"".join(chunk(k, around[k]) for k in (b"EXIF", b"XMP ") if k in around)
 
     def _finish(self) -> None:
@@ -117,14 +112,13 @@ class WebpWriter(AnimationWriter):
         stream.seek(self._start + 4)
         stream.write(struct.pack("<I", end - self._start - 8))
         stream.seek(end)
-        if self._clock.rounded:
-            self.notes.append("WebP counts time in 1/1000 s: durations rounded")
-        if self._clock.cut:
-            self.notes.append("WebP shows a frame for 16777 s at most: shortened")
+        self.notes += self._rounder.notes(
+            "WebP counts time in 1/1000 s", "WebP shows a frame for 16777 s"
+        )
 
     def _chunk(self, kind: bytes, data: bytes) -> None:
         stream = self.target.stream
-        if stream.tell() - self._start + len(data) + len(self._last) + 8 > _MOST_BYTES:
+        if stream.tell() - self._start + len(data) + len(self._last) + 8 > _MAX_BYTES:
             raise EncodeError(
                 f"the animation is longer than the 4 GiB of WebP at frame {self.frames}; use PNG"
             )

@@ -1,4 +1,4 @@
-"""What every writer of animations does: checks, 8 bits, channels, time, areas that changed."""
+"""What animation writers share: checks, 8 bits, channels, durations, changed areas."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
 from ...errors import ArgumentError
 from ...picture import Metadata, Picture
-from ..color import Labeled, implied_profile, is_srgb
+from ..color import ImpliedProfile, implied_profile, is_srgb
 from ..encoder import encode_stream
 from ..formats import resolve_format
 from ..image import image_over, matching_icc, to_srgb
-from ..samples import convert_samples, merged
+from ..samples import convert_samples, interleave
 from .frames import Bytes
 
-# The finest step a remainder of time is carried in, a millionth of a unit of the format.
-_FINEST = 1_000_000
+# Rounding errors are carried in steps of a millionth of the format's unit of time.
+_STEPS_PER_UNIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an animation is written to, and what is known of it beforehand.
+    """The output of an animation, and its properties.
 
-    stream: an open binary file that can seek and read what was written.
-    width, height: of every frame. loop: how often it is played, 0 forever.
+    stream: an open seekable binary file.
+    width, height: of every frame. loop: number of plays, 0 forever.
     quality: 1..100, or None for lossless. gray: all frames have one color channel.
     has_alpha: some frame may have transparent pixels.
     """
@@ -44,78 +44,77 @@ class Target:
     has_alpha: bool
 
 
-class Area(tuple[int, int, int, int]):
-    """A rectangle: left, top, right, bottom, the last two exclusive."""
+class Area(NamedTuple):
+    """A rectangle; right and bottom are exclusive."""
 
-    __slots__ = ()
+    left: int
+    top: int
+    right: int
+    bottom: int
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Its rows and columns."""
-        left, top, right, bottom = self
-        return slice(top, bottom), slice(left, right)
+        """Rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
     def width(self) -> int:
         """In pixels."""
-        return self[2] - self[0]
+        return self.right - self.left
 
     @property
     def height(self) -> int:
         """In pixels."""
-        return self[3] - self[1]
+        return self.bottom - self.top
 
-    def joined(self, other: Area) -> Area:
-        """The least area that holds both."""
-        return Area(
-            (
-                min(self[0], other[0]),
-                min(self[1], other[1]),
-                max(self[2], other[2]),
-                max(self[3], other[3]),
-            )
-        )
+    def union(self, other: Area) -> Area:
+        """Return the smallest area that contains both."""
+        return Area(*map(min, self[:2], other[:2]), *map(max, self[2:], other[2:]))
 
 
 def area_of(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Area | None:
-    """The least area that holds all of ``mask`` (H, W), or None where that is empty."""
+    """Return the bounding box of ``mask`` (H, W), or None if it is empty."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return None
     columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
-    return Area((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+    return Area(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
-class Clock:
-    """Durations in whole units of a format; what one is rounded by, the next ones make up for."""
+class DurationRounder:
+    """Rounds durations to a format's unit and carries the rounding error to the next frame."""
 
-    def __init__(self, per_second: int, most: int) -> None:
-        """per_second: units in a second; most: units that a frame may last."""
+    def __init__(self, per_second: int, max_units: int) -> None:
+        """per_second: units per second; max_units: the longest duration of a frame."""
         self.rounded = False
-        self.cut = False
+        self.shortened = False
         self._per_second = per_second
-        self._most = most
-        self._rest = Fraction(0)
+        self._max_units = max_units
+        self._error = Fraction(0)
 
     def units(self, duration: Fraction) -> int:
-        """The next duration (seconds) in units."""
+        """Return the next duration (seconds) in units."""
         exact = duration * self._per_second
         self.rounded |= exact.denominator != 1
-        self._rest += exact
-        units = max(0, int(self._rest + Fraction(1, 2)))
-        # Coarsened, or adversarial fractions would grow without end.
-        self._rest = (self._rest - units).limit_denominator(_FINEST)
-        if units > self._most:
-            self.cut = True
-            return self._most
-        return units
+        self._error += exact
+        units = max(0, int(self._error + Fraction(1, 2)))
+        # Limited, or adversarial fractions would grow without bound.
+        self._error = (self._error - units).limit_denominator(_STEPS_PER_UNIT)
+        self.shortened |= units > self._max_units
+        return min(units, self._max_units)
+
+    def notes(self, unit: str, longest: str) -> list[str]:
+        """Return notes of what was lost; ``unit`` and ``longest`` state what the format holds."""
+        return [
+            *([f"{unit}: durations rounded"] if self.rounded else []),
+            *([f"{longest} at most: shortened"] if self.shortened else []),
+        ]
 
 
 class AnimationWriter(ABC):
-    """Writes an animation frame by frame, with one frame or two in memory.
+    """Writes an animation frame by frame, with one or two frames in memory.
 
-    As a context manager it closes nothing by itself: call `close`. Leaving the block gives
-    temporary files back.
+    Call `close` to finish the file. Leaving the ``with`` block only deletes temporary files.
     """
 
     label: str
@@ -130,10 +129,10 @@ class AnimationWriter(ABC):
         self.frames = 0
         self._gray = target.gray and self.holds_gray
         kept = self.holds_icc and self._gray == target.gray
-        #: Through this profile to sRGB, which the frames must go, or None.
-        self._foreign, lost = Labeled(None) if kept else _foreign_profile(target)
+        #: The profile by which frames are converted to sRGB, or None.
+        self._source_profile, lost = ImpliedProfile(None) if kept else _source_profile(target)
         self.notes.extend(lost)
-        #: Samples of a pixel, alpha among them.
+        #: Samples per pixel, alpha included.
         self.channels = (1 if self._gray else 3) + target.has_alpha
 
     def __enter__(self) -> AnimationWriter:
@@ -150,12 +149,12 @@ class AnimationWriter(ABC):
     def add(self, picture: Picture, duration: Fraction) -> None:
         """Write the next frame.
 
-        picture: of the size given before; samples of more than 8 bits are rounded to 8. Its arrays
-            may change afterwards.
+        picture: of the size of the target; wider samples are rounded to 8 bits. Its arrays may
+            change afterwards.
         duration: seconds, 0 or more.
 
-        Raises ArgumentError for another size, for transparency or color that was not announced,
-        and for a negative duration; EncodeError where the file cannot hold more; OSError.
+        Raises ArgumentError for another size, for transparency or color that the target does not
+        have, and for a negative duration; EncodeError if the file is full; OSError.
         """
         target = self.target
         if (picture.width, picture.height) != (target.width, target.height):
@@ -169,9 +168,9 @@ class AnimationWriter(ABC):
         self._write(self._pixels(picture), duration)
 
     def close(self) -> tuple[str, ...]:
-        """Finish the file; returns what it does not hold of the animation, a sentence each.
+        """Finish the file; return what it does not hold of the animation, a sentence each.
 
-        Raises ArgumentError where no frame was added, and what `add` raises.
+        Raises ArgumentError if no frame was added, and what `add` raises.
         """
         if not self.frames:
             raise ArgumentError("an animation of no frames cannot be written; add one")
@@ -180,15 +179,15 @@ class AnimationWriter(ABC):
         return tuple(dict.fromkeys(self.notes))
 
     def release(self) -> None:  # noqa: B027
-        """Give temporary files back; twice is no harm."""
+        """Delete temporary files; may be called twice."""
 
     @abstractmethod
     def _write(self, pixels: Bytes, duration: Fraction) -> None:
-        """Write a frame (H, W, channels), which belongs to the writer."""
+        """Write a frame (H, W, channels); the array belongs to the writer."""
 
     @abstractmethod
     def _finish(self) -> None:
-        """Write what comes last."""
+        """Write what follows the frames."""
 
     def _pixels(self, picture: Picture) -> Bytes:
         color = cast("Bytes", convert_samples(picture.color, "uint8"))
@@ -202,13 +201,13 @@ class AnimationWriter(ABC):
                     f"frame {self.frames} is transparent somewhere, and has_alpha was False"
                 )
             alpha = None
-        if self._foreign is not None:
-            color = self._in_srgb(color, self._foreign)
+        if self._source_profile is not None:
+            color = self._in_srgb(color, self._source_profile)
         if color.shape[2] == 1 and not self._gray:
             color = np.repeat(color, 3, axis=2)
         if alpha is None and self.target.has_alpha:
             alpha = np.full(color.shape[:2], 255, np.uint8)
-        pixels = merged(color, cast("Bytes | None", alpha))
+        pixels = interleave(color, cast("Bytes | None", alpha))
         return pixels.copy() if pixels is picture.color else pixels
 
     def _in_srgb(self, color: Bytes, icc: bytes) -> Bytes:
@@ -223,10 +222,10 @@ class AnimationWriter(ABC):
         return np.array(converted, np.uint8)
 
 
-def _foreign_profile(target: Target) -> Labeled:
-    """The profile of colors that are not sRGB, whatever says so, else None."""
+def _source_profile(target: Target) -> ImpliedProfile:
+    """Return the embedded or implied profile if colors are not sRGB, else None."""
     channels = 1 if target.gray else 3
-    found = Labeled(matching_icc(target.metadata.icc, channels))
+    found = ImpliedProfile(matching_icc(target.metadata.icc, channels))
     if found.icc is None:
         found = implied_profile(target.metadata, channels)
     same = found.icc is None or is_srgb(found.icc, channels)
@@ -234,9 +233,9 @@ def _foreign_profile(target: Target) -> Labeled:
 
 
 def still_with_metadata(target: Target, name: str) -> tuple[bytes, tuple[str, ...]]:
-    """A file of one flat picture with the metadata of ``target``, and what it does not hold.
+    """Encode a blank picture with the metadata of ``target``; return the file and notes.
 
-    What belongs around the frames is taken out of it, so that metadata has one writer.
+    Writers copy the metadata out of it, so that all metadata has one writer.
     name: "png", "webp" or "avif".
     """
     channels = 1 if target.gray else 3

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-import art
 import numpy as np
 import pytest
+from helpers import art
 from PIL import Image
 
 from benchmarks import quality
@@ -59,7 +59,7 @@ def test_full_range_luma_would_give_a_psnr_lower_by_a_constant():
 
 
 def _ssim_plainly(first: np.ndarray, second: np.ndarray) -> float:
-    """Equation 13 of Wang et al. 2004, window by window, with the variances centred."""
+    """Equation 13 of Wang et al. 2004, window by window, with the variances centered."""
     window = np.array(
         [[math.exp(-(x * x + y * y) / (2 * 1.5 * 1.5)) for x in range(-5, 6)] for y in range(-5, 6)]
     )

@@ -7,18 +7,20 @@ import json
 import math
 import sys
 
-import art
 import numpy as np
 import pytest
-from benchmark_results import make_result
+from helpers import art
+from helpers.benchmark_results import make_result
 
 import benchmarks.peers.__main__ as peers
 from benchmarks.common import measure, tables
 from benchmarks.common.engines import CPU_ENGINES
 from benchmarks.peers import accuracy, command, contestants, cost, load, memory, network, start
 from benchmarks.peers.options import PeerOptions
-from waifu2x import _native, engines, registry
+from waifu2x import engines
 from waifu2x._machine import nvidia_gpus
+from waifu2x.kernels import _native
+from waifu2x.network import registry
 
 #: Leaves the peers that these tests do without, installed or not, and what is slow to import.
 FEW = ["--without", "torch,ncnn,openvino", "--threads", "2", "--model", "upconv_7"]

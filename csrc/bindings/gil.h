@@ -1,6 +1,7 @@
-// Working without Python's lock, also while the interpreter ends: it stops threads that ask for the
-// lock then by unwinding them, which destructors and catch (...) may not meet, and which would take
-// a run's memory away from its workers. Such a thread waits for the end of the process instead.
+// Releases the GIL safely during interpreter shutdown. A thread that then acquires the GIL is
+// terminated by unwinding its stack. The unwinding must not pass through destructors and catch
+// (...), and would free memory that workers still use. Such a thread blocks until the process
+// exits.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -14,7 +15,7 @@
 
 namespace waifu2x {
 
-// Gives the lock up for as long as it lives.
+// Releases the GIL for the lifetime of the object.
 class Unlocked {
  public:
   Unlocked() : thread_(PyEval_SaveThread()) {}
@@ -22,7 +23,7 @@ class Unlocked {
   Unlocked(const Unlocked&) = delete;
   Unlocked& operator=(const Unlocked&) = delete;
 
-  // Calls `call` with the lock, in the thread that made this.
+  // Calls `call` with the GIL held; only in the thread that created the object.
   template <class Call>
   auto locked(Call call) {
     struct Locked {

@@ -1,5 +1,5 @@
-// Checks of what Python hands over, shared by the files that bind. A bad argument raises ValueError
-// before anything is touched.
+// Checks of Python arguments, shared by the bindings. A bad argument raises ValueError before any
+// memory is accessed.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -18,7 +18,7 @@
 namespace py = pybind11;
 
 namespace waifu2x {
-namespace {  // internal linkage: not every file uses all of them
+namespace {  // internal linkage: no file uses all functions
 
 using Isa = std::optional<std::string>;
 
@@ -48,9 +48,9 @@ bool holds(const py::array& array) {
 }
 
 template <class T>
-void require_dtype(const Argument& a, const char* wanted) {
+void require_dtype(const Argument& a, const char* dtype) {
   if (!holds<T>(a.array)) {
-    refuse(a.name, " has dtype ", dtype_of(a.array), "; it must be ", wanted);
+    refuse(a.name, " has dtype ", dtype_of(a.array), "; it must be ", dtype);
   }
 }
 
@@ -59,7 +59,7 @@ struct Tag {
   using type = T;
 };
 
-// Calls `call` with the tag of the array's sample type.
+// Calls `call` with the Tag of the array's sample type.
 template <class Call>
 auto with_sample_type(const Argument& a, Call call) {
   if (holds<std::uint8_t>(a.array)) return call(Tag<std::uint8_t>{});
@@ -73,8 +73,8 @@ inline void require_writeable(const Argument& a) {
   if (!a.array.writeable()) refuse(a.name, " is read-only; it must be writeable");
 }
 
-// A dimension of one element may have any stride, and so may all of an empty array's: they are
-// never stepped over.
+// Checks alignment, and that the axes from `dense_from` on are contiguous. The stride of an axis of
+// length 1 and the strides of an empty array are arbitrary: no code uses them.
 template <class T>
 void require_layout(const Argument& a, py::ssize_t dense_from) {
   const py::array& array = a.array;
@@ -107,11 +107,11 @@ T* data_of(const py::array& array) {
   if constexpr (std::is_const_v<T>) {
     return static_cast<T*>(array.data());
   } else {
-    return static_cast<T*>(const_cast<void*>(array.data()));  // writeable: checked before
+    return static_cast<T*>(const_cast<void*>(array.data()));  // require_writeable has passed
   }
 }
 
-// (H, W, 1 or 3) with dense pixels; T is const for a source.
+// (height, width, 1 or 3) with contiguous pixels; T is const for a source.
 template <class T>
 Image<T> image(const Argument& a) {
   using Sample = std::remove_const_t<T>;
@@ -121,9 +121,9 @@ Image<T> image(const Argument& a) {
     refuse(a.name, " has shape ", shape_of(array),
            "; it must be (height, width, 1 or 3), none of them 0");
   }
-  constexpr py::ssize_t kLargest = std::numeric_limits<std::int32_t>::max();
-  if (array.shape(0) > kLargest || array.shape(1) > kLargest) {
-    refuse(a.name, " has shape ", shape_of(array), "; a side may be at most ", kLargest);
+  constexpr py::ssize_t kMaxSide = std::numeric_limits<std::int32_t>::max();
+  if (array.shape(0) > kMaxSide || array.shape(1) > kMaxSide) {
+    refuse(a.name, " has shape ", shape_of(array), "; a side may be at most ", kMaxSide);
   }
   if constexpr (!std::is_const_v<T>) require_writeable(a);
   require_layout<Sample>(a, 1);
@@ -131,7 +131,7 @@ Image<T> image(const Argument& a) {
           stride_of<Sample>(array, 0)};
 }
 
-// (3, h, w) float32 with dense rows.
+// (3, height, width) float32 with contiguous rows.
 inline Planes planes(const Argument& a) {
   const py::array& array = a.array;
   require_dtype<float>(a, "float32");
@@ -144,8 +144,8 @@ inline Planes planes(const Argument& a) {
 }
 
 template <class T>
-const T* vector(const Argument& a, std::int64_t length, const char* wanted) {
-  require_dtype<T>(a, wanted);
+const T* vector(const Argument& a, std::int64_t length, const char* dtype) {
+  require_dtype<T>(a, dtype);
   if (a.array.ndim() != 1 || a.array.shape(0) != length) {
     refuse(a.name, " has shape ", shape_of(a.array), "; it must be (", length, ",)");
   }
@@ -153,8 +153,9 @@ const T* vector(const Argument& a, std::int64_t length, const char* wanted) {
   return data_of<const T>(a.array);
 }
 
-inline void require_rect(const char* name, const Rect& rect, std::int64_t width, std::int64_t height) {
-  // By subtraction: a sum could overflow.
+inline void require_rect(const char* name, const Rect& rect, std::int64_t width,
+                         std::int64_t height) {
+  // Subtracts, since sums could overflow.
   const bool inside = rect.width >= 1 && rect.height >= 1 && rect.x >= 0 && rect.y >= 0 &&
                       rect.width <= width && rect.height <= height &&
                       rect.x <= width - rect.width && rect.y <= height - rect.height;

@@ -1,11 +1,12 @@
-// The native module: checks every array and rectangle, releases the GIL and calls. A bad argument
-// raises ValueError before anything is touched, so no call can read or write out of range.
+// The native extension module: checks each array and rectangle, releases the GIL and calls the
+// kernels. A bad argument raises ValueError before any memory is accessed.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "arguments.h"
+#include "bindings/arguments.h"
+#include "tiles.h"
 
 namespace waifu2x {
 
@@ -80,7 +81,7 @@ void require_same_size(const Argument& a, const Argument& b, py::ssize_t axes) {
   }
 }
 
-std::size_t quantise_into(const py::array& src, const py::array& dst, const Isa& isa) {
+std::size_t quantize_into(const py::array& src, const py::array& dst, const Isa& isa) {
   const Kernels& kernels = kernels_for(isa);
   const Argument s{"src", src};
   const Argument d{"dst", dst};
@@ -91,22 +92,22 @@ std::size_t quantise_into(const py::array& src, const py::array& dst, const Isa&
     const Image<T> to = image<T>(d);
     require_same_size(s, d, 3);
     const py::gil_scoped_release release;
-    return quantise<T>(kernels, from, to);
+    return quantize<T>(kernels, from, to);
   });
 }
 
-void bleed_in_place(const py::array& colour, const py::array& alpha, std::int64_t iterations,
+void bleed_in_place(const py::array& color, const py::array& alpha, std::int64_t iterations,
                     const Isa& isa) {
   const Kernels& kernels = kernels_for(isa);
-  const Argument c{"colour", colour};
+  const Argument c{"color", color};
   const Argument a{"alpha", alpha};
   if (iterations < 0) refuse("iterations is ", iterations, "; it must be 0 or more");
   with_sample_type(c, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Image<T> to = image<T>(c);
     if (!holds<T>(alpha)) {
-      refuse("alpha has dtype ", dtype_of(alpha), "; it must be ", dtype_of(colour),
-             " like colour");
+      refuse("alpha has dtype ", dtype_of(alpha), "; it must be ", dtype_of(color),
+             " like color");
     }
     if (alpha.ndim() != 2) {
       refuse("alpha has shape ", shape_of(alpha), "; it must be (height, width)");
@@ -130,18 +131,18 @@ py::tuple isas() {
 }  // namespace
 }  // namespace waifu2x
 
-// The kernels keep no state, so a Python without the GIL may call them at once.
+// The kernels are stateless, hence safe in a free-threaded Python.
 PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   using namespace waifu2x;
-  m.doc() = "Native kernels; waifu2x.tiles and waifu2x.engines are their Python faces.";
+  m.doc() = "Native kernels for tiles and PNG, and the network engine.";
 
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
   const auto isa = py::arg("isa") = py::none();
 
-  m.def("isa", [] { return best_level().name; }, "Name of the instruction set level in use.");
-  m.def("isas", &isas, "Levels usable here, lowest first; WAIFU2X_CPU caps them.");
+  m.def("isa", [] { return best_level().name; }, "Name of the instruction set in use.");
+  m.def("isas", &isas, "Usable instruction sets, lowest first; WAIFU2X_CPU caps them.");
   m.def("gather", &gather_into, array("src"), array("xs"), array("ys"), array("dst"),
-        py::kw_only(), isa, "Cut windows out of a picture into (windows, 3, height, width).");
+        py::kw_only(), isa, "Copy windows of a picture to (windows, 3, height, width) float32.");
   m.def("blend", &blend_into, array("src"), py::arg("src_x"), py::arg("src_y"), array("dst"),
         py::arg("dst_x"), py::arg("dst_y"), py::arg("width"), py::arg("height"), py::kw_only(),
         isa, "Write a rectangle of planes; returns how many samples were not finite.");
@@ -149,10 +150,10 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
         py::arg("src_y"), array("canvas"), py::arg("dst_x"), py::arg("dst_y"), py::arg("width"),
         py::arg("height"), array("wx"), array("wy"), py::kw_only(), isa,
         "Add a weighted rectangle of planes to a float32 canvas.");
-  m.def("quantise", &quantise_into, array("src"), array("dst"), py::kw_only(), isa,
-        "Clamp and quantise a canvas; returns how many samples were not finite.");
-  m.def("bleed", &bleed_in_place, array("colour"), array("alpha"), py::arg("iterations"),
-        py::kw_only(), isa, "Spread colour under transparent pixels, in place.");
+  m.def("quantize", &quantize_into, array("src"), array("dst"), py::kw_only(), isa,
+        "Clamp and quantize a canvas; returns how many samples were not finite.");
+  m.def("bleed", &bleed_in_place, array("color"), array("alpha"), py::arg("iterations"),
+        py::kw_only(), isa, "Spread color under transparent pixels, in place.");
   bind_engine(m);
   bind_png_filter(m);
 }

@@ -1,9 +1,8 @@
-"""Decode, compute and encode, side by side for many files and within a budget of memory.
+"""Limits how many files decode, compute and encode at once, within a memory budget.
 
-Every file is carried from start to end by a thread of its own, which asks here before each stage.
-How many are in which stage is bounded by the threads that a stage can use and by the memory that
-all files hold together, so neither grows with the number of files. Turns to compute go by the order
-of the files: whatever is small enough does not pass by what is large for ever.
+A thread carries each file and waits here before each stage. Concurrency is bounded by the threads
+that a stage can use and by the memory of all files in flight, so neither grows with the number of
+files. Files compute in order, so a stream of small files cannot starve a large one.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from typing import Final
 from ..errors import CancelledError
 from ..pipeline.pipeline import Footprint
 
-#: Pictures of that many result bytes keep an engine busy by themselves.
+#: Result size in bytes from which one picture keeps an engine busy.
 _LARGE: Final = 1 << 20
 _NOTHING: Final = Footprint(0, 0)
 
-#: Seconds between two looks at whether the batch has been cancelled.
-_LOOK_AROUND: Final = 0.2
+#: Seconds between two checks for cancellation.
+_POLL_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """What a file spent in each stage, in seconds; ``wait`` is the time between them."""
+    """Time that a file spent in each stage, in seconds; ``wait`` is the time between stages."""
 
     decode: float = 0.0
     compute: float = 0.0
@@ -37,8 +36,8 @@ class Seconds:
 
 
 @dataclass(slots=True)
-class Busy:
-    """For how long a stage had something to do: seconds in all, of those since it first had."""
+class BusyTime:
+    """Measures how long a stage was occupied, in seconds."""
 
     inside: int = 0
     seconds: float = 0.0
@@ -47,7 +46,7 @@ class Busy:
     _since: float = field(default=0.0, repr=False)
 
     def enter(self) -> None:
-        """One more file is in the stage."""
+        """Count a file that enters the stage."""
         now = time.perf_counter()
         if self.first is None:
             self.first = now
@@ -56,7 +55,7 @@ class Busy:
         self.inside += 1
 
     def leave(self) -> None:
-        """One file less is."""
+        """Count a file that leaves the stage."""
         self.inside -= 1
         self.last = time.perf_counter()
         if self.inside == 0:
@@ -64,22 +63,22 @@ class Busy:
 
     @property
     def share(self) -> float:
-        """The share of the time between first and last in which the stage was not empty."""
+        """Share of the time between the first entry and the last exit with the stage occupied."""
         if self.first is None or self.last <= self.first:
             return 1.0
         return min(1.0, self.seconds / (self.last - self.first))
 
 
-class Stages:
-    """The limits, and who is where. For any number of threads."""
+class Limits:
+    """The limits of all stages and the files in them; safe for any number of threads."""
 
     def __init__(self, *, memory: int, decoders: int, small: int, large: int) -> None:
         """Set the limits.
 
-        memory: bytes that all files together may take. A file that needs more than all of that
-            gets its turn when no other holds any.
-        decoders: files that are decoded at once.
-        small, large: pictures that compute at once, of any size and of a large one.
+        memory: bytes for all files together. A file that needs more waits until no other file holds
+            memory.
+        decoders: number of files that decode at once.
+        small, large: number of pictures that compute at once, of any size and of large ones.
         """
         self.memory = memory
         self._most, self._most_large = small, large
@@ -94,18 +93,18 @@ class Stages:
         self._arriving: list[int] = []
         self._expected: dict[int, Footprint] = {}
         self._queue: list[int] = []
-        self.compute = Busy()
+        self.compute = BusyTime()
         self.peak_held = 0
 
     @contextmanager
     def file(
         self, order: int, cancel: threading.Event, stop: threading.Event | None = None
     ) -> Iterator[FileStages]:
-        """One file's way through the stages; everything it holds is given back at the end.
+        """Carry one file through the stages; releases everything it holds at the end.
 
-        order: files of a lower number compute first.
-        cancel: an event that ends all waiting, with CancelledError.
-        stop: an event that ends it for files that have not computed anything yet.
+        order: files with lower numbers compute first.
+        cancel: an event that ends every wait with `CancelledError`.
+        stop: an event that ends the waits of a file that has not computed anything yet.
         """
         job = FileStages(self, order, cancel, stop)
         try:
@@ -113,13 +112,15 @@ class Stages:
         finally:
             job.end()
 
-    # --- for FileStages, each with the lock held or waiting for it
+    # --- called by FileStages
 
-    def admit(self, order: int, size: int, expected: Footprint, over: Callable[[], bool]) -> None:
-        """Wait until a file that takes ``size`` bytes while it is decoded may be.
+    def admit(
+        self, order: int, size: int, expected: Footprint, cancelled: Callable[[], bool]
+    ) -> None:
+        """Wait until a file may decode; it holds ``size`` bytes from then on.
 
-        expected: what it will take later. Room is kept for the neediest of those that have been
-        admitted, or they would hold each other up.
+        expected: its footprint in later stages. Memory is reserved for the largest expected
+            footprint of all admitted files; without the reserve, they would deadlock.
         """
 
         def free() -> bool:
@@ -130,27 +131,27 @@ class Stages:
             return self._jobs == 0 or self._held + size + later <= self.memory
 
         with self._changed:
-            self._wait(order, self._arriving, free, over)
+            self._wait(order, self._arriving, free, cancelled)
             self._jobs += 1
             self._expected[order] = expected
             self._decoding += 1
             self._hold(size)
 
     def decoded(self) -> None:
-        """One file is decoded, or could not be."""
+        """Count a file that has been decoded, or has failed to decode."""
         with self._changed:
             self._decoding -= 1
             self._changed.notify_all()
 
     def begin(
-        self, order: int, footprint: Footprint, result: int, over: Callable[[], bool]
+        self, order: int, footprint: Footprint, result: int, cancelled: Callable[[], bool]
     ) -> None:
-        """Wait for a turn to compute. result: what will be held from then on."""
+        """Wait for a compute slot; the file holds ``result`` bytes from then on."""
 
         def free() -> bool:
             now = self._computing
             if not now and self._finishing == 0:
-                return True  # nobody would give anything back
+                return True  # waiting cannot free any memory
             if len(now) >= self._most:
                 return False
             large = sum(1 for each in (*now, footprint) if each.result >= _LARGE)
@@ -160,16 +161,16 @@ class Stages:
             return self._held + result + max(work, self._work_kept) <= self.memory
 
         with self._changed:
-            self._wait(order, self._queue, free, over)
+            self._wait(order, self._queue, free, cancelled)
             self._expected.pop(order, None)
             self._computing.append(footprint)
-            # Engines keep what they have worked in, for the next picture.
+            # Engines keep their working memory for the next picture.
             self._work_kept = max(self._work_kept, sum(each.work for each in self._computing))
             self._hold(result)
             self.compute.enter()
 
     def computed(self, footprint: Footprint) -> None:
-        """One file has been computed, and has a result to be written."""
+        """Count a file that has been computed and will be written."""
         with self._changed:
             self._computing.remove(footprint)
             self._finishing += 1
@@ -177,14 +178,14 @@ class Stages:
             self._changed.notify_all()
 
     def written(self, held: int) -> None:
-        """One result has been written; ``held`` bytes are free."""
+        """Count a result that has been written; releases ``held`` bytes."""
         with self._changed:
             self._finishing -= 1
             self._held -= held
             self._changed.notify_all()
 
     def leave(self, order: int, held: int) -> None:
-        """One file is done with; ``held`` bytes are free."""
+        """Count a file that has ended; releases ``held`` bytes."""
         with self._changed:
             self._expected.pop(order, None)
             self._jobs -= 1
@@ -196,37 +197,29 @@ class Stages:
         self.peak_held = max(self.peak_held, self._held + self._work_kept)
 
     def _wait(
-        self,
-        order: int,
-        queue: list[int],
-        free: Callable[[], bool],
-        over: Callable[[], bool],
+        self, order: int, queue: list[int], free: Callable[[], bool], cancelled: Callable[[], bool]
     ) -> None:
-        """Wait, with the lock held, to be first in the queue and free to go."""
+        """Wait, holding the lock, until the file is first in ``queue`` and ``free()`` holds."""
         queue.append(order)
         try:
             while True:
-                if over():
+                if cancelled():
                     raise CancelledError("cancelled; nothing was written")
                 if order == min(queue) and free():
                     return
-                self._changed.wait(_LOOK_AROUND)
+                self._changed.wait(_POLL_SECONDS)
         finally:
             queue.remove(order)
             self._changed.notify_all()
 
 
 class FileStages:
-    """One file in the `Stages`; for the thread that carries it."""
+    """One file within the `Limits`; used by the thread that carries the file."""
 
     def __init__(
-        self,
-        stages: Stages,
-        order: int,
-        cancel: threading.Event,
-        stop: threading.Event | None,
+        self, limits: Limits, order: int, cancel: threading.Event, stop: threading.Event | None
     ) -> None:
-        self._stages = stages
+        self._limits = limits
         self._order = order
         self._cancel = cancel
         self._stop = stop
@@ -237,71 +230,70 @@ class FileStages:
         self._spent = dict.fromkeys(("decode", "compute", "encode", "wait"), 0.0)
         self._stage = "wait"
         self._since = time.perf_counter()
-        #: Bytes that the encoder takes for each byte of a result.
+        #: Bytes that the encoder needs for each byte of a result.
         self.encoder_share = 0.0
 
     @contextmanager
     def decoding(self, size: int, expected: Footprint = _NOTHING) -> Iterator[None]:
-        """The stage in which the file is read; ``size`` bytes are held from then on.
+        """Wait until the file may decode; it holds ``size`` bytes until it ends.
 
-        expected: what its first turn to compute will take, as far as that is known.
+        expected: the footprint of its first compute slot, as far as known.
         """
-        self._now("wait")
-        self._stages.admit(self._order, size, self._with_encoder(expected), self._over)
+        self._enter("wait")
+        self._limits.admit(self._order, size, self._with_encoder(expected), self._cancelled)
         self._admitted, self._held = True, size
-        self._now("decode")
+        self._enter("decode")
         try:
             yield
         finally:
-            self._stages.decoded()
-            self._now("encode")
+            self._limits.decoded()
+            self._enter("encode")
 
     @contextmanager
-    def turn(self, footprint: Footprint) -> Iterator[None]:
-        """The stage in which the network runs; afterwards the result is written."""
-        self._give_back()
+    def computing(self, footprint: Footprint) -> Iterator[None]:
+        """Wait for a compute slot and hold it; the result counts as encoding afterwards."""
+        self._release_result()
         held = self._with_encoder(footprint).result
-        self._now("wait")
-        self._stages.begin(self._order, footprint, held, self._over)
+        self._enter("wait")
+        self._limits.begin(self._order, footprint, held, self._cancelled)
         self._begun = True
-        self._now("compute")
+        self._enter("compute")
         try:
             yield
         finally:
             self._result = held
-            self._stages.computed(footprint)
-            self._now("encode")
+            self._limits.computed(footprint)
+            self._enter("encode")
 
-    def _over(self) -> bool:
-        """Whether there is nothing to wait for any more."""
+    def end(self) -> None:
+        """Release everything that the file holds."""
+        self._release_result()
+        if self._admitted:
+            self._limits.leave(self._order, self._held)
+            self._admitted = False
+        self._enter("wait")
+
+    @property
+    def seconds(self) -> Seconds:
+        """Time spent so far."""
+        self._enter(self._stage)
+        return Seconds(**self._spent)
+
+    def _cancelled(self) -> bool:
         if self._cancel.is_set():
             return True
         return self._stop is not None and self._stop.is_set() and not self._begun
 
     def _with_encoder(self, footprint: Footprint) -> Footprint:
-        """What is held until the result is written."""
+        """The footprint with the encoder's memory added to the result."""
         return replace(footprint, result=int(footprint.result * (1 + self.encoder_share)))
 
-    def end(self) -> None:
-        """Give back everything."""
-        self._give_back()
-        if self._admitted:
-            self._stages.leave(self._order, self._held)
-            self._admitted = False
-        self._now("wait")
-
-    @property
-    def seconds(self) -> Seconds:
-        """What has been spent so far."""
-        self._now(self._stage)
-        return Seconds(**self._spent)
-
-    def _give_back(self) -> None:
+    def _release_result(self) -> None:
         if self._result is not None:
-            self._stages.written(self._result)
+            self._limits.written(self._result)
             self._result = None
 
-    def _now(self, stage: str) -> None:
+    def _enter(self, stage: str) -> None:
         now = time.perf_counter()
         self._spent[self._stage] += now - self._since
         self._stage, self._since = stage, now

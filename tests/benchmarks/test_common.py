@@ -10,15 +10,15 @@ import sys
 import types
 from pathlib import Path
 
-import art
 import numpy as np
 import pytest
-from benchmark_results import make_result
+from helpers import art
+from helpers.benchmark_results import make_result
 
 from benchmarks.common import environment, measure, parts, pictures, processes, tables
 from benchmarks.common.engines import require_engine
-from waifu2x import registry
-from waifu2x.engines.reference import evaluate
+from waifu2x.network import registry
+from waifu2x.network.reference import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 7

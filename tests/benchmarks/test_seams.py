@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import art
 import pytest
+from helpers import art
 
 from benchmarks import seams
+from waifu2x.pipeline import squeeze_excitation
 
 
 def test_seams_runs(
@@ -18,7 +19,7 @@ def test_seams_runs(
     monkeypatch.setattr(seams, "TILES", (32,))
     monkeypatch.setattr(seams, "SIDES", (160,))
     monkeypatch.setattr(seams, "TIMED_SIDE", 160)
-    monkeypatch.setattr(seams.gates, "EXACT_PIXELS", 180 * 180)
+    monkeypatch.setattr(squeeze_excitation, "EXACT_PIXELS", 180 * 180)
     target = tmp_path / "seams.json"
     seams.main([str(tmp_path), "--rounds", "1", "--json", str(target)])
     result = json.loads(target.read_text("utf-8"))

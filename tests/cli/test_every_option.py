@@ -1,0 +1,554 @@
+"""Every option of every command changes what its help says it changes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import onnx
+import pytest
+from helpers import art
+from helpers.command import on_terminal, started, waifu2x
+from PIL import Image, PngImagePlugin
+
+from waifu2x import Upscaler, __version__
+from waifu2x.cli import main
+
+#: Records the options of the first `waifu2x.Upscaler` that the command creates.
+RECORDER = """
+import dataclasses, json, os, waifu2x
+
+create, load = waifu2x.Upscaler.__init__, waifu2x.Upscaler.from_options.__func__
+
+def record(upscaler):
+    try:
+        with open(os.environ["RECORD"], "x") as file:
+            json.dump(dataclasses.asdict(upscaler.options), file)
+    except FileExistsError:
+        pass
+
+def created(self, *values, **options):
+    create(self, *values, **options)
+    record(self)
+
+def loaded(cls, options):
+    upscaler = load(cls, options)
+    record(upscaler)
+    return upscaler
+
+waifu2x.Upscaler.__init__ = created
+waifu2x.Upscaler.from_options = classmethod(loaded)
+"""
+
+
+def commands() -> dict[str, click.Command]:
+    """All commands by their names, among them the default."""
+    default = main.make_context("waifu2x", ["in.png"]).command
+    return {"waifu2x": main, "upscale": default, **main.commands}
+
+
+def declared() -> set[tuple[str, str]]:
+    """The options of all commands."""
+    return {
+        (command, str(option.name))
+        for command, each in commands().items()
+        for option in each.params
+        if isinstance(option, click.Option)
+    }
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+    files: dict[str, bytes]
+    folder: Path
+
+    @property
+    def target(self) -> Path:
+        """The only result."""
+        assert self.code == 0, self.err
+        (name,) = self.files
+        return self.folder / name
+
+    @property
+    def array(self) -> np.ndarray:
+        with Image.open(self.target) as image:
+            return np.asarray(image)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        with Image.open(self.target) as image:
+            return image.size
+
+
+#: The pictures in the folder ``in``.
+ALL = ["1.png", "2.png", "3.png", "sub/4.png", "sub/5.png"]
+
+
+class Command:
+    """``waifu2x INPUT OUTPUT`` or ``waifu2x batch INPUT OUTPUT``."""
+
+    model = ("-m", "upconv_7")
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self._done: dict[tuple[str, ...], Done] = {}
+        self._shown: dict[tuple[str, ...], str] = {}
+        self._runs = 0
+
+    def into(self, target: str, *options: str, source: str = "in.png") -> Done:
+        """Upscale ``source`` into the folder ``target``."""
+        out = self.folder / target
+        out.mkdir(exist_ok=True)
+        done = waifu2x(*self.arguments(source, target, *options), cwd=self.folder)
+        return finished(out, done)
+
+    def __call__(self, *options: str, source: str = "in.png") -> Done:
+        """Upscale ``source`` into a folder of its own, once for all cases."""
+        key = (source, *options)
+        if key not in self._done:
+            self._done[key] = self.into(self.new(), *options, source=source)
+        return self._done[key]
+
+    def on_terminal(self, *options: str) -> str:
+        """What a terminal shows of a run, of which standard output is no part."""
+        if options not in self._shown:
+            arguments = self.arguments("in.png", self.new(), *options)
+            code, out, self._shown[options] = on_terminal(*arguments, cwd=self.folder)
+            assert code == 0
+            assert bool(out) == ("--quiet" not in options)
+        return self._shown[options]
+
+    def recorded(self, *options: str) -> dict[str, object]:
+        """The options of the upscaler that the command creates."""
+        site = self.folder / "site"
+        site.mkdir(exist_ok=True)
+        (site / "sitecustomize.py").write_text(RECORDER)
+        record = self.folder / f"{self.new()}.json"
+        path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+        done = waifu2x(
+            *self.arguments("in.png", self.new(), *options),
+            cwd=self.folder,
+            env={"PYTHONPATH": path, "RECORD": str(record)},
+        )
+        assert done.returncode == 0, done.stderr
+        made: dict[str, object] = json.loads(record.read_text())
+        return made
+
+    def arguments(self, source: str, target: str, *options: str) -> list[str]:
+        (self.folder / target).mkdir(exist_ok=True)
+        command = [] if self.name == "upscale" else [self.name]
+        model = () if {"-m", "--model"} & set(options) else self.model
+        return [*command, source, target, *model, *options]
+
+    def new(self) -> str:
+        self._runs += 1
+        return f"out{self._runs}"
+
+
+def finished(out: Path, done: subprocess.CompletedProcess[str]) -> Done:
+    files = {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+    return Done(done.returncode, done.stdout, done.stderr, files, out)
+
+
+Case = Callable[[Command], None]
+CASES: dict[str, tuple[str, Case]] = {}
+SHOWN: set[tuple[str, str]] = set()
+
+
+def shows(*options: str, of: tuple[str, ...] = ("upscale", "batch")) -> Callable[[Case], Case]:
+    """Declare what shows that these options work."""
+
+    def declare(case: Case) -> Case:
+        for command in of:
+            for option in options:
+                assert (command, option) not in SHOWN
+                SHOWN.add((command, option))
+            CASES[f"{command} {' '.join(options)}"] = (command, case)
+        return case
+
+    return declare
+
+
+@functools.cache
+def expected(source: str = "in.png", noise: int | None = None, **options: object) -> np.ndarray:
+    """The picture that `waifu2x.Upscaler` makes of the one that all runs read."""
+    upscaler = Upscaler(**{"model": "upconv_7", **options})  # type: ignore[arg-type]
+    return upscaler.upscale(np.asarray(art.anime_face(24, 20)), noise=noise)
+
+
+# --- options of each picture
+
+
+@shows("scale")
+def _(run: Command) -> None:
+    assert run().size == (48, 40)
+    assert run("-s", "3").size == (72, 60)
+
+
+@shows("width", "height")
+def _(run: Command) -> None:
+    assert run("--width", "60").size == (60, 50)
+    assert run("--height", "60").size == (72, 60)
+    assert run("--width", "30", "--height", "31").size == (30, 31)
+
+
+@shows("noise")
+def _(run: Command) -> None:
+    results = [run("-n", level, source="in.jpg").array.tobytes() for level in ("none", "1", "3")]
+    assert len(set(results)) == 3
+    assert run(source="in.jpg").array.tobytes() == results[1], "level 1 by its quality"
+    assert run("-n", "3").array.tobytes() == expected(noise=3).tobytes()
+
+
+@shows("model")
+def _(run: Command) -> None:
+    assert expected().tobytes() != expected(model="upconv_7_photo").tobytes()
+    for model in ("upconv_7", "upconv_7_photo"):
+        assert run("-m", model).array.tobytes() == expected(model=model).tobytes()
+
+
+@shows("engine", "fp32", "tile", "threads")
+def _(run: Command) -> None:
+    """None of these changes a picture; that they reach the engine is for the engines' tests."""
+    names = ("engine", "precision", "tile", "threads")
+    given = run.recorded()
+    assert [given[name] for name in names] == ["auto", "auto", 0, None]
+    given = run.recorded("-e", "onnx", "--fp32", "-t", "8", "--threads", "3")
+    assert [given[name] for name in names] == ["onnx", "fp32", 8, 3]
+
+
+@shows("device")
+def _(run: Command) -> None:
+    done = run("-e", "onnx", "-d", "cuda:0")
+    assert (done.code, done.files) == (1, {})
+    assert "'cuda:0'" in done.err
+
+
+@shows("tta")
+def _(run: Command) -> None:
+    assert run().array.tobytes() == expected().tobytes()
+    assert run("-x").array.tobytes() == expected(tta=True).tobytes()
+    assert expected().tobytes() != expected(tta=True).tobytes()
+
+
+@shows("format")
+def _(run: Command) -> None:
+    for name, magic in (("webp", b"RIFF"), ("tiff", b"II*\0"), ("jpeg", b"\xff\xd8")):
+        (data,) = run("-f", name).files.values()
+        assert data.startswith(magic)
+
+
+@shows("quality")
+def _(run: Command) -> None:
+    sizes = [len(*run("-f", "jpeg", "-q", q).files.values()) for q in ("20", "90")]
+    assert sizes == sorted(set(sizes))
+
+
+@shows("depth")
+def _(run: Command) -> None:
+    depths = [run(*options).target.read_bytes()[24] for options in ([], ["--depth", "16"])]
+    assert depths == [8, 16]
+
+
+@shows("strip")
+def _(run: Command) -> None:
+    texts = [Image.open(run(*options).target).info.get("Title") for options in ([], ["--strip"])]
+    assert texts == ["a face", None]
+
+
+@shows("keep_times")
+def _(run: Command) -> None:
+    now = int(time.time())
+    times = (now + 3600, now - 7200)  # reading the file does not move an access time to come
+    os.utime(run.folder / "in.png", times)
+    for options in (["--keep-times"], ["--keep-times", "--progress", "json"]):
+        target = run.folder / run.new()
+        arguments = run.arguments("in.png", target.name, *options)
+        assert waifu2x(*arguments, cwd=run.folder).returncode == 0
+        (made,) = target.iterdir()
+        status = made.stat()
+        assert (int(status.st_atime), int(status.st_mtime)) == times
+    assert run().target.stat().st_mtime > times[1] + 3600
+
+
+@shows("overwrite")
+def _(run: Command) -> None:
+    out = run.new()
+    first = run.into(out)
+    refused = run.into(out, "-n", "3")
+    assert refused.code == 1
+    assert refused.files == first.files
+    replaced = run.into(out, "-n", "3", "--overwrite")
+    assert replaced.code == 0
+    assert replaced.files.keys() == first.files.keys()
+    assert replaced.files != first.files
+
+
+@shows("quiet")
+def _(run: Command) -> None:
+    assert run().out
+    assert "%" in run.on_terminal()
+    assert run.on_terminal("--quiet") == ""
+
+
+@shows("verbose")
+def _(run: Command) -> None:
+    assert run().err == ""
+    assert "24x20 px" in run("--verbose").err
+
+
+@shows("skip_larger")
+def _(run: Command) -> None:
+    assert run("--skip-larger", "24x20").files
+    for size in ("23x20", "24x19"):
+        done = run("--skip-larger", size)
+        assert (done.code, done.files) == (0, {})
+
+
+@shows("progress")
+def _(run: Command) -> None:
+    events = [json.loads(line)["event"] for line in run("--progress", "json").out.splitlines()]
+    assert (events[0], events[-1]) == ("start", "end")
+    assert "file" in events
+    assert "%" in run.on_terminal()
+    assert "%" not in run.on_terminal("--progress", "none")
+    assert "%" in run.on_terminal("--progress", "bar", "--quiet")
+
+
+# --- options of many files
+
+
+@shows("recursive", of=("batch",))
+def _(run: Command) -> None:
+    assert [*run(source="in").files] == ALL[:3]
+    assert [*run("-r", source="in").files] == ALL
+
+
+@shows("include", "exclude", of=("batch",))
+def _(run: Command) -> None:
+    assert [*run("-r", "--include", "[14].png", source="in").files] == ["1.png", "sub/4.png"]
+    assert [*run("-r", "--exclude", "[14].png", source="in").files] == [ALL[1], ALL[2], ALL[4]]
+
+
+@shows("name", of=("batch",))
+def _(run: Command) -> None:
+    done = run("--name", "{stem}-{scale}{ext}", source="in")
+    assert [*done.files] == ["1-2.png", "2-2.png", "3-2.png"]
+
+
+@shows("resume", of=("batch",))
+def _(run: Command) -> None:
+    out = run.new()
+    first = run.into(out, source="in")
+    kept, lost = (first.folder / name for name in ("1.png", "2.png"))
+    lost.unlink()
+    before = kept.stat().st_ino
+    resumed = run.into(out, "--resume", source="in")
+    assert (resumed.code, resumed.files) == (0, first.files)
+    assert kept.stat().st_ino == before
+    assert run.into(out, source="in").code == 1
+
+
+@shows("memory", of=("batch",))
+def _(run: Command) -> None:
+    assert run.recorded()["memory"] is None
+    limit = run.recorded("--memory", "3G")["memory"]
+    assert isinstance(limit, int)
+    assert 0 < limit < 3 << 30
+    assert run("--memory", "9", source="in").code == 1
+
+
+@shows("report", of=("batch",))
+def _(run: Command) -> None:
+    done = run("--report", "report.jsonl", source="in")
+    lines = (run.folder / "report.jsonl").read_text().splitlines()
+    assert sorted(Path(json.loads(line)["output"]).name for line in lines) == sorted(done.files)
+
+
+@shows("shard", of=("batch",))
+def _(run: Command) -> None:
+    parts = [[*run("-r", "--shard", f"{k}/2", source="in").files] for k in (1, 2)]
+    assert all(parts)
+    assert sorted(parts[0] + parts[1]) == ALL
+
+
+@shows("cluster", of=("batch",))
+def _(run: Command) -> None:
+    done = run("--cluster", "nowhere://1", source="in")
+    assert (done.code, done.files) == (1, {})
+    # Without Dask the line says how to install it.
+    assert "'nowhere://1'" in done.err or "[cluster]" in done.err
+
+
+@shows("recursive", "include", "exclude", "name", "resume", "memory", "report", "shard", "cluster",
+       of=("upscale",))  # fmt: skip
+def _(run: Command) -> None:
+    """The default command hands a folder on with all options; none of them may get lost."""
+    assert run("--cluster", "nowhere://1", source="in").code == 1
+    assert run("--memory", "9", source="in").code == 1
+    options = ["-r", "--include", "[1245].png", "--exclude", "1.png", "--name", "x{stem}{ext}",
+               "--report", "all.jsonl"]  # fmt: skip
+    out = run.new()
+    for shard in ("1/2", "2/2"):
+        done = run.into(out, *options, "--shard", shard, source="in")
+        assert done.code == 0
+        assert done.files
+        if shard == "1/2":
+            assert len(done.files) < 3
+    assert [*done.files] == ["sub/x4.png", "sub/x5.png", "x2.png"]
+    assert len((run.folder / "all.jsonl").read_text().splitlines()) == 3
+    assert run.into(out, *options, "--resume", source="in").code == 0
+    assert run.into(out, *options, source="in").code == 1
+
+
+# --- the other commands
+
+
+@shows("version", of=("waifu2x",))
+def _(run: Command) -> None:
+    assert __version__ in waifu2x("--version", cwd=run.folder).stdout
+
+
+def exported(run: Command, *options: str) -> onnx.ModelProto:
+    name = f"{run.new()}.onnx"
+    model = [] if "-m" in options else ["-m", "upconv_7"]
+    done = waifu2x("export", name, *model, *options, cwd=run.folder)
+    assert done.returncode == 0, done.stderr
+    return onnx.load(run.folder / name)
+
+
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def weights(model: onnx.ModelProto) -> set[tuple[int, bytes]]:
+    return {(each.data_type, onnx.numpy_helper.to_array(each).tobytes())
+            for each in model.graph.initializer}  # fmt: skip
+
+
+@shows("model", "scale", of=("export",))
+def _(run: Command) -> None:
+    assert metadata(exported(run))["scale"] == "2"
+    one = exported(run, "-m", "cunet", "-s", "1", "-n", "0")
+    assert metadata(one)["scale"] == "1"
+    assert metadata(one)["margin"] != metadata(exported(run))["margin"]
+
+
+@shows("noise", of=("export",))
+def _(run: Command) -> None:
+    made = [weights(exported(run, "-n", level)) for level in ("none", "0", "3")]
+    assert made[0] != made[1] != made[2] != made[0]
+    assert made[0] == weights(exported(run))
+
+
+@shows("fp16", of=("export",))
+def _(run: Command) -> None:
+    full, half = (exported(run, *options).ByteSize() for options in ([], ["--fp16"]))
+    assert half < 0.6 * full
+
+
+@shows("opset", of=("export",))
+def _(run: Command) -> None:
+    for opset in (13, 20):
+        versions = {each.domain: each.version for each in
+                    exported(run, "--opset", str(opset)).opset_import}  # fmt: skip
+        assert versions[""] == opset
+
+
+@shows("size", of=("export",))
+def _(run: Command) -> None:
+    sides = [
+        [
+            side.dim_value
+            for side in exported(run, *options).graph.input[0].type.tensor_type.shape.dim
+        ]
+        for options in ([], ["--static", "40x64"])
+    ]
+    assert sides[1] == [1, 3, 40, 64]
+    assert sides[0] != sides[1]
+
+
+@shows("overwrite", of=("export",))
+def _(run: Command) -> None:
+    target = run.folder / "kept.onnx"
+    target.write_bytes(b"kept")
+    refused = waifu2x("export", "-m", "upconv_7", target.name, cwd=run.folder)
+    assert refused.returncode == 1
+    assert target.read_bytes() == b"kept"
+    replaced = waifu2x("export", "-m", "upconv_7", target.name, "--overwrite", cwd=run.folder)
+    assert replaced.returncode == 0
+    assert onnx.load(target).graph.node
+
+
+def test_every_option_has_a_case() -> None:
+    assert declared() == SHOWN
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Command]:
+    """The commands by their names; each has a folder of its own with the same inputs."""
+
+    @functools.cache
+    def make(name: str) -> Command:
+        folder = tmp_path_factory.mktemp(name)
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Title", "a face")
+        art.anime_face(24, 20).save(folder / "in.png", pnginfo=info)
+        art.anime_face(24, 20).save(folder / "in.jpg", quality=75)
+        (folder / "in" / "sub").mkdir(parents=True)
+        for picture in ALL:
+            art.anime_face(12, 10).save(folder / "in" / picture)
+        return Command(name, folder)
+
+    return make
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_option(name: str, runs: Callable[[str], Command]) -> None:
+    command, case = CASES[name]
+    case(runs(command))
+
+
+# --- what the help promises of progress
+
+
+def test_the_time_left_is_what_is_left(tmp_path: Path) -> None:
+    """From each event alone, whatever time the events come at."""
+    (tmp_path / "in").mkdir()
+    for name, side in (("1.png", 16), ("2.png", 288)):
+        art.anime_face(side, side).save(tmp_path / "in" / name)
+    options = ("-m", "upconv_7", "-x", "-t", "64", "--threads", "1", "--progress", "json")
+    process = started("in", "out", *options, cwd=tmp_path)
+    assert process.stdout is not None
+    checked = 0
+    try:
+        for line in iter(process.stdout.readline, b""):
+            event = json.loads(line)
+            if event["event"] != "progress" or not event["ended"]:
+                continue
+            if not 0.2 < event["share"] < 0.9:
+                continue
+            seconds = event["ended"] / event["files_per_second"]
+            left = seconds * (1 - event["share"]) / event["share"]
+            assert event["eta_seconds"] == pytest.approx(left, rel=0.02, abs=0.1)
+            checked += 1
+            break
+    finally:
+        process.kill()
+        process.communicate()
+    assert checked

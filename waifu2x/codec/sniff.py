@@ -1,0 +1,83 @@
+"""What a file is, by its first bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from .formats import FORMATS, Format, OutputFormat
+
+#: Bytes of a file that `sniff` needs to see; pictures are recognized by 64.
+HEAD_BYTES: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class FileType:
+    """What `sniff` found.
+
+    name: of the format ("png", "zip", ...), or "" if the first bytes do not tell.
+    description: with its article, for messages ("a RAR archive (CBR)").
+    format: the row of a picture format that is read, else None.
+    archive: whether the file is an archive; only ZIP is read.
+    """
+
+    name: str = ""
+    description: str = ""
+    format: Format | None = None
+    archive: bool = False
+
+    @property
+    def animated(self) -> bool:
+        """Whether files of this format may hold animations that are read."""
+        row = self.format
+        return isinstance(row, OutputFormat) and row.animation_writer is not None
+
+    def unsupported(self, name: str) -> str:
+        """Return the message that the file called ``name`` is not supported, and what to do."""
+        repack = self.archive and self.name != "zip"
+        advice = "repack it as ZIP (CBZ)" if repack else "save it as PNG"
+        return f"{name} is {self.description}, which is not supported; {advice}"
+
+
+# Signatures (regular expressions) of files that are no pictures, or not supported.
+_OTHERS = (
+    (rb"PK\x03\x04|PK\x05\x06", FileType("zip", "a ZIP file", archive=True)),
+    (rb"Rar!\x1a\x07", FileType("rar", "a RAR archive (CBR)", archive=True)),
+    (rb"7z\xbc\xaf\x27\x1c", FileType("7z", "a 7z archive (CB7)", archive=True)),
+    (rb".{257}ustar", FileType("tar", "a tar archive (CBT)", archive=True)),
+    (rb".{7}\*\*ACE\*\*", FileType("ace", "an ACE archive (CBA)", archive=True)),
+    (rb"%PDF", FileType("pdf", "a PDF file")),
+    (rb"%!PS", FileType("ps", "a PostScript file")),
+    (rb"<svg", FileType("svg", "an SVG file")),
+    (rb"\x1a\x45\xdf\xa3", FileType("mkv", "a Matroska video file")),
+    (rb".{4}ftyp(?:hei|hev|mif|msf)", FileType("heic", "a HEIC file")),
+    (rb".{4}ftyp", FileType("video", "a video file")),
+)
+
+_TYPES = tuple(
+    (re.compile(signature, re.DOTALL), file_type)
+    for signature, file_type in (
+        *(
+            (each.signature, FileType(each.name, f"a {each.label} file", each))
+            # Signatures from the first byte on are the stronger ones.
+            for each in sorted(FORMATS, key=lambda row: row.signature.startswith(b"."))
+            if each.signature
+        ),
+        *_OTHERS,
+    )
+)
+_UNKNOWN = FileType()
+
+
+def sniff(head: bytes) -> FileType:
+    """Return what a file is that begins with ``head``, its first `HEAD_BYTES` bytes.
+
+    Formats without a reliable signature (TGA, ICO, PCX, DDS, DIB) are unknown.
+    """
+    return next((found for pattern, found in _TYPES if pattern.match(head)), _UNKNOWN)
+
+
+def is_picture(head: bytes) -> bool:
+    """Return whether a file that begins with ``head`` (64 bytes suffice) is in a format we read."""
+    return sniff(head).format is not None
