@@ -96,7 +96,7 @@ def test_interrupting_leaves_nothing(folder: Path, options: list[str]) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_processor_takes_over_with_one_line(folder: Path) -> None:
-    said = "torch sees no CUDA device here: going on with engine native, on the CPU\n"
+    said = "torch finds no CUDA device: using engine native on the CPU\n"
     for options in (
         ["-d", "cuda:0"],
         ["-e", "cuda", "--fp32"],

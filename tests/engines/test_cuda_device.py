@@ -1,4 +1,4 @@
-"""What a GPU is told, and in which order, by streams and events that write it down."""
+"""The order of work on a GPU, recorded by substitutes for streams and events."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from waifu2x.errors import DeviceLostError, DeviceMemoryError, EngineError
 
 
 class Streams:
-    """Stands for torch.cuda."""
+    """Replaces torch.cuda."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.log: list[str] = []
         self.made = 0
         self.events = 0
 
     def stream(self, device: torch.device) -> Any:
         name = ("compute", "up", "down")[self.made]
         self.made += 1
-        told = self.told
+        log = self.log
 
         class Stream:
             def __str__(self) -> str:
                 return name
 
             def wait_event(self, event: object) -> None:
-                told.append(f"{name} waits for {event}")
+                log.append(f"{name} waits for {event}")
 
         return Stream()
 
     def event(self, blocking: bool = False) -> Any:
-        told, number = self.told, self.events
+        log, number = self.log, self.events
         self.events += 1
 
         class Event:
@@ -46,11 +46,11 @@ class Streams:
                 return f"event {number}"
 
             def record(self, stream: object) -> None:
-                told.append(f"{self} on {stream}")
+                log.append(f"{self} on {stream}")
 
             def synchronize(self) -> None:
                 assert blocking
-                told.append(f"the host waits for {self}")
+                log.append(f"the host waits for {self}")
 
         return Event()
 
@@ -77,16 +77,16 @@ def gpu() -> CudaDevice:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_copies_run_beside_the_networks(streams: Streams, dtype: type) -> None:
+def test_copies_overlap_with_networks(streams: Streams, dtype: type) -> None:
     device = gpu()
     one, other = TorchSession(device), TorchSession(device)
     samples = (np.arange(24) * 1000 % 251).astype(dtype).reshape(2, 4, 3)[:, ::2]
-    held = one.upload(samples)
+    uploaded = one.upload(samples)
     with one.computing():
-        result = held.clone()
+        result = uploaded.clone()
     other.empty((1, 1, 3), np.uint8)  # queued behind it, and nothing to wait for
     assert one.download(result).tobytes() == samples.tobytes()
-    assert streams.told == [
+    assert streams.log == [
         "event 0 on up",
         "compute waits for event 0",
         "event 1 on compute",
@@ -112,7 +112,7 @@ def test_stats_and_constants_and_transforms(streams: Streams) -> None:
     assert rotated.shape == (1, 2, 3)
 
 
-def test_memory_is_what_is_free_or_held_without_use(streams: Streams) -> None:
+def test_available_memory_is_free_or_cached(streams: Streams) -> None:
     device = gpu()
     assert device.available() == int(0.7 * (1000 + 200))
     assert device.release_memory()
@@ -141,6 +141,23 @@ def test_what_an_error_means(streams: Streams, message: str, kind: type, lost: b
     assert type(caught.value) is kind
     assert "TORCH_USE" not in str(caught.value)
     assert device.lost is lost
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "want"),
+    [
+        ("no such algorithm", EngineError, "torch failed on an input of 3x2 px: no such algorithm"),
+        ("CUDA error: out of memory", DeviceMemoryError, "not enough memory on cpu: CUDA error"),
+    ],
+)
+def test_an_error_names_the_window_and_keeps_its_kind(
+    streams: Streams, message: str, kind: type, want: str
+) -> None:
+    session = TorchSession(gpu())
+    with pytest.raises(EngineError) as caught, session.computing(window=(2, 3)):
+        raise RuntimeError(message)
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(want)
 
 
 def test_one_picture_at_a_time_queues_its_work(streams: Streams) -> None:

@@ -1,4 +1,4 @@
-"""The fused network of the CUDA engine, with its kernels run by the emulator."""
+"""The fused networks of the CUDA engine, with kernels run by the emulator."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def weights(*shape: int) -> np.ndarray:
 
 
 def every_operation() -> Graph:
-    """All that a graph may hold, in orders that fuse and orders that do not."""
+    """Return a graph with all operations, in orders that fuse and orders that do not."""
     prelu = Activation("prelu", slopes=np.linspace(0, 1, 8).astype(np.float32))
     return Graph(
         [
@@ -185,7 +185,7 @@ def test_a_tile_gives_the_bytes_of_the_whole(native: ModuleType) -> None:
     assert cut.tobytes() == part.tobytes()
 
 
-def test_a_network_that_is_not_for_it_is_refused(native: ModuleType) -> None:
+def test_an_unsupported_network_is_refused(native: ModuleType) -> None:
     graph = Graph(
         [
             Node(

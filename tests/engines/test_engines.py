@@ -48,9 +48,9 @@ FAMILIES = [
 
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> Iterator[None]:
-    """Engines set torch's thread count for the whole process; put it back.
+    """Restore torch's thread count, which engines set for the whole process.
 
-    One thread, because small runs on a busy machine spend their time waiting for the second.
+    Tests use one thread: on a busy machine small runs would wait for the second thread.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -72,7 +72,7 @@ def compiled(engine: str, model: str, scale: int) -> Compiled:
 
 @cache
 def picture(height: int, width: int, count: int = 1) -> np.ndarray:
-    """Flat areas, an edge and noise: (count, 3, height, width) in [0, 1]."""
+    """Return flat areas, an edge and noise: (count, 3, height, width) in [0, 1]."""
     made = np.random.default_rng((height, width)).random((count, 3, height, width), np.float32)
     made[:, :, : height // 3] = 1
     made[:, :, height // 2 :, : width // 2] = 0
@@ -105,7 +105,7 @@ def weights(*shape: int) -> np.ndarray:
 
 
 def every_operation() -> Graph:
-    """All operations, all activations, padding, strides, and a PReLU after a shuffle."""
+    """Return a graph with all operations and activations, and a PReLU after a shuffle."""
 
     def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> Conv:
         weight = weights(outputs, inputs, kernel, kernel)
@@ -188,7 +188,7 @@ def test_thread_counts_give_equal_bytes(engine: str, height: int, width: int) ->
 
 
 def tiled(network: Compiled, source: np.ndarray, tile: int) -> np.ndarray:
-    """A (1, 3, H, W) picture through a network tile by tile; 0 takes it whole."""
+    """Run a network on a (1, 3, H, W) picture in tiles; 0 runs the picture whole."""
     graph = network.graph
     shape = TilingConstraints(scale=graph.scale, lost=graph.lost, margin=graph.margin)
     height, width = source.shape[2:]
@@ -269,7 +269,7 @@ def test_read_only_and_overlapping_inputs_are_taken(engine: str) -> None:
 
 
 def staged(engine: str, graph: Graph, batch: np.ndarray) -> np.ndarray:
-    """Each mean in its own stage, then the whole with all of them given."""
+    """Compute each mean in a stage, then run the network with given means."""
     made = engines.create(engine)
     means: dict[str, np.ndarray] = {}
     for index, node in enumerate(graph.means):
@@ -361,7 +361,7 @@ def test_without_a_gpu_the_processor_takes_over_with_one_line(
 ) -> None:
     assert engines.create(name, device=device).name == "native"
     assert [record.message for record in caplog.records] == [
-        "torch sees no CUDA device here: going on with engine native, on the CPU"
+        "torch finds no CUDA device: using engine native on the CPU"
     ]
 
 
@@ -383,11 +383,11 @@ def test_a_device_that_torch_cannot_use_is_refused(device: str) -> None:
 )
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_failure_of_the_runtime_is_an_engine_error(engine: str, shape: tuple[int, ...]) -> None:
-    """Wrong channels and windows smaller than a kernel stand for whatever a runtime may refuse."""
+    """Wrong channels and windows smaller than a kernel represent failures of a runtime."""
     network = compiled(engine, "upconv_7", 2)
     with pytest.raises(EngineError):
         network.run(np.zeros(shape, np.float32))
-    # And the network still works afterwards.
+    # The network still works afterwards.
     np.testing.assert_allclose(
         network.run(picture(15, 16)), expected("upconv_7", 2, 15, 16), rtol=0, atol=1e-4
     )

@@ -1,4 +1,4 @@
-"""What is particular to the native engine; what every engine does is in test_engines.py."""
+"""Tests of the native engine; test_engines.py has the tests that all engines share."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ from waifu2x.network.reference import evaluate
 
 ISAS = _native.isas()
 THREADS = (1, 2, 3, 5)
-#: Seconds that a process started here may take; they take one or two.
+#: Timeout of child processes in seconds; they take one or two.
 TIME_LIMIT = 300
-#: Of the largest value: float32 loses about this much through Winograd's tiles and a few layers.
+#: Relative to the largest value: about the float32 error of a few Winograd layers.
 TOLERANCE = 2e-5
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -60,7 +60,7 @@ def engine(threads: int = 1, isa: str | None = None) -> NativeEngine:
 
 
 def samples(*shape: int, seed: int = 0) -> Array:
-    """Numbers in [0, 1), as of a picture."""
+    """Return numbers in [0, 1), like the samples of a picture."""
     return np.random.default_rng((*shape, seed)).random(shape, np.float32)
 
 
@@ -77,7 +77,7 @@ def conv(
     activation: Activation | None = None,
     seed: int = 0,
 ) -> Conv:
-    """A convolution that keeps numbers about as large as they are."""
+    """Return a convolution that roughly keeps the magnitude of values."""
     weight = numbers(outputs, inputs, kernel, kernel, seed=seed)
     weight *= np.float32((3 / (inputs * kernel * kernel)) ** 0.5)
     return Conv(weight, numbers(outputs, seed=seed), stride, padding, activation)
@@ -150,7 +150,7 @@ def check(
     threads: Sequence[int] = THREADS,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Close to float64 at every instruction set, and the same bytes for any number of threads."""
+    """Check against float64 at every instruction set, and equal bytes for all thread counts."""
     batch = samples(1, graph.channels[0], height, width) * 2 - 1
     want = evaluate(graph, batch)
     for isa in isas:
@@ -191,7 +191,7 @@ def test_convolutions_of_any_channels_agree_with_float64(inputs: int) -> None:
 )
 @pytest.mark.parametrize("channels", [3, 16, 40])
 def test_values_of_a_few_samples_agree_with_float64(channels: int, height: int, width: int) -> None:
-    """Narrower than a tile, and than there are threads to share them."""
+    """Inputs are narrower than a Winograd tile and have fewer rows than there are threads."""
     graph = chain(
         conv(channels, 40, 3, 1, 1), conv(40, 17, 3, 1, 2), conv(17, 3, 2), channels=channels
     )
@@ -200,7 +200,7 @@ def test_values_of_a_few_samples_agree_with_float64(channels: int, height: int, 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 def test_transposed_convolutions_agree_with_float64(stride: int) -> None:
-    """Kernels that are no multiple of the stride and paddings that leave taps out, too."""
+    """Also with kernels that the stride does not divide and paddings that omit taps."""
     sizes = itertools.cycle([(3, 3), (17, 32), (40, 3), (8, 16), (33, 5)])
     for kernel, padding in itertools.product(range(1, 7), range(4)):
         inputs, outputs = next(sizes)
@@ -226,7 +226,7 @@ def test_activations_agree_with_float64_wherever_they_stand(channels: int, kind:
 
 
 def added(first: Op, cut: int, *, swapped: bool, also_read: bool, act: str | None) -> Graph:
-    """An operation and what is added to its result: a cut of what it read."""
+    """Return an operation and a crop of its input that is added to its result."""
     net = Net()
     source = net.add(conv(3, 16, 3, 1, 1))
     made = net.add(first, source)
@@ -347,7 +347,7 @@ def test_networks_without_a_convolution_agree_with_float64() -> None:
 
 
 def gates(net: Net, source: str, channels: int, kind: str = "sigmoid", seed: int = 0) -> str:
-    """Squeeze and excitation of a value."""
+    """Add a squeeze-and-excitation block."""
     mean = net.add(GlobalMean(), source)
     few = net.add(conv(channels, 5, 1, activation=activation("relu", 5), seed=seed), mean)
     gate = net.add(conv(5, channels, 1, seed=seed), few)
@@ -369,7 +369,7 @@ def test_gates_agree_with_float64_through_several_stages(stages: int) -> None:
 
 
 def test_a_gate_of_other_operations_agrees_with_float64() -> None:
-    """Means of a cut value and of the input, several at once, one gate for two values."""
+    """Several means, of a cropped value and of the input; one gate multiplies two values."""
     net = Net()
     made = net.add(conv(3, 18, 3))
     cut = net.add(Crop(3), made)
@@ -388,7 +388,7 @@ def test_a_gate_of_other_operations_agrees_with_float64() -> None:
 
 
 def test_the_mean_of_a_gated_value_goes_back_to_an_earlier_stage() -> None:
-    """A value of the first stage that the last reads, through a convolution that adds to it."""
+    """The last stage reads a value of the first as the addend of a convolution."""
     net = Net()
     early = net.add(conv(3, 32, 3, 1, 1))
     late = gates(net, gates(net, early, 32), 32, seed=1)
@@ -401,7 +401,7 @@ def test_the_mean_of_a_gated_value_goes_back_to_an_earlier_stage() -> None:
 
 
 def in_a_child(call: str) -> None:
-    """Run a check of this file by itself: what reads or writes out of range may end the process."""
+    """Run a check of this file in a child: an access out of range may end the process."""
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
     done = subprocess.run(
         [sys.executable, "-c", f"{script}import test_native\ntest_native.{call}"],
@@ -441,7 +441,7 @@ def check_padding_beyond(kernel: int, padding: int, channels: int) -> None:
 def test_padding_that_a_kernel_does_not_reach_across_reads_zeros(
     channels: int, kernel: int, padding: int
 ) -> None:
-    """Whole regions of the result then see nothing of the input."""
+    """Whole regions of the result then depend on padding alone."""
     in_a_child(f"check_padding_beyond({kernel}, {padding}, {channels})")
 
 
@@ -449,7 +449,7 @@ def test_padding_that_a_kernel_does_not_reach_across_reads_zeros(
 
 
 class Random:
-    """A random graph, operation by operation; geometry decides what may be joined."""
+    """Builds a random graph; only aligned values are joined."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -519,7 +519,7 @@ class Random:
             self.keep(Crop(1), source)
 
     def join(self, source: str, shape: Any, seed: int) -> None:
-        """Join a value with one that lies around it, cut to the same place."""
+        """Join a value with a larger one that is cropped to the same position."""
         for other in self.values:
             outer = self.value(other)
             shift = (shape.origin - outer.origin) * shape.scale
@@ -623,7 +623,7 @@ def rrdb(growth: int = 16, width: int = 32) -> Graph:
 
 
 def compact(layers: int = 3) -> Graph:
-    """As Real-ESRGAN's small networks are: one size until a shuffle at the end."""
+    """Like the compact networks of Real-ESRGAN: one size up to a final pixel shuffle."""
     net = Net()
     net.add(conv(3, 64, 3, 1, 1))
     for layer in range(layers):
@@ -654,7 +654,7 @@ def test_networks_of_known_kinds_agree_with_float64(name: str) -> None:
 
 @cache
 def doubler() -> Graph:
-    """A network of scale 2 that takes any size, with tiles of both kinds; loses 5 px a side."""
+    """A 2x network for any size, with Winograd and direct convolutions; loses 5 px a side."""
     leaky = activation("leaky_relu", 1)
     return chain(
         conv(3, 16, 3, activation=leaky),
@@ -677,7 +677,7 @@ def picture(height: int, width: int, channels: int, dtype: str) -> Array:
 
 
 def window_of(source: Array, extra: int = 0) -> Array:
-    """The network's input for a whole picture."""
+    """Return the network's input for a whole picture."""
     height, width = source.shape[0] + 2 * MARGIN + extra, source.shape[1] + 2 * MARGIN + extra
     return tiles.gather(source, [-MARGIN], [-MARGIN], height=height, width=width)
 
@@ -717,7 +717,7 @@ def test_a_picture_is_gathered_run_and_blended(
 
 
 def test_a_picture_may_be_a_view_of_another() -> None:
-    """Rows apart or upside down; what lies between the target's is not touched."""
+    """With row strides, also negative; memory between the rows of the target stays untouched."""
     network = engine(2).compile(doubler())
     base = picture(40, 50, 3, "uint8")
     frame = np.full((90, 70, 3), 77, np.uint8)
@@ -746,7 +746,7 @@ def test_a_cut_of_the_result_may_be_the_target() -> None:
 
 @pytest.mark.parametrize("name", ["doubler", *NETWORKS])
 def test_any_part_is_the_same_bytes_as_in_the_whole(name: str) -> None:
-    """Tiles lie on a grid of the whole, so no rounding depends on what is asked for."""
+    """Winograd tiles lie on a grid of the whole, so no rounding depends on the part."""
     if name == "doubler":
         graph, height, width = doubler(), 37, 45
     else:
@@ -794,7 +794,7 @@ def test_parts_that_see_nothing_of_the_input_are_what_padding_gives() -> None:
 
 
 def test_samples_that_are_not_finite_are_counted() -> None:
-    """Through a 1x1 convolution every bad sample of the source spoils its own pixel alone."""
+    """In a 1x1 convolution each non-finite sample of the source affects its own pixel only."""
     weight = np.ones((3, 3, 1, 1), np.float32)
     graph = chain(Conv(weight, np.zeros(3, np.float32)))
     source = picture(20, 30, 3, "float32")
@@ -828,12 +828,12 @@ def test_given_means_reach_a_picture_and_a_part() -> None:
     np.testing.assert_array_equal(part, whole[:, :, 1:9, 4:11])
 
 
-# --- watching and stopping ------------------------------------------------------------------------
+# --- progress and cancellation --------------------------------------------------------------------
 
 
 @cache
 def slow() -> tuple[NativeCompiled, Array]:
-    """A network and a picture that take several looks of a watch."""
+    """A network and a picture large enough for several calls of ``on_rows``."""
     return engine(2, "scalar").compile(doubler()), picture(4000, 300, 3, "uint8")
 
 
@@ -841,7 +841,7 @@ def target_for(source: Array) -> Array:
     return np.zeros((2 * source.shape[0], 2 * source.shape[1], 3), np.uint8)
 
 
-def test_a_watch_sees_the_share_and_finished_rows_rise() -> None:
+def test_progress_and_finished_rows_rise() -> None:
     network, source = slow()
     target = target_for(source)
     seen: list[tuple[float, int]] = []
@@ -863,7 +863,7 @@ def test_a_watch_sees_the_share_and_finished_rows_rise() -> None:
     np.testing.assert_array_equal(ready[: rows[-1]], target[: rows[-1]])
 
 
-def test_a_watch_sees_shares_of_a_network_without_convolutions() -> None:
+def test_progress_of_a_network_without_convolutions() -> None:
     seen: list[float] = []
 
     def on_rows(share: float, rows: int) -> bool:
@@ -878,7 +878,7 @@ def test_a_watch_sees_shares_of_a_network_without_convolutions() -> None:
     assert all(0 <= share <= 1 + 1e-9 for share in seen)
 
 
-def test_a_watch_that_returns_true_stops_the_run() -> None:
+def test_a_callback_that_returns_true_stops_the_run() -> None:
     network, source = slow()
     target = target_for(source)
     calls: list[float] = []
@@ -896,10 +896,10 @@ def test_a_watch_that_returns_true_stops_the_run() -> None:
     assert after[-1].any()
 
 
-def test_what_a_watch_raises_comes_through() -> None:
+def test_exceptions_of_a_callback_reach_the_caller() -> None:
     network, source = slow()
     target = target_for(source)
-    raised = RuntimeError("from the watch")
+    raised = RuntimeError("from the callback")
 
     def fail(share: float, rows: int) -> bool:
         raise raised
@@ -912,7 +912,7 @@ def test_what_a_watch_raises_comes_through() -> None:
     assert run_whole(network, small, target_for(small)) == 0
 
 
-def test_a_watch_may_run_networks_itself() -> None:
+def test_a_callback_may_run_networks() -> None:
     network, source = slow()
     batch = samples(1, 3, 20, 24)
     alone = network.run(batch)
@@ -1085,7 +1085,7 @@ def test_the_interpreter_ends_while_an_engine_is_idle() -> None:
 
 def test_the_interpreter_ends_while_a_daemon_thread_runs_a_network() -> None:
     said = python("""
-class Last:  # taken down with the modules: the interpreter takes longer to end than a watch waits
+class Last:  # taken down with the modules: the interpreter ends later than the next callback
     def __del__(self, sleep=time.sleep):
         sleep(0.2)
 sys.modules["last"] = Last()
@@ -1147,7 +1147,7 @@ print(np.array_equal(made.run(x), want))
 
 @needs_proc
 def test_memory_follows_the_width_of_a_picture_and_not_its_height() -> None:
-    """Rows stream through rings. The two pictures themselves are made before counting."""
+    """Rows stream through ring buffers. Both pictures are allocated before the measurement."""
     script = """
 from waifu2x.network import registry
 graph = registry.load(registry.model("upconv_7").network(2, 0))
@@ -1168,7 +1168,7 @@ print(peak() - before)
             timeout=TIME_LIMIT, check=True,
         )  # fmt: skip
         extra.append(int(done.stdout))
-    # A whole value of the taller picture would take 256 MiB more.
+    # A complete intermediate value of the taller picture would take 256 MiB more.
     assert extra[1] < extra[0] + (16 << 10), f"{extra} KiB"
 
 
@@ -1316,7 +1316,7 @@ except ValueError:
 
 
 def test_programs_refuse_values_that_do_not_lie_on_each_other() -> None:
-    """The graph checks places; a program that did not would read out of range."""
+    """Graph checks alignment; a program without the check would read out of range."""
     said = python("""
 from waifu2x.kernels import _native
 p = _native.Program(3)
@@ -1493,7 +1493,7 @@ def test_a_batch_of_three_dimensions_is_an_engine_error() -> None:
 
 
 def test_a_size_that_a_network_does_not_take_is_an_engine_error() -> None:
-    """Its branches would not lie on each other: the other engines fail there, too."""
+    """Its branches would not be aligned; the other engines fail, too."""
     net = Net()
     net.add(conv(3, 8, 2, 2))
     net.add(Add(), "input", net.add(transposed(8, 3, 2, 2)))

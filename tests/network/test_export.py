@@ -33,7 +33,7 @@ FAMILIES = [("upconv_7", 2), ("upconv_7_photo", 2), ("cunet", 2), ("cunet", 1)]
 
 
 def run(path: Path, batch: np.ndarray) -> np.ndarray:
-    """What somebody with nothing but NumPy and onnxruntime does with the file."""
+    """Run the file with nothing but NumPy and onnxruntime."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (given,), (made,) = session.get_inputs(), session.get_outputs()
     assert given.type == made.type == "tensor(float)"
@@ -51,7 +51,7 @@ def picture(height: int, width: int) -> np.ndarray:
 
 @cache
 def expected(model: str, scale: int, noise: int | None, height: int, width: int) -> np.ndarray:
-    """The network in torch, on a picture whose edge is replicated by its margin."""
+    """Run the network in torch on a picture padded with its edge by the margin."""
     network = registry.model(model).network(scale, noise)
     assert network is not None
     graph = registry.load(network)
@@ -90,7 +90,7 @@ def test_half_precision_is_smaller_and_close(tmp_path: Path, model: str, scale: 
     assert half.stat().st_size < 0.55 * full.stat().st_size
     assert psnr(run(half, picture(32, 40)), expected(model, scale, 1, 32, 40)) >= 60
     assert made.psnr >= export.FLOAT16_PSNR
-    # Not float32 under another name.
+    # The file does not contain float32 arithmetic.
     assert made.psnr < 110
 
 
@@ -119,7 +119,7 @@ def test_sizes_off_the_alignment_are_refused_with_it(
         ):
             export_onnx(path, model=model, scale=scale, noise=0, size=size)
     assert list(tmp_path.iterdir()) == []
-    # The least size is one step of the alignment.
+    # The smallest size equals the alignment.
     made = export_onnx(path, model=model, scale=scale, noise=0, size=(alignment, alignment))
     assert made.alignment == alignment
     assert run(path, picture(alignment, alignment)).shape[2:] == (alignment * scale,) * 2
@@ -220,7 +220,7 @@ def test_the_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
 def test_a_file_that_does_not_check_out_never_appears(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bytes | None
 ) -> None:
-    """The check really compares: against a reference that is a little off, the export fails."""
+    """If the reference differs slightly, the export fails."""
     path = tmp_path / "a.onnx"
     if existing is not None:
         path.write_bytes(existing)

@@ -33,7 +33,7 @@ ONE = (Input("input", 1),)
 
 
 def weights(*shape: int) -> np.ndarray:
-    """Positive weights, so that no dependency cancels."""
+    """Return positive weights, so that no dependency cancels."""
     return np.random.default_rng(shape).uniform(0.5, 1.5, shape).astype(np.float32)
 
 
@@ -52,7 +52,7 @@ def transposed(
 
 
 def chain(*ops: Op) -> Graph:
-    """A graph of one channel whose operations follow one another."""
+    """Return a graph of one channel with the operations in sequence."""
     nodes = [
         Node(f"n{index}", op, (f"n{index - 1}" if index else "input",))
         for index, op in enumerate(ops)
@@ -65,7 +65,7 @@ def graph(*nodes: Node, output: str | None = None) -> Graph:
 
 
 def small_unet() -> Graph:
-    """A down path, an up path and a cropped skip beside them."""
+    """Return a U-Net with a cropped skip connection."""
     return graph(
         Node("a", conv(), ("input",)),
         Node("down", conv(kernel=2, stride=2), ("a",)),
@@ -78,7 +78,7 @@ def small_unet() -> Graph:
 
 
 def gated() -> Graph:
-    """Two gates, the second mean depending on the first, with a crop between."""
+    """Return two gates with a crop between them; the second mean depends on the first."""
     nodes = (
         Node("a", conv(1, 4), ("input",)),
         Node("mean1", GlobalMean(), ("a",)),
@@ -234,13 +234,13 @@ def test_outputs_depend_on_input_within_reach_and_around_their_place(
     off_centre = Fraction(0)
     for out in inside:
         read = np.flatnonzero(depends[:, out])
-        # A strided layer reads whole blocks of its grid, so what counts is the block's edge.
+        # A strided layer reads whole blocks of its grid, so the edge of the block is compared.
         first = (lost + out // scale) // network.alignment * network.alignment
         assert first - read.min() <= network.reach
         assert read.max() - (first + network.alignment - 1) <= network.reach
         middle = Fraction(int(read.min() + read.max()) + 1, 2)
         off_centre += middle - (lost + (out + Fraction(1, 2)) / scale)
-    # Over one period of the layout the outputs lie, on the mean, amid what they read.
+    # Averaged over one period, outputs are centered in the inputs that they depend on.
     assert off_centre == 0
 
 
@@ -248,7 +248,7 @@ def test_outputs_depend_on_input_within_reach_and_around_their_place(
 def test_an_aligned_window_with_its_margin_equals_the_whole(build: Callable[[], Graph]) -> None:
     network = build()
     scale, lost, margin = network.scale, network.lost, network.margin
-    # In whole steps of the alignment, as windows are planned.
+    # Multiples of the alignment, like planned windows.
     margin = lost + -(-(margin - lost) // network.alignment) * network.alignment
     (size,) = sizes_of(network, 60, 1)
     picture = np.random.default_rng(1).random((1, 1, size, size))
@@ -289,7 +289,7 @@ def test_margins_are_no_larger_than_needed(
         reach,
         margin,
     )
-    # Some output really reads that far.
+    # Some output depends on an input that far away.
     (size,) = sizes_of(network, 24, 1)
     depends = dependencies(network, size)
     scale = network.scale
@@ -638,7 +638,7 @@ def test_an_output_that_is_smaller_than_the_input_is_refused() -> None:
 
 
 def staged_means(network: Graph, picture: np.ndarray) -> list[np.ndarray]:
-    """The global means of a network, one stage after the other."""
+    """Compute the global means of a network, stage by stage."""
     means: dict[str, np.ndarray] = {}
     for index, node in enumerate(network.means):
         stage = network.stage(index)
@@ -659,7 +659,7 @@ def test_staged_means_give_the_direct_result() -> None:
     whole = network.with_given_means()
     assert not whole.means
     np.testing.assert_allclose(evaluate(whole, picture, means), direct, rtol=1e-13)
-    # The gates matter: other means give another picture.
+    # Other means give another picture.
     assert np.abs(evaluate(whole, picture, [mean - 9 for mean in means]) - direct).max() > 1e-3
 
 
@@ -677,6 +677,6 @@ def test_given_means_keep_the_geometry() -> None:
     network = load("cunet", 2)
     whole = network.with_given_means()
     assert (whole.scale, whole.lost, whole.margin, whole.alignment) == (2, 18, 18, 2)
-    # Of the layers between a mean and its gate none runs twice.
+    # No layer between a mean and its gate is computed twice.
     assert whole.macs_per_pixel == network.macs_per_pixel
     assert math.isclose(whole.bytes_per_pixel, network.bytes_per_pixel)

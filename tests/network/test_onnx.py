@@ -50,7 +50,7 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: i
 
 
 def small(name: str = "input") -> Graph:
-    """Every kind of operation in one network that enlarges by two."""
+    """Return a network of scale 2 with every kind of operation."""
     nodes = (
         Node("a", conv(3, 4), (name,)),
         Node("down", conv(4, 8, kernel=2, stride=2), ("a",)),
@@ -156,7 +156,7 @@ def test_opsets(opset: int) -> None:
     graph, batch = small(), picture(3, 12, 16)
     model = to_onnx(graph, opset=opset, pad_edges=True)
     assert [(one.domain, one.version) for one in model.opset_import] == [("", opset)]
-    # The oldest file format that has the opset: runtimes refuse formats newer than themselves.
+    # The oldest file format with the opset, because runtimes refuse newer formats.
     assert model.ir_version == onnx.helper.find_min_ir_version_for(model.opset_import)
     lost = graph.lost
     padded = np.pad(batch, ((0, 0), (0, 0), (lost, lost), (lost, lost)), mode="edge")
@@ -210,7 +210,7 @@ def test_half_precision_keeps_float32_outside(pad_edges: bool) -> None:
     padded = np.pad(batch, ((0, 0), (0, 0), (lost, lost), (lost, lost)), mode="edge")
     want = evaluate(graph, padded)
     assert_equal(run(model, batch), want, tolerance=2e-2)
-    # Nothing between the first and the last cast goes back to float32.
+    # No cast to float32 between the first and the last.
     casts = [one.op_type == "Cast" for one in model.graph.node]
     assert casts[0]
     assert casts[-1]

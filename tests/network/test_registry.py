@@ -107,7 +107,7 @@ def test_an_unknown_model_is_refused_with_the_models_there_are(name: str) -> Non
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed weights package, ``some_weights``, that fails if its code is ever run."""
+    """Install a weights package, ``some_weights``, that fails if its code runs."""
     folder = tmp_path / "some_weights"
     folder.mkdir()
     (folder / "__init__.py").write_text("raise RuntimeError('the weights package was executed')\n")

@@ -20,7 +20,7 @@ from waifu2x.network.graph import (
     PixelShuffle,
 )
 from waifu2x.network.reference import evaluate
-from waifu2x.network.rewrite import Capabilities, Ref, Step, fuse, shuffle_transposed
+from waifu2x.network.rewrite import Ref, Step, fuse, shuffle_transposed
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -36,7 +36,7 @@ def transposed(
 
 
 def enlarging(op: ConvTranspose) -> Graph:
-    """The transposed convolution between two layers, so that its neighbors' links count too."""
+    """Return the transposed convolution between two layers, so that its links are tested, too."""
     nodes = (
         Node("first", Conv(weights(2, 1, 3, 3), weights(2)), ("input",)),
         Node("up", op, ("first",)),
@@ -50,7 +50,7 @@ def kinds(graph: Graph) -> list[str]:
 
 
 def assert_same_function(made: Graph, graph: Graph) -> None:
-    """Equal in float64, at equal places, on a picture that is not square."""
+    """Compare geometry, and results in float64 on a picture that is not square."""
     out, other = made.out, graph.out
     assert (out.scale, out.origin, out.lost, out.channels) == (
         other.scale,
@@ -121,7 +121,7 @@ def test_fewer_taps_than_asked_for_stay_as_they_are(taps: int, least: int, rewri
         Activation("relu"),
         Activation("leaky_relu", slope=0.1),
         Activation("sigmoid"),
-        # One slope per channel: applied before the shuffle it would meet the wrong channels.
+        # Slopes are per channel: before the shuffle they would apply to the wrong channels.
         Activation("prelu", slopes=np.array([-0.5, 0.25, 0.75], np.float32)),
     ],
     ids=lambda activation: activation.kind,
@@ -188,13 +188,12 @@ def test_other_operations_are_kept() -> None:
 # --- fusing ---------------------------------------------------------------------------------------
 
 RELU = Activation("relu")
-NATIVE = Capabilities(adds=lambda op: isinstance(op, Conv) or op.bias.size % 16 == 0, crops=True)
-CUDA = Capabilities(adds=lambda op: True, shuffles=True)
-NOTHING = Capabilities(adds=lambda op: False)
+NATIVE = {"crops": True}
+CUDA = {"shuffles": True}
 
 
 def unfused(steps: list[Step], output: Ref, graph: Graph) -> Graph:
-    """The graph that the steps compute, in the order of the steps."""
+    """Return the graph that the steps compute, in their order."""
     nodes: list[Node] = []
 
     def add(name: str, op: object, *inputs: str) -> str:
@@ -229,7 +228,7 @@ def conv(inputs: int, outputs: int, kernel: int = 1, **options: int) -> Conv:
 
 
 def residual() -> Graph:
-    """Skip connections of every kind, before and after the values that they are added to."""
+    """Return a graph with skip connections before and after the values they are added to."""
     prelu = Activation("prelu", slopes=np.array([-0.5, 0.25, 0.75], np.float32))
     nodes = (
         Node("a", conv(1, 3, 3), ("input",)),
@@ -258,27 +257,27 @@ def residual() -> Graph:
     return Graph(nodes, output="out", inputs=(Input("input", 1),))
 
 
-@pytest.mark.parametrize("capabilities", [NATIVE, CUDA, NOTHING], ids=["native", "cuda", "none"])
-def test_fused_steps_compute_the_graph(capabilities: Capabilities) -> None:
+@pytest.mark.parametrize("options", [NATIVE, CUDA, {}], ids=["native", "cuda", "none"])
+def test_fused_steps_compute_the_graph(options: dict[str, bool]) -> None:
     graph = residual()
-    steps, output = fuse(graph, capabilities)
+    steps, output = fuse(graph, **options)
     assert_same_function(unfused(steps, output, graph), graph)
-    if not capabilities.crops:
+    if not options.get("crops"):
         assert output.crop == 0
         assert not any(ref.crop for step in steps for ref in step.inputs)
 
 
-@pytest.mark.parametrize("capabilities", [NATIVE, CUDA], ids=["native", "cuda"])
+@pytest.mark.parametrize("options", [NATIVE, CUDA], ids=["native", "cuda"])
 @pytest.mark.parametrize(("model", "scale"), [("upconv_7", 2), ("cunet", 2), ("cunet", 1)])
 def test_real_networks_are_fused_to_their_convolutions(
-    model: str, scale: int, capabilities: Capabilities
+    model: str, scale: int, options: dict[str, bool]
 ) -> None:
     entry = registry.model(model).network(scale, 0)
     assert entry is not None
     graph = registry.load(entry)
-    if capabilities.shuffles:
+    if options.get("shuffles"):
         graph = shuffle_transposed(graph)
-    steps, output = fuse(graph, capabilities)
+    steps, output = fuse(graph, **options)
     alone = (Conv, ConvTranspose, GlobalMean, Multiply, Activate)
     for step in steps:
         assert isinstance(step.node.op, alone)
@@ -290,8 +289,8 @@ def test_real_networks_are_fused_to_their_convolutions(
     )
 
 
-def names(graph: Graph, capabilities: Capabilities) -> list[str]:
-    return [step.name for step in fuse(graph, capabilities)[0]]
+def names(graph: Graph, options: dict[str, bool]) -> list[str]:
+    return [step.name for step in fuse(graph, **options)[0]]
 
 
 def chain(*ops: object, output: int = -1) -> Graph:
@@ -338,11 +337,11 @@ def test_the_last_of_two_convolutions_carries_their_sum() -> None:
         Node("cut", Crop(1), ("b",)),
         Node("sum", Add(), ("a", "cut")),
     )
-    steps, output = fuse(Graph(nodes, output="sum", inputs=(Input("input", 1),)), CUDA)
-    # "a" comes first, so the sum is a step of its own, and the crop has to be one.
+    steps, output = fuse(Graph(nodes, output="sum", inputs=(Input("input", 1),)), **CUDA)
+    # "b" is computed after "a", so the sum and with it the crop are separate steps.
     assert [step.name for step in steps] == ["a", "b", "cut", "sum"]
     steps, output = fuse(
-        Graph((nodes[1], nodes[0], *nodes[2:]), output="sum", inputs=(Input("input", 1),)), CUDA
+        Graph((nodes[1], nodes[0], *nodes[2:]), output="sum", inputs=(Input("input", 1),)), **CUDA
     )
     assert [step.name for step in steps] == ["b", "sum"]
     assert steps[1].addend == Ref("b", 1)

@@ -96,7 +96,7 @@ def create(
         from .torch import TorchEngine, cuda_is_there
 
         if not cuda_is_there():
-            _log.warning("torch sees no CUDA device here: going on with engine native, on the CPU")
+            _log.warning("torch finds no CUDA device: using engine native on the CPU")
             return _native(threads)
         return TorchEngine(
             threads=threads, device=device or "cuda:0", precision=precision, name="cuda"

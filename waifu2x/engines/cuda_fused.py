@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from ..errors import ArgumentError, EngineError
 from ..network import graph as g
-from ..network.rewrite import Capabilities, Step, fuse, shuffle_transposed
+from ..network.rewrite import Step, fuse, shuffle_transposed
 from .cuda_tiles import element, where
 from .torch_device import Device
 from .torch_module import convolve, cudnn
@@ -94,7 +94,7 @@ class FusedRunner:
         self.graph = shuffle_transposed(graph)
         self.dtype = dtype
         self._device, self._native = device.torch, native
-        steps, _ = fuse(self.graph, Capabilities(adds=lambda op: True, shuffles=True))
+        steps, _ = fuse(self.graph, shuffles=True)
         self._last_use = {name: index for index, step in enumerate(steps) for name in step.reads}
         self._steps = [self._lower(index, step) for index, step in enumerate(steps)]
         self.choose(os.environ.get("WAIFU2X_CUDA_CONV", "auto"))

@@ -15,7 +15,7 @@ from .._machine import processors
 from ..errors import ArgumentError, CancelledError, DeviceMemoryError, EngineError, GraphError
 from ..kernels import _native
 from ..network import graph as g
-from ..network.rewrite import Capabilities, Ref, Step, fuse, sub_pixel
+from ..network.rewrite import Ref, Step, fuse, sub_pixel
 from ..picture import Samples
 from .base import Concurrency, OnRows
 from .device import Batch, Session, TileBatch, TileCopy, Transform
@@ -37,7 +37,7 @@ class _Lowering:
             raise EngineError("the native engine does not run a network that ends in a mean")
         for given in self.graph.inputs[1:]:
             self._numbers[given.name] = self.program.pooled_input(given.channels)
-        steps, output = fuse(self.graph, Capabilities(adds=lambda op: True, crops=True))
+        steps, output = fuse(self.graph, crops=True)
         for step in steps:
             pooled = self.graph.values[step.name].pooled
             self._numbers[step.name] = self._pool(step) if pooled else self._lower(step)

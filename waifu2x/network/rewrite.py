@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -118,33 +117,22 @@ class Step:
         return [ref.name for ref in (*self.inputs, *([self.addend] if self.addend else []))]
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """The operations that an engine fuses with a convolution besides an activation.
-
-    adds: whether it adds another value, possibly cropped, to the result of a convolution.
-    shuffles: whether it shuffles and crops the pixels of the result.
-    crops: whether all operations read cropped values; otherwise only the sum does.
-    """
-
-    adds: Callable[[g.Conv | g.ConvTranspose], bool]
-    shuffles: bool = False
-    crops: bool = False
-
-
-def fuse(graph: g.Graph, capabilities: Capabilities) -> tuple[list[Step], Ref]:
+def fuse(graph: g.Graph, *, shuffles: bool = False, crops: bool = False) -> tuple[list[Step], Ref]:
     """Return the steps that compute a graph, in order, and the output.
+
+    shuffles: whether a convolution may shuffle and crop the pixels of its result.
+    crops: whether all operations read cropped values; otherwise only the addend may be cropped.
 
     A node is fused with the convolution before it if nothing else reads the values between them.
     Sigmoids and operations on pooled values are never fused. Crops are read as offsets into their
     sources; only for operations that cannot is a crop a step of its own.
     """
-    return _Fusion(graph, capabilities).run()
+    return _Fusion(graph, shuffles, crops).run()
 
 
 class _Fusion:
-    def __init__(self, graph: g.Graph, capabilities: Capabilities) -> None:
-        self._graph, self._capabilities = graph, capabilities
+    def __init__(self, graph: g.Graph, shuffles: bool, crops: bool) -> None:
+        self._graph, self._shuffles, self._reads_crops = graph, shuffles, crops
         self._readers: dict[str, list[g.Node]] = {}
         for node in graph.nodes:
             for name in node.inputs:
@@ -165,27 +153,27 @@ class _Fusion:
             step = Step(node.name, node, tuple(self._read(name) for name in node.inputs))
             pooled = self._graph.values[node.name].pooled
             if isinstance(node.op, g.Conv | g.ConvTranspose) and not pooled:
-                self._extend(step, node.op)
+                self._extend(step, node.op.activation)
             self._append(step)
         return self._steps, self._read(self._graph.output)
 
-    def _extend(self, step: Step, op: g.Conv | g.ConvTranspose) -> None:
-        """Fuse a convolution with the nodes after it."""
-        step.activation = op.activation
-        if op.activation is not None and op.activation.kind == "sigmoid":
+    def _extend(self, step: Step, activation: g.Activation | None) -> None:
+        """Fuse a convolution, with its own activation, with the nodes after it."""
+        step.activation = activation
+        if activation is not None and activation.kind == "sigmoid":
             return
         while step.addend is None and (node := self._only_reader(step.name)) is not None:
             linear = step.activation is None
             match node.op:
                 case g.PixelShuffle(factor=factor) if (
-                    linear and step.shuffle == 1 and self._capabilities.shuffles
+                    linear and step.shuffle == 1 and self._shuffles
                 ):
                     step.shuffle = factor
                 case g.Crop(margin=margin) if linear and step.shuffle > 1 and step.crop == 0:
                     step.crop = margin
                 case g.Activate(activation=activation) if linear and activation.kind != "sigmoid":
                     step.activation = activation
-                case g.Add() if self._capabilities.adds(op):
+                case g.Add():
                     (other,) = (name for name in node.inputs if name != step.name)
                     step.addend = self._locate(other)
                     if step.addend is None:  # computed later
@@ -218,7 +206,7 @@ class _Fusion:
         """Return an input of the next step; adds a step for a crop that it cannot read."""
         ref = self._locate(name)
         assert ref is not None  # nodes are in topological order
-        if not ref.crop or self._capabilities.crops:
+        if not ref.crop or self._reads_crops:
             return ref
         self._append(Step(name, g.Node(name, g.Crop(ref.crop), (ref.name,)), (Ref(ref.name),)))
         return Ref(name)

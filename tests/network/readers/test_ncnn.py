@@ -19,7 +19,7 @@ INPUT = "Input data 0 1 data 0=8 1=8 2={}"
 
 
 def param(*lines: str, channels: int = 2) -> str:
-    """A .param text of an input and ``lines``, with the right counts at its head."""
+    """Return a .param text of an input and ``lines``, with the correct counts."""
     layers = [INPUT.format(channels), *lines]
     blobs = set()
     for line in layers:
@@ -29,7 +29,7 @@ def param(*lines: str, channels: int = 2) -> str:
 
 
 def values(*shape: int) -> np.ndarray:
-    """Values that float16 holds exactly."""
+    """Return values that float16 represents exactly."""
     rng = np.random.default_rng((*shape, 7))
     return rng.integers(-64, 64, shape).astype(np.float32) / 32
 
@@ -39,7 +39,7 @@ def plain(array: np.ndarray) -> bytes:
 
 
 def stored(array: np.ndarray, flag: int) -> bytes:
-    """A flagged blob: float16 ones are padded to four bytes."""
+    """Return a blob with its storage flag; float16 data is padded to four bytes."""
     if flag != FLOAT16:
         return struct.pack("<I", flag) + plain(array)
     data = array.astype("<f2").tobytes()
@@ -61,7 +61,7 @@ PICTURE = values(2, 6, 7).astype(np.float64)
 
 
 def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, pad: int):
-    """The definition of a convolution, one output after the other."""
+    """Compute a convolution by its definition, output by output."""
     x = np.pad(x, ((0, 0), (pad, pad), (pad, pad)))
     outputs, _, kernel, _ = weight.shape
     height = (x.shape[1] - kernel) // stride + 1
@@ -76,7 +76,7 @@ def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, 
 
 
 def spread(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, pad: int):
-    """The definition of a transposed convolution; weight (outputs, inputs, k, k)."""
+    """Compute a transposed convolution by its definition; weight (outputs, inputs, k, k)."""
     outputs, inputs, kernel, _ = weight.shape
     _, height, width = x.shape
     made = np.zeros((outputs, (height - 1) * stride + kernel, (width - 1) * stride + kernel))
@@ -115,7 +115,7 @@ def test_convolutions(
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_float16_blobs_of_odd_counts_are_padded_to_four_bytes(count: int) -> None:
-    """A second layer reads the right bytes only if the padding of the first was skipped."""
+    """The second layer reads the correct bytes only if the padding of the first is skipped."""
     first, second = values(count, 1, 1, 1), values(2, count, 1, 1)
     text = param(
         f"Convolution a 1 1 data a 0={count} 1=1 5=1 6={count}",
@@ -216,7 +216,7 @@ def test_pixel_shuffle_has_the_channel_order_of_torch() -> None:
 
 @pytest.mark.parametrize("flag", [FLOAT32, FLOAT16])
 def test_squeeze_and_excitation(flag: int) -> None:
-    """Split, Pooling, two InnerProducts, Sigmoid inside one, Scale; odd counts all along."""
+    """Split, Pooling, two InnerProducts, one with a sigmoid, and Scale, all of odd sizes."""
     squeeze, squeeze_bias, excite = values(3, 2), values(3), values(2, 3)
     text = param(
         "Split s 1 2 data left right",
@@ -247,7 +247,7 @@ def test_splits_of_splits_name_the_same_value() -> None:
 
 
 def test_names_and_spacing_do_not_matter() -> None:
-    """Blob names other than ours, tabs, blank lines and Windows line ends."""
+    """Other blob names, tabs, blank lines and Windows line endings."""
     text = (
         "\r\n7767517 \r\n2\t2\r\n\r\nInput\tin 0 1\tinput 2=2\r\nReLU r  1 1 input output\r\n\r\n"
     )
@@ -515,7 +515,7 @@ def official(name: str) -> tuple[str, bytes]:
 
 
 def mutated(text: str, rng: random.Random) -> str:
-    """One to three small damages: characters replaced or removed, lines or numbers changed."""
+    """Apply one to three small changes to characters, lines or numbers."""
     for _ in range(rng.choice((1, 1, 2, 3))):
         at = rng.randrange(len(text)) if text else 0
         kind = rng.randrange(6)
@@ -543,7 +543,7 @@ def mutated(text: str, rng: random.Random) -> str:
 
 
 def parses(text: str, weights: bytes, what: str) -> bool:
-    """Whether the damaged files still are a network; anything but a GraphError fails."""
+    """Return whether damaged files are still a network; errors other than GraphError propagate."""
     try:
         parse_ncnn(text, weights)
     except GraphError:
@@ -559,7 +559,7 @@ def test_damaged_texts_are_graph_errors() -> None:
     for seed in range(6000):
         text = mutated(EVERY_LAYER, random.Random(seed))
         still_sound += parses(text, EVERY_BLOB, f"seed {seed}")
-    # Damage to names is harmless; if nothing parsed, or everything, the damage would test nothing.
+    # Some damage, for example to names, is harmless; other damage must be noticed.
     assert 0 < still_sound < 3000
 
 
@@ -595,7 +595,7 @@ def test_damaged_official_weights_are_graph_errors() -> None:
 
 
 def test_official_networks_are_read_bit_for_bit() -> None:
-    """Every float16 of the first layer, and the whole file used up to the last bias."""
+    """Compares the first layer and the last bias, up to the last byte of the file."""
     text, weights = official("WAIFU2X_ANIME_UP2X")
     graph = parse_ncnn(text, weights)
     first, last = graph.nodes[0].op, graph.nodes[-1].op
