@@ -132,25 +132,6 @@ def may_be_animation(stream: BinaryIO) -> bool:
     return found.animated
 
 
-def has_frames(stream: BinaryIO, name: str) -> bool:
-    """Return whether a seekable file is an animation, by its header and a GIF's first frames.
-
-    Raises DecodeError for a GIF that is damaged before its second frame.
-    """
-    stream.seek(0)
-    head = stream.read(HEAD_BYTES)
-    kind = sniff(head).name
-    if kind == "gif":
-        from .animation.gif_reader import GifBlocks, Totals  # loaded when needed
-
-        with pillow_errors(name):
-            images = GifBlocks(stream, name).images(Totals(), keep=False)
-            return next(images, None) is not None and next(images, None) is not None
-    if kind == "avif":
-        return head[8:12] == b"avis"
-    return may_be_animation(stream)
-
-
 # --- one function per format
 
 

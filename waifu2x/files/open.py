@@ -108,9 +108,11 @@ def expected_extension(source: Path, options: Options) -> str:
     if options.format is not None:
         return format_of(options.format).extension
     if suffix in _ANIMATED_SUFFIXES:
+        from ..codec.animation import has_frames  # loaded when needed
+
         try:
             with codec.opened(source, 1) as (stream, name):
-                if codec.has_frames(stream, name):
+                if has_frames(stream, name):
                     return suffix
         except Waifu2xError:
             pass

@@ -12,7 +12,7 @@ from .formats import (
     resolve_animation_format,
 )
 from .frames import Animation, Frame
-from .reader import open_animation
+from .reader import has_frames, open_animation
 from .spill import Kept, PictureStore
 from .writer import AnimationWriter
 
@@ -25,6 +25,7 @@ __all__ = [
     "PictureStore",
     "animation_writer",
     "check_animation_target",
+    "has_frames",
     "open_animation",
     "resolve_animation_format",
 ]

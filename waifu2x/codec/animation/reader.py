@@ -8,11 +8,12 @@ from typing import BinaryIO
 
 from ...errors import ArgumentError
 from .._pillow import pillow_errors
+from ..decoder import may_be_animation
 from ..sniff import HEAD_BYTES, sniff
 from .apng_reader import open_apng
 from .avif_reader import open_avif
 from .frames import Animation, Frame
-from .gif_reader import open_gif
+from .gif_reader import GifBlocks, Totals, open_gif
 from .webp_reader import open_webp
 
 _READERS = {"gif": open_gif, "png": open_apng, "webp": open_webp, "avif": open_avif}
@@ -45,6 +46,23 @@ def open_animation(stream: BinaryIO, name: str, *, max_pixels: int) -> Animation
         return None
     frames = animation.play
     return replace(animation, play=lambda: _guarded(frames(), name))
+
+
+def has_frames(stream: BinaryIO, name: str) -> bool:
+    """Return whether a seekable file is an animation, by its header and a GIF's first frames.
+
+    Raises DecodeError for a GIF that is damaged before its second frame.
+    """
+    stream.seek(0)
+    head = stream.read(HEAD_BYTES)
+    kind = sniff(head).name
+    if kind == "gif":
+        with pillow_errors(name):
+            images = GifBlocks(stream, name).images(Totals(), keep=False)
+            return next(images, None) is not None and next(images, None) is not None
+    if kind == "avif":
+        return head[8:12] == b"avis"
+    return may_be_animation(stream)
 
 
 def _guarded(frames: Iterator[Frame], name: str) -> Iterator[Frame]:
