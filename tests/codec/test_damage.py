@@ -1,4 +1,4 @@
-"""Damaged files: every one decodes or is refused in one line, whatever bytes it holds."""
+"""Damaged files: each one decodes or is refused with a message of one line."""
 
 import io
 import random

@@ -383,8 +383,8 @@ def test_orientation_only_in_xmp():
     xmp = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>'
     pixels = ramp(16, 16)
     plain = decode(saved(Image.fromarray(pixels), "JPEG"))
-    turned = decode(saved(Image.fromarray(pixels), "JPEG", xmp=xmp))
-    np.testing.assert_array_equal(turned.color, plain.color[::-1, ::-1])
+    rotated = decode(saved(Image.fromarray(pixels), "JPEG", xmp=xmp))
+    np.testing.assert_array_equal(rotated.color, plain.color[::-1, ::-1])
 
 
 def camera_exif(orientation=6):

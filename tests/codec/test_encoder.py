@@ -817,7 +817,7 @@ def test_the_final_name_never_holds_half_a_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(encoder, "_Sink", Watching)
     write_picture(picture_of(), path)
-    assert set(seen) == {(False, 1)}  # and one hidden file beside it
+    assert set(seen) == {(False, 1)}  # and one hidden file next to it
 
 
 def test_nothing_is_printed(tmp_path, capfd):

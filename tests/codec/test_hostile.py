@@ -1,4 +1,4 @@
-"""Hostile files: whatever they hold, they end soon, in a sound picture or in one line of ours.
+"""Hostile files: each ends soon, in a valid picture or in an error message of one line.
 
 `fuzz.corpus` draws the files. All of them are read in a process of their own, once as it is and
 once with little memory; the rest is about what is right, and about the command.
@@ -34,7 +34,7 @@ from waifu2x.picture import Picture
 
 COMMAND = Path(sys.executable).with_name("waifu2x")
 
-#: What a picture of 1 MP may take beside the readers themselves, in MiB of address space.
+#: Address space in MiB that a picture of 1 MP may take in addition to the readers.
 ROOM = 512
 
 #: Bombs that are sound pictures after all: what is too much in them is left alone.
@@ -139,7 +139,7 @@ def test_every_file_ends_in_a_result_or_one_line(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and measures memory as Linux does")
 def test_little_memory_changes_nothing(outcomes: dict[tuple[str, str], Outcome]) -> None:
-    """No reader asks for much memory, not even where it takes a refusal for damage."""
+    """No reader allocates much memory, even if it mistakes a failed allocation for damage."""
 
     def plain(results: dict[str, str]) -> dict[str, str]:
         # Which of two limits a picture is beyond first is another question.

@@ -1,4 +1,4 @@
-"""What a file says besides its pixels: XMP, PNG's chunks, JPEG XL; and how much of it is taken."""
+"""Metadata: XMP, PNG chunks, JPEG XL, and the limits on their size."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The PNG writer: what Pillow reads back, whatever the size, mode, bands and threads."""
+"""The PNG writer: Pillow reads back the same samples for all sizes, modes, bands and threads."""
 
 import io
 import struct

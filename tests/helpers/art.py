@@ -73,7 +73,7 @@ def join(*parts: Points) -> Points:
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float, turn: float = 0.0) -> Points:
-    """An ellipse, turned by so many degrees."""
+    """An ellipse, rotated by an angle in degrees."""
     t = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     x, y = rx * np.cos(t), ry * np.sin(t)
     c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
@@ -268,7 +268,7 @@ class Canvas:
         at = np.concatenate([[0.0], np.cumsum(np.hypot(*step.T))])
         scale = abs(float(np.linalg.det(self.transform[:, :2]))) ** 0.5
         count = max(8, min(160, int(at[-1] * scale / self.detail)))
-        # evenly spaced, and the corners besides
+        # evenly spaced, plus the corners
         corners = at[1:-1][_turns(points)[1:-1] > 0.5]
         want = np.unique(np.concatenate([np.linspace(0, at[-1], count), corners]))
         p = np.stack([np.interp(want, at, points[:, i]) for i in (0, 1)], axis=1)
@@ -980,7 +980,7 @@ MONO = Palette(
 
 
 def _screentone(gray: NDArray[np.uint8], pitch: float) -> NDArray[np.uint8]:
-    """Grays as dots on a turned grid, `pitch` pixels apart; black and white stay as they are."""
+    """Grays as dots on a rotated grid, `pitch` pixels apart; black and white stay unchanged."""
     h, w = gray.shape
     y, x = np.arange(h, dtype=np.float32)[:, None], np.arange(w, dtype=np.float32)[None, :]
     f = np.float32(np.pi / pitch * np.sqrt(2))

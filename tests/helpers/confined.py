@@ -43,7 +43,7 @@ def cases() -> Iterator[tuple[str, str, bytes]]:
 
 
 def limit_memory(mebibytes: int) -> None:
-    """Allow this process no more than ``mebibytes`` beside the address space it has (Linux)."""
+    """Limit the address space of this process to ``mebibytes`` more than now (Linux)."""
     import resource
 
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])

@@ -205,7 +205,7 @@ def _png_seeds() -> Iterator[tuple[str, Seed]]:
 
 
 def _jpeg_seeds() -> Iterator[tuple[str, Seed]]:
-    turned = np.rot90(rgba(face()), -1)  # what orientation 6 asks for
+    rotated = np.rot90(rgba(face()), -1)  # the stored form for orientation 6
     gray = face().convert("L")
     for name, image, options, shown in (
         ("rgb", face(), {"quality": 95}, rgba(face())),
@@ -224,7 +224,7 @@ def _jpeg_seeds() -> Iterator[tuple[str, Seed]]:
                 "dpi": (72, 72),
                 "comment": b"drawn",
             },
-            turned,
+            rotated,
         ),
     ):
         yield f"jpeg-{name}.jpg", Seed(saved(image, "JPEG", **options), shown, 6.0)

@@ -275,7 +275,7 @@ KINDS: dict[str, Kind] = {
 
 # --- metadata ---------------------------------------------------------------------------------
 
-#: What a picture says besides its pixels, and what becomes of it in each of `OUTPUTS`.
+#: Metadata of a picture, and the form it takes in each of `OUTPUTS`.
 METADATA: dict[str, Row] = {
     "ICC profile": (
         *("kept", "kept", "kept", "kept", "kept", "kept"),
@@ -440,7 +440,7 @@ ANIMATIONS: dict[str, Row] = {
     "AVIF": ("256 colors, noted", "exact", "exact", "near"),
 }
 
-#: What an animation (an APNG) says besides its pixels, and what becomes of it.
+#: Metadata of an animation (an APNG), and the form it takes in the results.
 ANIMATION_METADATA: dict[str, Row] = {
     "ICC profile": ("to sRGB, noted", "kept", "kept", "kept"),
     "ICC profile of gray": ("to sRGB, noted", "kept", "to sRGB, noted", "kept"),

@@ -251,9 +251,9 @@ def test_tta_is_the_mean_over_the_eight_symmetries(upconv: Pipeline) -> None:
     total = np.zeros((22, 28, 3))
     for turns in range(4):
         for mirrored in (False, True):
-            turned = np.rot90(color, turns)
-            turned = turned[:, ::-1] if mirrored else turned
-            result = run(upconv, Picture(np.ascontiguousarray(turned))).color
+            rotated = np.rot90(color, turns)
+            rotated = rotated[:, ::-1] if mirrored else rotated
+            result = run(upconv, Picture(np.ascontiguousarray(rotated))).color
             result = result[:, ::-1] if mirrored else result
             total += np.rot90(result, -turns)
     result = run(upconv, Picture(color), tta=True).color
@@ -266,9 +266,9 @@ def test_tta_is_the_mean_over_the_eight_symmetries(upconv: Pipeline) -> None:
 def test_tta_commutes_with_turning(upconv: Pipeline) -> None:
     color = face(14, 11)
     straight = run(upconv, Picture(color), tta=True).color
-    turned = run(upconv, Picture(np.ascontiguousarray(np.rot90(color))), tta=True).color
+    rotated = run(upconv, Picture(np.ascontiguousarray(np.rot90(color))), tta=True).color
     # The eight results are added in another order, so a value on the border may round away.
-    assert np.abs(np.rot90(turned, -1).astype(int) - straight.astype(int)).max() <= 1
+    assert np.abs(np.rot90(rotated, -1).astype(int) - straight.astype(int)).max() <= 1
 
 
 def test_tta_is_tile_independent(upconv: Pipeline) -> None:

@@ -23,9 +23,9 @@ def enlarged(
 ) -> Samples:
     """Enlarge alpha (H, W) as a gray picture, and keep solid and empty areas exact.
 
-    Networks return 254 for flat white here and there, which would make a solid sprite faintly
-    transparent. So where a pixel and its eight neighbors are all solid or all empty, the result is
-    exactly that.
+    Networks sometimes return 254 for flat white, which would make a solid sprite faintly
+    transparent. If a pixel and its eight neighbors are all solid or all empty, the result is set
+    to exactly that.
 
     enlarge: takes (H, W, 1) and returns (H', W', 1) of ``dtype``.
     """

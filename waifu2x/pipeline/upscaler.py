@@ -33,7 +33,7 @@ _File: TypeAlias = str | os.PathLike[str] | Image.Image
 
 
 class RunKeywords(TypedDict, total=False):
-    """The keyword arguments of `Upscaler.upscale` besides scale and noise."""
+    """The keyword arguments of `Upscaler.upscale` other than scale and noise."""
 
     width: int | None
     height: int | None

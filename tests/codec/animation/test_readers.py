@@ -172,7 +172,7 @@ def test_metadata_of_png_is_kept() -> None:
 
 def test_turned_by_exif() -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    exif[0x0112] = 6  # to be rotated clockwise by 90 degrees
     parts = animations.random_parts(
         1, *SIZE, 3, alphas=(0, 255), disposals=(0,), whole_first=True, even=True
     )
