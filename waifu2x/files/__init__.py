@@ -83,6 +83,8 @@ def upscale_file(
         stream, name = stack.enter_context(
             codec.opened(given or path or "", upscaler.options.limit)
         )
+        # Reading moves the access time, so take the times before.
+        times = _times(path) if keep_times else None
         job = open_job(
             upscaler.pipeline, stream, name, options, named, keep_format=sink is not None
         )
@@ -96,7 +98,7 @@ def upscale_file(
                 checked,
                 lambda file: job.write(file, progress, cancel),
                 overwrite=overwrite,
-                times=_times(path) if keep_times else None,
+                times=times,
             )
         else:
             place = None

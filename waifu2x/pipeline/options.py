@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TypedDict
 
 from ..codec import pixel_limit
@@ -30,8 +30,8 @@ class UpscalerOptions:
     engine: "native", "onnx", "torch" or "cuda" (both need ``waifu2x-native[torch]``), or "auto":
         "cuda" if torch sees an NVIDIA GPU, else "native".
     threads: threads inside one network run, at least 1; None lets the engine choose.
-    device: for engine "cuda" "cuda:0", the default, or several for different pictures,
-        "cuda:0,cuda:1"; for "torch" any torch device, such as "mps", the default being the CPU.
+    device: for engine "cuda", "cuda:0" (the default) or several, "cuda:0,cuda:1", for different
+        pictures; for "torch", any torch device such as "mps" (default: "cpu").
     precision: "fp32", "fp16" or "bf16"; "auto" is fp16 on a GPU and fp32 elsewhere.
     tile: side of a tile in input pixels; 0 chooses one from ``memory``.
     memory: bytes that one network run may take, approximately. None means 512 MiB, or 2.25 GiB for
@@ -45,6 +45,7 @@ class UpscalerOptions:
     """
 
     model: str = "cunet"
+    _: KW_ONLY
     engine: str = "auto"
     threads: int | None = None
     device: str | None = None

@@ -55,8 +55,8 @@ class Upscaler:
         """Choose a model and how to run it; networks are loaded when first needed.
 
         The arguments are the fields of `waifu2x.pipeline.options.UpscalerOptions`. Raises
-        `ArgumentError` for a value that is not allowed and `MissingExtraError` if torch is asked
-        for and not installed.
+        `ArgumentError` for a value that is not allowed, and `MissingExtraError` if the engine
+        needs torch and torch is not installed.
         """
         self.options = UpscalerOptions(model, **options)
         self.pipeline = Pipeline(self.options)
@@ -82,7 +82,7 @@ class Upscaler:
         scale: float | None = None,
         *,
         noise: Noise = None,
-        **how: Unpack[RunKeywords],
+        **keywords: Unpack[RunKeywords],
     ) -> AnyArray: ...
 
     @overload
@@ -92,7 +92,7 @@ class Upscaler:
         scale: float | None = None,
         *,
         noise: Noise = None,
-        **how: Unpack[RunKeywords],
+        **keywords: Unpack[RunKeywords],
     ) -> Image.Image: ...
 
     def upscale(
@@ -108,20 +108,21 @@ class Upscaler:
     ) -> Image.Image | Array:
         """Upscale and denoise one picture.
 
-        image: a path or a PIL image, giving a PIL image (of 8 bits where Pillow has no more: a file
-            with 16-bit color keeps them in `waifu2x.upscale_file`); or an array (H, W), (H, W, 1),
-            (H, W, 2: gray and alpha), (H, W, 3: RGB) or (H, W, 4: RGBA) of uint8, uint16, or
-            float32 in [0, 1], giving an array of the same dtype and channels.
-        scale: enlargement, any number above 0: 1 only denoises, 2, 4 and 8 are repeated passes,
-            other ratios take the next power of two and one shrink. 2 if no size is given.
-        noise: level of JPEG noise to remove, 0 (least) to 3, None for none, or "auto", which
-            reads the quality a JPEG was saved with and means none for anything lossless.
-        width, height: size of the result instead of a scale; one alone keeps the aspect.
-        progress: receives the share done, 0 to 1, after every tile.
+        image: a path or a PIL image, for a PIL image (8 bits per sample if Pillow has no mode with
+            more; `waifu2x.upscale_file` keeps 16); or an array (H, W), (H, W, 1), (H, W, 2: gray
+            and alpha), (H, W, 3: RGB) or (H, W, 4: RGBA) of uint8, uint16, or float32 in [0, 1],
+            for an array of the same dtype and channels.
+        scale: enlargement, any number above 0; 2 if no size is given. 1 only denoises; 2, 4 and 8
+            are repeated passes; other ratios are upscaled to the next power of two and downscaled.
+        noise: level of JPEG noise to remove, 0 (least) to 3; None for none; "auto" chooses by the
+            quality of a JPEG, and none for lossless pictures.
+        width, height: size of the result instead of a scale; the aspect is kept if only one is
+            given.
+        progress: receives the share of the work that is done, 0 to 1, after every tile.
         cancel: an event that stops the work before the next tile.
 
         Returns a new picture; the input is not changed. Raises `ArgumentError` for a value that
-        is not allowed, `DecodeError` for a file that is no still picture, `LimitError` past the
+        is not allowed, `DecodeError` for a file that is no still picture, `LimitError` beyond the
         limit in pixels, `WeightsError`, `EngineError`, and `CancelledError` if ``cancel`` was set.
         """
         picture = self._picture(image)
@@ -163,7 +164,7 @@ def upscale(
     scale: float | None = None,
     noise: Noise = None,
     model: str = "cunet",
-    **how: Unpack[UpscaleKeywords],
+    **keywords: Unpack[UpscaleKeywords],
 ) -> AnyArray: ...
 
 
@@ -173,7 +174,7 @@ def upscale(
     scale: float | None = None,
     noise: Noise = None,
     model: str = "cunet",
-    **how: Unpack[UpscaleKeywords],
+    **keywords: Unpack[UpscaleKeywords],
 ) -> Image.Image: ...
 
 
