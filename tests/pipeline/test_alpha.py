@@ -9,6 +9,7 @@ import pytest
 from helpers import art
 
 import waifu2x
+from waifu2x.pipeline import alpha as transparency
 
 
 @cache
@@ -35,6 +36,19 @@ def test_areas_stay_what_they_are_up_to_the_border(
     border = np.ones(result.shape, bool)
     border[8:-8, 8:-8] = False
     assert (result[border] == area).all()
+
+
+@pytest.mark.parametrize("area", [0, 255], ids=["empty", "solid"])
+def test_pixels_with_an_unlike_neighbor_keep_the_result_of_the_network(area: int) -> None:
+    """A pixel is set exactly only if all eight neighbors are like it, diagonal ones included."""
+    samples = np.full((7, 9), area, np.uint8)
+    samples[3, 4] = 255 - area
+    result = transparency.enlarged(
+        samples, np.dtype(np.uint8), lambda gray: np.full((14, 18, 1), 128, np.uint8)
+    )
+    expected = np.full((14, 18), area)
+    expected[4:10, 6:12] = 128
+    np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25, 0.1])
