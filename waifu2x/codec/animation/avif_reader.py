@@ -58,8 +58,7 @@ def open_avif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     timing = timing_of(stream)
     if timing is None:
         return None
-    image = _opened(stream, name)
-    with image:
+    with _opened(stream, name) as image:
         check_pixels(image.width, image.height, limit, name)
         frames = int(getattr(image, "n_frames", 1))
         has_alpha = image.mode == "RGBA"
