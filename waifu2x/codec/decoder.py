@@ -164,7 +164,7 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
     try:
         layout = read_layout(stream)
     except ValueError as error:
-        raise _damaged(name, "TIFF", error) from error
+        raise damaged(name, "TIFF", reason(error)) from error
     check_pixels(layout.width, layout.height, limit, name)
     if layout.tile is not None and layout.tile[0] * layout.tile[1] > limit:
         width, height = layout.tile
@@ -199,7 +199,7 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
     try:
         header = jxl_header.read_header(stream)
     except ValueError as error:
-        raise _damaged(name, "JPEG XL", error) from error
+        raise damaged(name, "JPEG XL", reason(error)) from error
     check_pixels(header.width, header.height, limit, name)
     limits.check_bytes(stream, limit, name)
     if header.animated:
@@ -220,7 +220,7 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
     except Image.DecompressionBombError as error:
         raise _refused_by_pillow(error, limit, name) from error
     except Exception as error:  # the plugin's messages do not help users
-        raise _damaged(name, "JPEG XL", ValueError("cannot be opened as such")) from error
+        raise damaged(name, "JPEG XL", "cannot be opened as such") from error
     with opened as image:
         check_pixels(image.width, image.height, limit, name)
         planes = None
@@ -396,13 +396,14 @@ def _check_frames(image: Image.Image, name: str) -> None:
         )
 
 
-def _damaged(name: str, label: str, error: Exception) -> DecodeError:
-    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {reason(error)}")
+def damaged(name: str, label: str, why: str) -> DecodeError:
+    """Return the error for a file that begins as ``label`` and is broken."""
+    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {why}")
 
 
 def _unidentified(found: FileType, name: str) -> DecodeError:
     if found.format is not None:
-        return _damaged(name, found.format.label, ValueError("cannot be opened as such"))
+        return damaged(name, found.format.label, "cannot be opened as such")
     if found.name:
         return DecodeError(found.unsupported(name))
     return DecodeError(

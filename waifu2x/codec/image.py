@@ -253,9 +253,7 @@ def valid_dpi(dpi: object) -> tuple[float, float] | None:
 # --- pixels
 
 
-def _planes(
-    image: Image.Image, stored: str = ""
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+def _planes(image: Image.Image, stored: str = "") -> Planes:
     """Return color (H, W, 1 or 3) and alpha (H, W) or None of a loaded image, as stored."""
     mode = image.mode
     if mode in ("1", "L"):
@@ -354,9 +352,7 @@ def _copied(image: Image.Image, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return array
 
 
-def _copied_with_alpha(
-    image: Image.Image, colors: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _copied_with_alpha(image: Image.Image, colors: int) -> Planes:
     """Return the first ``colors`` channels and the last one of ``image``, as new uint8 arrays."""
     color = np.empty((image.height, image.width, colors), np.uint8)
     alpha = np.empty((image.height, image.width), np.uint8)

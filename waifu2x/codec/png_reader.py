@@ -11,7 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from .._text import shown
@@ -61,7 +61,7 @@ class PngHeader:
     interlaced: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PngChunks:
     """The result of `read_chunks`.
 
@@ -69,9 +69,8 @@ class PngChunks:
     plain: whether Pillow accepts the whole file; if not, pass it PIXEL_CHUNKS by `filter_chunks`.
     """
 
-    header: PngHeader
-    metadata: Metadata = field(default_factory=Metadata)
-    plain: bool = True
+    metadata: Metadata
+    plain: bool
 
 
 def announces_animation(stream: BinaryIO) -> bool:
@@ -107,8 +106,8 @@ def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
 
     Raises DecodeError if the file is damaged or truncated.
     """
-    found = PngChunks(read_header(stream, name))
-    width, height = found.header.width, found.header.height
+    header = read_header(stream, name)
+    width, height = header.width, header.height
     reader = _MetadataReader()
     compressed = 0
     stream.seek(len(SIGNATURE))
@@ -146,8 +145,7 @@ def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
             chunk = shown(kind.decode("latin-1"))
             raise DecodeError(f"{name} is damaged: the checksum of its {chunk} chunk is wrong")
         if kind == b"IEND":
-            found.metadata, found.plain = reader.metadata(), reader.plain
-            return found
+            return PngChunks(reader.metadata(), reader.plain)
     raise DecodeError(f"{name} is truncated: the file ends before the picture does")
 
 

@@ -142,9 +142,8 @@ class _Reader:
             raise ValueError("it has no header")
         self._order = order
         self._big = b"+" in head[:4]
-        (self.first,) = struct.unpack_from(
-            order + ("Q" if self._big else "I"), head, 8 if self._big else 4
-        )
+        self._offset_format = order + ("Q" if self._big else "I")
+        (self.first,) = struct.unpack_from(self._offset_format, head, 8 if self._big else 4)
 
     def directory(self, position: int) -> tuple[dict[int, tuple[int, int, bytes]], int]:
         """Return the entries of the directory at ``position``, and the next position (0: none)."""
@@ -188,7 +187,7 @@ class _Reader:
             raise ValueError(f"tag {tag} has {count} values")
         size = count * _SIZES[kind]
         if size > len(value):
-            (offset,) = struct.unpack(self._order + ("Q" if self._big else "I"), value)
+            (offset,) = struct.unpack(self._offset_format, value)
             value = self._read(offset, size)
         return struct.unpack(f"{self._order}{count}{letter}", value[:size])
 

@@ -26,12 +26,10 @@ class Compiled(Protocol):
     @property
     def graph(self) -> Graph:
         """The graph that was compiled."""
-        ...
 
     @property
     def reduced(self) -> bool:
         """Whether the network runs in less than float32."""
-        ...
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network.
@@ -43,19 +41,15 @@ class Compiled(Protocol):
         Returns (N, C, H', W') float32, neither clamped nor checked. Raises `EngineError` if the
         runtime fails, and `DeviceMemoryError` if memory runs out.
         """
-        ...
 
     def bytes_per_pixel(self, session: Any, *, full: bool = False) -> float:
         """Return the memory of a run per pixel of its input; ``full`` as in `TileBatch`."""
-        ...
 
     def largest_input(self) -> int:
         """Return the most pixels a run takes, regardless of memory."""
-        ...
 
     def run_tiles(self, session: Any, tiles: TileBatch) -> None:
         """Run the network over windows of one size and write the tiles."""
-        ...
 
     def sum_windows(
         self,
@@ -71,7 +65,6 @@ class Compiled(Protocol):
 
         corners: (left, top) of each window. window: height and width of the windows.
         """
-        ...
 
 
 #: Receives the share done and the number of final rows from the top; True stops the run.
@@ -107,7 +100,6 @@ class Streaming(Compiled, Protocol):
         do not fit, `DeviceMemoryError` if memory runs out, and `CancelledError` if ``on_rows``
         stopped the run.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,37 +116,29 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """The name in `waifu2x.engines.create`."""
-        ...
 
     @property
     def threads(self) -> int:
         """The number of CPU threads that a run keeps busy."""
-        ...
 
     @property
     def concurrency(self) -> Concurrency:
         """How many pictures should run at once."""
-        ...
 
     @property
     def streams(self) -> bool:
         """Whether compiled graphs are `Streaming`; other engines run tiles."""
-        ...
 
     @property
     def accelerated(self) -> bool:
         """Whether the engine runs on devices with memory of their own."""
-        ...
 
     @property
     def alive(self) -> bool:
         """Whether a usable device is left."""
-        ...
 
     def compile(self, graph: Graph) -> Compiled:
         """Compile a graph. Raises `EngineError` for an operation the engine does not have."""
-        ...
 
     def session(self) -> AbstractContextManager[Session]:
         """Reserve the least busy device for a picture. Raises `DeviceLostError` without devices."""
-        ...

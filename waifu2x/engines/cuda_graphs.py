@@ -34,19 +34,16 @@ class Runner(Protocol):
     @property
     def pixel(self) -> int:
         """Channels per pixel of the input; channels past the third must be 0."""
-        ...
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of the input."""
-        ...
 
     def __call__(self, batch: torch.Tensor, means: Sequence[torch.Tensor]) -> torch.Tensor:
         """Run the network: (N, H, W, pixel) to (N, H', W', C or more).
 
         means: (1, C, 1, 1) float32 each.
         """
-        ...
 
 
 @dataclass(slots=True)

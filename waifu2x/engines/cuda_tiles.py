@@ -17,11 +17,6 @@ from .torch_tiles import WindowLayout
 _log = logging.getLogger(__name__)
 
 _SAMPLES: Final = {torch.uint8: "uint8", torch.int16: "uint16", torch.float32: "float32"}
-_ELEMENTS: Final = {
-    torch.float32: "float32",
-    torch.float16: "float16",
-    torch.bfloat16: "bfloat16",
-}
 
 
 def load(device: torch.device) -> ModuleType | None:
@@ -54,7 +49,7 @@ def where(tensor: torch.Tensor) -> dict[str, int]:
 
 def element(dtype: torch.dtype) -> str:
     """Return the name of a tensor type in the kernels."""
-    return _ELEMENTS[dtype]
+    return str(dtype).removeprefix("torch.")
 
 
 class CudaTileKernels:

@@ -103,45 +103,34 @@ class Session(Protocol):
     @property
     def accelerated(self) -> bool:
         """Whether the device has memory of its own."""
-        ...
 
     @property
     def largest_batch(self) -> int:
         """The number of windows per batch beyond which throughput no longer rises."""
-        ...
 
     def available(self) -> int:
         """Return the bytes of device memory that a run may take now."""
-        ...
 
     def release_memory(self) -> bool:
         """Empty the allocator's cache and halve the memory budget; True for the first time."""
-        ...
 
     def upload(self, samples: Samples) -> DevicePicture:
         """Copy a picture to the device."""
-        ...
 
     def download(self, picture: DevicePicture) -> Samples:
         """Copy a picture from the device."""
-        ...
 
     def empty(self, shape: tuple[int, int, int], dtype: npt.DTypeLike) -> DevicePicture:
         """Allocate a picture (H, W, 1 or 3): zeros for float32, else uninitialized."""
-        ...
 
     def quantize(self, canvas: DevicePicture, dtype: npt.DTypeLike) -> DevicePicture:
         """Clamp and round like `waifu2x.kernels.quantize`."""
-        ...
 
     def transformed(self, picture: DevicePicture, turns: int, mirrored: bool) -> DevicePicture:
         """Rotate counterclockwise by quarter turns, then mirror left to right."""
-        ...
 
     def stats(self, count: int) -> Any:
         """Allocate the statistics of ``count`` tiles."""
-        ...
 
     def read(self, stats: Any) -> list[TileStats]:
         """Wait for all queued work and return the statistics."""
-        ...

@@ -45,11 +45,7 @@ _PICTURES_PER_GPU: Final = 3
 #: cuDNN and other libraries count the elements of a tensor in 32 bits.
 _MOST_ELEMENTS: Final = (1 << 31) - 1
 
-_PRECISIONS: Final = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-}
+_PRECISIONS: Final = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def cuda_is_there() -> bool:

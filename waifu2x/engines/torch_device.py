@@ -247,26 +247,11 @@ class TorchSession:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.accelerated = device.accelerated
+        self.largest_batch = device.largest_batch
+        self.available, self.release_memory = device.available, device.release_memory
         self._uploads: tuple[Any, ...] = ()
         self._ready: Any = None
-
-    @property
-    def accelerated(self) -> bool:
-        """Whether the device has memory of its own."""
-        return self.device.accelerated
-
-    @property
-    def largest_batch(self) -> int:
-        """The number of windows per batch beyond which throughput no longer rises."""
-        return self.device.largest_batch
-
-    def available(self) -> int:
-        """Return the bytes of device memory that a run may take now."""
-        return self.device.available()
-
-    def release_memory(self) -> bool:
-        """Empty the allocator's cache and halve the memory budget; True for the first time."""
-        return self.device.release_memory()
 
     @contextmanager
     def computing(self, window: tuple[int, int] | None = None) -> Iterator[None]:

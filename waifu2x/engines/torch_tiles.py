@@ -44,7 +44,6 @@ class TileKernels(Protocol):
         stats: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `gather`."""
-        ...
 
     def blend(
         self,
@@ -54,11 +53,9 @@ class TileKernels(Protocol):
         stats: torch.Tensor,
     ) -> None:
         """See `blend`."""
-        ...
 
     def quantize(self, samples: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """See `quantize`."""
-        ...
 
 
 _LUMA_RED: Final = 0.299

@@ -545,12 +545,7 @@ def _same_place(node: Node, arguments: Sequence[Value], *, same_channels: bool) 
     """Raise `GraphError` unless the values have equal size and are aligned."""
     first = arguments[0]
     for other in arguments[1:]:
-        if (first.pooled, first.scale, first.origin, first.lost) != (
-            other.pooled,
-            other.scale,
-            other.origin,
-            other.lost,
-        ):
+        if other != replace(first, channels=other.channels, reach=other.reach):
             raise GraphError(
                 f"{node.name!r} joins values that do not lie on each other: "
                 f"scale {first.scale} from {first.origin} px short of {first.lost}, and "

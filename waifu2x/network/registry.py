@@ -61,10 +61,7 @@ class Model:
 
     def network(self, scale: int, noise: int | None) -> Network | None:
         """Return the network for exactly this scale and noise level, or None."""
-        for network in self.networks:
-            if (network.scale, network.noise) == (scale, noise):
-                return network
-        return None
+        return next((n for n in self.networks if (n.scale, n.noise) == (scale, noise)), None)
 
 
 @functools.cache

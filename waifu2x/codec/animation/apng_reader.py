@@ -6,7 +6,6 @@ formula for half transparent pixels over others loses opacity.
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -164,14 +163,14 @@ class _ApngReader(ContainerReader):
                 elif keep:
                     current.parts.append(self._data(kind, length, length))
                 else:
-                    self._skip(length)
+                    self._skip(length + 4)
             elif kind == b"IEND":
-                self._skip(length)
+                self._skip(length + 4)
                 if current is not None and pixels:
                     yield current
                 return
             elif pixels:
-                self._skip(length)
+                self._skip(length + 4)
             else:
                 self._ancillary(kind, length)
 
@@ -192,7 +191,7 @@ class _ApngReader(ContainerReader):
             # With its checksum: the decoder checks it if the chunk matters.
             self.head.rest += struct.pack(">I4s", length, kind) + self._read(length + 4)
         else:
-            self._skip(length)
+            self._skip(length + 4)
 
     def _control(self, data: bytes, pixels: bool) -> FrameControl:
         number, width, height, left, top, part, whole, dispose, blend = struct.unpack(
@@ -207,15 +206,8 @@ class _ApngReader(ContainerReader):
             )
         if not pixels and not self.separate and (width, height) != self._size:
             raise DecodeError(f"frame 1 of {self._name} is not as large as the picture")
-        return FrameControl(
-            left=left,
-            top=top,
-            width=width,
-            height=height,
-            duration=Fraction(part, whole or 100),
-            dispose=_DISPOSE[dispose],
-            blend=bool(blend),
-        )
+        duration = Fraction(part, whole or 100)
+        return FrameControl(left, top, width, height, duration, _DISPOSE[dispose], bool(blend))
 
     def _count(self, number: int) -> None:
         if number != self._sequence:
@@ -237,8 +229,7 @@ class _ApngReader(ContainerReader):
             self._count(int.from_bytes(data[:4], "big"))
             return data[4:]
         self._count(int.from_bytes(self._read(4), "big"))
-        self._skip(length - 4)
-        return b""
+        return self._skip(length)
 
     def _data(self, kind: bytes, length: int, expected: int) -> bytes:
         if length != expected:
@@ -252,8 +243,3 @@ class _ApngReader(ContainerReader):
             label = shown(kind.decode("latin-1"))
             raise DecodeError(f"{where} is damaged: the checksum of its {label} chunk is wrong")
         return data
-
-    def _skip(self, length: int) -> None:
-        """Skip the rest of a chunk; reading its last byte detects the end of the file."""
-        self._stream.seek(length + 3, io.SEEK_CUR)
-        self._read(1)

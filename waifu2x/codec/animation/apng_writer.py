@@ -37,22 +37,10 @@ class ApngWriter(AnimationWriter):
         still = _compressed(pixels[area.slices], self.target.has_alpha)
         if self._before is None:
             self._begin(still[:HEADER_END])
-        part, unit = self._fraction(duration)
-        self._chunk(
-            b"fcTL",
-            struct.pack(
-                ">IIIIIHHBB",
-                self._next(),
-                area.width,
-                area.height,
-                area.left,
-                area.top,
-                part,
-                unit,
-                0,  # dispose: keep
-                0,  # blend: replace
-            ),
-        )
+        place = area.width, area.height, area.left, area.top
+        treatment = 0, 0  # dispose: keep; blend: replace
+        numbers = self._next(), *place, *self._fraction(duration), *treatment
+        self._chunk(b"fcTL", struct.pack(">IIIIIHHBB", *numbers))
         for data in _pixel_data(still):
             if self._before is None:
                 self._chunk(b"IDAT", data)

@@ -18,6 +18,7 @@ from ...errors import ArgumentError, DecodeError
 from ...picture import Picture
 from .._pillow import pillow_errors
 from ..boxes import boxes
+from ..decoder import damaged
 from ..image import picture_of, raw_mode, source_of
 from ..limits import check_pixels
 from .frames import FOREVER, Animation, Frame
@@ -58,8 +59,7 @@ def open_avif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     timing = timing_of(stream)
     if timing is None:
         return None
-    image = _opened(stream, name)
-    with image:
+    with _opened(stream, name) as image:
         check_pixels(image.width, image.height, limit, name)
         frames = int(getattr(image, "n_frames", 1))
         has_alpha = image.mode == "RGBA"
@@ -93,9 +93,7 @@ def _opened(stream: BinaryIO, name: str) -> Image.Image:
         try:
             return Image.open(stream, formats=["AVIF"])
         except UnidentifiedImageError as error:
-            raise DecodeError(
-                f"{name} is damaged or truncated: it begins as AVIF, but cannot be opened as such"
-            ) from error
+            raise damaged(name, "AVIF", "cannot be opened as such") from error
 
 
 def _frame(image: Image.Image, number: int, name: str) -> Picture:

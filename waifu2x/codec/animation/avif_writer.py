@@ -85,7 +85,6 @@ class AvifWriter(AnimationWriter):
 class _StoredFrames(Image.Image):
     """An image of many frames; the selected frame is read from the store."""
 
-    format = None
     is_animated = True
 
     def __init__(self, store: PictureStore, kept: list[Kept]) -> None:

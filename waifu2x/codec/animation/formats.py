@@ -87,16 +87,8 @@ def animation_writer(
     quality = check_quality(output, quality)
     if isinstance(loop, bool) or not isinstance(loop, int) or loop < 0:
         raise ArgumentError(f"loop is {loop!r}; it must be a whole number, 0 for forever")
-    target = Target(
-        stream=stream,
-        width=width,
-        height=height,
-        loop=loop,
-        quality=quality,
-        metadata=metadata or Metadata(),
-        gray=gray,
-        has_alpha=has_alpha,
-    )
+    metadata = metadata or Metadata()
+    target = Target(stream, width, height, loop, quality, metadata, gray, has_alpha)
     assert output.animation_writer is not None
     writer: AnimationWriter = load(output.animation_writer, __package__)(target)
     return writer

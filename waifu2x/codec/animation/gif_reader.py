@@ -44,15 +44,6 @@ class ImageBlock:
     data: bytes
 
 
-@dataclass(slots=True)
-class Totals:
-    """What is known after all blocks: number of frames, number of plays, any transparency."""
-
-    frames: int = 0
-    loop: int = 1
-    has_alpha: bool = False
-
-
 def open_gif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     """Open the animation in a GIF of at least two frames, else return None.
 
@@ -64,20 +55,20 @@ def open_gif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
         return None
     blocks = GifBlocks(stream, name)
     width, height = blocks.size
-    totals = Totals()
-    for image in blocks.images(totals, keep=False):
+    frames, has_alpha = 0, False
+    for image in blocks.images(keep=False):
         control = image.control
         check_pixels(control.width, control.height, limit, name)
-        totals.frames += 1
+        frames += 1
         covers = (
             control.left == control.top == 0 and control.width >= width and control.height >= height
         )
-        totals.has_alpha |= (
+        has_alpha |= (
             image.transparent is not None
             or control.dispose is Dispose.CLEAR
-            or (totals.frames == 1 and not covers)
+            or (frames == 1 and not covers)
         )
-    if totals.frames < 2:
+    if frames < 2:
         return None
     check_pixels(width, height, limit, name)
 
@@ -88,12 +79,12 @@ def open_gif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     return Animation(
         width=width,
         height=height,
-        frames=totals.frames,
-        loop=totals.loop,
+        frames=frames,
+        loop=blocks.loop,
         metadata=Metadata(),
         source=_SOURCE,
         gray=False,
-        has_alpha=totals.has_alpha,
+        has_alpha=has_alpha,
         play=play,
     )
 
@@ -101,7 +92,7 @@ def open_gif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
 def _patches(stream: BinaryIO, name: str) -> Iterator[Patch]:
     blocks = GifBlocks(stream, name)
     width, height = blocks.size
-    for number, image in enumerate(blocks.images(Totals(), keep=True), 1):
+    for number, image in enumerate(blocks.images(keep=True), 1):
         control = image.control
         indices = _indices(image, f"frame {number} of {name}")
         # Crop to the canvas.
@@ -149,9 +140,11 @@ class GifBlocks(ContainerReader):
         if 0 in self.size:
             raise DecodeError(f"{name} is {self.size[0]}x{self.size[1]}; no side may be 0")
         self._flags = header[10]
+        #: Number of plays, known after all blocks; 0 is forever.
+        self.loop = 1
 
-    def images(self, totals: Totals, *, keep: bool) -> Iterator[ImageBlock]:
-        """Yield every image block, with its data if ``keep``; set the loop of ``totals``.
+    def images(self, *, keep: bool) -> Iterator[ImageBlock]:
+        """Yield every image block, with its data if ``keep``.
 
         A file that ends between two blocks lacks only its last byte, and is accepted.
         """
@@ -163,9 +156,9 @@ class GifBlocks(ContainerReader):
                 if label == _CONTROL:
                     control = self._control()
                 elif label == _APPLICATION:
-                    self._application(totals)
+                    self._application()
                 else:
-                    self._skip()
+                    self._skip_blocks()
             elif kind[0] == _IMAGE:
                 self._frame += 1
                 yield self._image(table, control, keep=keep)
@@ -183,9 +176,10 @@ class GifBlocks(ContainerReader):
         if not (own or table):  # without color tables, gray as in Pillow
             own = bytes(value for value in range(256) for _ in range(3))
         (delay,) = struct.unpack_from("<H", control, 1)
+        dispose = _DISPOSE.get(control[0] >> 2 & 7, Dispose.KEEP)
         start = self._stream.tell()
         self._read(1)
-        self._skip()
+        self._skip_blocks()
         end = self._stream.tell()
         # A code has at most 12 bits and seldom stands for less than one index.
         if end - start > 4 * width * height + (1 << 16):
@@ -195,15 +189,7 @@ class GifBlocks(ContainerReader):
             self._stream.seek(start)
             data = self._read(end - start)
         return ImageBlock(
-            FrameControl(
-                left=left,
-                top=top,
-                width=width,
-                height=height,
-                duration=Fraction(delay, 100),
-                dispose=_DISPOSE.get(control[0] >> 2 & 7, Dispose.KEEP),
-                blend=True,
-            ),
+            FrameControl(left, top, width, height, Fraction(delay, 100), dispose, blend=True),
             interlaced=bool(flags & 0x40),
             table=own or table,
             transparent=control[3] if control[0] & 1 else None,
@@ -214,10 +200,10 @@ class GifBlocks(ContainerReader):
         size = self._read(1)[0]
         data = self._read(size)
         if size:
-            self._skip()
+            self._skip_blocks()
         return data[:4].ljust(4, b"\0")
 
-    def _application(self, totals: Totals) -> None:
+    def _application(self) -> None:
         size = self._read(1)[0]
         known = self._read(size) in _LOOPS
         while size:
@@ -225,12 +211,12 @@ class GifBlocks(ContainerReader):
             data = self._read(size)
             if known and size >= 3 and data[0] == 1:
                 repeats = int.from_bytes(data[1:3], "little")
-                totals.loop = repeats + 1 if repeats else 0
+                self.loop = repeats + 1 if repeats else 0
 
     def _table(self, flags: int) -> bytes:
         return self._read(3 << (flags & 7) + 1) if flags & 0x80 else b""
 
-    def _skip(self) -> None:
+    def _skip_blocks(self) -> None:
         """Skip sub-blocks and their terminator."""
         while size := self._read(1)[0]:
             self._read(size)

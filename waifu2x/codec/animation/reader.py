@@ -13,7 +13,7 @@ from ..sniff import HEAD_BYTES, sniff
 from .apng_reader import open_apng
 from .avif_reader import open_avif
 from .frames import Animation, Frame
-from .gif_reader import GifBlocks, Totals, open_gif
+from .gif_reader import GifBlocks, open_gif
 from .webp_reader import open_webp
 
 _READERS = {"gif": open_gif, "png": open_apng, "webp": open_webp, "avif": open_avif}
@@ -58,7 +58,7 @@ def has_frames(stream: BinaryIO, name: str) -> bool:
     kind = sniff(head).name
     if kind == "gif":
         with pillow_errors(name):
-            images = GifBlocks(stream, name).images(Totals(), keep=False)
+            images = GifBlocks(stream, name).images(keep=False)
             return next(images, None) is not None and next(images, None) is not None
     if kind == "avif":
         return head[8:12] == b"avis"

@@ -49,6 +49,12 @@ class ContainerReader:
             count -= len(block)
         return b"".join(blocks)
 
+    def _skip(self, count: int) -> bytes:
+        """Skip ``count`` bytes and return none; reads the last to detect the end of the file."""
+        self._stream.seek(count - 1, io.SEEK_CUR)
+        self._read(1)
+        return b""
+
     def _damaged(self, what: str) -> DecodeError:
         return DecodeError(f"frame {self._frame} of {self._name} is damaged: {what}")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -54,14 +54,6 @@ class _StoredFrame:
         return chunk(b"RIFF", body)
 
 
-@dataclass(slots=True)
-class _Head:
-    flags: int = 0
-    size: tuple[int, int] = (0, 0)
-    plays: int = 0
-    metadata: dict[bytes, bytes] = field(default_factory=dict)
-
-
 def chunk(kind: bytes, data: bytes) -> bytes:
     """Return a chunk with its padding."""
     return kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) & 1)
@@ -69,8 +61,12 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def extended_header(flags: int, width: int, height: int) -> bytes:
     """Return the chunk VP8X."""
-    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    return chunk(b"VP8X", bytes([flags, 0, 0, 0]) + size)
+    return chunk(b"VP8X", bytes([flags, 0, 0, 0]) + uint24(width - 1) + uint24(height - 1))
+
+
+def uint24(number: int) -> bytes:
+    """Return ``number`` as 3 bytes."""
+    return number.to_bytes(3, "little")
 
 
 def chunks_of(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
@@ -98,16 +94,15 @@ def open_webp(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     controls = [frame.control for frame in reader.frames(keep=False)]
     if len(controls) < 2:
         return None
-    head = reader.head
     return animation_of(
-        next(_WebpReader(stream, name, limit).frames(keep=True)).still(head.metadata),
+        next(_WebpReader(stream, name, limit).frames(keep=True)).still(reader.metadata),
         f"frame 1 of {name}",
         limit,
         stored=(controls[0].width, controls[0].height),
-        size=head.size,
+        size=reader.size,
         controls=controls,
-        loop=head.plays,
-        has_alpha=bool(head.flags & ALPHA),
+        loop=reader.plays,
+        has_alpha=bool(reader.flags & ALPHA),
         patches=lambda: _patches(stream, name, limit),
     )
 
@@ -126,7 +121,10 @@ class _WebpReader(ContainerReader):
 
     def __init__(self, stream: BinaryIO, name: str, limit: int) -> None:
         super().__init__(stream, name, limit)
-        self.head = _Head()
+        self.flags = 0
+        self.size = 0, 0
+        self.plays = 0
+        self.metadata: dict[bytes, bytes] = {}
 
     def frames(self, *, keep: bool) -> Iterator[_StoredFrame]:
         """Yield every frame, with its pixels if ``keep``; none of a still."""
@@ -140,25 +138,24 @@ class _WebpReader(ContainerReader):
                 if kind != b"VP8X":
                     return
                 self._header(self._read(10))
-                if not self.head.flags & ANIMATION:
+                if not self.flags & ANIMATION:
                     return
             elif kind == b"ANIM":
-                self.head.plays = struct.unpack("<IH", self._read(6))[1]
+                self.plays = struct.unpack("<IH", self._read(6))[1]
             elif kind == b"ANMF":
                 self._frame += 1
                 yield self._stored_frame(length, keep=keep)
             elif kind in METADATA_FLAGS and length <= _MAX_METADATA:
-                self.head.metadata.setdefault(kind, self._read(length))
+                self.metadata.setdefault(kind, self._read(length))
             position += 8 + length + (length & 1)
         if self._stream.seek(0, io.SEEK_END) < end:
-            self._stream.seek(0, io.SEEK_END)
-            self._read(1)
+            self._read(1)  # raises the error
 
     def _header(self, data: bytes) -> None:
-        self.head.flags = data[0]
-        self.head.size = _number(data, 4) + 1, _number(data, 7) + 1
-        if self.head.flags & ANIMATION:
-            check_pixels(*self.head.size, self._limit, self._name)
+        self.flags = data[0]
+        self.size = _number(data, 4) + 1, _number(data, 7) + 1
+        if self.flags & ANIMATION:
+            check_pixels(*self.size, self._limit, self._name)
 
     def _stored_frame(self, length: int, *, keep: bool) -> _StoredFrame:
         if length < 16:
@@ -166,28 +163,18 @@ class _WebpReader(ContainerReader):
         header = self._read(16)
         left, top = 2 * _number(header, 0), 2 * _number(header, 3)
         width, height = _number(header, 6) + 1, _number(header, 9) + 1
-        if left + width > self.head.size[0] or top + height > self.head.size[1]:
+        if left + width > self.size[0] or top + height > self.size[1]:
             raise self._damaged(
-                f"{width}x{height} at {left},{top} on {self.head.size[0]}x{self.head.size[1]}"
+                f"{width}x{height} at {left},{top} on {self.size[0]}x{self.size[1]}"
             )
         # Frames may hold unknown chunks, but no compressor produces this much for the pixels.
         if length > 8 * width * height + (1 << 20):
             raise self._damaged(f"{length} bytes for {width}x{height} pixels")
-        pixels = b""
-        if keep:
-            pixels = self._read(length - 16)
-        else:
-            self._stream.seek(length - 17, io.SEEK_CUR)
-            self._read(1)
-        control = FrameControl(
-            left=left,
-            top=top,
-            width=width,
-            height=height,
-            duration=Fraction(_number(header, 12), 1000),
-            dispose=Dispose.CLEAR if header[15] & 1 else Dispose.KEEP,
-            blend=not header[15] & 2,
-        )
+        pixels = self._read(length - 16) if keep else self._skip(length - 16)
+        duration = Fraction(_number(header, 12), 1000)
+        dispose = Dispose.CLEAR if header[15] & 1 else Dispose.KEEP
+        blend = not header[15] & 2
+        control = FrameControl(left, top, width, height, duration, dispose, blend)
         return _StoredFrame(control, pixel_chunks(pixels))
 
 

@@ -24,6 +24,7 @@ from .webp_reader import (
     chunks_of,
     extended_header,
     pixel_chunks,
+    uint24,
 )
 from .writer import AnimationWriter, Area, DurationRounder, Target, area_of, still_with_metadata
 
@@ -51,32 +52,18 @@ class WebpWriter(AnimationWriter):
         if self._before is None:
             self._begin()
         else:
-            area = self._changed(pixels, self._before)
-        flags = _KEEP if area is None else _REPLACE
+            area = area_of(np.any(pixels != self._before, axis=2))
         if area is None:  # an unchanged frame is stored as a transparent pixel
-            area = Area(0, 0, 1, 1)
+            area, flags = Area(0, 0, 1, 1), _KEEP
             data = self._compressed(np.zeros((1, 1, 4), np.uint8), None)
         else:
+            # Offsets are stored in units of 2.
+            area, flags = area._replace(left=area.left & ~1, top=area.top & ~1), _REPLACE
             data = self._compressed(pixels[area.slices], self.target.quality)
-        header = b"".join(
-            value.to_bytes(3, "little")
-            for value in (
-                area.left // 2,
-                area.top // 2,
-                area.width - 1,
-                area.height - 1,
-                self._rounder.units(duration),
-            )
-        )
+        place = area.left // 2, area.top // 2, area.width - 1, area.height - 1
+        header = b"".join(map(uint24, (*place, self._rounder.units(duration))))
         self._chunk(b"ANMF", header + bytes([flags]) + data)
         self._before = pixels
-
-    def _changed(self, pixels: Bytes, before: Bytes) -> Area | None:
-        area = area_of(np.any(pixels != before, axis=2))
-        if area is None:
-            return None
-        # Offsets are stored in units of 2.
-        return area._replace(left=area.left & ~1, top=area.top & ~1)
 
     def _compressed(self, pixels: Bytes, quality: int | None) -> bytes:
         """Return the chunks of pixels of a still WebP."""

@@ -6,7 +6,6 @@ import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
-from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -138,12 +137,7 @@ class AnimationWriter(ABC):
     def __enter__(self) -> AnimationWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
     def add(self, picture: Picture, duration: Fraction) -> None:

@@ -47,16 +47,20 @@ class _Layer:
                     f"expected {'at least 1' if count is None else count}"
                 )
 
+    def error(self, what: str) -> GraphError:
+        """Return an error that names the layer."""
+        return GraphError(f"ncnn layer {self.name!r}: {what}")
+
     def integer(self, key: int, default: int = 0) -> int:
         value = self.number(key, default)
         if value != int(value):
-            raise GraphError(f"ncnn layer {self.name!r}: parameter {key} must be a whole number")
+            raise self.error(f"parameter {key} must be a whole number")
         return int(value)
 
     def number(self, key: int, default: float = 0.0) -> float:
         value = self.params.get(key, default)
         if isinstance(value, list):
-            raise GraphError(f"ncnn layer {self.name!r}: parameter {key} must be one number")
+            raise self.error(f"parameter {key} must be one number")
         return float(value)
 
     def require(self, allowed: Mapping[int, tuple[float, ...]]) -> None:
@@ -232,7 +236,7 @@ def _activation(layer: _Layer) -> g.Activation | None:
         return g.Activation("leaky_relu", slope=slopes[0])
     if kind == 4:
         return g.Activation("sigmoid")
-    raise GraphError(f"ncnn layer {layer.name!r}: activation {kind} is not supported")
+    raise layer.error(f"activation {kind} is not supported")
 
 
 def _convolution(layer: _Layer, blobs: _Blobs) -> _Read:
@@ -240,15 +244,14 @@ def _convolution(layer: _Layer, blobs: _Blobs) -> _Read:
     outputs, kernel = layer.integer(0), layer.integer(1)
     count, inputs = layer.integer(6), layer.channels[0]
     if min(outputs, kernel, inputs) < 1 or count != outputs * inputs * kernel * kernel:
-        raise GraphError(
-            f"ncnn layer {layer.name!r}: {count} weights do not make {outputs} x {inputs} "
-            f"kernels of {kernel} x {kernel}"
+        raise layer.error(
+            f"{count} weights do not make {outputs} x {inputs} kernels of {kernel} x {kernel}"
         )
     weight = blobs.flagged(count, layer.name).reshape(outputs, inputs, kernel, kernel)
     bias = blobs.bias(outputs, layer, present=layer.integer(5))
     stride, padding = layer.integer(3, 1), layer.integer(4)
     if stride < 1 or padding < 0:
-        raise GraphError(f"ncnn layer {layer.name!r}: stride {stride}, padding {padding}")
+        raise layer.error(f"stride {stride}, padding {padding}")
     activation = _activation(layer)
     if layer.kind == "Convolution":
         return g.Conv(weight, bias, stride, padding, activation), outputs
@@ -261,7 +264,7 @@ def _inner_product(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (), 1: (0, 1), 2: (), 9: (), 10: ()})
     outputs, count, inputs = layer.integer(0), layer.integer(2), layer.channels[0]
     if outputs < 1 or count != outputs * inputs:
-        raise GraphError(f"ncnn layer {layer.name!r}: {count} weights for {inputs} -> {outputs}")
+        raise layer.error(f"{count} weights for {inputs} -> {outputs}")
     weight = blobs.flagged(count, layer.name).reshape(outputs, inputs, 1, 1)
     bias = blobs.bias(outputs, layer, present=layer.integer(1))
     return g.Conv(weight, bias, activation=_activation(layer)), outputs
@@ -270,14 +273,14 @@ def _inner_product(layer: _Layer, blobs: _Blobs) -> _Read:
 def _pooling(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (1,), 4: (1,)})
     if layer.integer(0) != 1 or layer.integer(4) != 1:
-        raise GraphError(f"ncnn layer {layer.name!r}: only global average pooling is supported")
+        raise layer.error("only global average pooling is supported")
     return g.GlobalMean(), layer.channels[0]
 
 
 def _scale(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (_FROM_SECOND_INPUT,), 1: (0,)})
     if len(layer.inputs) != 2 or layer.integer(0) != _FROM_SECOND_INPUT:
-        raise GraphError(f"ncnn layer {layer.name!r}: only scaling by a second input is supported")
+        raise layer.error("only scaling by a second input is supported")
     return g.Multiply(), layer.channels[0]
 
 
@@ -285,16 +288,14 @@ def _crop(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (), 1: (), 2: (0,)})
     margin = layer.integer(0)
     if len(layer.inputs) != 2 or margin != layer.integer(1) or margin < 0:
-        raise GraphError(
-            f"ncnn layer {layer.name!r}: only an equal crop to a second input is supported"
-        )
+        raise layer.error("only an equal crop to a second input is supported")
     return g.Crop(margin), layer.channels[0]
 
 
 def _eltwise(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (1,)})
     if layer.integer(0) != 1:
-        raise GraphError(f"ncnn layer {layer.name!r}: only an unweighted sum is supported")
+        raise layer.error("only an unweighted sum is supported")
     return g.Add(), layer.channels[0]
 
 
@@ -326,7 +327,7 @@ def _prelu(layer: _Layer, blobs: _Blobs) -> _Read:
     made = layer.channels[0]
     count = layer.integer(0)
     if count not in (1, made):
-        raise GraphError(f"ncnn layer {layer.name!r}: {count} slopes for {made} channels")
+        raise layer.error(f"{count} slopes for {made} channels")
     slopes = np.broadcast_to(blobs.plain(count, layer.name), (made,)).copy()
     return g.Activate(g.Activation("prelu", slopes=slopes)), made
 
@@ -340,7 +341,7 @@ def _pixel_shuffle(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (), 1: (0,)})
     factor = layer.integer(0, 1)
     if factor < 1:
-        raise GraphError(f"ncnn layer {layer.name!r}: factor {factor}")
+        raise layer.error(f"factor {factor}")
     return g.PixelShuffle(factor), layer.channels[0] // (factor * factor)
 
 
@@ -348,9 +349,7 @@ def _interp(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (1,), 1: (), 2: (), 3: (0,), 4: (0,)})
     factor = layer.number(1, 1.0)
     if layer.integer(0) != 1 or factor != layer.number(2, 1.0) or factor < 1 or factor % 1:
-        raise GraphError(
-            f"ncnn layer {layer.name!r}: only nearest enlargement by one whole factor is supported"
-        )
+        raise layer.error("only nearest enlargement by one whole factor is supported")
     return g.Upsample(int(factor)), layer.channels[0]
 
 
