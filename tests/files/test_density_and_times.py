@@ -1,4 +1,4 @@
-"""What a file says of itself besides its pixels: its density, and when it was read and changed."""
+"""Density, access time and modification time of files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_density_turns_with_the_picture(
 def test_both_times_are_kept(upscaler: waifu2x.Upscaler, tmp_path: Path, many: bool) -> None:
     art.anime_face(24, 20).save(tmp_path / "in.png")
     now = int(time.time())
-    times = (now + 3600, now - 7200)  # reading the file does not move an access time to come
+    times = (now + 3600, now - 7200)  # reading does not change an access time in the future
     os.utime(tmp_path / "in.png", times)
     out = tmp_path / "out"
     out.mkdir()
