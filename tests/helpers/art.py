@@ -181,7 +181,7 @@ class Canvas:
     def paint(
         self, color: Color, mask: Image.Image, clip: Image.Image | None = None, opacity: float = 1.0
     ) -> None:
-        """Paint a color through a mask, only on drawn areas."""
+        """Paint a color through a mask; the covered area stays."""
         if clip is not None:
             mask = ImageChops.darker(mask, clip)
         box = mask.getbbox()
@@ -195,7 +195,7 @@ class Canvas:
     def shade(
         self, shape: Points, color: Color, clip: Image.Image | None = None, opacity: float = 1.0
     ) -> None:
-        """Paint a color on a shape, only on drawn areas."""
+        """Paint a color on a shape; the covered area stays."""
         self.paint(color, self.mask(shape), clip, opacity)
 
     def gradient(

@@ -1,6 +1,6 @@
 """Runs the whole corpus through `fuzz_target.check` in a separate process, which a hang may end.
 
-``python confined.py [MIB]`` writes a line of JSON for every case: family, name, outcome and seconds.
+``python confined.py [MIB]`` writes a JSON line for every case: family, name, outcome and seconds.
 With MIB, the address space is limited to that much more than the process uses after reading every
 kind of file, and Pillow's own pixel limit is off, as in the command.
 """

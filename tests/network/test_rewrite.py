@@ -36,7 +36,7 @@ def transposed(
 
 
 def enlarging(op: ConvTranspose) -> Graph:
-    """Return the transposed convolution between two layers, so that its links are tested, too."""
+    """Return a graph of the transposed convolution between two layers, to test its links, too."""
     nodes = (
         Node("first", Conv(weights(2, 1, 3, 3), weights(2)), ("input",)),
         Node("up", op, ("first",)),
@@ -50,7 +50,7 @@ def kinds(graph: Graph) -> list[str]:
 
 
 def assert_same_function(made: Graph, graph: Graph) -> None:
-    """Compare geometry, and results in float64 on a picture that is not square."""
+    """Compare the geometry, and float64 results on a picture that is not square."""
     out, other = made.out, graph.out
     assert (out.scale, out.origin, out.lost, out.channels) == (
         other.scale,
