@@ -219,7 +219,7 @@ def test_foreign_load_excludes_idle_time_and_our_own(monkeypatch):
     monkeypatch.setattr(environment.os, "cpu_count", lambda: 4)
     share = environment.foreign_share
     assert share(10.0, 13.0, own=1.0, wall=1.0) == 0.5
-    assert share(10.0, 10.99, own=1.0, wall=1.0) == 0  # a tick of rounding
+    assert share(10.0, 10.99, own=1.0, wall=1.0) == 0  # rounding to clock ticks
     assert share(None, 13.0, own=1.0, wall=1.0) is None
 
 

@@ -220,7 +220,7 @@ def test_pixel_limit(folder: Path) -> None:
 
 
 def test_a_bomb_is_refused_from_its_header(folder: Path) -> None:
-    """A file of a few bytes that declares 60000 x 60000 pixels must not be decoded."""
+    """A few bytes that declare 60000 x 60000 pixels must not be decoded."""
     data = bytearray((folder / "in.png").read_bytes())
     import struct
     import zlib

@@ -61,7 +61,7 @@ def run_all(*arguments: str) -> dict[tuple[str, str], Outcome]:
     """Run every case in a separate process; fails if the process does not finish."""
     done = subprocess.run(
         [sys.executable, confined.__file__, *arguments],
-        # One malloc arena and one BLAS thread: more only waste address space.
+        # One malloc arena and one BLAS thread save address space.
         env={**os.environ, "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -139,7 +139,7 @@ def test_every_file_ends_in_a_result_or_one_line(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and measures memory as Linux does")
 def test_little_memory_changes_nothing(outcomes: dict[tuple[str, str], Outcome]) -> None:
-    """No reader allocates much memory, even if it mistakes a failed allocation for damage."""
+    """No reader allocates much memory, even if a failed allocation is mistaken for damage."""
 
     def plain(results: dict[str, str]) -> dict[str, str]:
         # A picture may exceed two limits; either may be reported first.

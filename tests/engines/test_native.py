@@ -347,7 +347,7 @@ def test_networks_without_a_convolution_agree_with_float64() -> None:
 
 
 def gates(net: Net, source: str, channels: int, kind: str = "sigmoid", seed: int = 0) -> str:
-    """Add a squeeze-and-excitation block."""
+    """Append a squeeze-and-excitation block."""
     mean = net.add(GlobalMean(), source)
     few = net.add(conv(channels, 5, 1, activation=activation("relu", 5), seed=seed), mean)
     gate = net.add(conv(5, channels, 1, seed=seed), few)
@@ -577,7 +577,7 @@ def test_random_networks_agree_with_float64(seed: int) -> None:
     check(graph, height, width, isas=(ISAS[seed % len(ISAS)],), tolerance=5e-5)
 
 
-# --- networks as people build them ----------------------------------------------------------------
+# --- typical architectures ------------------------------------------------------------------------
 
 
 def unet(gated: bool) -> Graph:
@@ -1064,7 +1064,7 @@ except KeyboardInterrupt:
         [sys.executable, "-c", PREAMBLE + script],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells may ignore SIGINT
     )
     try:
         assert process.stdout is not None

@@ -33,7 +33,7 @@ _DEFAULTS = {"-timeout": "10", "-rss_limit_mb": "1024"}
 
 
 def main(arguments: list[str]) -> None:
-    """Run libFuzzer with ``arguments``; it ends the process itself."""
+    """Run libFuzzer with ``arguments``; libFuzzer ends the process."""
     places = [argument for argument in arguments if not argument.startswith("-")]
     if not places:
         places = [tempfile.mkdtemp(prefix="waifu2x-fuzz-")]

@@ -33,7 +33,7 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def _drawn_once(draw: Callable[_Arguments, Image.Image]) -> Callable[_Arguments, Image.Image]:
-    """Keep the last pictures of each kind, and return copies: tests draw the same ones often."""
+    """Cache the last pictures of each kind and return copies; tests often draw the same picture."""
     kept = functools.lru_cache(maxsize=64)(draw)
 
     @functools.wraps(draw)

@@ -62,14 +62,14 @@ def started(*args: str | Path, cwd: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells may ignore SIGINT
     )
 
 
 def wait_for(stream: IO[bytes] | None, text: str) -> str:
     """Read lines up to the first that contains ``text``; returns all of them.
 
-    The stream is unbuffered, so `Popen.communicate` returns what follows.
+    The stream is unbuffered, so `Popen.communicate` returns the rest.
     """
     assert stream is not None
     seen = ""

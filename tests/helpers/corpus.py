@@ -41,8 +41,8 @@ Bytes = npt.NDArray[np.uint8]
 class Seed(NamedTuple):
     """A valid file.
 
-    shown: (H, W, 4) uint8, the picture or the first frame. tolerance: the allowed mean
-    absolute error of a decoder. frames: the number of frames; 0 for an archive of one page.
+    shown: (H, W, 4) uint8, the picture or the first frame. tolerance: the allowed mean absolute
+    error of a decoder. frames: the number of frames; 0 for an archive of one page.
     """
 
     data: bytes
@@ -470,7 +470,7 @@ _GIB = 1 << 30
 
 @cache
 def zeros(size: int) -> bytes:
-    """A zlib stream of ``size`` zero bytes, a multiple of 1 MiB, made without unpacking them."""
+    """A zlib stream of ``size`` zero bytes, a multiple of 1 MiB, repeating one compressed block."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     # Adler-32 (RFC 1950) of n zero bytes: the first sum stays 1, the second is n.

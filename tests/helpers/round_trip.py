@@ -35,7 +35,7 @@ WIDTH, HEIGHT = 16, 12
 
 @dataclass(frozen=True)
 class Output:
-    """A column: a format and the quality it is written with.
+    """A column: a format and its quality.
 
     near: the allowed mean error of samples, in levels of 255; 0 is lossless.
     """
@@ -275,7 +275,7 @@ KINDS: dict[str, Kind] = {
 
 # --- metadata ---------------------------------------------------------------------------------
 
-#: Metadata of a picture, and the form it takes in each of `OUTPUTS`.
+#: Metadata of a picture, and their form in each of `OUTPUTS`.
 METADATA: dict[str, Row] = {
     "ICC profile": (
         *("kept", "kept", "kept", "kept", "kept", "kept"),
@@ -440,7 +440,7 @@ ANIMATIONS: dict[str, Row] = {
     "AVIF": ("256 colors, noted", "exact", "exact", "near"),
 }
 
-#: Metadata of an animation (an APNG), and the form it takes in the results.
+#: Metadata of an animation (an APNG), and their form in the results.
 ANIMATION_METADATA: dict[str, Row] = {
     "ICC profile": ("to sRGB, noted", "kept", "kept", "kept"),
     "ICC profile of gray": ("to sRGB, noted", "kept", "to sRGB, noted", "kept"),

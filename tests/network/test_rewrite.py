@@ -338,7 +338,7 @@ def test_the_last_of_two_convolutions_carries_their_sum() -> None:
         Node("sum", Add(), ("a", "cut")),
     )
     steps, output = fuse(Graph(nodes, output="sum", inputs=(Input("input", 1),)), **CUDA)
-    # "b" is computed after "a", so the sum and with it the crop are separate steps.
+    # "b" is computed after "a", so the sum and the crop are separate steps.
     assert [step.name for step in steps] == ["a", "b", "cut", "sum"]
     steps, output = fuse(
         Graph((nodes[1], nodes[0], *nodes[2:]), output="sum", inputs=(Input("input", 1),)), **CUDA

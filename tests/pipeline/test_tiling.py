@@ -77,7 +77,7 @@ def test_windows_are_aligned_and_hold_what_is_written_and_its_context(
     for span in plan.columns:
         assert (span.window_start + network.margin) % network.modulus == 0
         assert span.window_size % network.modulus == network.residue
-        # As small as the network allows.
+        # The window is as small as the network allows.
         assert span.window_size < span.size + 2 * network.margin + network.modulus
         # The written range lies inside the network's output for the window.
         assert span.crop >= 0
