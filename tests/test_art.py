@@ -1,4 +1,4 @@
-"""The test pictures are what the other tests take them for."""
+"""The test pictures have the properties that other tests assume."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _values(image: Image.Image) -> np.ndarray:
 )
 def test_the_same_call_gives_the_same_pixels(draw, size):
     once, again = draw(*size), draw(*size)
-    anew = getattr(draw, "__wrapped__", draw)(*size)  # not the one that is kept
+    anew = getattr(draw, "__wrapped__", draw)(*size)  # not the cached picture
     assert once is not again
     assert np.array_equal(np.asarray(once), np.asarray(again))
     assert np.array_equal(np.asarray(once), np.asarray(anew))
@@ -56,7 +56,7 @@ def test_a_small_face_is_a_large_one_reduced():
     error = _values(large.reduce(2)) - _values(small)
     psnr = 10 * np.log10(255**2 / np.mean(error**2))
     assert psnr > 30
-    # and it is a drawing: flat areas, ink, strong color
+    # a drawing has flat areas, ink and strong color
     values = _values(large)
     assert values.min() < 60
     assert np.ptp(values, axis=2).max() > 150
@@ -89,7 +89,7 @@ def test_a_sprite_has_soft_edges_and_junk_where_there_is_nothing():
     assert (alpha == 255).mean() > 0.2
     assert ((alpha > 0) & (alpha < 255)).sum() > 100
     assert np.array_equal(np.unique(pixels[alpha == 0], axis=0), [[1, 254, 3, 0]])
-    # the junk does not reach the edge pixels: their ink is dark
+    # junk does not reach the edge pixels, whose ink is dark
     edge = pixels[(alpha > 0) & (alpha < 128)]
     assert edge[:, 1].max() < 160
 

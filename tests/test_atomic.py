@@ -111,7 +111,7 @@ def test_a_file_that_is_cleaned_away_before_it_is_locked_is_made_anew(
 
 
 def test_cleaning_and_writing_at_once_lose_nothing(tmp_path: Path) -> None:
-    """With many writers and a permanent cleaner, every file arrives complete."""
+    """With many writers and a constantly running cleaner, every file is complete."""
     over = threading.Event()
     failures: list[BaseException] = []
 

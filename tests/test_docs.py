@@ -1,4 +1,4 @@
-"""Checks README and docs: commands run, code runs, links have targets."""
+"""Checks README and docs: commands and code run, links have targets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_commands_run(name: str, least: int, folder: Path) -> None:
             made.unlink()  # the page's examples reuse names
         program, *args = shlex.split(command)
         if "720x1280" in args:
-            args[args.index("720x1280")] = "64x96"  # the same option, a size that tests can afford
+            args[args.index("720x1280")] = "64x96"  # the same option with a smaller size
         result = subprocess.run(
             [BIN / program, *args], cwd=folder, capture_output=True, text=True, check=False
         )
@@ -96,7 +96,7 @@ def test_code_for_many_files_runs(name: str, folder: Path) -> None:
 def test_onnx_consumer_is_ten_lines_and_agrees(folder: Path) -> None:
     (code,) = python_blocks(ROOT / "docs/onnx.md")
     statements = [line for line in code.splitlines() if line]
-    assert len(statements) <= 11  # ten and the second import
+    assert len(statements) <= 11  # ten, plus the second import
     art.anime_face(41, 35).save(folder / "in.png")
     for args in (
         ["export", "-m", "cunet", "-n", "1", "cunet.onnx"],

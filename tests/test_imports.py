@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source: the layers of docs/architecture.md as a test."""
+"""Checks imports in the source against the layers of docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("picture", "atomic", "_text", "_machine", "_version", "errors"),
 )
 
-#: Walls within the layers: modules that few may import, and who may.
+#: Modules with restricted importers, and the modules that may import them.
 WALLS: dict[str, tuple[str, ...]] = {
     "kernels._native": ("kernels.*", "engines.native", "codec.png_writer"),
     "kernels._cuda": ("engines.cuda_tiles",),
@@ -38,7 +38,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "batch.cluster": ("batch", "batch.*"),
 }
 
-#: Folders that must not know of each other although one lies above the other.
+#: Folders that must not import each other although one lies above the other.
 STRANGERS = (
     ("codec", "network"),
     ("files", "engines"),
@@ -48,7 +48,7 @@ STRANGERS = (
     ("engines", "codec"),
 )
 
-#: Packages from outside and the modules that may import them; "at run time" inside a function.
+#: Third-party packages and the modules that may import them; "at run time" inside a function.
 OUTSIDE: dict[str, dict[str, str]] = {
     "torch": {
         "engines.torch": "anywhere",
@@ -97,7 +97,7 @@ def is_module(name: str) -> bool:
 
 
 def imports(source: str, folder: tuple[str, ...]) -> Iterator[Import]:
-    """Every import of a file in ``folder``; our own modules by their name within the package."""
+    """Every import of a file in ``folder``; our own modules by name within the package."""
     tree = ast.parse(source)
     inside = {
         id(node)
@@ -144,7 +144,7 @@ def floor(module: str) -> int:
 
 
 def wrong_imports(module: str, found: list[Import]) -> list[str]:
-    """What ``module`` imports of ours and may not."""
+    """The forbidden imports of our own modules in ``module``."""
     wrong = []
     here = module.split(".")[0]
     for one in found:
@@ -152,7 +152,7 @@ def wrong_imports(module: str, found: list[Import]) -> list[str]:
             continue
         there = one.target.split(".")[0]
         strangers = any({here, there} == set(pair) for pair in STRANGERS)
-        # The ground has no folders: its modules may import each other, without a circle.
+        # The lowest layer has no folders: its modules may import each other without cycles.
         up = here != there and (
             floor(one.target) < floor(module)
             or (floor(one.target) == floor(module) < len(LAYERS) - 1)
@@ -250,7 +250,7 @@ def test_modules_that_need_nothing_but_the_standard_library(module: str) -> None
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_prints(module: str) -> None:
-    """The command line prints through click.echo and rich, everything else logs."""
+    """The command line prints through click.echo and rich; all other modules log."""
     tree = ast.parse(MODULES[module].read_text("utf-8"))
     printed = [
         f"line {node.lineno}"

@@ -1,4 +1,4 @@
-"""What this process may use of the machine."""
+"""CPU and memory limits of this process."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_large_blocks_go_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
     _machine.give_memory_back()
     assert calls == [(-3, 4 << 20)], "M_MMAP_THRESHOLD of glibc's malloc.h"
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # a C library without it
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # a C library without mallopt
     _machine.give_memory_back()
     assert len(calls) == 1
 

@@ -115,7 +115,7 @@ def test_a_defect_in_one_file_does_not_stop_the_others(
     assert len(tree(tmp_path / "out")) == 6
 
 
-# --- what is there already
+# --- existing results
 
 
 def test_existing_results_are_kept_and_named(
@@ -143,7 +143,7 @@ def test_resuming_opens_nothing_that_is_done_and_redoes_what_is_older(
     art.anime_face(50, 50).save(faces / "3.png")  # newer than its result
     os.utime(faces / "3.png", ns=(before["3.png"] + 1, before["3.png"] + 1))
     (out / "5.png").unlink()
-    (out / "6.png").write_bytes(b"")  # nothing we leave, but nothing that is done either
+    (out / "6.png").write_bytes(b"")  # never left by a batch; counts as not done
     opened: list[str] = []
     real = codec.opened
 
@@ -313,13 +313,13 @@ def test_an_output_directory_that_cannot_be(
     assert (tmp_path / "file").read_bytes() == b"precious"
 
 
-# --- faults while it runs
+# --- faults during a run
 
 
 def during(
     monkeypatch: pytest.MonkeyPatch, upscaler: Upscaler, width: int, act: Callable[[], object]
 ) -> None:
-    """Call ``act`` while a picture of ``width`` pixels is computed."""
+    """Call ``act`` while a picture ``width`` pixels wide is computed."""
     real = upscaler.pipeline.run
 
     def run(picture: Any, *args: Any, **given: Any) -> Any:
@@ -357,7 +357,7 @@ def test_an_input_that_changes_underfoot(
 def test_an_output_directory_that_vanishes_is_not_made_anew(
     upscaler: Upscaler, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unplugged disk: a new directory would fill the disk of its mount point."""
+    """After unplugging a disk, a new directory would fill the disk of the mount point."""
     out = tmp_path / "out"
     during(monkeypatch, upscaler, 20, lambda: out.rename(tmp_path / "gone"))
     results = list(upscale_many(faces, out, upscaler=upscaler))
@@ -366,7 +366,7 @@ def test_an_output_directory_that_vanishes_is_not_made_anew(
     assert all("vanished" in str(one.error) or "does not exist" in str(one.error)
                or "No such file" in str(one.error) for one in failed)  # fmt: skip
     assert not out.exists()
-    for name in tree(tmp_path / "gone"):  # what has a name is whole
+    for name in tree(tmp_path / "gone"):  # files with final names are complete
         assert name.startswith(".") or codec.decode(tmp_path / "gone" / name).height == 32
 
 
@@ -419,7 +419,7 @@ def test_a_full_disk_costs_no_further_work(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
     plan = plan_batch(faces, tmp_path / "out", upscaler=upscaler)
     batch = Batch(plan)
-    batch.threads = 1  # one after the other, or all may be in flight before the first fails
+    batch.threads = 1  # otherwise all may be in flight before the first fails
     errors = [str(one.error) for one in batch]
     assert len(errors) == 8
     assert all(os.strerror(errno.ENOSPC) in error for error in errors)
@@ -508,7 +508,7 @@ def test_progress(upscaler: Upscaler, faces: Path, tmp_path: Path) -> None:
 
 
 def test_memory_stays_within_the_budget(upscaler: Upscaler, tmp_path: Path) -> None:
-    """Checks the accounting; the benchmark measures the process."""
+    """Checks the accounting; the benchmark measures the memory of the process."""
     (tmp_path / "in").mkdir()
     for i, side in enumerate((600, 30, 900, 30, 30, 700, 30, 30, 30, 800)):
         art.anime_face(side, side).save(tmp_path / "in" / f"{i}.png")

@@ -1,4 +1,4 @@
-"""Batches on a cluster: a real scheduler and real workers, as processes on this machine."""
+"""Batches on a cluster: a real scheduler and real workers in local processes."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ pytest.importorskip("distributed")
 #: Loaded by every worker.
 PRELOAD = Path(__file__).parents[1] / "helpers" / "cluster_worker.py"
 
-#: Seconds after which something that must happen has not.
+#: Timeout of all waits, in seconds.
 LATEST = 60.0
 
 
 class Cluster:
-    """A scheduler and workers, each a process that ends with this object."""
+    """A scheduler and workers, each in a process that this object terminates on exit."""
 
     def __init__(self, folder: Path, *, failures: int = 3) -> None:
         folder.mkdir()
@@ -62,7 +62,7 @@ class Cluster:
         self.address = str(json.loads(self._file.read_text())["address"])
 
     def add_worker(self, *options: str, **settings: Any) -> subprocess.Popen[bytes]:
-        """Start a worker; ``settings`` are those of helpers/cluster_worker.py."""
+        """Start a worker with ``settings`` for helpers/cluster_worker.py."""
         return self._start(
             "worker", self.address, "--nthreads", "2", "--death-timeout", "20",
             "--local-directory", self._folder, "--preload", PRELOAD, *options,
@@ -90,7 +90,7 @@ class Cluster:
 
     @property
     def loads(self) -> list[str]:
-        """A line for each network loaded: the process and the network."""
+        """The log: one line per loaded network, with process and network."""
         return self._log.read_text().splitlines()
 
     def _start(self, what: str, *args: str | Path, **env: str) -> subprocess.Popen[bytes]:
@@ -112,7 +112,7 @@ class Cluster:
     def close(self) -> None:
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with those that a nanny has started
+                os.killpg(process.pid, signal.SIGKILL)  # includes workers started by a nanny
             process.wait()
 
 
@@ -125,7 +125,7 @@ def wait_until(true: Callable[[], object], what: str) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two workers of two threads, for tests that leave them intact."""
+    """Two workers with two threads each, for tests that keep both alive."""
     with contextlib.closing(Cluster(tmp_path_factory.mktemp("dask") / "cluster")) as one:
         one.add_workers()
         yield one
@@ -133,7 +133,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
-    """Starts clusters for one test."""
+    """Return a function that starts clusters for one test."""
     with contextlib.ExitStack() as stack:
 
         def made(**given: Any) -> Cluster:
@@ -160,7 +160,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(
     faces: Path, upscaler: Upscaler, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
-    """Their results on one machine."""
+    """The results of ``faces`` on one machine."""
     return upscaled(faces, tmp_path_factory.mktemp("whole"), upscaler)
 
 
@@ -199,7 +199,7 @@ def facts(results: Iterable[BatchResult]) -> dict[str, dict[str, Any]]:
 
 
 class Command:
-    """A running command; its output goes to files that tests can read meanwhile."""
+    """A running command; tests can read its output files while it runs."""
 
     def __init__(self, *args: str | Path, cwd: Path, patience: float = 30) -> None:
         script = cwd / "script.py"
@@ -229,7 +229,7 @@ class Command:
         return self._err.read_text().splitlines()
 
     def wait(self) -> int:
-        """The exit code; there is never a traceback."""
+        """Return the exit code; fails on a traceback."""
         try:
             code = self.process.wait(LATEST)
         finally:
@@ -245,7 +245,7 @@ def run(*args: str | Path, cwd: Path, patience: float = 30) -> Command:
     return command
 
 
-# --- the same as on one machine
+# --- same results as on one machine
 
 
 def test_the_tree_and_the_report_are_those_of_one_machine(
@@ -257,7 +257,7 @@ def test_the_tree_and_the_report_are_those_of_one_machine(
     loads = len(shared.loads)
     for where in ("here", "there"):
         shutil.copytree(tmp_path / "in", tmp_path / where / "in", symlinks=True)
-        monkeypatch.chdir(tmp_path / where)  # names are relative, given and reported
+        monkeypatch.chdir(tmp_path / where)  # given and reported names are relative
         given: dict[str, Any] = {"upscaler": upscaler, "recursive": True, "report": "report.jsonl"}
         if where == "here":
             results = waifu2x.upscale_many("in", "out", **given)
@@ -357,7 +357,7 @@ def test_stopping_finishes_what_has_been_begun(
     assert sorted(tree(tmp_path / "out")) == sorted(one.target.name for one in results)
 
 
-# --- workers that die
+# --- dying workers
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_a_worker_that_is_ended_while_it_writes(
 def test_a_file_that_kills_its_workers_is_one_failure(
     start: Callable[..., Cluster], upscaler: Upscaler, faces: Path, tmp_path: Path
 ) -> None:
-    """Dask blames all files on the same workers; the batch does not."""
+    """Dask fails all files of the dead workers; the batch fails only the culprit."""
     dask = start(failures=0)
     for _ in range(2):
         dask.add_worker(victim="09.png", moment="begun", always=True)
@@ -441,7 +441,7 @@ def test_a_file_that_kills_its_workers_is_one_failure(
     assert sorted(tree(tmp_path / "out")) == sorted(found.keys() - {"09.png"})
 
 
-# --- clusters that cannot be used
+# --- unusable clusters
 
 
 @pytest.fixture
@@ -543,7 +543,7 @@ def test_a_cluster_that_goes_away(
     assert "--resume" in line
     for worker in workers:
         worker.kill()
-        worker.wait(LATEST)  # and its files are closed
+        worker.wait(LATEST)  # until its files are closed
     assert upscaled(large, tmp_path / "out", upscaler, resume=True) == large_whole
 
 
@@ -565,7 +565,7 @@ def test_interrupting_the_command(
     command = Command(large, "out", "--cluster", address, cwd=tmp_path)
     wait_until(lambda: command.out, "nothing done")
     for _ in range(times):
-        # As a terminal does, to all processes in it: workers on this machine are among them.
+        # Like a terminal, signal all its processes, local workers included.
         os.killpg(command.process.pid, signal.SIGINT)
         wait_until(lambda: command.err, "nothing said")
     assert command.wait() == 128 + signal.SIGINT
@@ -582,7 +582,7 @@ def test_interrupting_the_command(
     assert upscaled(large, tmp_path / "out", upscaler, resume=True) == large_whole
 
 
-# --- workers on this machine
+# --- local workers
 
 
 def test_shapes_of_local_clusters() -> None:
@@ -594,7 +594,7 @@ def test_shapes_of_local_clusters() -> None:
 def test_a_local_cluster_is_reached_from_here_only_and_ends_with_the_batch(
     faces: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_LOCAL_THREADS", 1)  # two workers for two threads
+    monkeypatch.setattr(cluster, "_LOCAL_THREADS", 1)  # makes two workers for two threads
     upscaler = Upscaler("upconv_7", threads=2)
     before = set(children())
     results = waifu2x.upscale_many(faces, tmp_path / "out", cluster="local", upscaler=upscaler)
@@ -617,7 +617,7 @@ def test_a_local_cluster_is_reached_from_here_only_and_ends_with_the_batch(
 
 
 def children() -> list[psutil.Process]:
-    """Child processes, without Python's resource tracker."""
+    """Child processes except Python's resource tracker."""
     return [
         child
         for child in psutil.Process().children(recursive=True)

@@ -1,4 +1,4 @@
-"""A batch that is killed at any moment, or finds the disk full, can be resumed."""
+"""A batch can be resumed after it was killed at any moment or ran out of disk space."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def undisturbed(library: Path) -> dict[str, bytes]:
 
 
 def killed(results: int, seconds: float, library: Path, out: Path) -> bool:
-    """Kill a run some time after it has made so many results; whether it was still at work."""
+    """Kill a run ``seconds`` after its first ``results``; return False if it had ended."""
     process = subprocess.Popen(command(library, out, "--resume"), stderr=subprocess.DEVNULL)
     while process.poll() is None and len(whole(out)) < results:
         time.sleep(0.002)
@@ -50,14 +50,14 @@ def killed(results: int, seconds: float, library: Path, out: Path) -> bool:
 
 
 def whole(out: Path) -> list[Path]:
-    """The results that have their names."""
+    """The results with final names."""
     return [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]
 
 
 def test_killed_again_and_again(
     library: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Kills spread over the work, in one chain of runs, then one to the end."""
+    """Kills a chain of runs at random points, then lets the last run finish."""
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Which files inputs stand for, in which order, and what is said where there are none."""
+"""Which files the inputs select, in which order, and the messages if there are none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ not_root = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Tests work in an empty current directory and name their files from there."""
+    """Run each test in an empty current directory; tests use relative names."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -138,7 +138,7 @@ def test_several_directories_keep_their_names() -> None:
     make("x/a/1.png", "x/b/1.png", "x/b/c/1.png", "2.png")
     listing = find(["x/b/", "2.png", "x/a", "x/*/c/*.png"], recursive=True)
     assert kept(listing) == ["b/1.png", "b/c/1.png", "2.png", "a/1.png"]
-    # Twice the same one is one.
+    # Duplicates count once.
     assert kept(find(["x/a", "./x/a/"])) == ["1.png"]
     os.chdir("x/a")
     assert kept(find([".", "../b"])) == ["a/1.png", "b/1.png"]
@@ -158,7 +158,7 @@ def test_natural_order() -> None:
 
 
 def by_numbers(path: str) -> list[tuple[list[tuple[bool, int, str]], str]]:
-    """Numbers before letters and by their values, letters in any case, then all as it is."""
+    """Sort key: numbers first and by value, then letters ignoring case, then the exact name."""
     return [
         (
             [
@@ -178,7 +178,7 @@ def by_numbers(path: str) -> list[tuple[list[tuple[bool, int, str]], str]]:
 @reproducible
 @given(st.sets(st.text("aA0129 .", min_size=1, max_size=4).filter(str.strip), max_size=12))
 def test_order_is_that_of_the_parts(names: set[str]) -> None:
-    """As a directory is gone through, and as a sort of the whole paths would have it."""
+    """The order of a directory walk equals a sort of the whole paths."""
     with tempfile.TemporaryDirectory() as directory:
         for name in names:
             for part in ("1", "10/x", "a"):
@@ -205,7 +205,7 @@ def test_hidden_files_and_directories_are_passed_over() -> None:
     assert listing.ignored == 0
     assert kept(find(["in"], recursive=True, include=["*"])) == ["a.png"]
     assert kept(find(["in/**"])) == ["a.png"]
-    # As in a shell, a dot takes them, and so does naming them.
+    # As in a shell, a pattern with a dot matches hidden names; explicit names work, too.
     assert kept(find(["in/.*/*.png"])) == [".cache/c.png"]
     assert kept(find(["in/.cache"])) == ["c.png"]
 
@@ -223,7 +223,7 @@ def test_a_directory_that_stands_for_nothing_is_refused() -> None:
     assert "that include and exclude let through" in refusal("in/sub", exclude=["*.png"])
 
 
-# --- what is no ordinary file ------------------------------------------------------------------
+# --- special files and links -------------------------------------------------------------------
 
 
 @posix
@@ -264,7 +264,7 @@ def test_links_that_lead_nowhere_are_told() -> None:
         assert kept(listing) == ["a.png"]
         assert sorted(path.name for path, _ in listing.unreadable) == ["b.png", "c.png"]
         assert dict(listing.unreadable)[Path("in/b.png")] == "No such file or directory"
-    # By its name it is a file, which will fail.
+    # A named broken link counts as a file, which fails later.
     assert kept(find(["in/b.png"])) == ["b.png"]
 
 
@@ -292,7 +292,7 @@ def test_directories_that_cannot_be_read_are_told() -> None:
 
 
 def test_a_directory_that_vanishes_or_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the test above checks, for those who run as root."""
+    """Repeats the test above for runs as root."""
     make("in/a.png", "in/closed/b.png")
     scan = os.scandir
 
@@ -339,7 +339,7 @@ def test_names_that_are_not_utf8() -> None:
 def test_a_tree_deeper_than_the_stack() -> None:
     depth = 0
     try:
-        # The system may have a limit of its own.
+        # The operating system may limit the depth.
         with contextlib.suppress(OSError):
             while depth < 1200:
                 Path("d").mkdir()
@@ -351,7 +351,7 @@ def test_a_tree_deeper_than_the_stack() -> None:
         listing = find(["."], recursive=True)
         assert kept(listing) == ["d/" * depth + "a.png"]
     finally:
-        # pytest could not remove such a tree.
+        # pytest cannot remove such a deep tree.
         while Path("d").is_dir():
             os.chdir("d")
         Path("a.png").unlink(missing_ok=True)
@@ -382,7 +382,7 @@ def test_the_output_directory_may_be_the_input_or_around_it() -> None:
 
 
 def test_the_output_directory_among_the_inputs_is_left_out() -> None:
-    """What a shell makes of `waifu2x * out`."""
+    """A shell may expand `waifu2x * out` so."""
     make("a.png", "b/c.png", "out/a.png")
     assert kept(find(["a.png", "b", "out"], leave_out=Path("out"))) == ["a.png", "c.png"]
     assert kept(find(["out", "out/"], leave_out=Path("out"))) == ["a.png"]
@@ -472,7 +472,7 @@ def test_patterns_mean_the_same_beside_another_directory() -> None:
     listing = find(both, recursive=True, exclude=["drafts/**"])
     of_in = ["in/1.png", "in/2.JPG", "in/sub/6.jpg", "in/sub/drafts/5.png"]
     assert kept(listing) == [*of_in, "other/8.png"]
-    # And one of the directories can be meant.
+    # A pattern may name one of the directories.
     listing = find(both, recursive=True, include=["*.png"], exclude=["other/drafts/**", "in/sub/"])
     assert kept(listing) == ["in/1.png", "in/drafts/3.png", "in/drafts/old/4.png", "other/8.png"]
     assert "holds no picture that include and exclude" in refusal(*both, exclude=["in/**"])
@@ -545,7 +545,7 @@ def test_a_file_of_exactly_that_name_is_no_pattern() -> None:
     assert kept(find(["[Group] Title"])) == ["01.png"]
     assert sources(find(["[Group] Title/*"])) == ["[Group] Title/01.png"]
     assert sources(find(["[G]*/*.png"])) == ["G Title/01.png"]
-    # Missing, but not by a pattern: it fails later.
+    # A missing file that is not a pattern fails later.
     assert kept(find(["[Group] Title/03.png"])) == ["03.png"]
 
 
@@ -566,7 +566,7 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
 
 
 def listed(text: bytes, **options: object) -> Listing:
-    """What a list on standard input and the same list as a file stand for."""
+    """The files of a list on standard input, checked against the same list in a file."""
     Path("list.txt").write_bytes(text)
     piped = find(["@-"], stdin=io.BytesIO(text), **options)  # type: ignore[arg-type]
     assert find(["@list.txt"], **options) == piped  # type: ignore[arg-type]
@@ -685,7 +685,7 @@ def test_shards_are_the_same_on_all_machines() -> None:
     composed, decomposed = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
     files = as_found([composed, decomposed])
     assert [len(shard(files, index, 7)) for index in range(1, 8)].count(2) == 1
-    # Fixed for good: another assignment would redo the work of shards that have run.
+    # The assignment must never change: finished shards would be computed again.
     relative = ["a.png", "b/c.png", "日本.png", "\udcff.png"]
     assert [
         next(index for index in range(1, 17) if shard(as_found([one]), index, 16))

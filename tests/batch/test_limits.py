@@ -23,9 +23,9 @@ def stages(
 
 
 class Watch:
-    """Records how many visitors are inside at once.
+    """Counts concurrent visitors.
 
-    together: each visitor waits inside until so many are inside, or fails.
+    together: each visitor waits until this many are inside, or fails.
     """
 
     def __init__(self, together: int = 1) -> None:
@@ -114,8 +114,8 @@ def test_memory_is_never_exceeded_and_everybody_gets_through() -> None:
             time.sleep(0.002)
 
     run_all(len(sizes), carry)
-    # The largest file alone holds a quarter of its size decoded, a half as result, and a quarter
-    # as working memory.
+    # The largest file holds a quarter of its size decoded, a half as the result and a quarter as
+    # working memory.
     assert 90 * MB <= limits.peak_held <= 100 * MB
 
 
@@ -135,12 +135,12 @@ def test_what_needs_more_than_all_memory_goes_alone() -> None:
 
 
 def test_turns_go_by_order_so_that_large_ones_are_not_passed_by_for_ever() -> None:
-    """A large picture comes second; the small pictures after it must not all pass it."""
+    """The second picture is large; not all later small pictures may overtake it."""
     limits, watch = stages(memory=100 * MB, decoders=20), Watch()
     all_decoded, large_waits = threading.Barrier(12), threading.Event()
 
     class LargeCancel(threading.Event):
-        """Signals that the large file is in a queue: every wait begins with this check."""
+        """Signals that the large file is queued: every wait begins with this check."""
 
         def is_set(self) -> bool:
             large_waits.set()

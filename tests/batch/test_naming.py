@@ -1,4 +1,4 @@
-"""What results are called: no two alike, none in the place of an input, and always the same."""
+"""Names of results are distinct and reproducible, and never replace an input."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def as_found(relative: Iterable[str], directory: Path = IN) -> list[Found]:
 def named(
     *relative: str, name: str = "{stem}{ext}", out: Path = OUT, ext: str = ".png"
 ) -> dict[str, str]:
-    """The targets below ``out`` of files in "in"."""
+    """Map files in "in" to their targets below ``out``."""
     targets = name_targets(as_found(relative), out, template(name), lambda source: ext)
     return {str(item.relative): item.target.relative_to(out).as_posix() for item in targets.items}
 
@@ -189,7 +189,7 @@ def test_all_that_collide_are_renamed() -> None:
     expected = {"a.png": "a_png.png", "a.jpg": "a_jpg.png", "b.gif": "b.png"}
     assert named("a.png", "a.jpg", "b.gif") == expected
     assert named("b.gif", "a.jpg", "a.png") == expected
-    # Elsewhere in the tree, nothing collides.
+    # Names in different folders do not collide.
     assert named("a.png", "x/a.jpg") == {"a.png": "a.png", "x/a.jpg": "x/a.png"}
     assert named("a.png", "a.jpg", name="{stem}_{scale}x{ext}") == {
         "a.png": "a_png_2x.png",
@@ -217,7 +217,7 @@ def test_a_checksum_where_the_extension_is_not_enough() -> None:
         "a.png": f"a_png~{checksum('a.png')}.png",
         "A.PNG": f"A_PNG~{checksum('A.PNG')}.png",
     }
-    # A file without an extension has nothing else, and one with a strange one neither.
+    # A missing or unusual extension cannot distinguish the names.
     assert named("a", "a.png", "a.日本") == {
         "a": f"a~{checksum('a')}.png",
         "a.png": "a_png.png",
@@ -235,7 +235,7 @@ def test_a_new_name_that_is_taken() -> None:
 
 
 def test_a_name_that_two_wanted_is_nobodys() -> None:
-    """Otherwise b_png.png would be the result of either, and a later run would take it as done."""
+    """Otherwise a later run would accept b_png.png as the result of the wrong file."""
     names = named("b_png.png", "b_png.jpg", "b.png", "b.gif")
     assert names == {
         "b_png.png": "b_png_png.png",
@@ -282,7 +282,7 @@ def test_the_same_file_twice_is_one() -> None:
     assert len(name_targets(found, OUT, template(), lambda source: ".png").items) == 1
 
 
-# Few characters, so that names collide, among them what the rules themselves add.
+# Few characters, so that names collide, including suffixes that the rules add.
 adversarial = st.lists(
     st.one_of(
         st.builds(
@@ -312,7 +312,7 @@ TEMPLATES = [
 
 
 def folds(path: str) -> set[str]:
-    """``path`` as several file systems may compare it."""
+    """The forms of ``path`` that file systems may compare."""
     nfc, nfd = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
     return {
         unicodedata.normalize("NFC", nfc.casefold()),
@@ -352,7 +352,7 @@ def test_no_two_results_share_a_name_in_any_order(
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     again = name_targets(shuffled, OUT, template(text), lambda source: ext)
     assert set(again.items) == set(targets.items)
-    # Elsewhere on another machine, the names are the same.
+    # Other directories, as on another machine, do not change the names.
     moved = as_found(relative, Path("elsewhere"))
     others = name_targets(moved, Path("o"), template(text), lambda source: ext)
     assert [item.target.name for item in others.items] == [
@@ -371,7 +371,7 @@ def test_files_that_meet_no_other_keep_their_plain_name(relative: list[str], tex
         together = next(item.target for item in everything if item.source == one.source)
         others = [item for item in everything if item.source != one.source]
         if together != alone:
-            # Then the plain name is nobody's.
+            # After a collision, no file gets the plain name.
             assert not any(folds(item.target.as_posix()) & folds(str(alone)) for item in others)
 
 
@@ -395,7 +395,7 @@ def test_long_names_are_shortened_between_characters(letter: str, text: str, mar
                 continue
             assert mark in name
             assert re.search(letter + r"~[0-9a-f]{8}", name)
-            # No more is lost than must be.
+            # Names are not cut shorter than necessary.
             assert size > 255 - 4 or len(parent) > 3
 
 
@@ -403,7 +403,7 @@ def test_long_names_stay_distinct() -> None:
     names = ["大" * 84 + f"{n}.jpg" for n in range(3)] + ["大" * 84 + "0.png"]
     targets = named(*names, name="{stem}_{scale}x{ext}")
     assert len(set(targets.values())) == 4
-    # The same alone as beside others, as what is cut off has a checksum.
+    # Other files do not change the name, because a checksum replaces the cut part.
     assert named(names[1], name="{stem}_{scale}x{ext}")[names[1]] == targets[names[1]]
 
 
@@ -419,7 +419,7 @@ def test_the_longest_of_everything_fits() -> None:
 
 
 def in_place(*relative: str, name: str = "{stem}_{scale}x{ext}") -> tuple[list[str], list[str]]:
-    """The inputs that are left, and those that are results, where both lie in one directory."""
+    """Return remaining inputs and recognized results if input and output share a directory."""
     targets = name_targets(as_found(relative), IN, template(name), lambda source: ".png")
     check_distinct(targets.items)
     sources = {item.source for item in targets.items}
@@ -473,7 +473,7 @@ def test_a_chain_of_results() -> None:
 
 
 def test_results_do_not_change_the_names_of_others() -> None:
-    """A second run must find what the first has made, or the directory would grow for ever."""
+    """A second run must recognize the first results, or the directory grows on every run."""
     originals = ["x.png", "x_2x.jpg", "y.png", "y.jpg"]
     plain = template("{stem}_{scale}x{ext}")
     first = name_targets(as_found(originals), IN, plain, lambda source: ".png").items
@@ -484,7 +484,7 @@ def test_results_do_not_change_the_names_of_others() -> None:
 
 
 def test_a_circle_of_results() -> None:
-    """Not possible for files that were found in directories, but it must end."""
+    """Files found in directories cannot form a cycle, but the algorithm must terminate."""
     found = [Found(Path(f"in/{n}/a.png"), PurePosixPath(f"{(n + 1) % 3}/a.png")) for n in range(3)]
     first = name_targets(found, IN, template(), lambda source: ".png")
     again = name_targets(found[::-1], IN, template(), lambda source: ".png")

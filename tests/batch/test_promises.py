@@ -1,4 +1,4 @@
-"""What a batch promises of its results and of the memory that it takes."""
+"""Guarantees of a batch: complete results and bounded memory."""
 
 from __future__ import annotations
 

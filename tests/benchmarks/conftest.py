@@ -1,4 +1,4 @@
-"""Makes the package ``benchmarks`` importable, behind an installed waifu2x."""
+"""Makes the package ``benchmarks`` importable, after an installed waifu2x on the path."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmark of many files: a small run, its corpus, and its arithmetic."""
+"""The batch benchmark: a small run, its corpus and its arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: samples, tables, pictures, processes, and the environment."""
+"""Shared parts of the benchmarks: samples, tables, pictures, processes, environment."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_short_calls_are_timed_several_in_a_row(monkeypatch):
     assert sample.wall_s == pytest.approx(0.02)
     assert sample.calls * 0.02 >= measure.MIN_SAMPLE_S
     assert clock[0] == pytest.approx((sample.calls + 1) * 0.02)
-    assert measure.timed(call).foreign is None  # too short to tell
+    assert measure.timed(call).foreign is None  # too short to measure
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs os.wait4")
@@ -174,7 +174,7 @@ def test_a_cap_is_set_before_the_process_starts():
 
 
 def test_timing_a_command_imports_nothing_of_the_benchmarks():
-    """The peak of a command includes the memory of the process that starts it."""
+    """The peak memory of a command includes the process that starts the command."""
     timer = Path(processes.__file__).with_name("time_command.py")
     assert "benchmarks" not in timer.read_text("utf-8").split('"""', 2)[2]
 
@@ -219,7 +219,7 @@ def test_foreign_load_excludes_idle_time_and_our_own(monkeypatch):
     monkeypatch.setattr(environment.os, "cpu_count", lambda: 4)
     share = environment.foreign_share
     assert share(10.0, 13.0, own=1.0, wall=1.0) == 0.5
-    assert share(10.0, 10.99, own=1.0, wall=1.0) == 0  # a tick of rounding
+    assert share(10.0, 10.99, own=1.0, wall=1.0) == 0  # rounding to clock ticks
     assert share(None, 13.0, own=1.0, wall=1.0) is None
 
 

@@ -1,4 +1,4 @@
-"""A run of the GPU benchmark on the CPU."""
+"""Runs the GPU benchmark on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparison with peers: small runs, and the arithmetic of its parts."""
+"""The comparison with peers: small runs and the arithmetic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from waifu2x._machine import nvidia_gpus
 from waifu2x.kernels import _native
 from waifu2x.network import registry
 
-#: Leaves the peers that these tests do without, installed or not, and what is slow to import.
+#: Hides peers that these tests skip, installed or not, and modules that are slow to import.
 FEW = ["--without", "torch,ncnn,openvino", "--threads", "2", "--model", "upconv_7"]
 
 
@@ -144,7 +144,7 @@ def test_a_wrong_result_of_ours_fails(error):
     assert command.different({"max_levels": 2})
 
 
-# --- the arithmetic of the parts -----------------------------------------------------------------
+# --- arithmetic ----------------------------------------------------------------------------------
 
 
 #: Channels of the 3x3 convolutions of upconv_7; a transposed convolution of 4x4, stride 2, adds 3.
@@ -160,7 +160,7 @@ def test_multiplications_are_those_of_the_layers():
     transposed = 16 * 256 * 3 * side**2
     assert network.multiplications(graph, 30) == plain + transposed
     assert network.multiplications(graph, 30, winograd=4) == pytest.approx(plain / 4 + transposed)
-    # Edges left out, that is what the graph says for every pixel.
+    # Without edges, this equals the graph's cost per pixel.
     per_pixel = network.multiplications(graph, 10**6) / 10**12
     assert per_pixel == pytest.approx(graph.macs_per_pixel, rel=1e-4)
 
@@ -185,7 +185,7 @@ def test_the_peak_is_shown_if_the_native_module_has_a_probe(monkeypatch):
     assert [cell.strip() for cell in shown.splitlines()[-1].split("|")[1:-1]] == [
         "own", "100", "50%", "12%", "10%"
     ]  # fmt: skip
-    assert "bf16" not in shown  # another kind of number has another peak
+    assert "bf16" not in shown  # another element type has another peak
 
 
 def test_bytes_are_compared_run_to_run_and_over_threads():
@@ -303,7 +303,7 @@ def test_loading_is_compared_with_onnxruntime():
 
 def test_no_contestant_is_a_fallback_under_another_name():
     everyone = contestants.contestants(["torch"])
-    assert "waifu2x cuda" not in [each.name for each in everyone]  # native without a GPU
+    assert "waifu2x cuda" not in [each.name for each in everyone]  # runs as native without a GPU
     for each in everyone:
         if each.engine:
             assert engines.create(each.engine).name == each.engine

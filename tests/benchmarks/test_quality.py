@@ -1,4 +1,4 @@
-"""Metrics, degradations, and small runs of the quality benchmark."""
+"""Metrics, degradations and small runs of the quality benchmark."""
 
 from __future__ import annotations
 

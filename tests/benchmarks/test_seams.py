@@ -1,4 +1,4 @@
-"""A small run of the benchmark of seams."""
+"""A small run of the seam benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command as a process: exit code, streams and files."""
+"""Runs the command as a process and checks exit code, streams and files."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_nothing_to_do_is_said(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [["-t", "16"], ["-m", "upconv_7", "-s", "16"]])
 def test_interrupting_leaves_nothing(folder: Path, options: list[str]) -> None:
-    """Ctrl-C during the work gives an exit code, no file and no traceback."""
+    """Ctrl-C during the work sets the exit code and leaves no file and no traceback."""
     art.anime_face(512, 512).save(folder / "big.png")
     before = names(folder)
     process = started("big.png", "out.png", *options, "--verbose", cwd=folder)
@@ -162,7 +162,7 @@ FAILURES = {
     "empty": (["empty.png", "out.png"], "empty"),
     "truncated": (["truncated.png", "out.png"], "truncated.png"),
     "corrupt": (["corrupt.png", "out.png"], "corrupt.png"),
-    "damaged TIFF": (["damaged.tif", "out.png"], "damaged.tif"),  # libtiff prints about it
+    "damaged TIFF": (["damaged.tif", "out.png"], "damaged.tif"),  # libtiff prints a message
     "no picture": (["text.png", "out.png"], "not a picture"),
     "an empty folder": (["sub", "results"], "holds no picture"),
     "zero scale": (["in.png", "out.png", "-s", "0"], "scale is 0"),
@@ -220,7 +220,7 @@ def test_pixel_limit(folder: Path) -> None:
 
 
 def test_a_bomb_is_refused_from_its_header(folder: Path) -> None:
-    """A header of 60000 x 60000 pixels in a few bytes must not be decoded."""
+    """A few bytes that declare 60000 x 60000 pixels must not be decoded."""
     data = bytearray((folder / "in.png").read_bytes())
     import struct
     import zlib

@@ -119,7 +119,7 @@ def test_shards(folder: Path) -> None:
 
 
 def test_the_order_is_that_of_readers(folder: Path) -> None:
-    """Page 2 comes before page 10. Any may be late, and none before so many have ended."""
+    """Page 2 comes before page 10; only files in flight at once may change places."""
     result = waifu2x("in", "out", cwd=folder)
     order = [int(x) for x in re.findall(r"^out/(\d+)\.png:", result.stdout, re.MULTILINE)]
     assert sorted(order) == list(range(1, 13))
@@ -275,7 +275,7 @@ def test_both_help_pages_fit_one_screen_and_their_examples_run(folder: Path) -> 
 
 @pytest.fixture
 def work(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A batch of many pictures, of which one is done."""
+    """A running batch of many pictures after the first result."""
     (folder / "many").mkdir()
     art.anime_face(160, 160).save(folder / "many" / "0.png")
     for i in range(1, 40):
@@ -289,7 +289,7 @@ def work(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def whole(folder: Path) -> int:
-    """The number of results; fails unless all files are complete results."""
+    """Return the number of results; fails unless all files are complete results."""
     for name in names(folder):
         with Image.open(folder / name) as image:
             image.load()
@@ -339,7 +339,7 @@ def test_what_an_interrupt_left_is_gone_on_with(
         work.kill()
         work.communicate()
         if unfinished():
-            break  # else it has finished the file, or all, between the look and the kill
+            break  # otherwise the process finished the file before the kill
         for name in names(folder / "out")[::2]:
             (folder / "out" / name).unlink()
         work = started(*FAST, "many", "out", "--resume", cwd=folder)

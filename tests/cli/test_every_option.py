@@ -1,4 +1,4 @@
-"""Every option of every command changes what its help says it changes."""
+"""Every option of every command has the effect that its help describes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ waifu2x.Upscaler.from_options = classmethod(loaded)
 
 
 def commands() -> dict[str, click.Command]:
-    """All commands by their names, among them the default."""
+    """All commands by name, including the default command."""
     default = main.make_context("waifu2x", ["in.png"]).command
     return {"waifu2x": main, "upscale": default, **main.commands}
 
@@ -75,7 +75,7 @@ class Done:
 
     @property
     def target(self) -> Path:
-        """The only result."""
+        """The path of the only result."""
         assert self.code == 0, self.err
         (name,) = self.files
         return self.folder / name
@@ -114,14 +114,14 @@ class Command:
         return finished(out, done)
 
     def __call__(self, *options: str, source: str = "in.png") -> Done:
-        """Upscale ``source`` into a folder of its own, once for all cases."""
+        """Upscale ``source`` into a separate folder; the result is cached for all cases."""
         key = (source, *options)
         if key not in self._done:
             self._done[key] = self.into(self.new(), *options, source=source)
         return self._done[key]
 
     def on_terminal(self, *options: str) -> str:
-        """What a terminal shows of a run, of which standard output is no part."""
+        """Return the terminal text of a run, without standard output."""
         if options not in self._shown:
             arguments = self.arguments("in.png", self.new(), *options)
             code, out, self._shown[options] = on_terminal(*arguments, cwd=self.folder)
@@ -130,7 +130,7 @@ class Command:
         return self._shown[options]
 
     def recorded(self, *options: str) -> dict[str, object]:
-        """The options of the upscaler that the command creates."""
+        """Return the options of the upscaler that the command creates."""
         site = self.folder / "site"
         site.mkdir(exist_ok=True)
         (site / "sitecustomize.py").write_text(RECORDER)
@@ -171,7 +171,7 @@ SHOWN: set[tuple[str, str]] = set()
 
 
 def shows(*options: str, of: tuple[str, ...] = ("upscale", "batch")) -> Callable[[Case], Case]:
-    """Declare what shows that these options work."""
+    """Register a test of these options."""
 
     def declare(case: Case) -> Case:
         for command in of:
@@ -186,12 +186,12 @@ def shows(*options: str, of: tuple[str, ...] = ("upscale", "batch")) -> Callable
 
 @functools.cache
 def expected(source: str = "in.png", noise: int | None = None, **options: object) -> np.ndarray:
-    """The picture that `waifu2x.Upscaler` makes of the one that all runs read."""
+    """Return the result of `waifu2x.Upscaler` for the input picture of all runs."""
     upscaler = Upscaler(**{"model": "upconv_7", **options})  # type: ignore[arg-type]
     return upscaler.upscale(np.asarray(art.anime_face(24, 20)), noise=noise)
 
 
-# --- options of each picture
+# --- options for each picture
 
 
 @shows("scale")
@@ -224,7 +224,7 @@ def _(run: Command) -> None:
 
 @shows("engine", "fp32", "tile", "threads")
 def _(run: Command) -> None:
-    """None of these changes a picture; that they reach the engine is for the engines' tests."""
+    """These options change no pixels; their effect is covered by the tests of the engines."""
     names = ("engine", "precision", "tile", "threads")
     given = run.recorded()
     assert [given[name] for name in names] == ["auto", "auto", 0, None]
@@ -274,7 +274,7 @@ def _(run: Command) -> None:
 @shows("keep_times")
 def _(run: Command) -> None:
     now = int(time.time())
-    times = (now + 3600, now - 7200)  # reading the file does not move an access time to come
+    times = (now + 3600, now - 7200)  # reading does not change an access time in the future
     os.utime(run.folder / "in.png", times)
     for options in (["--keep-times"], ["--keep-times", "--progress", "json"]):
         target = run.folder / run.new()
@@ -330,7 +330,7 @@ def _(run: Command) -> None:
     assert "%" in run.on_terminal("--progress", "bar", "--quiet")
 
 
-# --- options of many files
+# --- options for many files
 
 
 @shows("recursive", of=("batch",))
@@ -391,14 +391,14 @@ def _(run: Command) -> None:
 def _(run: Command) -> None:
     done = run("--cluster", "nowhere://1", source="in")
     assert (done.code, done.files) == (1, {})
-    # Without Dask the line says how to install it.
+    # Without Dask, the message describes how to install Dask.
     assert "'nowhere://1'" in done.err or "[cluster]" in done.err
 
 
 @shows("recursive", "include", "exclude", "name", "resume", "memory", "report", "shard", "cluster",
        of=("upscale",))  # fmt: skip
 def _(run: Command) -> None:
-    """The default command hands a folder on with all options; none of them may get lost."""
+    """The default command passes a folder with all options to the batch command."""
     assert run("--cluster", "nowhere://1", source="in").code == 1
     assert run("--memory", "9", source="in").code == 1
     options = ["-r", "--include", "[1245].png", "--exclude", "1.png", "--name", "x{stem}{ext}",
@@ -501,7 +501,7 @@ def test_every_option_has_a_case() -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Command]:
-    """The commands by their names; each has a folder of its own with the same inputs."""
+    """The commands by name; each has a separate folder with the same inputs."""
 
     @functools.cache
     def make(name: str) -> Command:
@@ -524,11 +524,11 @@ def test_option(name: str, runs: Callable[[str], Command]) -> None:
     case(runs(command))
 
 
-# --- what the help promises of progress
+# --- progress
 
 
 def test_the_time_left_is_what_is_left(tmp_path: Path) -> None:
-    """From each event alone, whatever time the events come at."""
+    """The remaining time depends on each event alone, not on when events arrive."""
     (tmp_path / "in").mkdir()
     for name, side in (("1.png", 16), ("2.png", 288)):
         art.anime_face(side, side).save(tmp_path / "in" / name)

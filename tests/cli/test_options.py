@@ -1,4 +1,4 @@
-"""The options of the command: every one ends in a record, with the default of Python."""
+"""Every command option sets a field of a record and has the field's default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colors mean the same in every format: profiles of our own, and wide-gamut pictures."""
+"""Colors stay the same in every format: our own profiles and wide-gamut pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def installed(name: str) -> str:
     return name
 
 
-# --- the yardstick
+# --- the color difference
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_profile_of_srgb_is_that_of_littlecms() -> None:
 
 
 def test_colors_through_a_profile_of_ours() -> None:
-    # In Display P3, sRGB's pure red is (234, 51, 35), a known triple.
+    # In Display P3, the pure red of sRGB is (234, 51, 35).
     image = Image.new("RGB", (2, 2), (234, 51, 35))
     converted = to_srgb(image, WIDE["Display P3"])
     assert converted is not None
@@ -96,7 +96,7 @@ def test_colors_through_a_profile_of_ours() -> None:
 
 def test_curves_of_profiles() -> None:
     for gamma, sample, expected in ((1.0, 128, 188), (2.2, 128, 128), (1.8, 100, 119)):
-        # light = sample ** gamma, back through sRGB's curve
+        # light = sample ** gamma, encoded with the sRGB curve
         light = (sample / 255) ** gamma
         exact = 255 * (1.055 * light ** (1 / 2.4) - 0.055)
         assert exact == pytest.approx(expected, abs=1)
@@ -129,7 +129,7 @@ def test_primaries_that_are_none(chromaticities) -> None:
     assert found == (None, ("the chromaticities make no sense: left out",))
 
 
-# --- what PNG's numbers mean
+# --- color chunks of PNG
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def read(path: Path) -> tuple[np.ndarray, bytes | None]:
         return np.asarray(image.convert("RGB")), image.info.get("icc_profile")
 
 
-# Strong colors, so that it matters what they mean.
+# Strong colors, so that the color space matters.
 PIXELS = np.asarray(ImageEnhance.Color(art.anime_face(96, 80).convert("RGB")).enhance(1.8))
 
 
@@ -189,7 +189,7 @@ PIXELS = np.asarray(ImageEnhance.Color(art.anime_face(96, 80).convert("RGB")).en
 def test_a_wide_gamut_picture_keeps_its_colors(tmp_path, space, name, mean) -> None:
     icc = WIDE[space]
     picture = Picture(PIXELS, metadata=Metadata(icc))
-    # The highest quality: what is left is not what a lossy format does to lines.
+    # At the highest quality, artifacts of lossy formats do not hide color errors.
     quality = 100 if mean else None
     assert write_picture(picture, tmp_path / "a", format=name, quality=quality) == ()
     samples, label = read(tmp_path / "a")
@@ -198,7 +198,7 @@ def test_a_wide_gamut_picture_keeps_its_colors(tmp_path, space, name, mean) -> N
     error = delta_e(lab_of(samples, label), truth)
     assert error.mean() <= max(mean, 1e-6)
     assert mean or error.max() <= 1e-6
-    # Without the profile the picture would look like this: the check can fail.
+    # Check of the check: without the profile the colors differ.
     assert delta_e(lab_of(samples, SRGB), truth).mean() > 1.6
 
 
@@ -207,7 +207,7 @@ def test_a_wide_gamut_picture_keeps_its_colors(tmp_path, space, name, mean) -> N
 @pytest.mark.parametrize("alpha", [False, True])
 def test_where_no_profile_fits_colors_are_converted(tmp_path, space, name, alpha) -> None:
     output = codec.resolve_format(None, installed(name))
-    # The samples of an sRGB picture in the wide space: all of it fits in again.
+    # An sRGB picture converted to the wide space, so that all its colors fit sRGB again.
     wide = ImageCms.profileToProfile(
         Image.fromarray(PIXELS),
         ImageCms.ImageCmsProfile(io.BytesIO(SRGB)),

@@ -1,4 +1,4 @@
-"""Damaged files: each one decodes or is refused with a message of one line."""
+"""Each damaged file decodes or is refused with a message of one line."""
 
 import io
 import random
@@ -14,13 +14,13 @@ from waifu2x.errors import DecodeError, LimitError
 
 WIDTH, HEIGHT = 96, 80
 SEEDS = range(3)
-#: Damage in a header may claim any size; what fits in here takes no time.
+#: Pixel limit: a damaged header may declare any size, and pictures within it decode fast.
 LIMIT = 50_000
 
 
 @cache
 def drawing():
-    """Gradients and edges, so that every part of a file carries something."""
+    """Gradients and edges, so that every part of a file contains data."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     planes = [(x * 2 + y) % 256, np.where((x // 9 + y // 7) % 2, 40, 220), (y * 3) % 256]
     return Image.fromarray(np.stack(planes, axis=2).astype(np.uint8))
@@ -63,7 +63,7 @@ def variants():
 
 
 NAMES = list(variants())
-# These hold no length and no checksum, so that what is missing at the very end may go unseen.
+# Formats without length and checksum: missing bytes at the very end may go unnoticed.
 TAILS = {"gif", "tga", "ico"}
 
 
@@ -76,7 +76,7 @@ def file_of(name):
 
 
 def attempt(data, what):
-    """The picture, or None where it was refused; anything else fails, naming ``what``."""
+    """Return the picture, or None if the file was refused; other outcomes fail, naming ``what``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -100,7 +100,7 @@ def test_the_sound_file_decodes(name):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_truncated(name, seed):
-    """A file cut anywhere is refused, or else every sample is right."""
+    """A file truncated anywhere is refused or has only correct samples."""
     data = file_of(name)
     whole = codec.decode(io.BytesIO(data))
     rng = random.Random(f"{name} {seed}")
@@ -118,7 +118,7 @@ def test_truncated(name, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_flipped_bits(name, seed):
-    """A file with flipped bits is a picture or refused; of PNG pixels, each flip is noticed."""
+    """A file with flipped bits decodes or is refused; flips in PNG pixels are always noticed."""
     data = file_of(name)
     whole = codec.decode(io.BytesIO(data))
     rng = random.Random(f"{name} {seed}")
@@ -139,7 +139,7 @@ def test_flipped_bits(name, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_changed_middle(name, seed):
-    """Bytes overwritten, repeated, dropped, or rubbish behind a sound start."""
+    """Bytes overwritten, repeated or dropped, or garbage after a valid start."""
     data = file_of(name)
     rng = random.Random(f"{name} {seed}")
     for number in range(12):

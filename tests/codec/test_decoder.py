@@ -1,4 +1,4 @@
-"""Files in: samples, metadata, limits and the words of the errors."""
+"""Read files: samples, metadata, limits and error messages."""
 
 import io
 import os
@@ -25,7 +25,7 @@ ORIENTATION = 0x0112
 
 
 def ramp(height=5, width=7, channels=3, dtype=np.uint8):
-    """Different samples everywhere, so that no flip or swap goes unseen."""
+    """Different samples everywhere, so that every flip or swap is noticed."""
     count = height * width * channels
     values = np.arange(count, dtype=np.int64) * (np.iinfo(dtype).max // count)
     shape = (height, width) if channels == 1 else (height, width, channels)
@@ -44,7 +44,7 @@ def decode(data, **options):
 
 
 def refused(path_or_data, error=DecodeError, **options):
-    """The one line with which a file is refused."""
+    """The message of one line with which a file is refused."""
     read = decode if isinstance(path_or_data, bytes) else codec.decode
     with pytest.raises(error) as caught:
         read(path_or_data, **options)
@@ -54,7 +54,7 @@ def refused(path_or_data, error=DecodeError, **options):
 
 
 def png(header, chunks, pixels):
-    """A PNG of our own making: for what Pillow cannot write."""
+    """A handmade PNG, for contents that Pillow cannot write."""
 
     def chunk(kind, body):
         checksum = struct.pack(">I", zlib.crc32(kind + body))
@@ -211,7 +211,7 @@ def test_sixteen_bit_gray_with_alpha_png():
 
 
 def tiff(tags, pixels, order="<"):
-    """A one-strip TIFF of our own making: for what Pillow cannot write."""
+    """A handmade TIFF of one strip, for contents that Pillow cannot write."""
     entries = sorted([*tags, (273, 4, 1, 8 + 2 + 12 * (len(tags) + 2) + 4)])
     entries = sorted([*entries, (279, 4, 1, len(pixels))])
     body = struct.pack(order + "H", len(entries))
@@ -273,7 +273,7 @@ def test_float_tiff_in_other_units_is_refused(value):
 
 
 def test_cmyk_jpeg_comes_out_in_its_colors():
-    # An Adobe JPEG stores CMYK inverted: read naively it is a negative.
+    # An Adobe JPEG stores CMYK inverted; a naive reader shows a negative.
     colors = [(255, 255, 255), (200, 30, 30), (20, 20, 120), (0, 0, 0)]
     for color in colors:
         image = Image.new("RGB", (16, 16), color).convert("CMYK")
@@ -284,8 +284,8 @@ def test_cmyk_jpeg_comes_out_in_its_colors():
 
 
 def test_ycck_jpeg_comes_out_in_its_colors():
-    # APP14 says 2: YCbCr stands for the first three inks, and black is inverted as Adobe does it.
-    # (libjpeg takes the YCbCr as RGB and inverts that, which gives the inks inverted as well.)
+    # Transform 2 in APP14: the first three inks are stored as YCbCr, and black is inverted.
+    # (libjpeg treats the YCbCr as RGB and inverts the result, so the inks are inverted, too.)
     for color in [(255, 255, 255), (200, 30, 30), (20, 20, 120), (0, 0, 0)]:
         inks = 255 - np.full((16, 16, 3), color, np.uint8)
         stored = np.asarray(Image.fromarray(inks).convert("YCbCr"))
@@ -309,7 +309,7 @@ def test_cmyk_goes_through_its_profile():
     plain = decode(saved(image, "JPEG", quality=100)).color
     managed = decode(saved(image, "JPEG", quality=100, icc_profile=cmyk_profile()))
     assert plain[0, 0, 0] > 200 > plain[0, 0, 1]
-    assert np.ptp(managed.color) <= 2  # gray, as the profile has it
+    assert np.ptp(managed.color) <= 2  # gray, as the profile defines
     assert 90 < managed.color.mean() < 150
     assert managed.metadata.icc is None
 
@@ -483,7 +483,7 @@ def test_dpi():
         assert decode(saved(image, format)).metadata.dpi is None
 
 
-# --- where it came from
+# --- source
 
 
 @pytest.mark.parametrize("quality", range(1, 101))
@@ -669,7 +669,7 @@ def test_the_limit_of_the_environment(monkeypatch):
             codec.pixel_limit()
 
 
-# --- what is no picture
+# --- files that are no pictures
 
 
 def test_missing_directory_empty_and_device(tmp_path):

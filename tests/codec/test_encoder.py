@@ -1,4 +1,4 @@
-"""Files out: formats, what each holds, and targets that are never half a picture."""
+"""Write files: formats, their contents, and targets that are never incomplete."""
 
 import errno
 import io
@@ -28,7 +28,7 @@ NAMES = ["png", "jpeg", "webp", "avif", "tiff", "bmp"]
 
 
 def drawing(height=24, width=32, channels=3, dtype=np.uint8, seed=0):
-    """Flat areas with a few edges: what lossy formats come near to."""
+    """Flat areas with a few edges, which lossy formats approximate well."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (height // 8, width // 8, channels))
     samples = np.kron(blocks, np.ones((8, 8, 1), np.int64))
@@ -116,7 +116,7 @@ def test_jpeg_xl_without_its_extra(monkeypatch):
         codec.resolve_format("a.jxl")
     assert codec.resolve_format("a.png").name == "png"
     monkeypatch.undo()
-    monkeypatch.setitem(sys.modules, "pillow_jxl", None)  # installed, but it cannot be loaded
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)  # installed, but fails to load
     output = dict(zip([*NAMES, "jxl"], codec.OUTPUT_FORMATS, strict=True))["jxl"]
     with pytest.raises(MissingExtraError, match=r"pip install 'waifu2x-native\[jxl\]'"):
         codec.encode_stream(picture_of(), io.BytesIO(), output)
@@ -190,7 +190,7 @@ def test_lossless_formats_give_the_samples_back(tmp_path, name, channels, alpha)
         pytest.skip("no alpha")
     picture = picture_of(channels, alpha=alpha)
     if alpha:
-        picture.alpha[:8] = 0  # the color under it must survive too
+        picture.alpha[:8] = 0  # the color of transparent pixels must survive, too
     path = tmp_path / "out"
     assert write_picture(picture, path, format=name) == ()
     back = codec.decode(path)
@@ -211,7 +211,7 @@ def test_lossy_formats_come_near(tmp_path, name, channels):
     write_picture(picture, path, format=name, quality=98)
     back = codec.decode(path)
     error = np.abs(back.color.astype(int) - picture.color)
-    # Lossy WebP halves the resolution of color, so its edges are far off.
+    # Lossy WebP halves the resolution of color, so errors at edges are large.
     assert np.median(error) <= 3
     assert error.max() <= (255 if name == "webp" else 20)
     assert back.source.lossy is not False
@@ -221,7 +221,7 @@ def test_lossy_formats_come_near(tmp_path, name, channels):
 
 
 def test_jpeg_and_avif_keep_the_resolution_of_color(tmp_path):
-    # Red and blue columns of one pixel: with 4:2:0 both become purple.
+    # Red and blue columns one pixel wide would both become purple with 4:2:0.
     columns = np.zeros((16, 16, 3), np.uint8)
     columns[:, ::2, 0] = 255
     columns[:, 1::2, 2] = 255
@@ -247,7 +247,7 @@ def test_float_gray_stays_in_tiff(tmp_path):
 
 
 def stored_samples(path):
-    """Samples (H, W, C) as the file holds them, in the eyes of another reader."""
+    """The samples (H, W, C) of a file, read by another library."""
     data = path.read_bytes()
     if data.startswith(b"\x89PNG"):
         array = imagecodecs.png_decode(data)
@@ -321,7 +321,7 @@ def test_transparency_goes_on_white(tmp_path, dtype, channels):
 
 
 def test_noise_at_full_quality(tmp_path):
-    # More bytes than pixels: Pillow's own guess at a buffer is too small for this one.
+    # The file has more bytes than pixels, so Pillow's default buffer is too small.
     rng = np.random.default_rng(1)
     noise = Picture(rng.integers(0, 256, (400, 400, 3), dtype=np.uint8))
     for name in NAMES:
@@ -357,7 +357,7 @@ def camera_exif():
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     exif[0x0112] = 1
-    exif[0x0103] = 6  # how a thumbnail is compressed: must not get into a TIFF
+    exif[0x0103] = 6  # compression of the thumbnail; must not get into a TIFF
     exif.get_ifd(0x8769)[0x9003] = "2020:01:02 03:04:05"
     exif.get_ifd(0x8769)[0xA002] = 7
     exif.get_ifd(0x8769)[0xA003] = 9
@@ -372,12 +372,12 @@ def test_metadata_goes_where_the_format_holds_it(tmp_path, name, channels):
     notes = write_picture(picture_of(channels, metadata=metadata), tmp_path / "a", format=name)
     back = codec.decode(tmp_path / "a").metadata
     if name == "bmp":
-        # GRAY_ICC is a shell without a curve, SRGB says what BMP means anyway.
+        # GRAY_ICC is a header without a curve; SRGB is the default of BMP.
         broken = ("BMP holds no color profile, and this one is broken: left out",)
         assert notes == ("BMP holds no EXIF: left out", *(broken if channels == 1 else ()))
     else:
         assert notes == ()
-        # WebP: through its profile, into sRGB. Older Pillows read gray AVIF as RGB.
+        # WebP converts gray to sRGB through the profile. Older Pillows read gray AVIF as RGB.
         as_rgb = channels == 1 and not codec.decode(tmp_path / "a").gray
         assert as_rgb <= (name in ("webp", "avif"))
         assert back.icc == (None if as_rgb else icc)
@@ -399,7 +399,7 @@ def test_metadata_goes_where_the_format_holds_it(tmp_path, name, channels):
 
 @pytest.mark.parametrize("name", ["webp", "avif"])
 def test_gray_with_a_profile_where_only_rgb_fits(tmp_path, name):
-    # Linear gray: 0.5 of the light is 188 in sRGB, and stays 128 if the profile is ignored.
+    # Linear gray of 0.5 is 188 in sRGB, but stays 128 if the profile is ignored.
     def s15(value):
         return struct.pack(">i", round(value * 65536))
 
@@ -440,7 +440,7 @@ XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><!-- \xe3\x81\x82 --></x:xmpmeta>"
 
 
 def xmp_in(path):
-    """The XMP packet of a file, by Pillow; of JPEG XL, which Pillow cannot, by its box."""
+    """The XMP packet of a file, read by Pillow or, for JPEG XL, from its box."""
     data = path.read_bytes()
     if data[4:8] == b"JXL ":
         at = data.index(b"xml ")
@@ -629,7 +629,7 @@ def test_targets_that_cannot_be(tmp_path, overwrite):
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="no devices here")
 def test_devices_are_never_replaced():
-    # Root could rename a picture over it, and then nothing has a /dev/null any more.
+    # Root could replace /dev/null with a picture, which would break the system.
     for overwrite in (False, True):
         with pytest.raises(EncodeError, match="is a device"):
             check("/dev/null", overwrite=overwrite)
@@ -678,7 +678,7 @@ def test_the_mode_is_that_of_a_new_file(tmp_path, umask, overwrite):
 
 
 class Failing:
-    """A file that takes some bytes and then no more."""
+    """A file that fails after some bytes."""
 
     def __init__(self, file, room, error):
         self._file, self._room, self._error = file, room, error
@@ -817,7 +817,7 @@ def test_the_final_name_never_holds_half_a_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(encoder, "_Sink", Watching)
     write_picture(picture_of(), path)
-    assert set(seen) == {(False, 1)}  # and one hidden file next to it
+    assert set(seen) == {(False, 1)}  # with one hidden file next to the target
 
 
 def test_nothing_is_printed(tmp_path, capfd):

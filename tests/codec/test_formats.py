@@ -1,4 +1,4 @@
-"""The table of formats, and what files are by their first bytes."""
+"""The table of formats, and detection by the first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More than 8 bits per channel, in every layout a file may have them."""
+"""More than 8 bits per channel, in every layout of files."""
 
 import io
 import struct
@@ -89,7 +89,7 @@ def test_png_of_sixteen_bits_interlaced_and_turned():
         b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 1)
     )
     data += chunk(b"IDAT", zlib.compress(raw))
-    data += chunk(b"eXIf", exif.tobytes()[6:]) + chunk(b"IEND", b"")  # EXIF behind the pixels
+    data += chunk(b"eXIf", exif.tobytes()[6:]) + chunk(b"IEND", b"")  # EXIF after the pixels
     picture = decode(data)
     np.testing.assert_array_equal(picture.color, np.rot90(array, -1))
     with pytest.raises(DecodeError):
@@ -247,7 +247,7 @@ def test_tiff_keeps_its_exif_and_gps_directories():
 
 
 def patched(data, tag, value, kind=4):
-    """A little-endian TIFF with another value, of type LONG, in one of its tags."""
+    """Replace the value of a tag of a little-endian TIFF by a LONG."""
     data = bytearray(data)
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)

@@ -1,7 +1,7 @@
-"""Hostile files: each ends soon, in a valid picture or in an error message of one line.
+"""Hostile files: each quickly gives a valid picture or an error message of one line.
 
-`fuzz.corpus` draws the files. All of them are read in a process of their own, once as it is and
-once with little memory; the rest is about what is right, and about the command.
+`fuzz.corpus` draws the files. A separate process reads all of them, once without and once with a
+memory limit. Other tests cover valid files and the command.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COMMAND = Path(sys.executable).with_name("waifu2x")
 #: Address space in MiB that a picture of 1 MP may take in addition to the readers.
 ROOM = 512
 
-#: Bombs that are sound pictures after all: what is too much in them is left alone.
+#: Bombs that decode to valid pictures because the excess data is ignored.
 HARMLESS = {
     *("png profile", "png profiles", "png text", "png texts", "png raw profiles"),
     *("png xmp", "png xmps", "jxl xmp", "tiff 8bit strip"),
@@ -46,22 +46,22 @@ HARMLESS = {
     "tiff-raw.tif bytes in a strip",
 }
 
-#: Where the end says something that the rest can do without: another picture, a palette.
+#: Files whose end is optional: another picture or a palette.
 OPEN_ENDED = ("jpeg.mpo", "pcx-palette.pcx")
 
 
 class Outcome(NamedTuple):
-    """What became of a case: a result for each reader, or what crashed, and the seconds."""
+    """The outcome of a case: the result or crash of each reader, and the seconds."""
 
     results: dict[str, str]
     seconds: float
 
 
 def run_all(*arguments: str) -> dict[tuple[str, str], Outcome]:
-    """Every case in a process of its own; fails where that does not come to its end."""
+    """Run every case in a separate process; fails if the process does not finish."""
     done = subprocess.run(
         [sys.executable, confined.__file__, *arguments],
-        # One pool of memory and no threads of BLAS: they take address space for nothing.
+        # One malloc arena and one BLAS thread save address space.
         env={**os.environ, "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -85,13 +85,13 @@ def names() -> set[tuple[str, str]]:
 
 
 def same(picture: Picture, seed: corpus.Seed) -> None:
-    """Fails where ``picture`` is not what ``seed`` shows, within its tolerance."""
+    """Fails if ``picture`` differs from ``seed`` by more than its tolerance."""
     color = np.asarray(codec.convert_samples(picture.color, "uint8"))
     color = np.repeat(color, 3, axis=2) if picture.gray else color
     alpha = np.full(color.shape[:2], 255, np.uint8)
     if picture.alpha is not None:
         alpha = np.asarray(codec.convert_samples(picture.alpha, "uint8"))
-    # The color of what is not there says nothing.
+    # The color of transparent pixels is undefined.
     ours, theirs = (
         np.where(each[..., 3:] == 0, 0, each.astype(int))
         for each in (np.dstack([color, alpha]), seed.shown)
@@ -100,7 +100,7 @@ def same(picture: Picture, seed: corpus.Seed) -> None:
     assert np.abs(ours - theirs).mean() <= seed.tolerance
 
 
-# --- sound files
+# --- valid files
 
 
 @pytest.mark.parametrize("name", corpus.seeds())
@@ -139,10 +139,10 @@ def test_every_file_ends_in_a_result_or_one_line(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and measures memory as Linux does")
 def test_little_memory_changes_nothing(outcomes: dict[tuple[str, str], Outcome]) -> None:
-    """No reader allocates much memory, even if it mistakes a failed allocation for damage."""
+    """No reader allocates much memory, even if a failed allocation is mistaken for damage."""
 
     def plain(results: dict[str, str]) -> dict[str, str]:
-        # Which of two limits a picture is beyond first is another question.
+        # A picture may exceed two limits; either may be reported first.
         return {
             key: "LimitError" if text.startswith("LimitError") else text
             for key, text in results.items()
@@ -189,7 +189,7 @@ def test_a_bomb_is_refused_or_harmless(name: str, outcomes: dict[tuple[str, str]
 def test_texts_and_profiles_are_unpacked_within_one_limit(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small file holds thousands of them, each within its own limit."""
+    """A small file can hold thousands of chunks, each within its own limit."""
     unpacked = []
 
     class Counting:
@@ -205,7 +205,7 @@ def test_texts_and_profiles_are_unpacked_within_one_limit(
         def eof(self) -> bool:
             return self._inflater.eof
 
-    # The module has a name `zlib` of its own.
+    # png_reader has its own reference to `zlib`.
     counted = SimpleNamespace(decompressobj=Counting, crc32=zlib.crc32, error=zlib.error)
     monkeypatch.setattr(png_reader, "zlib", counted)
     data = corpus.bombs()[f"png {kind}"]
@@ -259,7 +259,7 @@ def test_the_longest_strip_is_enlarged(
     with Image.open(tmp_path / "out.png") as opened:
         out = np.asarray(opened)
     assert out.shape == (2 * height, 2 * width)
-    # Every piece is what the network makes of it alone, where that cannot see the piece's ends.
+    # Away from the cuts, every piece equals the result for the piece alone.
     long = max(size)
     for start in (0, 30_000, long - 100):
         end = start + 100

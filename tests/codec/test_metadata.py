@@ -39,7 +39,7 @@ def chunk(kind, body):
 
 
 def png(*chunks):
-    """A drawn PNG with those chunks behind its header."""
+    """A drawn PNG with ``chunks`` after its header."""
     data = saved("PNG")
     return data[:33] + b"".join(chunk(kind, body) for kind, body in chunks) + data[33:]
 
@@ -65,7 +65,7 @@ def test_xmp_is_kept_and_turns_the_picture(format, packet):
     assert (picture.width, picture.height) == (16, 24)
     plain = decode(saved(format))
     np.testing.assert_array_equal(picture.color, np.rot90(plain.color, -1))
-    if format == "TIFF":  # Pillow cuts the orientation out where it turns the picture
+    if format == "TIFF":  # Pillow removes the orientation when it rotates the picture
         assert orientation(picture.metadata.xmp) == 1
     else:
         assert picture.metadata.xmp == reset_orientation(packet)
@@ -191,7 +191,7 @@ def test_a_pillow_image_gives_the_same_fields():
 def test_jpeg_xl():
     pytest.importorskip("pillow_jxl")
     exif = Image.Exif()
-    exif[0x0112] = 6  # does not count: the picture is what the codestream says
+    exif[0x0112] = 6  # ignored: the orientation in the codestream applies
     exif[0x010F] = "Maker"
     data = saved("JXL", lossless=True, exif=exif.tobytes(), xmp=ATTRIBUTE)
     picture = decode(data)
@@ -217,7 +217,7 @@ def test_jpeg_xl():
 
 
 def test_a_huge_jpeg_xl_is_refused_by_its_header():
-    # Not small, 30 bits of height, square: a header of a few bytes that claims a gigapixel.
+    # Not small, 30 bits of height, square: a header of a few bytes declares 10 gigapixels.
     bits = 0 | 3 << 1 | (99_999 << 3) | 1 << 33
     data = b"\xff\x0a" + bits.to_bytes(64, "little")
     assert jxl_header.read_header(io.BytesIO(data)).width == 100_000
@@ -242,7 +242,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused():
     bomb = data[:scan] + (data[scan:-2] * 1000) + data[-2:]
     with pytest.raises(DecodeError, match="more than 100 scans"):
         decode(bomb)
-    # What follows the picture does not count: phones put a video there.
+    # Data after the picture is ignored: phones append a video.
     assert decode(data + b"\xff\xda\0\2" * 1000).width == 24
 
 

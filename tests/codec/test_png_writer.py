@@ -1,4 +1,4 @@
-"""The PNG writer: Pillow reads back the same samples for all sizes, modes, bands and threads."""
+"""Pillow reads back the written samples for all sizes, modes, bands and threads."""
 
 import io
 import struct
@@ -35,7 +35,7 @@ FULL = {np.uint8: 255, np.uint16: 65535}
 
 
 def samples(*shape, dtype=np.uint8, seed=0):
-    """Smooth shades with flat areas, noise and extremes: every filter wins somewhere."""
+    """Smooth shades with flat areas, noise and extremes: every filter is chosen somewhere."""
     rng = np.random.default_rng(seed)
     full = FULL[dtype]
     height, width = shape[:2]
@@ -50,7 +50,7 @@ def samples(*shape, dtype=np.uint8, seed=0):
 
 
 def written(color, alpha=None, *, bands=None, **options):
-    """The file of a picture that is handed over in bands of so many rows, the last one repeated."""
+    """Write a picture in bands of ``bands`` rows; the last number repeats. Returns the file."""
     buffer = io.BytesIO()
     height, width = color.shape[:2]
     channels = (color.shape[2] if color.ndim == 3 else 1) + (alpha is not None)
@@ -85,7 +85,7 @@ def chunks_of(data):
 
 
 def stored(data):
-    """The rows of a PNG as they are stored, filters undone by the book: (H, bytes of a row)."""
+    """The rows of a PNG, unfiltered as specified: (H, bytes of a row)."""
     found = chunks_of(data)
     width, height, depth, kind = struct.unpack(">IIBB", found[0][1][:10])
     pixel = {0: 1, 4: 2, 2: 3, 6: 4}[kind] * depth // 8
@@ -114,7 +114,7 @@ def as_stored(color, alpha=None):
 
 
 def filtered_by_numpy(rows, pixel):
-    """Every row by the filter with the least sum of absolute values, the first of equals."""
+    """Filter every row with the least sum of absolute values; the first filter wins ties."""
     x = rows.astype(np.int64)
     left, up, corner = (np.zeros_like(x) for _ in range(3))
     left[:, pixel:] = x[:, :-pixel]
@@ -152,7 +152,7 @@ def test_filters_are_those_of_the_book(dtype, colors, alpha):
         dst = np.empty((height, 1 + rows.shape[1]), np.uint8)
         _native.filter_png(color, dst, alpha=mask)
         np.testing.assert_array_equal(dst, expected)
-        if height > 5:  # with a row above
+        if height > 5:  # rows with a row above
             dst = guarded.reshape(-1)[32:][: 5 * expected.shape[1]].reshape(5, -1)
             _native.filter_png(
                 color[-5:],
@@ -170,11 +170,11 @@ def test_filters_are_those_of_the_book(dtype, colors, alpha):
 
 
 def test_every_paeth_and_average():
-    # All left, up and corner of a coarse grid with the extremes, in rows of two pixels.
+    # All combinations of left, up and corner on a coarse grid with extremes, in rows of two pixels.
     steps = np.array([0, 1, 2, 63, 64, 127, 128, 129, 191, 253, 254, 255], np.uint8)
     left, up, corner = (axis.ravel() for axis in np.meshgrid(steps, steps, steps))
     for x in (0, 100, 255):
-        # One row of pairs (corner, up) above one of (left, x); 16 and more, so that vectors do it.
+        # A row of pairs (corner, up) above a row of (left, x), long enough for vector code.
         top = np.stack([corner, up], axis=1).reshape(1, -1, 1)
         row = np.stack([left, np.full_like(left, x)], axis=1).reshape(1, -1, 1)
         dst = np.empty((1, 1 + row.size), np.uint8)
@@ -253,7 +253,7 @@ def test_sixteen_bits(monkeypatch, deflate, channels):
         np.testing.assert_array_equal(stored(data), as_stored(array))
         with Image.open(io.BytesIO(data)) as image:
             read = np.asarray(image).reshape(height, width, -1)
-        # Pillow keeps 16 bits of gray and the high bytes of all else, gray and alpha as RGBA.
+        # Pillow keeps 16 bits only for gray; other modes keep high bytes, and gray+alpha is RGBA.
         if channels == 1:
             np.testing.assert_array_equal(read, array)
         else:
@@ -276,7 +276,7 @@ def test_bands_threads_and_seeds(height, width, channels, bands, threads, piece,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_writer, "STRIP_BYTES", piece)
         data = written(array, bands=[*bands, 4], threads=threads)
-        assert data == written(array, threads=1)  # the same bytes however it is made
+        assert data == written(array, threads=1)  # the same bytes for all bands and threads
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(np.asarray(image).reshape(array.shape), array)
 
@@ -284,7 +284,7 @@ def test_bands_threads_and_seeds(height, width, channels, bands, threads, piece,
 @pytest.mark.parametrize("deflate", DEFLATES)
 def test_one_zlib_stream_of_many_pieces(deflate):
     rng = np.random.default_rng(3)
-    noise = rng.integers(0, 256, (700, 999, 3), dtype=np.uint8)  # does not compress
+    noise = rng.integers(0, 256, (700, 999, 3), dtype=np.uint8)  # incompressible
     flat = np.full((700, 999, 3), 200, np.uint8)
     for array in (noise, flat):
         data = written(array, deflate=deflate, threads=2)
@@ -412,7 +412,7 @@ def test_chunks_of_color_and_text():
         assert image.info["srgb"] == 1
         image.load()
         assert image.text == {**dict(text), "XML:com.adobe.xmp": "<x/>"}
-    # A profile and sRGB exclude each other.
+    # A profile excludes the sRGB chunk.
     kinds = [
         kind
         for kind, _ in chunks_of(
@@ -489,7 +489,7 @@ def test_bad_rows():
         with pytest.raises(ArgumentError) as caught:
             writer.write_rows(color, alpha)
         assert words in str(caught.value)
-        writer.write_rows(good, mask)  # a refusal changes nothing
+        writer.write_rows(good, mask)  # a refused call changes nothing
         writer.write_rows(good[:0], mask[:0])
         writer.write_rows(good, mask)
         writer.close()
@@ -533,7 +533,7 @@ def test_no_threads_are_left():
 
 
 class Full(io.BytesIO):
-    """Takes so many bytes and no more."""
+    """A file that fails after a given number of bytes."""
 
     def __init__(self, room):
         super().__init__()
@@ -601,7 +601,7 @@ def test_the_queue_is_bounded(monkeypatch):
     buffer = io.BytesIO()
     slow = deflate.Deflate(compress, zlib.adler32)
     with PngWriter(buffer, width=400, height=100, channels=1, threads=2, deflate=slow) as writer:
-        writer.write_rows(array[:8])  # does not wait for what stands still
+        writer.write_rows(array[:8])  # does not wait for the blocked compressor
         assert not gate.is_set()
 
         def rest():

@@ -1,4 +1,4 @@
-"""Arrays and Pillow images in and out, and the conversion of samples."""
+"""Conversion between arrays, Pillow images and sample types."""
 
 import io
 from fractions import Fraction
@@ -229,7 +229,7 @@ def test_an_opened_image_tells_its_source_and_is_made_upright():
         assert picture.source == Source("JPEG", True, 77)
         assert (picture.width, picture.height) == (16, 24)
         np.testing.assert_array_equal(picture.color, np.asarray(ImageOps.exif_transpose(image)))
-        assert image.size == (24, 16)  # ours, not theirs
+        assert image.size == (24, 16)  # the caller's image is unchanged
         assert image.getexif()[0x0112] == 6
 
 
@@ -243,7 +243,7 @@ def test_of_an_animation_the_current_frame():
 
 
 def test_a_large_image_is_copied_in_strips():
-    # Wider than one strip, and of a height that no strip divides.
+    # A row longer than one strip, and a height that is no multiple of a strip.
     for size in ((3, 300_000), (701, 1031)):
         array = samples((*size, 4), np.uint8)
         picture = codec.from_image(Image.fromarray(array))

@@ -1,4 +1,4 @@
-"""Files out to streams: standard output, memory, members of archives."""
+"""Write files to streams: standard output, memory, members of archives."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def picture_of(dtype=np.uint8):
 
 
 class Pipe(io.RawIOBase):
-    """Takes bytes and nothing else, a few at a time."""
+    """A stream that only supports writing, a few bytes at a time."""
 
     def __init__(self, most=1 << 30, room=1 << 30):
         self.data = b""
@@ -146,7 +146,7 @@ def test_times_of_the_source(tmp_path, overwrite):
     path = tmp_path / "a.png"
     write_picture(picture_of(), path, times=times, overwrite=overwrite)
     found = path.stat()
-    # Some file systems keep less than nanoseconds.
+    # Some file systems store times with less precision.
     assert found.st_mtime_ns == pytest.approx(times[1], abs=2_000_000_000)
     assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
     write_picture(picture_of(), path, overwrite=True)

@@ -1,4 +1,4 @@
-"""TIFF: every depth and layout, as other readers see it, and all of the metadata."""
+"""TIFF: every depth and layout, checked with other readers, and all metadata."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def samples(*shape, dtype=np.uint8, seed=0):
 
 
 def written(array, *, bands=None, alpha=False, **options):
-    """The file of an array (H, W, C), handed over in bands of so many rows."""
+    """Write an array (H, W, C) in bands of ``bands`` rows; returns the file."""
     buffer = io.BytesIO()
     height, width, channels = array.shape
     with TiffWriter(
@@ -49,7 +49,7 @@ def camera_exif(order="<"):
     exif = Image.Exif()
     exif.endian = order
     exif[0x010F] = "Maker"
-    exif[0x0103] = 6  # how a thumbnail is compressed: must not get into the file
+    exif[0x0103] = 6  # compression of the thumbnail; must not get into the file
     exif[0x011A] = 72.0
     exif[0x8298] = "Somebody"
     exif.get_ifd(ExifTags.IFD.Exif)[0x9003] = "2020:01:02 03:04:05"
@@ -77,7 +77,7 @@ def test_samples_as_other_readers_see_them(monkeypatch, dtype, channels, order):
         assert page.extrasamples == ((2,) if channels in (2, 4) else ())
         assert len(page.dataoffsets) > 1
         np.testing.assert_array_equal(page.asarray().reshape(array.shape), array)
-    # Pillow, over libtiff, has modes for these.
+    # Pillow reads these modes with libtiff.
     if dtype == np.uint8 or channels == 1:
         with Image.open(io.BytesIO(data)) as image:
             expected = {np.uint16: "I;16", np.float32: "F"}.get(
@@ -142,7 +142,7 @@ def test_all_metadata():
         tags = file.pages[0].tags
         assert list(tags.keys()) == sorted(tags.keys())
         assert all(tag.valueoffset % 2 == 0 for tag in tags.values() if tag.count > 4)
-    # Without a resolution of our own, that of the EXIF block stays.
+    # Without an explicit resolution, the resolution of the EXIF block stays.
     with Image.open(io.BytesIO(written(samples(8, 8, 3), exif=camera_exif()))) as image:
         assert float(image.tag_v2[0x011A]) == 72
 
@@ -153,7 +153,7 @@ def test_all_metadata():
         b"Exif\0\0II*\0",
         b"Exif\0\0II*\0\xff\xff\xff\xff",
         b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",
-        # A Make beyond the end, a GPS directory beyond the end, a type there is none of.
+        # Make and GPS directory beyond the end, and an undefined type.
         b"Exif\0\0II*\0\x08\0\0\0\x03\0"
         + struct.pack("<HHII", 0x010F, 2, 1000, 20)
         + struct.pack("<HHII", 0x8825, 4, 1, 1 << 30)

@@ -1,4 +1,4 @@
-"""The order of work on a GPU, recorded by substitutes for streams and events."""
+"""The order of work on a GPU, recorded by fake streams and events."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_copies_overlap_with_networks(streams: Streams, dtype: type) -> None:
     uploaded = one.upload(samples)
     with one.computing():
         result = uploaded.clone()
-    other.empty((1, 1, 3), np.uint8)  # queued behind it, and nothing to wait for
+    other.empty((1, 1, 3), np.uint8)  # queued after the network, without a wait
     assert one.download(result).tobytes() == samples.tobytes()
     assert streams.log == [
         "event 0 on up",

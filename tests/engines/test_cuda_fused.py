@@ -148,7 +148,7 @@ def test_all_other_operations(native: ModuleType) -> None:
 
 
 def test_a_value_read_after_a_multiplication_is_not_overwritten(native: ModuleType) -> None:
-    """A crop fused into a later sum reads its source, which the product must leave as it is."""
+    """A crop fused into a later sum reads its source; the product must not change the source."""
     nodes = [
         Node("mean", GlobalMean(), ("input",)),
         Node("first", Multiply(), ("input", "mean")),

@@ -1,4 +1,4 @@
-"""Which runs are captured, and which are evicted; capturing itself needs a GPU."""
+"""Which runs are captured and evicted; only capturing needs a GPU."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Replay:
 
 
 class Recorder(CudaGraphCache):
-    """Runs the network again where a GPU would replay a captured run."""
+    """Runs the network again instead of replaying a captured run."""
 
     def __init__(self) -> None:
         super().__init__(torch.device("cpu"))
@@ -68,7 +68,7 @@ def test_a_repeated_shape_is_captured() -> None:
     assert [run(graphs, network, 4, value) for value in (1, 2, 3)] == [3, 5, 7]
     assert graphs.captured == [(1, 4, 4, 3)]
     assert run(graphs, network, 5, 1) == 3
-    assert run(graphs, Twice(), 4, 1) == 3  # another network is another run
+    assert run(graphs, Twice(), 4, 1) == 3  # another network needs its own capture
     assert len(graphs.captured) == 1
 
 
@@ -80,7 +80,7 @@ def test_nothing_is_captured_without_memory_or_after_a_failure() -> None:
     graphs.fails = True
     for _ in range(4):
         assert run(graphs, network, 4, 2) == 5
-    assert len(graphs.captured) == 1  # once, and not again
+    assert len(graphs.captured) == 1  # captured only once
 
 
 def test_more_shapes_than_entries_do_not_evict_each_other(

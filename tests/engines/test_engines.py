@@ -36,7 +36,7 @@ from waifu2x.pipeline.tiling import TilingConstraints, plan_tiles
 
 ENGINES = ("native", "onnx", "torch")
 
-#: (model, scale, height, width); sizes that the network takes, the odd ones where it takes any.
+#: (model, scale, height, width); sizes are valid for the network, and odd if it accepts any.
 FAMILIES = [
     ("upconv_7", 2, 31, 45),
     ("upconv_7", 2, 15, 16),
@@ -105,7 +105,7 @@ def weights(*shape: int) -> np.ndarray:
 
 
 def every_operation() -> Graph:
-    """Return a graph with all operations and activations, and a PReLU after a shuffle."""
+    """Return a graph with all operations and activations and a PReLU after a shuffle."""
 
     def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> Conv:
         weight = weights(outputs, inputs, kernel, kernel)

@@ -46,7 +46,7 @@ from waifu2x.network.reference import evaluate
 
 ISAS = _native.isas()
 THREADS = (1, 2, 3, 5)
-#: Timeout of child processes in seconds; they take one or two.
+#: Timeout of child processes in seconds; normal runs take 1 or 2 seconds.
 TIME_LIMIT = 300
 #: Relative to the largest value: about the float32 error of a few Winograd layers.
 TOLERANCE = 2e-5
@@ -165,8 +165,8 @@ def check(
 
 # --- operations -----------------------------------------------------------------------------------
 
-#: Both sides of every block of 16, Winograd's small and large tile (8, 32 and 128 channels), and
-#: those of real networks.
+#: Channels on both sides of every block of 16 and of Winograd's limits (8, 32 and 128), and
+#: the channels of real networks.
 CHANNELS = (1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 70)
 
 
@@ -208,7 +208,7 @@ def test_transposed_convolutions_agree_with_float64(stride: int) -> None:
         try:
             graph.output_size(9), graph.output_size(14)
         except GraphError:
-            continue  # nothing would be left
+            continue  # the result would be empty
         check(graph, 9, 14, threads=(1, 3))
 
 
@@ -347,7 +347,7 @@ def test_networks_without_a_convolution_agree_with_float64() -> None:
 
 
 def gates(net: Net, source: str, channels: int, kind: str = "sigmoid", seed: int = 0) -> str:
-    """Add a squeeze-and-excitation block."""
+    """Append a squeeze-and-excitation block."""
     mean = net.add(GlobalMean(), source)
     few = net.add(conv(channels, 5, 1, activation=activation("relu", 5), seed=seed), mean)
     gate = net.add(conv(5, channels, 1, seed=seed), few)
@@ -360,7 +360,7 @@ def test_gates_agree_with_float64_through_several_stages(stages: int) -> None:
     value = net.add(conv(3, 24, 3))
     for stage in range(stages):
         gated = gates(net, value, 24, ACTIVATIONS[stage], seed=stage)
-        cut = net.add(Crop(2), value)  # from the stage before
+        cut = net.add(Crop(2), value)  # from the previous stage
         made = net.add(conv(24, 24, 3, seed=stage), gated)
         made = net.add(conv(24, 24, 3, seed=stage), made)
         value = net.add(Add(), made, cut)
@@ -441,7 +441,7 @@ def check_padding_beyond(kernel: int, padding: int, channels: int) -> None:
 def test_padding_that_a_kernel_does_not_reach_across_reads_zeros(
     channels: int, kernel: int, padding: int
 ) -> None:
-    """Whole regions of the result then depend on padding alone."""
+    """Whole regions of the result depend on padding alone."""
     in_a_child(f"check_padding_beyond({kernel}, {padding}, {channels})")
 
 
@@ -550,7 +550,7 @@ class Random:
             try:
                 self.step()
                 self.net.graph()
-            except GraphError:  # a stride that divides at no size
+            except GraphError:  # no size is divisible by the stride
                 self.net.nodes, self.values = nodes, values
         if self.rng.random() < 0.6:
             self.net.add(conv(self.value(self.net.last).channels, 3, 3, 1, 1))
@@ -577,7 +577,7 @@ def test_random_networks_agree_with_float64(seed: int) -> None:
     check(graph, height, width, isas=(ISAS[seed % len(ISAS)],), tolerance=5e-5)
 
 
-# --- networks as people build them ----------------------------------------------------------------
+# --- typical architectures ------------------------------------------------------------------------
 
 
 def unet(gated: bool) -> Graph:
@@ -623,7 +623,7 @@ def rrdb(growth: int = 16, width: int = 32) -> Graph:
 
 
 def compact(layers: int = 3) -> Graph:
-    """Like the compact networks of Real-ESRGAN: one size up to a final pixel shuffle."""
+    """Like the compact networks of Real-ESRGAN: constant size up to a final pixel shuffle."""
     net = Net()
     net.add(conv(3, 64, 3, 1, 1))
     for layer in range(layers):
@@ -717,7 +717,7 @@ def test_a_picture_is_gathered_run_and_blended(
 
 
 def test_a_picture_may_be_a_view_of_another() -> None:
-    """With row strides, also negative; memory between the rows of the target stays untouched."""
+    """Strides may be negative; memory between the rows of the target stays untouched."""
     network = engine(2).compile(doubler())
     base = picture(40, 50, 3, "uint8")
     frame = np.full((90, 70, 3), 77, np.uint8)
@@ -746,7 +746,7 @@ def test_a_cut_of_the_result_may_be_the_target() -> None:
 
 @pytest.mark.parametrize("name", ["doubler", *NETWORKS])
 def test_any_part_is_the_same_bytes_as_in_the_whole(name: str) -> None:
-    """Winograd tiles lie on a grid of the whole, so no rounding depends on the part."""
+    """Winograd tiles lie on a grid of the whole picture, so parts do not change rounding."""
     if name == "doubler":
         graph, height, width = doubler(), 37, 45
     else:
@@ -1064,7 +1064,7 @@ except KeyboardInterrupt:
         [sys.executable, "-c", PREAMBLE + script],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells may ignore SIGINT
     )
     try:
         assert process.stdout is not None
@@ -1289,8 +1289,8 @@ def test_what_a_program_cannot_be_built_of_is_refused(
     assert said == message or (message.endswith(": ") and said.startswith(message))
     if "finished" in message:
         return
-    program.finish((program.affine((0, 0), 2.0, 1.0), 0))  # and it can be built on
-    for givens in ((), (3,), (4,)):  # those that the call made before it was refused
+    program.finish((program.affine((0, 0), 2.0, 1.0), 0))  # the program is still usable
+    for givens in ((), (3,), (4,)):  # means that the call created before its refusal
         means = [np.zeros((1, channels, 1, 1), np.float32) for channels in givens]
         with contextlib.suppress(ValueError):
             made = program.run(POOL, batch_of(4), means)
@@ -1316,7 +1316,7 @@ except ValueError:
 
 
 def test_programs_refuse_values_that_do_not_lie_on_each_other() -> None:
-    """Graph checks alignment; a program without the check would read out of range."""
+    """Graph checks alignment; without the check, a program would read out of range."""
     said = python("""
 from waifu2x.kernels import _native
 p = _native.Program(3)
@@ -1493,7 +1493,7 @@ def test_a_batch_of_three_dimensions_is_an_engine_error() -> None:
 
 
 def test_a_size_that_a_network_does_not_take_is_an_engine_error() -> None:
-    """Its branches would not be aligned; the other engines fail, too."""
+    """Branches would not be aligned; the other engines fail, too."""
     net = Net()
     net.add(conv(3, 8, 2, 2))
     net.add(Add(), "input", net.add(transposed(8, 3, 2, 2)))

@@ -1,4 +1,4 @@
-"""The join: each different frame enlarged once, in flat memory, from any format to any other."""
+"""Upscale animations: each distinct frame once, in constant memory, between all formats."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def doubled(picture: Picture) -> Picture:
 
 
 class Counting:
-    """Doubles, and counts how often."""
+    """Doubles pictures and counts the calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -85,7 +85,7 @@ def test_every_format_into_every_other(source: str, target: str) -> None:
     assert [f.duration for f in back] == [f.duration for f in animation]
     expected = [np.repeat(np.repeat(truth, 2, axis=0), 2, axis=1) for truth in truths(frames)]
     if "avif" not in (source, target):
-        assert counting.calls == 4  # of six frames
+        assert counting.calls == 4  # for six frames
         assert_same(rgba(back), expected)
         return
     for ours, truth in zip(rgba(back), expected, strict=True):
@@ -167,7 +167,7 @@ def test_store_gives_back_what_it_was_given(dtype: type) -> None:
 
 @pytest.mark.parametrize("format", ["gif", "png", "webp"])
 def test_memory_does_not_grow_with_the_frames(format: str, tmp_path: Path) -> None:
-    """500 frames of 12 KiB, every other one the same as 250 before it."""
+    """500 frames of 12 KiB; every other frame equals the frame 250 before."""
     parts = [Part(np.full((64, 64, 4), 255, np.uint8), ms=20)]
     for number in range(499):
         dot = np.zeros((1, 2, 4), np.uint8)
@@ -185,7 +185,7 @@ def test_memory_does_not_grow_with_the_frames(format: str, tmp_path: Path) -> No
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert result.frames == 500
-    assert peak < 3_000_000  # the results alone would be 25 MB
+    assert peak < 3_000_000  # all results together take 25 MB
     with (tmp_path / "out").open("rb") as stream:
         assert from_file(stream).frames == 500
 

@@ -1,4 +1,4 @@
-"""What a file says of itself besides its pixels: its density, and when it was read and changed."""
+"""Density, access time and modification time of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comic archives: what is refused, what is carried over, and how pages are named."""
+"""Comic archives: refusals, preserved data, and names of pages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_picture(head: bytes) -> bool:
 
 
 class Raw(NamedTuple):
-    """A member as its bytes: everything can be wrong."""
+    """A raw archive member, in which every field can be invalid."""
 
     name: bytes = b"001.png"
     data: bytes = PNG
@@ -77,7 +77,7 @@ def deflated(data: bytes) -> bytes:
 
 
 def build(*members: Raw, comment: bytes = b"", end: dict[str, int] | None = None) -> bytes:
-    """An archive by hand, from the format's description and not from the code under test."""
+    """Build an archive by the format's specification, without the code under test."""
     body, central = b"", b""
     for one in members:
         stored = deflated(one.data) if one.method == 8 else one.data
@@ -106,7 +106,7 @@ def build(*members: Raw, comment: bytes = b"", end: dict[str, int] | None = None
 
 
 def packed(files: dict[str, bytes], comment: bytes = b"") -> bytes:
-    """An archive as an ordinary program writes it."""
+    """An archive written by Python's zipfile."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
         out.comment = comment
@@ -135,7 +135,7 @@ def rewritten(
 
 
 def refusal(data: bytes, error: type[Waifu2xError] = DecodeError, **limits: Any) -> str:
-    """The message by which an archive is refused, wherever it is found out, on one line."""
+    """The message of one line with which an archive is refused, at any stage."""
     with pytest.raises(error) as caught:
         archive.check_pages(reader(data, **limits), lambda member, data: None)
     message = str(caught.value)
@@ -260,7 +260,7 @@ def test_a_name_in_an_extra_field_is_checked_as_well() -> None:
     field = b"\1" + zlib.crc32(b"a.png").to_bytes(4, "little") + b"../a.png"
     extra = struct.pack("<2H", 0x7075, len(field)) + field
     assert "leads upwards" in refusal(build(Raw(b"a.png", extra=extra)))
-    out, _ = rewritten(build(Raw(b"b.png", extra=extra)))  # it is not this member's
+    out, _ = rewritten(build(Raw(b"b.png", extra=extra)))  # the field is for another name
     assert out.namelist() == ["b.webp"]
     assert out.infolist()[0].extra == b""
 
@@ -339,7 +339,7 @@ def test_any_flipped_byte_is_refused_or_harmless() -> None:
         assert message or out.testzip() is None
 
 
-# --- what is carried over --------------------------------------------------------------------
+# --- preserved data ---------------------------------------------------------------------------
 
 
 def test_pages_are_replaced_and_everything_else_survives() -> None:
@@ -442,7 +442,7 @@ def test_an_end_record_inside_the_comment_is_not_taken_for_the_end() -> None:
     sink = io.BytesIO()
     source = reader(build(Raw(), comment=comment))
     archive.rewrite(source, sink, lambda member, data: data, extension=lambda member: ".webp")
-    again = reader(sink.getvalue())  # zipfile stumbles over such a comment
+    again = reader(sink.getvalue())  # zipfile fails on such a comment
     assert again.comment == comment
     assert [member.name for member in again.members] == ["001.webp"]
 
@@ -459,7 +459,7 @@ def test_zip64_headers_are_read() -> None:
 
 
 class Sparse(io.RawIOBase):
-    """A file in memory whose long writes count as zeros."""
+    """A file in memory that stores long writes as zeros."""
 
     def __init__(self) -> None:
         self.pieces: list[tuple[int, bytes]] = []
@@ -732,7 +732,7 @@ def test_whatever_the_names_the_result_is_safe(
         return
     out, result = rewritten(source, suffix=suffix)
     assert out.testzip() is None
-    # An ideal reader of the result sees what the first one planned.
+    # The names in the result equal the planned names.
     again = [entry.name for entry in _zip.ZipReader(_file(out), "out", max_members=99).entries]
     plan = archive.plan_names(book.members, lambda member: suffix)
     new = iter(plan.names)

@@ -1,6 +1,6 @@
 """Every cell of the tables in docs/formats.md, from file to file.
 
-The network is one that repeats every pixel 2x2, so that what a file must hold is known exactly.
+The network repeats every pixel 2x2, so that the expected file is known exactly.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ PAGE = Path(__file__).parents[2] / "docs/formats.md"
 
 
 def ids(words: str) -> str:
-    """A name of a row for pytest."""
+    """The pytest id of a row."""
     return re.sub(r"[^\w+]+", "-", words).strip("-")
 
 
 @pytest.fixture(scope="module")
 def upscaler() -> Iterator[Upscaler]:
-    """One whose network repeats every pixel."""
+    """An upscaler whose network repeats every pixel."""
     weight = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
     graph = Graph(
         [
@@ -57,7 +57,7 @@ def upscaler() -> Iterator[Upscaler]:
 def converted(
     upscaler: Upscaler, data: bytes, folder: Path, column: str, **options: Any
 ) -> tuple[Path, FileResult]:
-    """What the file ``data`` becomes in a column of the tables."""
+    """Convert the file ``data`` to the format of a column of the tables."""
     output = {**OUTPUTS, **trip.ANIMATED}[column]
     if output.format == "jxl":
         pytest.importorskip("pillow_jxl")
@@ -73,7 +73,7 @@ def doubled(pixels: Array) -> Array:
 
 
 def stored(path: Path, format: str) -> Array:
-    """The samples (H, W, C) of a file, in the bits it has, by another reader than ours."""
+    """The samples (H, W, C) of a file in its own depth, read by another library."""
     if format == "tiff":
         return np.atleast_3d(tifffile.imread(path))
     if format == "png":
@@ -86,13 +86,13 @@ def stored(path: Path, format: str) -> Array:
 
 
 def share(samples: Array) -> Array:
-    """Samples as a share of white, 0 to 1."""
+    """Scale samples to [0, 1]."""
     white = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else 1
     return samples / white
 
 
 def laid_out(truth: Array, layout: str) -> Array:
-    """``truth`` (H, W, C), of 0 to 1, in other channels; transparency laid on white."""
+    """Convert ``truth`` (H, W, C) in [0, 1] to ``layout``; composites transparency on white."""
     channels = truth.shape[2]
     if channels in (2, 4) and layout in ("gray", "RGB"):
         truth = truth[:, :, :-1] * truth[:, :, -1:] + 1 - truth[:, :, -1:]
@@ -102,11 +102,14 @@ def laid_out(truth: Array, layout: str) -> Array:
 
 
 def assert_pixels(found: Array, truth: Array, *, near: int = 0, rounded: bool = False) -> None:
-    """``found`` as it is stored is ``truth`` of 0 to 1; near: see `trip.Output`; rounded: twice."""
+    """Compare stored samples with ``truth`` in [0, 1].
+
+    near: see `trip.Output`. rounded: the samples were rounded twice.
+    """
     assert found.shape == truth.shape
     error = np.abs(share(found) - truth)
     if found.shape[2] in (2, 4):
-        error[truth[:, :, -1] == 0, :-1] = 0  # the color of what is not there says nothing
+        error[truth[:, :, -1] == 0, :-1] = 0  # the color of transparent pixels is undefined
     if near:
         assert error.mean() < near / 255
         assert error.max() < 10 * near / 255
@@ -114,7 +117,7 @@ def assert_pixels(found: Array, truth: Array, *, near: int = 0, rounded: bool = 
         assert error.max() < 1e-6
     else:
         step = 1 / np.iinfo(found.dtype).max
-        # An ideal rounding is off by half a step, by as little more as floats are by themselves.
+        # Ideal rounding is off by half a step, plus the error of floats.
         assert error.max() < (1.5 if rounded else 0.5001 + 1e-6 / step) * step
 
 
@@ -147,7 +150,7 @@ def test_pixels(upscaler: Upscaler, tmp_path: Path, kind: str, column: str) -> N
         (trip.WIDTH, trip.HEIGHT),
         (2 * trip.WIDTH, 2 * trip.HEIGHT),
     )
-    # What is lost is said, and nothing else is.
+    # Every loss has a note, and there are no other notes.
     expected = ["composited on white"] if "on white" in rest else []
     if bits != read_as.rsplit(" ", 1)[1]:
         expected.append(f"samples reduced to {bits}-bit")
@@ -157,7 +160,7 @@ def test_pixels(upscaler: Upscaler, tmp_path: Path, kind: str, column: str) -> N
 
 
 def assert_notes(notes: tuple[str, ...], expected: list[str]) -> None:
-    """Each of ``expected`` is in a note of its own, and there are no others."""
+    """Each expected text is in a separate note, and there are no other notes."""
     assert len(notes) == len(expected), notes
     for words in expected:
         assert sum(words in note for note in notes) == 1, notes
@@ -165,7 +168,7 @@ def assert_notes(notes: tuple[str, ...], expected: list[str]) -> None:
 
 @pytest.mark.parametrize("column", ["png", "tiff"])
 def test_linear_light_of_jpeg_xl(upscaler: Upscaler, tmp_path: Path, column: str) -> None:
-    """All 16 bits stay, and with them the profile that says what they mean."""
+    """All 16 bits and their profile are kept."""
     data, pixels = trip.linear_jxl()
     path, result = converted(upscaler, data, tmp_path, column)
     assert result.notes == ()
@@ -180,14 +183,14 @@ def test_linear_light_of_jpeg_xl(upscaler: Upscaler, tmp_path: Path, column: str
         ImageCms.createProfile("sRGB"),
     )
     assert middle is not None
-    assert middle.getpixel((0, 0)) == (188, 188, 188)  # half of the light
+    assert middle.getpixel((0, 0)) == (188, 188, 188)  # half of the linear light
 
 
-# --- what a picture says besides its pixels
+# --- metadata of pictures
 
 
 def lab(pixels: Array, means: bytes) -> Array:
-    """CIE L*a*b* of the color of 8-bit samples (H, W, 1 or more) that mean ``means``."""
+    """CIE L*a*b* of 8-bit samples (H, W, 1 or more) with the ICC profile ``means``."""
     colors = pixels[:, :, :3] if pixels.shape[2] > 2 else pixels[:, :, :1].repeat(3, axis=2)
     return lab_of(colors, means)
 
@@ -195,7 +198,7 @@ def lab(pixels: Array, means: bytes) -> Array:
 def label_of(path: Path) -> bytes | None:
     """The ICC profile in a file."""
     with Image.open(path) as image:
-        # Of JPEG XL it is made up of what the file says of its colors, which is always sRGB.
+        # For JPEG XL, the plugin derives a profile from the color encoding, which is always sRGB.
         return None if image.format == "JXL" else image.info.get("icc_profile")
 
 
@@ -221,7 +224,7 @@ def assert_colors(
     *,
     near: int = 0,
 ) -> None:
-    """The colors of ``pixels`` mean what they meant, by what ``word`` says of their label."""
+    """The colors of the source are kept, and the color label is treated as ``word`` states."""
     icc = label_of(path)
     gray = "gray" in row
     if word == "kept" and row.startswith("ICC"):
@@ -248,12 +251,12 @@ def assert_colors(
     error = delta_e(lab(pixels, means), truth)
     exact = word != "to sRGB" and not near
     assert error.mean() < (0.2 if exact else 2.5)
-    if source.means != trip.SRGB:  # without its label it would look like this: the check can fail
+    if source.means != trip.SRGB:  # check of the check: without the label colors differ
         assert delta_e(lab(doubled(source.pixels), trip.SRGB), truth).mean() > 3
 
 
 def said(row: str, word: str) -> list[str]:
-    """The words of the note that goes with a cell."""
+    """The texts of the notes that belong to a cell."""
     if "noted" not in word:
         return []
     if word.startswith("to sRGB"):
@@ -276,7 +279,7 @@ def test_colors(upscaler: Upscaler, tmp_path: Path, row: str, column: str) -> No
 
 
 def xmp_in(path: Path) -> bytes | None:
-    """The XMP packet of a file; of JPEG XL, where it stands plainly, from its start on."""
+    """The XMP packet of a file; in JPEG XL the packet is stored uncompressed."""
     data = path.read_bytes()
     if data[4:8] == b"JXL ":
         return trip.XMP if trip.XMP in data else None
@@ -297,7 +300,7 @@ def texts_in(path: Path) -> tuple[tuple[str, str], ...]:
 
 
 def assert_metadata(path: Path, row: str, word: str, size: tuple[int, int]) -> None:
-    """What stands in a file is what ``word`` says of ``row``."""
+    """The metadata ``row`` of a file is treated as ``word`` states."""
     kept = word == "kept"
     if row == "XMP":
         assert xmp_in(path) == (trip.XMP if kept else None)
@@ -328,7 +331,7 @@ def test_metadata(upscaler: Upscaler, tmp_path: Path, row: str, column: str) -> 
     assert result.size_out == (width, height)
     assert_metadata(path, row, cell.removesuffix(", noted"), (width, height))
     output = OUTPUTS[column]
-    found = stored(path, output.format)  # turned upright, where EXIF says that it is not
+    found = stored(path, output.format)  # rotated upright if EXIF requires
     assert_pixels(found, share(doubled(source.pixels)), near=output.near)
 
 
@@ -336,10 +339,10 @@ def test_metadata(upscaler: Upscaler, tmp_path: Path, row: str, column: str) -> 
 
 
 def frames_of(path: Path) -> tuple[list[Array], list[Fraction], int]:
-    """Frames (H, W, 4), durations in seconds, and plays, by Pillow; 0 plays is forever.
+    """Frames (H, W, 4), durations in seconds and plays; 0 plays is forever.
 
-    Plays of AVIF, which Pillow does not tell, are read by us, and so are durations of PNG, which it
-    gives in floats.
+    Pillow reads everything except durations, which Pillow has as floats, and plays of AVIF, which
+    Pillow does not report.
     """
     with path.open("rb") as stream:
         ours = open_animation(stream, "out", max_pixels=10**6)
@@ -353,7 +356,7 @@ def frames_of(path: Path) -> tuple[list[Array], list[Fraction], int]:
         for number in range(image.n_frames):
             image.seek(number)
             frames.append(np.array(image.convert("RGBA")))
-            # WebP and AVIF tell the duration of a frame when it is loaded.
+            # Pillow sets the duration of WebP and AVIF when the frame is loaded.
             assert image.info["duration"] == pytest.approx(float(durations[number] * 1000))
     return frames, durations, ours.loop if plays is None else plays
 
@@ -373,7 +376,7 @@ def test_animations(upscaler: Upscaler, tmp_path: Path, row: str, column: str) -
     assert plays == source.plays
     if "time rounded" in cell:
         assert durations != source.durations
-        for n in range(1, 4):  # what one frame is rounded by, the next ones make up for
+        for n in range(1, 4):  # the rounding error carries to the next frames
             assert abs(sum(durations[:n]) - sum(source.durations[:n])) <= Fraction(1, 200)
     else:
         assert durations == source.durations
@@ -466,7 +469,7 @@ def test_depth(upscaler: Upscaler, tmp_path: Path, kind: str, depth: int, column
         assert not (tmp_path / "out").exists()
         return
     path, result = converted(upscaler, data, tmp_path, column, depth=depth)
-    assert result.notes == ()  # it was asked for
+    assert result.notes == ()  # the change was requested
     found = stored(path, OUTPUTS[column].format)
     assert found.dtype == trip.DTYPES[str(depth)]
     truth = share(doubled(pixels))
@@ -494,12 +497,12 @@ def test_keep_times(upscaler: Upscaler, tmp_path: Path, column: str, keep: bool)
     assert (age == 86_400) == keep
 
 
-# --- with a network, and on the page
+# --- trained network, and the page
 
 
 @pytest.mark.parametrize("kind", ["png-gray-16", "png-RGBA-8", "jpeg-RGB", "tiff-RGB-float"])
 def test_with_a_trained_network(tmp_path: Path, kind: str) -> None:
-    """Everything above holds for any network; this one sees what it was trained for."""
+    """The tests above hold for any network; this test uses a trained network."""
     data, pixels = written(kind)
     path, _ = converted(Upscaler("upconv_7", threads=1), data, tmp_path, "tiff")
     found = stored(path, "tiff")

@@ -1,4 +1,4 @@
-"""One file in, one file out: names, checks before the work, nothing left behind."""
+"""Upscale single files: names, checks before the work, and cleanup."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_sizes_a_format_cannot_hold_are_refused_before_the_work(
 
 
 def test_sixteen_bits_come_out_of_both_ends(upscaler: Upscaler, tmp_path: Path) -> None:
-    """A ramp with steps finer than 8 bits stays a ramp."""
+    """A ramp with steps below 8 bits stays a ramp."""
     ramp = np.linspace(20000, 21000, 40).astype(np.uint16)
     color = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (24, 40, 3)))
     write_picture(Picture(color), tmp_path / "in.png")
@@ -312,11 +312,11 @@ def test_a_broken_page_is_named_before_the_work(
 
 @pytest.mark.parametrize("backdrop", [(255, 255, 255), (0, 0, 0), (255, 0, 255)])
 def test_a_sprite_has_no_halo(backdrop: tuple[int, int, int], tmp_path: Path) -> None:
-    """Composited on any color, its edge is as good as art and mask enlarged by themselves.
+    """On any background, edges are as good as those of art and mask enlarged separately.
 
-    The reference is made of what a file with transparency no longer has: the drawing as it goes
-    on under the transparent pixels, and the mask. The color there is replaced by magenta first,
-    which would glow around the sprite if it were seen.
+    The reference is made of the mask and the complete drawing, including the part under
+    transparent pixels, which the input file lacks. In the input, magenta replaces this hidden color
+    and would show around the sprite.
     """
     sprite = np.asarray(art.sprite(64).convert("RGBA"))
     alpha = sprite[:, :, 3]
@@ -341,14 +341,14 @@ def test_a_sprite_has_no_halo(backdrop: tuple[int, int, int], tmp_path: Path) ->
     assert edge.sum() > 500
     error = np.square(ours - reference)[edge].mean()
     assert 10 * np.log10(255**2 / error) > 40
-    # What the check is worth: with the hidden magenta left in place it fails.
+    # Check of the check: visible magenta fails.
     glowing = over(upscaler.upscale(hidden).astype(float), mask_alone)
     halo = np.square(glowing - reference)[edge].mean()
     assert backdrop == (255, 0, 255) or 10 * np.log10(255**2 / halo) < 35
 
 
 def spread_outward(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The drawing continued under its transparent pixels by the nearest opaque color."""
+    """Fill transparent pixels with the nearest opaque color."""
     rows, columns = np.nonzero(alpha)
     y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]]
     distance = (y[:, :, None] - rows) ** 2 + (x[:, :, None] - columns) ** 2

@@ -7,11 +7,11 @@ https://github.com/google/atheris
     python tests/fuzz/fuzz_decode.py -max_total_time=600 -artifact_prefix=crashes/ corpus/
     python tests/fuzz/fuzz_decode.py crashes/crash-0123    # run one input again
 
-Options and folders are those of libFuzzer. An empty folder is filled with the seeds. Crashes are
-what `helpers.fuzz_target.check` raises: every exception except the errors of this package, an
-unsound result, a warning; and more than 10 seconds, or more than 1 GiB of memory.
+Options and folders are those of libFuzzer. An empty folder is filled with the seeds. A crash is
+any exception of `helpers.fuzz_target.check`: an exception other than the errors of this package,
+an invalid result, a warning. More than 10 seconds or 1 GiB of memory is a crash, too.
 
-Coverage is that of Python code: this package, Pillow and tifffile. Decoders in C are not
+Coverage is measured in Python code: this package, Pillow and tifffile. Decoders in C are not
 instrumented.
 """
 
@@ -33,14 +33,14 @@ _DEFAULTS = {"-timeout": "10", "-rss_limit_mb": "1024"}
 
 
 def main(arguments: list[str]) -> None:
-    """Run libFuzzer with ``arguments``; it ends the process itself."""
+    """Run libFuzzer with ``arguments``; libFuzzer ends the process."""
     places = [argument for argument in arguments if not argument.startswith("-")]
     if not places:
         places = [tempfile.mkdtemp(prefix="waifu2x-fuzz-")]
         arguments = [*arguments, *places]
     folder = Path(places[0])
     if folder.is_dir() and not any(folder.iterdir()):
-        # In a process of its own: modules imported here could no longer be instrumented.
+        # In a separate process: modules imported here could no longer be instrumented.
         subprocess.run([sys.executable, _TESTS / "helpers/corpus.py", folder], check=True)
     given = {argument.partition("=")[0] for argument in arguments}
     defaults = [f"{key}={value}" for key, value in _DEFAULTS.items() if key not in given]
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
 
         Image.init()
 
-    Image.MAX_IMAGE_PIXELS = None  # as in the command: the limit of this package replaces it
+    Image.MAX_IMAGE_PIXELS = None  # as in the command, this package applies its own limit
 
     def run(data: bytes) -> None:
         check(data)

@@ -17,7 +17,7 @@ ALIGNMENT = 256
 
 
 class Memory:
-    """Buffers in the memory of the kernels, each between guard bytes."""
+    """Buffers in memory that the kernels access, each between guard bytes."""
 
     def __init__(self, on_gpu: bool) -> None:
         self._on_gpu = on_gpu

@@ -1,4 +1,4 @@
-"""On a GPU: what the other tests do on the processor, and what only a GPU can show."""
+"""Tests on a GPU: the checks that other tests run on the CPU, and GPU-specific checks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_auto_takes_the_gpu() -> None:
 @pytest.mark.parametrize(("precision", "most"), [("fp32", 1), ("fp16", 2), ("bf16", 12)])
 def test_it_agrees_with_the_processor(model: str, precision: str, most: int) -> None:
     core = pipeline(model, engine="cuda", precision=precision)
-    for _ in range(3):  # by itself, recorded, replayed
+    for _ in range(3):  # direct, captured, replayed
         assert difference(run(core, picture()).color, expected(model, picture())) <= most
 
 
@@ -134,7 +134,7 @@ def test_compute_sanitizer_finds_nothing_in_the_kernels() -> None:
     command = [
         *(tool, "--error-exitcode", "9", "--target-processes", "all"),
         *(sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider"),
-        # Half of the cases: under the tool each takes some hundred times as long.
+        # Half of the cases: the tool slows each case about a hundredfold.
         *("-k", "u8 or uint8 or float16", str(TESTS / "gpu")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent)

@@ -1,4 +1,4 @@
-"""The convolutions and single passes of the CUDA kernels, against float64."""
+"""Compare convolutions and single passes of the CUDA kernels with float64."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST = {"float32": 2.0**-149, "float16": 2.0**-24, "bfloat16": 2.0**-133}
 
 
 def as_element(values, element):
-    """Float32 rounded to an element; bfloat16 is uint16 here."""
+    """Round float32 to an element type; bfloat16 is stored as uint16."""
     values = np.ascontiguousarray(values, np.float32)
     if element != "bfloat16":
         return values.astype(element)
@@ -34,7 +34,7 @@ def rounded(values, element):
 
 @dataclass
 class Case:
-    """A layer, and how it is run."""
+    """A layer and the options of its run."""
 
     channels_in: int
     channels_out: int
@@ -43,13 +43,13 @@ class Case:
     width: int = 7
     batch: int = 1
     element: str = "float16"
-    src_more: int = 0  # channels of a pixel that are not read
-    dst_element: str = ""  # as element
-    dst_channels: int = 0  # all
-    dst_pixel: int = 0  # as many
+    src_more: int = 0  # unread channels per pixel
+    dst_element: str = ""  # default: element
+    dst_channels: int = 0  # default: all
+    dst_pixel: int = 0  # default: dst_channels
     shuffle: int = 1
     crop: int = 0
-    addend: str = ""  # its element
+    addend: str = ""  # element type of the addend; empty: no addend
     addend_crop: int = 0
     addend_more: int = 0
 
@@ -61,7 +61,7 @@ class Case:
         self.dst_width = (self.width - self.kernel + 1) * self.shuffle - 2 * self.crop
 
     def random(self, rng):
-        """What goes in, as float32 that the elements hold."""
+        """Return random inputs as float32 values that the element type represents exactly."""
         n, k = self.batch, self.kernel
         src = rng.standard_normal((n, self.height, self.width, self.channels_in + self.src_more))
         src[..., self.channels_in :] = np.nan
@@ -118,7 +118,7 @@ class Case:
         return memory.get(dst)
 
     def expected(self, made):
-        """In float64, and the sum of the magnitudes that went into it."""
+        """Return the result in float64 and the sum of the magnitudes of its terms."""
         k = self.kernel
         src = made["src"][..., : self.channels_in].astype(np.float64)
         windows = np.lib.stride_tricks.sliding_window_view(src, (k, k), axis=(1, 2))
@@ -155,7 +155,7 @@ class Case:
 
 
 def assert_close(got, want, size, element):
-    # The sums are in float32, in any order, and then there is one rounding.
+    # Kernels sum in float32 in any order, then round once.
     most = ULP[element] / 2 * abs(want) + 1e-6 * size + LEAST[element]
     error = abs(got - want)
     assert np.isfinite(got).all()
@@ -167,7 +167,7 @@ LAYERS = [
     *((16, 16, 3), (16, 32, 3), (32, 64, 3), (64, 128, 3), (128, 128, 3), (128, 256, 3)),
     # cunet
     *((64, 64, 3), (128, 64, 3), (256, 128, 3)),
-    # others: a part of a block, some blocks and a part, three chunks of 16
+    # others: a partial block, several blocks and a partial block, three chunks of 16
     *((32, 48, 3), (48, 16, 2), (48, 80, 3), (64, 144, 2), (64, 80, 1), (96, 16, 1), (32, 32, 4)),
 ]
 
@@ -187,7 +187,7 @@ def test_layers(device_module, channels_in, channels_out, kernel):
         Case(64, 128, 2, 19, 18),
         Case(128, 16, 1, 17, 33, 2),
         Case(16, 16, 4, 18, 38),
-        # More channels than a block has, as well.
+        # Also more channels than a block.
         Case(32, 144, 2, 18, 18),
         Case(32, 80, 2, 18, 6, 2),
     ],
@@ -210,7 +210,7 @@ def test_patches(device_module, case):
     ids=str,
 )
 def test_no_warp_waits_for_what_no_barrier_orders(device_module, monkeypatch, case, order):
-    """Several tiles for each block, the warps one after the other as far as barriers let them."""
+    """Several tiles per block; warps run one after the other as far as barriers allow."""
     monkeypatch.setenv("WAIFU2X_EMULATOR_ORDER", order)
     case.check(device_module)
 
@@ -218,7 +218,7 @@ def test_no_warp_waits_for_what_no_barrier_orders(device_module, monkeypatch, ca
 @pytest.mark.parametrize(
     "case",
     [
-        # The last layers: of upconv_7, of unet1 and of unet2.
+        # The last layers of upconv_7, unet1 and unet2.
         Case(256, 16, 2, 7, 8, dst_channels=3, shuffle=2, crop=2, dst_element="float32"),
         Case(64, 16, 2, 20, 21, 2, dst_channels=3, dst_pixel=16, shuffle=2, crop=2),
         Case(
@@ -226,13 +226,13 @@ def test_no_warp_waits_for_what_no_barrier_orders(device_module, monkeypatch, ca
             addend_crop=2, addend_more=13,
         ),
         Case(64, 16, 3, dst_channels=3, addend="float32", addend_crop=1),
-        # Shuffled, and with what was there before it was shrunk.
+        # Pixel shuffles, also with a skip connection from before the shrink.
         Case(64, 256, 1, 4, 18, shuffle=2, addend="float16", addend_crop=4),
         Case(128, 512, 1, 3, 3, shuffle=2, addend="float16", addend_crop=1, addend_more=8),
         Case(32, 128, 2, 4, 5, shuffle=2, crop=1, dst_element="float32", addend="float32"),
         Case(64, 16, 1, 5, 17, shuffle=2, dst_channels=3, dst_pixel=8),
         Case(32, 80, 2, 4, 5, shuffle=2, dst_pixel=24, addend="float16", addend_more=5),
-        # Zeros beyond the channels, and channels that are not stored.
+        # Zero padding after the channels, and channels that are not stored.
         Case(16, 32, 3, dst_channels=20, dst_pixel=40),
         Case(16, 32, 3, dst_channels=20, dst_pixel=27),
         Case(16, 16, 3, dst_channels=9, dst_pixel=640),

@@ -1,4 +1,4 @@
-"""The CUDA kernels return the bytes of `waifu2x.kernels.tiles`, and touch nothing else."""
+"""The CUDA kernels return the bytes of `waifu2x.kernels.tiles` and write nowhere else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPECIAL = np.concatenate([ref.SPECIAL, ref.NOT_FINITE, np.array([65504, 65520, 7
 
 
 def as_element(values, element):
-    """Float32 rounded to an element; bfloat16 is uint16 here."""
+    """Round float32 to an element type; bfloat16 is stored as uint16."""
     if element == "bfloat16":
         rounded = torch.from_numpy(np.ascontiguousarray(values)).to(torch.bfloat16)
         return rounded.view(torch.int16).numpy().view(np.uint16)
@@ -39,7 +39,7 @@ def as_float(elements, element):
 
 
 def random_picture(rng, height, width, channels, sample):
-    """Rows of a wider picture, which begin anywhere."""
+    """A view of a wider picture, with rows that start at any alignment."""
     left, right = (int(n) for n in rng.integers(0, 4, 2))
     picture = ref.random_picture(rng, (height, left + width + right, channels), sample)
     if sample == "float32":
@@ -69,7 +69,7 @@ def check_gather(device, rng, sample, channels, element, pixel, *, count, offset
     picture = random_picture(rng, tall, wide, channels, sample)
     xs = rng.integers(-2 * width, wide + 2 * width, count)
     ys = rng.integers(-2 * height, tall + 2 * height, count)
-    # The first lies inside, as far as there is room.
+    # The first tile lies inside the picture if it fits.
     xs[:1], ys[:1] = max(wide - width, 0) // 2, max(tall - height, 0) // 2
     inset = int(rng.integers(0, 6))
     memory = device.memory()
@@ -105,7 +105,7 @@ def test_gather(device_module, sample, channels, element):
         print("seed", seed)
         rng = np.random.default_rng(seed)
         check_gather(device_module, rng, sample, channels, element, pixel, count=4)
-        # A destination that no wide store can take.
+        # A destination too unaligned for wide stores.
         check_gather(device_module, rng, sample, channels, element, pixel, count=2, offset=1)
 
 
@@ -161,7 +161,7 @@ def random_output(rng, shape, element):
 
 
 def placed(rng, count, high, wide):
-    """Rectangles side by side, one for each tile, and the size of the picture that takes them."""
+    """Return rectangles side by side, one per tile, and the size of a picture for all of them."""
     rects, left, tall = [], int(rng.integers(0, 4)), 0
     for _ in range(count):
         width, height = int(rng.integers(1, wide + 1)), int(rng.integers(1, high + 1))
@@ -175,7 +175,7 @@ def placed(rng, count, high, wide):
 
 
 def marks_of(parts):
-    """What is to be seen of samples, where the columns held 5, 5 and 0 before."""
+    """Expected statistics of samples; the columns held 5, 5 and 0 before."""
     return [
         [5 + int((~np.isfinite(part)).sum()), 5, brightest(ref.quantize(part, "float32"))]
         for part in parts
@@ -189,7 +189,7 @@ def check_blend(device, rng, sample, channels, element, pixel, *, count, size=No
     rects, height, width = placed(rng, count, high, wide)
     picture = random_picture(rng, height, width, channels, sample)
     memory = device.memory()
-    # A network's output may begin anywhere that is aligned for one element.
+    # The output of a network is only aligned to one element.
     src = memory.put(output, offset=int(rng.integers(0, 3)) * output.itemsize)
     dst = memory.put(picture, offset=int(rng.integers(0, 8)) * picture.itemsize)
     seen = memory.put(np.tile(np.array([5, 5, 0], np.int32), (count, 1)))

@@ -1,4 +1,4 @@
-"""Animations put together block by block, and what they must look like, pixel by pixel."""
+"""Builds animations block by block, and composes the expected frames pixel by pixel."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ KEEP, CLEAR, RESTORE = 0, 1, 2
 #: The pixel limit of animations opened here.
 LIMIT = 10**6
 
-#: Milliseconds; frames 2 and 3 are the same picture, so are 0 and 5.
+#: Milliseconds; frames 2 and 3 are equal, and so are frames 0 and 5.
 DELAYS = (40, 50, 60, 70, 30, 200)
 PLACES = (0, 1, 2, 2, 4, 0)
 
 
 @dataclass
 class Part:
-    """A rectangle of RGBA (h, w, 4), laid over or put in place of what is there, then disposed."""
+    """An RGBA rectangle (h, w, 4) that is blended over or replaces the canvas, then disposed."""
 
     pixels: Bytes
     left: int = 0
@@ -49,7 +49,7 @@ class Part:
 
 
 def shown(width: int, height: int, parts: list[Part]) -> list[Bytes]:
-    """Every frame in RGBA, by the definitions, with exact fractions, a pixel at a time."""
+    """Compose every frame in RGBA by the definitions, pixel by pixel, in exact fractions."""
     canvas = np.zeros((height, width, 4), np.uint8)
     frames = []
     for part in parts:
@@ -97,7 +97,7 @@ def random_parts(
     even: bool = False,
     replace: bool = True,
 ) -> list[Part]:
-    """Parts of all kinds that a format has."""
+    """Random parts of all kinds that a format supports."""
     rng = np.random.default_rng(seed)
     parts = []
     for number in range(count):
@@ -132,7 +132,7 @@ def gif(
     interlaced: bool = False,
     shared: bool = False,
 ) -> bytes:
-    """GIF with local color tables, or one ``shared`` by all; alpha is 0 or 255."""
+    """GIF with local color tables or a ``shared`` global table; alpha is 0 or 255."""
     tables = [_table(part.pixels) for part in parts]
     if shared:
         every = _table(np.concatenate([part.pixels.reshape(1, -1, 4) for part in parts], axis=1))
@@ -145,7 +145,7 @@ def gif(
     for part, table in zip(parts, tables, strict=True):
         rows, columns = part.pixels.shape[:2]
         clear = part.pixels[..., 3] == 0
-        # Index 255 is never a color.
+        # Index 255 is reserved for transparency.
         distance = np.abs(part.pixels[:, :, None, :3].astype(int) - table[None, None, :255]).sum(-1)
         indices = np.where(clear, 255, distance.argmin(-1)).astype(np.uint8)
         data += b"\x21\xf9\x04" + struct.pack(
@@ -186,7 +186,7 @@ def apng(
     channels: str = "RGBA",
     extra: bytes = b"",
 ) -> bytes:
-    """APNG; ``default`` is a first picture that is no frame, ``channels`` of RGBA, RGB and L."""
+    """APNG; ``default`` is a first picture outside the animation, ``channels`` RGBA, RGB or L."""
     kind = {"RGBA": 6, "RGB": 2, "L": 0}[channels]
     data = b"\x89PNG\r\n\x1a\n" + chunk(
         b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
@@ -277,7 +277,7 @@ def rgba(animation: Animation) -> list[Bytes]:
 def assert_same(ours: list[Bytes], expected: list[Bytes], tolerance: int = 0) -> None:
     assert len(ours) == len(expected)
     for number, (a, b) in enumerate(zip(ours, expected, strict=True), 1):
-        # The color of what is not there says nothing.
+        # The color of transparent pixels is undefined.
         a, b = (np.where(each[..., 3:] == 0, 0, each.astype(int)) for each in (a, b))
         assert np.abs(a - b).max() <= tolerance, f"frame {number}"
 
@@ -300,7 +300,7 @@ def faces(count: int) -> list[Image.Image]:
 
 @cache
 def sprites(*, hard: bool = False) -> list[Image.Image]:
-    """A figure that moves over nothing; ``hard``: in few colors, on or off."""
+    """A figure that moves on transparency; ``hard``: few colors, alpha 0 or 255."""
     figure = art.sprite(32)
     if hard:
         alpha = figure.getchannel("A").point(lambda v: 255 * (v > 127))

@@ -1,9 +1,9 @@
 """Crisp test pictures, drawn from scratch at any size.
 
-Every picture is a list of vector shapes in a coordinate system of its own, so that the same
-drawing can be had at 192 and at 384 pixels: one is the input of an upscaler, the other is the
-truth that its output is compared with. Only NumPy and Pillow are used, no fonts and no files,
-and nothing is random: the same call gives the same pixels.
+Every picture is a list of vector shapes in its own coordinate system. The same drawing can be made
+at 192 and 384 pixels: the input of an upscaler and the ground truth for its output. Drawing needs
+only NumPy and Pillow, no fonts and no files. Nothing is random: the same call gives the same
+pixels.
 
     python tests/helpers/art.py OUTDIR
 """
@@ -33,7 +33,7 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def _drawn_once(draw: Callable[_Arguments, Image.Image]) -> Callable[_Arguments, Image.Image]:
-    """Keep the last pictures of each kind, and return copies: tests draw the same ones often."""
+    """Cache the last pictures of each kind and return copies; tests often draw the same picture."""
     kept = functools.lru_cache(maxsize=64)(draw)
 
     @functools.wraps(draw)
@@ -68,7 +68,7 @@ def line(*points: Point) -> Points:
 
 
 def join(*parts: Points) -> Points:
-    """Several pieces end to end."""
+    """Join several pieces end to end."""
     return np.concatenate(parts)
 
 
@@ -91,7 +91,7 @@ def mirror(points: Points, axis: float = 500.0) -> Points:
 
 
 def resample(points: Points, count: int) -> Points:
-    """The curve again, as `count` points evenly spaced along it."""
+    """Resample the curve to `count` evenly spaced points."""
     steps = np.hypot(*np.diff(points, axis=0).T)
     at = np.concatenate([[0.0], np.cumsum(steps)])
     want = np.linspace(0, at[-1], count)
@@ -99,13 +99,13 @@ def resample(points: Points, count: int) -> Points:
 
 
 def rotation(degrees: float, cx: float, cy: float) -> Points:
-    """A 2x3 matrix that turns about a point."""
+    """A 2x3 matrix that rotates about a point."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[c, -s, cx - c * cx + s * cy], [s, c, cy - s * cx - c * cy]])
 
 
 def compose(second: Points, first: Points) -> Points:
-    """One 2x3 matrix that does `first`, then `second`."""
+    """The 2x3 matrix that applies `first`, then `second`."""
     turn = second[:, :2]
     return np.concatenate([turn @ first[:, :2], (turn @ first[:, 2:]) + second[:, 2:]], axis=1)
 
@@ -124,7 +124,7 @@ IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 class Canvas:
     """A large picture to draw on in drawing units, reduced with a box filter at the end.
 
-    Beside the colors it keeps what has been covered, which is the alpha of a sprite.
+    The canvas also records the covered area, which is the alpha of a sprite.
     """
 
     def __init__(
@@ -152,13 +152,13 @@ class Canvas:
         self._draw_cover = ImageDraw.Draw(self.cover)
 
     def pixels(self, points: Points) -> list[Point]:
-        """Drawing units to pixels of the large picture, for Pillow, which cuts off fractions."""
+        """Convert drawing units to pixels of the large picture; Pillow truncates fractions."""
         p = points @ self.transform[:, :2].T + self.transform[:, 2]
         p = np.floor(p * self.scale + np.asarray(self.origin) + 0.5)
         return [(x, y) for x, y in p.clip(-30000, 30000).tolist()]
 
     def mask(self, *shapes: Points) -> Image.Image:
-        """What the shapes cover."""
+        """The area that the shapes cover."""
         out = Image.new("L", self.size, 0)
         draw = ImageDraw.Draw(out)
         for shape in shapes:
@@ -166,7 +166,7 @@ class Canvas:
         return out
 
     def shifted(self, mask: Image.Image, dx: float, dy: float) -> Image.Image:
-        """The mask moved by so many drawing units."""
+        """The mask moved by (dx, dy) drawing units."""
         out = Image.new("L", self.size, 0)
         scale = self.scale * abs(float(np.linalg.det(self.transform[:, :2]))) ** 0.5
         out.paste(mask, (round(dx * scale), round(dy * scale)))
@@ -181,7 +181,7 @@ class Canvas:
     def paint(
         self, color: Color, mask: Image.Image, clip: Image.Image | None = None, opacity: float = 1.0
     ) -> None:
-        """Lay a color through a mask, on what is drawn already."""
+        """Paint a color through a mask; the covered area stays."""
         if clip is not None:
             mask = ImageChops.darker(mask, clip)
         box = mask.getbbox()
@@ -195,7 +195,7 @@ class Canvas:
     def shade(
         self, shape: Points, color: Color, clip: Image.Image | None = None, opacity: float = 1.0
     ) -> None:
-        """Lay a color on a shape, on what is drawn already."""
+        """Paint a color on a shape; the covered area stays."""
         self.paint(color, self.mask(shape), clip, opacity)
 
     def gradient(
@@ -214,7 +214,7 @@ class Canvas:
         self.image.paste(strip, box, mask.crop(box))
 
     def multiply(self, color: Color, mask: Image.Image, clip: Image.Image | None = None) -> None:
-        """Darken what is drawn already, ink and all, as a shadow does."""
+        """Darken drawn areas, including ink, like a shadow."""
         if clip is not None:
             mask = ImageChops.darker(mask, clip)
         box = mask.getbbox()
@@ -248,7 +248,7 @@ class Canvas:
         taper: tuple[float, float] = (0.35, 0.35),
         thin: float = 0.12,
     ) -> None:
-        """An ink line that swells and runs out thin, over so much of its length at each end."""
+        """Draw an ink line that thins out over the fractions `taper` of its length."""
         self.ribbon(points, color, width, taper, thin)
 
     def ribbon(
@@ -259,7 +259,7 @@ class Canvas:
         taper: tuple[float, float],
         thin: float,
     ) -> None:
-        """The line of varying width itself: a quadrilateral a step, a disc a corner."""
+        """Draw a line of varying width: a quadrilateral per step, a disc per corner."""
         keep = np.concatenate([[True], np.any(np.diff(points, axis=0) != 0, axis=1)])
         points = points[keep]
         if len(points) < 2:
@@ -302,7 +302,7 @@ class Canvas:
         return self.image.reduce(self.supersample)
 
     def reduced_rgba(self, junk: Color) -> Image.Image:
-        """The finished picture with its cover as alpha, and `junk` where nothing was drawn."""
+        """The finished picture with alpha, and the color `junk` in empty areas."""
         alpha = np.asarray(self.cover.reduce(self.supersample))
         h, w = alpha.shape
         n = self.supersample
@@ -315,7 +315,7 @@ class Canvas:
 
 
 def _turns(p: Points) -> Points:
-    """How far a polyline turns at each of its points, in radians."""
+    """The turning angle of a polyline at each point, in radians."""
     step = np.diff(p, axis=0)
     heading = np.arctan2(step[:, 1], step[:, 0])
     turn = np.zeros(len(p))
@@ -395,16 +395,16 @@ class Lock:
     right: Points
 
     def outline(self) -> Points:
-        """Its closed outline."""
+        """The closed outline."""
         return join(self.left, self.right[::-1])
 
     def along(self, a: float) -> Points:
-        """The line at a fraction of its breadth."""
+        """The line at a fraction of the lock's width."""
         left, right = resample(self.left, 60), resample(self.right, 60)
         return left + (right - left) * a
 
     def strip(self, a: float, b: float, t0: float = 0.0, t1: float = 1.0) -> Points:
-        """A spindle inside it: from fraction `a` to `b` of its breadth, along t0..t1."""
+        """A spindle inside the lock: from fraction `a` to `b` of its width, along t0..t1."""
         n = 40
         left, right = resample(self.left, n), resample(self.right, n)
         t = np.linspace(0, 1, n)
@@ -423,7 +423,7 @@ class Lock:
 
 
 def _lock(left: Sequence[Point], right: Sequence[Point]) -> Lock:
-    """A lock from the points of its edges; the right edge takes its tip from the left one."""
+    """Make a lock from the points of its edges; both edges end at the tip of the left edge."""
     return Lock(curve(*left), curve(*right, left[-1]))
 
 
@@ -438,7 +438,7 @@ def _draw_lock(
     fade: float = 0.5,
     start: float = 0.0,
 ) -> None:
-    """Fill a lock, give it a shaded side and perhaps a lighter streak, and ink its edges."""
+    """Fill a lock, shade one side, optionally add a lighter streak, and ink the edges."""
     clip = c.mask(lock.outline())
     c.gradient(clip, p.hair, 0, 1000)
     dark = ImageChops.darker(c.mask(lock.strip(*shade, 0.08, 1.0)), clip)
@@ -451,7 +451,7 @@ def _draw_lock(
 
 
 def _background(c: Canvas, p: Palette, left: float, right: float) -> None:
-    """Two warm tones, a large pale disc and a scatter of petals, as wide as is asked for."""
+    """Two warm tones, a large pale disc and scattered petals, at the requested width."""
     c.gradient(line((left, -5), (right, -5), (right, 1005), (left, 1005)), p.sky, 0, 1000)
     slope = 0.42
     band = line(
@@ -542,7 +542,7 @@ def _back_hair(c: Canvas, p: Palette) -> None:
 
 
 def _body(c: Canvas, p: Palette) -> Image.Image:
-    """Neck, shoulders, blouse, sailor collar and scarf; returns what the clothes cover."""
+    """Neck, shoulders, blouse, sailor collar and scarf; returns the mask of the clothes."""
     neck = join(
         curve((452, 640), (453, 700), (446, 742), (420, 764), (380, 780)),
         line((500, 1000)),
@@ -682,7 +682,7 @@ def _eye(c: Canvas, p: Palette, cx: float, cy: float, size: float, flip: bool) -
     rim = c.mask(iris)
     inner = c.mask(at(ellipse(3, -2, 37, 52)))
     c.paint(p.pupil, ImageChops.subtract(rim, inner), clip, 0.75)
-    # light gathered in the lower part of the iris
+    # light in the lower part of the iris
     c.shade(at(ellipse(3, 31, 25, 18)), p.iris_glow, iris_mask, 0.55)
     c.shade(at(ellipse(3, 38, 17, 9)), (255, 244, 196), iris_mask, 0.8)
     c.shade(at(ellipse(3, 2, 16, 25)), p.pupil, iris_mask)
@@ -731,7 +731,7 @@ def _brows(c: Canvas, p: Palette) -> None:
 
 
 def _squash(points: Points) -> Points:
-    """Lower the top of the head: the hair was drawn for a taller one."""
+    """Lower the top of the head, since the hair was drawn for a taller head."""
     y = points[:, 1]
     return np.stack([points[:, 0], np.where(y < 470, 470 - (470 - y) * 0.88, y)], axis=1)
 
@@ -798,7 +798,7 @@ _CAP = join(_CROWN, curve((680, 380), (500, 330), (330, 380)))
 
 
 def _halo(start: float, end: float, high: float, low: float) -> Points:
-    """A piece of the ring of light on the hair: an arc with teeth that follow the hair."""
+    """A part of the highlight ring on the hair: an arc with teeth along the strands."""
     teeth = max(3, round((end - start) * 22))
     t = np.linspace(start, end, teeth * 12 + 1)
     k = np.linspace(0, teeth, teeth * 12 + 1)
@@ -815,7 +815,7 @@ def _halo(start: float, end: float, high: float, low: float) -> Points:
 
 
 def _front_hair(c: Canvas, p: Palette) -> None:
-    """Cap, bangs and the ring of light."""
+    """Cap, bangs and the highlight ring."""
     c.gradient(_CAP, p.hair, 0, 1000)
     for k, lock in enumerate(_BANGS):
         streak = (0.2, 0.32) if k in (0, 4, 6) else None
@@ -828,7 +828,7 @@ def _front_hair(c: Canvas, p: Palette) -> None:
         c.shade(_halo(start, end, 20, 54), p.shine, clip)
     for x, y, w in ((398, 196, 3.4), (446, 190, 4.2), (492, 178, 3.4), (560, 184, 4.0)):
         c.stroke(curve((524, 152), ((524 + x) / 2 - 3, 160), (x, y)), p.hair_ink, w, (0.3, 0.7))
-    # the ribbon throws a shadow
+    # the ribbon casts a shadow
     c.multiply(p.shadow, c.shifted(_bow_mask(c), -6, 20), clip)
     c.stroke(_CROWN, p.ink, 6.5, (0.1, 0.1))
     ahoge = _lock([(500, 112), (486, 70), (510, 34), (566, 34)], [(528, 114), (512, 78), (526, 52)])
@@ -847,7 +847,7 @@ _BOW_PLACE = rotation(24, 690, 216) + np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 24.0
 
 
 def _bow_mask(c: Canvas) -> Image.Image:
-    """Where the ribbon will be."""
+    """The mask of the ribbon."""
     save, c.transform = c.transform, compose(c.transform, _BOW_PLACE)
     shapes = (_BOW_TAIL, _BOW_LOOP)
     mask = c.mask(*shapes, *(mirror(s, 690) for s in shapes))
@@ -883,7 +883,7 @@ def _bow(c: Canvas, p: Palette) -> None:
 
 
 def _portrait(c: Canvas, p: Palette) -> None:
-    """Head and shoulders, in a square of 1000 units of the transform that is set."""
+    """Head and shoulders, in a square of 1000 units of the current transform."""
     base = c.transform
     upright = compose(base, scaling(1.06, 500, 1000))
     tilt = compose(upright, rotation(-4, 500, 760))
@@ -895,7 +895,7 @@ def _portrait(c: Canvas, p: Palette) -> None:
     sides = c.mask(*(lock.outline() for lock in _SIDES))
     c.multiply(p.shadow, c.shifted(sides, 14, 18), clothes)
     face, _ = _face(c, p)
-    # what hangs over the face throws a shadow on it
+    # hair over the face casts a shadow
     hair = c.mask(*(lock.outline() for lock in (*_BANGS, *_SIDES)))
     c.paint(p.skin_shade, c.shifted(hair, 6, 20), face)
     _features(c, p, face)
@@ -915,7 +915,7 @@ def _portrait(c: Canvas, p: Palette) -> None:
 
 @_drawn_once
 def anime_face(width: int, height: int | None = None, *, supersample: int = 4) -> Image.Image:
-    """A girl in a sailor uniform. The drawing is as high as the picture, and centered in it."""
+    """A girl in a sailor uniform, centered, as high as the picture."""
     height = width if height is None else height
     scale = height / 1000
     c = Canvas(
@@ -986,7 +986,7 @@ def _screentone(gray: NDArray[np.uint8], pitch: float) -> NDArray[np.uint8]:
     f = np.float32(np.pi / pitch * np.sqrt(2))
     level = 0.5 + 0.25 * (np.cos((x + y) * f) + np.cos((x - y) * f))
     dots = np.where(level * 255 > 255 - gray.astype(np.float32), 255, 0)
-    # keep the dots apart from flat ink and from paper
+    # keep dots away from flat ink and paper
     return np.where(gray < 24, 0, np.where(gray > 244, 255, dots)).astype(np.uint8)
 
 
@@ -996,7 +996,7 @@ def _wave(k: int) -> float:
 
 
 def _focus_lines(c: Canvas, cx: float, cy: float, inner: float, count: int) -> None:
-    """Wedges that point at a place."""
+    """Wedges that point at a focus."""
     for k in range(count):
         a = 2 * np.pi * (k + 0.7 * _wave(k)) / count
         r = inner * (1 + 0.35 * _wave(k * 3 + 1))
@@ -1006,7 +1006,7 @@ def _focus_lines(c: Canvas, cx: float, cy: float, inner: float, count: int) -> N
 
 
 def _speed_lines(c: Canvas, left: float, right: float, top: float, bottom: float) -> None:
-    """Level strokes that run out."""
+    """Horizontal strokes that taper."""
     for k in range(46):
         y = top + (bottom - top) * (k + _wave(k)) / 46
         length = (right - left) * (0.3 + 0.6 * _wave(k * 2 + 1))
@@ -1019,7 +1019,7 @@ def _speed_lines(c: Canvas, left: float, right: float, top: float, bottom: float
 
 
 def _lettering(c: Canvas, cx: float, cy: float, columns: int, tall: float) -> None:
-    """Upright columns of squiggles that stand for writing."""
+    """Vertical columns of squiggles that represent text."""
     rows = max(1, int(tall / 28))
     for k in range(columns):
         x = cx + (columns - 1) * 15 - 30 * k
@@ -1045,7 +1045,7 @@ def _lettering(c: Canvas, cx: float, cy: float, columns: int, tall: float) -> No
 def _bubble(
     c: Canvas, cx: float, cy: float, rx: float, ry: float, tail: Point, columns: int
 ) -> None:
-    """A speech bubble with its tail and its writing."""
+    """A speech bubble with tail and text."""
     angle = np.arctan2((tail[1] - cy) / ry, (tail[0] - cx) / rx)
     foot = [(cx + rx * np.cos(angle + s), cy + ry * np.sin(angle + s)) for s in (-0.2, 0.2)]
     body, spike = ellipse(cx, cy, rx, ry), line(*foot, tail)
@@ -1057,7 +1057,7 @@ def _bubble(
 
 
 def _burst(c: Canvas, cx: float, cy: float, rx: float, ry: float, columns: int) -> None:
-    """A shouted bubble with spikes."""
+    """A spiky bubble for shouting."""
     n = 34
     a = 2 * np.pi * np.arange(n) / n
     r = np.where(np.arange(n) % 2, 1.0, [1.22 + 0.25 * _wave(k) for k in range(n)])
@@ -1079,7 +1079,7 @@ def manga_page(width: int, height: int, *, supersample: int = 4) -> Image.Image:
         return Canvas(width, height, supersample=supersample, scale=width / 1000)
 
     def place(scale: float, x: float, y: float) -> Points:
-        """Drawing of 1000 units at so many units of the page, from its upper left corner."""
+        """The transform that places a drawing of 1000 units at (x, y) on the page."""
         return np.array([[scale, 0.0, x], [0.0, scale, y * k]])
 
     page = canvas()
@@ -1277,7 +1277,7 @@ def _chibi(c: Canvas, p: ChibiPalette) -> None:
 
 @_drawn_once
 def sprite(size: int, *, junk: Color = (255, 0, 255), supersample: int = 8) -> Image.Image:
-    """A small figure (RGBA) with soft edges, and `junk` as the color of what is not there."""
+    """A small figure (RGBA) with soft edges; `junk` is the color of transparent pixels."""
     c = Canvas(size, size, supersample=supersample, scale=size / 100, detail=0.8)
     _chibi(c, ChibiPalette())
     return c.reduced_rgba(junk)
@@ -1402,7 +1402,7 @@ def gradient(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 
 def checker(width: int, height: int, cell: int = 1) -> Image.Image:
-    """Black and white cells (mode L): the sharpest edges there are."""
+    """Black and white cells (mode L) with the sharpest possible edges."""
     y, x = np.mgrid[:height, :width] // cell
     return Image.fromarray(((x + y) % 2 * 255).astype(np.uint8))
 

@@ -12,7 +12,7 @@ from helpers import art
 from helpers.pictures import write_picture
 from waifu2x.picture import Picture
 
-#: The broken files of `make`, by their paths.
+#: The paths of the broken files of `make`.
 BROKEN = {
     "bad/empty.png": "empty",
     "bad/cut.jpg": "truncated",

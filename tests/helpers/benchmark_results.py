@@ -1,4 +1,4 @@
-"""Results made of given times, for tests."""
+"""Benchmark results with given times, for tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from benchmarks.common.measure import Result, Sample
 
 
 def make_result(name: str, *times: tuple[float, float], ours: bool = False, error: float = 1e-6):
-    """A result from pairs of wall time and share of other processes."""
+    """Make a result from pairs of wall time and CPU share of other processes."""
     samples = [Sample(wall, wall, foreign, None) for wall, foreign in times]
     return Result(name, ours, "", max_error=error, samples=samples)

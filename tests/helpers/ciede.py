@@ -1,4 +1,4 @@
-"""How far apart colors look, and what the samples of a picture mean by its ICC profile.
+"""Perceptual color differences, and L*a*b* of samples with an ICC profile.
 
 `delta_e` is CIEDE2000 as in Sharma, Wu, Dalal: "The CIEDE2000 Color-Difference Formula" (2005).
 """
@@ -17,7 +17,7 @@ D50 = np.array([0.9642, 1.0, 0.8249])
 
 
 def lab_of(samples: npt.NDArray[Any], icc: bytes) -> Floats:
-    """CIE L*a*b* (D50) of 8-bit samples (..., 3), through a profile of a matrix and curves."""
+    """CIE L*a*b* (D50) of 8-bit samples (..., 3) with a profile of a matrix and curves."""
     tags = {}
     for entry in range(132, 132 + 12 * struct.unpack_from(">I", icc, 128)[0], 12):
         tag, offset, size = struct.unpack_from(">4sII", icc, entry)
@@ -54,7 +54,7 @@ def delta_e(first: npt.ArrayLike, second: npt.ArrayLike) -> Floats:
     h1, h2 = np.degrees(np.arctan2(b1, a1)) % 360, np.degrees(np.arctan2(b2, a2)) % 360
     gray = c1 * c2 == 0
     turn = np.where(gray, 0, (h2 - h1 + 180) % 360 - 180)
-    # Hues exactly opposite: the sign of the turn is that of the plain difference.
+    # For exactly opposite hues, the sign is that of the plain difference.
     turn = np.where(~gray & (np.abs(h2 - h1) == 180), h2 - h1, turn)
     dl, dc = l2 - l1, c2 - c1
     dh = 2 * np.sqrt(c1 * c2) * np.sin(np.radians(turn / 2))

@@ -1,9 +1,9 @@
 """Loaded by the workers of test_cluster.py: logs loaded networks, and kills the worker on request.
 
 The environment variable CLUSTER_TEST holds JSON: ``log``, a file that gets a line for each network
-loaded; ``version``, the version that this worker reports; ``victim``, the name of a file during
-which the worker kills itself, at the ``moment`` "begun", "written" (and not renamed) or "published"
-(and not reported); ``always``, or else only the first time.
+loaded; ``version``, the version that this worker reports; ``victim``, the name of a file at which
+the worker kills itself, at the ``moment`` "begun", "written" (not yet renamed) or "published" (not
+yet reported); ``always``: every time, not only the first time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SETTINGS: dict[str, Any] = json.loads(os.environ["CLUSTER_TEST"])
 LOG = Path(SETTINGS["log"])
 _version.__version__ = SETTINGS.get("version", _version.__version__)
 
-from waifu2x.batch import cluster  # noqa: E402  (which takes the version from there)
+from waifu2x.batch import cluster  # noqa: E402  (reads the replaced version)
 from waifu2x.network import registry  # noqa: E402
 
 _at_work = threading.local()
-# Dask loads this twice.
+# Dask loads this file twice.
 _load, _process = inspect.unwrap(registry.load), inspect.unwrap(cluster.process)
 _close = inspect.unwrap(atomic.Temporary.close)
 

@@ -46,7 +46,7 @@ def on_terminal(*args: str | Path, cwd: Path) -> tuple[int, str, str]:
     )
     os.close(follower)
     shown = b""
-    # Read while the command runs: a terminal buffers a few kilobytes only.
+    # Read while the command runs: a terminal buffers only a few kilobytes.
     while part := _read(leader):
         shown += part
     os.close(leader)
@@ -62,14 +62,14 @@ def started(*args: str | Path, cwd: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells may ignore SIGINT
     )
 
 
 def wait_for(stream: IO[bytes] | None, text: str) -> str:
     """Read lines up to the first that contains ``text``; returns all of them.
 
-    The stream is unbuffered, so `Popen.communicate` returns what follows.
+    The stream is unbuffered, so `Popen.communicate` returns the rest.
     """
     assert stream is not None
     seen = ""
@@ -82,7 +82,7 @@ def wait_for(stream: IO[bytes] | None, text: str) -> str:
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[str, str]:
-    """Wait for the end; returns the rest of both streams."""
+    """Wait for the end of the process; returns the rest of both streams."""
     out, err = process.communicate(timeout=PATIENCE)
     return out.decode(), err.decode()
 
@@ -90,5 +90,5 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[str, str]:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 1 << 16)
-    except OSError:  # Linux has no end of file here
+    except OSError:  # Linux reports the end of a terminal as an error
         return b""

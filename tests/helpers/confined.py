@@ -1,9 +1,8 @@
-"""Runs the whole corpus through `fuzz_target.check` in a process of its own, which a hang may end.
+"""Runs the whole corpus through `fuzz_target.check` in a separate process, which a hang may end.
 
-``python confined.py [MIB]`` writes a line of JSON for every case: its family, its name, what became
-of it and the seconds that took. With MIB, the address space is limited to that much more than the
-process has once every kind of file was read, and Pillow's own limit of pixels is off, as in the
-command.
+``python confined.py [MIB]`` writes a JSON line for every case: family, name, outcome and seconds.
+With MIB, the address space is limited to that much more than the process uses after reading every
+kind of file, and Pillow's own pixel limit is off, as in the command.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from helpers.fuzz_target import check
 #: The limit in pixels.
 MAX_PIXELS = 1_000_000
 
-#: A case that takes longer ends the process, with what it was doing on stderr.
+#: Timeout of a case in seconds; a slower case ends the process with a traceback on stderr.
 SECONDS = 10
 
 
@@ -56,7 +55,7 @@ def main(mebibytes: int | None) -> None:
     everything = list(cases())
     if mebibytes is not None:
         Image.MAX_IMAGE_PIXELS = None
-        for family, _, data in everything:  # loads the readers of every kind
+        for family, _, data in everything:  # loads the readers of all formats
             if family == "seeds":
                 check(data, MAX_PIXELS)
         limit_memory(mebibytes)

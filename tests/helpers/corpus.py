@@ -1,8 +1,8 @@
-"""Small files of every format that is read, and the same files damaged, all deterministic.
+"""Small files of every readable format, and damaged copies, all deterministic.
 
-`seeds` are sound files with their pixels; `damaged` are those files cut, flipped and spliced;
-`bombs` are small files that declare, or decompress to, something huge; `strips` are sound pictures
-of extreme shape. ``python tests/helpers/corpus.py FOLDER`` writes the seeds as files.
+`seeds` are valid files with their pixels; `damaged` are truncated, bit-flipped and spliced seeds;
+`bombs` are small files that declare or decompress to huge data; `strips` are valid pictures of
+extreme shape. ``python tests/helpers/corpus.py FOLDER`` writes the seeds as files.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Seed(NamedTuple):
-    """A sound file.
+    """A valid file.
 
-    shown: (H, W, 4) uint8, the picture or the first frame. tolerance: how far, as a mean over all
-    samples, a decoder may be from it. frames: how many; 0 for an archive of one page.
+    shown: (H, W, 4) uint8, the picture or the first frame. tolerance: the allowed mean absolute
+    error of a decoder. frames: the number of frames; 0 for an archive of one page.
     """
 
     data: bytes
@@ -62,7 +62,7 @@ def face() -> Image.Image:
 
 @cache
 def cutout() -> Image.Image:
-    """The same in RGBA, with all there is of alpha."""
+    """The drawing in RGBA, with alpha from 0 to 255."""
     image = face().copy()
     ramp = np.linspace(0, 255, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH)
     image.putalpha(Image.fromarray(ramp.astype(np.uint8)))
@@ -70,7 +70,7 @@ def cutout() -> Image.Image:
 
 
 def rgba(image: Image.Image) -> Bytes:
-    """What an 8-bit image shows."""
+    """The pixels of an 8-bit image in RGBA."""
     return np.asarray(image.convert("RGBA"))
 
 
@@ -100,11 +100,11 @@ XMP = (
 
 @cache
 def profile() -> bytes:
-    """The head of an ICC profile for RGB, which is all that a reader may need of it."""
+    """The header of an ICC profile for RGB; readers need no more."""
     return struct.pack(">I", 200) + bytes(12) + b"RGB XYZ " + bytes(12) + b"acsp" + bytes(160)
 
 
-# --- PNG, whose kinds Pillow does not all write
+# --- PNG, including kinds that Pillow cannot write
 
 
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
@@ -126,7 +126,7 @@ def png(
     after: bytes = b"",
     interlaced: bool = False,
 ) -> bytes:
-    """A PNG of ``samples`` (H, W, C) below 2 ** depth, with chunks before and behind its pixels."""
+    """A PNG of ``samples`` (H, W, C) below 2 ** depth, with chunks before and after its pixels."""
     height, width = samples.shape[:2]
     parts = [samples]
     if interlaced:
@@ -371,14 +371,14 @@ def _opaque(mask: npt.NDArray[np.bool_]) -> Bytes:
 
 
 def _qoi(color: Bytes) -> bytes:
-    """QOI (qoiformat.org) of whole pixels."""
+    """QOI (qoiformat.org) with only uncompressed pixels."""
     height, width = color.shape[:2]
     pixels = b"".join(b"\xfe" + pixel.tobytes() for pixel in color.reshape(-1, 3))
     return b"qoif" + struct.pack(">IIBB", width, height, 3, 0) + pixels + bytes(7) + b"\1"
 
 
 def _psd(color: Bytes) -> bytes:
-    """A Photoshop file of one composite, packed by PackBits."""
+    """A Photoshop file of one composite, compressed with PackBits."""
     height, width = color.shape[:2]
     rows = [_literal(row.tobytes()) for plane in color.transpose(2, 0, 1) for row in plane]
     counts = b"".join(struct.pack(">H", len(row)) for row in rows)
@@ -393,7 +393,7 @@ def _literal(row: bytes) -> bytes:
 
 
 def _rle_bmp(image: Image.Image) -> bytes:
-    """A BMP of 256 colors in runs (BI_RLE8)."""
+    """A run-length encoded BMP of 256 colors (BI_RLE8)."""
     table = bytes(image.getpalette() or []).ljust(768, b"\0")[:768]
     colors = b"".join(
         table[i + 2 : i - 1 if i else None : -1][:3] + b"\0" for i in range(0, 768, 3)
@@ -425,7 +425,7 @@ def _archive_seeds() -> Iterator[tuple[str, Seed]]:
 
 @cache
 def seeds() -> dict[str, Seed]:
-    """Sound files by name; the part of a name before the first "-" or "." is their kind."""
+    """Valid files by name; the part of a name before the first "-" or "." is the kind."""
     groups = (_png_seeds, _jpeg_seeds, _animated_seeds, _modern_seeds, _tiff_seeds, _plain_seeds)
     return {name: seed for group in (*groups, _archive_seeds) for name, seed in group()}
 
@@ -434,7 +434,7 @@ def seeds() -> dict[str, Seed]:
 
 
 def damaged(per_seed: int = 8) -> Iterator[tuple[str, bytes]]:
-    """Every seed cut, flipped, spliced and with large numbers in its first bytes, by name."""
+    """Every seed truncated, bit-flipped, spliced and with large numbers at the start, by name."""
     files = {name: seed.data for name, seed in seeds().items()}
     names = list(files)
     for name, data in files.items():
@@ -470,10 +470,10 @@ _GIB = 1 << 30
 
 @cache
 def zeros(size: int) -> bytes:
-    """A zlib stream of ``size`` zero bytes, a multiple of 1 MiB, made without unpacking them."""
+    """A zlib stream of ``size`` zero bytes, a multiple of 1 MiB, repeating one compressed block."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    # Adler-32 (RFC 1950) of n zero bytes: the first sum stays 1, the second counts.
+    # Adler-32 (RFC 1950) of n zero bytes: the first sum stays 1, the second is n.
     adler = size % 65521 << 16 | 1
     return b"\x78\x9c" + block * (size >> 20) + b"\3\0" + struct.pack(">I", adler)
 
@@ -485,12 +485,12 @@ def _put(data: bytes, place: int, layout: str, *values: int) -> bytes:
 
 
 def _after(data: bytes, mark: bytes, skip: int, layout: str, *values: int) -> bytes:
-    """``data`` with ``values`` written ``skip`` bytes behind the start of ``mark``."""
+    """``data`` with ``values`` written ``skip`` bytes after the start of ``mark``."""
     return _put(data, data.index(mark) + skip, layout, *values)
 
 
 def _tag(data: bytes, tag: int, value: int) -> bytes:
-    """A little-endian classic TIFF with another value in a tag of its first directory."""
+    """Replace the value of a tag in the first directory of a little-endian classic TIFF."""
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
     places = range(start + 2, start + 2 + 12 * count, 12)
@@ -500,12 +500,12 @@ def _tag(data: bytes, tag: int, value: int) -> bytes:
 
 @cache
 def bombs() -> dict[str, bytes]:
-    """Small files that claim or unpack to something huge, by name."""
+    """Small files that declare or decompress to huge data, by name."""
     return dict((*_claims(), *_unpacking()))
 
 
 def _claims() -> Iterator[tuple[str, bytes]]:
-    """Sizes in headers."""
+    """Huge sizes in headers."""
     files = {name: seed.data for name, seed in seeds().items()}
     pixels = chunk(b"IDAT", zlib.compress(bytes(4000)))
     for depth in (1, 8, 16):
@@ -531,7 +531,7 @@ def _claims() -> Iterator[tuple[str, bytes]]:
     ):
         start = image - 1
         sound = files["gif.gif"]
-        # To be cleared, for which Pillow allocates at once.
+        # With disposal to background, for which Pillow allocates at once.
         place = b"!\xf9\4\x08\0\0\0\0," + struct.pack("<HHHH", 9000, 9000, 60000, 60000)
         yield name, sound[:start] + extension + place + sound[start + 9 :]
     data = files["gif-animated.gif"]
@@ -602,7 +602,7 @@ def _claims() -> Iterator[tuple[str, bytes]]:
 
 
 def _bits(*fields: tuple[int, int]) -> bytes:
-    """Values of so many bits each, lowest bit first."""
+    """Pack (value, bits) pairs, lowest bit first."""
     whole, place = 0, 0
     for value, count in fields:
         whole |= value << place
@@ -611,7 +611,7 @@ def _bits(*fields: tuple[int, int]) -> bytes:
 
 
 def _unpacking() -> Iterator[tuple[str, bytes]]:
-    """Sizes that show only when something is unpacked."""
+    """Huge sizes that appear only during decompression."""
     sound = np.asarray(face())
     packed = zeros(_GIB)
     end = chunk(b"IEND", b"")
@@ -651,7 +651,7 @@ def _unpacking() -> Iterator[tuple[str, bytes]]:
 
 
 def _lying(size: int) -> bytes:
-    """An archive whose page begins as a PNG and unpacks to 1 GiB, while it says ``size`` bytes."""
+    """An archive whose page starts like a PNG, declares ``size`` bytes and unpacks to 1 GiB."""
     first = seeds()["png-2-8.png"].data
     raw = struct.pack("<BHH", 0, len(first), len(first) ^ 0xFFFF) + first + zeros(_GIB)[2:-4]
     data = bytearray(archive({"1.png": PNG}))
@@ -665,7 +665,7 @@ def _lying(size: int) -> bytes:
 
 
 def _overlapping() -> bytes:
-    """An archive whose members are all the same bytes."""
+    """An archive whose members all share the same bytes."""
     data = archive({"1.png": png(np.zeros((400, 400, 3), np.uint16), 8, 2)})
     start = data.index(b"PK\1\2")
     entry, trailer = data[start:-22], data[-22:]
@@ -678,7 +678,7 @@ def _overlapping() -> bytes:
 
 @cache
 def strips() -> dict[str, Seed]:
-    """Sound pictures one pixel wide or high, up to the longest side of their format, by name."""
+    """Valid pictures one pixel wide or high, up to the longest side of their format, by name."""
     found = {}
     for kind, suffix, longest, options in (
         ("PNG", "png", 65535, {}),
@@ -702,7 +702,7 @@ def strips() -> dict[str, Seed]:
 
 
 def strip(width: int, height: int) -> Image.Image:
-    """A gray line, one pixel wide or high, in which neighbors differ and nothing repeats soon."""
+    """A gray line, one pixel wide or high, with different neighbors and a long period."""
     n = np.arange(width * height)
     line = 128 + 80 * np.sin(n / 7) + 40 * np.sin(n / 3001)
     return Image.fromarray(line.reshape(height, width).astype(np.uint8))

@@ -1,6 +1,6 @@
-"""What is fuzzed: bytes through every reader, whose only ways out are a sound result or our errors.
+"""The fuzz target: every reader must return a valid result or raise an error of this package.
 
-`check` needs nothing but the package, so that a test can run it too; `fuzz_decode` feeds it.
+`check` needs only the package, so tests can run it, too; `fuzz_decode` runs it with atheris.
 """
 
 from __future__ import annotations
@@ -19,27 +19,26 @@ from waifu2x.errors import Waifu2xError
 from waifu2x.files.pages import ArchiveReader, Member, check_pages, rewrite
 from waifu2x.picture import Picture
 
-#: A limit that keeps one input quick: a sound picture of this size takes milliseconds.
+#: Pixel limit that keeps inputs fast: a valid picture of this size takes milliseconds.
 MAX_PIXELS = 1 << 18
 
-#: Of a longer animation, only the first frames are decoded.
+#: Only this many frames of an animation are decoded.
 MOST_FRAMES = 64
 
-#: A message may quote names and values, but it stays one readable line.
+#: The longest message: messages may quote names and values, but stay one readable line.
 _LONGEST_MESSAGE = 400
 
 _DTYPES = (np.uint8, np.uint16, np.float32)
 
 
 def check(data: bytes, max_pixels: int = MAX_PIXELS) -> dict[str, str]:
-    """Read ``data`` as a picture, as an animation and as an archive, and say what became of it.
+    """Read ``data`` as a picture, an animation and an archive, and describe the outcomes.
 
     data: a file. max_pixels: the limit for pictures and frames.
 
-    Returns for each reader ("picture", "animation", "archive") its result in words with a digest,
-    or the name of the error and its message. Raises AssertionError where a result is not sound, an
-    error has no message of one printable line, or a warning gets out; whatever else a reader
-    raises leaves as it is.
+    Returns for each reader ("picture", "animation", "archive") a description of the result with a
+    digest, or the name and message of the error. Raises AssertionError if a result is invalid, a
+    message is not one printable line, or a warning escapes; other exceptions propagate.
     """
     return {
         "picture": _outcome(lambda: _read_picture(data, max_pixels)),
@@ -106,7 +105,7 @@ def _read_archive(data: bytes, max_pixels: int) -> str:
 
 
 def described(picture: Picture, max_pixels: int) -> str:
-    """Size, type and digest of a picture that holds what `Picture` promises."""
+    """Size, type and digest of a picture; fails if the picture violates `Picture`'s invariants."""
     color, alpha = picture.color, picture.alpha
     height, width, channels = color.shape
     assert 1 <= width * height <= max_pixels

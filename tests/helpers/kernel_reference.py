@@ -1,4 +1,4 @@
-"""What the kernels must return, said plainly in NumPy, and the means to check it."""
+"""Plain NumPy versions of the kernels, and helpers for comparisons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from waifu2x.kernels import _native
 DTYPES = ("uint8", "uint16", "float32")
 CHANNELS = (1, 3)
 
-# Around the vector widths of 4, 8 and 16 pixels, and the shapes that break row walkers.
+# Around the vector widths of 4, 8 and 16 pixels, and shapes that break loops over rows.
 SIZES = [(1, 1), (1, 7), (1, 8), (2, 9), (5, 1), (3, 500), (17, 33), (16, 64), (23, 15)]
 
 ARM = platform.machine().lower() in ("aarch64", "arm64")
@@ -24,9 +24,9 @@ CSRC = Path(__file__).parents[2] / "csrc"
 
 
 def isas(kernel):
-    """Parameters for the levels that have a version of ``kernel``, by the files of csrc.
+    """Parameters for the instruction sets with a version of ``kernel`` in csrc.
 
-    A level that this processor lacks is skipped, never passed.
+    An instruction set that this CPU lacks is skipped, never passed.
     """
     unusable = f"not usable here: {', '.join(_native.isas())}"
     return [
@@ -57,7 +57,7 @@ def random_picture(rng, shape, dtype):
 
 
 def random_output(rng, shape, not_finite=0.0):
-    """A network's output: overshoots [0, 1], with specials and perhaps samples not finite."""
+    """A network output that overshoots [0, 1], with special and optionally non-finite samples."""
     output = rng.normal(0.5, 0.5, shape).astype(np.float32)
     pick = rng.random(shape)
     output = np.where(pick < 0.1, rng.choice(SPECIAL, shape), output)
@@ -121,7 +121,7 @@ def bleed(color, alpha, iterations):
 def guarded(rng, array, *, gap=3):
     """A copy of an array inside a larger one; fails if a byte around it changes.
 
-    The copy's rows are strided, and the zone reaches around it on every side and between rows.
+    The copy's rows are strided; guard bytes surround the copy and lie between rows.
     """
     rows, rest = array.shape[0], array.shape[1:]
     wide = (rows + 2 * gap, rest[0] + 2 * gap, *rest[1:])

@@ -1,4 +1,4 @@
-"""Picture files, written by the codec under a name."""
+"""Writes picture files with the codec."""
 
 from __future__ import annotations
 

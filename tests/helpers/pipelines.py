@@ -16,7 +16,7 @@ from waifu2x.pipeline.streamed import RowsCallback
 
 
 def pipeline(model: str = "cunet", **options: Any) -> Pipeline:
-    """A pipeline of its own."""
+    """Make a new pipeline."""
     return Pipeline(UpscalerOptions(model, **options))
 
 
@@ -34,7 +34,7 @@ def run(
     rows: RowsCallback | None = None,
     **options: Any,
 ) -> Picture:
-    """The result of ``picture``; ``options`` hold for this run alone."""
+    """Return the result of ``picture``; ``options`` apply only to this run."""
     kept = through.options
     through.options = replace(kept, **options)
     try:

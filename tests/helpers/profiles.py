@@ -1,10 +1,10 @@
-"""ICC profiles made by hand."""
+"""Handmade ICC profiles."""
 
 import struct
 
 
 def cmyk_profile():
-    """A small CMYK profile in which every ink mix is the same middle gray, so its use shows."""
+    """A small CMYK profile that maps every ink mix to the same middle gray, so its use shows."""
 
     def text(value):
         return (

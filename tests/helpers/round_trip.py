@@ -1,4 +1,4 @@
-"""The round-trip tables: what comes in, what each format makes of it, as tests check and docs show.
+"""The round-trip tables of tests and docs: what each output format keeps of each input.
 
 tests/files/test_round_trip.py checks the cells, and docs/make_table.py copies them unchanged into
 docs/formats.md. The input files are drawn and written here, if possible by libraries other than the
@@ -35,9 +35,9 @@ WIDTH, HEIGHT = 16, 12
 
 @dataclass(frozen=True)
 class Output:
-    """A column: a format and the quality it is written with.
+    """A column: a format and its quality.
 
-    near: what samples may be off by on average, in levels of 255; 0 is lossless.
+    near: the allowed mean error of samples, in levels of 255; 0 is lossless.
     """
 
     label: str
@@ -61,8 +61,8 @@ Row = tuple[str, ...]
 
 # --- pixels -----------------------------------------------------------------------------------
 
-#: What is read, and what each of `OUTPUTS` holds of it: channels, bits, what else becomes of it.
-#: "noted": `FileResult.notes` says so.
+#: Pixels of an input, and their form in each of `OUTPUTS`: channels, bits, other changes.
+#: "noted": `FileResult.notes` reports the change.
 PIXELS: dict[str, Row] = {
     "gray 8": (
         *("gray 8", "gray 8", "RGB 8", "RGB 8"),
@@ -112,7 +112,7 @@ DTYPES = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 
 
 class Written(NamedTuple):
-    """A file, and its pixels (H, W, C) as it is to be read."""
+    """A file and the expected pixels (H, W, C)."""
 
     data: bytes
     pixels: Array
@@ -120,7 +120,7 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file that comes in. read_as: its row of `PIXELS`."""
+    """A kind of input file. read_as: the row of `PIXELS`."""
 
     label: str
     read_as: str
@@ -128,7 +128,7 @@ class Kind:
 
 
 def samples(name: str) -> Array:
-    """Ramps (H, W, C) as `PIXELS` calls them; alpha goes from full to none and is half between."""
+    """Ramps (H, W, C) for a row of `PIXELS`; alpha includes opaque, half and transparent areas."""
     layout, bits = name.rsplit(" ", 1)
     u = np.broadcast_to(np.linspace(0, 1, WIDTH), (HEIGHT, WIDTH))
     v = np.broadcast_to(np.linspace(0, 1, HEIGHT)[:, None], (HEIGHT, WIDTH))
@@ -142,7 +142,7 @@ def samples(name: str) -> Array:
 
 
 def saved(image: Image.Image, format: str, **options: Any) -> bytes:
-    """A file by Pillow."""
+    """A file written by Pillow."""
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
@@ -191,7 +191,7 @@ def _jxl(name: str) -> Written:
 
 
 def linear_jxl() -> Written:
-    """RGBA of 16 bits, which imagecodecs labels as linear light."""
+    """A JPEG XL file of 16-bit RGBA, which imagecodecs labels as linear light."""
     return _jxl("RGBA 16")
 
 
@@ -228,7 +228,7 @@ def _cmyk(format: str, icc: bytes | None = None) -> Written:
     image = Image.fromarray(inks, "CMYK")
     data = saved(image, format, **({} if icc is None else {"icc_profile": icc}), quality=100)
     if icc is not None:
-        # In this profile any mix of inks is L* 50.2, which is 120 in sRGB.
+        # This profile maps any mix of inks to L* 50.2, which is 120 in sRGB.
         return Written(data, np.full((HEIGHT, WIDTH, 3), 120, np.uint8))
     c, m, y, k = np.moveaxis(opened(data) / 255, 2, 0)
     light = np.dstack([(1 - c) * (1 - k), (1 - m) * (1 - k), (1 - y) * (1 - k)])
@@ -275,7 +275,7 @@ KINDS: dict[str, Kind] = {
 
 # --- metadata ---------------------------------------------------------------------------------
 
-#: Metadata of a picture, and the form it takes in each of `OUTPUTS`.
+#: Metadata of a picture, and their form in each of `OUTPUTS`.
 METADATA: dict[str, Row] = {
     "ICC profile": (
         *("kept", "kept", "kept", "kept", "kept", "kept"),
@@ -333,7 +333,7 @@ DPI = (300.0, 150.0)
 
 @dataclass(frozen=True)
 class Labeled:
-    """A file that says something. means: an RGB profile of what its samples mean."""
+    """A file with metadata. means: an RGB profile that describes its colors."""
 
     data: bytes
     pixels: Array
@@ -341,7 +341,7 @@ class Labeled:
 
 
 def png_with(pixels: Array, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG with chunks behind its header."""
+    """A PNG with chunks after its header."""
     plain: bytes = imagecodecs.png_encode(np.squeeze(pixels))
     return plain[:33] + b"".join(animations.chunk(*each) for each in chunks) + plain[33:]
 
@@ -362,7 +362,7 @@ def itxt(keyword: str, text: bytes) -> tuple[bytes, bytes]:
 
 
 def camera_exif(width: int, height: int, orientation: int) -> bytes:
-    """An EXIF block of a camera for a picture that is stored in that size."""
+    """A camera's EXIF block for a picture stored at the given size."""
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     exif[0x0112] = orientation
@@ -373,7 +373,7 @@ def camera_exif(width: int, height: int, orientation: int) -> bytes:
 
 
 def _within_srgb(icc: bytes) -> Array:
-    """The ramp of sRGB in the colors of a wider space, where a format must convert it back."""
+    """The sRGB ramp converted to a wider space, for formats that convert back to sRGB."""
     wide = ImageCms.profileToProfile(
         image_of(samples("RGB 8")),
         ImageCms.ImageCmsProfile(io.BytesIO(SRGB)),
@@ -429,7 +429,7 @@ ANIMATED = {
     **{name: OUTPUTS[name] for name in ("png", "webp", "avif")},
 }
 
-#: What moves, and what each of `ANIMATED` makes of it; "time": durations.
+#: Animations, and their form in each of `ANIMATED`; "time": durations.
 ANIMATIONS: dict[str, Row] = {
     "GIF": ("exact", "exact", "exact", "near"),
     "APNG, RGB": ("time rounded, noted", "exact", "exact", "near"),
@@ -440,7 +440,7 @@ ANIMATIONS: dict[str, Row] = {
     "AVIF": ("256 colors, noted", "exact", "exact", "near"),
 }
 
-#: Metadata of an animation (an APNG), and the form it takes in the results.
+#: Metadata of an animation (an APNG), and their form in the results.
 ANIMATION_METADATA: dict[str, Row] = {
     "ICC profile": ("to sRGB, noted", "kept", "kept", "kept"),
     "ICC profile of gray": ("to sRGB, noted", "kept", "to sRGB, noted", "kept"),
@@ -452,7 +452,7 @@ ANIMATION_METADATA: dict[str, Row] = {
     "texts of PNG": ("left out, noted", "kept", "left out, noted", "left out, noted"),
 }
 
-#: Milliseconds that frames are shown, in what a GIF can hold and in what it cannot.
+#: Durations in milliseconds that a GIF can store exactly, and that a GIF must round.
 ROUND_MS, FINE_MS = (50, 120, 70), (33, 125, 66)
 PLAYS = 3
 
@@ -469,7 +469,7 @@ class Moving:
 
 
 def _parts(pixels: Array, delays: tuple[int, ...]) -> list[animations.Part]:
-    """``pixels`` (H, W, 4), and two later frames of which a part is new."""
+    """``pixels`` (H, W, 4), and two later frames that replace a part."""
     return [
         animations.Part(pixels, ms=delays[0], over=False),
         animations.Part(pixels[:6, ::-1][:, :8].copy(), 4, 2, ms=delays[1], over=False),
@@ -489,7 +489,7 @@ def animated(kind: str) -> Moving:
     if kind == "GIF":
         rgba[:, :, 3] = np.where(rgba[:, :, 3] < 128, 0, 255)
         parts = _parts(rgba, delays)
-        for part in parts:  # what a GIF writes is on, what it does not write stays
+        for part in parts:  # a GIF draws opaque pixels only; others stay
             part.over = True
         data = animations.gif(WIDTH, HEIGHT, parts, repeats=PLAYS - 1)
     elif kind == "APNG, RGBA":
@@ -613,7 +613,7 @@ def _lines(rows: dict[str, Row]) -> list[list[str]]:
 
 
 def markdown() -> str:
-    """The tables as docs/formats.md has them between `BEGIN` and `END`."""
+    """The tables that docs/formats.md contains between `BEGIN` and `END`."""
     outputs = [output.label for output in OUTPUTS.values()]
     animated_outputs = [output.label for output in ANIMATED.values()]
     kinds = {

@@ -58,7 +58,7 @@ def test_every_level_makes_the_round_trip(isa, dtype, channels):
 @pytest.mark.parametrize("isa", ref.isas("blend"))
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_rounds_to_the_nearest_level(isa, dtype):
-    """Against float64: never further than half a level and float32's own rounding."""
+    """The error against float64 is at most half a level plus float32 rounding."""
     values = np.random.default_rng(3).random((3, 64, 1001), np.float32)
     dst = np.empty((64, 1001, 3), dtype)
     assert run(values, dst, (0, 0, 0, 0, 1001, 64), isa) == 0
@@ -92,7 +92,7 @@ def test_any_rectangle_with_any_strides(isa, dtype, data):
     channels = data.draw(st.sampled_from(ref.CHANNELS))
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     output = ref.random_output(rng, (3, src_y + height + below, src_x + width + right), 0.01)
-    # Planes and rows may be stored backwards, interleaved by rows, or all the same.
+    # Planes and rows may be reversed, interleaved by rows, or all share memory.
     layout = data.draw(st.sampled_from(["dense", "flipped", "rows", "repeated"]))
     if layout == "flipped":
         output = output[::-1, ::-1]

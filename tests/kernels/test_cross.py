@@ -1,4 +1,4 @@
-"""The AArch64 kernels on a machine of another kind: cross-compiled, run under qemu."""
+"""Cross-compiles the AArch64 kernels and runs them under qemu."""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def test_a_level_above_the_cap_cannot_be_asked_for():
 
 
 def test_kernels_release_the_gil():
-    """Another thread sees a kernel's work half done, which it cannot while the GIL is held."""
+    """Another thread sees a half-finished result, which is impossible while the GIL is held."""
     size = 1500
-    for _ in range(200):  # the other thread may be kept from running; it needs to only once
+    for _ in range(200):  # the other thread may not be scheduled; once is enough
         color = np.zeros((size, size, 3), np.uint8)
         color[0, 0] = 200
         alpha = np.zeros((size, size), np.uint8)
@@ -68,7 +68,7 @@ def test_kernels_release_the_gil():
         worker.start()
         seen = False
         while worker.is_alive() and not seen:
-            first, last = color[1, 1, 0], color[-1, -1, 0]  # in this order
+            first, last = color[1, 1, 0], color[-1, -1, 0]  # order matters
             seen = first == 200 and last == 0
         worker.join()
         assert color.min() == 200

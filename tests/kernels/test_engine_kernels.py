@@ -1,4 +1,4 @@
-"""The engine's kernels against sums in double, and every level against scalar: a C++ program."""
+"""A C++ program compares engine kernels with double sums, and instruction sets with scalar."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def compile_all(sources: list[tuple[Path, tuple[str, ...]]], folder: Path) -> li
 
 @pytest.fixture(scope="module")
 def common(tmp_path_factory):
-    """Everything but the kernels to check: the program that does, and what it links with."""
+    """Compile the checking program and its other objects, without the kernels under test."""
     folder = tmp_path_factory.mktemp("common")
-    others = folder / "others.cpp"  # the dispatcher installs those too; here they do nothing
+    others = folder / "others.cpp"  # empty stubs for the dispatcher
     names = [path.stem for path in KERNELS if path not in ENGINE]
     lines = [f"void install_{name}(Kernels&) {{}}" for name in names]
     others.write_text("\n".join(['#include "kernels.h"', "namespace waifu2x {", *lines, "}\n"]))
@@ -62,7 +62,7 @@ def sanitizers_link(folder: Path) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-# Unoptimized, sanitized kernels compile in a third of the time; few cases show a stray read.
+# Unoptimized sanitized kernels compile in a third of the time; few cases expose stray reads.
 @pytest.mark.parametrize(
     ("flags", "every"), [(("-O2",), 8), (("-O0", *SANITIZE), 48)], ids=["optimized", "sanitized"]
 )
@@ -77,6 +77,6 @@ def test_engine_kernels(tmp_path, common, flags, every):
     )
     levels = _native.isas()
     assert levels == STAIRCASE[: len(levels)]
-    # 2: the processor has nothing but scalar.
+    # Exit code 2: the CPU supports only scalar.
     assert result.returncode == (0 if len(levels) > 1 else 2), result.stdout + result.stderr
     assert result.stdout.splitlines()[-1].split() == [*levels, "agree"]

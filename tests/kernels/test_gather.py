@@ -38,7 +38,7 @@ def test_matches_reference(isa, dtype, channels, size):
     rng = np.random.default_rng([*size, channels])
     picture = ref.random_picture(rng, (*size, channels), dtype)
     height, width = (int(n) for n in rng.integers(1, 40, 2))
-    # Inside, across each edge, and wholly outside on each side.
+    # Inside, across each edge, and completely outside on each side.
     xs = rng.integers(-2 * width, size[1] + 2 * width, 12)
     ys = rng.integers(-2 * height, size[0] + 2 * height, 12)
     with ref.guarded(rng, picture) as strided:
@@ -92,7 +92,7 @@ def test_any_window_of_any_picture(isa, data):
     channels = data.draw(st.sampled_from(ref.CHANNELS))
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     picture = ref.random_picture(rng, (tall, wide, channels), dtype)
-    # Rows may run backwards, or all be the same row.
+    # Rows may be reversed, or all share memory.
     step = data.draw(st.sampled_from([1, -1, 2, 0]))
     picture = picture[::step] if step else np.broadcast_to(picture[:1], picture.shape)
     out = run(picture, xs, ys, height, width, isa)

@@ -114,7 +114,7 @@ def test_values_not_finite_raise_and_say_what_to_do():
         EngineError, match=r"not finite \(1 of 60 samples in the tile at \(2, 1\)\)"
     ):
         tiles.blend(output, target, **rect, width=5, height=4)
-    # A sample outside the rectangle is nobody's business.
+    # Samples outside the rectangle are ignored.
     tiles.blend(output, target, **rect, width=3, height=4)
     canvas = np.zeros((8, 8, 3), np.float32)
     weights = {"weights_x": np.ones(5, np.float32), "weights_y": np.ones(4, np.float32)}

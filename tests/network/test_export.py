@@ -33,7 +33,7 @@ FAMILIES = [("upconv_7", 2), ("upconv_7_photo", 2), ("cunet", 2), ("cunet", 1)]
 
 
 def run(path: Path, batch: np.ndarray) -> np.ndarray:
-    """Run the file with nothing but NumPy and onnxruntime."""
+    """Run the file with only NumPy and onnxruntime."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (given,), (made,) = session.get_inputs(), session.get_outputs()
     assert given.type == made.type == "tensor(float)"
@@ -90,7 +90,7 @@ def test_half_precision_is_smaller_and_close(tmp_path: Path, model: str, scale: 
     assert half.stat().st_size < 0.55 * full.stat().st_size
     assert psnr(run(half, picture(32, 40)), expected(model, scale, 1, 32, 40)) >= 60
     assert made.psnr >= export.FLOAT16_PSNR
-    # The file does not contain float32 arithmetic.
+    # The file contains no float32 arithmetic.
     assert made.psnr < 110
 
 

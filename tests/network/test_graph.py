@@ -289,7 +289,7 @@ def test_margins_are_no_larger_than_needed(
         reach,
         margin,
     )
-    # Some output depends on an input that far away.
+    # Some output depends on an input at the distance ``reach``.
     (size,) = sizes_of(network, 24, 1)
     depends = dependencies(network, size)
     scale = network.scale
@@ -374,7 +374,7 @@ def test_multiplications_are_counted_where_they_happen() -> None:
         Node("down", conv(4, 8, kernel=2, stride=2), ("a",)),  # 8 * 4 * 4 at a quarter
         Node("up", transposed(8, 2, kernel=2), ("down",)),  # 8 * 2 * 4, from a quarter
         Node("mean", GlobalMean(), ("up",)),
-        Node("gate", conv(2, 2, kernel=1), ("mean",)),  # once a picture: nothing a pixel
+        Node("gate", conv(2, 2, kernel=1), ("mean",)),  # once per picture: no cost per pixel
         Node("out", Multiply(), ("up", "gate")),
     )
     assert network.macs_per_pixel == 4 * 9 + 8 * 4 * 4 / 4 + 8 * 2 * 4 / 4
@@ -395,7 +395,7 @@ def test_memory_is_the_peak_of_what_lives_at_once() -> None:
     assert grown.bytes_per_pixel == 4 * (4 * 4 + 1 * 4)
 
 
-# --- what is refused ----------------------------------------------------------------------------
+# --- refusals -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("crop", "fits"), [(0, False), (1, False), (2, True), (3, False)])
@@ -659,7 +659,7 @@ def test_staged_means_give_the_direct_result() -> None:
     whole = network.with_given_means()
     assert not whole.means
     np.testing.assert_allclose(evaluate(whole, picture, means), direct, rtol=1e-13)
-    # Other means give another picture.
+    # Different means change the result.
     assert np.abs(evaluate(whole, picture, [mean - 9 for mean in means]) - direct).max() > 1e-3
 
 

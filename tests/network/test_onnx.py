@@ -94,7 +94,7 @@ def run(model: onnx.ModelProto, *arrays: np.ndarray) -> np.ndarray:
 
 def assert_equal(got: np.ndarray, want: np.ndarray, tolerance: float = 1e-5) -> None:
     assert got.shape == want.shape
-    # Relative to the largest value, as the error of a sum is.
+    # Relative to the largest value, like the error of a sum.
     limit = tolerance * max(1.0, float(np.abs(want).max()))
     np.testing.assert_allclose(got, want, rtol=0, atol=limit)
 
@@ -278,7 +278,7 @@ def test_the_outside_names_are_fixed_whatever_the_graph_calls_its_picture(name: 
 )
 @pytest.mark.parametrize("fp16", [False, True])
 def test_names_inside_may_be_any(inner: str, fp16: bool) -> None:
-    """ncnn files name their blobs as they like, "output" within the network too."""
+    """ncnn files may use any blob names, even "output" inside the network."""
     nodes = (
         Node(inner, conv(4, 4), ("data",)),
         Node("b", Conv(values(4, 4, 3, 3), values(4), activation=PRELU), (inner,)),

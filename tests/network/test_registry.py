@@ -74,7 +74,7 @@ def test_manifest_fields_are_complete_and_unambiguous() -> None:
             assert [Path(file["file"]).suffix for file in item["files"]] == [".param", ".bin"]
             for file in item["files"]:
                 assert len(bytes.fromhex(file["sha256"])) == 32
-                # Beside the package, never out of it.
+                # Paths stay inside the folder of the manifest.
                 assert ".." not in Path(file["file"]).parts
                 assert not Path(file["file"]).is_absolute()
 
@@ -102,7 +102,7 @@ def test_an_unknown_model_is_refused_with_the_models_there_are(name: str) -> Non
     )
 
 
-# --- weights that are not as they should be -----------------------------------------------------
+# --- invalid weights ----------------------------------------------------------------------------
 
 
 @pytest.fixture

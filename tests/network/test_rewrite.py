@@ -36,7 +36,7 @@ def transposed(
 
 
 def enlarging(op: ConvTranspose) -> Graph:
-    """Return the transposed convolution between two layers, so that its links are tested, too."""
+    """Return a graph of the transposed convolution between two layers, to test its links, too."""
     nodes = (
         Node("first", Conv(weights(2, 1, 3, 3), weights(2)), ("input",)),
         Node("up", op, ("first",)),
@@ -50,7 +50,7 @@ def kinds(graph: Graph) -> list[str]:
 
 
 def assert_same_function(made: Graph, graph: Graph) -> None:
-    """Compare geometry, and results in float64 on a picture that is not square."""
+    """Compare the geometry, and float64 results on a picture that is not square."""
     out, other = made.out, graph.out
     assert (out.scale, out.origin, out.lost, out.channels) == (
         other.scale,
@@ -338,7 +338,7 @@ def test_the_last_of_two_convolutions_carries_their_sum() -> None:
         Node("sum", Add(), ("a", "cut")),
     )
     steps, output = fuse(Graph(nodes, output="sum", inputs=(Input("input", 1),)), **CUDA)
-    # "b" is computed after "a", so the sum and with it the crop are separate steps.
+    # "b" is computed after "a", so the sum and the crop are separate steps.
     assert [step.name for step in steps] == ["a", "b", "cut", "sum"]
     steps, output = fuse(
         Graph((nodes[1], nodes[0], *nodes[2:]), output="sum", inputs=(Input("input", 1),)), **CUDA

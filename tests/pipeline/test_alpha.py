@@ -1,4 +1,4 @@
-"""Transparency: solid areas stay solid up to the border, and hidden color never shows."""
+"""Transparency: opaque areas stay opaque up to the border, and hidden color never shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def upscaler(model: str) -> waifu2x.Upscaler:
 
 
 def picture(alpha: np.ndarray) -> np.ndarray:
-    """An RGBA picture of 16 bits, of which all levels are far from those of 8 bits."""
+    """A 16-bit RGBA picture with ``alpha``."""
     height, width = alpha.shape
     color = np.asarray(art.anime_face(width, height).convert("RGB")).astype(np.uint16) * 257
     return np.dstack([color, alpha]).astype(np.uint16)

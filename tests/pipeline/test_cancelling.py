@@ -1,4 +1,4 @@
-"""Cancelling stops the work at the next step, whatever the step is."""
+"""Cancelling stops the work at the next step of any kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def upscaler(**options: object) -> Upscaler:
 
 
 def steps(through: Upscaler, picture: np.ndarray, *, cancel_at: int | None, **how: object) -> int:
-    """How often progress is reported, if the caller cancels at one of the reports."""
+    """Count progress reports; the caller cancels at report ``cancel_at``."""
     cancel, reports = threading.Event(), 0
 
     def report(share: float) -> None:
@@ -46,7 +46,7 @@ def picture(height: int, width: int, channels: int = 3) -> np.ndarray:
         ({"model": "upconv_7", "engine": "onnx", "tile": 16, "memory": 1 << 20}, (64, 64), {}),
         ({"model": "upconv_7", "engine": "torch", "tile": 16}, (64, 64), {"scale": 4}),
         ({"model": "upconv_7", "engine": "native", "tile": 16, "tta": True}, (64, 64), {}),
-        # Global means, exact and of a sample.
+        # Global means, computed in tiles and in a stream.
         ({"model": "cunet", "engine": "onnx", "tile": 32}, (60, 60), {}),
         ({"model": "cunet", "engine": "native", "memory": 1 << 20}, (200, 300), {}),
     ],
@@ -60,12 +60,12 @@ def test_no_step_follows(
 
 
 def test_no_step_follows_in_the_means_of_a_sample() -> None:
-    """A picture beyond the size up to which means are exact; the first step is one of the means."""
+    """The picture is too large for exact means; the first step computes sampled means."""
     assert steps(upscaler(model="cunet", engine="native"), picture(700, 700), cancel_at=1) == 1
 
 
 def test_a_stream_ends_amid_its_rows() -> None:
-    """Rows in flight may still be reported, and the last of them are never reached."""
+    """Rows in flight may still be reported, but the last rows are never computed."""
     cancel = threading.Event()
     shares: list[float] = []
 
@@ -81,7 +81,7 @@ def test_a_stream_ends_amid_its_rows() -> None:
 
 
 def test_all_steps_are_many() -> None:
-    """What the checks above are worth: without cancelling more steps follow."""
+    """Check of the checks above: without cancelling, more steps follow."""
     through = upscaler(model="cunet", engine="onnx", tile=32)
     assert steps(through, picture(60, 60), cancel_at=None) > 6
 
@@ -99,7 +99,7 @@ def test_cancelled_before_the_start(engine: str) -> None:
 
 
 def test_alpha_is_not_begun() -> None:
-    """Color is one step here and alpha the next."""
+    """Color is the first step and alpha the second."""
     rgba = picture(40, 40, 4)
     through = upscaler(model="upconv_7", engine="onnx")
     assert steps(through, rgba, cancel_at=None) > 1

@@ -1,4 +1,4 @@
-"""The shares of cost and memory that a run may take, from above and from below."""
+"""Upper and lower limits on the cost and memory of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def global_means() -> GlobalMeans:
     ("side", "share"), [(700, 0.25), (1000, 0.25), (1440, 0.25), (2048, 0.125), (4096, 1 / 32)]
 )
 def test_a_sample_of_global_means_takes_its_share_of_the_cost(side: int, share: float) -> None:
-    """A quarter of the network's cost, up to an eighth of that over 4 megapixels."""
+    """A quarter of the network's cost, at most the cost of half a megapixel."""
     means = global_means()
     side = means.graph.input_size(side)
     whole = means.graph.macs_per_pixel * side * side
@@ -37,7 +37,7 @@ def test_a_sample_of_global_means_takes_its_share_of_the_cost(side: int, share: 
 
 
 def machine_of(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
-    """Have the operating system report so many bytes of memory."""
+    """Make the operating system report ``memory`` bytes of memory."""
     real = os.sysconf
     pages = memory // real("SC_PAGE_SIZE")
     monkeypatch.setattr(
@@ -46,7 +46,7 @@ def machine_of(monkeypatch: pytest.MonkeyPatch, memory: int) -> None:
 
 
 def blank(side: int) -> Picture:
-    """A picture without its memory."""
+    """A black picture whose pixels share one byte of memory."""
     return Picture(np.broadcast_to(np.zeros(1, np.uint8), (side, side, 3)))
 
 

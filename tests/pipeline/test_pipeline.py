@@ -37,12 +37,12 @@ def face(width: int, height: int) -> Pixels:
 
 
 def quantized(values: npt.NDArray[np.floating]) -> Pixels:
-    """The one rounding rule, written down a second time: clamp, then floor(v * 255 + 0.5)."""
+    """A second implementation of the rounding rule: clamp, then floor(v * 255 + 0.5)."""
     return np.floor(np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def direct(model: str, scale: int, noise: int | None, color: Pixels) -> npt.NDArray[np.float64]:
-    """The network over the whole picture in float64: pad, run, crop; (H, W, 3)."""
+    """Run the network on the whole picture in float64: pad, run, crop; (H, W, 3)."""
     network = registry.model(model).network(scale, noise)
     assert network is not None
     graph = registry.load(network)
@@ -94,7 +94,7 @@ def test_small_memory_gives_the_same_bytes(upconv: Pipeline) -> None:
 
 
 def test_repeated_passes_round_once_and_denoise_once(upconv: Pipeline) -> None:
-    """4x is the noise network, then the plain one on its float output."""
+    """4x runs the noise network, then the plain network on the float output."""
     color = face(24, 20)
     first = run(upconv, Picture((color / np.float32(255)).astype(np.float32)), noise=2)
     second = run(upconv, Picture(first.color))
@@ -125,7 +125,7 @@ def test_result_has_the_size_asked_for(
 
 
 def test_denoising_alone_keeps_the_picture_in_place(upconv: Pipeline) -> None:
-    """upconv_7 has no 1x network: it doubles and shrinks, and nothing may move."""
+    """upconv_7 has no 1x network, so it doubles and shrinks; the picture must not shift."""
     color = face(64, 64)
     result = run(upconv, Picture(color), scale=1, noise=1).color.astype(float)
 
@@ -162,7 +162,7 @@ def test_gray_stays_gray_and_close_to_its_rgb_twin(model: str) -> None:
     assert result.shape == (160, 120, 1)
     twin = run(upscaler, Picture(np.repeat(gray, 3, axis=2))).color.astype(float)
     difference = np.abs(result[:, :, 0] - twin @ [0.299, 0.587, 0.114])
-    # Luma is taken before clamping; where no channel is clamped only the rounding differs.
+    # Luma is computed before clamping; without clamping only rounding differs.
     unclamped = ((twin > 0) & (twin < 255)).all(axis=2)
     assert unclamped.any()
     assert difference[unclamped].max() <= 1.01
@@ -190,7 +190,7 @@ def test_flat_alpha_stays_flat(upconv: Pipeline, scale: float, level: int) -> No
 
 
 def test_color_under_transparency_does_not_show(upconv: Pipeline) -> None:
-    """The same sprite with other junk under its transparent pixels gives the same opaque ones."""
+    """Different colors under transparent pixels do not change opaque pixels."""
     results = [run(upconv, _sprite(junk=junk), scale=4) for junk in ((255, 0, 255), (0, 0, 0))]
     first, second = results
     assert first.alpha is not None
@@ -201,7 +201,7 @@ def test_color_under_transparency_does_not_show(upconv: Pipeline) -> None:
 
 
 def test_solid_and_empty_alpha_stay_exact(upconv: Pipeline) -> None:
-    """Well inside the sprite alpha is exactly 255, well outside exactly 0: no ghost, no haze."""
+    """Away from the edge, alpha is exactly 255 inside the sprite and exactly 0 outside."""
     picture = _sprite()
     result = run(upconv, picture)
     assert picture.alpha is not None
@@ -257,7 +257,7 @@ def test_tta_is_the_mean_over_the_eight_symmetries(upconv: Pipeline) -> None:
             result = result[:, ::-1] if mirrored else result
             total += np.rot90(result, -turns)
     result = run(upconv, Picture(color), tta=True).color
-    # Single results are clamped before this mean, and only the mean is in the pipeline.
+    # This test clamps each result before the mean; the pipeline clamps only the mean.
     inside = (total / 8 > 0.01) & (total / 8 < 0.99)
     np.testing.assert_allclose(result[inside], (total / 8)[inside], atol=0.01)
     assert np.abs(result - total / 8).mean() < 1e-3
@@ -267,7 +267,7 @@ def test_tta_commutes_with_turning(upconv: Pipeline) -> None:
     color = face(14, 11)
     straight = run(upconv, Picture(color), tta=True).color
     rotated = run(upconv, Picture(np.ascontiguousarray(np.rot90(color))), tta=True).color
-    # The eight results are added in another order, so a value on the border may round away.
+    # The eight results are added in another order, so rounding may differ by a level.
     assert np.abs(np.rot90(rotated, -1).astype(int) - straight.astype(int)).max() <= 1
 
 
@@ -278,11 +278,11 @@ def test_tta_is_tile_independent(upconv: Pipeline) -> None:
     np.testing.assert_array_equal(whole.color, tiled.color)
 
 
-# --- networks that pad inside ---
+# --- networks with internal padding ---
 
 
 def _padding_graph(layers: int) -> Graph:
-    """``layers`` 3x3 convolutions that pad with zeros, then a nearest doubling: a smoothing."""
+    """``layers`` smoothing 3x3 convolutions with zero padding, then nearest-neighbor doubling."""
     weight = np.zeros((3, 3, 3, 3), np.float32)
     weight[np.arange(3), np.arange(3)] = 1 / 9
     bias = np.zeros(3, np.float32)
@@ -304,13 +304,13 @@ def test_a_shallow_padding_network_is_tiled_exactly(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_deep_padding_network_is_feathered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 60 padded layers no margin is exact; the seams must still fade, not step."""
+    """With 60 padded layers no margin is exact; seams must fade without steps."""
     monkeypatch.setattr(registry, "load", lambda entry: _padding_graph(60))
     upscaler = pipeline("upconv_7")
     color = np.full((160, 160, 3), 255, np.uint8)
     result = run(upscaler, Picture(color), tile=80).color.astype(int)
     steps = np.abs(np.diff(result[:, 60:260], axis=1))
-    # Inside a flat area the zero padding darkens tile borders; a hard seam would be a step.
+    # In a flat area, zero padding darkens tile borders; a hard seam would be a step.
     assert result[160, 160].max() > 200
     assert steps.max() <= 4
 
@@ -360,7 +360,7 @@ def test_progress_rises_to_one(engine: str) -> None:
     picture = _sprite()
     upscaler = pipeline("upconv_7", engine=engine)
     run(upscaler, picture, scale=4, tile=20, progress=shares.append)
-    assert len(shares) >= 4  # twice color, twice alpha; more where there are tiles
+    assert len(shares) >= 4  # two for color, two for alpha; more with tiles
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
 
@@ -445,7 +445,7 @@ def test_rows_that_are_ready_are_final() -> None:
         rows=lambda color, alpha: (seen.append(color.copy()), shares.append(done[-1])),
         progress=done.append,
     )
-    # About half a second of work, during which rows are handed over twenty times a second.
+    # About half a second of work, with rows passed on twenty times a second.
     assert len(seen) > 1
     assert shares[0] < 1
     np.testing.assert_array_equal(np.concatenate(seen), result.color)
@@ -453,7 +453,7 @@ def test_rows_that_are_ready_are_final() -> None:
 
 @pytest.mark.parametrize("scale", [1.5, 2])
 def test_rows_are_ready_only_where_they_are_final(upconv: Pipeline, scale: float) -> None:
-    """A shrink or alpha comes after the network, so no row is final before the end."""
+    """Shrinking or alpha follows the network, so no row is final before the end."""
     seen: list[tuple[Pixels, Pixels | None]] = []
     done = [0.0]
 

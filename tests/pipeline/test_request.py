@@ -40,7 +40,7 @@ def test_a_scale_gives_the_size_and_the_passes_it_needs(
     request = plan_request(
         width=width, height=height, scale=scale, noise=noise, denoises_at_1x=at_1x
     )
-    # Half a pixel rounds up; exact in fractions.
+    # Half a pixel rounds up, computed in exact fractions.
     half = Fraction(1, 2)
     exact_width, exact_height = width * Fraction(scale), height * Fraction(scale)
     assert abs(request.width - max(exact_width, half)) <= half + Fraction(1, 10**9)
@@ -48,7 +48,7 @@ def test_a_scale_gives_the_size_and_the_passes_it_needs(
     check_noise(request, noise)
     grown = product(request)
     if scale > 1:
-        # The next power of two and no further: a pass costs four times the one before.
+        # Only the next power of two: each pass costs four times the previous pass.
         assert grown / 2 < scale <= grown
     elif noise is None:
         assert request.passes == ()
@@ -114,7 +114,7 @@ def test_a_target_at_a_power_of_two_is_exactly_that_many_doublings(
         assert product(request) == 2**doublings
         assert not request.resize
         check_noise(request, noise)
-    # As a scale from a division of floats, and one pixel more.
+    # A scale computed by float division, and a target one pixel larger.
     assert product(
         plan_request(width=width, height=height, scale=(width << doublings) / width)
     ) == (1 << doublings)
@@ -134,7 +134,7 @@ def test_one_target_side_keeps_the_aspect(
         request = plan_request(width=width, height=height, target_height=target)
         given_side, other, exact = request.height, request.width, Fraction(width * target, height)
     assert given_side == target
-    # The nearest whole number, a half rounded up, at least one pixel.
+    # The nearest integer, halves rounded up, at least one pixel.
     assert other == max(1, math.floor(exact + Fraction(1, 2)))
     grown = product(request)
     assert width * grown >= request.width
@@ -168,7 +168,7 @@ def test_targets_below_a_pixel_are_refused(name: str, side: int) -> None:
 @pytest.mark.parametrize("side", ["nan", "inf", "10.5"])
 @pytest.mark.parametrize("name", ["width", "height"])
 def test_targets_that_are_no_whole_number_are_refused_before_any_work(name: str, side: str) -> None:
-    """In a process of its own, as no doubling ever reaches infinity."""
+    """In a separate process, because doubling never reaches infinity."""
     script = (
         "from waifu2x.errors import ArgumentError\n"
         "from waifu2x.pipeline.request import plan_request\n"

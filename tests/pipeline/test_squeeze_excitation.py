@@ -1,4 +1,4 @@
-"""One set of gates per picture: no result depends on how it was cut."""
+"""One set of gates per picture: results do not depend on the tiles."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_cunet_has_no_seams(engine: str, name: str) -> None:
 
 
 def test_tiles_with_gates_of_their_own_would_have_seams() -> None:
-    """What the check above is worth: it fails for tiles that average over themselves."""
+    """Check of the check above: tiles with their own means have visible seams."""
     picture = scene("manga", 150, 138)
     whole = run(upscaler("native"), picture, scale=2).color.astype(int)
     left = Picture(np.ascontiguousarray(picture.color[:, :96]))
@@ -109,7 +109,7 @@ def test_engines_agree_on_given_means() -> None:
 def test_exact_means_are_those_of_the_whole_picture(
     scale: int, noise: int | None, width: int, height: int
 ) -> None:
-    """Against the reference: every stage over the whole input at once, averaged in NumPy."""
+    """Compare with the reference: every stage runs on the whole input, averaged in NumPy."""
     graph, own = network(scale, noise), staged(scale, noise)
     source = np.random.default_rng(5).integers(0, 256, (height, width, 3), np.uint8)
     margin = graph.margin
@@ -154,7 +154,7 @@ def test_a_sample_is_bounded_and_spread_evenly(width: int, height: int) -> None:
         assert not part.any(), "no position twice"
         part[:] = True
         assert window.top % own.graph.alignment == window.left % own.graph.alignment == 0
-    # No half of the picture is seen much more than the other.
+    # Samples cover both halves of the picture about equally.
     for half in (seen[: height // 2], seen[:, : width // 2]):
         assert 0.3 < half.sum() / seen.sum() < 0.7
 
@@ -204,7 +204,7 @@ def test_progress_and_cancelling_cover_the_means(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("engine", ["native", "onnx"])
 def test_cancelling_stops_the_means(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first batch of the first stage is the last one that runs."""
+    """Only the first batch of the first stage runs."""
     monkeypatch.setattr(squeeze_excitation, "EXACT_PIXELS", 1)
     through = pipeline("cunet", engine=engine)
     cancel = threading.Event()

@@ -1,4 +1,4 @@
-"""Pictures on a device: the plan of the CUDA engine, carried out by torch on the processor."""
+"""Tiled runs of the CUDA engine on a device, emulated by torch on the CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Hook = Callable[[torch.Tensor, torch.Tensor, torch.dtype], torch.Tensor]
 
 
 class Gpu(Device):
-    """The processor, taken for a device with memory of its own."""
+    """The CPU as a device with separate memory."""
 
     def __init__(self, reduced: torch.dtype) -> None:
         super().__init__(torch.device("cpu"), reduced, None)
@@ -46,7 +46,7 @@ class Gpu(Device):
 
 
 class Hooked:
-    """A network that something happens to."""
+    """A network with a hook that may change or fail a run."""
 
     def __init__(self, runner: Runner, hook: Hook) -> None:
         self._runner, self._hook = runner, hook
@@ -68,7 +68,7 @@ def put_on_gpus(core: Pipeline, hook: Hook | None, gpus: int) -> list[Gpu]:
     assert isinstance(engine, TorchEngine)
     devices = [Gpu(engine.dtype) for _ in range(gpus)]
     for number, device in enumerate(devices):
-        # Told apart by their index, as those of a machine are.
+        # Devices differ by index, like the GPUs of a machine.
         device.torch = torch.device("cpu", number) if number else torch.device("cpu")
     engine._devices = list(devices)
     if hook is not None:
@@ -200,14 +200,14 @@ def test_out_of_memory_takes_smaller_tiles(caplog: pytest.LogCaptureFixture) -> 
     assert difference(run(core, source).color, expected("upconv_7", source)) <= 1
     warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert warnings == ["not enough memory on the device: continuing with tiles of 45 px"]
-    # It knows now, and the gates of cunet cope as well.
+    # Global means of cunet also recover; the budget of the device shrinks.
     core, devices = upscaler("cunet", hook=limited(100 * 100, []))
     assert difference(run(core, source).color, expected("cunet", source)) <= 1
     assert devices[0]._share < 0.25
 
 
 def test_what_did_not_fit_is_let_go_before_the_next_try() -> None:
-    """An error keeps the frames it came through, and they the tensors that fill the memory."""
+    """The traceback of an error references frames whose tensors fill the memory."""
     held: list[weakref.ref[torch.Tensor]] = []
     alive: list[bool] = []
     most = [0]
@@ -257,7 +257,7 @@ def test_a_device_too_small_for_any_tile_is_a_clear_error() -> None:
 
 
 def spoilt(value: float, runs: list[str], which: int = 1) -> Hook:
-    """The tile with that number in its batch comes out wrong in half precision."""
+    """Fill tile ``which`` of each float16 batch with ``value``, and log all runs."""
 
     def hook(batch: torch.Tensor, output: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         runs.append(f"{batch.shape[0]} in {dtype}")

@@ -22,7 +22,7 @@ reproducible = settings(derandomize=True, deadline=None, print_blob=True, max_ex
 
 @st.composite
 def networks(draw: st.DrawFn, *, feathered: bool = False) -> TilingConstraints:
-    """Any network that a graph can have: margins beyond ``lost`` in steps of the alignment."""
+    """Any valid constraints: margins exceed ``lost`` by multiples of the alignment."""
     modulus = draw(st.integers(1, 5))
     lost = draw(st.integers(0, 12))
     margin = lost + modulus * draw(st.integers(1 if feathered else 0, 4))
@@ -77,15 +77,15 @@ def test_windows_are_aligned_and_hold_what_is_written_and_its_context(
     for span in plan.columns:
         assert (span.window_start + network.margin) % network.modulus == 0
         assert span.window_size % network.modulus == network.residue
-        # As small as the network allows.
+        # The window is as small as the network allows.
         assert span.window_size < span.size + 2 * network.margin + network.modulus
-        # The written range lies inside what the network makes of the window.
+        # The written range lies inside the network's output for the window.
         assert span.crop >= 0
         assert span.crop + span.out_size <= output_size(network, span.window_size)
         # The network's output begins ``lost`` into the window; ``crop`` leads to ``out_start``.
         begins = (span.window_start + network.lost) * network.scale
         assert begins + span.crop == span.out_start
-        # Owned pixels have the whole margin around them.
+        # The window includes the whole margin around owned pixels.
         assert span.window_start <= span.start - network.margin
         assert span.window_start + span.window_size >= span.start + span.size + network.margin
 
@@ -164,7 +164,7 @@ def test_a_negative_tile_is_refused() -> None:
 
 
 def gather(picture: np.ndarray, x: Span, y: Span) -> np.ndarray:
-    """The window of a tile, the picture's edge replicated."""
+    """The window of a tile, with the picture's edge replicated."""
     rows = np.clip(np.arange(y.window_start, y.window_start + y.window_size), 0, len(picture) - 1)
     columns = np.clip(
         np.arange(x.window_start, x.window_start + x.window_size), 0, picture.shape[1] - 1
@@ -173,10 +173,10 @@ def gather(picture: np.ndarray, x: Span, y: Span) -> np.ndarray:
 
 
 def box_then_blocks(network: TilingConstraints, window: np.ndarray) -> np.ndarray:
-    """A network in whole numbers: a valid box sum, sums over blocks of the grid, enlargement.
+    """An integer network: a box sum without padding, sums over blocks of the grid, enlargement.
 
-    The block sums differ when tiles start off the grid, the factor of every output pixel within
-    its cell when the crop is off by less than an input pixel.
+    Block sums differ if a tile starts off the grid. A factor per output pixel within a cell detects
+    crops that are off by less than an input pixel.
     """
     assert all(side % network.modulus == network.residue for side in window.shape)
     reach, modulus, scale = network.lost, network.modulus, network.scale
@@ -256,7 +256,7 @@ def test_a_chosen_tile_respects_the_budget(
     else:
         assert not fits
         assert tile % network.modulus == 0
-        # A single step of the grid is the least there is, budget or not.
+        # The smallest tile is one grid step, regardless of the budget.
         assert tile == network.modulus or pixels(tile) * bytes_per_pixel <= budget
 
 
@@ -269,7 +269,7 @@ def test_a_chosen_tile_makes_no_more_tiles_than_needed(
     if tile == 0:
         return
     plan = plan_tiles(network, width=length, height=length, tile=tile)
-    # The largest side on the grid whose window fits; nothing else could make fewer tiles.
+    # The largest side on the grid whose window fits gives the fewest tiles.
     largest = network.modulus
     while output_window(network, largest + network.modulus) ** 2 <= budget:
         largest += network.modulus

@@ -1,4 +1,4 @@
-"""The public face: what goes in and comes out."""
+"""The public API: accepted inputs and types of results."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_models_are_listed() -> None:
 
 
 def test_upscaling_loads_no_other_runtime(tmp_path: Path) -> None:
-    """The default engine must not drag another in, whether or not it is installed."""
+    """The default engine must not import the runtime of another engine."""
     code = (
         "import sys, numpy, waifu2x\n"
         "waifu2x.upscale(numpy.zeros((4, 4, 3), numpy.uint8), model='upconv_7')\n"
@@ -141,7 +141,7 @@ def test_upscaling_loads_no_other_runtime(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alpha", [False, True])
 def test_a_file_with_sixteen_bit_color_gives_an_image_of_eight(tmp_path: Path, alpha: bool) -> None:
-    """Pillow has no mode for more."""
+    """Pillow has no mode for 16-bit color."""
     color = np.linspace(0, 65535, 12 * 10 * 3).reshape(10, 12, 3).astype(np.uint16)
     picture = Picture(color, color[:, :, 0].copy() if alpha else None)
     write_picture(picture, tmp_path / "deep.png")

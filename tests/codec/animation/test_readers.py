@@ -1,4 +1,4 @@
-"""Animations in: composed as the specifications say, timed as stored, damage named."""
+"""Read animations: frames composed as specified, durations as stored, damage reported."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_apng_is_composed(seed: int) -> None:
     parts = animations.random_parts(
         seed, *SIZE, 8, alphas=(0, 100, 200, 255), disposals=(0, 1, 2), whole_first=seed % 2 == 0
     )
-    # A first frame has nothing to restore: the specification clears it.
+    # The first frame has nothing to restore; the specification clears the frame.
     parts[0].dispose = min(parts[0].dispose, CLEAR)
     default = None if seed % 2 == 0 else np.full((SIZE[1], SIZE[0], 4), 77, np.uint8)
     animation = opened(animations.apng(*SIZE, parts, plays=seed, default=default))
@@ -205,7 +205,7 @@ SAMPLES = samples()
 
 
 def outcome(data: bytes) -> str:
-    """ "None", "n frames", or the message of an error of ours."""
+    """ "None", "n frames", or the message of a `Waifu2xError`."""
     try:
         animation = open_animation(io.BytesIO(data), "in", max_pixels=LIMIT)
         return "None" if animation is None else f"{sum(1 for _ in animation)} frames"
@@ -224,7 +224,7 @@ def test_cut_off_anywhere(kind: str) -> None:
     for end in range(16, len(data), step):
         found = outcome(data[:end])
         if kind == "gif" and found.endswith("frames"):
-            continue  # a GIF may end between two frames, for its last byte says nothing else
+            continue  # a GIF without its last byte is complete between two frames
         assert found == "None" or "in " in found, end
         assert not found.endswith("frames"), end
 
@@ -237,7 +237,7 @@ def test_bytes_changed_anywhere(kind: str) -> None:
         for at in rng.integers(8, len(data), 2):
             data[at] = rng.integers(256)
         found = outcome(bytes(data))
-        # Damage is found and named, or a change of colors, times or texts does no harm.
+        # Damage is reported, or changes only colors, durations or texts.
         assert found == "None" or found.endswith("frames") or "in " in found
 
 
@@ -286,7 +286,7 @@ def test_a_frame_outside_of_the_canvas() -> None:
     with pytest.raises(DecodeError, match="frame 2 of in is damaged"):
         opened(animations.webp(4, 4, parts))
     assert opened(animations.gif(4, 4, parts)).frames == 2
-    assert len(rgba(opened(animations.gif(4, 4, parts)))) == 2  # browsers cut it off
+    assert len(rgba(opened(animations.gif(4, 4, parts)))) == 2  # browsers crop the frame
 
 
 def test_restoring_uses_what_was_there() -> None:
@@ -299,7 +299,7 @@ def test_restoring_uses_what_was_there() -> None:
 
 
 class Failing(io.BytesIO):
-    """A file on a disk that fails after a while."""
+    """A file on a disk that fails after some reads."""
 
     reads = 10**9
 

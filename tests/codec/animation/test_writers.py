@@ -1,4 +1,4 @@
-"""Animations out: every frame and every duration, seen by us, by Pillow and by imagecodecs."""
+"""Write animations: every frame and duration, read by us, Pillow and imagecodecs."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_gif_of_256_colors_is_exact() -> None:
     colors = rng.integers(0, 256, (256, 3)).astype(np.uint8)
     first = np.append(np.arange(256), 7).reshape(1, 257).repeat(4, axis=0)
     second = first.copy()
-    second[1:3, :256] = second[1:3, 255::-1]  # all 256 of them anew, and some pixels as before
+    second[1:3, :256] = second[1:3, 255::-1]  # uses all 256 colors again and keeps some pixels
     second[1, 5] = first[1, 5]
     frames = [Image.fromarray(colors[index]) for index in (first, second, first)]
     data, notes = written(frames, "gif", delays=(20, 30, 40))
@@ -112,7 +112,7 @@ def test_gif_of_256_colors_is_exact() -> None:
 
 
 def test_gif_does_not_flicker_where_nothing_moves() -> None:
-    """Nor where the network's result moves by less than the palette does."""
+    """Changes of the result below the error of the palette change no pixels."""
     base = np.asarray(art.anime_face(64, supersample=2)).astype(int)
     rng = np.random.default_rng(0)
     frames = []
@@ -225,7 +225,7 @@ def test_gif_says_what_it_leaves_out() -> None:
 
 @pytest.mark.parametrize("format", ANIMATION_FORMATS)
 def test_colors_that_are_not_srgb_look_the_same(format: str) -> None:
-    """A PNG's gAMA of 1 makes middle gray of what is a quarter in linear light."""
+    """With a gAMA of 1 in a PNG, a sample of a quarter is middle gray in sRGB."""
     frames = [Image.new("RGB", (8, 8), (55, 55, v)) for v in (55, 60)]
     data, notes = written(frames, format, delays=(50, 50), metadata=Metadata(gamma=1.0))
     animation = opened(data)
@@ -238,7 +238,7 @@ def test_colors_that_are_not_srgb_look_the_same(format: str) -> None:
     assert animation.metadata.gamma == 1.0 if format == "png" else animation.metadata.icc
 
 
-# --- what is refused
+# --- refusals
 
 
 def test_formats() -> None:

@@ -107,7 +107,7 @@ def test_convolutions(
     )
     blob = stored(weight, flag) + (plain(bias) if biased else b"")
     direct = correlate if kind == "Convolution" else spread
-    picture = PICTURE[:, :, :6]  # even, so that a stride of two divides
+    picture = PICTURE[:, :, :6]  # even, so that the size is divisible by a stride of 2
     np.testing.assert_allclose(
         run_layer(line, picture, blob), direct(picture, weight, bias, stride, pad), atol=1e-12
     )
@@ -439,7 +439,7 @@ def test_weights_left_over_are_refused(extra: int) -> None:
 
 @pytest.mark.parametrize("flag", [1, 0x000D4B38, 0x01306B48, 0xFFFFFFFF])
 def test_other_storage_is_refused(flag: int) -> None:
-    """0x000D4B38 is ncnn's int8, any other value a table of 256 levels."""
+    """0x000D4B38 is ncnn's int8; any other value is a table of 256 levels."""
     blob = struct.pack("<I", flag) + CONV_BLOB[4:]
     with pytest.raises(GraphError, match=f"storage flag 0x{flag:08X}"):
         parse_ncnn(param(CONV), blob)
@@ -559,7 +559,7 @@ def test_damaged_texts_are_graph_errors() -> None:
     for seed in range(6000):
         text = mutated(EVERY_LAYER, random.Random(seed))
         still_sound += parses(text, EVERY_BLOB, f"seed {seed}")
-    # Some damage, for example to names, is harmless; other damage must be noticed.
+    # Some damage, for example in names, is harmless; other damage must be noticed.
     assert 0 < still_sound < 3000
 
 
