@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..engines.tta import DIHEDRAL
 from ..errors import DeviceMemoryError
 from ..network.graph import Graph
 from . import squeeze_excitation, tiling
+from .options import UpscalerOptions
 from .squeeze_excitation import LoadedNetwork, SamplingPlan, warn_of_shortage
 from .tiling import CompiledNetwork
 
@@ -51,32 +53,19 @@ def memory_cap(memory: int | None, graph: Graph) -> int:
     return min(cap, total_memory() // 4)
 
 
-@dataclass(frozen=True, slots=True)
-class PassOptions:
-    """How to run a pass.
-
-    tile: side of a tile in pixels, 0 for automatic.
-    memory: bytes that a run may take; None for a default, and on a device for all that is free.
-    tta: average over the eight symmetries.
-    """
-
-    tile: int
-    memory: int | None
-    tta: bool
-
-
 def run(
     session: Session,
     source: DevicePicture,
     network: LoadedNetwork,
     dtype: npt.DTypeLike,
-    options: PassOptions,
+    options: UpscalerOptions,
     progress: Callable[[float], object],
 ) -> DevicePicture:
     """Run one network over a picture on a device.
 
     source: (H, W, 1 or 3) from ``session.upload``.
     dtype: uint8, uint16 or float32, of the result.
+    options: the size of the tiles, the memory of a run, and the symmetries to average.
     progress: receives the share done of this pass; an exception ends the work.
 
     Returns the result on the device. Raises `DeviceMemoryError` if the smallest tile does not fit,
@@ -104,7 +93,7 @@ class _TiledPass:
         source: DevicePicture,
         network: LoadedNetwork,
         dtype: np.dtype[np.generic],
-        options: PassOptions,
+        options: UpscalerOptions,
         progress: Callable[[float], object],
     ) -> None:
         self._session, self._source, self._network = session, source, network
@@ -313,16 +302,11 @@ def _tile(tile: tiling.Tile, feathered: bool) -> _Tile:
 
 def _groups(tiles: Sequence[_Tile]) -> list[Sequence[_Tile]]:
     """Group tiles by the size of their windows; feathered tiles keep their order."""
-    groups: dict[object, list[_Tile]] = {}
-    previous: _Tile | None = None
-    for index, tile in enumerate(tiles):
-        if tile.copy.ramps is None:
-            groups.setdefault(tile.window, []).append(tile)
-        elif previous is not None and previous.window == tile.window:
-            next(reversed(groups.values())).append(tile)
-        else:
-            groups[index] = [tile]
-        previous = tile
+    if tiles[0].copy.ramps is not None:
+        return [list(group) for _, group in groupby(tiles, key=lambda tile: tile.window)]
+    groups: dict[tuple[int, int], list[_Tile]] = {}
+    for tile in tiles:
+        groups.setdefault(tile.window, []).append(tile)
     return list(groups.values())
 
 
