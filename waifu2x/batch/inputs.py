@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
@@ -182,10 +183,6 @@ def _step(text: str, *, hidden: bool) -> _Step:
     return _Step(re.compile(translate(text)), text == "**", hidden)
 
 
-_ANY = _step("*", hidden=False)
-_ANY_DEPTH = _step("**", hidden=False)
-
-
 def _settled(steps: _Steps, states: Iterable[int]) -> _States:
     """``states`` and the states that follow because ``**`` may match nothing."""
     settled = set()
@@ -216,33 +213,31 @@ def _final(steps: _Steps, states: _States) -> list[_Step]:
 
 
 class _Patterns:
-    """Include or exclude patterns; patterns with a "/" are matched along the tree."""
+    """Include or exclude patterns, matched along the tree."""
 
     def __init__(self, patterns: Sequence[str], what: str) -> None:
-        self.names: list[_Step] = []
-        self.paths: list[_Steps] = []
+        self._patterns: list[_Steps] = []
         for pattern in patterns:
             text = folded(pattern.replace(os.sep, "/"))
             parts = [part for part in text.split("/") if part not in ("", ".")]
-            if "/" in text and parts:
-                if text.endswith("/"):
-                    parts.append("**")
-                self.paths.append(tuple(_step(part, hidden=True) for part in parts))
-            elif parts:
-                self.names.append(_step(text, hidden=True))
-            else:
+            if not parts:
                 raise ArgumentError(
                     f"{what} {shown(pattern)!r} matches no name; "
                     'it must be a pattern such as "*.png" or "drafts/**"'
                 )
+            if "/" not in text:
+                parts.insert(0, "**")  # a name is matched at any depth
+            elif text.endswith("/"):
+                parts.append("**")
+            self._patterns.append(tuple(_step(part, hidden=True) for part in parts))
 
     def __bool__(self) -> bool:
-        return bool(self.names or self.paths)
+        return bool(self._patterns)
 
     def start(self, prefix: str) -> tuple[_States, ...]:
         """The states at the top of an input that is kept as ``prefix``, "" or "a/b/"."""
         starts = []
-        for steps in self.paths:
+        for steps in self._patterns:
             # With and without the prefix: "drafts/**" means the same with several directories.
             states = top = _settled(steps, [0])
             for part in filter(None, folded(prefix).split("/")):
@@ -253,13 +248,16 @@ class _Patterns:
     def enter(self, states: tuple[_States, ...], name: str) -> tuple[_States, ...]:
         """The states after the directory ``name``."""
         return tuple(
-            _entered(steps, each, name) for steps, each in zip(self.paths, states, strict=True)
+            _entered(steps, each, name) for steps, each in zip(self._patterns, states, strict=True)
         )
 
     def here(self, states: tuple[_States, ...]) -> list[_Step]:
         """The steps that select names here."""
-        finals = [_final(steps, each) for steps, each in zip(self.paths, states, strict=True)]
-        return [*self.names, *(step for final in finals for step in final)]
+        return [
+            step
+            for steps, each in zip(self._patterns, states, strict=True)
+            for step in _final(steps, each)
+        ]
 
     def match_all(self, states: tuple[_States, ...]) -> bool:
         """Whether everything here is selected, at any depth."""
@@ -319,7 +317,7 @@ class _Search:
         exclude: _Patterns,
         leave_out: os.stat_result | None,
     ) -> None:
-        self._steps = (_ANY_DEPTH if recursive else _ANY,)
+        self._steps = (_step("**" if recursive else "*", hidden=False),)
         self._include = include
         self._exclude = exclude
         self._leave_out = leave_out
@@ -422,8 +420,8 @@ class _Search:
         """
         tally = _Tally()
         top = _Directory(
-            path=_with_separator(base) if base else "",
-            absolute=_with_separator(_absolute(base or os.curdir)),
+            path=with_separator(base) if base else "",
+            absolute=with_separator(_absolute(base or os.curdir)),
             relative=prefix,
             states=_settled(steps, [0]),
             include=self._include.start(prefix),
@@ -621,11 +619,8 @@ def _kept(line: str) -> PurePosixPath:
     """The kept part of a path in a list: without its anchor, from after the last ".."."""
     path = PurePath(line)
     parts = path.parts[1:] if path.anchor else path.parts
-    for index in reversed(range(len(parts))):
-        if parts[index] == os.pardir:
-            parts = parts[index + 1 :]
-            break
-    return PurePosixPath(*parts)
+    kept = list(takewhile(lambda part: part != os.pardir, reversed(parts)))
+    return PurePosixPath(*reversed(kept))
 
 
 def _status(path: str) -> os.stat_result | None:
@@ -639,5 +634,6 @@ def _absolute(path: str) -> str:
     return os.path.normcase(os.path.abspath(path))  # noqa: PTH100  (Path keeps "..")
 
 
-def _with_separator(path: str) -> str:
+def with_separator(path: str) -> str:
+    """Add a separator to the end of ``path`` unless it has one."""
     return path if path[-1] in _SEPARATORS else path + os.sep

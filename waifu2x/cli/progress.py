@@ -34,7 +34,6 @@ class Watched(Protocol):
     @property
     def progress(self) -> Progress:
         """The current progress."""
-        ...
 
 
 class Reporter(contextlib.AbstractContextManager["Reporter"]):
@@ -253,13 +252,7 @@ class _SingleFile:
 
 def facts_of(summary: Summary, seconds: float, **more: Any) -> Mapping[str, Any]:
     """The summary for programs."""
-    return {
-        "done": summary.done,
-        "skipped": summary.skipped,
-        "failed": summary.failed,
-        "seconds": round(seconds, 3),
-        **more,
-    }
+    return {**asdict(summary), "seconds": round(seconds, 3), **more}
 
 
 def _wants_bar(command: CommandOptions) -> bool:
