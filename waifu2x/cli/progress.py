@@ -201,11 +201,7 @@ def file_progress(command: CommandOptions, name: str) -> Iterator[Callable[[floa
     if not _wants_bar(command):
         yield None
         return
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with _rich_bar(*columns) as bar:
+    with _rich_bar() as bar:
         task = bar.add_task(name, total=1.0)
         yield lambda share: bar.update(task, completed=share)
 
@@ -263,6 +259,7 @@ def _wants_bar(command: CommandOptions) -> bool:
 
 
 def _rich_bar(*columns: Any) -> Any:
+    """A bar on standard error; by default with the name, the share and the time left."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -138,11 +139,9 @@ class Pipeline:
         if not request.passes and not request.resize:
             return Footprint(result if made != picture.color.dtype else 0, 0)
         work = before = 0
-        width, height = picture.width, picture.height
-        for index, (scale, noise) in enumerate(request.passes):
-            plan = self._plan_pass(scale, noise, width=width, height=height)
-            width, height = width * scale, height * scale
-            last = index == len(request.passes) - 1 and not request.resize
+        height = picture.height
+        for index, (plan, width, height) in enumerate(self._plan_passes(picture, request), 1):
+            last = index == len(request.passes) and not request.resize
             after = 0 if last else 4 * picture.color.shape[2] * width * height
             work = max(work, before + after + plan.memory)
             before = after
@@ -222,7 +221,8 @@ class Pipeline:
                 target_height=request.height,
             )
             requests.append(alpha_request)
-        tracker = Progress(sum(self._cost(picture, each) for each in requests), progress, cancel)
+        cost = sum(plan.cost for each in requests for plan, *_ in self._plan_passes(picture, each))
+        tracker = Progress(cost, progress, cancel)
         color = _as_dtype(self._passes(color, dtype, request, tracker, rows), dtype)
         if opacity is not None and len(requests) == 2:
             opacity = self._alpha(opacity, dtype, requests[1], tracker)
@@ -301,13 +301,15 @@ class Pipeline:
             pixels = max(pixels, squeeze_excitation.BATCH_PIXELS)
         return PassPlan(network, True, sampling, cost, int(pixels * graph.bytes_per_pixel))
 
-    def _cost(self, picture: Picture, request: Request) -> float:
-        """Return the multiply-accumulates of all passes."""
-        cost, width, height = 0.0, picture.width, picture.height
+    def _plan_passes(
+        self, picture: Picture, request: Request
+    ) -> Iterator[tuple[PassPlan, int, int]]:
+        """Yield the plan of each pass, and the width and height of its result."""
+        width, height = picture.width, picture.height
         for scale, noise in request.passes:
-            cost += self._plan_pass(scale, noise, width=width, height=height).cost
+            plan = self._plan_pass(scale, noise, width=width, height=height)
             width, height = width * scale, height * scale
-        return cost
+            yield plan, width, height
 
     def _passes(
         self,
