@@ -22,6 +22,7 @@ from ..errors import ArgumentError, DeviceLostError, LimitError
 from ..network import registry
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
+from .auto_noise import NOISE_LEVELS
 from .options import UpscalerOptions
 from .progress import Progress, ProgressCallback
 from .request import Request, plan_request
@@ -114,6 +115,8 @@ class Pipeline:
 
         Raises `ArgumentError`, and `LimitError` if the result or a stage on the way is too large.
         """
+        if noise is not None and noise not in NOISE_LEVELS:
+            raise ArgumentError(f"noise is {noise!r}; allowed are None, 0, 1, 2 and 3")
         request = plan_request(
             width=picture.width,
             height=picture.height,

@@ -183,10 +183,9 @@ class _TiledPass:
 
     def _samplings(self) -> list[SamplingPlan]:
         """Plan the global means of every transform of the picture."""
-        whole, plans = self._network.whole, []
+        window, plans = self._network.whole.window(height=self._height, width=self._width), []
         for turns, _ in self._symmetries():
-            size = (self._height, self._width)[:: -1 if turns % 2 else 1]
-            height, width = whole.window(height=size[0], width=size[1])
+            height, width = window[:: -1 if turns % 2 else 1]
             # On a device the exact means of a picture of any size are affordable.
             plans.append(
                 SamplingPlan(height, width, side=self._tile or max(height, width))
