@@ -8,8 +8,9 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import translate
+from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
@@ -91,7 +92,7 @@ def find(
     Raises `ArgumentError` for an input other than a file that is missing, unreadable or empty.
     """
     search = _Search(
-        recursive,
+        (_step("**" if recursive else "*", hidden=False),),
         _Patterns(include, "include"),
         _Patterns(exclude, "exclude"),
         None if leave_out is None else _status(os.fspath(leave_out)),
@@ -182,10 +183,6 @@ def _step(text: str, *, hidden: bool) -> _Step:
     return _Step(re.compile(translate(text)), text == "**", hidden)
 
 
-_ANY = _step("*", hidden=False)
-_ANY_DEPTH = _step("**", hidden=False)
-
-
 def _settled(steps: _Steps, states: Iterable[int]) -> _States:
     """``states`` and the states that follow because ``**`` may match nothing."""
     settled = set()
@@ -216,33 +213,31 @@ def _final(steps: _Steps, states: _States) -> list[_Step]:
 
 
 class _Patterns:
-    """Include or exclude patterns; patterns with a "/" are matched along the tree."""
+    """Include or exclude patterns, matched along the tree."""
 
     def __init__(self, patterns: Sequence[str], what: str) -> None:
-        self.names: list[_Step] = []
-        self.paths: list[_Steps] = []
+        self._patterns: list[_Steps] = []
         for pattern in patterns:
             text = folded(pattern.replace(os.sep, "/"))
             parts = [part for part in text.split("/") if part not in ("", ".")]
-            if "/" in text and parts:
-                if text.endswith("/"):
-                    parts.append("**")
-                self.paths.append(tuple(_step(part, hidden=True) for part in parts))
-            elif parts:
-                self.names.append(_step(text, hidden=True))
-            else:
+            if not parts:
                 raise ArgumentError(
                     f"{what} {shown(pattern)!r} matches no name; "
                     'it must be a pattern such as "*.png" or "drafts/**"'
                 )
+            if "/" not in text:
+                parts.insert(0, "**")  # a name is matched at any depth
+            elif text.endswith("/"):
+                parts.append("**")
+            self._patterns.append(tuple(_step(part, hidden=True) for part in parts))
 
     def __bool__(self) -> bool:
-        return bool(self.names or self.paths)
+        return bool(self._patterns)
 
     def start(self, prefix: str) -> tuple[_States, ...]:
         """The states at the top of an input that is kept as ``prefix``, "" or "a/b/"."""
         starts = []
-        for steps in self.paths:
+        for steps in self._patterns:
             # With and without the prefix: "drafts/**" means the same with several directories.
             states = top = _settled(steps, [0])
             for part in filter(None, folded(prefix).split("/")):
@@ -253,13 +248,16 @@ class _Patterns:
     def enter(self, states: tuple[_States, ...], name: str) -> tuple[_States, ...]:
         """The states after the directory ``name``."""
         return tuple(
-            _entered(steps, each, name) for steps, each in zip(self.paths, states, strict=True)
+            _entered(steps, each, name) for steps, each in zip(self._patterns, states, strict=True)
         )
 
     def here(self, states: tuple[_States, ...]) -> list[_Step]:
         """The steps that select names here."""
-        finals = [_final(steps, each) for steps, each in zip(self.paths, states, strict=True)]
-        return [*self.names, *(step for final in finals for step in final)]
+        return [
+            step
+            for steps, each in zip(self._patterns, states, strict=True)
+            for step in _final(steps, each)
+        ]
 
     def match_all(self, states: tuple[_States, ...]) -> bool:
         """Whether everything here is selected, at any depth."""
@@ -309,38 +307,34 @@ class _Tally:
     failure: str | None = None
 
 
+@dataclass(slots=True)
 class _Search:
-    """Collects the files of all inputs."""
+    """Collects the files of all inputs, each under its absolute path.
 
-    def __init__(
-        self,
-        recursive: bool,
-        include: _Patterns,
-        exclude: _Patterns,
-        leave_out: os.stat_result | None,
-    ) -> None:
-        self._steps = (_ANY_DEPTH if recursive else _ANY,)
-        self._include = include
-        self._exclude = exclude
-        self._leave_out = leave_out
-        self._found: list[Found] = []
-        self._seen: set[str] = set()
-        self._ignored: set[str] = set()
-        self._unreadable: dict[str, tuple[Path, str]] = {}
+    steps: what to select in a directory that is an input.
+    """
+
+    steps: _Steps
+    include: _Patterns
+    exclude: _Patterns
+    leave_out: os.stat_result | None
+    found: dict[str, Found] = field(default_factory=dict)
+    ignored: set[str] = field(default_factory=set)
+    unreadable: dict[str, tuple[Path, str]] = field(default_factory=dict)
 
     def listing(self) -> Listing:
         return Listing(
-            found=tuple(self._found),
-            ignored=len(self._ignored - self._seen),
-            unreadable=tuple(self._unreadable.values()),
+            found=tuple(self.found.values()),
+            ignored=len(self.ignored - self.found.keys()),
+            unreadable=tuple(self.unreadable.values()),
         )
 
     def leaves_out(self, path: str) -> bool:
         """Whether ``path`` is the directory to leave out, under any name."""
-        if self._leave_out is None:
+        if self.leave_out is None:
             return False
         status = _status(path)
-        return status is not None and os.path.samestat(status, self._leave_out)
+        return status is not None and os.path.samestat(status, self.leave_out)
 
     def add_file(self, path: str, relative: PurePosixPath) -> None:
         """Add a named file."""
@@ -349,7 +343,7 @@ class _Search:
         self._add(_absolute(path), path, relative)
 
     def add_directory(self, path: str, prefix: str) -> None:
-        tally = self._walk(path, prefix, self._steps, any_suffix=False)
+        tally = self._walk(path, prefix, self.steps, any_suffix=False)
         if tally.failure is not None:
             raise ArgumentError(f"directory {shown(path)} cannot be read: {tally.failure}")
         if not tally.taken:
@@ -373,8 +367,8 @@ class _Search:
 
     def _wanted(self, tally: _Tally) -> str:
         """Describe what an input has none of, and what was found instead."""
-        what = "file" if self._include else "picture"
-        if self._include or self._exclude:
+        what = "file" if self.include else "picture"
+        if self.include or self.exclude:
             what += " that include and exclude let through"
         if tally.passed:
             files = "1 other file" if tally.passed == 1 else f"{tally.passed:,} other files"
@@ -390,10 +384,10 @@ class _Search:
             relative = _kept(line)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 prefix = f"{relative}/" if relative.name else ""
-                tally = self._walk(line, prefix, self._steps, any_suffix=False)
+                tally = self._walk(line, prefix, self.steps, any_suffix=False)
                 taken += tally.taken
                 if tally.failure is not None:
-                    self._unreadable.setdefault(_absolute(line), (Path(line), tally.failure))
+                    self.unreadable.setdefault(_absolute(line), (Path(line), tally.failure))
             elif line[-1] in _SEPARATORS or not relative.name:
                 raise ArgumentError(
                     f"{name}, line {number}: directory {shown(line)} does not exist; "
@@ -410,9 +404,7 @@ class _Search:
             )
 
     def _add(self, absolute: str, path: str, relative: PurePosixPath) -> None:
-        if absolute not in self._seen:
-            self._seen.add(absolute)
-            self._found.append(Found(Path(path), relative))
+        self.found.setdefault(absolute, Found(Path(path), relative))
 
     def _walk(self, base: str, prefix: str, steps: _Steps, *, any_suffix: bool) -> _Tally:
         """Add the files that ``steps`` match below ``base``, in natural order.
@@ -422,28 +414,26 @@ class _Search:
         """
         tally = _Tally()
         top = _Directory(
-            path=_with_separator(base) if base else "",
-            absolute=_with_separator(_absolute(base or os.curdir)),
+            path=with_separator(base) if base else "",
+            absolute=with_separator(_absolute(base or os.curdir)),
             relative=prefix,
             states=_settled(steps, [0]),
-            include=self._include.start(prefix),
-            exclude=self._exclude.start(prefix),
+            include=self.include.start(prefix),
+            exclude=self.exclude.start(prefix),
         )
-        if self._exclude.match_all(top.exclude):
+        if self.exclude.match_all(top.exclude):
             return tally
         try:
-            levels = [iter(self._entries(top, steps, tally, any_suffix))]
+            levels = [(top, iter(self._entries(top, steps, tally, any_suffix)))]
         except (OSError, ValueError) as error:
             tally.failure = reason(error)
             return tally
-        within = [top]
         while levels:
-            entry = next(levels[-1], None)
+            place, entries = levels[-1]
+            entry = next(entries, None)
             if entry is None:
                 levels.pop()
-                within.pop()
             elif entry.directory is None:
-                place = within[-1]
                 tally.taken += 1
                 self._add(
                     os.path.normcase(place.absolute + entry.name),
@@ -452,12 +442,11 @@ class _Search:
                 )
             else:
                 try:
-                    entries = self._entries(entry.directory, steps, tally, any_suffix)
+                    below = self._entries(entry.directory, steps, tally, any_suffix)
                 except OSError as error:
                     self._note(entry.directory.path, entry.directory.absolute, error, tally)
                 else:
-                    levels.append(iter(entries))
-                    within.append(entry.directory)
+                    levels.append((entry.directory, iter(below)))
         return tally
 
     def _entries(
@@ -465,9 +454,9 @@ class _Search:
     ) -> list[_Entry]:
         """The files to add and directories to search in a directory, in natural order."""
         final = _final(steps, place.states)
-        include = self._include.here(place.include)
-        exclude = self._exclude.here(place.exclude)
-        filtered = bool(self._include or self._exclude)
+        include = self.include.here(place.include)
+        exclude = self.exclude.here(place.exclude)
+        filtered = bool(self.include or self.exclude)
         chosen = []
         with os.scandir(place.path or os.curdir) as entries:
             for entry in entries:
@@ -484,7 +473,7 @@ class _Search:
                         continue
                     if any(step.matches(plain) for step in exclude):
                         continue
-                    if self._include:
+                    if self.include:
                         wanted = any(step.matches(plain) for step in include)
                     elif any_suffix:
                         wanted = True
@@ -494,9 +483,9 @@ class _Search:
                     if entry.is_file():
                         if wanted:
                             chosen.append(_Entry(natural_key(name), name, None))
-                        elif not self._include:
+                        elif not self.include:
                             tally.passed += 1
-                            self._ignored.add(os.path.normcase(place.absolute + name))
+                            self.ignored.add(os.path.normcase(place.absolute + name))
                     elif wanted and entry.is_symlink():
                         entry.stat()  # raises for a dangling link
                 except OSError as error:
@@ -521,8 +510,8 @@ class _Search:
         # A link to a directory on Windows; detected since Python 3.12.
         if getattr(entry, "is_junction", bool)():
             return None
-        exclude = self._exclude.enter(place.exclude, plain)
-        if self._exclude.match_all(exclude):
+        exclude = self.exclude.enter(place.exclude, plain)
+        if self.exclude.match_all(exclude):
             return None
         path = place.path + entry.name
         if self.leaves_out(path):
@@ -532,7 +521,7 @@ class _Search:
             absolute=place.absolute + entry.name + os.sep,
             relative=f"{place.relative}{entry.name}/",
             states=states,
-            include=self._include.enter(place.include, plain),
+            include=self.include.enter(place.include, plain),
             exclude=exclude,
         )
 
@@ -540,7 +529,7 @@ class _Search:
         """Record an unreadable entry."""
         why = reason(error)
         tally.unreadable = tally.unreadable or f"{shown(Path(path))} cannot be read: {why}"
-        self._unreadable.setdefault(os.path.normcase(absolute), (Path(path), why))
+        self.unreadable.setdefault(os.path.normcase(absolute), (Path(path), why))
 
 
 # --- inputs and lists -------------------------------------------------------------------------
@@ -621,11 +610,8 @@ def _kept(line: str) -> PurePosixPath:
     """The kept part of a path in a list: without its anchor, from after the last ".."."""
     path = PurePath(line)
     parts = path.parts[1:] if path.anchor else path.parts
-    for index in reversed(range(len(parts))):
-        if parts[index] == os.pardir:
-            parts = parts[index + 1 :]
-            break
-    return PurePosixPath(*parts)
+    kept = list(takewhile(lambda part: part != os.pardir, reversed(parts)))
+    return PurePosixPath(*reversed(kept))
 
 
 def _status(path: str) -> os.stat_result | None:
@@ -639,5 +625,6 @@ def _absolute(path: str) -> str:
     return os.path.normcase(os.path.abspath(path))  # noqa: PTH100  (Path keeps "..")
 
 
-def _with_separator(path: str) -> str:
+def with_separator(path: str) -> str:
+    """Add a separator to the end of ``path`` unless it has one."""
     return path if path[-1] in _SEPARATORS else path + os.sep

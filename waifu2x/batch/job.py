@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -145,7 +144,9 @@ def _convert(
     context: BatchContext, item: Item, stages: FileStages, progress: ProgressCallback | None
 ) -> Result:
     batch, pipeline = context.rules.batch, context.upscaler.pipeline
-    source, options = item.source, _without_quality(context.rules.options, item.target)
+    source, options = item.source, context.rules.options
+    if options.format is None and item.target.suffix in LOSSLESS_SUFFIXES:
+        options = replace(options, quality=None)
     if batch.resume and is_done(item):
         raise SkippedError("done before")
     overwrite = batch.overwrite or batch.resume
@@ -176,13 +177,6 @@ def _convert(
             durable=True,
             check=lambda: _require_unchanged(item, before),
         )
-
-
-def _without_quality(options: Options, target: Path) -> Options:
-    """Drop the quality for a target whose default format has none."""
-    if options.format is None and target.suffix in LOSSLESS_SUFFIXES:
-        return replace(options, quality=None)
-    return options
 
 
 def _refuse_existing(item: Item, *, overwrite: bool) -> None:

@@ -224,8 +224,7 @@ class FileStages:
         self._cancel = cancel
         self._stop = stop
         self._begun = False
-        self._held = 0
-        self._admitted = False
+        self._held: int | None = None
         self._result: int | None = None
         self._spent = dict.fromkeys(("decode", "compute", "encode", "wait"), 0.0)
         self._stage = "wait"
@@ -241,7 +240,7 @@ class FileStages:
         """
         self._enter("wait")
         self._limits.admit(self._order, size, self._with_encoder(expected), self._cancelled)
-        self._admitted, self._held = True, size
+        self._held = size
         self._enter("decode")
         try:
             yield
@@ -268,9 +267,9 @@ class FileStages:
     def end(self) -> None:
         """Release everything that the file holds."""
         self._release_result()
-        if self._admitted:
+        if self._held is not None:
             self._limits.leave(self._order, self._held)
-            self._admitted = False
+            self._held = None
         self._enter("wait")
 
     @property
@@ -280,9 +279,8 @@ class FileStages:
         return Seconds(**self._spent)
 
     def _cancelled(self) -> bool:
-        if self._cancel.is_set():
-            return True
-        return self._stop is not None and self._stop.is_set() and not self._begun
+        stopped = self._stop is not None and self._stop.is_set() and not self._begun
+        return stopped or self._cancel.is_set()
 
     def _with_encoder(self, footprint: Footprint) -> Footprint:
         """The footprint with the encoder's memory added to the result."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .._text import folded, natural_key, reason, shown
 from ..errors import ArgumentError
-from .inputs import Found
+from .inputs import Found, with_separator
 
 _FIELDS = ("stem", "ext", "scale", "model", "noise", "parent")
 
@@ -153,7 +153,7 @@ def name_targets(
     Raises `ArgumentError` if a result would replace its own input.
     """
     files = _files(found, extension)
-    root = _with_separator(os.path.normcase(os.path.abspath(out)))  # noqa: PTH100  (keeps links)
+    root = with_separator(os.path.normcase(os.path.abspath(out)))  # noqa: PTH100  (keeps links)
     for file in files:
         # Check the plain name, too: an added extension depends on the other files.
         _refuse_own(file, root, template.name(file.stem, file.extension, parent=file.parent))
@@ -403,7 +403,3 @@ def _results(followers: Mapping[_File, _File]) -> set[_File]:
                 results.add(file)
             file, is_result = followers.get(file), not is_result
     return results
-
-
-def _with_separator(path: str) -> str:
-    return path if path.endswith(os.sep) else path + os.sep

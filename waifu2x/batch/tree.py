@@ -30,7 +30,7 @@ class OutputTree:
         self.root = root
         try:
             root.mkdir(parents=True, exist_ok=True)
-            self._identity = _identity(root)
+            self._status = root.stat()
         except (OSError, ValueError) as error:
             what = "is a file" if root.exists() else f"cannot be created: {reason(error)}"
             raise EncodeError(
@@ -48,7 +48,7 @@ class OutputTree:
         """Create ``directory``, below the root, for its first file; raises `EncodeError`."""
         with self._lock:
             try:
-                there = _identity(self.root) == self._identity
+                there = os.path.samestat(self.root.stat(), self._status)
             except OSError:
                 there = False
             if not there:
@@ -87,8 +87,3 @@ class OutputTree:
                     f"{shown(self.root)}: {os.strerror(errno.ENOSPC)} ({free} bytes are free); "
                     "make room and run again with --resume (resume=True)"
                 )
-
-
-def _identity(directory: Path) -> tuple[int, int]:
-    status = directory.stat()
-    return status.st_dev, status.st_ino

@@ -53,15 +53,21 @@ def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> 
         # Dask logs to standard error unless the root logger has a handler.
         logging.getLogger().addHandler(logging.NullHandler())
     run = open_run(plan, command.cluster)
-    with reporter_for(command, run, model=command.model, **_facts(plan)) as reporter:
+    facts = {"of_all_shards": plan.total, "ignored": plan.ignored, "cleaned": plan.cleaned}
+    failure: Waifu2xError | None = None
+    with reporter_for(command, run, model=command.model, **facts) as reporter:
         with _Interrupts(run, reporter) as interrupts:
-            failure = _report_all(plan, run, log, reporter)
+            try:
+                for result in reported(plan.problems, iter(run), log):
+                    reporter.ended(result)
+            except Waifu2xError as error:  # the report or the cluster is lost
+                failure = error
         seconds = time.perf_counter() - began
         summary = run.summary
         summary.failed += len(plan.problems)
         code = interrupts.code or (1 if summary.failed or failure else 0)
         line = summary_line(summary, len(plan.items) + len(plan.problems), seconds)
-        busy = round(run.compute_busy, 4) if isinstance(run, Batch) else None
+        busy = round(run.limits.compute.share, 4) if isinstance(run, Batch) else None
         if busy is not None:
             _log.debug("a network ran in %.1f%% of the time since the first picture", 100 * busy)
         reporter.finished(
@@ -72,22 +78,6 @@ def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> 
         raise failure
     if code:
         raise SystemExit(code)
-
-
-def _report_all(
-    plan: Plan, run: BatchRun, log: Report | None, reporter: Reporter
-) -> Waifu2xError | None:
-    """Report every result; returns the error that ended the batch: report or cluster lost."""
-    try:
-        for result in reported(plan.problems, iter(run), log):
-            reporter.ended(result)
-    except Waifu2xError as error:
-        return error
-    return None
-
-
-def _facts(plan: Plan) -> dict[str, Any]:
-    return {"of_all_shards": plan.total, "ignored": plan.ignored, "cleaned": plan.cleaned}
 
 
 def _remarks(plan: Plan) -> Iterator[str]:

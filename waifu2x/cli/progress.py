@@ -34,7 +34,6 @@ class Watched(Protocol):
     @property
     def progress(self) -> Progress:
         """The current progress."""
-        ...
 
 
 class Reporter(contextlib.AbstractContextManager["Reporter"]):
@@ -202,11 +201,7 @@ def file_progress(command: CommandOptions, name: str) -> Iterator[Callable[[floa
     if not _wants_bar(command):
         yield None
         return
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with _rich_bar(*columns) as bar:
+    with _rich_bar() as bar:
         task = bar.add_task(name, total=1.0)
         yield lambda share: bar.update(task, completed=share)
 
@@ -253,13 +248,7 @@ class _SingleFile:
 
 def facts_of(summary: Summary, seconds: float, **more: Any) -> Mapping[str, Any]:
     """The summary for programs."""
-    return {
-        "done": summary.done,
-        "skipped": summary.skipped,
-        "failed": summary.failed,
-        "seconds": round(seconds, 3),
-        **more,
-    }
+    return {**asdict(summary), "seconds": round(seconds, 3), **more}
 
 
 def _wants_bar(command: CommandOptions) -> bool:
@@ -270,6 +259,7 @@ def _wants_bar(command: CommandOptions) -> bool:
 
 
 def _rich_bar(*columns: Any) -> Any:
+    """A bar on standard error; by default with the name, the share and the time left."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 

@@ -94,6 +94,8 @@ def upscale_file(
             place = named or _default_target(path, target_path, job.extension)
             checked = check_place(place, overwrite=overwrite, source=path)
             check_writable(checked)
+            status = path.stat() if keep_times and path is not None else None
+            times = None if status is None else (status.st_atime_ns, status.st_mtime_ns)
             result = write_file(
                 checked,
                 lambda file: job.write(file, progress, cancel),
@@ -119,13 +121,6 @@ def _default_target(source: Path | None, directory: Path | None, extension: str)
     if source is None:
         raise ArgumentError("the input is a stream and has no name; name the file to write")
     return (directory or source.parent) / f"{source.stem}{SUFFIX}{extension}"
-
-
-def _times(path: Path | None) -> tuple[int, int] | None:
-    if path is None:
-        return None
-    status = path.stat()
-    return status.st_atime_ns, status.st_mtime_ns
 
 
 def _write_stream(

@@ -20,7 +20,6 @@ from ..codec.animation import (
     PictureStore,
     animation_writer,
     check_animation_target,
-    open_animation,
 )
 from ..errors import ArgumentError
 from ..picture import Picture
@@ -29,23 +28,6 @@ from ..pipeline.progress import ProgressCallback
 from .task import ChooseFormat, ComputeSlot, Result, Task, kept_metadata
 
 _EIGHT_BITS: Final = np.dtype(np.uint8)
-
-
-def open_animation_job(
-    pipeline: Pipeline,
-    stream: BinaryIO,
-    name: str,
-    choose_format: ChooseFormat,
-    slot: ComputeSlot | None,
-) -> AnimationJob | None:
-    """Open an animation; None for a still picture. The arguments are those of `open_picture_job`.
-
-    Raises `DecodeError`, and the errors of `AnimationJob`.
-    """
-    animation = open_animation(stream, name, max_pixels=pipeline.options.limit)
-    if animation is None:
-        return None
-    return AnimationJob(pipeline, animation, name, choose_format, slot)
 
 
 class AnimationJob:

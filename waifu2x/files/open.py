@@ -80,11 +80,12 @@ def open_picture_job(
 ) -> Job:
     """Read a picture or open an animation; see `open_job`."""
     if codec.may_be_animation(stream):
-        from .animation import open_animation_job  # loaded when needed
+        from ..codec.animation import open_animation  # loaded when needed
+        from .animation import AnimationJob
 
-        animation = open_animation_job(pipeline, stream, name, choose_format, slot)
+        animation = open_animation(stream, name, max_pixels=pipeline.options.limit)
         if animation is not None:
-            return animation
+            return AnimationJob(pipeline, animation, name, choose_format, slot)
     picture = codec.decode_stream(stream, name, pipeline.options.limit)
     return StillJob(pipeline, picture, name, choose_format, slot)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import compress, count
 from pathlib import PurePosixPath
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -34,8 +34,6 @@ _DOCUMENTS = {
 
 _REORDERED = "sorted by name, some pages are in another order than before"
 
-Kind = Literal["page", "directory", "other"]
-
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -45,7 +43,7 @@ class Member:
     """
 
     entry: Entry
-    kind: Kind
+    kind: Literal["page", "directory", "other"]
 
     @property
     def name(self) -> str:
@@ -110,7 +108,7 @@ class ArchiveReader:
     stream: a seekable stream, used exclusively by the reader and left open.
     name: the name of the archive in messages.
     is_picture: whether a file with these first bytes (at most 64) is a picture. A page is a picture
-        with one of ``page_suffixes``.
+        with one of ``codec.PAGE_SUFFIXES``.
     max_members, max_page_bytes, max_other_bytes: limits for the number of members, the size of a
         page, and the total size of all other files.
 
@@ -128,7 +126,6 @@ class ArchiveReader:
         name: str,
         is_picture: Callable[[bytes], bool],
         *,
-        page_suffixes: Collection[str] = PAGE_SUFFIXES,
         max_members: int = MAX_MEMBERS,
         max_page_bytes: int = MAX_PAGE_BYTES,
         max_other_bytes: int = MAX_OTHER_BYTES,
@@ -145,8 +142,8 @@ class ArchiveReader:
         misnamed: list[str] = []
         self.members: list[Member] = []
         for entry in self._zip.entries:
-            member = Member(entry, "directory" if entry.is_directory else "other")
-            if member.kind == "other" and member.suffix in page_suffixes:
+            member = Member(entry, "directory" if entry.name.endswith("/") else "other")
+            if member.kind == "other" and member.suffix in PAGE_SUFFIXES:
                 if is_picture(self._zip.head(entry, 64)):
                     member = Member(entry, "page")
                 elif not _is_apple_double(entry.name):
@@ -323,17 +320,13 @@ def _new_names(
     pages: list[Member], others: list[str], suffixes: list[str], *, keep_all: bool
 ) -> list[NewName]:
     keys = sorted(page.name.casefold() for page in pages)
-    staying = others + [
-        page.name
-        for page, suffix in zip(pages, suffixes, strict=True)
-        if page.suffix == suffix.lower()
-    ]
-    taken = {_key(name) for name in staying}
+    stays = [page.suffix == suffix.lower() for page, suffix in zip(pages, suffixes, strict=True)]
+    taken = {_key(name) for name in (*others, *compress([page.name for page in pages], stays))}
     for name in (*others, *(page.name for page in pages)):
         taken.update(str(parent) for parent in PurePosixPath(name.casefold()).parents)
     names = []
-    for page, suffix in zip(pages, suffixes, strict=True):
-        if page.suffix == suffix.lower():
+    for page, suffix, stay in zip(pages, suffixes, stays, strict=True):
+        if stay:
             names.append(NewName(0, "", False))
             continue
         stem = page.name[: -len(page.suffix)].casefold()
@@ -366,12 +359,12 @@ def _key(name: str) -> str:
 
 def _same_order(old: list[str], new: list[str]) -> bool:
     """Whether both sort alike without case, by characters and in natural order."""
-    for key in (str.casefold, natural_key):
-        before = sorted(range(len(old)), key=lambda i: key(old[i]))
-        after = sorted(range(len(new)), key=lambda i: key(new[i]))
-        if before != after:
-            return False
-    return True
+
+    def orders(names: list[str]) -> list[list[int]]:
+        indices = range(len(names))
+        return [sorted(indices, key=lambda i: key(names[i])) for key in (str.casefold, natural_key)]
+
+    return orders(old) == orders(new)
 
 
 def _is_apple_double(name: str) -> bool:

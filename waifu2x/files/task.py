@@ -88,12 +88,10 @@ class Job(Protocol):
     @property
     def needs_source(self) -> bool:
         """Whether `write` still reads the source."""
-        ...
 
     @property
     def extension(self) -> str:
         """The extension of the result, with its dot."""
-        ...
 
     def write(
         self,
@@ -108,7 +106,6 @@ class Job(Protocol):
         Raises `EngineError`, `EncodeError`, `CancelledError`, and `DecodeError` or `LimitError` if
         the source is still read.
         """
-        ...
 
 
 #: Chooses the output format and the options from the source and whether it is an animation.

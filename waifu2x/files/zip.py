@@ -16,7 +16,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 from .._text import reason, shown
 from ..errors import DecodeError, LimitError
@@ -114,10 +114,9 @@ class Entry:
     offset: int
     start: int
 
-    @property
-    def is_directory(self) -> bool:
-        """Whether this is a directory."""
-        return self.name.endswith("/")
+
+#: An entry before its name is decoded, and all of its extra fields.
+_Record: TypeAlias = tuple[Entry, dict[int, bytes]]
 
 
 class ZipReader:
@@ -149,8 +148,8 @@ class ZipReader:
         records = self._records(end)
         self.cleaned = 0
         self.entries = [
-            self._checked(record.entry, name)
-            for record, name in zip(records, self._names(records), strict=True)
+            self._checked(entry, name)
+            for (entry, _), name in zip(records, self._names(records), strict=True)
         ]
         self._refuse_duplicates()
         self._refuse_overlap(end.start)
@@ -299,10 +298,7 @@ class ZipReader:
         if disk not in (0, _FULL16):
             raise self._bad("is one part of a split archive; join the parts and repack them")
         if flags & _ENCRYPTED or method == 99 or not extras.keys().isdisjoint(_EXTRA_ENCRYPTION):
-            raise self._bad(
-                f"is encrypted (member {_guess(raw)}); unpack it with its password and pack it "
-                "again without one"
-            )
+            raise self._encrypted(_guess(raw))
         if flags & _PATCH or method not in (STORED, DEFLATED):
             how = "patched data" if flags & _PATCH else _METHODS.get(method, f"method {method}")
             raise self._bad(
@@ -329,7 +325,7 @@ class ZipReader:
             offset=offset + shift,
             start=0,
         )
-        return _Record(entry, extras)
+        return entry, extras
 
     # --- names -------------------------------------------------------------------------------
 
@@ -341,8 +337,7 @@ class ZipReader:
         byte of "表" or "ソ"): programs that read a separator would break such names, so all names
         of that archive become UTF-8.
         """
-        entries = [record.entry for record in records]
-        legacy = [each.raw for each in entries if not each.utf8 and not each.raw.isascii()]
+        legacy = [each.raw for each, _ in records if not each.utf8 and not each.raw.isascii()]
         encoding, recode = _legacy_encoding(legacy)
         for entry, extras in records:
             raw = entry.raw
@@ -411,10 +406,7 @@ class ZipReader:
         if local[0] != b"PK\3\4":
             raise self._bad(f"is damaged: member {label} is not where the list says; repack it")
         if local[2] & _ENCRYPTED:
-            raise self._bad(
-                f"is encrypted (member {label}); unpack it with its password and pack it again "
-                "without one"
-            )
+            raise self._encrypted(label)
         if local[9] != len(entry.raw) or raw != entry.raw or local[3] != entry.method:
             raise self._bad(
                 f"is damaged: member {label} contradicts the archive's list of files; repack it"
@@ -464,6 +456,12 @@ class ZipReader:
 
     def _bad(self, text: str) -> DecodeError:
         return DecodeError(f"{self.title} {text}")
+
+    def _encrypted(self, member: str) -> DecodeError:
+        return self._bad(
+            f"is encrypted (member {member}); unpack it with its password and pack it again "
+            "without one"
+        )
 
     def _damaged(self, entry: Entry, why: str) -> DecodeError:
         return DecodeError(
@@ -569,13 +567,6 @@ class _Name(NamedTuple):
     raw: bytes
     utf8: bool
     encoding: str
-
-
-class _Record(NamedTuple):
-    """An entry before its name is decoded, and all of its extra fields."""
-
-    entry: Entry
-    extras: dict[int, bytes]
 
 
 def _inflated(inflate: zlib._Decompress, data: bytes) -> Iterator[bytes]:

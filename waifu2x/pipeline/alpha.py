@@ -17,9 +17,7 @@ def is_flat(alpha: Samples) -> bool:
 
 
 def enlarged(
-    alpha: Samples,
-    dtype: np.dtype[Any],
-    enlarge: Callable[[Samples], Samples],
+    alpha: Samples, dtype: np.dtype[Any], enlarge: Callable[[Samples], Samples]
 ) -> Samples:
     """Enlarge alpha (H, W) as a gray picture, and keep solid and empty areas exact.
 

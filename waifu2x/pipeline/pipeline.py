@@ -8,7 +8,9 @@ opaque edge first, and alpha goes through the enlarging networks as a picture of
 from __future__ import annotations
 
 import logging
+import math
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -137,11 +139,9 @@ class Pipeline:
         if not request.passes and not request.resize:
             return Footprint(result if made != picture.color.dtype else 0, 0)
         work = before = 0
-        width, height = picture.width, picture.height
-        for index, (scale, noise) in enumerate(request.passes):
-            plan = self._plan_pass(scale, noise, width=width, height=height)
-            width, height = width * scale, height * scale
-            last = index == len(request.passes) - 1 and not request.resize
+        height = picture.height
+        for index, (plan, width, height) in enumerate(self._plan_passes(picture, request), 1):
+            last = index == len(request.passes) and not request.resize
             after = 0 if last else 4 * picture.color.shape[2] * width * height
             work = max(work, before + after + plan.memory)
             before = after
@@ -210,28 +210,25 @@ class Pipeline:
     ) -> Picture:
         if not request.passes and not request.resize and dtype == picture.color.dtype:
             return picture
-        size = (request.height, request.width)
-        alpha_request: Request | None = None
-        if picture.alpha is not None and not alpha.is_flat(picture.alpha):
+        color, opacity = picture.color, picture.alpha
+        requests = [request]
+        if opacity is not None and not alpha.is_flat(opacity):
+            color = kernels.bleed(color, opacity, self._bleed_depth(picture, request))
             alpha_request = plan_request(
                 width=picture.width,
                 height=picture.height,
                 target_width=request.width,
                 target_height=request.height,
             )
-        requests = [request] if alpha_request is None else [request, alpha_request]
-        tracker = Progress(sum(self._cost(picture, each) for each in requests), progress, cancel)
-        color = picture.color
-        if alpha_request is not None:
-            assert picture.alpha is not None
-            color = kernels.bleed(color, picture.alpha, self._bleed_depth(picture, request))
+            requests.append(alpha_request)
+        cost = sum(plan.cost for each in requests for plan, *_ in self._plan_passes(picture, each))
+        tracker = Progress(cost, progress, cancel)
         color = _as_dtype(self._passes(color, dtype, request, tracker, rows), dtype)
-        opacity: Samples | None = None
-        if alpha_request is not None:
-            assert picture.alpha is not None
-            opacity = self._alpha(picture.alpha, dtype, alpha_request, tracker)
-        elif picture.alpha is not None:
-            opacity = np.full(size, _as_dtype(picture.alpha[:1, :1], dtype)[0, 0], dtype)
+        if opacity is not None and len(requests) == 2:
+            opacity = self._alpha(opacity, dtype, requests[1], tracker)
+        elif opacity is not None:
+            size = (request.height, request.width)
+            opacity = np.full(size, _as_dtype(opacity[:1, :1], dtype)[0, 0], dtype)
         return replace(picture, color=color, alpha=opacity)
 
     def _alpha(
@@ -304,13 +301,15 @@ class Pipeline:
             pixels = max(pixels, squeeze_excitation.BATCH_PIXELS)
         return PassPlan(network, True, sampling, cost, int(pixels * graph.bytes_per_pixel))
 
-    def _cost(self, picture: Picture, request: Request) -> float:
-        """Return the multiply-accumulates of all passes."""
-        cost, width, height = 0.0, picture.width, picture.height
+    def _plan_passes(
+        self, picture: Picture, request: Request
+    ) -> Iterator[tuple[PassPlan, int, int]]:
+        """Yield the plan of each pass, and the width and height of its result."""
+        width, height = picture.width, picture.height
         for scale, noise in request.passes:
-            cost += self._plan_pass(scale, noise, width=width, height=height).cost
+            plan = self._plan_pass(scale, noise, width=width, height=height)
             width, height = width * scale, height * scale
-        return cost
+            yield plan, width, height
 
     def _passes(
         self,
@@ -364,8 +363,7 @@ class Pipeline:
                 set_share(share)
                 progress.check()
 
-            how = tiled.PassOptions(self.options.tile, self.options.memory, self.options.tta)
-            picture = tiled.run(session, picture, loaded, made, how, advance)
+            picture = tiled.run(session, picture, loaded, made, self.options, advance)
         return session.download(picture)
 
     def _stream(
@@ -413,9 +411,7 @@ class Pipeline:
 
 def _check_size(picture: Picture, request: Request, max_pixels: int) -> None:
     """Raise `LimitError` for a result, or a stage on the way, beyond the limit in pixels."""
-    grown = 1
-    for scale, _ in request.passes:
-        grown *= scale
+    grown = math.prod(scale for scale, _ in request.passes)
     width = max(request.width, picture.width * grown)
     height = max(request.height, picture.height * grown)
     limit = max_pixels * RESULT_FACTOR

@@ -16,7 +16,6 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -137,16 +136,13 @@ class GlobalMeans:
         ]
         self._given = [names.index(value.name) for value in self.network.graph.inputs[1:]]
 
-    @cached_property
-    def _cost_per_pixel(self) -> float:
-        return sum(stage.graph.macs_per_pixel for stage in self._stages)
-
     def plan_sampling(self, *, width: int, height: int) -> SamplingPlan:
         """Choose the windows to sample for an input of that size in pixels, margins included."""
         if width * height <= EXACT_PIXELS:
             return SamplingPlan(height, width)
         pixels = min(SAMPLE_SHARE * width * height, SAMPLE_COST)
-        pixels *= self.graph.macs_per_pixel / self._cost_per_pixel
+        all_stages = sum(stage.graph.macs_per_pixel for stage in self._stages)
+        pixels *= self.graph.macs_per_pixel / all_stages
         count = max(1, int(pixels / SAMPLE_SIDE**2))
         side = self.graph.input_size(SAMPLE_SIDE)
         windows = _spread(count, side, self.graph.alignment, width, height)

@@ -132,11 +132,7 @@ class Upscaler:
         )
         fits = isinstance(image, np.ndarray) or (picture.gray and picture.alpha is None)
         result = self.pipeline.run(
-            picture,
-            request,
-            dtype=None if fits else np.uint8,
-            progress=progress,
-            cancel=cancel,
+            picture, request, dtype=None if fits else np.uint8, progress=progress, cancel=cancel
         )
         if isinstance(image, np.ndarray):
             return codec.to_array(result, like=image)
@@ -195,11 +191,5 @@ def upscale(
     The arguments and errors are those of `Upscaler` and `Upscaler.upscale`.
     """
     return Upscaler(model, **options).upscale(
-        image,
-        scale,
-        noise=noise,
-        width=width,
-        height=height,
-        progress=progress,
-        cancel=cancel,
+        image, scale, noise=noise, width=width, height=height, progress=progress, cancel=cancel
     )
