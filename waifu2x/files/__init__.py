@@ -84,7 +84,7 @@ def upscale_file(
             codec.opened(given or path or "", upscaler.options.limit)
         )
         # Reading moves the access time, so take the times before.
-        times = _times(path) if keep_times else None
+        status = path.stat() if keep_times and path is not None else None
         job = open_job(
             upscaler.pipeline, stream, name, options, named, keep_format=sink is not None
         )
@@ -94,7 +94,6 @@ def upscale_file(
             place = named or _default_target(path, target_path, job.extension)
             checked = check_place(place, overwrite=overwrite, source=path)
             check_writable(checked)
-            status = path.stat() if keep_times and path is not None else None
             times = None if status is None else (status.st_atime_ns, status.st_mtime_ns)
             result = write_file(
                 checked,
