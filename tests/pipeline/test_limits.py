@@ -63,6 +63,16 @@ def test_a_network_run_takes_at_most_a_quarter_of_the_machine(
     assert 64 * MB < pipeline.footprint(picture, request).work <= 128 * MB
 
 
+def test_augmentation_needs_memory_for_the_transformed_pictures() -> None:
+    """Test-time augmentation works on the eight transforms of the picture."""
+    picture = blank(300)
+    work = []
+    for tta in (False, True):
+        pipeline = Upscaler("upconv_7", engine="onnx", tile=64, tta=tta).pipeline
+        work.append(pipeline.footprint(picture, pipeline.request(picture, scale=2)).work)
+    assert work[1] - work[0] == 8 * picture.color.nbytes
+
+
 def test_less_memory_makes_smaller_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     upscaler = Upscaler("upconv_7", engine="onnx")
     picture = np.random.default_rng(1).integers(0, 256, (150, 150, 3), np.uint8)
