@@ -509,10 +509,7 @@ def _not_visible(root: Path, worker: _Worker) -> str:
 
 
 def _prepare(handle: BatchHandle, probe: Path, dask_worker: _Worker) -> str:
-    """Return why this worker cannot take part, or "".
-
-    probe: a file in the output directory.
-    """
+    """Return why this worker cannot take part, or ""; ``probe`` is a file of the output."""
     try:
         _state(handle, dask_worker)
     except Waifu2xError as error:

@@ -279,9 +279,8 @@ class FileStages:
         return Seconds(**self._spent)
 
     def _cancelled(self) -> bool:
-        if self._cancel.is_set():
-            return True
-        return self._stop is not None and self._stop.is_set() and not self._begun
+        stopped = self._stop is not None and self._stop.is_set() and not self._begun
+        return stopped or self._cancel.is_set()
 
     def _with_encoder(self, footprint: Footprint) -> Footprint:
         """The footprint with the encoder's memory added to the result."""

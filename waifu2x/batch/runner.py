@@ -119,11 +119,6 @@ class Batch:
             current=tuple(each.item.source for each in flights),
         )
 
-    @property
-    def compute_busy(self) -> float:
-        """Share of the time between the first and last network run in which a network ran."""
-        return self.limits.compute.share
-
     def _carry(self) -> None:
         try:
             with suppress(CancelledError):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TextIO, TypeAlias
 
 import click
 from PIL import Image
@@ -96,8 +96,10 @@ def _upscale_one(command: CommandOptions, source: Path, target: Path | None) -> 
     run: Callable[..., FileResult] = partial(
         upscale_file,
         upscaler,
-        _standard_input() if from_pipe else source,
-        _standard_output() if to_pipe else target,
+        _pipe(sys.stdin, "INPUT", "standard input", "pipe a picture in") if from_pipe else source,
+        _pipe(sys.stdout, "OUTPUT", "standard output", "redirect it to a file or a program")
+        if to_pipe
+        else target,
         command.options,
         overwrite=command.values["overwrite"],
         keep_times=command.values["keep_times"],
@@ -114,22 +116,13 @@ def _upscale_one(command: CommandOptions, source: Path, target: Path | None) -> 
         click.echo(line, err=to_pipe)  # a pipe receives nothing but the result
 
 
-def _standard_input() -> BinaryIO:
-    if sys.stdin is None:
-        raise click.UsageError("INPUT is -, and there is no standard input")
-    if sys.stdin.isatty():
-        raise click.UsageError("INPUT is -, and standard input is a terminal; pipe a picture in")
-    return sys.stdin.buffer
-
-
-def _standard_output() -> BinaryIO:
-    if sys.stdout is None:
-        raise click.UsageError("OUTPUT is -, and there is no standard output")
-    if sys.stdout.isatty():
-        raise click.UsageError(
-            "OUTPUT is -, and standard output is a terminal; redirect it to a file or a program"
-        )
-    return sys.stdout.buffer
+def _pipe(stream: TextIO | None, what: str, name: str, advice: str) -> BinaryIO:
+    """The bytes of a standard stream, which must not be a terminal."""
+    if stream is None:
+        raise click.UsageError(f"{what} is -, and there is no {name}")
+    if stream.isatty():
+        raise click.UsageError(f"{what} is -, and {name} is a terminal; {advice}")
+    return stream.buffer
 
 
 # --- many files -------------------------------------------------------------------------------

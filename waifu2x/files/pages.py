@@ -359,12 +359,12 @@ def _key(name: str) -> str:
 
 def _same_order(old: list[str], new: list[str]) -> bool:
     """Whether both sort alike without case, by characters and in natural order."""
-    for key in (str.casefold, natural_key):
-        before = sorted(range(len(old)), key=lambda i: key(old[i]))
-        after = sorted(range(len(new)), key=lambda i: key(new[i]))
-        if before != after:
-            return False
-    return True
+
+    def orders(names: list[str]) -> list[list[int]]:
+        indices = range(len(names))
+        return [sorted(indices, key=lambda i: key(names[i])) for key in (str.casefold, natural_key)]
+
+    return orders(old) == orders(new)
 
 
 def _is_apple_double(name: str) -> bool:

@@ -8,8 +8,8 @@ window that is not black, has overflowed half precision and runs again in float3
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
@@ -25,7 +25,7 @@ from ..network.graph import Graph
 from . import squeeze_excitation, tiling
 from .options import UpscalerOptions
 from .squeeze_excitation import LoadedNetwork, SamplingPlan, warn_of_shortage
-from .tiling import CompiledNetwork
+from .tiling import CompiledNetwork, Tile
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class _TiledPass:
         self._largest_batch = session.largest_batch
         self._available = session.available()
         self._tile = options.tile
+        self._feathered = False
         self._total = self._done = 0.0
 
     def shrink(self, *, first: bool) -> bool:
@@ -120,33 +121,32 @@ class _TiledPass:
         network, layout = self._layout()
         staged = network is not self._network.whole
         full = not network.compiled.reduced
-        scale, feather = network.tiling.scale, network.tiling.feather
         _log.debug(
             "%dx pass over %dx%d px in %d tiles of up to %dx%d px",
-            scale, self._width, self._height, len(layout),
+            network.tiling.scale, self._width, self._height, len(layout),
             layout.columns[0].size, layout.rows[0].size,
         )  # fmt: skip
-        feathered = feather > 0 and len(layout) > 1
-        tiles = [_tile(tile, feathered) for tile in layout]
+        self._feathered = network.tiling.feather > 0 and len(layout) > 1
+        tiles = list(layout)
         samplings = self._samplings() if staged else []
         self._done = 0.0
-        self._total = sum(tile.pixels for tile in tiles) * network.graph.macs_per_pixel
+        self._total = sum(math.prod(tile.window) for tile in tiles) * network.graph.macs_per_pixel
         self._total += sum(self._network.means.cost(plan) for plan in samplings)
         transforms = self._transforms(samplings, full)
-        target = self._target(layout, feathered)
+        target = self._target(layout)
         wrong = self._run_tiles(network, tiles, target, transforms, full)
         if wrong and not full:
             _log.info("%d of %d tiles run again in float32", len(wrong), len(tiles))
             # Blended tiles and global means already contain values from the failed tile.
-            if feathered or network.graph.means or staged:
+            if self._feathered or network.graph.means or staged:
                 transforms = self._transforms(samplings, True)
-                target = self._target(layout, feathered)
+                target = self._target(layout)
             else:
                 tiles = [tile for tile, _ in wrong]
             wrong = self._run_tiles(network, tiles, target, transforms, True)
         nonfinite = sum(stats.nonfinite for _, stats in wrong)
         kernels.require_finite(nonfinite, 3 * layout.height * layout.width, "in the result")
-        return self._session.quantize(target, self._dtype) if feathered else target
+        return self._session.quantize(target, self._dtype) if self._feathered else target
 
     def _layout(self) -> tuple[CompiledNetwork, tiling.Plan]:
         """Choose the network and its tiles: with its global means inside, or given from outside."""
@@ -154,7 +154,7 @@ class _TiledPass:
         layout = self._tiles(whole)
         if not whole.graph.means:
             return whole, layout
-        small = np.prod(layout.largest_window) <= squeeze_excitation.EXACT_PIXELS
+        small = math.prod(layout.largest_window) <= squeeze_excitation.EXACT_PIXELS
         if len(layout) == 1 and (self._session.accelerated or small):
             _log.debug("global means: exact, inside the run")
             return whole, layout
@@ -174,19 +174,18 @@ class _TiledPass:
             return self._available
         return min(memory_cap(self._options.memory, graph), self._available)
 
-    def _target(self, layout: tiling.Plan, feathered: bool) -> DevicePicture:
+    def _target(self, layout: tiling.Plan) -> DevicePicture:
         shape = (layout.height, layout.width, self._channels)
-        return self._session.empty(shape, np.float32 if feathered else self._dtype)
+        return self._session.empty(shape, np.float32 if self._feathered else self._dtype)
 
     def _symmetries(self) -> Sequence[tuple[int, bool]]:
         return DIHEDRAL if self._options.tta else DIHEDRAL[:1]
 
     def _samplings(self) -> list[SamplingPlan]:
         """Plan the global means of every transform of the picture."""
-        whole, plans = self._network.whole, []
+        window, plans = self._network.whole.window(height=self._height, width=self._width), []
         for turns, _ in self._symmetries():
-            size = (self._height, self._width)[:: -1 if turns % 2 else 1]
-            height, width = whole.window(height=size[0], width=size[1])
+            height, width = window[:: -1 if turns % 2 else 1]
             # On a device the exact means of a picture of any size are affordable.
             plans.append(
                 SamplingPlan(height, width, side=self._tile or max(height, width))
@@ -229,18 +228,18 @@ class _TiledPass:
     def _run_tiles(
         self,
         network: CompiledNetwork,
-        tiles: Sequence[_Tile],
+        tiles: Sequence[Tile],
         target: DevicePicture,
         transforms: Sequence[Transform],
         full: bool,
-    ) -> list[tuple[_Tile, TileStats]]:
+    ) -> list[tuple[Tile, TileStats]]:
         """Run tiles, those of one size in batches; returns those that failed."""
         compiled, session = network.compiled, self._session
-        batches: list[tuple[Sequence[_Tile], object]] = []
-        waiting = _groups(tiles)
+        batches: list[tuple[Sequence[Tile], object]] = []
+        waiting = _groups(tiles, self._feathered)
         while waiting:
             group = waiting.pop(0)
-            pixels = group[0].pixels
+            pixels = math.prod(group[0].window)
             each = pixels * compiled.bytes_per_pixel(session, full=full)
             most = min(int(self._memory(network.graph) / each), compiled.largest_input() // pixels)
             most = max(1, min(self._largest_batch, most))
@@ -249,7 +248,7 @@ class _TiledPass:
                 group = group[:most]
             stats = session.stats(len(group))
             try:
-                copies = [tile.copy for tile in group]
+                copies = [_copy(tile, self._feathered) for tile in group]
                 window, margin = group[0].window, network.tiling.margin
                 batch = TileBatch(
                     self._source, target, copies, window, margin, transforms, stats, full
@@ -273,20 +272,8 @@ class _TiledPass:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    """A tile, and the size of its window: height and width."""
-
-    copy: TileCopy
-    window: tuple[int, int]
-
-    @property
-    def pixels(self) -> int:
-        return self.window[0] * self.window[1]
-
-
-def _tile(tile: tiling.Tile, feathered: bool) -> _Tile:
-    copy = TileCopy(
+def _copy(tile: Tile, feathered: bool) -> TileCopy:
+    return TileCopy(
         left=tile.x.window_start,
         top=tile.y.window_start,
         src_x=tile.x.crop,
@@ -297,14 +284,13 @@ def _tile(tile: tiling.Tile, feathered: bool) -> _Tile:
         height=tile.y.out_size,
         ramps=(tiling.ramp(tile.x), tiling.ramp(tile.y)) if feathered else None,
     )
-    return _Tile(copy, tile.window)
 
 
-def _groups(tiles: Sequence[_Tile]) -> list[Sequence[_Tile]]:
+def _groups(tiles: Sequence[Tile], feathered: bool) -> list[Sequence[Tile]]:
     """Group tiles by the size of their windows; feathered tiles keep their order."""
-    if tiles[0].copy.ramps is not None:
+    if feathered:
         return [list(group) for _, group in groupby(tiles, key=lambda tile: tile.window)]
-    groups: dict[tuple[int, int], list[_Tile]] = {}
+    groups: dict[tuple[int, int], list[Tile]] = {}
     for tile in tiles:
         groups.setdefault(tile.window, []).append(tile)
     return list(groups.values())
