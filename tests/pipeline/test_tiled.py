@@ -70,7 +70,7 @@ def put_on_gpus(core: Pipeline, hook: Hook | None, gpus: int) -> list[Gpu]:
     for number, device in enumerate(devices):
         # Devices differ by index, like the GPUs of a machine.
         device.torch = torch.device("cpu", number) if number else torch.device("cpu")
-    engine._devices = list(devices)
+    engine.devices = list(devices)
     if hook is not None:
         plain = engine.make_runner
 

@@ -255,7 +255,8 @@ class TorchEngine:
         make = CudaDevice if kind == "cuda" else Device
         kernels = cuda_tiles.CudaTileKernels(native) if native is not None else None
         self._native = native
-        self._devices: list[Device] = [make(each, self.dtype, kernels) for each in devices]
+        #: The devices, in the order in which they were named.
+        self.devices: list[Device] = [make(each, self.dtype, kernels) for each in devices]
         self._lock = threading.Lock()
         if threads is not None:
             torch.set_num_threads(threads)
@@ -274,20 +275,20 @@ class TorchEngine:
     @property
     def alive(self) -> bool:
         """Whether a usable device is left."""
-        return not all(device.lost for device in self._devices)
+        return not all(device.lost for device in self.devices)
 
     @property
     def accelerated(self) -> bool:
         """Whether the devices have memory of their own."""
-        return self._devices[0].accelerated
+        return self.devices[0].accelerated
 
     @contextmanager
     def session(self) -> Iterator[TorchSession]:
         """Reserve the least busy device for a picture. Raises `DeviceLostError` without devices."""
         with self._lock:
-            usable = [device for device in self._devices if not device.lost]
+            usable = [device for device in self.devices if not device.lost]
             if not usable:
-                raise DeviceLostError(f"no device is left of {len(self._devices)}; start again")
+                raise DeviceLostError(f"no device is left of {len(self.devices)}; start again")
             device = min(usable, key=lambda each: each.jobs)
             device.jobs += 1
         try:
