@@ -1064,7 +1064,6 @@ except KeyboardInterrupt:
         [sys.executable, "-c", PREAMBLE + script],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells may ignore SIGINT
     )
     try:
         assert process.stdout is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,14 +54,13 @@ def on_terminal(*args: str | Path, cwd: Path) -> tuple[int, str, str]:
 
 
 def started(*args: str | Path, cwd: Path) -> subprocess.Popen[bytes]:
-    """Start the command with unbuffered pipes and with the default action for Ctrl-C."""
+    """Start the command with unbuffered pipes."""
     return subprocess.Popen(
         [WAIFU2X, *map(str, args)],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells may ignore SIGINT
     )
 
 
