@@ -340,8 +340,6 @@ void bind_engine(py::module_& m) {
                                           sigmoid);
            })
       .def("finish", [](Compiled& c, const RefPair& output) { c.program.finish(ref(output)); })
-      .def_property_readonly("weight_bytes",
-                             [](const Compiled& c) { return c.program.weight_bytes(); })
       .def("run", &run_batch, py::arg("pool"), array("batch"), py::arg("means"),
            "Run a batch, (N, C, H, W) float32 to (N, C', H', W').")
       .def("run_picture", &run_picture, py::arg("pool"), array("src"), array("dst"),
