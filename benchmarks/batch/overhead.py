@@ -57,7 +57,7 @@ def run(options: BatchOptions) -> Part:
     runs = [_Run(options.folder, count) for count in (1, *counts)]
     resumed = _Run(options.folder, counts[-1], resume=True)
     interleave([(each.result, each.measure) for each in runs], options.rounds)
-    # Afterwards, because these runs need the results of the last round.
+    # Afterward, because these runs need the results of the last round.
     interleave([(resumed.result, resumed.measure)], options.rounds)
     results = [*(each.result for each in runs), resumed.result]
     summarize(results, options.quiet_below)

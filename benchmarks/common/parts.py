@@ -61,7 +61,7 @@ def run_parts(
         **facts,
         "rounds": options.rounds,
         "quick": options.quick,
-        "pictures": names(options.pictures) or ["drawn by tests/art.py"],
+        "pictures": names(options.pictures) or ["drawn by tests/helpers/art.py"],
         "wrong": [],
     }
     for name in [name for name in parts if name in arguments.only]:

@@ -2,7 +2,7 @@
 
     python -S -E benchmarks/common/time_command.py COMMAND...
 
-A small program of its own: Linux counts the memory of the parent towards the peak of a child, so a
+A small program of its own: Linux counts the memory of the parent toward the peak of a child, so a
 benchmark that has loaded torch would add the size of torch to every command.
 """
 

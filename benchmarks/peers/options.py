@@ -27,5 +27,5 @@ class PeerOptions(Options):
     megapixels: Sequence[float] = ()
 
     def for_child(self) -> PeerOptions:
-        """The options without the pictures, which would count towards the memory of a child."""
+        """The options without the pictures, which would count toward the memory of a child."""
         return replace(self, pictures=())

@@ -95,9 +95,9 @@ std::vector<const float*> pooled_inputs_of(const Compiled& compiled, const Means
 }
 
 // Reports progress to the callback and checks for signals while workers compute.
-class Watch {
+class RunMonitor {
  public:
-  explicit Watch(const Callback& callback = std::nullopt, engine::ReadyRows* rows = nullptr)
+  explicit RunMonitor(const Callback& callback = std::nullopt, engine::ReadyRows* rows = nullptr)
       : callback_(callback), rows_(rows) {}
 
   std::atomic<double> share{0};
@@ -156,16 +156,16 @@ void require_rgb(const Compiled& compiled) {
 // Computes rows and columns of the output; returns false if the callback stopped the run.
 bool execute(Compiled& compiled, engine::Pool& pool, const Size& input, Range rows, Range columns,
              std::vector<const float*> pooled_inputs, const engine::Source& source,
-             engine::Sink& sink, Watch& watch) {
+             engine::Sink& sink, RunMonitor& monitor) {
   engine::Job job{compiled.program, compiled.kernels.engine, pool, compiled.cache, source, sink};
   job.height = input.height;
   job.width = input.width;
   job.rows = rows;
   job.columns = columns;
   job.pooled_inputs = std::move(pooled_inputs);
-  job.progress = &watch.share;
+  job.progress = &monitor.share;
   Unlocked unlocked;
-  job.poll = watch.poll(unlocked);
+  job.poll = monitor.poll(unlocked);
   return engine::execute(job);
 }
 
@@ -180,13 +180,13 @@ py::array_t<float> run_batch(Compiled& compiled, engine::Pool& pool, const Float
   const int channels = output_channels(compiled);
   py::array_t<float> result(
       std::vector<py::ssize_t>{batch.shape(0), channels, output.height, output.width});
-  Watch watch;
+  RunMonitor monitor;
   for (py::ssize_t n = 0; n < batch.shape(0); ++n) {
     const engine::PlaneSource source(batch.data(n), compiled.channels_in, input.height,
                                      input.width);
     engine::PlaneSink sink(result.mutable_data(n), channels, output.height, output.width, 0, 0);
     execute(compiled, pool, input, {0, output.height}, {0, output.width},
-            pooled_inputs_of(compiled, means, batch.shape(0), n), source, sink, watch);
+            pooled_inputs_of(compiled, means, batch.shape(0), n), source, sink, monitor);
   }
   return result;
 }
@@ -211,11 +211,11 @@ std::optional<std::size_t> run_picture(Compiled& compiled, engine::Pool& pool,
       require_rect("the output", {left, top, to.width, to.height}, output.width, output.height);
       engine::ReadyRows ready(to.height, to.width);
       engine::PictureSink<Out> sink(compiled.kernels, to, left, top, ready);
-      Watch watch(callback, &ready);
+      RunMonitor monitor(callback, &ready);
       const bool finished =
           execute(compiled, pool, input, {top, top + static_cast<int>(to.height)},
                   {left, left + static_cast<int>(to.width)},
-                  pooled_inputs_of(compiled, means, 1, 0), source, sink, watch);
+                  pooled_inputs_of(compiled, means, 1, 0), source, sink, monitor);
       if (!finished) return std::nullopt;
       return sink.not_finite.load();
     });
@@ -234,14 +234,14 @@ py::array_t<float> run_part(Compiled& compiled, engine::Pool& pool, const py::ar
                output.height);
   py::array_t<float> result(std::vector<py::ssize_t>{1, 3, height, width});
   engine::PlaneSink sink(result.mutable_data(), 3, height, width, columns.first, rows.first);
-  Watch watch;
+  RunMonitor monitor;
   const Argument s{"src", src};
   with_sample_type(s, [&](auto tag) {
     using In = typename decltype(tag)::type;
     const engine::PictureSource<In> source(compiled.kernels, image<const In>(s),
                                            window_start.second, window_start.first);
     execute(compiled, pool, input, range(rows), range(columns),
-            pooled_inputs_of(compiled, means, 1, 0), source, sink, watch);
+            pooled_inputs_of(compiled, means, 1, 0), source, sink, monitor);
   });
   return result;
 }
@@ -340,8 +340,6 @@ void bind_engine(py::module_& m) {
                                           sigmoid);
            })
       .def("finish", [](Compiled& c, const RefPair& output) { c.program.finish(ref(output)); })
-      .def_property_readonly("weight_bytes",
-                             [](const Compiled& c) { return c.program.weight_bytes(); })
       .def("run", &run_batch, py::arg("pool"), array("batch"), py::arg("means"),
            "Run a batch, (N, C, H, W) float32 to (N, C', H', W').")
       .def("run_picture", &run_picture, py::arg("pool"), array("src"), array("dst"),

@@ -345,13 +345,6 @@ void Program::finish(Ref output) {
   of(output.value).last_use = std::max(of(output.value).last_use, of(output.value).stage);
 }
 
-std::size_t Program::weight_bytes() const {
-  std::size_t floats = 0;
-  for (const Node& node : nodes_) floats += node.conv.weights.size() + node.conv.bias.size();
-  for (const Pooled& pooled : pooled_) floats += pooled.weights.size();
-  return floats * sizeof(float);
-}
-
 std::vector<int> Program::sizes(int size) const {
   constexpr long long kMax = 1 << 30;
   const auto refuse = [size](const char* what) {

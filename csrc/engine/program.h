@@ -136,7 +136,7 @@ class Program {
   int mean(Ref source);
   int pooled_conv(int source, const ConvSpec& spec, bool sigmoid);
 
-  // Sets the output. No operation may be appended afterwards.
+  // Sets the output. No operation may be appended afterward.
   void finish(Ref output);
 
   const std::vector<Node>& nodes() const { return nodes_; }
@@ -145,7 +145,6 @@ class Program {
   Ref output() const { return output_; }
   int stages() const { return stages_; }
   int pooled_inputs() const { return pooled_inputs_; }
-  std::size_t weight_bytes() const;
   // Columns of zero padding that a node may read beyond either edge of a value.
   int border() const { return border_; }
 

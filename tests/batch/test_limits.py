@@ -15,7 +15,7 @@ from waifu2x.pipeline.pipeline import Footprint
 MB = 1 << 20
 
 
-def stages(
+def make_limits(
     memory: int = 1000 * MB, threads: int = 2, decoders: int = 2, shares: bool = True
 ) -> Limits:
     small, large = (2 * threads, 2) if shares else (1, 1)
@@ -75,7 +75,7 @@ def run_all(count: int, carry: Callable[[int], None]) -> None:
     ids=["large", "small", "large, not shared", "small, not shared"],
 )
 def test_how_many_compute_at_once(footprint: Footprint, shares: bool, expected: int) -> None:
-    limits, watch = stages(shares=shares), Watch(together=expected)
+    limits, watch = make_limits(shares=shares), Watch(together=expected)
 
     def carry(i: int) -> None:
         with limits.file(i, threading.Event()) as file:
@@ -90,7 +90,7 @@ def test_how_many_compute_at_once(footprint: Footprint, shares: bool, expected: 
 
 
 def test_how_many_are_decoded_at_once() -> None:
-    limits, watch = stages(decoders=3), Watch(together=3)
+    limits, watch = make_limits(decoders=3), Watch(together=3)
 
     def carry(i: int) -> None:
         with limits.file(i, threading.Event()) as file, file.decoding(1000):
@@ -101,7 +101,7 @@ def test_how_many_are_decoded_at_once() -> None:
 
 
 def test_memory_is_never_exceeded_and_everybody_gets_through() -> None:
-    limits = stages(memory=100 * MB, decoders=8)
+    limits = make_limits(memory=100 * MB, decoders=8)
     sizes = [1, 30, 5, 60, 2, 90, 1, 1, 40, 10, 3, 70]
 
     def carry(i: int) -> None:
@@ -120,7 +120,7 @@ def test_memory_is_never_exceeded_and_everybody_gets_through() -> None:
 
 
 def test_what_needs_more_than_all_memory_goes_alone() -> None:
-    limits, watch = stages(memory=10 * MB, decoders=8), Watch()
+    limits, watch = make_limits(memory=10 * MB, decoders=8), Watch()
 
     def carry(i: int) -> None:
         with limits.file(i, threading.Event()) as file:
@@ -136,7 +136,7 @@ def test_what_needs_more_than_all_memory_goes_alone() -> None:
 
 def test_turns_go_by_order_so_that_large_ones_are_not_passed_by_for_ever() -> None:
     """The second picture is large; not all later small pictures may overtake it."""
-    limits, watch = stages(memory=100 * MB, decoders=20), Watch()
+    limits, watch = make_limits(memory=100 * MB, decoders=20), Watch()
     all_decoded, large_waits = threading.Barrier(12), threading.Event()
 
     class LargeCancel(threading.Event):
@@ -163,7 +163,7 @@ def test_turns_go_by_order_so_that_large_ones_are_not_passed_by_for_ever() -> No
 
 
 def test_frames_of_an_animation_take_turns_again_and_again() -> None:
-    limits, watch = stages(shares=False), Watch()
+    limits, watch = make_limits(shares=False), Watch()
 
     def carry(i: int) -> None:
         with limits.file(i, threading.Event()) as file:
@@ -180,7 +180,7 @@ def test_frames_of_an_animation_take_turns_again_and_again() -> None:
 
 
 def test_a_failure_gives_everything_back() -> None:
-    limits = stages(memory=10 * MB)
+    limits = make_limits(memory=10 * MB)
 
     def fail_while_decoding() -> None:
         with limits.file(0, threading.Event()) as file, file.decoding(8 * MB):
@@ -200,7 +200,7 @@ def test_a_failure_gives_everything_back() -> None:
 
 
 def test_cancelling_ends_the_waiting() -> None:
-    limits, cancel, begun = stages(shares=False), threading.Event(), threading.Event()
+    limits, cancel, begun = make_limits(shares=False), threading.Event(), threading.Event()
     caught: list[bool] = []
 
     def holder() -> None:

@@ -387,7 +387,7 @@ def test_a_failure_of_the_runtime_is_an_engine_error(engine: str, shape: tuple[i
     network = compiled(engine, "upconv_7", 2)
     with pytest.raises(EngineError):
         network.run(np.zeros(shape, np.float32))
-    # The network still works afterwards.
+    # The network still works afterward.
     np.testing.assert_allclose(
         network.run(picture(15, 16)), expected("upconv_7", 2, 15, 16), rtol=0, atol=1e-4
     )

@@ -147,7 +147,7 @@ def refusal(data: bytes, error: type[Waifu2xError] = DecodeError, **limits: Any)
 # --- signatures ------------------------------------------------------------------------------
 
 
-def test_archives_are_recognised_by_their_first_bytes() -> None:
+def test_archives_are_recognized_by_their_first_bytes() -> None:
     assert archive.is_archive(build(Raw()))
     assert archive.is_archive(build())
     assert not archive.is_archive(PNG)

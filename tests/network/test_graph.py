@@ -171,7 +171,7 @@ def _fits(network: Graph, size: int) -> bool:
 
 # --- geometry against brute force ---------------------------------------------------------------
 
-CENTRED: dict[str, Callable[[], Graph]] = {
+CENTERED: dict[str, Callable[[], Graph]] = {
     "valid": lambda: chain(conv()),
     "padded": lambda: chain(conv(padding=1)),
     "padded twice": lambda: chain(conv(padding=1), conv(kernel=5, padding=2)),
@@ -213,7 +213,7 @@ def dependencies(network: Graph, size: int) -> np.ndarray:
     return depends
 
 
-@pytest.mark.parametrize("build", CENTRED.values(), ids=CENTRED.keys())
+@pytest.mark.parametrize("build", CENTERED.values(), ids=CENTERED.keys())
 def test_output_sizes_are_those_of_the_reference(build: Callable[[], Graph]) -> None:
     network = build()
     for size in sizes_of(network, 20, 4):
@@ -222,7 +222,7 @@ def test_output_sizes_are_those_of_the_reference(build: Callable[[], Graph]) -> 
         assert network.output_size(size) == network.scale * (size - 2 * network.lost)
 
 
-@pytest.mark.parametrize("build", CENTRED.values(), ids=CENTRED.keys())
+@pytest.mark.parametrize("build", CENTERED.values(), ids=CENTERED.keys())
 def test_outputs_depend_on_input_within_reach_and_around_their_place(
     build: Callable[[], Graph],
 ) -> None:
@@ -231,7 +231,7 @@ def test_outputs_depend_on_input_within_reach_and_around_their_place(
     depends = dependencies(network, size)
     scale, lost = network.scale, network.lost
     inside = range(16 * scale, 16 * scale + network.alignment * scale)
-    off_centre = Fraction(0)
+    off_center = Fraction(0)
     for out in inside:
         read = np.flatnonzero(depends[:, out])
         # A strided layer reads whole blocks of its grid, so the edge of the block is compared.
@@ -239,12 +239,12 @@ def test_outputs_depend_on_input_within_reach_and_around_their_place(
         assert first - read.min() <= network.reach
         assert read.max() - (first + network.alignment - 1) <= network.reach
         middle = Fraction(int(read.min() + read.max()) + 1, 2)
-        off_centre += middle - (lost + (out + Fraction(1, 2)) / scale)
+        off_center += middle - (lost + (out + Fraction(1, 2)) / scale)
     # Averaged over one period, outputs are centered in the inputs that they depend on.
-    assert off_centre == 0
+    assert off_center == 0
 
 
-@pytest.mark.parametrize("build", CENTRED.values(), ids=CENTRED.keys())
+@pytest.mark.parametrize("build", CENTERED.values(), ids=CENTERED.keys())
 def test_an_aligned_window_with_its_margin_equals_the_whole(build: Callable[[], Graph]) -> None:
     network = build()
     scale, lost, margin = network.scale, network.lost, network.margin
@@ -282,7 +282,7 @@ def test_an_aligned_window_with_its_margin_equals_the_whole(build: Callable[[], 
 def test_margins_are_no_larger_than_needed(
     build: str, pads: bool, lost: int, reach: int, margin: int
 ) -> None:
-    network = CENTRED[build]()
+    network = CENTERED[build]()
     assert (network.pads, network.lost, network.reach, network.margin) == (
         pads,
         lost,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from waifu2x.errors import ArgumentError
 from waifu2x.pipeline.tiling import (
-    Plan,
     Span,
+    TileLayout,
     TilingConstraints,
     choose_tile,
     plan_tiles,
@@ -193,7 +193,7 @@ def box_then_blocks(network: TilingConstraints, window: np.ndarray) -> np.ndarra
     return np.kron(mixed, phase)
 
 
-def compute(network: TilingConstraints, picture: np.ndarray, plan: Plan) -> np.ndarray:
+def compute(network: TilingConstraints, picture: np.ndarray, plan: TileLayout) -> np.ndarray:
     result = np.full((plan.height, plan.width), -1, np.int64)
     for tile in plan:
         x, y = tile.x, tile.y

@@ -21,7 +21,7 @@ from .memory import for_one_run, parse_memory
 from .options import BatchKeywords, BatchOptions
 from .planning import Inputs, Plan, plan_batch
 from .results import BatchResult, Report, Summary
-from .runner import Batch, Progress
+from .runner import Batch, BatchProgress
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "BatchOptions",
+    "BatchProgress",
     "BatchResult",
     "Plan",
-    "Progress",
     "Report",
     "Summary",
     "for_one_run",

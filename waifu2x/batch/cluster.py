@@ -40,7 +40,7 @@ from .memory import budget
 from .naming import Item
 from .planning import Plan
 from .results import BatchResult, Summary
-from .runner import Progress
+from .runner import BatchProgress
 from .tree import OutputTree
 
 #: Dask has no types for strict checking.
@@ -133,12 +133,12 @@ class ClusterBatch:
             self._cancel_futures(waiting)
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> BatchProgress:
         """The progress by number of files; safe to read from any thread."""
         with self._lock:
             # Workers begin files in approximately this order.
             begun = sorted(self._in_flight)[: max(1, self._threads)]
-        return Progress(
+        return BatchProgress(
             total=len(self.items),
             ended=self.summary.ended,
             share=self.summary.ended / max(1, len(self.items)),

@@ -250,7 +250,7 @@ class FileStages:
 
     @contextmanager
     def computing(self, footprint: Footprint) -> Iterator[None]:
-        """Wait for a compute slot and hold it; the result counts as encoding afterwards."""
+        """Wait for a compute slot and hold it; the result counts as encoding afterward."""
         self._release_result()
         held = self._with_encoder(footprint).result
         self._enter("wait")

@@ -25,7 +25,7 @@ _MAX_THREADS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BatchProgress:
     """The progress of a batch.
 
     total, ended: numbers of files.
@@ -107,12 +107,12 @@ class Batch:
         self._context.cancel.set()
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> BatchProgress:
         """The current progress; safe to read from any thread."""
         with self._lock:
             flights = [self._in_flight[index] for index in sorted(self._in_flight)]
             done = self._ended_weight + sum(each.weight * each.share for each in flights)
-        return Progress(
+        return BatchProgress(
             total=len(self.items),
             ended=self.summary.ended,
             share=min(1.0, done / self._total_weight),

@@ -20,7 +20,7 @@ from .options import CommandOptions
 from .say import duration, error_line, result_line
 
 if TYPE_CHECKING:
-    from ..batch import BatchResult, Progress, Summary
+    from ..batch import BatchProgress, BatchResult, Summary
     from ..files import FileResult
 
 #: Seconds between two updates.
@@ -32,7 +32,7 @@ class Watched(Protocol):
     """A batch, or a single file, with a current progress."""
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> BatchProgress:
         """The current progress."""
 
 
@@ -213,10 +213,10 @@ def run_with_events(
 
     run: upscales ``source``; receives the argument ``progress``.
     """
-    from ..batch import BatchResult, Progress, Summary
+    from ..batch import BatchProgress, BatchResult, Summary
 
     began = time.perf_counter()
-    single, summary = _SingleFile(Progress(1, 0, 0.0, (source,))), Summary()
+    single, summary = _SingleFile(BatchProgress(1, 0, 0.0, (source,))), Summary()
     result = BatchResult(source, target or source.parent, "skipped")
     failure: Waifu2xError | None = None
     with JsonReporter(command, single, model=command.model) as reporter:
@@ -240,7 +240,7 @@ def run_with_events(
 
 @dataclass(slots=True)
 class _SingleFile:
-    progress: Progress
+    progress: BatchProgress
 
     def set_share(self, share: float) -> None:
         self.progress = replace(self.progress, share=share)

@@ -31,7 +31,7 @@ Upscale files, folders, 'patterns*', comics and @lists into a folder, OUTPUT.
 Example: waifu2x batch in.png in.jpg out --name "{stem}_{scale}x{ext}"
 """
 
-_Rows: TypeAlias = Callable[[click.Command, click.Context], list[tuple[str, str]]]
+_HelpRows: TypeAlias = Callable[[click.Command, click.Context], list[tuple[str, str]]]
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -41,7 +41,7 @@ _WILDCARDS = frozenset("*?[")
 class _Command(click.Command):
     """A command with a help screen of ``rows``."""
 
-    def __init__(self, *args: Any, rows: _Rows, **extra: Any) -> None:
+    def __init__(self, *args: Any, rows: _HelpRows, **extra: Any) -> None:
         super().__init__(*args, **extra)
         self._rows = rows
 

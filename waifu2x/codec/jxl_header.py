@@ -21,7 +21,7 @@ _HEAD = 256  # the header of a codestream is shorter
 
 @dataclass(frozen=True, slots=True)
 class JxlHeader:
-    """Size in pixels as shown (upright), bits per sample, whether float, whether animated.
+    """Size in pixels as shown (upright), bits per sample, whether animated.
 
     lossy: whether colors are stored as XYB, as lossy encoders do; None if the header ends before.
     """
@@ -29,7 +29,6 @@ class JxlHeader:
     width: int
     height: int
     bits: int
-    is_float: bool
     animated: bool
     lossy: bool | None
 
@@ -48,7 +47,7 @@ def read_header(stream: BinaryIO) -> JxlHeader:
         raise ValueError("it has no picture")
     bits = _BitReader(head[2:])
     width, height = bits.size()
-    depth, is_float, animated, orientation = 8, False, False, 1
+    depth, animated, orientation = 8, False, 1
     lossy: bool | None = True
     if not bits.take(1):  # not all default
         if bits.take(1):
@@ -60,15 +59,14 @@ def read_header(stream: BinaryIO) -> JxlHeader:
             animated = bool(bits.take(1))
             if animated:
                 bits.animation()
-        is_float = bool(bits.take(1))
-        depth = bits.depth(is_float)
+        depth = bits.depth(bool(bits.take(1)))
         try:
             lossy = bits.xyb()
         except ValueError:  # after a channel with a very long name
             lossy = None
     if orientation >= 5:
         width, height = height, width
-    return JxlHeader(width, height, depth, is_float, animated, lossy)
+    return JxlHeader(width, height, depth, animated, lossy)
 
 
 def read_xmp(stream: BinaryIO) -> bytes | None:

@@ -26,7 +26,7 @@ from .deflate import LAST_BLOCK, ZLIB_HEADER, Deflate
 from .png_chunks import SIGNATURE, XMP_KEYWORD, chunk, metadata_of
 from .row_writer import ByteSink, RowBlock, RowWriter
 
-_Rows: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+_IntegerRows: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _ADLER_MODULUS = 65521
@@ -159,11 +159,11 @@ class PngWriter(RowWriter["_EncodedStrip"]):
         for block in blocks:
             bottom = top + len(block.color)
             _native.filter_png(
-                cast("_Rows", block.color),
+                cast("_IntegerRows", block.color),
                 filtered[top:bottom],
-                alpha=cast("_Rows | None", block.alpha),
-                above_color=None if above is None else cast("_Rows", above.color),
-                above_alpha=None if above is None else cast("_Rows | None", above.alpha),
+                alpha=cast("_IntegerRows | None", block.alpha),
+                above_color=None if above is None else cast("_IntegerRows", above.color),
+                above_alpha=None if above is None else cast("_IntegerRows | None", above.alpha),
             )
             top, above = bottom, block.last_row()
         data = lead + self._deflate.compress(filtered.data)

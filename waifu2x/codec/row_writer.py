@@ -201,7 +201,7 @@ class RowWriter(ABC, Generic[_T]):
             self._write_first()
 
     def close(self) -> None:
-        """Finish the file; afterwards no thread reads the rows. May be called twice.
+        """Finish the file; afterward no thread reads the rows. May be called twice.
 
         Raises ArgumentError if rows are missing or a call has failed before, EncodeError if the
         format cannot hold the file, and what the stream or a compressor raises. The stream then

@@ -14,7 +14,6 @@ from .host import RUNTIME_OVERHEAD
 
 __all__ = [
     "ENGINES",
-    "PRECISIONS",
     "RUNTIME_OVERHEAD",
     "Batch",
     "Compiled",
@@ -36,7 +35,7 @@ _log = logging.getLogger(__name__)
 #: Names of engines in `create`, apart from "auto".
 ENGINES: Final = ("native", "onnx", "torch", "cuda")
 
-PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
+_PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
 
 
 def create(
@@ -64,8 +63,8 @@ def create(
     """
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads is {threads}; it must be at least 1, or left out")
-    if precision not in PRECISIONS:
-        raise ArgumentError(f"precision is {precision!r}; allowed are {', '.join(PRECISIONS)}")
+    if precision not in _PRECISIONS:
+        raise ArgumentError(f"precision is {precision!r}; allowed are {', '.join(_PRECISIONS)}")
     if name == "auto":
         name = _chosen(device)
     if name in ("native", "onnx"):

@@ -69,7 +69,7 @@ class PassPlan:
 class Footprint:
     """Estimated bytes that a run takes in addition to the picture.
 
-    result: held afterwards. work: freed, or kept for the next picture.
+    result: held afterward. work: freed, or kept for the next picture.
     """
 
     result: int
@@ -107,7 +107,7 @@ class Pipeline:
         height: int | None = None,
         noise: int | None = None,
     ) -> Request:
-        """Resolve and check what is asked of ``picture``.
+        """Resolve and check the requested size and noise level.
 
         scale: enlargement, any number above 0; 2 if no size is given.
         width, height: size of the result instead; the aspect is kept if only one is given.

@@ -1,4 +1,4 @@
-"""Resolves what is asked of a picture into passes of networks and the size of the result."""
+"""Resolves a requested size and noise level into passes of networks and the size of the result."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class _TiledPass:
         kernels.require_finite(nonfinite, 3 * layout.height * layout.width, "in the result")
         return self._session.quantize(target, self._dtype) if self._feathered else target
 
-    def _layout(self) -> tuple[CompiledNetwork, tiling.Plan]:
+    def _layout(self) -> tuple[CompiledNetwork, tiling.TileLayout]:
         """Choose the network and its tiles: with its global means inside, or given from outside."""
         whole = self._network.whole
         layout = self._tiles(whole)
@@ -161,7 +161,7 @@ class _TiledPass:
         given = self._network.given
         return given, self._tiles(given)
 
-    def _tiles(self, network: CompiledNetwork) -> tiling.Plan:
+    def _tiles(self, network: CompiledNetwork) -> tiling.TileLayout:
         each = network.compiled.bytes_per_pixel(self._session)
         most = min(self._memory(network.graph), int(each * network.compiled.largest_input()))
         tile = self._tile or tiling.choose_tile(
@@ -174,7 +174,7 @@ class _TiledPass:
             return self._available
         return min(memory_cap(self._options.memory, graph), self._available)
 
-    def _target(self, layout: tiling.Plan) -> DevicePicture:
+    def _target(self, layout: tiling.TileLayout) -> DevicePicture:
         shape = (layout.height, layout.width, self._channels)
         return self._session.empty(shape, np.float32 if self._feathered else self._dtype)
 

@@ -81,7 +81,7 @@ class TilingConstraints:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TileLayout:
     """The tiles of one picture, row by row; see `plan_tiles`."""
 
     columns: tuple[Span, ...]
@@ -101,7 +101,7 @@ class Plan:
         return max(y.window_size for y in self.rows), max(x.window_size for x in self.columns)
 
 
-def plan_tiles(network: TilingConstraints, *, width: int, height: int, tile: int = 0) -> Plan:
+def plan_tiles(network: TilingConstraints, *, width: int, height: int, tile: int = 0) -> TileLayout:
     """Split a picture of ``width`` x ``height`` input pixels into tiles.
 
     tile: side of a tile in input pixels, rounded down to the network's alignment but not below it;
@@ -114,7 +114,7 @@ def plan_tiles(network: TilingConstraints, *, width: int, height: int, tile: int
         raise ArgumentError(f"a picture of {width}x{height} px has no pixels")
     if tile < 0:
         raise ArgumentError(f"tile is {tile}; it must be 0 for automatic, or a side in pixels")
-    return Plan(
+    return TileLayout(
         columns=_spans(network, width, tile),
         rows=_spans(network, height, tile),
         width=width * network.scale,

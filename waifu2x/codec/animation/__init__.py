@@ -11,7 +11,7 @@ from .formats import (
     check_animation_target,
     resolve_animation_format,
 )
-from .frames import Animation, Frame
+from .frames import Animation
 from .reader import has_frames, open_animation
 from .spill import Kept, PictureStore
 from .writer import AnimationWriter
@@ -20,7 +20,6 @@ __all__ = [
     "ANIMATION_FORMATS",
     "Animation",
     "AnimationWriter",
-    "Frame",
     "Kept",
     "PictureStore",
     "animation_writer",

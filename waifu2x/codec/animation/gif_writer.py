@@ -169,7 +169,7 @@ class GifWriter(AnimationWriter):
     # --- the file
 
     def _write_frame(self, held: _PendingFrame) -> None:
-        """Write a frame, cleared afterwards if ``erased``."""
+        """Write a frame, cleared afterward if ``erased``."""
         stream = self.target.stream
         table = _table(held.palette)
         if self._global is None:

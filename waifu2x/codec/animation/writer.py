@@ -144,7 +144,7 @@ class AnimationWriter(ABC):
         """Write the next frame.
 
         picture: of the size of the target; wider samples are rounded to 8 bits. Its arrays may
-            change afterwards.
+            change afterward.
         duration: seconds, 0 or more.
 
         Raises ArgumentError for another size, for transparency or color that the target does not
