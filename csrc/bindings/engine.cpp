@@ -344,7 +344,7 @@ void bind_engine(py::module_& m) {
            "Run a batch, (N, C, H, W) float32 to (N, C', H', W').")
       .def("run_picture", &run_picture, py::arg("pool"), array("src"), array("dst"),
            py::kw_only(), py::arg("window_start"), py::arg("window_size"), py::arg("crop"),
-           py::arg("means"), py::arg("watch") = py::none(),
+           py::arg("means"), py::arg("on_rows") = py::none(),
            "Upscale a picture into dst; returns how many samples were not finite, None if stopped.")
       .def("run_part", &run_part, py::arg("pool"), array("src"), py::kw_only(),
            py::arg("window_start"), py::arg("window_size"), py::arg("rows"), py::arg("columns"),

@@ -182,7 +182,7 @@ class NativeCompiled(HostCompiled):
                 window_size=window,
                 crop=(crop, crop),
                 means=[_floats(mean) for mean in means],
-                watch=None if on_rows is None else guarded,
+                on_rows=None if on_rows is None else guarded,
             )
         if raised:
             raise raised[0]

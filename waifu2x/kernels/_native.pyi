@@ -102,7 +102,7 @@ class Program:
         window_size: tuple[int, int],
         crop: tuple[int, int],
         means: Sequence[_Float],
-        watch: Callable[[float, int], bool] | None = None,
+        on_rows: Callable[[float, int], bool] | None = None,
     ) -> int | None: ...
     def run_part(
         self,
