@@ -294,9 +294,19 @@ def _padding_graph(layers: int) -> Graph:
     return Graph(nodes, output="up")
 
 
-def test_a_shallow_padding_network_is_tiled_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "load", lambda entry: _padding_graph(4))
-    upscaler = pipeline("upconv_7")
+@pytest.mark.parametrize("engine", ["native", "onnx", "torch"])
+def test_a_shallow_padding_network_is_tiled_exactly(
+    monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    graph = _padding_graph(4)
+    for node in graph.nodes[:4]:
+        assert isinstance(node.op, Conv)
+        # Opposite corners let every result depend on pixels at the full reach.
+        node.op.weight[:] = 0
+        for channel in range(3):
+            node.op.weight[channel, channel, [0, 2], [0, 2]] = 0.5
+    monkeypatch.setattr(registry, "load", lambda entry: graph)
+    upscaler = pipeline("upconv_7", engine=engine)
     picture = Picture(face(70, 50))
     whole = run(upscaler, picture, memory=1 << 40).color.astype(int)
     tiled = run(upscaler, picture, tile=16).color.astype(int)
