@@ -78,6 +78,12 @@ def test_other_files_are_unknown():
         assert codec.sniff(head).name == ""
 
 
+def test_a_signature_at_the_start_precedes_one_behind_it() -> None:
+    """The fields of a BMP header may spell the brand of an AVIF."""
+    head = b"BM" + bytes(2) + b"ftypavif" + bytes(52)
+    assert codec.sniff(head).name == "bmp"
+
+
 def test_names_and_extensions_are_unique():
     names = [row.name for row in FORMATS]
     extensions = [each for row in FORMATS for each in row.extensions + row.folder_extensions]
