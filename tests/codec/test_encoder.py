@@ -754,7 +754,10 @@ for name in {NAMES}:
     else:
         sys.exit(name + " was written")
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+    tests = str(Path(__file__).parent.parent)
+    path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300, env=environment)
     assert left_in(tmp_path) == []
 
 
