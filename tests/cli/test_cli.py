@@ -14,7 +14,7 @@ import onnx
 import pytest
 import torch
 from helpers import art
-from helpers.command import WAIFU2X, ended, on_terminal, started, waifu2x, wait_for
+from helpers.command import WAIFU2X, ended, importable, on_terminal, started, waifu2x, wait_for
 from PIL import Image
 
 from waifu2x.network import registry
@@ -256,8 +256,7 @@ def test_wrong_usage_exits_2(folder: Path, args: list[str]) -> None:
 
 def test_missing_torch_names_the_pip_command(folder: Path) -> None:
     (folder / "torch.py").write_text("raise ImportError('no torch here')")
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    result = waifu2x("in.png", "out.png", "-e", "torch", cwd=folder, env={"PYTHONPATH": path})
+    result = waifu2x("in.png", "out.png", "-e", "torch", cwd=folder, env=importable(folder))
     assert result.returncode == 1
     assert "pip install 'waifu2x-native[torch]'" in result.stderr
     assert len(result.stderr.splitlines()) == 1

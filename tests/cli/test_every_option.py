@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers import art
-from helpers.command import on_terminal, started, waifu2x
+from helpers.command import importable, on_terminal, started, waifu2x
 from PIL import Image, PngImagePlugin
 
 from waifu2x import Upscaler, __version__
@@ -135,11 +135,10 @@ class Command:
         site.mkdir(exist_ok=True)
         (site / "sitecustomize.py").write_text(RECORDER)
         record = self.folder / f"{self.new()}.json"
-        path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
         done = waifu2x(
             *self.arguments("in.png", self.new(), *options),
             cwd=self.folder,
-            env={"PYTHONPATH": path, "RECORD": str(record)},
+            env={**importable(site), "RECORD": str(record)},
         )
         assert done.returncode == 0, done.stderr
         made: dict[str, object] = json.loads(record.read_text())

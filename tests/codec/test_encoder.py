@@ -13,6 +13,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from helpers.command import importable
 from helpers.pictures import write_picture
 from PIL import Image, ImageCms
 
@@ -754,9 +755,7 @@ for name in {NAMES}:
     else:
         sys.exit(name + " was written")
 """
-    tests = str(Path(__file__).parent.parent)
-    path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, **importable(Path(__file__).parent.parent)}
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300, env=environment)
     assert left_in(tmp_path) == []
 

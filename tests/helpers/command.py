@@ -15,6 +15,11 @@ WAIFU2X = Path(sys.executable).with_name("waifu2x")
 PATIENCE = 300
 
 
+def importable(folder: Path) -> dict[str, str]:
+    """The environment variable that lets a Python process import modules of ``folder`` first."""
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+
+
 def waifu2x(
     *args: str | Path, cwd: Path, env: dict[str, str] | None = None, data: str | None = None
 ) -> subprocess.CompletedProcess[str]:
