@@ -89,7 +89,7 @@ def run_small(options: GpuOptions) -> Part:
         for name, graphs in (("with CUDA graphs", True), ("without", False)):
             pipeline = upscaler(options, model)
             assert isinstance(pipeline.engine, TorchEngine)
-            for device in pipeline.engine._devices:
+            for device in pipeline.engine.devices:
                 if not graphs:
                     device.graphs = None
                 assert graphs == (device.graphs is not None)

@@ -92,10 +92,10 @@ def test_many_threads_at_once() -> None:
     sources = [picture(100 + 10 * (n % 3), 90) for n in range(12)]
     made: dict[int, Samples] = {}
 
-    def run(n: int) -> None:
+    def compute(n: int) -> None:
         made[n] = run(core, sources[n]).color
 
-    threads = [threading.Thread(target=run, args=(n,)) for n in range(len(sources))]
+    threads = [threading.Thread(target=compute, args=(n,)) for n in range(len(sources))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -135,9 +135,9 @@ def test_compute_sanitizer_finds_nothing_in_the_kernels() -> None:
         *(tool, "--error-exitcode", "9", "--target-processes", "all"),
         *(sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider"),
         # Half of the cases: the tool slows each case about a hundredfold.
-        *("-k", "u8 or uint8 or float16", str(TESTS / "gpu")),
+        *("-k", "u8 or uint8 or float16", str(TESTS)),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parent)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parents[1])
     if "not supported" in done.stdout:
         pytest.skip("compute-sanitizer does not work here")
     assert done.returncode == 0, done.stdout[-4000:]
