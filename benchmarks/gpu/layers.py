@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from waifu2x.engines.cuda_fused import FusedRunner
 from waifu2x.engines.torch import ModuleRunner, TorchEngine
@@ -108,8 +109,11 @@ def _measure(options: GpuOptions, model: str, limit: float) -> dict[str, Any]:
     plain = ModuleRunner(graph, torch.device(options.device), torch.float16)
     batch = torch.rand((1, height, width, 3), device=options.device).half()
     calls["plain torch, channels last"] = _inference(plain, batch)
-    compiled = torch.compile(plain._module)
-    calls["torch.compile"] = _inference(lambda x, _: compiled(x), batch.permute(0, 3, 1, 2))
+    planes = batch.permute(0, 3, 1, 2)
+    # Trace the module first, because the compiler cannot guard the NumPy arrays of its graph.
+    with torch.inference_mode():
+        compiled = torch.compile(make_fx(plain._module)(planes))
+    calls["torch.compile"] = _inference(lambda x, _: compiled(x), planes)
     for name, call in calls.items():
         try:
             found["networks"][name] = spread(options.seconds(call, calls=3))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from contextlib import nullcontext
 from typing import Any
 
@@ -118,6 +120,29 @@ def test_available_memory_is_free_or_cached(streams: Streams) -> None:
     assert device.release_memory()
     assert not device.release_memory()
     assert device.available() == int(0.7 / 4 * (1000 + 200))
+
+
+def test_releasing_memory_frees_the_values_of_a_failed_run(streams: Streams) -> None:
+    class Value:
+        """A tensor of a run."""
+
+    def fail() -> None:
+        value = Value()
+        values.append(weakref.ref(value))
+        raise RuntimeError("CUDA out of memory")
+
+    device, values = gpu(), []
+    gc.disable()  # as between two collections
+    try:
+        try:
+            with device.computing():
+                fail()
+        except DeviceMemoryError as error:
+            error.cycle = error  # type: ignore[attr-defined]  # as context managers form them
+        device.release_memory()
+        assert values[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -97,5 +97,16 @@ def test_more_shapes_than_entries_do_not_evict_each_other(
         run(graphs, network, 5, 2)
         run(graphs, network, 6, 2)
     assert graphs.captured[2:] == [(1, 6, 6, 3)]
-    graphs.clear()
     assert run(graphs, network, 5, 3) == 7
+
+
+def test_a_closed_cache_holds_no_graph_and_captures_none() -> None:
+    graphs, network = Recorder(), Twice()
+    for _ in range(2):
+        run(graphs, network, 4, 2)
+    graphs.close()
+    assert not graphs._captured
+    for _ in range(3):
+        assert run(graphs, network, 4, 3) == 7
+        assert run(graphs, network, 5, 3) == 7
+    assert graphs.captured == [(1, 4, 4, 3)]

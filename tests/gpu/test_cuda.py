@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from helpers.art import anime_face
 from helpers.pipelines import pipeline, run
 
 from waifu2x import engines
+from waifu2x.engines.cuda_graphs import CudaGraphCache
 from waifu2x.engines.cuda_tiles import load
 from waifu2x.engines.torch import TorchEngine
 from waifu2x.picture import Picture, Samples
@@ -118,6 +121,36 @@ def test_out_of_memory_ends_with_the_right_picture(caplog: pytest.LogCaptureFixt
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert difference(made, expected("cunet", source)) <= 1
     assert len([each for each in caplog.records if each.levelname == "WARNING"]) == 1
+
+
+class _FailsInCapture:
+    """A network of one large value that waits for the device, which no capture allows."""
+
+    pixel, dtype = 3, torch.float32
+
+    def __call__(self, batch: torch.Tensor, means: Sequence[torch.Tensor]) -> torch.Tensor:
+        made = batch.repeat(1, 1, 1, 64) * 2
+        if torch.cuda.is_current_stream_capturing():
+            torch.cuda.synchronize()
+        return made
+
+
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
+def test_a_failed_capture_holds_no_memory() -> None:
+    device = torch.device("cuda", 0)
+    graphs, network = CudaGraphCache(device), _FailsInCapture()
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream(device)):
+        batch = torch.ones((1, 256, 256, 3), device=device)
+        for _ in range(4):
+            made = graphs.run(network, batch, [], has_memory=lambda: True)
+            assert float(made.mean()) == 2
+        del made, batch
+    assert not graphs._captured
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= before + (2 << 20)
 
 
 def test_a_batch_of_many_tiles() -> None:

@@ -1,12 +1,13 @@
 """CUDA graphs: a run of a repeated shape is captured once and then replayed.
 
 A network consists of some dozens of kernels; for small tiles launching them one by one takes longer
-than running them. A captured run keeps its memory, so the cache is small and all runs share one
-memory pool; they never run at the same time.
+than running them. A captured run keeps its memory, so the cache is small, all runs share one memory
+pool, and no run is captured after the device once ran out of memory. Runs never overlap.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -66,9 +67,11 @@ class CudaGraphCache:
         self._captured: OrderedDict[object, Captured] = OrderedDict()
         self._runs: OrderedDict[object, int] = OrderedDict()
         self._count = 0
+        self._closed = False
 
-    def clear(self) -> None:
-        """Evict all graphs and free their memory."""
+    def close(self) -> None:
+        """Evict all graphs and capture no more: their memory is needed for the runs themselves."""
+        self._closed = True
         self._captured.clear()
         self._pool = None
 
@@ -86,6 +89,8 @@ class CudaGraphCache:
 
         Returns a tensor that the next run overwrites.
         """
+        if self._closed:
+            return runner(batch, means)
         key = (runner, tuple(batch.shape))
         self._count += 1
         captured = self._captured.get(key)
@@ -140,5 +145,25 @@ class CudaGraphCache:
                     output = runner(static, given)
         except RuntimeError as error:
             _log.debug("a run of %s could not be captured: %s", tuple(batch.shape), error)
-            return None
-        return Captured(graph, static, given, output)
+        else:
+            return Captured(graph, static, given, output)
+        # Outside the handler: a live exception keeps the memory of its frames.
+        self._close_pool()
+        return None
+
+    def _close_pool(self) -> None:
+        """Free the pool of a failed capture.
+
+        If the end of the capture fails too, torch leaves the pool open and in use; until it is
+        closed, the allocator frees none of its cached memory. torch has no public names for this.
+        """
+        gc.collect()  # the exception may be part of a cycle
+        end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+        release = getattr(torch._C, "_cuda_releasePool", None)
+        if end is None or release is None:
+            return
+        try:
+            end(self._device.index, self._pool)
+        except RuntimeError:  # the capture was ended, and its graph frees the pool
+            return
+        release(self._device.index, self._pool)

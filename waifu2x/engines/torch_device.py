@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 from collections.abc import Iterator
@@ -85,6 +86,7 @@ class Device:
 
     def release_memory(self) -> bool:
         """Empty the allocator's cache and halve the memory budget; True for the first time."""
+        gc.collect()  # a failed run's exception and the tensors of its frames may form a cycle
         first = self._share == self.SHARE
         self._share = max(self._share / 2, _LEAST_SHARE)
         if self.torch.type == "mps":
@@ -182,11 +184,12 @@ class CudaDevice(Device):
 
     def release_memory(self) -> bool:
         """Empty the allocator's cache and halve the memory budget; True for the first time."""
+        first = super().release_memory()
         with self.computing():
             if self.graphs is not None:
-                self.graphs.clear()
+                self.graphs.close()
             torch.cuda.empty_cache()
-        return super().release_memory()
+        return first
 
     @contextmanager
     def computing(self, *events: Any, window: tuple[int, int] | None = None) -> Iterator[None]:
