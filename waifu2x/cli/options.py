@@ -66,7 +66,7 @@ class CommandOptions:
     def upscaler(self) -> UpscalerOptions:
         """The model and how it runs; ``memory`` limits the batch, not a network run."""
         precision = "fp32" if self.values["fp32"] else "auto"
-        return _record(UpscalerOptions, {**self.values, "precision": precision, "memory": None})
+        return _record(UpscalerOptions, {**self.values, "precision": precision})
 
     @property
     def batch(self) -> BatchOptions:
