@@ -63,6 +63,18 @@ def check(record: object, table: Mapping[str, Allowed]) -> None:
         object.__setattr__(record, name, allowed.checked(name, getattr(record, name)))
 
 
+def checked(given: Mapping[str, Any], table: Mapping[str, Allowed]) -> dict[str, Any]:
+    """The arguments of ``given`` that ``table`` lists, checked; raises `ArgumentError`."""
+    return {
+        name: allowed.checked(name, given[name]) for name, allowed in table.items() if name in given
+    }
+
+
+def picked(given: Mapping[str, Any], record: type) -> dict[str, Any]:
+    """The arguments of ``given`` that are fields of ``record``."""
+    return {name: given[name] for name in keywords_of(record) if name in given}
+
+
 def shown_value(value: object) -> str:
     """``repr(value)`` on one short line."""
     text = " ".join(repr(value).split())
@@ -76,11 +88,12 @@ def whole(text: str, *, least: int, most: int | None = None) -> Allowed:
     """Allow integers, of NumPy as well, but neither booleans nor floats."""
 
     def convert(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, Integral):
+        if not _is_a(Integral, value):
             raise TypeError
-        if value < least or (most is not None and value > most):
+        number = int(value)
+        if number < least or (most is not None and number > most):
             raise ValueError
-        return int(value)
+        return number
 
     return Allowed(text, convert)
 
@@ -89,11 +102,11 @@ def positive(text: str) -> Allowed:
     """Allow finite numbers above 0, of NumPy as well, but no booleans."""
 
     def convert(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, Real):
+        if not _is_a(Real, value):
             raise TypeError
         if not (math.isfinite(value) and value > 0):
             raise ValueError
-        return int(value) if isinstance(value, Integral) else float(value)
+        return int(value) if _is_a(Integral, value) else float(value)
 
     return Allowed(text, convert)
 
@@ -129,11 +142,10 @@ def choice(words: Iterable[str], *, aliases: Mapping[str, str] | None = None) ->
     def convert(value: Any) -> str:
         if not isinstance(value, str):
             raise TypeError
-        if aliases is not None:
-            value = aliases.get(value.lower().removeprefix("."), value)
-        if value not in words:
+        word = value if aliases is None else aliases.get(value.lower().removeprefix("."), value)
+        if word not in words:
             raise ValueError
-        return value
+        return word
 
     return Allowed(f"allowed are {', '.join(words)}", convert, words)
 
@@ -145,15 +157,21 @@ def optional(allowed: Allowed) -> Allowed:
     )
 
 
-def instance(kind: type, description: str) -> Allowed:
-    """Allow instances of ``kind``."""
+def having(methods: Iterable[str], description: str) -> Allowed:
+    """Allow objects that have all of ``methods``."""
+    methods = tuple(methods)
 
     def convert(value: Any) -> Any:
-        if not isinstance(value, kind):
+        if not all(callable(getattr(value, method, None)) for method in methods):
             raise TypeError
         return value
 
     return Allowed(description, convert)
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Whether ``value`` is a number of that kind; a boolean is none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 # --- signatures and docstrings ----------------------------------------------------------------
@@ -167,24 +185,42 @@ def documented(*records: type) -> Callable[[_Function], _Function]:
     """
 
     def decorate(function: _Function) -> _Function:
-        options = {name: option for record in records for name, option in _parameters(record)}
-        given = inspect.signature(function).parameters.values()
-        own = [p for p in given if p.kind is not p.VAR_KEYWORD and p.name not in options]
-        descriptions = [text for record in records for text in _descriptions(record)]
+        written = inspect.signature(function)
+        own = [
+            parameter
+            if parameter.annotation is parameter.empty
+            else parameter.replace(annotation=_Source(parameter.annotation))
+            for parameter in written.parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        names = {parameter.name for parameter in own}
+        options = [option for record in records for option in _parameters(record)]
         function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [*own, *options.values()], return_annotation=inspect.signature(function).return_annotation
+            [*own, *(option for option in options if option.name not in names)],
+            return_annotation=_Source(written.return_annotation),
         )
         if function.__doc__ is not None:
-            summary = inspect.cleandoc(function.__doc__)
-            function.__doc__ = "\n\n".join([summary, "Keyword arguments:", "\n".join(descriptions)])
+            lines = [line for record in records for line in _descriptions(record)]
+            function.__doc__ = "\n\n".join(
+                [inspect.cleandoc(function.__doc__), "Options, by keyword:", "\n".join(lines)]
+            )
         return function
 
     return decorate
 
 
+class _Source(str):
+    """An annotation as in the source, shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def keywords_of(record: type) -> tuple[str, ...]:
     """The names of the fields of ``record``."""
-    return tuple(name for name, _ in _parameters(record))
+    return tuple(option.name for option in _parameters(record))
 
 
 def refuse_unknown(function: str, given: Iterable[str], *records: type) -> None:
@@ -197,7 +233,7 @@ def refuse_unknown(function: str, given: Iterable[str], *records: type) -> None:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
-def _parameters(record: type) -> Iterator[tuple[str, inspect.Parameter]]:
+def _parameters(record: type) -> Iterator[inspect.Parameter]:
     """Each field as a keyword-only parameter; fields of a `TypedDict` default to None."""
     hints = get_type_hints(record)
     if dataclasses.is_dataclass(record):
@@ -205,11 +241,8 @@ def _parameters(record: type) -> Iterator[tuple[str, inspect.Parameter]]:
     else:
         defaults = dict.fromkeys(record.__annotations__)
     for name, default in defaults.items():
-        yield (
-            name,
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
-            ),
+        yield inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
         )
 
 
