@@ -17,6 +17,7 @@ from ..errors import Waifu2xError
 from .export import export
 from .models import models
 from .options import picture_rows
+from .say import error_text
 from .upscale import batch, upscale
 
 
@@ -54,7 +55,7 @@ class _UpscaleByDefault(click.Group):
             with _only_our_stderr():
                 return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
         except Waifu2xError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            raise click.ClickException(error_text(error)) from error
         except MemoryError as error:
             raise click.ClickException(
                 "out of memory; a smaller --tile or --scale needs less"
