@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from string import Formatter
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from .._text import folded, natural_key, reason, shown
 from ..errors import ArgumentError, OutputExistsError
