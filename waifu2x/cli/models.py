@@ -5,19 +5,24 @@ from __future__ import annotations
 import click
 
 from ..network import registry
+from .page import Command, Option, help_option
 
-HELP = """List the models: scales, noise levels, cost and license.
+HELP = """List the models: kinds of pictures, scales, noise levels, cost and license."""
 
-Cost is in thousands of multiply-accumulates for each input pixel of one 2x pass; time follows it.
-
-\b
-Example:
-  waifu2x models
-"""
+EXAMPLES = (("", "a table"), ("--json", "JSON, for programs"))
 
 
-@click.command(help=HELP)
-def models() -> None:
+@click.command(
+    "models",
+    cls=Command,
+    help=HELP,
+    short_help="List models, noise levels, cost, license",
+    usage="[OPTIONS]",
+    examples=EXAMPLES,
+)
+@click.option("--json", "as_json", cls=Option, is_flag=True, help="Print JSON")
+@help_option()
+def models(as_json: bool) -> None:
     header = ("model", "style", "1x noise", "2x noise", "cost", "license", "good for")
     rows = [header, *(_row(model) for model in registry.models())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
