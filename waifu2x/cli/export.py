@@ -9,14 +9,15 @@ import click
 from .page import Command, Option, help_option
 from .params import FileName, NoiseLevel, Number, Size, model_option, overwrite_option
 
-HELP = """Write a network as ONNX, for onnxruntime, vs-mlrt, onnxruntime-web and others. Input:
-(1, 3, H, W) float32, RGB in [0, 1]. Output: the enlarged picture. The metadata holds scale, margin
-and alignment. The network is run and compared with float64 before the file is written.
+HELP = """Write a network as ONNX, for onnxruntime, vs-mlrt, onnxruntime-web and others.
+
+Input: (1, 3, H, W) float32, RGB in [0, 1]. Output: the enlarged picture. The metadata holds scale,
+margin and alignment. The network is run and compared with float64 before the file is written.
 """
 
 EXAMPLES = (
-    ("cunet_2x.onnx", "cunet, 2x, without noise removal"),
-    ("-m upconv_7 -n 1 noise1.onnx --fp16", "upconv_7, noise level 1, half the size"),
+    ("cunet.onnx", "cunet, 2x, keeps noise"),
+    ("-m upconv_7 -n 1 small.onnx --fp16", "float16, removes noise"),
 )
 
 

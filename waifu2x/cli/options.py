@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from .._version import __version__
 from ..codec import ANIMATED_OUTPUT_FORMATS, OUTPUT_FORMATS
@@ -183,8 +186,38 @@ _result = _in_group("Output file")
 _many = _in_group("Many files")
 _running = _in_group("Running")
 
+
+def _complete_path(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete files and, in the first word, subcommands.
+
+    Bash offers no files next to other words, so a file that begins like a subcommand goes first.
+    """
+    found = param.type.shell_complete(ctx, param, incomplete)
+    commands: Mapping[str, click.Command] = getattr(ctx.command, "commands", {})
+    given = (ctx.get_parameter_source(str(each.name)) for each in ctx.command.params)
+    if incomplete and ParameterSource.COMMANDLINE not in given and not _is_begun(incomplete):
+        found += [
+            CompletionItem(name, help=command.short_help)
+            for name, command in commands.items()
+            if name.startswith(incomplete)
+        ]
+    return found
+
+
+def _is_begun(name: str) -> bool:
+    """Whether a file in the current folder begins with ``name``."""
+    try:
+        return any(each.startswith(name) for each in os.listdir())  # noqa: PTH208
+    except OSError:
+        return False
+
+
 _OPTIONS = (
-    click.argument("paths", metavar="INPUT", nargs=-1, type=FileName()),
+    click.argument(
+        "paths", metavar="INPUT", nargs=-1, type=FileName(), shell_complete=_complete_path
+    ),
     _files(
         "-i",
         "--input",
@@ -241,9 +274,9 @@ _OPTIONS = (
         help=", ".join(["auto", *ENGINES]),
     ),
     _engine(
-        "-d", "--device", metavar="NAME", help="GPU: cuda:0, several cuda:0,cuda:1; with torch mps"
+        "-d", "--device", metavar="NAME", help="cuda:0, or several: cuda:0,cuda:1; torch also mps"
     ),
-    _engine("--fp32", is_flag=True, help="No half precision on a GPU"),
+    _engine("--fp32", is_flag=True, help="Single precision on a GPU, not half"),
     _engine(
         "-t",
         "--tile",
@@ -287,7 +320,9 @@ _OPTIONS = (
     overwrite_option("Output file", "Replace results that exist, never an input"),
     _many("-r", "--recursive", is_flag=True, help="Search subfolders; their tree is kept"),
     _many("--include", multiple=True, metavar="PATTERN", help="Take only files such as '*.png'"),
-    _many("--exclude", multiple=True, metavar="PATTERN", help="Leave out such as 'drafts/**'"),
+    _many(
+        "--exclude", multiple=True, metavar="PATTERN", help="Leave out files such as 'drafts/**'"
+    ),
     _many("--name", metavar="TEXT", help="Names of results, such as '{stem}_{scale}x{ext}'"),
     _many("--skip-larger", metavar="WxH", type=Size("WxH"), help="Skip pictures wider or taller"),
     _many("--resume", is_flag=True, help="Skip results that are newer than their input"),
@@ -298,7 +333,7 @@ _OPTIONS = (
         metavar="SIZE",
         type=MemorySize(),
         shown_default="half of the free",
-        help="Most memory, such as 4G",
+        help="Memory to use, such as 4G",
     ),
     _running(
         "--report",

@@ -15,6 +15,9 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 #: Lines are not longer than this, however wide the terminal is.
 _WIDEST: Final = 100
 
+#: A space at which no line is broken.
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+
 #: Below this width, the text of an option begins on a line of its own.
 _NARROW: Final = 70
 
@@ -33,7 +36,8 @@ class Option(click.Option):
         self.group = group
         if shown_default is None and extra.get("default") is not None:
             shown_default = str(extra["default"])
-        self._default_text = f"  [default: {shown_default}]" if shown_default else ""
+        default = f"[default: {shown_default}]".replace(" ", _NO_BREAK)
+        self._default_text = f"  {default}" if shown_default else ""
 
     @property
     def row(self) -> tuple[str, str]:
@@ -81,8 +85,9 @@ class Command(click.Command):
     def _lines(self, name: str, width: int) -> Iterable[str]:
         yield from _wrapped(f"Usage: {name} {self._usage}", width, hanging=7)
         yield ""
-        yield from _wrapped(self.help or "", width)
-        yield ""
+        for paragraph in (self.help or "").strip().split("\n\n"):
+            yield from _wrapped(paragraph, width)
+            yield ""
         yield from _table([(f"{name} {line}", text) for line, text in self._examples], width)
         groups: dict[str, list[tuple[str, str]]] = {}
         for option in self.params:
@@ -135,10 +140,11 @@ def _table(rows: Sequence[tuple[str, str]], width: int, column: int = 0) -> Iter
 
 
 def _wrapped(text: str, width: int, *, indent: int = 0, hanging: int = 0) -> list[str]:
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         text,
         width,
         initial_indent=" " * indent,
         subsequent_indent=" " * (indent + hanging),
         break_on_hyphens=False,
     )
+    return [line.replace(_NO_BREAK, " ") for line in lines]

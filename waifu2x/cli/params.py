@@ -101,8 +101,9 @@ class Word(_ParamType):
         if word in self._words or word in self._also:
             return word
         meant = self._habits.get(PurePath(word).name) or nearest(word, (*self._words, *self._also))
-        hint = f"; did you mean {meant}?" if meant else ""
-        return refuse(f"{_called(param)} is {value!r}; allowed are {', '.join(self._words)}{hint}")
+        hint = f" (did you mean {meant}?)" if meant else ""
+        allowed = ", ".join(self._words)
+        return refuse(f"{_called(param)} {value!r} is unknown{hint}; allowed are {allowed}")
 
     def _normalized(self, word: str) -> str:
         return word

@@ -12,12 +12,10 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from ..errors import ArgumentError, Waifu2xError
 from .export import export
@@ -26,13 +24,18 @@ from .options import CommandOptions, all_options
 from .page import Command
 from .params import nearest
 
-HELP = "Upscale and denoise anime pictures, animations, comics (CBZ) and folders of them."
+HELP = """Upscale and denoise anime pictures.
+
+INPUT is a picture, an animation, a comic (CBZ), a folder, a pattern in quotes, a list of names
+(@list.txt), or - for a pipe. OUTPUT is a file or a folder. Without OUTPUT, in.png becomes
+in_waifu2x.png.
+"""
 
 EXAMPLES = (
-    ("in.png", "2x, into in_waifu2x.png"),
-    ("in.jpg out.png -s 4 -n 1", "4x, with noise level 1"),
-    ("pictures big -r", "a folder and its subfolders"),
-    ("-i in.png -o out.webp", "names as in other programs"),
+    ("in.png", "Enlarge 2x"),
+    ("in.jpg out.png -s 4 -n 1", "Enlarge 4x, remove noise at level 1"),
+    ("pictures big -r", "Enlarge a folder and its subfolders"),
+    ("-i in.png -o out.webp", "Name files as in other waifu2x programs"),
 )
 
 _INTERRUPTED: Final = 130
@@ -125,17 +128,6 @@ class _Main(Command):
                 return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
         except KeyboardInterrupt:  # click would print "Aborted!"
             raise click.exceptions.Exit(_INTERRUPTED) from None
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete options, or subcommands if no file begins like that."""
-        found = super().shell_complete(ctx, incomplete)
-        if incomplete and not ctx.params.get("paths") and not any(Path().glob(f"{incomplete}*")):
-            found += [
-                CompletionItem(name, help=each.short_help)
-                for name, each in self.commands.items()
-                if name.startswith(incomplete)
-            ]
-        return found
 
 
 def _usage_message(error: click.UsageError) -> str:
