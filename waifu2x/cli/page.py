@@ -68,6 +68,8 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; surplus arguments are a usage error of one line."""
         ctx.allow_extra_args = True
+        if not ctx.resilient_parsing:
+            self._refuse_single_dash(ctx, args)
         try:
             rest = super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -76,6 +78,15 @@ class Command(click.Command):
         if rest and not ctx.resilient_parsing:
             raise click.UsageError(f"argument {rest[0]!r} is one too many for {ctx.info_name}", ctx)
         return rest
+
+    def _refuse_single_dash(self, ctx: click.Context, args: Sequence[str]) -> None:
+        """Refuse -scale, which would be parsed as -s with the value "cale"."""
+        names = {name for param in self.params for name in param.opts if name.startswith("--")}
+        for word in args:
+            if word == "--":
+                break
+            if len(word) > 2 and f"-{word.partition('=')[0]}" in names:
+                raise click.NoSuchOption(word, possibilities=[f"-{word}"], ctx=ctx)
 
     def get_help(self, ctx: click.Context) -> str:
         """The page, as wide as the terminal."""

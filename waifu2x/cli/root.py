@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
+from .._text import reason
 from ..errors import ArgumentError, Waifu2xError
 from .export import export
 from .models import models
@@ -38,7 +40,8 @@ EXAMPLES = (
     ("-i in.png -o out.webp", "Name files as in other waifu2x programs"),
 )
 
-_INTERRUPTED: Final = 130
+#: A shell's exit code for a program ended by a signal is this plus the signal's number.
+_SIGNALED: Final = 128
 
 #: Options of other programs, and what to give here.
 _OPTIONS_ELSEWHERE: Final = {
@@ -93,6 +96,10 @@ class _Main(Command):
             code = _fail(str(error), 1)
         except MemoryError:
             code = _fail("out of memory; a smaller --tile or --scale needs less", 1)
+        except OSError as error:  # such as a standard output on a full disk
+            code = _fail(f"standard output cannot be written: {reason(error)}", 1)
+        except click.Abort:  # Ctrl-C while arguments are parsed
+            code = _SIGNALED + signal.SIGINT
         sys.exit(code)
 
     def make_context(
@@ -123,11 +130,8 @@ class _Main(Command):
         """Run the command of ``ctx``."""
         warnings.simplefilter("ignore")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
-        try:
-            with _only_our_stderr():
-                return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
-        except KeyboardInterrupt:  # click would print "Aborted!"
-            raise click.exceptions.Exit(_INTERRUPTED) from None
+        with _only_our_stderr(), _exit_on_signals():
+            return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
 def _usage_message(error: click.UsageError) -> str:
@@ -154,6 +158,26 @@ def _usage_message(error: click.UsageError) -> str:
 def _fail(message: str, code: int) -> int:
     click.echo(f"Error: {' '.join(message.split())}", err=True)
     return code
+
+
+@contextlib.contextmanager
+def _exit_on_signals() -> Iterator[None]:
+    """Exit on Ctrl-C, SIGTERM and SIGHUP without a message; unfinished files are removed."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        raise SystemExit(_SIGNALED + number)
+
+    before = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            with contextlib.suppress(ValueError):  # not in the main thread
+                before[number] = signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
