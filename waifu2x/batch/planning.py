@@ -70,7 +70,7 @@ def plan_batch(
     `waifu2x.Upscaler`.
     """
     options, batch = options or Options(), batch or BatchOptions()
-    upscaler = upscaler or Upscaler(memory=for_one_run(batch.memory))
+    upscaler = upscaler or Upscaler(run_memory=for_one_run(batch.memory))
     _check_options(upscaler, options)
     template = NameTemplate.parse(
         batch.name, scale=_scale(options), model=upscaler.pipeline.model.name, noise=options.noise

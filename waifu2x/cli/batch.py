@@ -42,7 +42,9 @@ def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> 
     """Upscale ``inputs`` into ``out``; exits with 1 if any file failed."""
     began = time.perf_counter()
     batch = command.batch
-    upscaler = Upscaler.from_options(replace(command.upscaler, memory=for_one_run(batch.memory)))
+    upscaler = Upscaler.from_options(
+        replace(command.upscaler, run_memory=for_one_run(batch.memory))
+    )
     # These settings apply to the whole process.
     Image.MAX_IMAGE_PIXELS = upscaler.options.limit
     give_memory_back()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path, PurePath
 from typing import BinaryIO, TextIO
@@ -51,12 +52,12 @@ def _upscale_one(command: CommandOptions, source: Path, target: Path | None) -> 
         raise click.UsageError("--progress json takes standard output, and a pipe would too")
     run: Callable[..., FileResult] = partial(
         upscale_file,
-        upscaler,
         _pipe(sys.stdin, "INPUT", "standard input", "pipe a picture in") if from_pipe else source,
         _pipe(sys.stdout, "OUTPUT", "standard output", "redirect it to a file or a program")
         if to_pipe
         else target,
-        command.options,
+        upscaler=upscaler,
+        **asdict(command.options),
         overwrite=command.batch.overwrite,
         keep_times=command.batch.keep_times,
     )
