@@ -46,14 +46,14 @@ def open_job(
 
     def choose(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
         if options.format is not None or target is not None:
-            return _format(target, options.format, animated), options
+            return _format(target, options.format, animated, name), options
         if animated or keep_format:
             return _own_format(source, animated), options
         return _format(None, "png", animated), options
 
     def choose_for_page(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
         if options.format is not None:
-            return _format(None, options.format, animated), options
+            return _format(None, options.format, animated, "a page"), options
         output = _own_format(source, animated)
         return output, options_for_format(options, output, source)
 
@@ -93,7 +93,7 @@ def open_picture_job(
 def format_of(name: str) -> OutputFormat:
     """The format called ``name``, whether for pictures or for animations only.
 
-    Raises `EncodeError` for an unknown name, `MissingExtraError` if an extra is missing.
+    Raises `ArgumentError` for an unknown name, `MissingExtraError` if a package is missing.
     """
     return _format(None, name, animated=name.lower().removeprefix(".") == "gif")
 
@@ -121,14 +121,20 @@ def expected_extension(source: Path, options: Options) -> str:
 
 
 def _format(
-    target: str | os.PathLike[str] | None, format: str | None, animated: bool
+    target: str | os.PathLike[str] | None,
+    format: str | None,
+    animated: bool,
+    name: str = "the source",
 ) -> OutputFormat:
-    """The format by name, or else by the extension of ``target``; raises `EncodeError`."""
+    """The format by name, or else by the extension of ``target``; ``name`` is the source's.
+
+    Raises `ArgumentError` for an unknown format, and `EncodeError`.
+    """
     if animated:
         from ..codec.animation import resolve_animation_format  # loaded when needed
 
-        return resolve_animation_format(target, format)
-    return codec.resolve_format(target, format)
+        return resolve_animation_format(target, format, name=name)
+    return codec.resolve_format(target, format, name=name)
 
 
 def _own_format(source: Source, animated: bool) -> OutputFormat:
