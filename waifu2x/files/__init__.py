@@ -20,7 +20,7 @@ from .. import codec
 from .._text import reason
 from ..atomic import check_place, check_writable, write_file
 from ..errors import ArgumentError, EncodeError
-from ..pipeline.arguments import documented, picked, refuse_unknown
+from ..pipeline.arguments import documented, kind_of, picked, refuse_unknown
 from ..pipeline.options import UpscalerOptions
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import (
@@ -31,8 +31,8 @@ from ..pipeline.upscaler import (
     chosen_upscaler,
 )
 from .naming import check_is_file, result_path
-from .open import open_job
-from .task import Depth, FormatName, Job, Options, Result, WriteOptions, check_target
+from .open import check_target, open_job
+from .task import Depth, FormatName, Job, Options, Result, WriteOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -153,7 +153,7 @@ def _path_or_stream(name: str, file: object) -> tuple[Path | None, BinaryIO | No
         if name == "source"
         else "a path, a binary file object or None"
     )
-    raise ArgumentError(f"{name} is a {type(file).__name__}; allowed are {allowed}")
+    raise ArgumentError(f"{name} is {kind_of(file)}; allowed are {allowed}")
 
 
 def _write_stream(

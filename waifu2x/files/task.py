@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -15,13 +14,12 @@ from .. import codec
 from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
 from ..picture import Metadata, Picture, Source
-from ..pipeline.arguments import Allowed, check, choice, flag, optional, whole
+from ..pipeline.arguments import Allowed, check, flag, optional, whole
 from ..pipeline.auto_noise import resolve_noise
 from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
-from .naming import check_extension
 
 #: Quality of WebP and JPEG XL for a lossy page of an archive; docs/formats.md has the sizes.
 LOSSY_QUALITY: Final = 95
@@ -30,14 +28,11 @@ FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "j
 Depth: TypeAlias = Literal[8, 16]
 
 
-_FORMAT_NAMES: Final = {
-    alias: output.name
-    for output in (*codec.ANIMATED_OUTPUT_FORMATS, *codec.OUTPUT_FORMATS)
-    for alias in (
-        output.name,
-        *(suffix[1:] for suffix in output.extensions + output.folder_extensions),
-    )
-}
+def _format(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    plain = value.lower().removeprefix(".")
+    return codec.format_named(None, "png" if plain == "apng" else plain).name
 
 
 def _depth(value: object) -> int:
@@ -55,7 +50,7 @@ def _pair(value: object) -> tuple[int, int]:
 
 
 _OUTPUT: Final = {
-    "format": optional(choice(dict.fromkeys(_FORMAT_NAMES.values()), aliases=_FORMAT_NAMES)),
+    "format": optional(Allowed("it must be the name of a format, such as 'png'", _format)),
     "quality": optional(whole("it must be a whole number from 1 to 100", least=1, most=100)),
     "depth": optional(Allowed("it must be 8 or 16 bits per sample", _depth)),
     "strip": flag(),
@@ -90,7 +85,7 @@ class Options(PictureOptions):
         PictureOptions.__post_init__(self)  # super() fails in a dataclass with slots
         check(self, _OUTPUT)
         if self.format is not None:
-            self.check_output(_written(self.format))
+            self.check_output(codec.format_named(None, self.format))
 
     def check_output(self, output: OutputFormat) -> None:
         """Raise `ArgumentError` for a quality or depth that ``output`` does not have."""
@@ -134,19 +129,6 @@ class WriteOptions:
 
     def __post_init__(self) -> None:
         check(self, _WRITE)
-
-
-def _written(name: str) -> OutputFormat:
-    every = (*codec.OUTPUT_FORMATS, *codec.ANIMATED_OUTPUT_FORMATS)
-    return next(output for output in every if output.name == name)
-
-
-def check_target(target: Path, options: Options) -> None:
-    """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
-    check_extension(target, options.format)
-    named = _FORMAT_NAMES.get(target.suffix[1:].lower())
-    if options.format is None and named is not None:
-        options.check_output(_written(named))
 
 
 @dataclass(frozen=True, slots=True)
