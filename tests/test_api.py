@@ -382,9 +382,7 @@ def test_without_a_file_the_noise_must_be_given(upscaler: waifu2x.Upscaler, jpeg
 def test_bytes_that_are_no_picture(upscaler: waifu2x.Upscaler) -> None:
     with pytest.raises(waifu2x.DecodeError):
         upscaler.upscale(b"nothing")
-    with pytest.raises(
-        waifu2x.ArgumentError, match="a StringIO; it must be a file name or a binary file"
-    ):
+    with pytest.raises(waifu2x.ArgumentError, match="it must be a file name or a binary file"):
         upscaler.upscale(io.StringIO("text"))  # type: ignore[call-overload]
 
 
