@@ -58,7 +58,7 @@ def steps(page: Path) -> list[Step]:
     """Return what a reader of the page would run, in order, without comments of command lines."""
     found = []
     for line, code in re.findall(
-        r"^ {4}(\S.*)$|^```python\n(.+?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        r"^ {4}(\S.*)$|^```python\n((?s:.+?))^```", page.read_text("utf-8"), re.MULTILINE
     ):
         if code:
             found.append(Step(code, code=True))
