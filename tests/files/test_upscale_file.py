@@ -46,7 +46,8 @@ def test_target_names(upscaler: Upscaler, source: Path, tmp_path: Path) -> None:
     assert target(None, Options(format="webp")) == tmp_path / "in.v1_waifu2x.webp"
     other = tmp_path / "out"
     other.mkdir()
-    assert target(other) == other / "in.v1_waifu2x.png"
+    assert target(other) == other / "in.v1.png"
+    assert target(other / "..", Options(format="tiff")) == other / "../in.v1_waifu2x.tif"
     assert target(tmp_path / "x.JPG") == tmp_path / "x.JPG"
     with Image.open(tmp_path / "x.JPG") as image:
         assert image.format == "JPEG"
@@ -74,7 +75,7 @@ def test_transparency_into_jpeg_is_laid_on_white(upscaler: Upscaler, tmp_path: P
 def test_existing_files_are_kept(upscaler: Upscaler, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.png"
     target.write_bytes(b"precious")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite=True`"):
         upscale_file(upscaler, source, target)
     assert target.read_bytes() == b"precious"
     upscale_file(upscaler, source, target, overwrite=True)

@@ -19,7 +19,7 @@ from ..files.task import Options
 from ..pipeline.upscaler import Upscaler
 from .memory import for_one_run, parse_memory
 from .options import BatchKeywords, BatchOptions
-from .planning import Inputs, Plan, plan_batch
+from .planning import Inputs, Plan, plan_batch, plan_file
 from .results import BatchResult, Report, Summary
 from .runner import Batch, BatchProgress
 
@@ -42,6 +42,7 @@ __all__ = [
     "open_run",
     "parse_memory",
     "plan_batch",
+    "plan_file",
     "reported",
     "upscale_many",
 ]

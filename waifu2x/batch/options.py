@@ -13,7 +13,7 @@ class BatchKeywords(TypedDict, total=False):
     recursive: bool
     include: Sequence[str]
     exclude: Sequence[str]
-    name: str
+    name: str | None
     shard: str | tuple[int, int] | None
     overwrite: bool
     resume: bool
@@ -29,8 +29,10 @@ class BatchOptions:
     include, exclude: patterns for names, or, if they hold a ``/``, for paths below an input.
         ``include`` replaces the selection by extension.
     name: template for the names of results: text with ``{stem}`` and, at its end, ``{ext}``; also
-        ``{scale}``, ``{model}``, ``{noise}`` and ``{parent}``, the directory. Inputs that would
-        share a name all get longer names: a.png and a.jpg become a_png.png and a_jpg.png.
+        ``{scale}``, ``{model}``, ``{noise}`` and ``{parent}``, the directory. None means
+        ``{stem}_waifu2x{ext}`` in the directory of the input, and ``{stem}{ext}`` elsewhere. Inputs
+        that would share a name all get longer names: a.png and a.jpg become a_png.png and
+        a_jpg.png.
     shard: process one of several parts of the files, (3, 16) or "3/16": the third of sixteen. The
         part of a file depends only on its path below the input.
     overwrite: replace existing results; otherwise they are failures.
@@ -45,7 +47,7 @@ class BatchOptions:
     recursive: bool = False
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
-    name: str = "{stem}{ext}"
+    name: str | None = None
     shard: str | tuple[int, int] | None = None
     overwrite: bool = False
     resume: bool = False

@@ -21,10 +21,9 @@ from ..atomic import check_place, check_writable, write_file
 from ..errors import ArgumentError, EncodeError
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import Upscaler
+from .naming import check_extension, check_is_file, result_path
 from .open import open_job
 from .task import Job, Options, Result
-
-SUFFIX = "_waifu2x"
 
 #: Results for a stream wait in memory up to this size, beyond it in a temporary file.
 _SPOOLED = 64 << 20
@@ -62,9 +61,9 @@ def upscale_file(
     """Upscale the picture, animation or comic archive in ``source`` and write it to ``target``.
 
     source: a file, or a binary stream, which is read to its end.
-    target: a file, a directory, a binary stream, or None for the directory of ``source``. In a
-        directory, the result is named after the source with ``_waifu2x`` added. A stream receives
-        the result when it is complete.
+    target: a file, a directory, a binary stream, or None for the directory of ``source``. In that
+        directory the result is called ``{stem}_waifu2x{ext}``, in any other ``{stem}{ext}``. A
+        stream receives the result when it is complete.
     options: what to do. Without a format, the name of ``target`` decides. Without a name, a picture
         becomes a PNG and an animation keeps its format; for a stream both keep their format. Pages
         of an archive keep their format if it can be written, else become PNG.
@@ -79,10 +78,14 @@ def upscale_file(
     path, given = _path_or_stream(source)
     target_path, sink = _path_or_stream(target)
     named = None if target_path is None or target_path.is_dir() else target_path
+    if named is not None:
+        check_extension(named, options.format)
     with ExitStack() as stack:
         stream, name = stack.enter_context(
             codec.opened(given or path or "", upscaler.options.limit)
         )
+        if named is not None:
+            check_is_file(cast("str | os.PathLike[str]", target), options.format)
         # Reading moves the access time, so take the times before.
         status = path.stat() if keep_times and path is not None else None
         job = open_job(
@@ -92,7 +95,7 @@ def upscale_file(
             stack.close()  # Windows cannot replace an open file
         if sink is None:
             place = named or _default_target(path, target_path, job.extension)
-            checked = check_place(place, overwrite=overwrite, source=path)
+            checked = check_place(place, overwrite=overwrite, source=given or path)
             check_writable(checked)
             times = None if status is None else (status.st_atime_ns, status.st_mtime_ns)
             result = write_file(
@@ -119,7 +122,7 @@ def _default_target(source: Path | None, directory: Path | None, extension: str)
     """The file for the result of ``source``, in its own directory unless one is given."""
     if source is None:
         raise ArgumentError("the input is a stream and has no name; name the file to write")
-    return (directory or source.parent) / f"{source.stem}{SUFFIX}{extension}"
+    return result_path(source, directory, extension)
 
 
 def _write_stream(
