@@ -6,11 +6,17 @@ and the machine show.
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers import art
+from helpers.command import WAIFU2X, waifu2x
 from PIL import Image
 
 from waifu2x.cli import main
@@ -256,3 +262,63 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: str) -> None:
     monkeypatch.chdir(tmp_path)
     check(args, 2, USAGE[args])
+
+
+# --- the same in a process, and other ends ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["in.png -s two", "in.png -s 0", "", "in.png --scal 3", "export a.txt", "export", "model"],
+)
+def test_wrong_usage_in_a_process(tmp_path: Path, args: str) -> None:
+    text = USAGE[args]
+    result = waifu2x(*shlex.split(args), cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", f"Error: {text}\n")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_memory_that_runs_out_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("waifu2x.network.export.export_onnx", fail)
+    check("export a.onnx", 1, "out of memory; a smaller --tile or --scale needs less")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_subcommand_without_a_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("waifu2x.network.export.export_onnx", interrupted)
+    before = signal.getsignal(number)
+    result = CliRunner().invoke(main, ["export", "a.onnx"])
+    assert (result.exit_code, result.output) == (128 + number, "")
+    assert signal.getsignal(number) is before
+
+
+def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
+    for args in (["--help"], ["models"], ["models", "--json"], ["--version"]):
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(
+                [WAIFU2X, *args], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        text = "Error: standard output cannot be written: No space left on device\n"
+        assert (result.returncode, result.stderr) == (1, text)
+
+
+def test_a_file_that_is_called_like_a_command(tmp_path: Path) -> None:
+    """It is taken with its path, and a misspelled command if there is such a file."""
+    art.anime_face(24, 20).save(tmp_path / "models", "png")
+    (tmp_path / "models").rename(tmp_path / "model")
+    result = waifu2x("model", "out.png", "-m", "upconv_7", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    (tmp_path / "model").rename(tmp_path / "models")
+    result = waifu2x("./models", "out2.png", "-m", "upconv_7", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
