@@ -23,7 +23,7 @@ from helpers.ciede import delta_e, lab_of
 from helpers.round_trip import OUTPUTS, Array
 from PIL import Image, ImageCms
 
-from waifu2x import Options, Upscaler, upscale_file
+from waifu2x import Upscaler, upscale_file
 from waifu2x.codec.animation import open_animation
 from waifu2x.errors import ArgumentError, EncodeError
 from waifu2x.files import FileResult
@@ -62,8 +62,15 @@ def converted(
     if output.format == "jxl":
         pytest.importorskip("pillow_jxl")
     (folder / "in").write_bytes(data)
-    chosen = Options(noise=None, format=output.format, quality=output.quality, **options)
-    result = upscale_file(folder / "in", folder / "out", upscaler=upscaler, **asdict(chosen))
+    result = upscale_file(
+        folder / "in",
+        folder / "out",
+        upscaler=upscaler,
+        noise=None,
+        format=output.format,
+        quality=output.quality,
+        **options,
+    )
     assert result.target == folder / "out"
     return folder / "out", result
 
@@ -464,7 +471,7 @@ def test_strip_of_an_animation(upscaler: Upscaler, tmp_path: Path, row: str) -> 
 def test_depth(upscaler: Upscaler, tmp_path: Path, kind: str, depth: int, column: str) -> None:
     data, pixels = written(kind)
     if depth == 16 and column not in ("png", "tiff"):
-        with pytest.raises(EncodeError, match="8 bits per sample, not 16; write PNG or TIFF"):
+        with pytest.raises(ArgumentError, match="8 bits per sample, not 16; write PNG or TIFF"):
             converted(upscaler, data, tmp_path, column, depth=depth)
         assert not (tmp_path / "out").exists()
         return

@@ -7,6 +7,7 @@ import os
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from helpers import art
 from helpers.pictures import write_picture
 from PIL import Image
 
-from waifu2x import Options, Upscaler, codec, upscale_file
+from waifu2x import Upscaler, codec, upscale_file
 from waifu2x.errors import (
     ArgumentError,
     CancelledError,
@@ -39,14 +40,15 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_target_names(upscaler: Upscaler, source: Path, tmp_path: Path) -> None:
-    def target(*args: object) -> Path | None:
-        return upscale_file(upscaler, source, *args).target  # type: ignore[arg-type]
+    def target(*args: Any, **options: Any) -> Path | None:
+        return upscale_file(source, *args, upscaler=upscaler, **options).target
 
     assert target() == tmp_path / "in.v1_waifu2x.png"
-    assert target(None, Options(format="webp")) == tmp_path / "in.v1_waifu2x.webp"
+    assert target(format="webp") == tmp_path / "in.v1_waifu2x.webp"
     other = tmp_path / "out"
     other.mkdir()
-    assert target(other) == other / "in.v1_waifu2x.png"
+    assert target(other) == other / "in.v1.png"
+    assert target(other / "..", format="tiff") == other / "../in.v1_waifu2x.tif"
     assert target(tmp_path / "x.JPG") == tmp_path / "x.JPG"
     with Image.open(tmp_path / "x.JPG") as image:
         assert image.format == "JPEG"
@@ -74,7 +76,7 @@ def test_transparency_into_jpeg_is_laid_on_white(upscaler: Upscaler, tmp_path: P
 def test_existing_files_are_kept(upscaler: Upscaler, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.png"
     target.write_bytes(b"precious")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="`overwrite=True`"):
         upscale_file(source, target, upscaler=upscaler)
     assert target.read_bytes() == b"precious"
     upscale_file(source, target, upscaler=upscaler, overwrite=True)
@@ -176,7 +178,7 @@ def test_sixteen_bits_on_request_are_more_than_eight_stretched(
     upscale_file(source, tmp_path / "out8.png", upscaler=upscaler)
     plain = codec.decode(tmp_path / "out8.png").color
     assert np.abs(deep / 257 - plain).max() <= 0.51
-    with pytest.raises(EncodeError, match="PNG or TIFF"):
+    with pytest.raises(ArgumentError, match="PNG or TIFF"):
         upscale_file(source, tmp_path / "deep.jpg", upscaler=upscaler, depth=16)
 
 

@@ -26,7 +26,7 @@ from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import RunKeywords, UseKeywords, checked_run, chosen_upscaler
 from .memory import for_one_run, parse_memory
 from .options import BatchKeywords, BatchOptions
-from .planning import Inputs, Plan, plan_batch
+from .planning import Inputs, Plan, plan_batch, plan_file
 from .results import BatchResult, Report, Summary
 from .runner import Batch, BatchProgress
 
@@ -50,6 +50,7 @@ __all__ = [
     "open_run",
     "parse_memory",
     "plan_batch",
+    "plan_file",
     "reported",
     "upscale_many",
 ]

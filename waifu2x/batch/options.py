@@ -39,7 +39,7 @@ _BATCH: Final = {
     "recursive": flag(),
     "include": _PATTERNS,
     "exclude": _PATTERNS,
-    "name": text("it must be a template such as '{stem}_{scale}x{ext}'"),
+    "name": optional(text("it must be a template such as '{stem}_{scale}x{ext}'")),
     "shard": optional(Allowed("it must be a part and the number of parts, such as '3/16'", _shard)),
     "resume": flag(),
     "memory": optional(
@@ -54,7 +54,7 @@ class BatchKeywords(TypedDict, total=False):
     recursive: bool
     include: Sequence[str]
     exclude: Sequence[str]
-    name: str
+    name: str | None
     shard: str | tuple[int, int] | None
     resume: bool
     memory: int | None
@@ -68,8 +68,10 @@ class BatchOptions(WriteOptions):
     include, exclude: patterns for names, or, if they hold a ``/``, for paths below an input.
         ``include`` replaces the selection by extension.
     name: template for the names of results: text with ``{stem}`` and, at its end, ``{ext}``; also
-        ``{scale}``, ``{model}``, ``{noise}`` and ``{parent}``, the directory. Inputs that would
-        share a name all get longer names: a.png and a.jpg become a_png.png and a_jpg.png.
+        ``{scale}``, ``{model}``, ``{noise}`` and ``{parent}``, the directory. None means
+        ``{stem}_waifu2x{ext}`` in the directory of the input, and ``{stem}{ext}`` elsewhere. Inputs
+        that would share a name all get longer names: a.png and a.jpg become a_png.png and
+        a_jpg.png.
     shard: process one of several parts of the files, (3, 16) or "3/16": the third of sixteen. The
         part of a file depends only on its path below the input.
     resume: skip files whose result exists and is no older; replace older results.
@@ -84,7 +86,7 @@ class BatchOptions(WriteOptions):
     recursive: bool = False
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
-    name: str = "{stem}{ext}"
+    name: str | None = None
     shard: str | tuple[int, int] | None = None
     resume: bool = False
     memory: int | None = None
@@ -96,5 +98,6 @@ class BatchOptions(WriteOptions):
             raise ArgumentError(
                 "`resume=True` and `overwrite=True` exclude each other; give one of them"
             )
-        # The values of the fields matter only to the template's length.
-        NameTemplate.parse(self.name, scale=2, model="", noise=None)
+        if self.name is not None:
+            # The values of the fields matter only to the template's length.
+            NameTemplate.parse(self.name, scale=2, model="", noise=None)

@@ -69,9 +69,10 @@ def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> 
         summary.failed += len(plan.problems)
         code = interrupts.code or (1 if summary.failed or failure else 0)
         line = summary_line(summary, len(plan.items) + len(plan.problems), seconds)
-        busy = round(run.limits.compute.share, 4) if isinstance(run, Batch) else None
+        busy = run.limits.compute.share if isinstance(run, Batch) else None
         if busy is not None:
             _log.debug("a network ran in %.1f%% of the time since the first picture", 100 * busy)
+            busy = round(busy, 4)
         reporter.finished(
             "; ".join([line, *_remarks(plan)]),
             **facts_of(summary, seconds, compute_busy=busy, exit_code=code),

@@ -91,8 +91,10 @@ class _Main(Command):
             code = super().main(*args, **extra) or 0
         except click.UsageError as error:
             code = _fail(_usage_message(error), 2)
+        except ArgumentError as error:
+            code = _fail(error_text(error), 2)
         except Waifu2xError as error:
-            code = _fail(error_text(error), 2 if isinstance(error, ArgumentError) else 1)
+            code = _fail(error_text(error), 1)
         except MemoryError:
             code = _fail("out of memory; a smaller --tile or --scale needs less", 1)
         except OSError as error:  # such as a standard output on a full disk
