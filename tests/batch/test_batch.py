@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,13 @@ def test_the_bytes_are_those_of_one_file_at_a_time(
     upscaler: Upscaler, library: Path, tmp_path: Path
 ) -> None:
     options = Options(scale=3, noise=2)
-    results = upscale_many(library, tmp_path / "out", options, upscaler=upscaler, recursive=True)
+    results = upscale_many(
+        library, tmp_path / "out", upscaler=upscaler, recursive=True, **asdict(options)
+    )
     for result in results:
         if result.status == "done":
             alone = tmp_path / result.target.name
-            upscale_file(upscaler, result.source, alone, options)
+            upscale_file(result.source, alone, upscaler=upscaler, **asdict(options))
             assert alone.read_bytes() == result.target.read_bytes()
             alone.unlink()
 
@@ -235,7 +237,7 @@ def test_larger_pictures_are_left_alone(upscaler: Upscaler, tmp_path: Path) -> N
     art.anime_face(40, 30).save(source / "turned.jpg", exif=exif)
     art.anime_face(30, 40).save(source / "upright.jpg", exif=exif)
     results = by_name(
-        upscale_many(source, tmp_path / "out", Options(skip_larger=(40, 30)), upscaler=upscaler),
+        upscale_many(source, tmp_path / "out", upscaler=upscaler, skip_larger=(40, 30)),
         source,
     )
     assert {name for name, one in results.items() if one.status == "done"} == {
@@ -251,7 +253,7 @@ def test_larger_pictures_are_left_alone(upscaler: Upscaler, tmp_path: Path) -> N
 def test_larger_pages_are_carried_over(upscaler: Upscaler, library: Path, tmp_path: Path) -> None:
     """Pages of 24x30 and 24x24."""
     options = Options(skip_larger=(24, 24))
-    (result,) = upscale_many(library / "book.cbz", tmp_path, options, upscaler=upscaler)
+    (result,) = upscale_many(library / "book.cbz", tmp_path, upscaler=upscaler, **asdict(options))
     assert "1 larger page left alone" in result.notes
     import zipfile
 
@@ -261,7 +263,9 @@ def test_larger_pages_are_carried_over(upscaler: Upscaler, library: Path, tmp_pa
         with new.open("2.png") as page:
             assert Image.open(page).size == (48, 48)
     options = Options(skip_larger=(10, 10))
-    (result,) = upscale_many(library / "book.cbz", tmp_path / "o", options, upscaler=upscaler)
+    (result,) = upscale_many(
+        library / "book.cbz", tmp_path / "o", upscaler=upscaler, **asdict(options)
+    )
     assert result.status == "skipped"
     assert tree(tmp_path / "o") == {}
 
@@ -270,9 +274,9 @@ def test_a_quality_goes_where_there_is_one(
     upscaler: Upscaler, library: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ArgumentError, match="pictures become PNG"):
-        upscale_many(library / "face.png", tmp_path, Options(quality=80), upscaler=upscaler)
+        upscale_many(library / "face.png", tmp_path, upscaler=upscaler, quality=80)
     inputs = [library / "face.png", library / "book.cbz"]
-    results = upscale_many(inputs, tmp_path / "out", Options(quality=20), upscaler=upscaler)
+    results = upscale_many(inputs, tmp_path / "out", upscaler=upscaler, quality=20)
     assert {one.status for one in results} == {"done"}
 
 

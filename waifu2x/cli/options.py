@@ -73,7 +73,6 @@ class CommandOptions:
         _refuse_contradictions(values, inputs, output)
         given = {name: value for name, value in values.items() if value is not None}
         run = {**given, "precision": "fp32" if given["fp32"] else "auto"}
-        run.pop("memory", None)  # limits the process, not a network run
         records = {
             "inputs": inputs,
             "output": output,

@@ -278,7 +278,7 @@ class Pipeline:
         window = network.window(width=width, height=height)
         pixels = window[0] * window[1]
         small = pixels <= squeeze_excitation.EXACT_PIXELS
-        cap = tiled.memory_cap(options.memory, network.graph)
+        cap = tiled.memory_cap(options.run_memory, network.graph)
         if not self.engine.streams or options.tta or network.tiling.feather:
             cost = pixels * network.graph.macs_per_pixel * (8 if options.tta else 1)
             if options.tile:
