@@ -40,11 +40,15 @@ class PipeResult(BatchResult):
 
 def pipe_job(command: CommandOptions, upscaler: Upscaler) -> Job:
     """Prepare the job of a command whose input or output is ``-``."""
-    return Job(PipeRun(command, upscaler), one=True, to_pipe=command.output in (None, "-"))
+    run = PipeRun(command, upscaler)
+    return Job(run, one=run.source, to_pipe=command.output in (None, "-"))
 
 
 class PipeRun:
-    """One file from or to a standard stream; iterate once to process it and yield the result."""
+    """One file from or to a standard stream; iterate once to process it and yield the result.
+
+    source: the input, or a description of standard input.
+    """
 
     def __init__(self, command: CommandOptions, upscaler: Upscaler) -> None:
         """Check the streams and the name of the result.
@@ -55,13 +59,13 @@ class PipeRun:
         self.summary = Summary()
         self._cancel = threading.Event()
         self._share = 0.0
-        self._source, self._target = _STDIN, _STDOUT
+        self.source, self._target = _STDIN, _STDOUT
         given: Any = source
         sink: Any = target
         if source == "-":
             given = _pipe(sys.stdin, "INPUT", "standard input", "pipe a picture in")
         else:
-            self._source = Path(source)
+            self.source = Path(source)
         if target is None or target == "-":
             sink = _pipe(
                 sys.stdout, "OUTPUT", "standard output", "redirect it to a file or a program"
@@ -97,14 +101,14 @@ class PipeRun:
 
     def _process(self, outcome: list[BatchResult | BaseException]) -> None:
         began = time.perf_counter()
-        result = PipeResult(self._source, self._target, "skipped")
+        result = PipeResult(self.source, self._target, "skipped")
         try:
             made = asdict(
                 upscale_file(
                     *self._arguments, **self._options, progress=self._follow, cancel=self._cancel
                 )
             )
-            made.update(source=self._source, target=self._target)
+            made.update(source=self.source, target=self._target)
             result = PipeResult(**made, status="done")
         except SkippedError as skipped:
             result = replace(result, notes=(str(skipped),))
@@ -132,7 +136,7 @@ class PipeRun:
     def progress(self) -> BatchProgress:
         """The current progress; safe to read from any thread."""
         ended = self.summary.ended
-        current = () if ended else (self._source,)
+        current = () if ended else (self.source,)
         return BatchProgress(total=1, ended=ended, share=self._share, current=current)
 
 

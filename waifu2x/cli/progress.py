@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
@@ -43,11 +44,12 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
     """Prints a line for each file; errors go to standard error."""
 
     def __init__(
-        self, command: CommandOptions, *, one: bool = False, to_pipe: bool = False
+        self, command: CommandOptions, *, one: Path | None = None, to_pipe: bool = False
     ) -> None:
         """Prepare to report.
 
-        one: the command names one file: a skipped file has its line, and there is no summary.
+        one: the only file that the command names; it has a line even if it is skipped, and there is
+            no summary.
         to_pipe: standard output receives the result of the file and nothing else.
         """
         self._command, self._one, self._to_pipe = command, one, to_pipe
@@ -62,8 +64,8 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
         elif result.status == "done":
             if not self._command.quiet:
                 self.say(result_line(result, self._command.model), err=self._to_pipe)
-        elif self._command.verbose or (self._one and not self._command.quiet):
-            err = self._to_pipe or not self._one
+        elif self._command.verbose or (self._one is not None and not self._command.quiet):
+            err = self._to_pipe or self._one is None
             self.say(_skipped_line(result), err=err)
 
     def say(self, line: str, *, err: bool = False) -> None:
@@ -72,7 +74,7 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
 
     def finished(self, line: str, **facts: Any) -> None:
         """Report the end: ``line`` for people, ``facts`` for programs."""
-        if not self._command.quiet and not self._one:
+        if not self._command.quiet and self._one is None:
             self.say(line)
 
 
@@ -104,7 +106,7 @@ class _Ticker:
 class BarReporter(Reporter):
     """Shows a bar with the share, the time left and the current file; prints lines above it."""
 
-    def __init__(self, command: CommandOptions, run: Watched, **how: bool) -> None:
+    def __init__(self, command: CommandOptions, run: Watched, **how: Any) -> None:
         super().__init__(command, **how)
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
@@ -150,7 +152,7 @@ class BarReporter(Reporter):
         seconds = time.perf_counter() - self._began
         wide = self._console.width >= _WIDE
         parts = [f"{int(100 * now.share):3d}%"]
-        if not self._one:
+        if self._one is None:
             counts = f"{now.ended}/{now.total}"
             rate = now.ended / max(1e-9, seconds)
             parts.append(f"{counts} files, {_rate(rate)}" if wide else counts)
@@ -160,7 +162,8 @@ class BarReporter(Reporter):
         line = " ".join(parts)
         # One column stays free: a full line makes some terminals wrap.
         room = self._console.width - self._bar.bar_width - len(line) - 3
-        name = Text(shown(now.current[0].name) if now.current else "")
+        current = now.current[0] if now.current else self._one
+        name = Text("" if current is None else shown(current.name))
         name.truncate(max(0, room), overflow="ellipsis")
         self._live.update(self._task, completed=now.share, text=f"{line} {name.plain}")
 
@@ -169,7 +172,7 @@ class JsonReporter(Reporter):
     """Prints JSON lines on standard output; docs/batch.md lists them."""
 
     def __init__(
-        self, command: CommandOptions, run: Watched, facts: dict[str, Any], **how: bool
+        self, command: CommandOptions, run: Watched, facts: dict[str, Any], **how: Any
     ) -> None:
         super().__init__(command, **how)
         self._run = run
@@ -220,7 +223,7 @@ class JsonReporter(Reporter):
 
 
 def reporter_for(
-    command: CommandOptions, run: Watched, *, facts: dict[str, Any], **how: bool
+    command: CommandOptions, run: Watched, *, facts: dict[str, Any], **how: Any
 ) -> Reporter:
     """Choose by the options and the terminal; ``facts`` go into the first event.
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .._text import plural
@@ -53,14 +54,14 @@ class Run(Protocol):
 class Job:
     """What to run, and the facts about it that are known before.
 
-    one: whether the command names one file, which needs no summary. to_pipe: whether standard
-        output receives the result, and thus nothing else.
+    one: the only file that the command names, if so; it needs no summary. to_pipe: whether
+        standard output receives the result, and thus nothing else.
     problems: failures found while planning. total, of_all_shards: numbers of files here and in all
         shards. ignored, cleaned, results: see `Plan`.
     """
 
     run: Run
-    one: bool
+    one: Path | None
     to_pipe: bool = False
     problems: tuple[BatchResult, ...] = ()
     total: int = 1
@@ -70,7 +71,7 @@ class Job:
     results: int = 0
 
     @classmethod
-    def of_plan(cls, plan: Plan, run: BatchRun, *, one: bool) -> Job:
+    def of_plan(cls, plan: Plan, run: BatchRun, *, one: Path | None) -> Job:
         """The job of a plan that has been opened as ``run``."""
         return cls(
             run,
@@ -112,7 +113,7 @@ def run_job(command: CommandOptions, job: Job, began: float) -> None:
     }
     failure: Waifu2xError | None = None
     reporter = reporter_for(command, run, facts=facts, one=job.one, to_pipe=job.to_pipe)
-    with reporter, _Interrupts(run, reporter, at_once=job.one) as interrupts:
+    with reporter, _Interrupts(run, reporter, at_once=job.one is not None) as interrupts:
         problems = [shown_in_shell(each) for each in job.problems]
         try:
             for result in reported(problems, _in_shell_words(iter(run)), log):

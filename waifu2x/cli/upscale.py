@@ -26,6 +26,12 @@ def upscale(command: CommandOptions) -> None:
     """Upscale the inputs of the command; exits with 1 if any file failed."""
     began = time.perf_counter()
     if "-" in (*command.inputs, command.output):
+        kind = _kind_of_many(command.inputs[0])
+        if kind:
+            raise click.UsageError(
+                f"a pipe (-) takes one picture, and {shown(command.inputs[0])} is {kind}; "
+                "give an output folder"
+            )
         from .pipe import pipe_job  # loaded when needed
 
         run_job(command, pipe_job(command, _upscaler(command)), began)
@@ -37,7 +43,11 @@ def upscale(command: CommandOptions) -> None:
     give_memory_back()
     plan = _plan(command, upscaler, one=one)
     run = open_run(plan, command.cluster)
-    run_job(command, Job.of_plan(plan, run, one=one and len(plan.items) == 1), began)
+    run_job(
+        command,
+        Job.of_plan(plan, run, one=plan.items[0].source if one and plan.items else None),
+        began,
+    )
 
 
 def _upscaler(command: CommandOptions) -> Upscaler:
