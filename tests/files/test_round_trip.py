@@ -23,7 +23,7 @@ from helpers.ciede import delta_e, lab_of
 from helpers.round_trip import OUTPUTS, Array
 from PIL import Image, ImageCms
 
-from waifu2x import Options, Upscaler, upscale_file
+from waifu2x import Upscaler, upscale_file
 from waifu2x.codec.animation import open_animation
 from waifu2x.errors import ArgumentError, EncodeError
 from waifu2x.files import FileResult
@@ -62,8 +62,15 @@ def converted(
     if output.format == "jxl":
         pytest.importorskip("pillow_jxl")
     (folder / "in").write_bytes(data)
-    chosen = Options(noise=None, format=output.format, quality=output.quality, **options)
-    result = upscale_file(upscaler, folder / "in", folder / "out", chosen)
+    result = upscale_file(
+        folder / "in",
+        folder / "out",
+        upscaler=upscaler,
+        noise=None,
+        format=output.format,
+        quality=output.quality,
+        **options,
+    )
     assert result.target == folder / "out"
     return folder / "out", result
 
@@ -492,7 +499,7 @@ def test_keep_times(upscaler: Upscaler, tmp_path: Path, column: str, keep: bool)
     seconds = 1_000_000_000
     os.utime(source, ns=(seconds * seconds, (seconds + 86_400) * seconds))
     target = tmp_path / f"out.{column}"
-    upscale_file(upscaler, source, target, Options(noise=None), keep_times=keep)
+    upscale_file(source, target, upscaler=upscaler, noise=None, keep_times=keep)
     age = target.stat().st_mtime_ns // seconds - seconds
     assert (age == 86_400) == keep
 

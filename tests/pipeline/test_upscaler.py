@@ -67,7 +67,7 @@ def test_path_gives_an_image(upscaler: waifu2x.Upscaler, tmp_path: Path) -> None
 
 def test_module_function_equals_the_class(upscaler: waifu2x.Upscaler) -> None:
     array = np.asarray(art.anime_face(12, 10))
-    result = waifu2x.upscale(array, 2, 1, "upconv_7", tile=5)
+    result = waifu2x.upscale(array, 2, noise=1, model="upconv_7", tile=5)
     np.testing.assert_array_equal(result, upscaler.upscale(array, 2, noise=1))
 
 

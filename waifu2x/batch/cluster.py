@@ -246,7 +246,7 @@ class ClusterBatch:
         elif now - self._alone_since > _LONG_PATIENCE:
             raise EngineError(
                 f"the cluster has had no workers for {_LONG_PATIENCE:g} s; start some and run "
-                "again with --resume (resume=True)"
+                "again with `resume=True`"
             )
 
     # --- files
@@ -393,9 +393,7 @@ def _local(dask: Any, workers: int, threads: int) -> Any:
 
 
 def _lost() -> EngineError:
-    return EngineError(
-        "the connection to the cluster is lost; run again with --resume (resume=True)"
-    )
+    return EngineError("the connection to the cluster is lost; run again with `resume=True`")
 
 
 def _with_given_names(result: BatchResult, item: Item, root: Path) -> BatchResult:

@@ -42,7 +42,9 @@ def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> 
     """Upscale ``inputs`` into ``out``; exits with 1 if any file failed."""
     began = time.perf_counter()
     batch = command.batch
-    upscaler = Upscaler.from_options(replace(command.upscaler, memory=for_one_run(batch.memory)))
+    upscaler = Upscaler.from_options(
+        replace(command.upscaler, run_memory=for_one_run(batch.memory))
+    )
     # These settings apply to the whole process.
     Image.MAX_IMAGE_PIXELS = upscaler.options.limit
     give_memory_back()
@@ -67,9 +69,10 @@ def upscale_batch(command: CommandOptions, inputs: Sequence[str], out: Path) -> 
         summary.failed += len(plan.problems)
         code = interrupts.code or (1 if summary.failed or failure else 0)
         line = summary_line(summary, len(plan.items) + len(plan.problems), seconds)
-        busy = round(run.limits.compute.share, 4) if isinstance(run, Batch) else None
+        busy = run.limits.compute.share if isinstance(run, Batch) else None
         if busy is not None:
             _log.debug("a network ran in %.1f%% of the time since the first picture", 100 * busy)
+            busy = round(busy, 4)
         reporter.finished(
             "; ".join([line, *_remarks(plan)]),
             **facts_of(summary, seconds, compute_busy=busy, exit_code=code),

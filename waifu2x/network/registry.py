@@ -6,7 +6,7 @@ import functools
 import hashlib
 import importlib.util
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +36,30 @@ class Network:
 
     scale: int
     noise: int | None
-    format: str
-    files: tuple[WeightsFile, ...]
+    format: str = field(repr=False)
+    files: tuple[WeightsFile, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """Networks of one architecture, trained for one kind of picture.
 
-    name: what users select. style: the kind of picture. license: of the weights, an SPDX name.
+    name: the name that `waifu2x.Upscaler` takes.
+    family: the architecture.
+    style: the kind of picture, such as "art".
+    description: what the model is good for.
+    license: that of the weights, an SPDX identifier.
+    source: where the weights come from.
+    networks: the networks, one for each scale and noise level.
     """
 
     name: str
-    family: str
+    family: str = field(repr=False)
     style: str
-    description: str
-    license: str
-    source: str
-    networks: tuple[Network, ...]
+    description: str = field(repr=False)
+    license: str = field(repr=False)
+    source: str = field(repr=False)
+    networks: tuple[Network, ...] = field(repr=False)
 
     def noise_levels(self, scale: int) -> tuple[int, ...]:
         """Return the noise levels that have a network at ``scale``, ascending."""
@@ -67,13 +73,13 @@ class Model:
 
 @functools.cache
 def models() -> tuple[Model, ...]:
-    """Return the models of the manifest, the default first."""
+    """Return the models, the default first; reads the manifest, not the weights."""
     manifest = json.loads(_manifest().read_text("utf-8"))
     return tuple(_model(entry) for entry in manifest["models"])
 
 
 def _manifest() -> Path:
-    # Package data if installed; in a source tree it is in models/ at the top.
+    # In the package if installed; in a source tree, or an editable install, at the top.
     here = Path(__file__).parent.parent
     installed = here / "_models" / "manifest.json"
     return installed if installed.is_file() else here.parent / "models" / "manifest.json"

@@ -70,10 +70,12 @@ class Footprint:
     """Estimated bytes that a run takes in addition to the picture.
 
     result: held afterward. work: freed, or kept for the next picture.
+    networks: whether a network runs.
     """
 
     result: int
     work: int
+    networks: bool = True
 
 
 class Pipeline:
@@ -137,7 +139,7 @@ class Pipeline:
         channels = picture.color.shape[2] + (picture.alpha is not None)
         result = request.width * request.height * channels * made.itemsize
         if not request.passes and not request.resize:
-            return Footprint(result if made != picture.color.dtype else 0, 0)
+            return Footprint(result if made != picture.color.dtype else 0, 0, networks=False)
         work = before = 0
         height = picture.height
         for index, (plan, width, height) in enumerate(self._plan_passes(picture, request), 1):
@@ -149,7 +151,7 @@ class Pipeline:
         work = max(work, before + (4 * channels * request.width * height if request.resize else 0))
         if self.options.tta:
             work += 8 * picture.color.nbytes
-        return Footprint(result, work)
+        return Footprint(result, work, networks=bool(request.passes))
 
     def run(
         self,
@@ -277,7 +279,7 @@ class Pipeline:
         window = network.window(width=width, height=height)
         pixels = window[0] * window[1]
         small = pixels <= squeeze_excitation.EXACT_PIXELS
-        cap = tiled.memory_cap(options.memory, network.graph)
+        cap = tiled.memory_cap(options.run_memory, network.graph)
         if not self.engine.streams or options.tta or network.tiling.feather:
             cost = pixels * network.graph.macs_per_pixel * (8 if options.tta else 1)
             if options.tile:
