@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 from .. import codec
 from .._machine import available_memory, resident_memory
 from ..errors import ArgumentError
-from ..files.archive import ARCHIVE_SUFFIXES
+from ..files.naming import ARCHIVE_SUFFIXES
 
 #: Memory in addition to that before the first picture: networks, readers that are loaded later, and
 #: blocks that the allocator keeps.

@@ -157,7 +157,7 @@ def check_target(target: Path, options: Options) -> None:
     elif named is not None:
         options.check_output(_written(named))
     elif suffix not in ("", *ARCHIVE_SUFFIXES):
-        codec.format_named(target)
+        codec.resolve_format(target)  # raises: the extension is unknown
 
 
 @dataclass(frozen=True, slots=True)
