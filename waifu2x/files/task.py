@@ -100,7 +100,7 @@ class Options(PictureOptions):
                 each.label for each in codec.OUTPUT_FORMATS if self.depth in each.depths
             )
             raise ArgumentError(
-                f"{output.label} holds 8 bits per sample, not {self.depth}; write {able}"
+                f"depth is {self.depth}, and {output.label} holds 8 bits per sample; write {able}"
             )
 
     def check_larger(self, width: int, height: int, name: str, *, rotated: bool = False) -> None:
