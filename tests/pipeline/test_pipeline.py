@@ -332,7 +332,7 @@ def test_a_deep_padding_network_is_feathered(monkeypatch: pytest.MonkeyPatch) ->
 def test_impossible_scales_are_refused(upconv: Pipeline, scale: float) -> None:
     with pytest.raises(ArgumentError) as caught:
         run(upconv, Picture(face(4, 4)), scale=scale)
-    expected = f"scale is {scale:g}; it must be a number above 0, such as 2, 1.5 or 0.5"
+    expected = f"scale is {scale:g}; it must be a number above 0, for example 2, 1.5 or 0.5"
     assert str(caught.value) == expected
 
 
