@@ -294,10 +294,10 @@ def test_unknown_words_get_a_guess(name: str) -> None:
         (lambda: waifu2x.BatchOptions(shard="5/4"), "shard is '5/4'"),
         (lambda: waifu2x.BatchOptions(name="{stam}{ext}"), "stam"),
         (lambda: waifu2x.Options(format="png", quality=90), "PNG is lossless"),
-        (lambda: waifu2x.Options(format="jpeg", depth=16), "8 bits per sample, not 16"),
-        (lambda: waifu2x.upscale_file("a.png", "b.jpg", depth=16), "8 bits per sample, not 16"),
+        (lambda: waifu2x.Options(format="jpeg", depth=16), "holds 8 bits per sample; write"),
+        (lambda: waifu2x.upscale_file("a.png", "b.jpg", depth=16), "holds 8 bits per sample; write"),
         (lambda: waifu2x.upscale_file("a.png", "b.png", quality=90), "PNG is lossless"),
-        (lambda: waifu2x.upscale_file("a.png", "b.png", format="jpeg"), "contradicts"),
+        (lambda: waifu2x.upscale_file("a.png", "b.png", format="jpeg"), "contradict each other"),
         (lambda: waifu2x.upscale_file("a.png", "b.xyz"), "'.xyz' is unknown"),
     ],
 )
@@ -382,7 +382,7 @@ def test_without_a_file_the_noise_must_be_given(upscaler: waifu2x.Upscaler, jpeg
 def test_bytes_that_are_no_picture(upscaler: waifu2x.Upscaler) -> None:
     with pytest.raises(waifu2x.DecodeError):
         upscaler.upscale(b"nothing")
-    with pytest.raises(waifu2x.ArgumentError, match="it must be a file name or a binary file"):
+    with pytest.raises(waifu2x.ArgumentError, match="it must be a path or a binary file object"):
         upscaler.upscale(io.StringIO("text"))  # type: ignore[call-overload]
 
 

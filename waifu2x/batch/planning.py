@@ -16,8 +16,8 @@ from .._text import shown
 from ..atomic import check_place
 from ..errors import ArgumentError, DecodeError, LimitError
 from ..files.naming import check_is_file
-from ..files.open import check_target, exact_extension, expected_extension, format_of
-from ..files.task import Options, Task
+from ..files.open import exact_extension, expected_extension, format_of
+from ..files.task import Options, Task, check_target
 from ..picture import Picture
 from ..pipeline.upscaler import Upscaler
 from .inputs import Found, find, parse_shard, refuse_url, shard

@@ -13,8 +13,8 @@ from ..codec import OutputFormat
 from ..errors import EncodeError, Waifu2xError
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
-from .archive import ARCHIVE_SUFFIXES, ArchiveJob
-from .naming import check_extension
+from .archive import ArchiveJob
+from .naming import ARCHIVE_SUFFIXES
 from .pages import is_archive, refuse_other_archives
 from .still import StillJob
 from .task import ChooseFormat, ComputeSlot, Job, Options, options_for_format
@@ -96,14 +96,6 @@ def open_picture_job(
             return AnimationJob(pipeline, animation, name, choose_format, slot)
     picture = codec.decode_stream(stream, name, pipeline.options.limit)
     return StillJob(pipeline, picture, name, choose_format, slot)
-
-
-def check_target(target: Path, options: Options) -> None:
-    """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
-    check_extension(target, options.format)
-    suffix = target.suffix.lower()
-    if options.format is None and suffix and suffix not in ARCHIVE_SUFFIXES:
-        options.check_output(codec.format_named(target))
 
 
 def format_of(name: str) -> OutputFormat:

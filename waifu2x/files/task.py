@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from .. import codec
+from .._text import shown
 from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
 from ..picture import Metadata, Picture, Source
@@ -20,9 +22,11 @@ from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
+from .naming import ARCHIVE_SUFFIXES
 
 #: Quality of WebP and JPEG XL for a lossy page of an archive; docs/formats.md has the sizes.
 LOSSY_QUALITY: Final = 95
+
 
 FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"]
 Depth: TypeAlias = Literal[8, 16]
@@ -95,7 +99,7 @@ class Options(PictureOptions):
                 each.label for each in codec.OUTPUT_FORMATS if self.depth in each.depths
             )
             raise ArgumentError(
-                f"{output.label} holds 8 bits per sample, not {self.depth}; write {able}"
+                f"depth is {self.depth}, and {output.label} holds 8 bits per sample; write {able}"
             )
 
     def check_larger(self, width: int, height: int, name: str, *, rotated: bool = False) -> None:
@@ -129,6 +133,20 @@ class WriteOptions:
 
     def __post_init__(self) -> None:
         check(self, _WRITE)
+
+
+def check_target(target: Path, options: Options) -> None:
+    """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
+    suffix = target.suffix.lower()
+    if options.format is not None:
+        output = codec.format_named(None, options.format)
+        if suffix in codec.FOLDER_SUFFIXES - {*output.extensions, *output.folder_extensions}:
+            raise ArgumentError(
+                f"{shown(target)} and `format={options.format!r}` contradict each other; leave the "
+                f"format out, or name the file {shown(target.with_suffix(output.extension).name)}"
+            )
+    elif suffix not in ("", *ARCHIVE_SUFFIXES):
+        options.check_output(codec.format_named(target))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,7 @@ def plan_request(
     """
     for name, side in (("width", target_width), ("height", target_height)):
         if side is not None and not (isinstance(side, Integral) and side >= 1):
-            raise ArgumentError(
-                f"{name} is {side!r}; it must be a whole number of pixels, 1 or more"
-            )
+            raise ArgumentError(f"{name} is {side!r}; it must be a whole number, at least 1 pixel")
     if target_width is not None or target_height is not None:
         if scale is not None:
             raise ArgumentError(
@@ -69,7 +67,7 @@ def plan_request(
         ratio = 2.0 if scale is None else float(scale)
         if not (math.isfinite(ratio) and ratio > 0):
             raise ArgumentError(
-                f"scale is {ratio:g}; it must be a number above 0, such as 2, 1.5 or 0.5"
+                f"scale is {ratio:g}; it must be a number above 0, for example 2, 1.5 or 0.5"
             )
         if ratio * max(width, height) > 2**31:
             raise LimitError(
