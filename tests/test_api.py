@@ -295,7 +295,7 @@ def test_unknown_words_get_a_guess(name: str) -> None:
         (lambda: waifu2x.BatchOptions(name="{stam}{ext}"), "stam"),
         (lambda: waifu2x.Options(format="png", quality=90), "PNG is lossless"),
         (lambda: waifu2x.Options(format="jpeg", depth=16), "holds 8 bits per sample; write"),
-        (lambda: waifu2x.upscale_file("a.png", "b.jpg", depth=16), "holds 8 bits per sample; write"),
+        (lambda: waifu2x.upscale_file("a.png", "b.jpg", depth=16), "holds 8 bits per sample"),
         (lambda: waifu2x.upscale_file("a.png", "b.png", quality=90), "PNG is lossless"),
         (lambda: waifu2x.upscale_file("a.png", "b.png", format="jpeg"), "contradict each other"),
         (lambda: waifu2x.upscale_file("a.png", "b.xyz"), "'.xyz' is unknown"),
