@@ -8,6 +8,7 @@ from pathlib import Path
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from pybind11.setup_helpers import build_ext as pybind11_build_ext
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py as setuptools_build_py
 
 sys.path.insert(0, str(Path(__file__).parent))  # missing in PEP 517 builds
 import build_cuda
@@ -21,6 +22,18 @@ FLAGS = [] if os.name == "nt" else ["-O3", "-ffp-contract=off"]
 THREADS = [] if os.name == "nt" else ["-pthread"]
 
 ParallelCompile("WAIFU2X_BUILD_JOBS", default=os.cpu_count() or 1).install()
+
+
+class build_py(setuptools_build_py):
+    """Copies models/ at the top of the tree into the package, unless the install is editable."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            folder = Path(self.build_lib, "waifu2x", "_models")
+            folder.mkdir(parents=True, exist_ok=True)
+            for source in Path("models").glob("*.json"):
+                self.copy_file(str(source), str(folder / source.name))
 
 
 class build_ext(pybind11_build_ext):
@@ -50,13 +63,9 @@ native = Pybind11Extension(
 
 setup(
     ext_modules=[native, *([build_cuda.extension()] if build_cuda.enabled() else [])],
-    cmdclass={"build_ext": build_ext},
-    packages=[*find_packages(include=["waifu2x", "waifu2x.*"]), "waifu2x._models"],
-    # The manifest lives in models/ at the top of the tree and is installed as package data.
-    package_dir={"waifu2x": "waifu2x", "waifu2x._models": "models"},
-    package_data={
-        "waifu2x": ["py.typed"],
-        "waifu2x.kernels": ["*.pyi"],
-        "waifu2x._models": ["*.json"],
-    },
+    cmdclass={"build_ext": build_ext, "build_py": build_py},
+    packages=find_packages(include=["waifu2x", "waifu2x.*"]),
+    # With a root for all packages, an editable install is a path that type checkers can follow.
+    package_dir={"": "."},
+    package_data={"waifu2x": ["py.typed"], "waifu2x.kernels": ["*.pyi"]},
 )

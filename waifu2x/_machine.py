@@ -23,6 +23,26 @@ def processors() -> int:
         return os.cpu_count() or 1
 
 
+def thread_limit() -> int | None:
+    """The most threads that this process can ever start, or None if the system has no limit.
+
+    The smallest of the system's, the user's and the container's limit (threads-max in proc(5),
+    RLIMIT_NPROC in getrlimit(2), pids.max in Documentation/admin-guide/cgroup-v2.rst). Other
+    processes share all three, so fewer may start.
+    """
+    limits = []
+    for file in (Path("/proc/sys/kernel/threads-max"), _CGROUP / "pids.max"):
+        with contextlib.suppress(OSError, ValueError):  # not on Linux; the word "max"
+            limits.append(int(file.read_text("ascii")))
+    with contextlib.suppress(ImportError, OSError):  # Windows has no such module
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+        if limit != resource.RLIM_INFINITY:
+            limits.append(limit)
+    return min(limits, default=None)
+
+
 def total_memory() -> int:
     """Memory of the machine in bytes."""
     try:

@@ -166,9 +166,6 @@ def _check_pipe(values: Mapping[str, Any], inputs: Sequence[str], output: str | 
 _FORMATS: Final = tuple(
     dict.fromkeys(each.name for each in (*OUTPUT_FORMATS, *ANIMATED_OUTPUT_FORMATS))
 )
-_EXTENSIONS: Final = tuple(
-    extension[1:] for each in OUTPUT_FORMATS for extension in each.extensions
-)
 
 
 def _in_group(group: str) -> Callable[..., Callable[[Decorated], Decorated]]:
@@ -195,14 +192,20 @@ def _complete_path(
     """
     found = param.type.shell_complete(ctx, param, incomplete)
     commands: Mapping[str, click.Command] = getattr(ctx.command, "commands", {})
-    given = (ctx.get_parameter_source(str(each.name)) for each in ctx.command.params)
-    if incomplete and ParameterSource.COMMANDLINE not in given and not _is_begun(incomplete):
+    if incomplete and not _is_given(ctx) and not _is_begun(incomplete):
         found += [
             CompletionItem(name, help=command.short_help)
             for name, command in commands.items()
             if name.startswith(incomplete)
         ]
     return found
+
+
+def _is_given(ctx: click.Context) -> bool:
+    """Whether the command line has an argument or option before the word to complete."""
+    options = [each for each in ctx.command.params if isinstance(each, click.Option)]
+    sources = [ctx.get_parameter_source(str(each.name)) for each in options]
+    return bool(ctx.params.get("paths")) or ParameterSource.COMMANDLINE in sources
 
 
 def _is_begun(name: str) -> bool:
@@ -297,7 +300,7 @@ _OPTIONS = (
         "-f",
         "--format",
         metavar="NAME",
-        type=FormatName(_FORMATS, also=_EXTENSIONS),
+        type=FormatName(_FORMATS),
         help=", ".join(_FORMATS),
     ),
     _result(

@@ -105,6 +105,6 @@ def _kind_of_many(path: str) -> str:
 
 def _is_picture_name(name: str) -> bool:
     from ..codec import PAGE_SUFFIXES
-    from ..files.archive import ARCHIVE_SUFFIXES
+    from ..files.naming import ARCHIVE_SUFFIXES
 
     return PurePath(name).suffix.lower() in (*PAGE_SUFFIXES, *ARCHIVE_SUFFIXES)

@@ -79,10 +79,12 @@ def pillow_errors(name: str) -> Iterator[None]:
             raise
         except Image.DecompressionBombError as error:
             raise LimitError(
-                f"{name} is larger than Pillow opens; raise PIL.Image.MAX_IMAGE_PIXELS"
+                f"{name} is larger than Pillow opens; raise PIL.Image.MAX_IMAGE_PIXELS too"
             ) from error
         except MemoryError as error:
-            raise DecodeError(f"{name} needs more memory to decode than there is") from error
+            raise DecodeError(
+                f"{name} needs more memory to decode than is free; free some, or scale it down"
+            ) from error
         except Exception as error:
             text = reason(error)
             if isinstance(error, OSError) and error.errno is not None:

@@ -19,7 +19,7 @@ from .sniff import sniff
 #: The environment variable that changes the limit.
 MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
 
-HOW_TO_RAISE = f"raise the limit with {MAX_PIXELS_VARIABLE} or max_pixels"
+HOW_TO_RAISE = "raise the limit with `max_pixels=`"
 
 _ICO_SIGNATURE = b"\0\0\1\0"
 
@@ -203,7 +203,8 @@ def check_jpeg2000(stream: BinaryIO, limit: int, name: str) -> None:
         return
     if found.tiles > max(_MAX_TILES, found.pixels // _PIXELS_PER_TILE):
         raise DecodeError(
-            f"{name} cannot be decoded: it has {found.tiles} tiles, too many for its size"
+            f"{name} cannot be decoded: it has {found.tiles} tiles, too many for its size; "
+            "save it as PNG"
         )
 
 
@@ -244,7 +245,7 @@ def check_jpeg(stream: BinaryIO, name: str) -> None:
         if scans > _MAX_SCANS:
             raise DecodeError(
                 f"{name} cannot be decoded: it is a JPEG of more than {_MAX_SCANS} scans, "
-                "which no encoder writes"
+                "which no encoder writes; save it as PNG"
             )
         after = _next_marker(stream, position)
         if after is None:

@@ -10,6 +10,9 @@ from typing import Final
 from .._text import shown
 from ..errors import EncodeError
 
+#: Extensions of comic archives.
+ARCHIVE_SUFFIXES: Final = (".cbz", ".zip")
+
 #: Ends the stem of a result in the folder of its input.
 SUFFIX: Final = "_waifu2x"
 

@@ -13,7 +13,8 @@ from ..codec import OutputFormat
 from ..errors import EncodeError, Waifu2xError
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
-from .archive import ARCHIVE_SUFFIXES, ArchiveJob
+from .archive import ArchiveJob
+from .naming import ARCHIVE_SUFFIXES
 from .pages import is_archive, refuse_other_archives
 from .still import StillJob
 from .task import ChooseFormat, ComputeSlot, Job, Options, options_for_format
@@ -53,14 +54,14 @@ def open_job(
                     f"{shown(target)} is named as an archive, and {name} is a picture or an "
                     "animation; name the result with the extension of its format"
                 )
-            return _format(target, options.format, animated), options
+            return _format(target, options.format, animated, name), options
         if animated or keep_format:
             return _own_format(source, animated), options
         return _format(None, "png", animated), options
 
     def choose_for_page(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
         if options.format is not None:
-            return _format(None, options.format, animated), options
+            return _format(None, options.format, animated, "a page"), options
         output = _own_format(source, animated)
         return output, options_for_format(options, output, source)
 
@@ -100,7 +101,7 @@ def open_picture_job(
 def format_of(name: str) -> OutputFormat:
     """The format called ``name``, whether for pictures or for animations only.
 
-    Raises `EncodeError` for an unknown name, `MissingExtraError` if an extra is missing.
+    Raises `ArgumentError` for an unknown name, `MissingExtraError` if a package is missing.
     """
     return _format(None, name, animated=name.lower().removeprefix(".") == "gif")
 
@@ -157,14 +158,20 @@ def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) 
 
 
 def _format(
-    target: str | os.PathLike[str] | None, format: str | None, animated: bool
+    target: str | os.PathLike[str] | None,
+    format: str | None,
+    animated: bool,
+    name: str = "the source",
 ) -> OutputFormat:
-    """The format by name, or else by the extension of ``target``; raises `EncodeError`."""
+    """The format by name, or else by the extension of ``target``; ``name`` is the source's.
+
+    Raises `ArgumentError` for an unknown format, and `EncodeError`.
+    """
     if animated:
         from ..codec.animation import resolve_animation_format  # loaded when needed
 
-        return resolve_animation_format(target, format)
-    return codec.resolve_format(target, format)
+        return resolve_animation_format(target, format, name=name)
+    return codec.resolve_format(target, format, name=name)
 
 
 def _own_format(source: Source, animated: bool) -> OutputFormat:

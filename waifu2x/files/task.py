@@ -22,6 +22,7 @@ from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
+from .naming import ARCHIVE_SUFFIXES
 
 #: Quality of WebP and JPEG XL for a lossy page of an archive; docs/formats.md has the sizes.
 LOSSY_QUALITY: Final = 95
@@ -155,6 +156,8 @@ def check_target(target: Path, options: Options) -> None:
             )
     elif named is not None:
         options.check_output(_written(named))
+    elif suffix not in ("", *ARCHIVE_SUFFIXES):
+        codec.resolve_format(target)  # raises: the extension is unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Pipeline:
         Raises `ArgumentError`, and `LimitError` if the result or a stage on the way is too large.
         """
         if noise is not None and noise not in NOISE_LEVELS:
-            raise ArgumentError(f"noise is {noise!r}; allowed are None, 0, 1, 2 and 3")
+            raise ArgumentError(f"noise is {noise!r}; it must be 0, 1, 2 or 3, or `noise=None`")
         request = plan_request(
             width=picture.width,
             height=picture.height,
@@ -195,7 +195,7 @@ class Pipeline:
         except MemoryError as error:
             raise LimitError(
                 f"not enough memory for a result of {request.width}x{request.height} px; "
-                "choose a smaller scale"
+                "choose a smaller `scale=`"
             ) from error
         if not delivered:
             deliver(result.color, result.alpha)
@@ -251,7 +251,8 @@ class Pipeline:
                 entry = self.model.network(scale, noise)
                 if entry is None:
                     raise ArgumentError(
-                        f"model {self.model.name} has no network for {scale}x, noise {noise}"
+                        f"model {self.model.name} has no network for {scale}x and noise {noise}; "
+                        "choose another `model=` or `noise=`"
                     )
                 loaded = LoadedNetwork(registry.load(entry), self.engine)
                 self._networks[scale, noise] = loaded
@@ -421,8 +422,8 @@ def _check_size(picture: Picture, request: Request, max_pixels: int) -> None:
         on_the_way = "" if (width, height) == (request.width, request.height) else " on the way"
         raise LimitError(
             f"{picture.width}x{picture.height} px would become {width}x{height} px{on_the_way}, "
-            f"and the limit for results is {limit} px; choose a smaller scale, or raise the limit "
-            f"(WAIFU2X_MAX_PIXELS, max_pixels; a result may have {RESULT_FACTOR} times that)"
+            f"and the limit for results is {limit} px; choose a smaller `scale=`, or raise "
+            f"`max_pixels=`, of which a result may have {RESULT_FACTOR} times as many"
         )
 
 

@@ -80,7 +80,8 @@ def run(
         # Outside the handler: a live exception keeps the memory of its frames.
         if not tiles.shrink(first=session.release_memory()):
             raise DeviceMemoryError(
-                f"{reason}, even in the smallest tiles; choose a smaller scale, or --engine native"
+                f"{reason}, even in the smallest tiles; choose a smaller `scale=`, or "
+                "`engine='native'`"
             )
 
 
