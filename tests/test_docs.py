@@ -23,7 +23,11 @@ BIN = Path(sys.executable).parent
 DRAWINGS = {"docs/architecture.md"}
 #: Pages whose programs need peers, hours, or a GPU; `tests/benchmarks` runs the programs.
 BENCHMARKS = {"benchmarks/README.md"}
-RUN = [page for page in PAGES if str(page.relative_to(ROOT)) not in DRAWINGS | BENCHMARKS]
+#: Pages whose blocks are one program, which `tests/test_python_page.py` runs.
+ONE_PROGRAM = {"docs/python.md"}
+RUN = [
+    page for page in PAGES if str(page.relative_to(ROOT)) not in DRAWINGS | BENCHMARKS | ONE_PROGRAM
+]
 
 INSTALLS = "installs; .ci/run runs the line as it stands"
 FROM_INDEX = "installs from the index"
