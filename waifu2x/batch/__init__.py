@@ -185,8 +185,8 @@ def upscale_many(
     inputs: a file, a directory, a pattern with ``*``, ``?``, ``[...]`` or ``**``, or
         ``@list.txt``, a file with one name on each line; or several of them. Pictures, animations
         and comic archives are selected by their extensions in directories and patterns.
-    out: the directory for the results, created if missing. Keeps the tree below a directory or
-        below the fixed part of a pattern.
+    out: the directory for the results, created if missing, unless no input exists. Keeps the tree
+        below a directory or below the fixed part of a pattern.
 
     Returns a `BatchResults`, which yields a `BatchResult` for each file as it ends, in a different
     order than the files begin. The files are processed while it is iterated. Without ``upscaler``,
@@ -196,9 +196,11 @@ def upscale_many(
     failed. A result gets its name when it is complete and on disk, so ``resume`` continues a batch
     that was killed.
 
-    Raises, when called: `ArgumentError` for options that are not allowed, the errors of `Upscaler`,
-    `EncodeError` for ``out`` or ``report``, `EngineError` for an unusable cluster. While iterating:
-    `EncodeError` if the report cannot be written, `EngineError` if the cluster is lost.
+    Raises, when called: `ArgumentError` for options that are not allowed, `DecodeError` for a
+    pattern or list without any file, `OutputExistsError` if a result would replace its input, the
+    errors of `Upscaler`, `LimitError` for too little ``memory``, `EncodeError` for ``out`` or
+    ``report``, `EngineError` for an unusable cluster. While iterating: `EncodeError` if the report
+    cannot be written, `EngineError` if the cluster is lost.
     """
     refuse_unknown("upscale_many", options, *_RECORDS)
     chosen = Options(**picked(options, Options))

@@ -47,7 +47,7 @@ class Allowed:
             return self.convert(value)
         except ArgumentError:
             raise
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             if self.words and isinstance(value, str):
                 raise ArgumentError(unknown(name, value, self.words)) from None
             raise ArgumentError(f"{name} is {shown_value(value)}; {self.text}") from None
