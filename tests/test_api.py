@@ -289,8 +289,8 @@ def test_unknown_words_get_a_guess(name: str) -> None:
         (lambda: waifu2x.upscale_many(["a", 5], "out"), "inputs holds an int"),  # type: ignore[list-item]
         (lambda: waifu2x.upscale_many("a", 5), "out is an int; it must be a path"),  # type: ignore[arg-type]
         (lambda: waifu2x.upscale_many("a", "b", report=5), "report is an int; it must be"),  # type: ignore[arg-type]
-        (lambda: waifu2x.upscale(PICTURE, 2, width=5), "not both"),
-        (lambda: waifu2x.Options(scale=2, height=5), "not both"),
+        (lambda: waifu2x.upscale(PICTURE, 2, width=5), "give `scale=`, or `width=`"),
+        (lambda: waifu2x.Options(scale=2, height=5), "give `scale=`, or `width=`"),
         (lambda: waifu2x.BatchOptions(resume=True, overwrite=True), "`overwrite=True` exclude"),
         (lambda: waifu2x.BatchOptions(shard="5/4"), "shard is '5/4'"),
         (lambda: waifu2x.BatchOptions(name="{stam}{ext}"), "stam"),
