@@ -11,7 +11,7 @@ import pytest
 
 from waifu2x import _machine
 from waifu2x.batch import memory
-from waifu2x.errors import ArgumentError
+from waifu2x.errors import ArgumentError, LimitError
 
 GB = 1 << 30
 
@@ -135,7 +135,7 @@ def test_the_budget_leaves_room_for_the_program(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(memory, "available_memory", lambda: 8 * GB)
     assert 3 * GB < memory.budget(None) <= 4 * GB
     assert memory.budget(GB) < GB - (100 << 20)
-    with pytest.raises(ArgumentError, match=r"give it \d+ MiB or more"):
+    with pytest.raises(LimitError, match=r"give it \d+ MiB or more"):
         memory.budget(150 << 20)
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
     assert memory.budget(None) > 0

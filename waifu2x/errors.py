@@ -45,7 +45,7 @@ class OutputExistsError(EncodeError):
 
 
 class LimitError(Waifu2xError):
-    """A picture or result is larger than the limit in pixels."""
+    """A picture or result exceeds the limit in pixels, or a process its limit in bytes."""
 
 
 class GraphError(Waifu2xError):

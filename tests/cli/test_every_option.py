@@ -436,7 +436,7 @@ def _(run: Command) -> None:
     for source in ("in.png", "in"):
         done = run("--report", report.name, source=source)
         lines = report.read_text().splitlines()
-        assert [Path(json.loads(line)["source"]).name for line in lines]
+        assert [Path(json.loads(line)["input"]).name for line in lines]
         names = sorted(Path(json.loads(line)["output"]).name for line in lines)
         assert names == sorted(done.files)
         report.unlink()

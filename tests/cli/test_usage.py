@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,138 @@ USAGE = {
 }
 
 
+#: The same in a folder with the files of `folder`, and "Error: " and the text.
+FILES = {
+    "gone.png": (1, "gone.png does not exist"),
+    "gone.png out.png": (1, "gone.png does not exist"),
+    "-i gone.png -o out.png": (1, "gone.png does not exist"),
+    "gone out -r": (1, "gone does not exist"),
+    "gone gone -r": (1, "gone does not exist"),
+    "https://example.com/a.png out.png": (
+        1,
+        "https://example.com/a.png is an address on the network; download it first",
+    ),
+    "text.png out.png": (
+        1,
+        "text.png is not a picture in a supported format; save it as PNG "
+        "(JPEG, WebP, AVIF, GIF, BMP, TIFF and some more are read too)",
+    ),
+    "empty out": (1, "directory empty holds no picture"),
+    "'*.pcx' out": (1, "pattern *.pcx matches no picture"),
+    "@gone.txt out": (
+        1,
+        "list @gone.txt cannot be read: No such file or directory; "
+        "a file of this name is given as ./@gone.txt",
+    ),
+    # OUTPUT.
+    "in.png gone/out.png": (1, "gone/out.png: directory gone does not exist; create it first"),
+    "in.png text.png/out.png": (1, "text.png/out.png: text.png is not a directory"),
+    "in.png gone/": (1, "directory gone does not exist; create it first"),
+    "in.png gone": (
+        1,
+        "directory gone does not exist; create it first, or name a file with an extension, "
+        "such as gone.png",
+    ),
+    "in.png out.xyz": (
+        2,
+        f"out.xyz: extension '.xyz' is unknown; allowed are {EXTENSIONS}, or give --format",
+    ),
+    "gone.png out.xyz": (
+        2,
+        f"out.xyz: extension '.xyz' is unknown; allowed are {EXTENSIONS}, or give --format",
+    ),
+    "in.png out.gif": (
+        1,
+        "GIF is written for animations only; in.png is one picture; write it as PNG",
+    ),
+    "in.png -f gif": (
+        1,
+        "GIF is written for animations only; in.png is one picture; write it as PNG",
+    ),
+    "in.png out.cbz": (
+        1,
+        "out.cbz is named as an archive, and in.png is a picture or an animation; "
+        "name the result with the extension of its format",
+    ),
+    "in.png text.png": (
+        1,
+        "in.png: text.png exists already; skip what is done with --resume, "
+        "or replace it with --overwrite",
+    ),
+    "in.png in.png": (
+        1,
+        "in.png is the input itself, which is never replaced; choose another name",
+    ),
+    "in.png ./in.png --overwrite": (
+        1,
+        "./in.png is the input itself, which is never replaced; choose another name",
+    ),
+    "in.png out.png -f jpeg": (
+        2,
+        "out.png and --format jpeg contradict each other; leave the format out, "
+        "or name the file out.jpg",
+    ),
+    "gone.png out.webp -f png": (
+        2,
+        "out.webp and --format png contradict each other; leave the format out, "
+        "or name the file out.png",
+    ),
+    "- out.png -f jpeg": (
+        2,
+        "out.png and --format jpeg contradict each other; leave the format out, "
+        "or name the file out.jpg",
+    ),
+    # OUTPUT for many.
+    "pictures": (
+        2,
+        "pictures is a folder; give an output folder as the last argument: waifu2x pictures big",
+    ),
+    "'*.png'": (
+        2,
+        "*.png is a pattern; give an output folder as the last argument: waifu2x '*.png' big",
+    ),
+    "@list.txt": (
+        2,
+        "@list.txt is a list; give an output folder as the last argument: waifu2x @list.txt big",
+    ),
+    "-i in.png -i text.png": (2, "there are 2 inputs; give an output folder with -o"),
+    "pictures out.png": (
+        2,
+        "the results of many files go into a folder, and out.png looks like a file; "
+        "choose another name, or create it first (mkdir out.png)",
+    ),
+    "in.png text.png out.png": (
+        2,
+        "the results of many files go into a folder, and out.png looks like a file; "
+        "choose another name, or create it first (mkdir out.png)",
+    ),
+    "pictures text.png": (
+        2,
+        "the results of many files go into a folder, and text.png is a file; "
+        "give a folder as the last argument",
+    ),
+    # The machine.
+    "in.png --report gone/r.jsonl": (
+        1,
+        "report gone/r.jsonl cannot be written: No such file or directory; choose another file",
+    ),
+    "in.png --report empty": (
+        1,
+        "report empty cannot be written: Is a directory; choose another file",
+    ),
+    "in.png -s 99999999": (
+        1,
+        "in.png: 24x20 px at a scale of 1e+08 are more than 2^31 px a side; "
+        "choose a smaller --scale",
+    ),
+    "export gone/a.onnx": (1, "gone/a.onnx: directory gone does not exist; create it first"),
+    "export there.onnx": (
+        1,
+        "there.onnx exists already; choose another name, or replace it with --overwrite",
+    ),
+}
+
+
 @pytest.fixture(autouse=True)
 def process_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command runs in this process; what it sets is restored."""
@@ -242,13 +375,23 @@ def process_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-def check(args: str, code: int, text: str) -> None:
-    """Run the command in the current folder, which must stay as it is."""
-    before = tree(Path())
-    result = CliRunner().invoke(main, shlex.split(args))
-    assert (result.stderr, result.exit_code) == (f"Error: {text}\n", code)
-    assert result.stdout == ""
-    assert tree(Path()) == before
+@pytest.fixture
+def check(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str, int, str], None]:
+    """Run the command in a folder, which must stay as it is."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(args: str, code: int, text: str) -> None:
+        before = tree(Path())
+        result = CliRunner().invoke(main, shlex.split(args))
+        # While a file is processed, the command writes to a copy of the descriptor.
+        written = result.stderr + capfd.readouterr().err
+        assert (written, result.exit_code) == (f"Error: {text}\n", code)
+        assert result.stdout == ""
+        assert tree(Path()) == before
+
+    return run
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -259,9 +402,26 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("args", USAGE)
-def test_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: str) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_wrong_usage(check: Callable[[str, int, str], None], args: str) -> None:
     check(args, 2, USAGE[args])
+
+
+@pytest.mark.parametrize("args", FILES)
+def test_what_files_and_the_machine_show(
+    check: Callable[[str, int, str], None], folder: Path, args: str
+) -> None:
+    check(args, *FILES[args])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    art.anime_face(24, 20).save(tmp_path / "in.png")
+    for name in ("pictures", "empty"):
+        (tmp_path / name).mkdir()
+    art.anime_face(12, 10).save(tmp_path / "pictures" / "1.png")
+    for name in ("text.png", "there.onnx", "list.txt"):
+        (tmp_path / name).write_text("in.png")
+    return tmp_path
 
 
 # --- the same in a process, and other ends ------------------------------------------------------
@@ -278,11 +438,12 @@ def test_wrong_usage_in_a_process(tmp_path: Path, args: str) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_memory_that_runs_out_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_memory_that_runs_out_is_one_line(
+    check: Callable[[str, int, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("waifu2x.network.export.export_onnx", fail)
     check("export a.onnx", 1, "out of memory; a smaller --tile or --scale needs less")
 

@@ -26,10 +26,10 @@ from .._text import reason, shown
 from .._version import __version__
 from ..atomic import temporary_in
 from ..errors import (
-    ArgumentError,
     CancelledError,
     EncodeError,
     EngineError,
+    LimitError,
     MissingExtraError,
     Waifu2xError,
 )
@@ -471,7 +471,7 @@ def _budget(memory: int | None, worker: _Worker) -> int:
         return budget(memory)
     try:
         return budget(int(limit * _MEMORY_SHARE))
-    except ArgumentError:
+    except LimitError:
         return 0  # other work uses the memory: one file at a time
 
 

@@ -98,6 +98,6 @@ class BatchOptions(WriteOptions):
             raise ArgumentError(
                 "`resume=True` and `overwrite=True` exclude each other; give one of them"
             )
+        # The values of the fields matter only to the template's length.
         if self.name is not None:
-            # The values of the fields matter only to the template's length.
             NameTemplate.parse(self.name, scale=2, model="", noise=None)

@@ -15,9 +15,9 @@ from .. import codec
 from .._text import shown
 from ..atomic import check_place
 from ..errors import ArgumentError, DecodeError, LimitError
-from ..files.naming import check_extension, check_is_file
+from ..files.naming import check_is_file
 from ..files.open import exact_extension, expected_extension, format_of
-from ..files.task import Options, Task
+from ..files.task import Options, Task, check_target
 from ..picture import Picture
 from ..pipeline.upscaler import Upscaler
 from .inputs import Found, find, parse_shard, refuse_url, shard
@@ -133,7 +133,7 @@ def plan_file(
                 f"{shown(target)} is the name of the result, and so is `name={batch.name!r}`; "
                 "give one of them"
             )
-        check_extension(target, options.format)
+        check_target(Path(target), options)
         if path.exists():
             check_is_file(target, options.format)
             check_place(target, overwrite=True, source=path)

@@ -192,14 +192,20 @@ def _complete_path(
     """
     found = param.type.shell_complete(ctx, param, incomplete)
     commands: Mapping[str, click.Command] = getattr(ctx.command, "commands", {})
-    given = (ctx.get_parameter_source(str(each.name)) for each in ctx.command.params)
-    if incomplete and ParameterSource.COMMANDLINE not in given and not _is_begun(incomplete):
+    if incomplete and not _is_given(ctx) and not _is_begun(incomplete):
         found += [
             CompletionItem(name, help=command.short_help)
             for name, command in commands.items()
             if name.startswith(incomplete)
         ]
     return found
+
+
+def _is_given(ctx: click.Context) -> bool:
+    """Whether the command line has an argument or option before the word to complete."""
+    options = [each for each in ctx.command.params if isinstance(each, click.Option)]
+    sources = [ctx.get_parameter_source(str(each.name)) for each in options]
+    return bool(ctx.params.get("paths")) or ParameterSource.COMMANDLINE in sources
 
 
 def _is_begun(name: str) -> bool:

@@ -85,9 +85,9 @@ def upscale_file(
     """Upscale the picture, animation or comic archive in ``source`` and write it to ``target``.
 
     source: a path, the bytes of a file, or a binary file object, which is read to its end.
-    target: a path, a directory, a binary file object, or None for the directory of ``source``. In
-        that directory the result is called ``{stem}_waifu2x{ext}``, in any other ``{stem}{ext}``. A
-        file object receives the result when it is complete.
+    target: a path, a directory, a binary file object, or None for the directory of ``source``. In a
+        directory, the result has the name of the source, with ``_waifu2x`` added if it is the
+        directory of the source. A file object receives the result when it is complete.
 
     Without a format, the name of ``target`` decides. Without a name, a picture becomes a PNG and an
     animation keeps its format; in a file object both keep their format. Pages of an archive keep
@@ -121,7 +121,7 @@ def upscale_file(
             stack.close()  # Windows cannot replace an open file
         if sink is None:
             place = named or result_path(cast("Path", path), target_path, job.extension)
-            checked = check_place(place, overwrite=written.overwrite, source=stream_in or path)
+            checked = check_place(place, overwrite=written.overwrite, source=path or stream_in)
             check_writable(checked)
             times = None if status is None else (status.st_atime_ns, status.st_mtime_ns)
             result = write_file(

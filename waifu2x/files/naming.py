@@ -1,4 +1,4 @@
-"""Names results: the rule for a name that was not given, and the checks of a name that was."""
+"""Names results: the rule for a name that was not given, and the check of a name that was."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from .._text import shown
-from ..codec.formats import FORMATS
-from ..errors import ArgumentError, EncodeError
+from ..errors import EncodeError
+
+#: Extensions of comic archives.
+ARCHIVE_SUFFIXES: Final = (".cbz", ".zip")
 
 #: Ends the stem of a result in the folder of its input.
 SUFFIX: Final = "_waifu2x"
@@ -39,19 +41,6 @@ def result_path(source: Path, folder: Path | None, extension: str) -> Path:
     return folder / f"{source.stem}{stem_suffix(source.parent, folder)}{extension}"
 
 
-def check_extension(target: str | os.PathLike[str], format: str | None) -> None:
-    """Raise `ArgumentError` for the name of a file whose extension contradicts ``format``.
-
-    Extensions of other files are allowed; the pages of an archive may have any format.
-    """
-    found, wanted = _format_name(PurePath(target).suffix), _format_name(format or "")
-    if found is not None and wanted is not None and found != wanted:
-        raise ArgumentError(
-            f"{shown(target)} is named as {found}, which contradicts `format={format!r}`; "
-            "leave the format out, or change the extension"
-        )
-
-
 def check_is_file(target: str | os.PathLike[str], format: str | None) -> None:
     """Raise `EncodeError` for the name of a directory, which does not exist.
 
@@ -59,18 +48,9 @@ def check_is_file(target: str | os.PathLike[str], format: str | None) -> None:
     """
     text, name = os.fspath(target), shown(target)
     if text.endswith(("/", os.sep)):
-        raise EncodeError(f"directory {name} does not exist; create it first")
+        raise EncodeError(f"directory {name.rstrip('/' + os.sep)} does not exist; create it first")
     if format is None and not PurePath(text).suffix:
         raise EncodeError(
             f"directory {name} does not exist; create it first, or name a file with an extension, "
             f"such as {name}.png"
         )
-
-
-def _format_name(name: str) -> str | None:
-    """The name of the format called ``name``, by its extension or not, if it is known."""
-    plain = name.lower().removeprefix(".")
-    for each in FORMATS:
-        if plain == each.name or f".{plain}" in (*each.extensions, *each.folder_extensions):
-            return each.name
-    return None

@@ -13,7 +13,8 @@ from ..codec import OutputFormat
 from ..errors import EncodeError, Waifu2xError
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
-from .archive import ARCHIVE_SUFFIXES, ArchiveJob
+from .archive import ArchiveJob
+from .naming import ARCHIVE_SUFFIXES
 from .pages import is_archive, refuse_other_archives
 from .still import StillJob
 from .task import ChooseFormat, ComputeSlot, Job, Options, options_for_format

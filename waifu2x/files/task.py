@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final, Literal, Protocol, TypeAlias
 import numpy as np
 
 from .. import codec
+from .._text import shown
 from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
 from ..picture import Metadata, Picture, Source
@@ -21,10 +22,11 @@ from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
-from .naming import check_extension
+from .naming import ARCHIVE_SUFFIXES
 
 #: Quality of WebP and JPEG XL for a lossy page of an archive; docs/formats.md has the sizes.
 LOSSY_QUALITY: Final = 95
+
 
 FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"]
 Depth: TypeAlias = Literal[8, 16]
@@ -143,10 +145,19 @@ def _written(name: str) -> OutputFormat:
 
 def check_target(target: Path, options: Options) -> None:
     """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
-    check_extension(target, options.format)
-    named = _FORMAT_NAMES.get(target.suffix[1:].lower())
-    if options.format is None and named is not None:
+    suffix = target.suffix.lower()
+    named = _FORMAT_NAMES.get(suffix[1:])
+    if options.format is not None:
+        if suffix in codec.FOLDER_SUFFIXES and named != options.format:
+            extension = _written(options.format).extension
+            raise ArgumentError(
+                f"{shown(target)} and `format={options.format!r}` contradict each other; leave the "
+                f"format out, or name the file {shown(target.with_suffix(extension).name)}"
+            )
+    elif named is not None:
         options.check_output(_written(named))
+    elif suffix not in ("", *ARCHIVE_SUFFIXES):
+        codec.resolve_format(target)  # raises: the extension is unknown
 
 
 @dataclass(frozen=True, slots=True)
