@@ -147,6 +147,8 @@ def faults_of_words(text: str) -> list[str]:
         code = span.replace("{}", "1")
         if shell_word(code) is None:
             faults.append(f"the command has nothing for {span}")
+    if "waifu2x-native[" in text:
+        faults.append("an extra of a package that is on no index")
     if ARGUMENT.search(SPAN.sub("", text)):
         faults.append("an argument without backquotes")
     if "`" in in_shell_words(text.replace("{}", "1")):
@@ -189,6 +191,7 @@ def test_the_command_speaks_no_python() -> None:
         ("a is 1; give `nothing=1`", "has nothing for"),
         ("a is 1; give `overwrite=False`", "has nothing for"),
         ("a is 1; run `make it`", "has nothing for"),
+        ("a is 1; run `pip install 'waifu2x-native[jxl]'`", "on no index"),
     ],
 )
 def test_faults_of_words_are_found(text: str, fault: str) -> None:
