@@ -161,6 +161,12 @@ def test_style() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_a_damaged_file_has_advice() -> None:
+    damaged = [each for each in RAISED if re.search(r"\b(damaged|truncated|cut off)\b", each.text)]
+    assert len(damaged) > 20
+    assert not [str(each) for each in damaged if "; " not in each.text]
+
+
 def test_words() -> None:
     wrong = [f"{each}: {fault}" for each in STRINGS for fault in faults_of_words(each.text)]
     assert not wrong, "\n".join(wrong)
