@@ -110,14 +110,22 @@ def check(
     if name not in ("auto", *ENGINES):
         raise ArgumentError(unknown("engine", name, ("auto", *ENGINES)))
     if threads is not None and threads < 1:
-        raise ArgumentError(f"threads is {threads}; it must be 1 or more, or left out")
+        raise ArgumentError(
+            f"threads is {threads}; it must be a whole number, at least 1, or left out"
+        )
     if precision not in _PRECISIONS:
         raise ArgumentError(unknown("precision", precision, _PRECISIONS))
     if device is not None and not _DEVICES.fullmatch(device):
         raise ArgumentError(
-            f"device is {device!r}; it must be cpu, mps, cuda, or one or more GPUs such as "
-            "cuda:0,cuda:1"
+            f"device is {device!r}; it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or "
+            "xpu"
         )
+    if device is not None and "," in device:
+        each = [one.strip().removesuffix(":0") for one in device.split(",")]
+        if len({one.split(":")[0] for one in each}) > 1 or len(set(each)) < len(each):
+            raise ArgumentError(
+                f"device is {device!r}; several must be of one kind, each once, as in cuda:0,cuda:1"
+            )
     if name in ("native", "onnx"):
         if device not in (None, "cpu"):
             raise ArgumentError(
