@@ -8,6 +8,7 @@ import pty
 import re
 import shlex
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -78,7 +79,7 @@ def test_the_defaults_on_the_page_are_those_of_the_records() -> None:
         if found := re.search(r"\[default: (.*)\]", row("", option)):
             shown[str(option.name)] = found[1]
     records = (Options(), UpscalerOptions(), BatchOptions())
-    known = {name: getattr(each, name) for each in records for name in each.__slots__}
+    known = {each.name: getattr(record, each.name) for record in records for each in fields(record)}
     plain = {name for name in shown if isinstance(known.get(name), str)}
     assert {name: shown[name] for name in plain} == {name: known[name] for name in plain}
     # A default that is described: None or 0 in the record, which chooses at run time.

@@ -425,7 +425,7 @@ def test_animation_metadata(upscaler: Upscaler, tmp_path: Path, row: str, column
 def test_animations_are_not_cut_down_to_a_picture(
     upscaler: Upscaler, tmp_path: Path, column: str
 ) -> None:
-    with pytest.raises(EncodeError, match="cannot hold an animation"):
+    with pytest.raises(EncodeError, match="is an animation; write it as gif, png, webp or avif"):
         converted(upscaler, animated("GIF").data, tmp_path, column)
     assert not (tmp_path / "out").exists()
 
@@ -471,7 +471,7 @@ def test_strip_of_an_animation(upscaler: Upscaler, tmp_path: Path, row: str) -> 
 def test_depth(upscaler: Upscaler, tmp_path: Path, kind: str, depth: int, column: str) -> None:
     data, pixels = written(kind)
     if depth == 16 and column not in ("png", "tiff"):
-        with pytest.raises(ArgumentError, match="8 bits per sample, not 16; write PNG or TIFF"):
+        with pytest.raises(ArgumentError, match="8 bits per sample; write PNG or TIFF"):
             converted(upscaler, data, tmp_path, column, depth=depth)
         assert not (tmp_path / "out").exists()
         return
@@ -484,7 +484,7 @@ def test_depth(upscaler: Upscaler, tmp_path: Path, kind: str, depth: int, column
 
 
 def test_depth_of_an_animation(upscaler: Upscaler, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="animations are written with 8 bits"):
+    with pytest.raises(EncodeError, match="animation, which is written with 8 bits; leave out"):
         converted(upscaler, animated("APNG, RGB").data, tmp_path, "png", depth=16)
     path, _ = converted(upscaler, animated("APNG, RGB").data, tmp_path, "png", depth=8)
     assert len(frames_of(path)[0]) == 3

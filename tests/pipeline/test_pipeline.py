@@ -328,20 +328,22 @@ def test_a_deep_padding_network_is_feathered(monkeypatch: pytest.MonkeyPatch) ->
 # --- limits, failures, progress ---
 
 
-@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
 def test_impossible_scales_are_refused(upconv: Pipeline, scale: float) -> None:
-    with pytest.raises(ArgumentError, match="scale is"):
+    with pytest.raises(ArgumentError) as caught:
         run(upconv, Picture(face(4, 4)), scale=scale)
+    expected = f"scale is {scale:g}; it must be a number above 0, such as 2, 1.5 or 0.5"
+    assert str(caught.value) == expected
 
 
 def test_unknown_noise_is_refused(upconv: Pipeline) -> None:
-    with pytest.raises(ArgumentError, match="noise is 4; allowed are"):
+    with pytest.raises(ArgumentError, match="noise is 4; it must be 0, 1, 2 or 3, or `noise=None`"):
         run(upconv, Picture(face(4, 4)), noise=4)
 
 
 def test_a_result_past_the_limit_is_refused_before_any_work(upconv: Pipeline) -> None:
     called: list[float] = []
-    with pytest.raises(LimitError, match=r"10x10 px would become 80x80 px.*WAIFU2X_MAX_PIXELS"):
+    with pytest.raises(LimitError, match=r"10x10 px would become 80x80 px.*raise `max_pixels=`"):
         run(
             upconv,
             Picture(face(10, 10)),

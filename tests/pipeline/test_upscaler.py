@@ -95,7 +95,7 @@ def test_auto_noise_reads_an_open_jpeg_image(upscaler: waifu2x.Upscaler) -> None
     [
         (lambda u, a: u.upscale(a, noise="strong"), "noise is 'strong'; allowed are"),
         (lambda u, a: u.upscale(a, noise=True), "noise is True"),
-        (lambda u, a: u.upscale(a, 2, width=5), "not both"),
+        (lambda u, a: u.upscale(a, 2, width=5), "give `scale=`, or `width=`"),
         (lambda u, a: u.upscale(a.astype(np.int64)), "int64"),
         (lambda u, a: u.upscale([[1, 2]]), "image is a list; allowed are"),
         (lambda u, a: waifu2x.Upscaler("waifu3x"), "model 'waifu3x' is unknown; allowed are cunet"),

@@ -12,7 +12,7 @@ import click
 
 from .. import kernels
 from ..network import registry
-from .page import Command, Option, help_option
+from .page import Command, Option, help_option, table
 
 HELP = """List the models: kind of pictures, noise levels, cost and license.
 
@@ -84,12 +84,11 @@ def _row(model: registry.Model) -> tuple[str, ...]:
 def _lines(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """A table; on a terminal too narrow for it, a paragraph for each model."""
     widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
-    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
-        label = max(map(len, _HEADER))
+    columns = shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and sum(widths) + 2 * (len(widths) - 1) > columns:
         for name, *cells in rows:
             yield name
-            for title, cell in zip(_HEADER[1:], cells, strict=True):
-                yield f"  {title:<{label}}  {cell}"
+            yield from table([*zip(_HEADER[1:], cells, strict=True)], columns)
         return
     for row in (_HEADER, *rows):
         yield "  ".join(

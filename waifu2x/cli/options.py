@@ -166,9 +166,6 @@ def _check_pipe(values: Mapping[str, Any], inputs: Sequence[str], output: str | 
 _FORMATS: Final = tuple(
     dict.fromkeys(each.name for each in (*OUTPUT_FORMATS, *ANIMATED_OUTPUT_FORMATS))
 )
-_EXTENSIONS: Final = tuple(
-    extension[1:] for each in OUTPUT_FORMATS for extension in each.extensions
-)
 
 
 def _in_group(group: str) -> Callable[..., Callable[[Decorated], Decorated]]:
@@ -297,7 +294,7 @@ _OPTIONS = (
         "-f",
         "--format",
         metavar="NAME",
-        type=FormatName(_FORMATS, also=_EXTENSIONS),
+        type=FormatName(_FORMATS),
         help=", ".join(_FORMATS),
     ),
     _result(

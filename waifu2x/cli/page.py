@@ -99,7 +99,7 @@ class Command(click.Command):
         for paragraph in (self.help or "").strip().split("\n\n"):
             yield from _wrapped(paragraph, width)
             yield ""
-        yield from _table([(f"{name} {line}", text) for line, text in self._examples], width)
+        yield from table([(f"{name} {line}", text) for line, text in self._examples], width)
         groups: dict[str, list[tuple[str, str]]] = {}
         for option in self.params:
             if isinstance(option, Option):
@@ -108,11 +108,11 @@ class Command(click.Command):
         for group, rows in groups.items():
             yield ""
             yield f"{group}:"
-            yield from _table(rows, width, column)
+            yield from table(rows, width, column)
         if self._more:
             yield ""
             yield "Commands:"
-            yield from _table([(f"{name} {line}", text) for line, text in self._more], width)
+            yield from table([(f"{name} {line}", text) for line, text in self._more], width)
 
 
 def help_option(group: str = "Options") -> Callable[[Decorated], Decorated]:
@@ -136,8 +136,8 @@ def help_option(group: str = "Options") -> Callable[[Decorated], Decorated]:
     )
 
 
-def _table(rows: Sequence[tuple[str, str]], width: int, column: int = 0) -> Iterable[str]:
-    """Two columns; on a narrow terminal the second one is below the first."""
+def table(rows: Sequence[tuple[str, str]], width: int, column: int = 0) -> Iterable[str]:
+    """Lines of two columns; on a narrow terminal the second one is below the first."""
     column = column or max(len(left) for left, _ in rows)
     for left, right in rows:
         if width < _NARROW:

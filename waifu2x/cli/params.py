@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 import click
 from click.shell_completion import CompletionItem
 
-from ..errors import ArgumentError
+from ..codec.formats import format_named
 from ..network import registry
 from .page import Decorated, Option
 
@@ -97,16 +97,15 @@ class Word(_ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an unknown word; the message suggests a similar one."""
-        word = self._normalized(str(value))
+        word = str(value)
         if word in self._words or word in self._also:
             return word
-        meant = self._habits.get(PurePath(word).name) or nearest(word, (*self._words, *self._also))
+        meant = self._habits.get(PurePath(word).name) or nearest(
+            word, [each for each in self._words if each.isidentifier()]
+        )
         hint = f" (did you mean {meant}?)" if meant else ""
         allowed = ", ".join(self._words)
         return refuse(f"{_called(param)} {value!r} is unknown{hint}; allowed are {allowed}")
-
-    def _normalized(self, word: str) -> str:
-        return word
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -120,8 +119,9 @@ class FormatName(Word):
 
     name = "format"
 
-    def _normalized(self, word: str) -> str:
-        return word.lower().removeprefix(".")
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Convert to the name of the format."""
+        return format_named(None, str(value)).name
 
 
 class NoiseLevel(Word):
@@ -153,7 +153,7 @@ class Size(_ParamType):
         """Convert two numbers with an x between them to a pair."""
         if isinstance(value, tuple):
             return value
-        if found := re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", str(value).lower()):
+        if found := re.fullmatch(r"0*([1-9][0-9]{0,8})x0*([1-9][0-9]{0,8})", str(value).lower()):
             return int(found[1]), int(found[2])
         sides, example = (
             ("HEIGHTxWIDTH", "720x1280") if self.name == "HxW" else ("WIDTHxHEIGHT", "1920x1080")
@@ -172,10 +172,8 @@ class MemorySize(_ParamType):
         """Convert 4G to a number of bytes."""
         from ..batch import parse_memory
 
-        try:
-            return value if isinstance(value, int) else parse_memory(str(value))
-        except ArgumentError as error:
-            return refuse(str(error))
+        number = value if isinstance(value, int) else parse_memory(str(value))
+        return number or refuse(f"memory is {value!r}; it must be above 0, such as 4G")
 
 
 def _called(param: click.Parameter | None) -> str:

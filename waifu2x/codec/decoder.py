@@ -348,7 +348,7 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
     """Read all of ``stream`` into memory; raises LimitError if it exceeds any picture allowed."""
     if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
         raise ArgumentError(
-            f"the input is a {type(stream).__name__}; it must be a file name or a binary file"
+            f"the input is a {type(stream).__name__}; it must be a path or a binary file object"
         )
     max_bytes = limits.max_bytes(limit)
     blocks: list[bytes] = []
