@@ -23,11 +23,10 @@ BIN = Path(sys.executable).parent
 DRAWINGS = {"docs/architecture.md"}
 #: Pages whose programs need peers, hours, or a GPU; `tests/benchmarks` runs the programs.
 BENCHMARKS = {"benchmarks/README.md"}
-#: Pages whose blocks are one program, which `tests/test_python_page.py` runs.
+#: Pages of Python only, run as one program by `tests/test_python_page.py`.
 ONE_PROGRAM = {"docs/python.md"}
-RUN = [
-    page for page in PAGES if str(page.relative_to(ROOT)) not in DRAWINGS | BENCHMARKS | ONE_PROGRAM
-]
+ELSEWHERE = DRAWINGS | BENCHMARKS | ONE_PROGRAM
+RUN = [page for page in PAGES if str(page.relative_to(ROOT)) not in ELSEWHERE]
 
 INSTALLS = "installs; .ci/run runs the line as it stands"
 FROM_INDEX = "installs from the index"
@@ -155,6 +154,7 @@ def test_pages_have_the_steps_that_are_counted_on() -> None:
     assert counts["docs/gpu.md"] >= 6
     assert counts["docs/onnx.md"] >= 4
     assert counts["docs/archives.md"] >= 1
+    assert all(step.code for name in ONE_PROGRAM for step in steps(ROOT / name))
 
 
 def test_readme_code_makes_what_it_names(tmp_path: Path) -> None:
