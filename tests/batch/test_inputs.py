@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waifu2x.batch.inputs import PICTURE_SUFFIXES, Found, Listing, find, parse_shard, shard
-from waifu2x.errors import ArgumentError
+from waifu2x.errors import ArgumentError, DecodeError, Waifu2xError
 
 reproducible = settings(derandomize=True, deadline=None, print_blob=True, max_examples=200)
 
@@ -53,8 +53,8 @@ def sources(listing: Listing) -> list[str]:
     return [one.source.as_posix() for one in listing.found]
 
 
-def refusal(*inputs: str, **options: object) -> str:
-    with pytest.raises(ArgumentError) as caught:
+def refusal(*inputs: str, error: type[Waifu2xError] = DecodeError, **options: object) -> str:
+    with pytest.raises(error) as caught:
         find(inputs, **options)  # type: ignore[arg-type]
     assert str(caught.value).isprintable()
     return str(caught.value)
@@ -84,11 +84,11 @@ def test_a_directory_that_does_not_exist_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_what_is_no_path_is_refused(name: str) -> None:
-    assert "is not a path" in refusal(name)
+    assert "is not a path" in refusal(name, error=ArgumentError)
 
 
 def test_no_input_is_refused() -> None:
-    assert "there is no input" in refusal()
+    assert "there is no input" in refusal(error=ArgumentError)
 
 
 def test_include_and_exclude_leave_named_files_alone() -> None:
@@ -213,12 +213,12 @@ def test_hidden_files_and_directories_are_passed_over() -> None:
 def test_a_directory_that_stands_for_nothing_is_refused() -> None:
     Path("in/sub").mkdir(parents=True)
     assert refusal("in") == (
-        "directory in holds no picture; the directories in it are only searched with --recursive "
-        "(recursive=True)"
+        "directory in holds no picture; the directories in it are only searched with "
+        "`recursive=True`"
     )
     assert refusal("in", recursive=True) == "directory in holds no picture"
     make("in/sub/a.txt")
-    assert "it has 1 other file; --include" in refusal("in", recursive=True)
+    assert "it has 1 other file; `include=`" in refusal("in", recursive=True)
     make("in/sub/a.png")
     assert "that include and exclude let through" in refusal("in/sub", exclude=["*.png"])
 
@@ -495,7 +495,19 @@ def test_include_counts_nothing_as_ignored() -> None:
 @pytest.mark.parametrize("what", ["include", "exclude"])
 def test_patterns_that_mean_nothing_are_refused(what: str, pattern: str) -> None:
     make("in/a.png")
-    assert f"{what} {pattern!r} matches no name" in refusal("in", **{what: [pattern]})
+    said = refusal("in", error=ArgumentError, **{what: [pattern]})
+    assert f"{what} {pattern!r} matches no name" in said
+
+
+@pytest.mark.parametrize("address", ["https://example.com/a.png", "file:///a.png", "s3://b/*.png"])
+def test_addresses_on_the_network_are_refused(address: str) -> None:
+    make("a.png")
+    for inputs in ([address], ["a.png", address]):
+        assert refusal(*inputs) == f"{address} is an address on the network; download it first"
+    Path("list.txt").write_text(f"a.png\n{address}\n")
+    assert refusal("@list.txt") == f"{address} is an address on the network; download it first"
+    make("ht:/tp.png")
+    assert sources(find(["ht:/tp.png"])) == ["ht:/tp.png"]
 
 
 # --- patterns as inputs ------------------------------------------------------------------------
@@ -554,7 +566,7 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
     assert refusal("in/*.gif") == "pattern in/*.gif matches no picture"
     assert refusal("in/n*") == (
         "pattern in/n* matches no picture (it has 1 other file; "
-        "--include (include=) takes files by other names)"
+        "`include=` takes files by other names)"
     )
     assert "pattern nowhere/*.png: directory nowhere cannot be read" in refusal("nowhere/*.png")
     assert "pattern in/1.png/*: directory in/1.png cannot be read" in refusal("in/1.png/*")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from waifu2x.batch.inputs import Found
 from waifu2x.batch.naming import Item, NameTemplate, Targets, name_targets
-from waifu2x.errors import ArgumentError
+from waifu2x.errors import ArgumentError, OutputExistsError
 
 reproducible = settings(derandomize=True, deadline=None, print_blob=True, max_examples=400)
 
@@ -431,22 +431,22 @@ def in_place(*relative: str, name: str = "{stem}_{scale}x{ext}") -> tuple[list[s
 
 @pytest.mark.parametrize("name", ["a.png", "A.PNG", "b/a.png"])
 def test_a_result_never_replaces_its_input(name: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
+    with pytest.raises(OutputExistsError) as caught:
         in_place("c.gif", name, name="{stem}{ext}")
     assert str(caught.value) == (
-        f"the result of {Path('in', name)} would replace it; choose another output directory, "
-        'or a --name (name=) such as "{stem}_waifu2x{ext}"'
+        f"the result of {Path('in', name)} would replace it, and an input is never replaced; "
+        "choose another output directory, or `name='{stem}_waifu2x{ext}'`"
     )
 
 
 def test_the_input_is_known_by_its_absolute_path() -> None:
     found = as_found(["a.png"], Path("x/../in"))
-    with pytest.raises(ArgumentError, match="would replace it"):
+    with pytest.raises(OutputExistsError, match="would replace it"):
         name_targets(found, Path("in").resolve(), template(), lambda source: ".png")
 
 
 def test_its_plain_name_counts_even_where_another_would_change_it() -> None:
-    with pytest.raises(ArgumentError, match=r"a\.png would replace it"):
+    with pytest.raises(OutputExistsError, match=r"a\.png would replace it"):
         in_place("a.jpg", "a.png", name="{stem}{ext}")
 
 
@@ -481,6 +481,42 @@ def test_results_do_not_change_the_names_of_others() -> None:
     again = name_targets(as_found([*made, *originals]), IN, plain, lambda source: ".png")
     assert again.items == first
     assert sorted(str(one.relative) for one in again.results) == sorted(made)
+
+
+def by_rule(*relative: str, out: Path) -> tuple[list[str], list[str]]:
+    """The names below ``out`` without a template, and the files recognized as results."""
+    targets = name_targets(as_found(relative), out, None, lambda source: ".png")
+    check_distinct(targets.items)
+    return [item.target.relative_to(out).as_posix() for item in targets.items], [
+        str(one.relative) for one in targets.results
+    ]
+
+
+def test_without_a_template_only_results_next_to_their_inputs_are_marked() -> None:
+    assert by_rule("a.png", "b/c.jpg", out=OUT) == (["a.png", "b/c.png"], [])
+    assert by_rule("a.png", "b/c.jpg", out=IN) == (["a_waifu2x.png", "b/c_waifu2x.png"], [])
+    assert by_rule("a.png", "b/c.jpg", out=Path("x/../in")) == (
+        ["a_waifu2x.png", "b/c_waifu2x.png"],
+        [],
+    )
+    assert by_rule("a.png", "a.jpg", out=IN) == (["a_png_waifu2x.png", "a_jpg_waifu2x.png"], [])
+
+
+def test_without_a_template_a_second_run_takes_no_results() -> None:
+    first, _ = by_rule("a.png", "b/a.png", "b/a.jpg", out=IN)
+    again, results = by_rule("a.png", "b/a.png", "b/a.jpg", *first, out=IN)
+    assert (again, sorted(results)) == (first, sorted(first))
+
+
+def test_a_link_to_the_folder_of_an_input_is_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to("in")
+    found = as_found(["a.png"], tmp_path / "in")
+    (item,) = name_targets(found, tmp_path / "link", None, lambda source: ".png").items
+    assert item.target == tmp_path / "link/a_waifu2x.png"
+    found += as_found(["a_waifu2x.png"], tmp_path / "in")
+    again = name_targets(found, tmp_path / "link", None, lambda source: ".png")
+    assert again == ((item,), (found[1],))
 
 
 def test_a_circle_of_results() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -49,17 +50,16 @@ waifu2x.Upscaler.from_options = classmethod(loaded)
 """
 
 
-def commands() -> dict[str, click.Command]:
-    """All commands by name, including the default command."""
-    default = main.make_context("waifu2x", ["in.png"]).command
-    return {"waifu2x": main, "upscale": default, **main.commands}
+#: Two ways to run the main command; all options apply to both.
+MODES = ("one file", "many files")
 
 
 def declared() -> set[tuple[str, str]]:
     """The options of all commands."""
+    commands = {**dict.fromkeys(MODES, main), **main.commands}
     return {
         (command, str(option.name))
-        for command, each in commands().items()
+        for command, each in commands.items()
         for option in each.params
         if isinstance(option, click.Option)
     }
@@ -96,7 +96,7 @@ ALL = ["1.png", "2.png", "3.png", "sub/4.png", "sub/5.png"]
 
 
 class Command:
-    """``waifu2x INPUT OUTPUT`` or ``waifu2x batch INPUT OUTPUT``."""
+    """``waifu2x INPUT OUTPUT``, where INPUT is a file, or a folder that holds only that file."""
 
     model = ("-m", "upconv_7")
 
@@ -146,9 +146,24 @@ class Command:
 
     def arguments(self, source: str, target: str, *options: str) -> list[str]:
         (self.folder / target).mkdir(exist_ok=True)
-        command = [] if self.name == "upscale" else [self.name]
         model = () if {"-m", "--model"} & set(options) else self.model
-        return [*command, source, target, *model, *options]
+        return [self.given(source), target, *model, *options]
+
+    def given(self, source: str) -> str:
+        """The input that stands for ``source``."""
+        path = self.folder / source
+        if self.name == "one file" or path.is_dir():
+            return source
+        folder = self.folder / f"{source} alone"
+        folder.mkdir(exist_ok=True)
+        if not (folder / source).exists():
+            shutil.copy2(path, folder)
+        return folder.name
+
+    def path(self, source: str) -> Path:
+        """The file that is read for ``source``."""
+        given = self.folder / self.given(source)
+        return given / source if given.is_dir() else given
 
     def new(self) -> str:
         self._runs += 1
@@ -169,7 +184,7 @@ CASES: dict[str, tuple[str, Case]] = {}
 SHOWN: set[tuple[str, str]] = set()
 
 
-def shows(*options: str, of: tuple[str, ...] = ("upscale", "batch")) -> Callable[[Case], Case]:
+def shows(*options: str, of: tuple[str, ...] = MODES) -> Callable[[Case], Case]:
     """Register a test of these options."""
 
     def declare(case: Case) -> Case:
@@ -234,7 +249,7 @@ def _(run: Command) -> None:
 @shows("device")
 def _(run: Command) -> None:
     done = run("-e", "onnx", "-d", "cuda:0")
-    assert (done.code, done.files) == (1, {})
+    assert (done.code, done.files) == (2, {})
     assert "'cuda:0'" in done.err
 
 
@@ -274,7 +289,7 @@ def _(run: Command) -> None:
 def _(run: Command) -> None:
     now = int(time.time())
     times = (now + 3600, now - 7200)  # reading does not change an access time in the future
-    os.utime(run.folder / "in.png", times)
+    os.utime(run.path("in.png"), times)
     for options in (["--keep-times"], ["--keep-times", "--progress", "json"]):
         target = run.folder / run.new()
         arguments = run.arguments("in.png", target.name, *options)
@@ -332,25 +347,25 @@ def _(run: Command) -> None:
 # --- options for many files
 
 
-@shows("recursive", of=("batch",))
+@shows("recursive", of=("many files",))
 def _(run: Command) -> None:
     assert [*run(source="in").files] == ALL[:3]
     assert [*run("-r", source="in").files] == ALL
 
 
-@shows("include", "exclude", of=("batch",))
+@shows("include", "exclude", of=("many files",))
 def _(run: Command) -> None:
     assert [*run("-r", "--include", "[14].png", source="in").files] == ["1.png", "sub/4.png"]
     assert [*run("-r", "--exclude", "[14].png", source="in").files] == [ALL[1], ALL[2], ALL[4]]
 
 
-@shows("name", of=("batch",))
+@shows("name", of=("many files",))
 def _(run: Command) -> None:
     done = run("--name", "{stem}-{scale}{ext}", source="in")
     assert [*done.files] == ["1-2.png", "2-2.png", "3-2.png"]
 
 
-@shows("resume", of=("batch",))
+@shows("resume", of=("many files",))
 def _(run: Command) -> None:
     out = run.new()
     first = run.into(out, source="in")
@@ -363,64 +378,117 @@ def _(run: Command) -> None:
     assert run.into(out, source="in").code == 1
 
 
-@shows("memory", of=("batch",))
-def _(run: Command) -> None:
-    assert run.recorded()["memory"] is None
-    limit = run.recorded("--memory", "3G")["memory"]
-    assert isinstance(limit, int)
-    assert 0 < limit < 3 << 30
-    assert run("--memory", "9", source="in").code == 1
-
-
-@shows("report", of=("batch",))
-def _(run: Command) -> None:
-    done = run("--report", "report.jsonl", source="in")
-    lines = (run.folder / "report.jsonl").read_text().splitlines()
-    assert sorted(Path(json.loads(line)["output"]).name for line in lines) == sorted(done.files)
-
-
-@shows("shard", of=("batch",))
+@shows("shard", of=("many files",))
 def _(run: Command) -> None:
     parts = [[*run("-r", "--shard", f"{k}/2", source="in").files] for k in (1, 2)]
     assert all(parts)
     assert sorted(parts[0] + parts[1]) == ALL
 
 
-@shows("cluster", of=("batch",))
+@shows("recursive", "include", "exclude", of=("one file",))
 def _(run: Command) -> None:
-    done = run("--cluster", "nowhere://1", source="in")
+    """A file that is named is always taken."""
+    files = run().files
+    assert run("-r", "--include", "x*", "--exclude", "in*").files == files
+
+
+@shows("name", of=("one file",))
+def _(run: Command) -> None:
+    assert [*run("--name", "{stem}-{scale}{ext}").files] == ["in-2.png"]
+
+
+@shows("resume", of=("one file",))
+def _(run: Command) -> None:
+    out = run.new()
+    first = run.into(out)
+    before = first.target.stat().st_ino
+    resumed = run.into(out, "--resume")
+    assert (resumed.code, resumed.files) == (0, first.files)
+    assert resumed.target.stat().st_ino == before
+    later = time.time() + 60
+    changed = run.folder / "changed.png"
+    shutil.copy(run.path("in.jpg"), changed)
+    run.into(out, source="changed.png")
+    before = (run.folder / out / "changed.png").stat().st_ino
+    os.utime(changed, (later, later))
+    assert run.into(out, "--resume", source="changed.png").code == 0
+    assert (run.folder / out / "changed.png").stat().st_ino != before
+
+
+@shows("shard", of=("one file",))
+def _(run: Command) -> None:
+    parts = [len(run("--shard", f"{k}/2").files) for k in (1, 2)]
+    assert sorted(parts) == [0, 1]
+
+
+@shows("memory")
+def _(run: Command) -> None:
+    assert run.recorded()["run_memory"] is None
+    limit = run.recorded("--memory", "3G")["run_memory"]
+    assert isinstance(limit, int)
+    assert 0 < limit < 3 << 30
+    assert run("--memory", "9").code == 1
+
+
+@shows("report")
+def _(run: Command) -> None:
+    report = run.folder / f"{run.new()}.jsonl"
+    for source in ("in.png", "in"):
+        done = run("--report", report.name, source=source)
+        lines = report.read_text().splitlines()
+        assert [Path(json.loads(line)["input"]).name for line in lines]
+        names = sorted(Path(json.loads(line)["output"]).name for line in lines)
+        assert names == sorted(done.files)
+        report.unlink()
+
+
+@shows("cluster")
+def _(run: Command) -> None:
+    done = run("--cluster", "nowhere://1")
     assert (done.code, done.files) == (1, {})
     # Without Dask, the message describes how to install Dask.
     assert "'nowhere://1'" in done.err or "[cluster]" in done.err
 
 
-@shows("recursive", "include", "exclude", "name", "resume", "memory", "report", "shard", "cluster",
-       of=("upscale",))  # fmt: skip
+@shows("inputs", "outputs")
 def _(run: Command) -> None:
-    """The default command passes a folder with all options to the batch command."""
-    assert run("--cluster", "nowhere://1", source="in").code == 1
-    assert run("--memory", "9", source="in").code == 1
-    options = ["-r", "--include", "[1245].png", "--exclude", "1.png", "--name", "x{stem}{ext}",
-               "--report", "all.jsonl"]  # fmt: skip
+    plain = run()
     out = run.new()
-    for shard in ("1/2", "2/2"):
-        done = run.into(out, *options, "--shard", shard, source="in")
-        assert done.code == 0
-        assert done.files
-        if shard == "1/2":
-            assert len(done.files) < 3
-    assert [*done.files] == ["sub/x4.png", "sub/x5.png", "x2.png"]
-    assert len((run.folder / "all.jsonl").read_text().splitlines()) == 3
-    assert run.into(out, *options, "--resume", source="in").code == 0
-    assert run.into(out, *options, source="in").code == 1
+    (run.folder / out).mkdir()
+    given = run.given("in.png")
+    for arguments in (["-i", given, "-o", out], [given, "-o", out], ["-i", given, out]):
+        done = waifu2x(*arguments, *run.model, "--overwrite", cwd=run.folder)
+        assert finished(run.folder / out, done).array.tobytes() == plain.array.tobytes()
+
+
+@shows("version")
+def _(run: Command) -> None:
+    for option in ("-V", "--version"):
+        done = waifu2x(*run.arguments("in.png", run.new(), option), cwd=run.folder)
+        assert done.stdout == f"waifu2x, version {__version__}\n"
+
+
+@shows("help", of=(*MODES, "models", "export"))
+def _(run: Command) -> None:
+    command = [] if run.name in MODES else [run.name]
+    for option in ("-h", "--help"):
+        done = waifu2x(*command, option, cwd=run.folder)
+        assert done.stdout.startswith(" ".join(["Usage: waifu2x", *command]))
+        assert done.returncode == 0
 
 
 # --- the other commands
 
 
-@shows("version", of=("waifu2x",))
+@shows("as_json", of=("models",))
 def _(run: Command) -> None:
-    assert __version__ in waifu2x("--version", cwd=run.folder).stdout
+    plain, facts = (
+        waifu2x("models", *option, cwd=run.folder).stdout for option in ([], ["--json"])
+    )
+    assert plain.startswith("model ")
+    assert [each["name"] for each in json.loads(facts)] == [
+        line.split()[0] for line in plain.splitlines()[1:]
+    ]
 
 
 def exported(run: Command, *options: str) -> onnx.ModelProto:

@@ -8,14 +8,14 @@ import click
 import pytest
 
 from waifu2x.batch import BatchOptions
+from waifu2x.cli import main
 from waifu2x.cli.options import CommandOptions
-from waifu2x.cli.upscale import upscale
 from waifu2x.files.task import Options
 from waifu2x.pipeline.options import UpscalerOptions
 
 
 def parsed(*args: str) -> CommandOptions:
-    values = upscale.make_context("waifu2x", ["in.png", *args]).params
+    values = main.make_context("waifu2x", ["in.png", *args]).params
     return CommandOptions.from_values(values)
 
 
@@ -24,7 +24,7 @@ def test_the_defaults_are_those_of_the_records() -> None:
     assert command.options == Options()
     assert command.upscaler == UpscalerOptions()
     assert command.batch == BatchOptions()
-    assert not command.is_batch
+    assert (command.inputs, command.output) == (("in.png",), None)
 
 
 def test_every_option_is_a_field_of_a_record() -> None:
@@ -33,8 +33,8 @@ def test_every_option_is_a_field_of_a_record() -> None:
         for record in (CommandOptions, Options, UpscalerOptions, BatchOptions)
         for field in fields(record)
     }
-    names = {param.name for param in upscale.params if isinstance(param, click.Option)}
-    assert names - known == {"fp32"}, "which is a precision"
+    names = {param.name for param in main.params if isinstance(param, click.Option)}
+    assert names - known == {"fp32", "outputs", "version", "help"}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,33 @@ def test_options_reach_their_record(args: list[str], record: str, name: str, val
     assert getattr(getattr(parsed(*args), record), name) == value
 
 
-@pytest.mark.parametrize("args", [["--name", "{stem}{ext}"], ["-r"], ["--memory", "4G"]])
-def test_some_options_make_it_a_batch(args: list[str]) -> None:
-    assert parsed(*args).is_batch
-    assert parsed(*args).upscaler.memory is None, "the limit of the batch, not of a network run"
+def test_memory_limits_the_process_and_not_a_network_run() -> None:
+    assert parsed("--memory", "4G").batch.memory == 4 << 30
+    assert parsed("--memory", "4G").upscaler == UpscalerOptions()
+
+
+@pytest.mark.parametrize(
+    ("args", "inputs", "output"),
+    [
+        (["a"], ["a"], None),
+        (["a", "b"], ["a"], "b"),
+        (["a", "b", "out"], ["a", "b"], "out"),
+        (["-i", "a"], ["a"], None),
+        (["-i", "a", "-o", "b"], ["a"], "b"),
+        (["-o", "b", "-i", "a"], ["a"], "b"),
+        (["a", "-o", "b"], ["a"], "b"),
+        (["-o", "out", "a", "b"], ["a", "b"], "out"),
+        (["-i", "a", "-i", "b", "-o", "out"], ["a", "b"], "out"),
+        (["-i", "a", "-i", "b"], ["a", "b"], None),
+        # What a shell makes of -i *.png -o out, and of -i *.png out.
+        (["-i", "a", "b", "c", "-o", "out"], ["a", "b", "c"], "out"),
+        (["-i", "a", "b", "c", "out"], ["a", "b", "c"], "out"),
+        (["-i", "a", "b"], ["a"], "b"),
+        (["--input", "a", "--output=b"], ["a"], "b"),
+        (["-i", "-", "-o", "-"], ["-"], "-"),
+        (["--", "-i", "-o"], ["-i"], "-o"),
+    ],
+)
+def test_inputs_and_output(args: list[str], inputs: list[str], output: str | None) -> None:
+    command = CommandOptions.from_values(main.make_context("waifu2x", args).params)
+    assert (list(command.inputs), command.output) == (inputs, output)

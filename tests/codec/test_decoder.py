@@ -596,7 +596,7 @@ def test_animations_are_refused_with_their_count(format):
         assert "is a TIFF of 3 pages" in text
     else:
         assert "is an animation of 3 frames" in text
-        assert "gif, png, webp or avif" in text
+        assert text.endswith("not one picture; upscale it with `waifu2x.upscale_file`")
 
 
 def test_a_smaller_copy_beside_a_tiff_is_no_frame():
@@ -620,8 +620,7 @@ def test_the_limit_is_exact_and_names_itself(format):
     assert decode(data, max_pixels=600).width == 30
     text = refused(data, LimitError, max_pixels=599)
     assert "30x20, 600 pixels, and the limit is 599" in text
-    assert "WAIFU2X_MAX_PIXELS" in text
-    assert "max_pixels" in text
+    assert text.endswith("; raise the limit with `max_pixels=`")
 
 
 def test_a_huge_header_is_refused_before_its_pixels():
@@ -678,7 +677,7 @@ def test_missing_directory_empty_and_device(tmp_path):
     assert refused(tmp_path) == f"{tmp_path} is a directory; name a file in it"
     empty = tmp_path / "empty.png"
     empty.touch()
-    assert refused(empty) == f"{empty} is empty (0 bytes)"
+    assert refused(empty) == f"{empty} is empty (0 bytes); copy or download it again"
     (tmp_path / "file").write_bytes(b"x")
     assert "cannot be read" in refused(tmp_path / "file" / "below.png")
     assert "cannot be read" in refused("a\0b.png")

@@ -59,7 +59,7 @@ def test_pictures_are_recognized(name):
 @pytest.mark.parametrize(
     ("head", "name", "words"),
     [
-        (b"PK\3\4", "zip", "a ZIP file, which is not supported; save it as PNG"),
+        (b"PK\3\4", "zip", "a ZIP file, not one picture; upscale a comic with `waifu2x.upscale"),
         (b"Rar!\x1a\x07\0", "rar", "a RAR archive (CBR), which is not supported; repack it as ZIP"),
         (b"a" * 257 + b"ustar", "tar", "a tar archive (CBT)"),
         (b"%PDF-1.7", "pdf", "a PDF file, which is not supported; save it as PNG"),

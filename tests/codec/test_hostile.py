@@ -254,7 +254,7 @@ def test_the_longest_strip_is_enlarged(
     width, height = size
     image = corpus.strip(width, height)
     image.save(tmp_path / "in.png")
-    result = waifu2x.upscale_file(upscaler, tmp_path / "in.png", tmp_path / "out.png")
+    result = waifu2x.upscale_file(tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler)
     assert (result.size_in, result.size_out) == (size, (2 * width, 2 * height))
     with Image.open(tmp_path / "out.png") as opened:
         out = np.asarray(opened)

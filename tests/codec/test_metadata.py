@@ -228,7 +228,7 @@ def test_a_huge_jpeg_xl_is_refused_by_its_header():
 def test_jpeg_xl_without_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
     small = b"\xff\x0a" + (1 | 1 << 6 | 1 << 9).to_bytes(64, "little")
-    with pytest.raises(MissingExtraError, match=r"pip install 'waifu2x-native\[jxl\]'"):
+    with pytest.raises(MissingExtraError, match=r"run `pip install pillow-jxl-plugin`$"):
         decode(small)
 
 

@@ -719,7 +719,7 @@ def test_a_failure_that_fill_swallows_is_no_file(tmp_path, monkeypatch):
 
     with pytest.raises(ArgumentError, match="given up"):
         write_rows(Picture(array), tmp_path / "a.png", fill, width=300, height=900)
-    assert seen[0] == "the picture cannot be encoded as PNG: broken"
+    assert seen[0] == "the picture cannot be encoded as PNG: broken; choose another format"
     assert "closed" in seen[-1]
     assert list(tmp_path.iterdir()) == []
 

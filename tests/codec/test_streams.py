@@ -125,7 +125,7 @@ def test_bad_requests_write_nothing():
     for name, options, error in (
         ("png", {"quality": 90}, ArgumentError),
         ("png", {"depth": 12}, ArgumentError),
-        ("jpeg", {"depth": 16}, EncodeError),
+        ("jpeg", {"depth": 16}, ArgumentError),
     ):
         pipe = Pipe()
         with pytest.raises(error):

@@ -27,7 +27,7 @@ def test_density_turns_with_the_picture(
     exif[0x0112] = orientation
     art.anime_face(24, 20).save(tmp_path / "in.jpg", dpi=(72, 144), exif=exif)
     target = tmp_path / f"out{suffix}"
-    waifu2x.upscale_file(upscaler, tmp_path / "in.jpg", target)
+    waifu2x.upscale_file(tmp_path / "in.jpg", target, upscaler=upscaler)
     sideways = orientation >= 5
     with Image.open(target) as made:
         assert made.size == ((40, 48) if sideways else (48, 40))
@@ -49,7 +49,7 @@ def test_both_times_are_kept(upscaler: waifu2x.Upscaler, tmp_path: Path, many: b
         )
         assert result.error is None
     else:
-        waifu2x.upscale_file(upscaler, tmp_path / "in.png", out, keep_times=True)
+        waifu2x.upscale_file(tmp_path / "in.png", out, upscaler=upscaler, keep_times=True)
     (made,) = out.iterdir()
     status = made.stat()
     assert (int(status.st_atime), int(status.st_mtime)) == times

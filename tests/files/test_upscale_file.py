@@ -7,6 +7,7 @@ import os
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from helpers import art
 from helpers.pictures import write_picture
 from PIL import Image
 
-from waifu2x import Options, Upscaler, codec, upscale_file
+from waifu2x import Upscaler, codec, upscale_file
 from waifu2x.errors import (
     ArgumentError,
     CancelledError,
@@ -39,21 +40,22 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_target_names(upscaler: Upscaler, source: Path, tmp_path: Path) -> None:
-    def target(*args: object) -> Path | None:
-        return upscale_file(upscaler, source, *args).target  # type: ignore[arg-type]
+    def target(*args: Any, **options: Any) -> Path | None:
+        return upscale_file(source, *args, upscaler=upscaler, **options).target
 
     assert target() == tmp_path / "in.v1_waifu2x.png"
-    assert target(None, Options(format="webp")) == tmp_path / "in.v1_waifu2x.webp"
+    assert target(format="webp") == tmp_path / "in.v1_waifu2x.webp"
     other = tmp_path / "out"
     other.mkdir()
-    assert target(other) == other / "in.v1_waifu2x.png"
+    assert target(other) == other / "in.v1.png"
+    assert target(other / "..", format="tiff") == other / "../in.v1_waifu2x.tif"
     assert target(tmp_path / "x.JPG") == tmp_path / "x.JPG"
     with Image.open(tmp_path / "x.JPG") as image:
         assert image.format == "JPEG"
 
 
 def test_result_and_report(upscaler: Upscaler, source: Path, tmp_path: Path) -> None:
-    report = upscale_file(upscaler, source, tmp_path / "out.png")
+    report = upscale_file(source, tmp_path / "out.png", upscaler=upscaler)
     assert (report.size_in, report.size_out) == ((20, 16), (40, 32))
     assert report.noise == 1
     assert "75" in report.reason
@@ -65,7 +67,7 @@ def test_result_and_report(upscaler: Upscaler, source: Path, tmp_path: Path) -> 
 def test_transparency_into_jpeg_is_laid_on_white(upscaler: Upscaler, tmp_path: Path) -> None:
     source = tmp_path / "sprite.png"
     art.sprite(24).save(source)
-    report = upscale_file(upscaler, source, tmp_path / "out.jpg")
+    report = upscale_file(source, tmp_path / "out.jpg", upscaler=upscaler)
     assert any("white" in note for note in report.notes)
     with Image.open(report.target) as image:
         assert min(image.convert("RGB").getpixel((0, 0))) > 250
@@ -74,10 +76,10 @@ def test_transparency_into_jpeg_is_laid_on_white(upscaler: Upscaler, tmp_path: P
 def test_existing_files_are_kept(upscaler: Upscaler, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.png"
     target.write_bytes(b"precious")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
-        upscale_file(upscaler, source, target)
+    with pytest.raises(OutputExistsError, match="`overwrite=True`"):
+        upscale_file(source, target, upscaler=upscaler)
     assert target.read_bytes() == b"precious"
-    upscale_file(upscaler, source, target, overwrite=True)
+    upscale_file(source, target, upscaler=upscaler, overwrite=True)
     assert Image.open(target).size == (40, 32)
 
 
@@ -89,7 +91,7 @@ def test_the_input_is_never_the_output_by_accident(upscaler: Upscaler, tmp_path:
     before = source.read_bytes()
     for target in (source, link):
         with pytest.raises(OutputExistsError):
-            upscale_file(upscaler, source, target)
+            upscale_file(source, target, upscaler=upscaler)
     assert source.read_bytes() == before
 
 
@@ -121,7 +123,7 @@ def test_a_failure_leaves_nothing(
 
         monkeypatch.setattr(upscaler.pipeline, "run", broken)
     with pytest.raises(expected):
-        upscale_file(upscaler, source, tmp_path / "out.png", cancel=cancel)
+        upscale_file(source, tmp_path / "out.png", upscaler=upscaler, cancel=cancel)
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
@@ -145,7 +147,7 @@ def test_sizes_a_format_cannot_hold_are_refused_before_the_work(
 
     monkeypatch.setattr(upscaler.pipeline, "run", never)
     with pytest.raises(EncodeError, match=limit):
-        upscale_file(upscaler, source, tmp_path / name)
+        upscale_file(source, tmp_path / name, upscaler=upscaler)
     assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
 
 
@@ -154,58 +156,58 @@ def test_sixteen_bits_come_out_of_both_ends(upscaler: Upscaler, tmp_path: Path) 
     ramp = np.linspace(20000, 21000, 40).astype(np.uint16)
     color = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (24, 40, 3)))
     write_picture(Picture(color), tmp_path / "in.png")
-    upscale_file(upscaler, tmp_path / "in.png", tmp_path / "out.png")
+    upscale_file(tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler)
     result = codec.decode(tmp_path / "out.png").color
     assert result.dtype == np.uint16
     assert len(np.unique(result)) > 40
     np.testing.assert_allclose(result[24, 8:-8:2, 1], ramp[4:-4], atol=400)
-    eight = upscale_file(upscaler, tmp_path / "in.png", tmp_path / "out8.png", Options(depth=8))
+    eight = upscale_file(tmp_path / "in.png", tmp_path / "out8.png", upscaler=upscaler, depth=8)
     assert codec.decode(tmp_path / "out8.png").color.dtype == np.uint8
     assert not any("reduced" in note for note in eight.notes), "it was asked for"
-    jpeg = upscale_file(upscaler, tmp_path / "in.png", tmp_path / "out.jpg")
+    jpeg = upscale_file(tmp_path / "in.png", tmp_path / "out.jpg", upscaler=upscaler)
     assert any("16-bit samples reduced" in note for note in jpeg.notes)
 
 
 def test_sixteen_bits_on_request_are_more_than_eight_stretched(
     upscaler: Upscaler, source: Path, tmp_path: Path
 ) -> None:
-    upscale_file(upscaler, source, tmp_path / "out.png", Options(depth=16))
+    upscale_file(source, tmp_path / "out.png", upscaler=upscaler, depth=16)
     deep = codec.decode(tmp_path / "out.png").color
     assert deep.dtype == np.uint16
     assert (deep % 257 != 0).any()
-    upscale_file(upscaler, source, tmp_path / "out8.png")
+    upscale_file(source, tmp_path / "out8.png", upscaler=upscaler)
     plain = codec.decode(tmp_path / "out8.png").color
     assert np.abs(deep / 257 - plain).max() <= 0.51
-    with pytest.raises(EncodeError, match="PNG or TIFF"):
-        upscale_file(upscaler, source, tmp_path / "deep.jpg", Options(depth=16))
+    with pytest.raises(ArgumentError, match="PNG or TIFF"):
+        upscale_file(source, tmp_path / "deep.jpg", upscaler=upscaler, depth=16)
 
 
 def test_a_stream_gets_the_whole_result_or_nothing(
     upscaler: Upscaler, source: Path, tmp_path: Path
 ) -> None:
     sink = io.BytesIO()
-    report = upscale_file(upscaler, io.BytesIO(source.read_bytes()), sink)
+    report = upscale_file(io.BytesIO(source.read_bytes()), sink, upscaler=upscaler)
     assert (report.source, report.target) == (None, None)
     with Image.open(sink) as image:
         assert (image.format, image.size) == ("JPEG", (40, 32)), "as the input"
     sink = io.BytesIO()
-    upscale_file(upscaler, source, sink, Options(format="png"))
-    upscale_file(upscaler, source, tmp_path / "out.png")
+    upscale_file(source, sink, upscaler=upscaler, format="png")
+    upscale_file(source, tmp_path / "out.png", upscaler=upscaler)
     assert sink.getvalue() == (tmp_path / "out.png").read_bytes()
     sink = io.BytesIO()
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(CancelledError):
-        upscale_file(upscaler, source, sink, cancel=cancel)
+        upscale_file(source, sink, upscaler=upscaler, cancel=cancel)
     assert sink.getvalue() == b""
     with pytest.raises(ArgumentError, match="name the file"):
-        upscale_file(upscaler, io.BytesIO(source.read_bytes()))
+        upscale_file(io.BytesIO(source.read_bytes()), upscaler=upscaler)
 
 
 def test_times_are_kept_on_request(upscaler: Upscaler, source: Path, tmp_path: Path) -> None:
     os.utime(source, (1_000_000_000, 1_100_000_000))
-    upscale_file(upscaler, source, tmp_path / "kept.png", keep_times=True)
-    upscale_file(upscaler, source, tmp_path / "now.png")
+    upscale_file(source, tmp_path / "kept.png", upscaler=upscaler, keep_times=True)
+    upscale_file(source, tmp_path / "now.png", upscaler=upscaler)
     assert (tmp_path / "kept.png").stat().st_mtime == 1_100_000_000
     assert (tmp_path / "now.png").stat().st_mtime > 1_600_000_000
 
@@ -221,19 +223,19 @@ def animation(path: Path) -> list[Image.Image]:
 def test_an_animation_stays_one(upscaler: Upscaler, tmp_path: Path) -> None:
     animation(tmp_path / "in.gif")
     shares: list[float] = []
-    report = upscale_file(upscaler, tmp_path / "in.gif", progress=shares.append)
+    report = upscale_file(tmp_path / "in.gif", upscaler=upscaler, progress=shares.append)
     assert report.target == tmp_path / "in_waifu2x.gif"
     assert "4 frames (3 different)" in report.notes
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
-    upscale_file(upscaler, tmp_path / "in.gif", tmp_path / "out.webp")
+    upscale_file(tmp_path / "in.gif", tmp_path / "out.webp", upscaler=upscaler)
     for name in ("in_waifu2x.gif", "out.webp"):
         with Image.open(tmp_path / name) as image:
             assert (image.n_frames, image.size) == (4, (48, 40))  # type: ignore[attr-defined]
     with pytest.raises(EncodeError, match="gif, png, webp or avif"):
-        upscale_file(upscaler, tmp_path / "in.gif", tmp_path / "out.jpg")
-    with pytest.raises(ArgumentError, match="8 bits"):
-        upscale_file(upscaler, tmp_path / "in.gif", tmp_path / "o.png", Options(depth=16))
+        upscale_file(tmp_path / "in.gif", tmp_path / "out.jpg", upscaler=upscaler)
+    with pytest.raises(EncodeError, match="8 bits"):
+        upscale_file(tmp_path / "in.gif", tmp_path / "o.png", upscaler=upscaler, depth=16)
     assert not (tmp_path / "o.png").exists()
 
 
@@ -250,7 +252,7 @@ def book(path: Path, damage: bool = False) -> None:
 
 def test_a_comic_archive_stays_one(upscaler: Upscaler, tmp_path: Path) -> None:
     book(tmp_path / "in.cbz")
-    report = upscale_file(upscaler, tmp_path / "in.cbz")
+    report = upscale_file(tmp_path / "in.cbz", upscaler=upscaler)
     assert report.target == tmp_path / "in_waifu2x.cbz"
     assert report.notes[:2] == ("2 pages", "1 other file carried over")
     with zipfile.ZipFile(report.target) as archive:
@@ -259,11 +261,11 @@ def test_a_comic_archive_stays_one(upscaler: Upscaler, tmp_path: Path) -> None:
         assert archive.read("ComicInfo.xml") == b"<ComicInfo/>"
         with archive.open("b/002.jpg") as file, Image.open(file) as image:
             assert (image.format, image.size) == ("JPEG", (40, 32))
-    upscale_file(upscaler, tmp_path / "in.cbz", tmp_path / "out.zip", Options(format="webp"))
+    upscale_file(tmp_path / "in.cbz", tmp_path / "out.zip", upscaler=upscaler, format="webp")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.namelist() == ["ComicInfo.xml", "b/002.webp", "b/001.webp"]
     with pytest.raises(EncodeError, match=r"\.cbz or \.zip"):
-        upscale_file(upscaler, tmp_path / "in.cbz", tmp_path / "out.png")
+        upscale_file(tmp_path / "in.cbz", tmp_path / "out.png", upscaler=upscaler)
 
 
 def test_a_quality_is_for_the_lossy_pages_of_an_archive(upscaler: Upscaler, tmp_path: Path) -> None:
@@ -271,14 +273,14 @@ def test_a_quality_is_for_the_lossy_pages_of_an_archive(upscaler: Upscaler, tmp_
     sizes = {}
     for quality in (20, 95):
         target = tmp_path / f"{quality}.cbz"
-        upscale_file(upscaler, tmp_path / "in.cbz", target, Options(quality=quality))
+        upscale_file(tmp_path / "in.cbz", target, upscaler=upscaler, quality=quality)
         with zipfile.ZipFile(target) as archive:
             sizes[quality] = {each.filename: each.file_size for each in archive.infolist()}
     assert sizes[20]["b/002.jpg"] < sizes[95]["b/002.jpg"]
     assert sizes[20]["b/001.png"] == sizes[95]["b/001.png"]
-    with pytest.raises(ArgumentError, match="PNG is lossless"):
+    with pytest.raises(ArgumentError, match="quality is 90, and PNG is lossless"):
         upscale_file(
-            upscaler, tmp_path / "in.cbz", tmp_path / "x.cbz", Options(quality=90, format="png")
+            tmp_path / "in.cbz", tmp_path / "x.cbz", upscaler=upscaler, quality=90, format="png"
         )
 
 
@@ -290,7 +292,7 @@ def test_a_lossy_page_of_an_archive_stays_lossy(
     art.anime_face(40, 32).save(buffer, "WEBP", lossless=lossless)
     with zipfile.ZipFile(tmp_path / "in.cbz", "w") as archive:
         archive.writestr("1.webp", buffer.getvalue())
-    upscale_file(upscaler, tmp_path / "in.cbz", tmp_path / "out.cbz")
+    upscale_file(tmp_path / "in.cbz", tmp_path / "out.cbz", upscaler=upscaler)
     with zipfile.ZipFile(tmp_path / "out.cbz") as archive:
         data = archive.read("1.webp")
     assert (b"VP8L" in data[:64]) == lossless
@@ -306,7 +308,7 @@ def test_a_broken_page_is_named_before_the_work(
 
     monkeypatch.setattr(upscaler.pipeline, "run", never)
     with pytest.raises(DecodeError, match=r"in\.cbz.*002\.jpg.*truncated"):
-        upscale_file(upscaler, tmp_path / "in.cbz")
+        upscale_file(tmp_path / "in.cbz", upscaler=upscaler)
     assert [path.name for path in tmp_path.iterdir()] == ["in.cbz"]
 
 

@@ -93,7 +93,9 @@ def test_tta_has_no_seams(engine: str) -> None:
 
 def test_little_memory_changes_nothing() -> None:
     picture = scene("cel", 120, 100)
-    runs = [run(upscaler("native"), picture, scale=2, memory=memory) for memory in (None, 8 << 20)]
+    runs = [
+        run(upscaler("native"), picture, scale=2, run_memory=memory) for memory in (None, 8 << 20)
+    ]
     assert largest_difference(*runs) <= 1
 
 

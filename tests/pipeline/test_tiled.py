@@ -249,7 +249,7 @@ def test_a_device_too_small_for_any_tile_is_a_clear_error() -> None:
         run(core, picture())
     assert str(caught.value) == (
         "not enough memory on cpu: CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has ..., "
-        "even in the smallest tiles; choose a smaller scale, or --engine native"
+        "even in the smallest tiles; choose a smaller `scale=`, or `engine='native'`"
     )
 
 

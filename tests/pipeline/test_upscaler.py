@@ -67,7 +67,7 @@ def test_path_gives_an_image(upscaler: waifu2x.Upscaler, tmp_path: Path) -> None
 
 def test_module_function_equals_the_class(upscaler: waifu2x.Upscaler) -> None:
     array = np.asarray(art.anime_face(12, 10))
-    result = waifu2x.upscale(array, 2, 1, "upconv_7", tile=5)
+    result = waifu2x.upscale(array, 2, noise=1, model="upconv_7", tile=5)
     np.testing.assert_array_equal(result, upscaler.upscale(array, 2, noise=1))
 
 
@@ -95,7 +95,7 @@ def test_auto_noise_reads_an_open_jpeg_image(upscaler: waifu2x.Upscaler) -> None
     [
         (lambda u, a: u.upscale(a, noise="strong"), "noise is 'strong'; allowed are"),
         (lambda u, a: u.upscale(a, noise=True), "noise is True"),
-        (lambda u, a: u.upscale(a, 2, width=5), "not both"),
+        (lambda u, a: u.upscale(a, 2, width=5), "give `scale=`, or `width=`"),
         (lambda u, a: u.upscale(a.astype(np.int64)), "int64"),
         (lambda u, a: u.upscale([[1, 2]]), "image is a list; allowed are"),
         (lambda u, a: waifu2x.Upscaler("waifu3x"), "model 'waifu3x' is unknown; allowed are cunet"),

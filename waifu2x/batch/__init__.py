@@ -9,17 +9,32 @@ the result of each file and the report.
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
+from ..errors import ArgumentError
+from ..files import FileKeywords
 from ..files.task import Options
-from ..pipeline.upscaler import Upscaler
+from ..pipeline.arguments import (
+    checked,
+    documented,
+    kind_of,
+    optional,
+    picked,
+    refuse_unknown,
+    text,
+)
+from ..pipeline.options import UpscalerOptions
+from ..pipeline.progress import ProgressCallback
+from ..pipeline.upscaler import RunKeywords, UseKeywords, checked_run, chosen_upscaler
 from .memory import for_one_run, parse_memory
 from .options import BatchKeywords, BatchOptions
-from .planning import Inputs, Plan, plan_batch
+from .planning import Inputs, Plan, plan_batch, plan_file
 from .results import BatchResult, Report, Summary
 from .runner import Batch, BatchProgress
 
@@ -35,6 +50,7 @@ __all__ = [
     "BatchOptions",
     "BatchProgress",
     "BatchResult",
+    "BatchResults",
     "Plan",
     "Report",
     "Summary",
@@ -42,51 +58,174 @@ __all__ = [
     "open_run",
     "parse_memory",
     "plan_batch",
+    "plan_file",
     "reported",
     "upscale_many",
 ]
 
 
+class PlaceKeywords(TypedDict, total=False):
+    """Where a batch runs and reports.
+
+    report: a file that receives a JSON line for each file as it ends; see `BatchResult.as_dict`.
+    cluster: None to run here; else the address of a Dask scheduler, such as
+        "tcp://scheduler:8786", or "local" for workers on this machine that end with the batch.
+    """
+
+    report: str | os.PathLike[str] | None
+    cluster: str | None
+
+
+class ManyKeywords(FileKeywords, BatchKeywords, PlaceKeywords, total=False):
+    """The keyword arguments of `upscale_many`."""
+
+
+_RECORDS: Final = (Options, UpscalerOptions, UseKeywords, BatchOptions, PlaceKeywords, RunKeywords)
+
+_CLUSTER: Final = {
+    "cluster": optional(text("it must be 'local' or an address such as 'tcp://scheduler:8786'"))
+}
+
+
+class BatchResults(Iterator[BatchResult]):
+    """The results of `upscale_many`; iterating over them does the work.
+
+    Iterate once: each result arrives when its file has ended. Leaving the loop, or `close`,
+    abandons the files in progress.
+
+    summary: the numbers of files done, skipped and failed so far.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: BatchRun,
+        report: Report | None,
+        progress: ProgressCallback | None,
+        cancel: threading.Event | None,
+    ) -> None:
+        self.summary = Summary()
+        self._run, self._report = run, report
+        self._total = len(plan.items) + len(plan.problems)
+        self._begun = self._closed = False
+        # The generator holds no reference to this object, so leaving a loop ends it at once.
+        self._results = _counted(
+            _until_cancelled(reported(plan.problems, iter(run), report), run.cancel, cancel),
+            self.summary,
+            run,
+            progress,
+        )
+
+    def __iter__(self) -> BatchResults:
+        return self
+
+    def __next__(self) -> BatchResult:
+        """Wait for the next file to end.
+
+        Raises `EncodeError` if the report cannot be written, `EngineError` if the cluster is lost.
+        """
+        self._begun = True
+        return next(self._results)
+
+    def __repr__(self) -> str:
+        counts = f"{self.summary.done} done, {self.summary.skipped} skipped"
+        return (
+            f"<BatchResults: {self.summary.ended} of {self._total} files ended "
+            f"({counts}, {self.summary.failed} failed)>"
+        )
+
+    def __del__(self) -> None:
+        if self.__dict__.get("_closed", True) or sys.is_finalizing():
+            return
+        if not self._begun:
+            warnings.warn(
+                "upscale_many was never iterated, so no file was processed; write "
+                "`for result in waifu2x.upscale_many(...)`",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+        with suppress(Exception):
+            self.close()
+
+    @property
+    def progress(self) -> BatchProgress:
+        """The share of the work done and the files in progress; for any thread."""
+        return self._run.progress
+
+    def stop(self) -> None:
+        """Start no more files; the iteration ends when those in progress have ended."""
+        self._run.stop()
+
+    def cancel(self) -> None:
+        """Abandon the files in progress; the iteration ends soon."""
+        self._run.cancel()
+
+    def close(self) -> None:
+        """Abandon the files in progress and wait until nothing runs any more."""
+        if self._closed:
+            return
+        self._closed = True
+        self._results.close()
+        if not self._begun:
+            # A generator that has not begun runs no cleanup: let the run end without files.
+            self._run.cancel()
+            for _ in self._run:
+                pass
+            if self._report is not None:
+                self._report.close()
+
+
+@documented(*_RECORDS)
 def upscale_many(
-    inputs: Inputs,
-    out_dir: str | os.PathLike[str],
-    options: Options | None = None,
-    *,
-    upscaler: Upscaler | None = None,
-    cluster: str | None = None,
-    report: str | os.PathLike[str] | None = None,
-    cancel: threading.Event | None = None,
-    **batch: Unpack[BatchKeywords],
-) -> Iterator[BatchResult]:
-    """Upscale many files into a directory; yields the result of each file as it ends.
+    inputs: Inputs, out: str | os.PathLike[str], **options: Unpack[ManyKeywords]
+) -> BatchResults:
+    """Upscale many files into a directory; iterate over the result, or nothing is done.
 
     inputs: a file, a directory, a pattern with ``*``, ``?``, ``[...]`` or ``**``, or
         ``@list.txt``, a file with one name on each line; or several of them. Pictures, animations
         and comic archives are selected by their extensions in directories and patterns.
-    out_dir: created if missing. Keeps the tree below a directory or below the fixed part of a
-        pattern.
-    options: what to do with every file.
-    upscaler: the model and how it runs. None means cunet with the defaults, and a network run may
-        use a third of ``memory`` if given.
-    cluster: None to run here; else the address of a Dask scheduler, such as
-        ``tcp://scheduler:8786``, or ``local`` for workers on this machine that end with the batch.
-    report: a file that receives a JSON line for each file as it ends; see `BatchResult.as_dict`.
-    cancel: an event that abandons the files in flight and ends the iteration.
-    batch: the fields of `BatchOptions`.
+    out: the directory for the results, created if missing, unless no input exists. Keeps the tree
+        below a directory or below the fixed part of a pattern.
 
-    Failures are isolated: the ``error`` of a result describes what failed with its file. A result
-    gets its name when it is complete and on disk, so ``resume`` continues a batch that was killed.
-    Files end in a different order than they begin.
+    Returns a `BatchResults`, which yields a `BatchResult` for each file as it ends, in a different
+    order than the files begin. The files are processed while it is iterated. Without ``upscaler``,
+    a network run may use a third of ``memory`` if given.
 
-    Raises, when called: `ArgumentError` for options that are not allowed and inputs that are
-    missing, `EncodeError` for ``out_dir`` or ``report``, `EngineError` for an unusable cluster.
-    While iterating: `EncodeError` if the report cannot be written, `EngineError` if the cluster is
-    lost. Closing the iterator abandons the files in flight.
+    Failures are isolated: a missing or damaged input is a result whose ``error`` describes what
+    failed. A result gets its name when it is complete and on disk, so ``resume`` continues a batch
+    that was killed.
+
+    Raises, when called: `ArgumentError` for options that are not allowed, `DecodeError` for a
+    pattern or list without any file, `OutputExistsError` if a result would replace its input, the
+    errors of `Upscaler`, `LimitError` for too little ``memory``, `EncodeError` for ``out`` or
+    ``report``, `EngineError` for an unusable cluster. While iterating: `EncodeError` if the report
+    cannot be written, `EngineError` if the cluster is lost.
     """
-    plan = plan_batch(inputs, out_dir, options, BatchOptions(**batch), upscaler=upscaler)
+    refuse_unknown("upscale_many", options, *_RECORDS)
+    chosen = Options(**picked(options, Options))
+    batch = BatchOptions(**picked(options, BatchOptions))
+    cluster = checked(options, _CLUSTER).get("cluster")
+    run = checked_run(options)
+    report = options.get("report")
+    for name, path in (("out", out), ("report", report)):
+        if not isinstance(path, str | os.PathLike) and (name == "out" or path is not None):
+            raise ArgumentError(f"{name} is {kind_of(path)}; it must be a path")
+    found = _listed(inputs)
+    upscaler = chosen_upscaler(options, run_memory=for_one_run(batch.memory))
+    plan = plan_batch(found, out, chosen, batch, upscaler=upscaler)
     log = None if report is None else Report(report)
-    run = open_run(plan, cluster)
-    return _until_cancelled(reported(plan.problems, iter(run), log), run.cancel, cancel)
+    return BatchResults(plan, open_run(plan, cluster), log, run.get("progress"), run.get("cancel"))
+
+
+def _listed(inputs: Any) -> list[str | os.PathLike[str]]:
+    """The inputs as a list; raises `ArgumentError` for anything but paths."""
+    several = isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | os.PathLike)
+    found = list(inputs) if several else [inputs]
+    for each in found:
+        if not isinstance(each, str | os.PathLike):
+            raise ArgumentError(f"inputs holds {kind_of(each)}; allowed are paths and patterns")
+    return found
 
 
 def open_run(plan: Plan, cluster: str | None = None) -> BatchRun:
@@ -112,6 +251,20 @@ def reported(
             if report is not None:
                 report.write(result)
             yield result
+
+
+def _counted(
+    results: Iterator[BatchResult],
+    summary: Summary,
+    run: BatchRun,
+    progress: ProgressCallback | None,
+) -> Generator[BatchResult, None, None]:
+    """Yield ``results``, counted in ``summary``; calls ``progress`` with the share of the work."""
+    for result in results:
+        summary.count(result)
+        if progress is not None:
+            progress(run.progress.share)
+        yield result
 
 
 def _until_cancelled(

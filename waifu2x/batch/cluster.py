@@ -26,10 +26,10 @@ from .._text import reason, shown
 from .._version import __version__
 from ..atomic import temporary_in
 from ..errors import (
-    ArgumentError,
     CancelledError,
     EncodeError,
     EngineError,
+    LimitError,
     MissingExtraError,
     Waifu2xError,
 )
@@ -153,7 +153,7 @@ class ClusterBatch:
         except ImportError as error:
             raise MissingExtraError(
                 f"a cluster needs Dask, which cannot be loaded ({reason(error)}); "
-                "pip install 'waifu2x-native[dask]'"
+                "run `pip install distributed`"
             ) from error
         self._dask: Any = distributed
         memory, threads = plan.rules.batch.memory, None
@@ -246,7 +246,7 @@ class ClusterBatch:
         elif now - self._alone_since > _LONG_PATIENCE:
             raise EngineError(
                 f"the cluster has had no workers for {_LONG_PATIENCE:g} s; start some and run "
-                "again with --resume (resume=True)"
+                "again with `resume=True`"
             )
 
     # --- files
@@ -393,9 +393,7 @@ def _local(dask: Any, workers: int, threads: int) -> Any:
 
 
 def _lost() -> EngineError:
-    return EngineError(
-        "the connection to the cluster is lost; run again with --resume (resume=True)"
-    )
+    return EngineError("the connection to the cluster is lost; run again with `resume=True`")
 
 
 def _with_given_names(result: BatchResult, item: Item, root: Path) -> BatchResult:
@@ -473,7 +471,7 @@ def _budget(memory: int | None, worker: _Worker) -> int:
         return budget(memory)
     try:
         return budget(int(limit * _MEMORY_SHARE))
-    except ArgumentError:
+    except LimitError:
         return 0  # other work uses the memory: one file at a time
 
 

@@ -16,13 +16,15 @@ from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 from .. import codec
 from .._text import folded, natural_key, reason, shown
-from ..errors import ArgumentError
+from ..errors import ArgumentError, DecodeError
 
 #: Extensions of the files to select in directories, in lower case.
 PICTURE_SUFFIXES = codec.FOLDER_SUFFIXES | {".cbz"}
 
 _SEPARATORS = os.sep + (os.altsep or "")
 _WILD = re.compile(r"[*?]|\[[^\]]+\]")
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 #: The extension at the end of a pattern.
 _OWN_SUFFIX = re.compile(r"\.[^*?\[\].]+\Z")
@@ -89,7 +91,8 @@ def find(
     links to directories and special files such as pipes. Named files are always taken, also those
     named in a list.
 
-    Raises `ArgumentError` for an input other than a file that is missing, unreadable or empty.
+    Raises `ArgumentError` without inputs, and `DecodeError` for a URL and for a directory, pattern
+    or list that is missing, unreadable or empty.
     """
     search = _Search(
         (_step("**" if recursive else "*", hidden=False),),
@@ -339,18 +342,18 @@ class _Search:
     def add_file(self, path: str, relative: PurePosixPath) -> None:
         """Add a named file."""
         if not relative.name or relative.name == "..":
-            raise ArgumentError(f"input {shown(path)} does not exist; name a file or a directory")
+            raise DecodeError(f"input {shown(path)} does not exist; name a file or a directory")
         self._add(_absolute(path), path, relative)
 
     def add_directory(self, path: str, prefix: str) -> None:
         tally = self._walk(path, prefix, self.steps, any_suffix=False)
         if tally.failure is not None:
-            raise ArgumentError(f"directory {shown(path)} cannot be read: {tally.failure}")
+            raise DecodeError(f"directory {shown(path)} cannot be read: {tally.failure}")
         if not tally.taken:
             more = ""
             if tally.closed:
-                more = "; the directories in it are only searched with --recursive (recursive=True)"
-            raise ArgumentError(f"directory {shown(path)} holds no {self._wanted(tally)}{more}")
+                more = "; the directories in it are only searched with `recursive=True`"
+            raise DecodeError(f"directory {shown(path)} holds no {self._wanted(tally)}{more}")
 
     def add_pattern(self, pattern: str) -> None:
         base, parts = _split_pattern(pattern)
@@ -358,12 +361,12 @@ class _Search:
         own_suffix = _OWN_SUFFIX.search(parts[-1]) is not None
         tally = self._walk(base, "", steps, any_suffix=own_suffix)
         if tally.failure is not None:
-            raise ArgumentError(
+            raise DecodeError(
                 f"pattern {shown(pattern)}: directory {shown(Path(base))} "
                 f"cannot be read: {tally.failure}"
             )
         if not tally.taken:
-            raise ArgumentError(f"pattern {shown(pattern)} matches no {self._wanted(tally)}")
+            raise DecodeError(f"pattern {shown(pattern)} matches no {self._wanted(tally)}")
 
     def _wanted(self, tally: _Tally) -> str:
         """Describe what an input has none of, and what was found instead."""
@@ -372,7 +375,7 @@ class _Search:
             what += " that include and exclude let through"
         if tally.passed:
             files = "1 other file" if tally.passed == 1 else f"{tally.passed:,} other files"
-            what += f" (it has {files}; --include (include=) takes files by other names)"
+            what += f" (it has {files}; `include=` takes files by other names)"
         return what + (tally.unreadable and f"; {tally.unreadable}")
 
     def add_list(self, argument: str, stdin: BinaryIO | None) -> None:
@@ -381,6 +384,8 @@ class _Search:
         for number, line in _lines(_list_text(argument, stdin, name), name):
             lines += 1
             status = _status(line)
+            if status is None:
+                refuse_url(line)
             relative = _kept(line)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 prefix = f"{relative}/" if relative.name else ""
@@ -389,7 +394,7 @@ class _Search:
                 if tally.failure is not None:
                     self.unreadable.setdefault(_absolute(line), (Path(line), tally.failure))
             elif line[-1] in _SEPARATORS or not relative.name:
-                raise ArgumentError(
+                raise DecodeError(
                     f"{name}, line {number}: directory {shown(line)} does not exist; "
                     "correct the line or take it out"
                 )
@@ -397,9 +402,9 @@ class _Search:
                 taken += 1
                 self._add(_absolute(line), line, relative)
         if not lines:
-            raise ArgumentError(f"{name} names no files; it must have one path on each line")
+            raise DecodeError(f"{name} names no files; it must have one path on each line")
         if not taken:
-            raise ArgumentError(
+            raise DecodeError(
                 f"{name} names only directories, and no pictures can be found in them"
             )
 
@@ -546,15 +551,24 @@ def _recognized(given: str | os.PathLike[str]) -> tuple[str, str]:
     if isinstance(given, str) and path.startswith("@"):
         return path, "list"
     status = _status(path)
-    if status is not None:
+    if status is None:
+        refuse_url(path)
+    else:
         return path, "directory" if stat.S_ISDIR(status.st_mode) else "file"
     if path[-1] in _SEPARATORS:
-        raise ArgumentError(
-            f"input {shown(path)} is not a directory; name one that exists, or leave out the "
-            f"{path[-1]} at the end"
-        )
+        if os.path.lexists(path.rstrip(_SEPARATORS)):
+            raise DecodeError(
+                f"input {shown(path)} is not a directory; leave out the {path[-1]} at the end"
+            )
+        raise DecodeError(f"input {shown(path)} does not exist; name a directory that does")
     wild = not os.path.lexists(path) and any(map(_WILD.search, _split_pattern(path)[1]))
     return path, "pattern" if wild else "file"
+
+
+def refuse_url(path: str) -> None:
+    """Raise `DecodeError` for a name that is the address of a file on the network."""
+    if _URL.match(path):
+        raise DecodeError(f"{shown(path)} is an address on the network; download it first")
 
 
 def _split_pattern(pattern: str) -> tuple[str, list[str]]:
@@ -578,13 +592,11 @@ def _list_text(argument: str, stdin: BinaryIO | None, name: str) -> bytes:
     try:
         if argument == "@-":
             if stdin is None:
-                raise ArgumentError(f"{name}: there is no standard input here; name a file")
+                raise DecodeError(f"{name}: there is no standard input here; name a file")
             return stdin.read()
         return Path(argument[1:]).read_bytes()
     except (OSError, ValueError) as error:
-        if isinstance(error, ArgumentError):
-            raise
-        raise ArgumentError(
+        raise DecodeError(
             f"{name} cannot be read: {reason(error)}; "
             f"a file of this name is given as ./{shown(argument)}"
         ) from error
@@ -593,9 +605,9 @@ def _list_text(argument: str, stdin: BinaryIO | None, name: str) -> bytes:
 def _lines(data: bytes, name: str) -> Iterator[tuple[int, str]]:
     """Yield the paths in a list with their line numbers."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ArgumentError(f"{name} is UTF-16; save it as UTF-8, one path on each line")
+        raise DecodeError(f"{name} is UTF-16; save it as UTF-8, one path on each line")
     if b"\0" in data:
-        raise ArgumentError(
+        raise DecodeError(
             f"{name} holds NUL characters; it must be text in UTF-8, one path on each line"
         )
     # Not splitlines(): names may contain its other line separators.

@@ -147,11 +147,11 @@ def _convert(
     source, options = item.source, context.rules.options
     if options.format is None and item.target.suffix in LOSSLESS_SUFFIXES:
         options = replace(options, quality=None)
+    before = _status(source)
     if batch.resume and is_done(item):
         raise SkippedError("done before")
     overwrite = batch.overwrite or batch.resume
     _refuse_existing(item, overwrite=overwrite)
-    before = _status(source)
     context.tree.check_room(before.st_size)
     limit = pipeline.options.limit
     with ExitStack() as stack:
@@ -188,12 +188,13 @@ def _refuse_existing(item: Item, *, overwrite: bool) -> None:
         return
     if same_file(item.target, item.source):
         raise OutputExistsError(
-            f"{shown(item.target)} is the input itself; choose another directory or --name"
+            f"{shown(item.target)} is the input itself, which is never replaced; choose another "
+            "directory or another `name=`"
         )
     if not overwrite:
         raise OutputExistsError(
-            f"{shown(item.target)} exists already; skip what is done with --resume (resume=True), "
-            "or replace it with --overwrite (overwrite=True)"
+            f"{shown(item.target)} exists already; skip what is done with `resume=True`, "
+            "or replace it with `overwrite=True`"
         )
 
 
@@ -229,8 +230,9 @@ def _status(source: os.PathLike[str]) -> os.stat_result:
 def _require_unchanged(item: Item, before: os.stat_result) -> None:
     """Raise `DecodeError` if the input has been changed or removed since it was opened."""
     now = _status(item.source)
+    if not stat.S_ISREG(now.st_mode):
+        return  # a pipe has another time once it is read
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise DecodeError(
-            f"{shown(item.source)} has changed while it was worked on; run again with --resume "
-            "(resume=True)"
+            f"{shown(item.source)} has changed while it was worked on; run again with `resume=True`"
         )

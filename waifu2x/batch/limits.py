@@ -62,10 +62,13 @@ class BusyTime:
             self.seconds += self.last - self._since
 
     @property
-    def share(self) -> float:
-        """Share of the time between the first entry and the last exit with the stage occupied."""
+    def share(self) -> float | None:
+        """Share of the time between the first entry and the last exit with the stage occupied.
+
+        None before the first exit.
+        """
         if self.first is None or self.last <= self.first:
-            return 1.0
+            return None
         return min(1.0, self.seconds / (self.last - self.first))
 
 
@@ -167,14 +170,16 @@ class Limits:
             # Engines keep their working memory for the next picture.
             self._work_kept = max(self._work_kept, sum(each.work for each in self._computing))
             self._hold(result)
-            self.compute.enter()
+            if footprint.networks:
+                self.compute.enter()
 
     def computed(self, footprint: Footprint) -> None:
         """Count a file that has been computed and will be written."""
         with self._changed:
             self._computing.remove(footprint)
             self._finishing += 1
-            self.compute.leave()
+            if footprint.networks:
+                self.compute.leave()
             self._changed.notify_all()
 
     def written(self, held: int) -> None:

@@ -8,8 +8,8 @@ from typing import BinaryIO, Final
 
 from .. import codec
 from .._machine import available_memory, resident_memory
-from ..errors import ArgumentError
-from ..files.archive import ARCHIVE_SUFFIXES
+from ..errors import ArgumentError, LimitError
+from ..files.naming import ARCHIVE_SUFFIXES
 
 #: Memory in addition to that before the first picture: networks, readers that are loaded later, and
 #: blocks that the allocator keeps.
@@ -55,14 +55,14 @@ def budget(memory: int | None) -> int:
 
     memory: limit of this process in bytes; None means its current use and half of the free memory.
 
-    Raises `ArgumentError` if the limit leaves too little for any file.
+    Raises `LimitError` if the limit leaves too little for any file.
     """
     base = resident_memory() + _OVERHEAD
     if memory is None:
         return max(_LEAST, available_memory() // 2 - _OVERHEAD)
     if memory < base + _LEAST:
         least = -(-(base + _LEAST) >> 20)
-        raise ArgumentError(
+        raise LimitError(
             f"memory is {memory >> 20} MiB ({memory} bytes), and the program itself takes "
             f"{base >> 20} MiB; give it {least} MiB or more, such as 2G"
         )

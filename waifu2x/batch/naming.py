@@ -9,12 +9,14 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from string import Formatter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .._text import folded, natural_key, reason, shown
-from ..errors import ArgumentError
+from ..errors import ArgumentError, OutputExistsError
+from ..files.naming import SUFFIX, stem_suffix
 from .inputs import Found, with_separator
 
 _FIELDS = ("stem", "ext", "scale", "model", "noise", "parent")
@@ -135,10 +137,15 @@ class NameTemplate:
 
 
 def name_targets(
-    found: Iterable[Found], out: Path, template: NameTemplate, extension: Callable[[Path], str]
+    found: Iterable[Found],
+    out: Path,
+    template: NameTemplate | None,
+    extension: Callable[[Path], str],
 ) -> Targets:
     """Name the results of ``found`` in ``out``, in the same tree as the inputs.
 
+    template: None for the rule of `waifu2x.files.naming.stem_suffix`: a result in the folder of its
+        input is called ``{stem}_waifu2x{ext}``, any other ``{stem}{ext}``.
     extension: returns the extension, with its dot, of a file's result; called once for each file.
 
     No two results share a name on a case-insensitive file system, and no result is named like a
@@ -150,21 +157,20 @@ def name_targets(
     A file at the place of another file's result was made by an earlier run and is left out. In a
     chain of such files, the first is an input, the second its result, the third an input again.
 
-    Raises `ArgumentError` if a result would replace its own input.
+    Raises `OutputExistsError` if a result would replace its own input.
     """
-    files = _files(found, extension)
-    root = with_separator(os.path.normcase(os.path.abspath(out)))  # noqa: PTH100  (keeps links)
+    files = _files(found, out, template, extension)
     for file in files:
         # Check the plain name, too: an added extension depends on the other files.
-        _refuse_own(file, root, template.name(file.stem, file.extension, parent=file.parent))
+        _refuse_own(file, file.name())
     active = files
     while True:
-        names = _distinct_names(active, template)
+        names = _distinct_names(active)
         sources = {file.path: file for file in active}
         followers = {}
         for file, name in zip(active, names, strict=True):
-            _refuse_own(file, root, name)
-            follower = sources.get(file.target_path(root, name))
+            _refuse_own(file, name)
+            follower = sources.get(file.target_path(name))
             if follower is not None:
                 followers[file] = follower
         if not followers:
@@ -259,6 +265,12 @@ def _shortened(text: str, room: int) -> str:
 
 # --- collisions -------------------------------------------------------------------------------
 
+#: The templates of the rule for names, by the text that `stem_suffix` returns.
+_BY_RULE: Final = {
+    suffix: NameTemplate.parse(f"{{stem}}{suffix}{{ext}}", scale=None, model="", noise=None)
+    for suffix in ("", SUFFIX)
+}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _File:
@@ -266,7 +278,8 @@ class _File:
 
     path: the absolute source. directory: its path in the tree, "" or with "/" at its end; ``place``
     is its case-folded form, ``parent`` its last component. stem, suffix: of the file's name; the
-    suffix without its dot. extension: of the result. identity: a unique text.
+    suffix without its dot. extension: of the result. template: for the name of the result.
+    folder: of the result, absolute and with "/" at its end. identity: a unique text.
     """
 
     found: Found
@@ -277,11 +290,17 @@ class _File:
     stem: str
     suffix: str
     extension: str
+    template: NameTemplate
+    folder: str
     identity: str
 
-    def target_path(self, root: str, name: str) -> str:
+    def name(self, mark: str = "") -> str:
+        """The name of the result, with ``mark`` added to the stem."""
+        return self.template.name(self.stem, self.extension, parent=self.parent, mark=mark)
+
+    def target_path(self, name: str) -> str:
         """The absolute path of the result."""
-        return os.path.normcase(root + self.directory + name)
+        return os.path.normcase(self.folder + name)
 
     def mark(self, level: int) -> str:
         """The addition to the stem: nothing at level 0, then the suffix, then digits."""
@@ -297,12 +316,19 @@ class _File:
         return mark
 
 
-def _files(found: Iterable[Found], extension: Callable[[Path], str]) -> list[_File]:
+def _files(
+    found: Iterable[Found],
+    out: Path,
+    template: NameTemplate | None,
+    extension: Callable[[Path], str],
+) -> list[_File]:
     """Prepare each file for naming; duplicates are dropped."""
     unique: dict[str, Found] = {}
     for each in found:
         path = os.path.normcase(os.path.abspath(each.source))  # noqa: PTH100  (keeps links)
         unique.setdefault(path, each)
+    suffix_for = cache(stem_suffix)
+    root = with_separator(os.path.normcase(os.path.abspath(out)))  # noqa: PTH100  (keeps links)
     alike = Counter(str(each.relative) for each in unique.values())
     places: dict[str, str] = {}
     files = []
@@ -314,7 +340,10 @@ def _files(found: Iterable[Found], extension: Callable[[Path], str]) -> list[_Fi
         above, slash, name = relative.rpartition("/")
         if above not in places:
             places[above] = folded(above + slash)
-        stem, own = _split(name)
+        stem, own_suffix = _split(name)
+        # The input's own folder keeps the name that leads to the input, even if `out` is a link.
+        folder = with_separator(os.path.dirname(path))  # noqa: PTH120  (faster than Path)
+        added = suffix_for(folder, root + above)
         files.append(
             _File(
                 found=each,
@@ -323,8 +352,10 @@ def _files(found: Iterable[Found], extension: Callable[[Path], str]) -> list[_Fi
                 place=places[above],
                 parent=above.rpartition("/")[2],
                 stem=stem,
-                suffix=own,
+                suffix=own_suffix,
                 extension=suffix,
+                template=template or _BY_RULE[added],
+                folder=folder if added else root + above + slash,
                 identity=relative if alike[relative] == 1 else f"{relative}\0{path}",
             )
         )
@@ -337,7 +368,7 @@ def _split(name: str) -> tuple[str, str]:
     return (stem, suffix) if stem.strip(".") and suffix else (name, "")
 
 
-def _distinct_names(files: Sequence[_File], template: NameTemplate) -> list[str]:
+def _distinct_names(files: Sequence[_File]) -> list[str]:
     """A distinct name for each file.
 
     Works in rounds: all files whose names collide get longer names at once, so the order of the
@@ -357,9 +388,7 @@ def _distinct_names(files: Sequence[_File], template: NameTemplate) -> list[str]
     while moved:
         for index in moved:
             file = files[index]
-            names[index] = template.name(
-                file.stem, file.extension, parent=file.parent, mark=file.mark(levels[index])
-            )
+            names[index] = file.name(file.mark(levels[index]))
             keys[index] = file.place + folded(names[index])
             holders[keys[index]].append(index)
         crowded = {
@@ -375,12 +404,12 @@ def _distinct_names(files: Sequence[_File], template: NameTemplate) -> list[str]
 # --- inputs that are results ------------------------------------------------------------------
 
 
-def _refuse_own(file: _File, root: str, name: str) -> None:
+def _refuse_own(file: _File, name: str) -> None:
     # Without case: A.PNG and A.png are one file on some systems.
-    if folded(file.target_path(root, name)) == folded(file.path):
-        raise ArgumentError(
-            f"the result of {shown(file.found.source)} would replace it; choose another output "
-            'directory, or a --name (name=) such as "{stem}_waifu2x{ext}"'
+    if folded(file.target_path(name)) == folded(file.path):
+        raise OutputExistsError(
+            f"the result of {shown(file.found.source)} would replace it, and an input is never "
+            f"replaced; choose another output directory, or `name='{{stem}}{SUFFIX}{{ext}}'`"
         )
 
 

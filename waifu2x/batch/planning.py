@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
 from .. import codec
 from .._text import shown
+from ..atomic import check_place
 from ..errors import ArgumentError, DecodeError, LimitError
-from ..files.open import expected_extension, format_of
-from ..files.task import Options, Task
+from ..files.naming import check_is_file
+from ..files.open import exact_extension, expected_extension, format_of
+from ..files.task import Options, Task, check_target
 from ..picture import Picture
 from ..pipeline.upscaler import Upscaler
-from .inputs import find, parse_shard, shard
+from .inputs import Found, find, parse_shard, refuse_url, shard
 from .job import LOSSLESS_SUFFIXES, Rules
 from .memory import for_one_run
 from .naming import Item, NameTemplate, name_targets
@@ -62,20 +64,19 @@ def plan_batch(
     upscaler: Upscaler | None = None,
     stdin: BinaryIO | None = None,
 ) -> Plan:
-    """Find the files, name their results, check the options; creates ``out_dir``.
+    """Find the files, name their results, check the options.
+
+    Creates ``out_dir``, unless none of the inputs exists.
 
     stdin: the source of the list ``@-``. The other arguments are those of `waifu2x.upscale_many`.
 
-    Raises `ArgumentError`, `EncodeError` if ``out_dir`` cannot be created, and the errors of
+    Raises `ArgumentError`, `DecodeError` for inputs without any file, `EncodeError` if ``out_dir``
+    cannot be created, `OutputExistsError` if a result would replace its input, and the errors of
     `waifu2x.Upscaler`.
     """
     options, batch = options or Options(), batch or BatchOptions()
-    upscaler = upscaler or Upscaler(memory=for_one_run(batch.memory))
-    _check_options(upscaler, options)
-    template = NameTemplate.parse(
-        batch.name, scale=_scale(options), model=upscaler.pipeline.model.name, noise=options.noise
-    )
-    part = parse_shard(batch.shard) if isinstance(batch.shard, str) else batch.shard
+    upscaler = upscaler or Upscaler(run_memory=for_one_run(batch.memory))
+    template = _template(upscaler, options, batch)
     out = Path(out_dir)
     listing = find(
         [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs),
@@ -88,15 +89,9 @@ def plan_batch(
     named = name_targets(
         listing.found, out, template, lambda source: expected_extension(source, options)
     )
-    items = named.items if part is None else tuple(shard(named.items, *part))
-    _check_quality(options, items)
-    tree = OutputTree(out)
-    return Plan(
-        items=items,
-        total=len(named.items),
-        rules=Rules(options, batch),
-        upscaler=upscaler,
-        tree=tree,
+    plan = _planned(named.items, out, options, batch, upscaler)
+    return replace(
+        plan,
         problems=tuple(
             BatchResult(
                 source=path,
@@ -108,7 +103,81 @@ def plan_batch(
         ),
         ignored=listing.ignored,
         results=len(named.results),
-        cleaned=tree.clean(item.target.parent for item in items),
+    )
+
+
+def plan_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None = None,
+    options: Options | None = None,
+    batch: BatchOptions | None = None,
+    *,
+    upscaler: Upscaler | None = None,
+) -> Plan:
+    """Plan a batch of one file, which may be written to a file of any name.
+
+    target: a file, a directory, or None for the directory of ``source``. A directory is not
+        created.
+
+    Raises the errors of `plan_batch`, and `EncodeError` for a ``target`` that cannot be a file.
+    """
+    options, batch = options or Options(), batch or BatchOptions()
+    upscaler = upscaler or Upscaler(run_memory=for_one_run(batch.memory))
+    template = _template(upscaler, options, batch)
+    path = Path(source)
+    if not path.exists():
+        refuse_url(os.fspath(source))
+    if target is not None and not Path(target).is_dir():
+        if batch.name is not None:
+            raise ArgumentError(
+                f"{shown(target)} is the name of the result, and so is `name={batch.name!r}`; "
+                "give one of them"
+            )
+        check_target(Path(target), options)
+        if path.exists():
+            check_is_file(target, options.format)
+            check_place(target, overwrite=True, source=path)
+        out = Path(target).parent
+        items: tuple[Item, ...] = (Item(path, PurePosixPath(path.name), Path(target)),)
+    else:
+        out = path.parent if target is None else Path(target)
+        found = [Found(path, PurePosixPath(path.name))]
+        items = name_targets(
+            found, out, template, lambda source: exact_extension(source, options)
+        ).items
+    return _planned(items, out, options, batch, upscaler)
+
+
+def _template(upscaler: Upscaler, options: Options, batch: BatchOptions) -> NameTemplate | None:
+    """Check the options that do not depend on the files; returns the template for names, if any."""
+    _check_options(upscaler, options)
+    _part(batch)
+    if batch.name is None:
+        return None
+    return NameTemplate.parse(
+        batch.name, scale=_scale(options), model=upscaler.pipeline.model.name, noise=options.noise
+    )
+
+
+def _part(batch: BatchOptions) -> tuple[int, int] | None:
+    return parse_shard(batch.shard) if isinstance(batch.shard, str) else batch.shard
+
+
+def _planned(
+    items: tuple[Item, ...], out: Path, options: Options, batch: BatchOptions, upscaler: Upscaler
+) -> Plan:
+    """The plan for the items of this shard."""
+    part = _part(batch)
+    chosen = items if part is None else tuple(shard(items, *part))
+    _check_quality(options, chosen)
+    tree = OutputTree(out, create=any(os.path.lexists(item.source) for item in items))
+    return Plan(
+        items=chosen,
+        total=len(items),
+        rules=Rules(options, batch),
+        upscaler=upscaler,
+        tree=tree,
+        cleaned=tree.clean(item.target.parent for item in chosen),
     )
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -29,7 +29,8 @@ class BatchResult:
     noise: the noise level removed, or None; ``reason`` explains an automatic choice.
     notes: remarks for the user.
     error: why the file failed.
-    seconds: time from begin to end; ``stages`` has the time in each stage.
+    seconds: time from begin to end; ``stages`` has the time in each stage, or None if it was not
+        measured.
     """
 
     source: Path
@@ -42,7 +43,7 @@ class BatchResult:
     notes: tuple[str, ...] = ()
     error: Waifu2xError | None = None
     seconds: float = 0.0
-    stages: Seconds = field(default_factory=Seconds)
+    stages: Seconds | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields for JSON, with ``source`` as "input" and ``target`` as "output".
@@ -60,7 +61,9 @@ class BatchResult:
             "notes": self.notes,
             "error": None if self.error is None else " ".join(str(self.error).split()),
             "seconds": round(self.seconds, 4),
-            "stages": {name: round(value, 4) for name, value in asdict(self.stages).items()},
+            "stages": None
+            if self.stages is None
+            else {name: round(value, 4) for name, value in asdict(self.stages).items()},
         }
 
 

@@ -25,12 +25,15 @@ class OutputTree:
     runs, as with an unplugged disk, is an error and never created again.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Create the output directory; raises `EncodeError` on failure."""
+    def __init__(self, root: Path, *, create: bool = True) -> None:
+        """Create the output directory unless ``create`` is False; raises `EncodeError`."""
         self.root = root
+        self._status: os.stat_result | None = None
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            self._status = root.stat()
+            if create:
+                root.mkdir(parents=True, exist_ok=True)
+            if create or root.exists():
+                self._status = root.stat()
         except (OSError, ValueError) as error:
             what = "is a file" if root.exists() else f"cannot be created: {reason(error)}"
             raise EncodeError(
@@ -48,7 +51,8 @@ class OutputTree:
         """Create ``directory``, below the root, for its first file; raises `EncodeError`."""
         with self._lock:
             try:
-                there = os.path.samestat(self.root.stat(), self._status)
+                status = self._status
+                there = status is not None and os.path.samestat(self.root.stat(), status)
             except OSError:
                 there = False
             if not there:
@@ -85,5 +89,5 @@ class OutputTree:
             if free < max(size, _MIN_FREE):
                 raise EncodeError(
                     f"{shown(self.root)}: {os.strerror(errno.ENOSPC)} ({free} bytes are free); "
-                    "make room and run again with --resume (resume=True)"
+                    "make room and run again with `resume=True`"
                 )

@@ -6,46 +6,73 @@ from pathlib import Path
 
 import click
 
-from .params import NoiseLevel, Size, model_option, overwrite_option
+from .page import Command, Option, help_option
+from .params import FileName, NoiseLevel, Number, Size, model_option, overwrite_option
 
 HELP = """Write a network as ONNX, for onnxruntime, vs-mlrt, onnxruntime-web and others.
 
 Input: (1, 3, H, W) float32, RGB in [0, 1]. Output: the enlarged picture. The metadata holds scale,
-margin and alignment. The model is run and compared with float64 before it is written.
-
-\b
-Example:
-  waifu2x export -m cunet -n 1 cunet_noise1_2x.onnx
+margin and alignment. The network is run and compared with float64 before the file is written.
 """
 
+EXAMPLES = (
+    ("cunet.onnx", "cunet, 2x, keeps noise"),
+    ("-m upconv_7 -n 1 small.onnx --fp16", "float16, removes noise"),
+)
 
-@click.command(help=HELP)
-@click.argument("target", metavar="OUT.onnx", type=click.Path(path_type=Path))
-@model_option
+
+@click.command(
+    "export",
+    cls=Command,
+    help=HELP,
+    short_help="Write a network as ONNX",
+    usage="[OPTIONS] OUT.onnx",
+    examples=EXAMPLES,
+)
+@click.argument("target", metavar="OUT.onnx", type=FileName())
+@model_option("Options")
 @click.option(
     "-n",
     "--noise",
+    cls=Option,
     metavar="LEVEL",
     type=NoiseLevel(auto=False),
     default="none",
-    help="none, 0, 1, 2, 3: noise the network removes  [none]",
+    help="Noise that the network removes: none, 0 to 3",
 )
 @click.option(
     "-s",
     "--scale",
-    metavar="INT",
-    type=int,
+    cls=Option,
+    metavar="NUMBER",
+    type=Number("1 or 2"),
     default=2,
-    help="Scale of the network; 1 only denoises  [default: 2]",
+    help="Scale of the network; 1 only denoises",
 )
-@click.option("--fp16", is_flag=True, help="Half the size; arithmetic in float16")
-@click.option("--opset", type=int, metavar="N", default=17, help="13 to 21  [default: 17]")
 @click.option(
-    "--static", "size", type=Size("HxW"), metavar="HxW", help="Fixed input size, such as 720x1280"
+    "--fp16", cls=Option, is_flag=True, help="Weights and arithmetic in float16, half the size"
 )
-@overwrite_option
+@click.option(
+    "--opset",
+    cls=Option,
+    type=Number("a whole number from 13 to 21, for example 17"),
+    metavar="N",
+    default=17,
+    help="ONNX operator set, 13 to 21",
+)
+@click.option(
+    "--static",
+    "size",
+    cls=Option,
+    type=Size("HxW"),
+    metavar="HxW",
+    shown_default="any size",
+    help="Fixed input size, such as 720x1280",
+)
+@overwrite_option("Options", "Replace OUT.onnx if it exists")
+@help_option()
 def export(
-    target: Path,
+    target: str,
     model: str,
     noise: int | None,
     scale: int,
@@ -57,7 +84,7 @@ def export(
     from ..network.export import export_onnx
 
     result = export_onnx(
-        target,
+        Path(target),
         model=model,
         scale=scale,
         noise=noise,

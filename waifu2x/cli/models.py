@@ -2,45 +2,111 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import click
 
+from .. import kernels
 from ..network import registry
+from .page import Command, Option, help_option, table
 
-HELP = """List the models: scales, noise levels, cost and license.
+HELP = """List the models: kind of pictures, noise levels, cost and license.
 
-Cost is in thousands of multiply-accumulates for each input pixel of one 2x pass; time follows it.
-
-\b
-Example:
-  waifu2x models
+Cost is in thousands of multiply-accumulates for each input pixel of a 2x pass. It does not predict
+time: cunet costs 1.4 times as much as upconv_7, and took 2.4 (16 megapixels) to 3.4 times (0.1
+megapixels) as long on two CPU cores (benchmarks/results/README.md).
 """
 
+EXAMPLES = (("", "A table"), ("--json", "JSON, for programs"))
 
-@click.command(help=HELP)
-def models() -> None:
-    header = ("model", "style", "1x noise", "2x noise", "cost", "license", "good for")
-    rows = [header, *(_row(model) for model in registry.models())]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+_HEADER = ("model", "style", "1x noise", "2x noise", "cost", "license", "good for")
+
+
+@click.command(
+    "models",
+    cls=Command,
+    help=HELP,
+    short_help="List models, noise levels, cost, license",
+    usage="[OPTIONS]",
+    examples=EXAMPLES,
+)
+@click.option(
+    "--json", "as_json", cls=Option, is_flag=True, help="Print JSON, with the cost at each scale"
+)
+@help_option()
+def models(as_json: bool) -> None:
+    if as_json:
+        facts = [_facts(model) for model in registry.models()]
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for line in _lines([_row(model) for model in registry.models()]):
+        click.echo(line)
+    how = "built" if kernels.cuda_built() else "not built (WAIFU2X_CUDA=1 pip install .)"
+    click.echo(f"\nCPU kernels: {kernels.isa()}; CUDA kernels: {how}")
+
+
+def _facts(model: registry.Model) -> dict[str, Any]:
+    """What `waifu2x models --json` prints about a model; no noise removal is null."""
+    scales = sorted({network.scale for network in model.networks})
+    return {
+        "name": model.name,
+        "style": model.style,
+        "description": model.description,
+        "license": model.license,
+        "source": model.source,
+        "scales": [
+            {
+                "scale": scale,
+                "noise": [None] * _plain(model, scale) + [*model.noise_levels(scale)],
+                "macs_per_pixel": _cost(model, scale),
+            }
+            for scale in scales
+        ],
+    }
 
 
 def _row(model: registry.Model) -> tuple[str, ...]:
-    network = model.network(2, None)
-    cost = f"{registry.load(network).macs_per_pixel / 1000:.0f}k" if network else "-"
     return (
         model.name,
         model.style,
         _levels(model, 1),
         _levels(model, 2),
-        cost,
+        f"{_cost(model, 2) / 1000:.0f}k",
         model.license,
         model.description,
     )
 
 
+def _lines(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """A table; on a terminal too narrow for it, a paragraph for each model."""
+    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
+    columns = shutil.get_terminal_size().columns
+    if sys.stdout.isatty() and sum(widths) + 2 * (len(widths) - 1) > columns:
+        for name, *cells in rows:
+            yield name
+            yield from table([*zip(_HEADER[1:], cells, strict=True)], columns)
+        return
+    for row in (_HEADER, *rows):
+        yield "  ".join(
+            f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+
+
+def _plain(model: registry.Model, scale: int) -> bool:
+    """Whether there is a network that only enlarges."""
+    return model.network(scale, None) is not None
+
+
 def _levels(model: registry.Model, scale: int) -> str:
-    plain = ["none"] if model.network(scale, None) else []
-    levels = [str(level) for level in model.noise_levels(scale)]
-    return " ".join([*plain, *levels]) or "-"
+    plain = ["none"] * _plain(model, scale)
+    return " ".join([*plain, *map(str, model.noise_levels(scale))]) or "-"
+
+
+def _cost(model: registry.Model, scale: int) -> int:
+    """Multiply-accumulates per input pixel; networks of one scale differ in weights only."""
+    network = next(each for each in model.networks if each.scale == scale)
+    return round(registry.load(network).macs_per_pixel)

@@ -1,85 +1,86 @@
-"""The options of the main command, declared once, and their two help screens."""
+"""The options of the main command, declared once, and the records made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
+from .._version import __version__
+from ..codec import ANIMATED_OUTPUT_FORMATS, OUTPUT_FORMATS
 from ..engines import ENGINES
 from ..files.task import Options
 from ..pipeline.options import UpscalerOptions
-from .params import MemorySize, NoiseLevel, Size, model_option, overwrite_option
+from .page import Decorated, Option, help_option
+from .params import (
+    FileName,
+    FormatName,
+    MemorySize,
+    NoiseLevel,
+    Number,
+    Size,
+    Word,
+    model_option,
+    overwrite_option,
+)
 
 if TYPE_CHECKING:
     from ..batch import BatchOptions
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _Record = TypeVar("_Record")
-
-#: Options that share a line of a help screen, which must fit a terminal.
-_SHARED_ROWS: Final = {
-    "width": ("--width, --height", "Size of the result instead; one keeps the aspect"),
-    "strip": ("--strip, --keep-times", "Leave out EXIF, XMP, texts; give OUTPUT INPUT's dates"),
-    "device": ("-d, --device, --fp32", "cuda:0 or cuda:0,cuda:1, mps; not in half precision"),
-    "quiet": ("--quiet, --verbose", "Print only errors; log to stderr"),
-    "include": ("--include, --exclude", "Patterns such as '*.png' or 'drafts/**'"),
-}
-_IN_SHARED_ROWS: Final = ("height", "verbose", "exclude", "keep_times", "fp32")
-
-#: Options that make sense for a batch only.
-_BATCH_ONLY: Final = (
-    *("recursive", "include", "exclude", "name", "resume"),
-    *("memory", "report", "shard", "cluster"),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class CommandOptions:
-    """The values of all options, by name, and the records made of them.
+    """The values of all options: inputs, output and the records, which have checked themselves.
 
-    paths: the arguments. The fields after ``values`` are options of the command itself.
+    inputs: files, folders, patterns, ``@lists`` or ``-``, at least one. output: a file, a folder,
+        ``-`` or None. Both are as typed; nothing has been opened.
+    options: what to do with each picture. upscaler: the model and how it runs. batch: how to find
+        files and to treat existing results; its ``memory`` limits the process.
     """
 
-    paths: tuple[str, ...]
-    values: Mapping[str, Any]
-    model: str
+    inputs: tuple[str, ...]
+    output: str | None
+    options: Options
+    upscaler: UpscalerOptions
+    batch: BatchOptions
     quiet: bool
     verbose: bool
     progress: str
     report: str | None
     cluster: str | None
 
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return self.upscaler.model
+
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> CommandOptions:
-        """Take the values that click has parsed."""
-        return _record(cls, {**values, "values": values})
+        """Check the values that click has parsed, alone and together.
 
-    @property
-    def options(self) -> Options:
-        """What to do with each picture."""
-        return _record(Options, self.values)
-
-    @property
-    def upscaler(self) -> UpscalerOptions:
-        """The model and how it runs; ``memory`` limits the batch, not a network run."""
-        precision = "fp32" if self.values["fp32"] else "auto"
-        return _record(UpscalerOptions, {**self.values, "precision": precision, "memory": None})
-
-    @property
-    def batch(self) -> BatchOptions:
-        """How to find files and to treat existing results."""
+        Raises `click.UsageError` and `ArgumentError`; files are not looked at.
+        """
         from ..batch import BatchOptions  # loaded when needed
 
-        given = {name: value for name, value in self.values.items() if value is not None}
-        return _record(BatchOptions, given)
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether an option was given that makes sense for a batch only."""
-        return any(self.values[name] for name in _BATCH_ONLY)
+        inputs, output = _resolve_paths(values["paths"], values["inputs"], values["outputs"])
+        _refuse_contradictions(values, inputs, output)
+        given = {name: value for name, value in values.items() if value is not None}
+        run = {**given, "precision": "fp32" if given["fp32"] else "auto"}
+        records = {
+            "inputs": inputs,
+            "output": output,
+            "options": _record(Options, {**given, "noise": values["noise"]}),
+            "upscaler": _record(UpscalerOptions, run),
+            "batch": _record(BatchOptions, given),
+        }
+        return _record(cls, {**values, **records})
 
 
 def _record(kind: Callable[..., _Record], values: Mapping[str, Any]) -> _Record:
@@ -88,109 +89,284 @@ def _record(kind: Callable[..., _Record], values: Mapping[str, Any]) -> _Record:
     return kind(**{name: values[name] for name in names if name in values})
 
 
-_PICTURE = (
-    click.option(
+# --- inputs and output ------------------------------------------------------------------------
+
+
+def _resolve_paths(
+    paths: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[tuple[str, ...], str | None]:
+    """Inputs and output of arguments (``paths``), -i and -o.
+
+    With -o, every argument is an input. Without it, the last argument is the output if there is
+    another input.
+    """
+    if len(outputs) > 1:
+        raise click.UsageError(
+            f"there are two outputs, {outputs[0]} and {outputs[1]}; give -o once, "
+            "a folder for several results"
+        )
+    found = [*inputs, *paths]
+    if not found:
+        raise click.UsageError(
+            "there is no input; for example: waifu2x in.png out.png (see waifu2x --help)"
+        )
+    if outputs:
+        return tuple(found), outputs[0]
+    if paths and len(found) > 1:
+        return tuple(found[:-1]), found[-1]
+    return tuple(found), None
+
+
+#: Options that need a name for the result, and thus no pipe.
+_NOT_FOR_PIPES: Final = {
+    "recursive": "-r",
+    "include": "--include",
+    "exclude": "--exclude",
+    "name": "--name",
+    "resume": "--resume",
+    "shard": "--shard",
+    "cluster": "--cluster",
+}
+
+
+def _refuse_contradictions(
+    values: Mapping[str, Any], inputs: Sequence[str], output: str | None
+) -> None:
+    size = next((name for name in ("width", "height") if values[name] is not None), None)
+    if values["scale"] is not None and size is not None:
+        raise click.UsageError(f"-s and --{size} exclude each other; give a scale or a size")
+    if values["resume"] and values["overwrite"]:
+        raise click.UsageError(
+            "--resume and --overwrite exclude each other: --resume keeps results that are newer "
+            "than their input, --overwrite replaces all"
+        )
+    if values["quiet"] and values["verbose"]:
+        raise click.UsageError("--quiet and --verbose exclude each other; give one")
+    if output == "-" or "-" in inputs:
+        _check_pipe(values, inputs, output)
+
+
+def _check_pipe(values: Mapping[str, Any], inputs: Sequence[str], output: str | None) -> None:
+    if len(inputs) > 1:
+        raise click.UsageError(
+            f"a pipe (-) takes one picture, and there are {len(inputs)} inputs; "
+            "name files and a folder"
+        )
+    for name, option in _NOT_FOR_PIPES.items():
+        if values[name]:
+            raise click.UsageError(f"{option} needs files, and a pipe (-) is none; leave one out")
+    if values["progress"] == "json" and (output or "-") == "-":
+        raise click.UsageError(
+            "--progress json writes to standard output, and so does OUTPUT -; name a file"
+        )
+
+
+# --- the options ------------------------------------------------------------------------------
+
+_FORMATS: Final = tuple(
+    dict.fromkeys(each.name for each in (*OUTPUT_FORMATS, *ANIMATED_OUTPUT_FORMATS))
+)
+
+
+def _in_group(group: str) -> Callable[..., Callable[[Decorated], Decorated]]:
+    def option(*names: str, **extra: Any) -> Callable[[Decorated], Decorated]:
+        return click.option(*names, cls=Option, group=group, **extra)
+
+    return option
+
+
+_files = _in_group("Input and output")
+_picture = _in_group("Size and noise")
+_engine = _in_group("Model and engine")
+_result = _in_group("Output file")
+_many = _in_group("Many files")
+_running = _in_group("Running")
+
+
+def _complete_path(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete files and, in the first word, subcommands.
+
+    Bash offers no files next to other words, so a file that begins like a subcommand goes first.
+    """
+    found = param.type.shell_complete(ctx, param, incomplete)
+    commands: Mapping[str, click.Command] = getattr(ctx.command, "commands", {})
+    if incomplete and not _is_given(ctx) and not _is_begun(incomplete):
+        found += [
+            CompletionItem(name, help=command.short_help)
+            for name, command in commands.items()
+            if name.startswith(incomplete)
+        ]
+    return found
+
+
+def _is_given(ctx: click.Context) -> bool:
+    """Whether the command line has an argument or option before the word to complete."""
+    options = [each for each in ctx.command.params if isinstance(each, click.Option)]
+    sources = [ctx.get_parameter_source(str(each.name)) for each in options]
+    return bool(ctx.params.get("paths")) or ParameterSource.COMMANDLINE in sources
+
+
+def _is_begun(name: str) -> bool:
+    """Whether a file in the current folder begins with ``name``."""
+    try:
+        return any(each.startswith(name) for each in os.listdir())  # noqa: PTH208
+    except OSError:
+        return False
+
+
+_OPTIONS = (
+    click.argument(
+        "paths", metavar="INPUT", nargs=-1, type=FileName(), shell_complete=_complete_path
+    ),
+    _files(
+        "-i",
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="PATH",
+        type=FileName(),
+        help="The same as INPUT; may be repeated",
+    ),
+    _files(
+        "-o",
+        "--output",
+        "outputs",
+        multiple=True,
+        metavar="PATH",
+        type=FileName(),
+        help="The same as OUTPUT; every argument is then an INPUT",
+    ),
+    _picture(
         "-s",
         "--scale",
-        type=float,
-        metavar="FLOAT",
-        help="Enlargement, any ratio; 1 only denoises  [default: 2]",
+        metavar="NUMBER",
+        type=Number("a number above 0, for example 2, 1.5 or 0.5", whole=False),
+        shown_default="2",
+        help="Enlargement, any ratio; 1 only denoises",
     ),
-    click.option("--width", type=int, metavar="INT", help="Width of the result, not a scale"),
-    click.option(
-        "--height", type=int, metavar="INT", help="Height of the result; one alone keeps the aspect"
+    _picture(
+        "--width",
+        metavar="PX",
+        type=Number("a whole number above 0, for example 1920"),
+        help="Width of the result, instead of a scale",
     ),
-    click.option(
+    _picture(
+        "--height",
+        metavar="PX",
+        type=Number("a whole number above 0, for example 1080"),
+        help="Height of the result; one side keeps the aspect",
+    ),
+    _picture(
         "-n",
         "--noise",
         metavar="LEVEL",
         type=NoiseLevel(auto=True),
         default="auto",
-        help="JPEG noise to remove: auto, none, 0, 1, 2, 3  [auto]",
+        help="Remove noise: auto, none, 0 to 3",
     ),
-    model_option,
-    click.option(
+    model_option("Model and engine"),
+    _engine(
         "-e",
         "--engine",
         metavar="NAME",
-        type=click.Choice(["auto", *ENGINES]),
+        type=Word(["auto", *ENGINES], habits={"cpu": "native", "gpu": "cuda", "ncnn": "native"}),
         default="auto",
-        help=f"{', '.join(['auto', *ENGINES])}  [default: auto]",
+        help=", ".join(["auto", *ENGINES]),
     ),
-    click.option("-d", "--device", metavar="NAME", help="Where engines cuda and torch run"),
-    click.option("--fp32", is_flag=True, help="No half precision on a GPU"),
-    click.option(
+    _engine(
+        "-d", "--device", metavar="NAME", help="cuda:0, or several: cuda:0,cuda:1; torch also mps"
+    ),
+    _engine("--fp32", is_flag=True, help="Single precision on a GPU, not half"),
+    _engine(
         "-t",
         "--tile",
-        type=int,
-        metavar="INT",
+        metavar="PX",
+        type=Number("a whole number, 0 for automatic, for example 256"),
         default=0,
-        help="Side of a tile in input pixels  [default: automatic]",
+        shown_default="automatic",
+        help="Side of a tile in input pixels",
     ),
-    click.option("-x", "--tta", is_flag=True, help="Average 8 rotations and flips; 8x slower"),
-    click.option(
-        "-f", "--format", metavar="NAME", help="png, jpeg, webp, avif, tiff, bmp, jxl or gif"
+    _engine("-x", "--tta", is_flag=True, help="Average 8 rotations and flips; 8 times slower"),
+    _engine(
+        "--threads",
+        metavar="N",
+        type=Number("a whole number of at least 1, for example 4"),
+        shown_default="all cores",
+        help="Threads of a network run",
     ),
-    click.option("-q", "--quality", type=int, metavar="INT", help="1 to 100, for lossy formats"),
-    click.option("--depth", metavar="BITS", type=int, help="8 or 16 bits per sample  [as INPUT]"),
-    click.option("--strip", is_flag=True, help="Leave out EXIF, XMP and texts"),
-    click.option("--keep-times", is_flag=True, help="Give OUTPUT the dates of INPUT"),
-    click.option("--threads", type=int, metavar="INT", help="Threads to use  [default: all cores]"),
-    overwrite_option,
-    click.option("--quiet", is_flag=True, help="Print nothing but errors"),
-    click.option("--verbose", is_flag=True, help="Log to stderr"),
-)
-
-_BATCH = (
-    click.option("-r", "--recursive", is_flag=True, help="Search subfolders; their tree is kept"),
-    click.option("--include", multiple=True, metavar="PATTERN", help="Take only these names"),
-    click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out these names"),
-    click.option("--name", metavar="TEXT", help="Name of a result, such as '{stem}_{scale}x{ext}'"),
-    click.option(
-        "--skip-larger", metavar="WxH", type=Size("WxH"), help="Skip wider or taller pictures"
+    _result(
+        "-f",
+        "--format",
+        metavar="NAME",
+        type=FormatName(_FORMATS),
+        help=", ".join(_FORMATS),
     ),
-    click.option("--resume", is_flag=True, help="Skip results that are newer than their input"),
-    click.option(
-        "--memory", metavar="SIZE", type=MemorySize(), help="Such as 4G  [half of the free memory]"
+    _result(
+        "-q",
+        "--quality",
+        metavar="N",
+        type=Number("a whole number from 1 to 100, for example 90"),
+        help="1 to 100, for jpeg, webp, avif and jxl",
     ),
-    click.option("--report", metavar="FILE", help="Append a JSON line for each file as it ends"),
-    click.option(
+    _result(
+        "--depth",
+        metavar="BITS",
+        type=Number("8 or 16 bits per sample"),
+        shown_default="as INPUT",
+        help="Bits per sample, 8 or 16",
+    ),
+    _result("--strip", is_flag=True, help="Leave out EXIF, XMP and texts"),
+    _result("--keep-times", is_flag=True, help="Give results the dates of their inputs"),
+    overwrite_option("Output file", "Replace results that exist, never an input"),
+    _many("-r", "--recursive", is_flag=True, help="Search subfolders; their tree is kept"),
+    _many("--include", multiple=True, metavar="PATTERN", help="Take only files such as '*.png'"),
+    _many(
+        "--exclude", multiple=True, metavar="PATTERN", help="Leave out files such as 'drafts/**'"
+    ),
+    _many("--name", metavar="TEXT", help="Names of results, such as '{stem}_{scale}x{ext}'"),
+    _many("--skip-larger", metavar="WxH", type=Size("WxH"), help="Skip pictures wider or taller"),
+    _many("--resume", is_flag=True, help="Skip results that are newer than their input"),
+    _many("--shard", metavar="K/N", help="Process the K-th of N parts of the files"),
+    _many("--cluster", metavar="WHERE", help="Dask: tcp://host:8786, or local"),
+    _running(
+        "--memory",
+        metavar="SIZE",
+        type=MemorySize(),
+        shown_default="half of the free",
+        help="Memory to use, such as 4G",
+    ),
+    _running(
+        "--report",
+        metavar="FILE",
+        type=FileName(),
+        help="Append a JSON line for each file as it ends",
+    ),
+    _running(
         "--progress",
         metavar="KIND",
-        type=click.Choice(["auto", "bar", "json", "none"]),
+        type=Word(["auto", "bar", "json", "none"]),
         default="auto",
-        help="auto, bar, json (lines on stdout), none  [auto]",
+        help="auto, bar, json, none",
     ),
-    click.option("--shard", metavar="K/N", help="Process the K-th of N parts of the files"),
-    click.option(
-        "--cluster", metavar="WHERE", help="Dask: tcp://host:8786, or local; see docs/batch.md"
+    _running("--quiet", is_flag=True, help="Print nothing but errors"),
+    _running("-v", "--verbose", is_flag=True, help="Log to standard error"),
+    click.version_option(
+        __version__,
+        "-V",
+        "--version",
+        cls=Option,
+        group="Information",
+        prog_name="waifu2x",
+        help="Show the version",
     ),
+    help_option("Information"),
 )
 
 
-def all_options(command: _Command) -> _Command:
-    """Declare all options on ``command``."""
-    for option in reversed((*_PICTURE, *_BATCH)):
+def all_options(command: Decorated) -> Decorated:
+    """Declare the arguments and all options on ``command``."""
+    for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def picture_rows(command: click.Command, ctx: click.Context) -> list[tuple[str, str]]:
-    """The options for every picture as rows of a help screen."""
-    return _rows(command.params[: 1 + len(_PICTURE)], ctx)
-
-
-def batch_rows(command: click.Command, ctx: click.Context) -> list[tuple[str, str]]:
-    """The options for a batch as rows of a help screen."""
-    return _rows(command.params[1 + len(_PICTURE) :], ctx)
-
-
-def _rows(params: Iterable[click.Parameter], ctx: click.Context) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for option in params:
-        if not isinstance(option, click.Option) or option.name in _IN_SHARED_ROWS:
-            continue
-        row = _SHARED_ROWS.get(str(option.name)) or option.get_help_record(ctx)
-        if row is not None:
-            rows.append(row)
-    return rows

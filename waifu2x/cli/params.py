@@ -1,13 +1,20 @@
-"""Parameters that several commands share, each declared once."""
+"""Types of option values: each names the value, what is allowed, and shell completion."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 import click
+from click.shell_completion import CompletionItem
 
-from ..errors import ArgumentError
+from ..codec.formats import format_named
 from ..network import registry
+from .page import Decorated, Option
 
 if TYPE_CHECKING:
     _ParamType: TypeAlias = click.ParamType[Any]
@@ -15,27 +22,123 @@ else:
     _ParamType = click.ParamType  # generic in the stubs of new releases only
 
 
-class NoiseLevel(_ParamType):
-    """A noise level: none, 0, 1, 2, 3 and, if allowed, auto; -1 is an old name for none."""
+def refuse(message: str) -> NoReturn:
+    """Raise a usage error; ``message`` is the whole line."""
+    raise click.BadParameter(message)
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The entry of ``words`` that ``word`` probably misspells, or None."""
+    close = get_close_matches(word.lower(), list(words), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+class FileName(_ParamType):
+    """A file, folder, pattern or ``-``; nothing is opened."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse an empty name, which would mean the current folder."""
+        if value == "":
+            refuse(f"{_called(param)} is ''; it must be the name of a file or folder")
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Let the shell complete file names."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+class Number(_ParamType):
+    """A number; its range is checked by the record of options.
+
+    allowed: completes "it must be ...".
+    """
+
+    name = "number"
+
+    def __init__(self, allowed: str, *, whole: bool = True) -> None:
+        self._allowed, self._whole = allowed, whole
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Convert digits; integral values become int, so messages show 0 and not 0.0."""
+        if isinstance(value, int | float):
+            return value
+        text = str(value).strip()
+        if self._whole:
+            if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+                return int(text)
+        elif re.fullmatch(r"[+-]?([0-9.]+(e[+-]?[0-9]+)?|nan|inf)", text, re.IGNORECASE):
+            try:
+                number = float(text)
+            except ValueError:  # several decimal points
+                number = math.nan
+            else:
+                return int(number) if number.is_integer() and abs(number) < 1 << 53 else number
+        return refuse(f"{_called(param)} is {value!r}; it must be {self._allowed}")
+
+
+class Word(_ParamType):
+    """One of few words.
+
+    also: accepted, but not listed. habits: words of other programs and the word to use here.
+    """
+
+    name = "word"
+
+    def __init__(
+        self, words: Sequence[str], *, also: Sequence[str] = (), habits: Mapping[str, str] = {}
+    ) -> None:
+        self._words, self._also, self._habits = tuple(words), tuple(also), habits
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse an unknown word; the message suggests a similar one."""
+        word = str(value)
+        if word in self._words or word in self._also:
+            return word
+        meant = self._habits.get(PurePath(word).name) or nearest(
+            word, [each for each in self._words if each.isidentifier()]
+        )
+        hint = f" (did you mean {meant}?)" if meant else ""
+        allowed = ", ".join(self._words)
+        return refuse(f"{_called(param)} {value!r} is unknown{hint}; allowed are {allowed}")
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete the listed words."""
+        return [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
+
+
+class FormatName(Word):
+    """A format to write, by name or extension, in any case."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Convert to the name of the format."""
+        return format_named(None, str(value)).name
+
+
+class NoiseLevel(Word):
+    """A noise level: none, 0, 1, 2, 3 and, if allowed, auto; -1 means none in other programs."""
 
     name = "noise"
 
     def __init__(self, *, auto: bool) -> None:
-        self._words = ("auto", "none") if auto else ("none",)
+        words = ("auto",) * auto + ("none", "0", "1", "2", "3")
+        super().__init__(words, also=("-1",))
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str | None:
-        """Convert a word to a level."""
-        if value == "auto" and value in self._words:
-            return "auto"
-        if value in ("none", "-1", None):
-            return None
-        if str(value) in ("0", "1", "2", "3"):
-            return int(value)
-        return self.fail(
-            f"{value!r} is not one of {', '.join(self._words)}, 0, 1, 2, 3", param, ctx
-        )
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert a word to "auto", a level, or None for none."""
+        if value is None or isinstance(value, int):
+            return value
+        word = super().convert(value, param, ctx)
+        return word if word == "auto" else None if word in ("none", "-1") else int(word)
 
 
 class Size(_ParamType):
@@ -50,11 +153,14 @@ class Size(_ParamType):
         """Convert two numbers with an x between them to a pair."""
         if isinstance(value, tuple):
             return value
-        first, _, second = str(value).lower().partition("x")
-        if first.isdecimal() and second.isdecimal():
-            return int(first), int(second)
-        sides = "height x width" if self.name == "HxW" else "width x height"
-        return self.fail(f"{value!r} is not a size; {sides}, for example 720x1280", param, ctx)
+        if found := re.fullmatch(r"0*([1-9][0-9]{0,8})x0*([1-9][0-9]{0,8})", str(value).lower()):
+            return int(found[1]), int(found[2])
+        sides, example = (
+            ("HEIGHTxWIDTH", "720x1280") if self.name == "HxW" else ("WIDTHxHEIGHT", "1920x1080")
+        )
+        return refuse(
+            f"{_called(param)} is {value!r}; it must be {sides} in pixels, for example {example}"
+        )
 
 
 class MemorySize(_ParamType):
@@ -66,19 +172,43 @@ class MemorySize(_ParamType):
         """Convert 4G to a number of bytes."""
         from ..batch import parse_memory
 
-        try:
-            return value if isinstance(value, int) else parse_memory(str(value))
-        except ArgumentError as error:
-            return self.fail(str(error), param, ctx)
+        number = value if isinstance(value, int) else parse_memory(str(value))
+        return number or refuse(f"memory is {value!r}; it must be above 0, such as 4G")
 
 
-model_option = click.option(
-    "-m",
-    "--model",
-    metavar="NAME",
-    type=click.Choice([model.name for model in registry.models()]),
-    default="cunet",
-    help=f"{', '.join(model.name for model in registry.models())}  [default: cunet]",
-)
+def _called(param: click.Parameter | None) -> str:
+    """What messages call ``param``: its long option without dashes, or its metavar."""
+    if isinstance(param, click.Option):
+        return max(param.opts, key=len).lstrip("-")
+    return "the name" if param is None else str(param.metavar).rstrip(".")
 
-overwrite_option = click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists")
+
+#: Names of models in other programs.
+_MODELS_ELSEWHERE = {
+    "models-cunet": "cunet",
+    "models-upconv_7_anime_style_art_rgb": "upconv_7",
+    "models-upconv_7_photo": "upconv_7_photo",
+    "upconv_7_anime_style_art_rgb": "upconv_7",
+    "anime": "cunet",
+    "art": "cunet",
+    "photo": "upconv_7_photo",
+}
+
+
+def model_option(group: str) -> Callable[[Decorated], Decorated]:
+    """Declare -m."""
+    return click.option(
+        "-m",
+        "--model",
+        cls=Option,
+        group=group,
+        metavar="NAME",
+        type=Word([model.name for model in registry.models()], habits=_MODELS_ELSEWHERE),
+        default="cunet",
+        help=", ".join(model.name for model in registry.models()),
+    )
+
+
+def overwrite_option(group: str, what: str) -> Callable[[Decorated], Decorated]:
+    """Declare --overwrite."""
+    return click.option("--overwrite", cls=Option, group=group, is_flag=True, help=what)

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
 from .._text import shown
-from ..errors import SkippedError, Waifu2xError
 from .options import CommandOptions
 from .say import duration, error_line, result_line
 
 if TYPE_CHECKING:
-    from ..batch import BatchProgress, BatchResult, Summary
-    from ..files import FileResult
+    from ..batch import BatchProgress, BatchResult
 
 #: Seconds between two updates.
 _BAR_SECONDS: Final = 0.1
 _JSON_SECONDS: Final = 0.5
 
+#: Columns of a terminal from which on the bar and its text have their full length.
+_WIDE: Final = 80
+
+#: Terminals that cannot move the cursor.
+_DUMB: Final = ("dumb", "unknown")
+
 
 class Watched(Protocol):
-    """A batch, or a single file, with a current progress."""
+    """A run with a current progress."""
 
     @property
     def progress(self) -> BatchProgress:
@@ -39,8 +43,16 @@ class Watched(Protocol):
 class Reporter(contextlib.AbstractContextManager["Reporter"]):
     """Prints a line for each file; errors go to standard error."""
 
-    def __init__(self, command: CommandOptions) -> None:
-        self._command = command
+    def __init__(
+        self, command: CommandOptions, *, one: Path | None = None, to_pipe: bool = False
+    ) -> None:
+        """Prepare to report.
+
+        one: the only file that the command names; it has a line even if it is skipped, and there is
+            no summary.
+        to_pipe: standard output receives the result of the file and nothing else.
+        """
+        self._command, self._one, self._to_pipe = command, one, to_pipe
 
     def __exit__(self, *error: object) -> None:
         """Stop updating."""
@@ -49,10 +61,12 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
         """Report a file that has ended."""
         if result.status == "failed":
             self.say(f"Error: {error_line(result)}", err=True)
-        elif result.status == "done" and not self._command.quiet:
-            self.say(result_line(result, self._command.model))
-        elif self._command.verbose:
-            self.say(f"{shown(result.source)}: {'; '.join(result.notes)}", err=True)
+        elif result.status == "done":
+            if not self._command.quiet:
+                self.say(result_line(result, self._command.model), err=self._to_pipe)
+        elif self._command.verbose or (self._one is not None and not self._command.quiet):
+            err = self._to_pipe or self._one is None
+            self.say(_skipped_line(result), err=err)
 
     def say(self, line: str, *, err: bool = False) -> None:
         """Print a line."""
@@ -60,8 +74,13 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
 
     def finished(self, line: str, **facts: Any) -> None:
         """Report the end: ``line`` for people, ``facts`` for programs."""
-        if not self._command.quiet:
+        if not self._command.quiet and self._one is None:
             self.say(line)
+
+
+def _skipped_line(result: BatchResult) -> str:
+    notes, source = "; ".join(result.notes), shown(result.source)
+    return notes if source in notes else f"{source}: {notes}"
 
 
 class _Ticker:
@@ -85,33 +104,32 @@ class _Ticker:
 
 
 class BarReporter(Reporter):
-    """Shows a bar with files, rate, time left and the current file; prints lines above the bar."""
+    """Shows a bar with the share, the time left and the current file; prints lines above it."""
 
-    def __init__(self, command: CommandOptions, batch: Watched) -> None:
-        super().__init__(command)
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    def __init__(self, command: CommandOptions, run: Watched, **how: Any) -> None:
+        super().__init__(command, **how)
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
 
-        self._batch = batch
-        self._bar = _rich_bar(
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[counts]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[current]}", markup=False),
-        )
+        self._run = run
         self._began = time.perf_counter()
-        self._task = self._bar.add_task("", total=1.0, counts="", current="")
+        self._bar = BarColumn()
+        # Names may hold [brackets] and :colons:, which are markup to rich.
+        text = TextColumn("{task.fields[text]}", markup=False)
+        self._console = Console(stderr=True)
+        self._live = Progress(self._bar, text, console=self._console, transient=True)
+        self._task = self._live.add_task("", total=1.0, text="")
         self._tick()
         self._ticker = _Ticker(_BAR_SECONDS, self._tick)
 
     def __enter__(self) -> BarReporter:
-        self._bar.start()
+        self._live.start()
         self._ticker.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._ticker.stop()
-        self._bar.stop()
+        self._live.stop()
 
     def ended(self, result: BatchResult) -> None:
         """Report a file that has ended."""
@@ -120,36 +138,52 @@ class BarReporter(Reporter):
 
     def say(self, line: str, *, err: bool = False) -> None:
         """Print a line above the bar."""
+        from rich.text import Text
+
         if not err and not sys.stdout.isatty():
             click.echo(line)
             return
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text(line), soft_wrap=True)
 
     def _tick(self) -> None:
-        now = self._batch.progress
-        rate = now.ended / max(1e-9, time.perf_counter() - self._began)
-        name = shown(now.current[0].name) if now.current else ""
-        self._bar.update(
-            self._task,
-            completed=now.share,
-            counts=f"{now.ended}/{now.total} files, {_rate(rate)}",
-            current=name,
-        )
+        from rich.text import Text
+
+        now = self._run.progress
+        seconds = time.perf_counter() - self._began
+        wide = self._console.width >= _WIDE
+        parts = [f"{int(100 * now.share):3d}%"]
+        if self._one is None:
+            counts = f"{now.ended}/{now.total}"
+            rate = now.ended / max(1e-9, seconds)
+            parts.append(f"{counts} files, {_rate(rate)}" if wide else counts)
+        left = seconds_left(now.share, seconds)
+        parts.append("--:--" if left is None else _clock(left))
+        self._bar.bar_width = 24 if wide else 8
+        line = " ".join(parts)
+        # One column stays free: a full line makes some terminals wrap.
+        room = self._console.width - self._bar.bar_width - len(line) - 3
+        current = now.current[0] if now.current else self._one
+        name = Text("" if current is None else shown(current.name))
+        name.truncate(max(0, room), overflow="ellipsis")
+        self._live.update(self._task, completed=now.share, text=f"{line} {name.plain}")
 
 
 class JsonReporter(Reporter):
     """Prints JSON lines on standard output; docs/batch.md lists them."""
 
-    def __init__(self, command: CommandOptions, batch: Watched, **facts: Any) -> None:
-        super().__init__(command)
-        self._batch = batch
+    def __init__(
+        self, command: CommandOptions, run: Watched, facts: dict[str, Any], **how: Any
+    ) -> None:
+        super().__init__(command, **how)
+        self._run = run
         self._began = time.perf_counter()
         self._lock = threading.Lock()
         self._facts = facts
         self._ticker = _Ticker(_JSON_SECONDS, self._tick)
 
     def __enter__(self) -> JsonReporter:
-        self._event("start", total=self._batch.progress.total, **self._facts)
+        total = self._run.progress.total
+        self._event("start", total=total, model=self._command.model, **self._facts)
         self._ticker.start()
         return self
 
@@ -170,9 +204,9 @@ class JsonReporter(Reporter):
         self._event("end", **facts)
 
     def _tick(self) -> None:
-        now = self._batch.progress
+        now = self._run.progress
         seconds = time.perf_counter() - self._began
-        left = seconds / now.share - seconds if now.share > 0 else None
+        left = seconds_left(now.share, seconds)
         self._event(
             "progress",
             ended=now.ended,
@@ -188,82 +222,33 @@ class JsonReporter(Reporter):
             click.echo(json.dumps({"event": kind, **facts}))
 
 
-def reporter_for(command: CommandOptions, batch: Watched, **facts: Any) -> Reporter:
-    """Choose by the options and the terminal; ``facts`` go into the first event."""
-    if command.progress == "json":
-        return JsonReporter(command, batch, **facts)
-    return BarReporter(command, batch) if _wants_bar(command) else Reporter(command)
+def reporter_for(
+    command: CommandOptions, run: Watched, *, facts: dict[str, Any], **how: Any
+) -> Reporter:
+    """Choose by the options and the terminal; ``facts`` go into the first event.
 
-
-@contextlib.contextmanager
-def file_progress(command: CommandOptions, name: str) -> Iterator[Callable[[float], object] | None]:
-    """Show a bar for one file called ``name`` on a terminal; yields its progress callback."""
-    if not _wants_bar(command):
-        yield None
-        return
-    with _rich_bar() as bar:
-        task = bar.add_task(name, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
-
-
-def run_with_events(
-    command: CommandOptions, run: Callable[..., FileResult], source: Path, target: Path | None
-) -> None:
-    """Run a single file with the events of a batch; an error is reported and raised again.
-
-    run: upscales ``source``; receives the argument ``progress``.
+    how: the keyword arguments of `Reporter`.
     """
-    from ..batch import BatchProgress, BatchResult, Summary
-
-    began = time.perf_counter()
-    single, summary = _SingleFile(BatchProgress(1, 0, 0.0, (source,))), Summary()
-    result = BatchResult(source, target or source.parent, "skipped")
-    failure: Waifu2xError | None = None
-    with JsonReporter(command, single, model=command.model) as reporter:
-        try:
-            done = asdict(run(progress=single.set_share))
-            done["target"] = done["target"] or result.target
-            result = BatchResult(**done, status="done")
-        except SkippedError as skipped:
-            result = replace(result, notes=(str(skipped),))
-        except Waifu2xError as error:
-            failure = error
-            result = replace(result, status="failed", error=error)
-        seconds = time.perf_counter() - began
-        summary.count(result)
-        single.progress = replace(single.progress, ended=1, current=())
-        reporter.ended(replace(result, seconds=seconds))
-        reporter.finished("", **facts_of(summary, seconds, exit_code=summary.failed))
-    if failure is not None:
-        raise failure
+    if command.progress == "json":
+        return JsonReporter(command, run, facts, **how)
+    return BarReporter(command, run, **how) if _wants_bar(command) else Reporter(command, **how)
 
 
-@dataclass(slots=True)
-class _SingleFile:
-    progress: BatchProgress
-
-    def set_share(self, share: float) -> None:
-        self.progress = replace(self.progress, share=share)
-
-
-def facts_of(summary: Summary, seconds: float, **more: Any) -> Mapping[str, Any]:
-    """The summary for programs."""
-    return {**asdict(summary), "seconds": round(seconds, 3), **more}
+def seconds_left(share: float, seconds: float) -> float | None:
+    """Estimate the time left after ``seconds`` for a ``share`` of the work; None without any."""
+    return seconds / share - seconds if share > 0 else None
 
 
 def _wants_bar(command: CommandOptions) -> bool:
-    if command.progress == "bar":
-        return sys.stderr is not None
+    wanted = command.progress == "bar" or (command.progress == "auto" and not command.quiet)
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return command.progress == "auto" and not command.quiet and on_terminal
+    return wanted and on_terminal and os.environ.get("TERM") not in _DUMB
 
 
-def _rich_bar(*columns: Any) -> Any:
-    """A bar on standard error; by default with the name, the share and the time left."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    return Bar(*columns, console=Console(stderr=True), transient=True)
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"
 
 
 def _rate(files_per_second: float) -> str:

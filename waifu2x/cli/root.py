@@ -1,27 +1,107 @@
-"""The command ``waifu2x``: a group of commands with upscaling as the default."""
+"""The command ``waifu2x``: parses, runs, and ends with one line and one exit code.
+
+Exit code 2 is for what the command line alone shows to be wrong, 1 for what files and the machine
+show, 130 for Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
 
 import click
 
-from .._version import __version__
-from ..errors import Waifu2xError
+from .._text import reason
+from ..errors import ArgumentError, Waifu2xError
 from .export import export
 from .models import models
-from .options import picture_rows
-from .upscale import batch, upscale
+from .options import CommandOptions, all_options
+from .page import Command
+from .params import nearest
+from .say import error_text
+
+HELP = """Upscale and denoise anime pictures.
+
+INPUT is a picture, an animation, a comic (CBZ), a folder, a pattern in quotes, a list of names
+(@list.txt), or - for a pipe. OUTPUT is a file or a folder. Without OUTPUT, in.png becomes
+in_waifu2x.png.
+"""
+
+EXAMPLES = (
+    ("in.png", "Enlarge 2x"),
+    ("in.jpg out.png -s 4 -n 1", "Enlarge 4x, remove noise at level 1"),
+    ("pictures big -r", "Enlarge a folder and its subfolders"),
+    ("-i in.png -o out.webp", "Name files as in other waifu2x programs"),
+)
+
+#: A shell's exit code for a program ended by a signal is this plus the signal's number.
+_SIGNALED: Final = 128
+
+#: Options of other programs, and what to give here.
+_OPTIONS_ELSEWHERE: Final = {
+    "-g": "-d cuda:0 selects a GPU",
+    "-j": "--threads sets the threads",
+    "-p": "-d cuda:0 selects a GPU",
+    "--gpu": "-d cuda:0 selects a GPU",
+    "--gpu-id": "-d cuda:0 selects a GPU",
+    "--process": "-d cuda:0 selects a GPU",
+    "--processor": "-d cuda:0 selects a GPU",
+    "--scale_ratio": "did you mean --scale?",
+    "--scale-ratio": "did you mean --scale?",
+    "--noise_level": "did you mean --noise?",
+    "--noise-level": "did you mean --noise?",
+    "--output_quality": "did you mean --quality?",
+    "--output_depth": "did you mean --depth?",
+    "--output_extention": "did you mean --format?",
+    "--tile-size": "did you mean --tile?",
+    "--crop_size": "did you mean --tile?",
+    "--block_size": "did you mean --tile?",
+    "--method": "-s sets the scale and -n the noise level",
+    "--mode": "-s sets the scale and -n the noise level",
+    "--model_dir": "did you mean --model?",
+    "--model-dir": "did you mean --model?",
+    "--style": "did you mean --model?",
+}
+
+#: First words that other programs take, and what to type here.
+_WORDS_ELSEWHERE: Final = {"help": "--help", "version": "--version"}
 
 
-class _UpscaleByDefault(click.Group):
-    """A group that passes arguments to ``upscale`` unless they begin with a command's name."""
+class _Main(Command):
+    """The main command; a first argument that is the name of a subcommand selects that."""
+
+    def __init__(self, *args: Any, commands: Sequence[click.Command] = (), **extra: Any) -> None:
+        more = [(f"{each.name} --help", str(each.short_help)) for each in commands]
+        super().__init__(*args, more=more, **extra)
+        self.commands: Mapping[str, click.Command] = MappingProxyType(
+            {str(each.name): each for each in commands}
+        )
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run and exit; errors are one line on standard error."""
+        extra.update(prog_name="waifu2x", standalone_mode=False)
+        try:
+            code = super().main(*args, **extra) or 0
+        except click.UsageError as error:
+            code = _fail(_usage_message(error), 2)
+        except ArgumentError as error:
+            code = _fail(error_text(error), 2)
+        except Waifu2xError as error:
+            code = _fail(error_text(error), 1)
+        except MemoryError:
+            code = _fail("out of memory; a smaller --tile or --scale needs less", 1)
+        except OSError as error:  # such as a standard output on a full disk
+            code = _fail(f"standard output cannot be written: {reason(error)}", 1)
+        except click.Abort:  # Ctrl-C while arguments are parsed
+            code = _SIGNALED + signal.SIGINT
+        sys.exit(code)
 
     def make_context(
         self,
@@ -30,35 +110,75 @@ class _UpscaleByDefault(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        own = {*self.commands, "-h", "--help", "--version"}
-        if args and args[0] not in own:
-            return upscale.make_context(info_name, args, parent, **extra)
+        """Parse ``args`` for this command or a subcommand."""
+        if args and args[0] in self.commands:
+            name, *args = args
+            return self.commands[name].make_context(f"{info_name} {name}", args, parent, **extra)
+        if args and not extra.get("resilient_parsing"):
+            self._refuse_misspelled_command(args[0])
         return super().make_context(info_name, args, parent, **extra)
 
-    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage("waifu2x", "[OPTIONS] INPUT... [OUTPUT]")
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # The first page shows the options of the main command on one screen.
-        rows = [*picture_rows(upscale, ctx), ("--version, --help", "Show version or this page")]
-        with formatter.section("Options"):
-            formatter.write_dl(rows)
-        formatter.write_paragraph()
-        names = ", ".join(name for name in self.list_commands(ctx) if name != "batch")
-        formatter.write_text(f"Commands: batch (for folders), {names} (waifu2x COMMAND --help)")
+    def _refuse_misspelled_command(self, word: str) -> None:
+        if not word.isalpha() or os.path.lexists(word):
+            return
+        meant = _WORDS_ELSEWHERE.get(word) or nearest(word, self.commands)
+        if meant:
+            raise click.UsageError(
+                f"{word} is neither a file nor a command; did you mean waifu2x {meant}?"
+            )
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command of ``ctx``."""
         warnings.simplefilter("ignore")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
-        try:
-            with _only_our_stderr():
-                return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
-        except Waifu2xError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
-        except MemoryError as error:
-            raise click.ClickException(
-                "out of memory; a smaller --tile or --scale needs less"
-            ) from error
+        with _only_our_stderr(), _exit_on_signals():
+            return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+
+def _usage_message(error: click.UsageError) -> str:
+    """One line for a usage error of click or of this package."""
+    if isinstance(error, click.NoSuchOption):
+        name = error.option_name
+        hint = _OPTIONS_ELSEWHERE.get(name)
+        if hint is None and error.possibilities:
+            hint = f"did you mean {' or '.join(sorted(error.possibilities))}?"
+        page = error.ctx.info_name if error.ctx else "waifu2x"
+        return f"option {name} does not exist; {hint or f'see {page} --help'}"
+    if isinstance(error, click.BadOptionUsage):
+        known = error.ctx.command.params if error.ctx else []
+        option = next((each for each in known if error.option_name in each.opts), None)
+        if option is None or not option.metavar:
+            return f"option {error.option_name} takes no value"
+        return f"option {error.option_name} needs a value: {error.option_name} {option.metavar}"
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        page = error.ctx.info_name if error.ctx else "waifu2x"
+        return f"{error.param.metavar} is missing; see {page} --help"
+    return error.message
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    return code
+
+
+@contextlib.contextmanager
+def _exit_on_signals() -> Iterator[None]:
+    """Exit on Ctrl-C, SIGTERM and SIGHUP without a message; unfinished files are removed."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        raise SystemExit(_SIGNALED + number)
+
+    before = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            with contextlib.suppress(ValueError):  # not in the main thread
+                before[number] = signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -84,17 +204,22 @@ def _only_our_stderr() -> Iterator[None]:
         ours.close()
 
 
-@click.group(
-    cls=_UpscaleByDefault,
-    help=upscale.help,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=True,
+@click.command(
+    "waifu2x",
+    cls=_Main,
+    help=HELP,
+    usage="[OPTIONS] INPUT... [OUTPUT]",
+    examples=EXAMPLES,
+    commands=(models, export),
 )
-@click.version_option(__version__, prog_name="waifu2x", help="Show the version and exit")
-def main() -> None:
-    pass
+@all_options
+def main(**values: Any) -> None:
+    command = CommandOptions.from_values(values)
+    if command.verbose:
+        logging.basicConfig(stream=sys.stderr, format="%(message)s")
+        logging.getLogger("waifu2x").setLevel(logging.DEBUG)
+    elif command.quiet:
+        logging.getLogger("waifu2x").setLevel(logging.ERROR)
+    from .upscale import upscale  # loaded when needed
 
-
-main.add_command(batch)
-main.add_command(models)
-main.add_command(export)
+    upscale(command)

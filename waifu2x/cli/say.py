@@ -1,35 +1,147 @@
-"""Describes results in one line each."""
+"""Describes results and errors in one line each, in the words of the command line.
+
+The package names arguments as a Python caller writes them, in backquotes. `in_shell_words`
+replaces these names by the options of the command.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ast
+import re
+import shlex
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import click
 
 from .._text import shown
+from ..codec.limits import MAX_PIXELS_VARIABLE
+from .export import export
+from .options import all_options
 
 if TYPE_CHECKING:
     from ..batch import BatchResult, Summary
     from ..files import FileResult
+
+#: Arguments that the command takes from the environment.
+_VARIABLES: Final = (MAX_PIXELS_VARIABLE,)
+
+#: The public functions of the package, which the command runs.
+_FUNCTION: Final = re.compile(r"waifu2x\.\w+")
+
+#: Programs that a message may run; their words are the same in Python and in a shell.
+_PROGRAMS: Final = ("pip ", "dask ", "mkdir ")
+
+
+def in_shell_words(text: str) -> str:
+    """Return ``text`` with the Python words in backquotes replaced by those of the command.
+
+    ``overwrite=True`` becomes ``--overwrite``, ``engine='native'`` becomes ``--engine native``,
+    ``scale=`` and ``scale`` become ``--scale``. The options are those that the command declares.
+    Other words in backquotes, such as those in a file name, stay as they are.
+    """
+    return re.sub(r"`([^`]+)`", lambda found: shell_word(found[1]) or found[0], text)
+
+
+def shell_word(code: str) -> str | None:
+    """Return what a user of the command writes instead of ``code``; None if there is nothing."""
+    if code.startswith(_PROGRAMS):
+        return code
+    if _FUNCTION.fullmatch(code):
+        return "waifu2x INPUT... [OUTPUT]"
+    try:
+        # An argument without a value is a name only: width=.
+        call = ast.parse(f"f({code}...)" if code.endswith("=") else f"f({code})", mode="eval").body
+        if not isinstance(call, ast.Call):
+            return None
+        given = [(name.id, ...) for name in call.args if isinstance(name, ast.Name)]
+        given += [(str(word.arg), ast.literal_eval(word.value)) for word in call.keywords]
+    except (SyntaxError, ValueError):
+        return None
+    words = [_option_for(name, value) for name, value in given]
+    if not words or len(given) < len(call.args) + len(call.keywords):
+        return None
+    return None if None in words else " ".join(filter(None, words))
+
+
+def _option_for(name: str, value: Any) -> str | None:
+    """Return the option, or the environment variable, that gives ``value`` to an argument.
+
+    value: an Ellipsis stands for no value.
+    """
+    for option in _declared().get(name, ()):
+        word = max(option.opts, key=len)
+        if value is ... or (value is True if option.is_bool_flag else _chooses(option, value)):
+            return word
+        if not option.is_flag:
+            return f"{word} {_in_shell(value)}"
+    for option in _declared().get(str(value), ()):
+        if option.is_flag:  # named after the value: --fp32 is precision='fp32'
+            return max(option.opts, key=len)
+    for variable in _VARIABLES:
+        if variable == f"WAIFU2X_{name.upper()}":
+            return variable if value is ... else f"{variable}={_in_shell(value)}"
+    return None
+
+
+def _chooses(option: click.Option, value: Any) -> bool:
+    return option.is_flag and value == option.flag_value
+
+
+def _in_shell(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    return shlex.quote(str(value))
+
+
+@cache
+def _declared() -> dict[str, list[click.Option]]:
+    """The options of all commands by the name of their argument."""
+    upscale = click.command()(all_options(lambda: None))
+    found: dict[str, list[click.Option]] = {}
+    for option in (*upscale.params, *export.params):
+        if isinstance(option, click.Option):
+            found.setdefault(str(option.name), []).append(option)
+    return found
 
 
 def result_line(result: FileResult | BatchResult, model: str) -> str:
     """Describe a finished file."""
     target = "standard output" if result.target is None else shown(result.target)
     if result.size_out is None:  # an earlier attempt finished it without a report
-        return "; ".join([f"{target}: done", *result.notes])
+        return "; ".join([f"{target}: done", *map(in_shell_words, result.notes)])
     level = "none" if result.noise is None else str(result.noise)
     why = f" ({result.reason})" if result.reason else ""
     done = (
         f"{target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
         f"{model}, noise {level}{why}"
     )
-    return "; ".join([done, *result.notes])
+    return "; ".join([done, *map(in_shell_words, result.notes)])
 
 
 def error_line(result: BatchResult) -> str:
     """Describe a failed file, with its name."""
-    message = " ".join(str(result.error).split())
+    message = error_text(result.error)
     source = shown(result.source)
     return message if source in message else f"{source}: {message}"
+
+
+def error_text(error: object) -> str:
+    """Describe an error in one line."""
+    return in_shell_words(" ".join(str(error).split()))
+
+
+def shown_in_shell(result: BatchResult) -> BatchResult:
+    """Return ``result`` with its error and notes in the words of the command."""
+    error = result.error
+    return replace(
+        result,
+        notes=tuple(map(in_shell_words, result.notes)),
+        error=None if error is None else type(error)(error_text(error)),
+    )
 
 
 def summary_line(summary: Summary, total: int, seconds: float) -> str:

@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from .._text import reason, shown
+from .._text import AGAIN, reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
 from ..picture import Picture, Source
 from . import high_depth, jxl_header, limits, png_reader
 from ._pillow import pillow_errors
-from .formats import FORMATS
+from .formats import FORMATS, JXL_INSTALL
 from .image import picture_of, raw_mode, source_of
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .sniff import HEAD_BYTES, FileType, sniff
@@ -106,7 +106,7 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
         stream.seek(0)
         head = stream.read(1 << 16)
         if not head:
-            raise DecodeError(f"{name} is empty (0 bytes)")
+            raise DecodeError(f"{name} is empty (0 bytes); copy or download it again")
         kind = sniff(head).name
         try:
             if kind == "png":
@@ -210,8 +210,7 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
         import pillow_jxl  # noqa: F401  (registers itself with Pillow)
     except ImportError as error:
         raise MissingExtraError(
-            f"{name} is a JPEG XL file, and the reader for it is not installed; "
-            "install it with: pip install 'waifu2x-native[jxl]'"
+            f"{name} is a JPEG XL file, and its reader is not installed; run `{JXL_INSTALL}`"
         ) from error
     packet = jxl_header.read_xmp(stream)
     stream.seek(0)
@@ -340,7 +339,8 @@ def _open_file(path: Path, name: str) -> tuple[BinaryIO, bool]:
     if stat.S_ISDIR(mode):
         raise DecodeError(f"{name} is a directory; name a file in it")
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-        raise DecodeError(f"{name} is a device or socket, not a file")  # /dev/zero never ends
+        # /dev/zero never ends.
+        raise DecodeError(f"{name} is a device or socket, not a file; name a file")
     return path.open("rb"), stat.S_ISREG(mode)
 
 
@@ -348,7 +348,7 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
     """Read all of ``stream`` into memory; raises LimitError if it exceeds any picture allowed."""
     if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
         raise ArgumentError(
-            f"path is a {type(stream).__name__}; it must be a file name or a binary file object"
+            f"the input is a {type(stream).__name__}; it must be a path or a binary file object"
         )
     max_bytes = limits.max_bytes(limit)
     blocks: list[bytes] = []
@@ -392,13 +392,13 @@ def _check_frames(image: Image.Image, name: str) -> None:
     if frames > 1:
         raise DecodeError(
             f"{name} is an animation of {frames} frames, not one picture; "
-            "write it as gif, png, webp or avif"
+            "upscale it with `waifu2x.upscale_file`"
         )
 
 
 def damaged(name: str, label: str, why: str) -> DecodeError:
     """Return the error for a file that begins as ``label`` and is broken."""
-    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {why}")
+    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {why}{AGAIN}")
 
 
 def _unidentified(found: FileType, name: str) -> DecodeError:
@@ -407,6 +407,6 @@ def _unidentified(found: FileType, name: str) -> DecodeError:
     if found.name:
         return DecodeError(found.unsupported(name))
     return DecodeError(
-        f"{name} is not a picture in a supported format "
-        "(PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF and some more)"
+        f"{name} is not a picture in a supported format; save it as PNG "
+        "(JPEG, WebP, AVIF, GIF, BMP, TIFF and some more are read too)"
     )

@@ -104,7 +104,8 @@ class PictureWriter(ABC):
             if self._sink.error is not None:
                 raise self._sink.error from None
             raise EncodeError(
-                f"the picture cannot be encoded as {self._output.label}: {reason(error)}"
+                f"the picture cannot be encoded as {self._output.label}: {reason(error)}; "
+                "choose another format"
             ) from error
 
 
@@ -286,8 +287,8 @@ def _load_plugin(extra: tuple[str, str], output: OutputFormat) -> None:
         import_module(extra[1])
     except ImportError as error:
         raise MissingExtraError(
-            f"{output.label} needs {extra[1]}, which cannot be loaded ({reason(error)}); "
-            f"pip install 'waifu2x-native[{extra[0]}]', or write PNG"
+            f"{output.label} needs {extra[0]}, which cannot be loaded ({reason(error)}); "
+            f"run `pip install {extra[0]}`, or write PNG"
         ) from error
 
 
@@ -329,7 +330,7 @@ class _Sink:
 
 def _converted(samples: Samples, dtype: np.dtype[Any]) -> Samples:
     if samples.dtype == np.float32 and not np.isfinite(samples).all():
-        raise EncodeError("picture holds NaN or infinity; its samples must be finite")
+        raise EncodeError("the picture holds NaN or infinity; its samples must be finite")
     return convert_samples(samples, dtype)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import features
 
-from .._text import shown
+from .._text import shown, unknown
 from ..errors import ArgumentError, EncodeError, MissingExtraError
 
 
@@ -64,7 +64,7 @@ class OutputFormat(Format):
     max_bytes: the most bytes of samples, or None: offsets in the file are 32-bit.
     max_icc, max_exif, max_xmp: the most bytes of each block, or None.
     feature: the Pillow feature it needs, or None.
-    extra: the extra of this package it needs, as (name, module), or None.
+    extra: the optional package it needs, as (name for pip, module), or None.
     encoder_memory: bytes that encoding takes for each byte of samples, in addition to the samples;
         measured on a painted scene of 16 megapixels, and rounded up.
     save_options: options of `PIL.Image.Image.save` for a mode and a quality; None if Pillow does
@@ -137,6 +137,11 @@ def _jxl_options(_: str, quality: int | None) -> dict[str, Any]:
     return {**({"lossless": True} if quality is None else {"quality": quality}), "effort": 7}
 
 
+#: The plugin that reads and writes JPEG XL: its name for pip, and its module.
+_JXL = ("pillow-jxl-plugin", "pillow_jxl")
+
+JXL_INSTALL = f"pip install {_JXL[0]}"
+
 _ALL_MODES = frozenset({"L", "LA", "RGB", "RGBA"})
 
 # fmt: off
@@ -191,7 +196,7 @@ FORMATS: tuple[Format, ...] = (
         name="jxl", label="JPEG XL", extensions=(".jxl",),
         signature=rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", pillow="JXL", modes=_ALL_MODES,
         holds=frozenset({"exif", "xmp"}), lossy=True, max_side=2**18, max_pixels=2**28,
-        extra=("jxl", "pillow_jxl"), encoder_memory=22.0, save_options=_jxl_options,
+        extra=_JXL, encoder_memory=22.0, save_options=_jxl_options,
     ),
     Format(
         name="ppm", label="PPM", extensions=(".ppm", ".pgm"), folder_extensions=(".pbm", ".pnm"),
@@ -248,44 +253,79 @@ def load(name: str, package: str | None) -> Any:
 
 _BY_NAME = {
     alias: output
-    for output in OUTPUT_FORMATS
+    for output in _WRITTEN
     for alias in (output.name, *(extension[1:] for extension in output.extensions))
 }
 
 
-def resolve_format(path: str | os.PathLike[str] | None, format: str | None = None) -> OutputFormat:
-    """Return the format to write ``path`` in: ``format`` if given, else by the extension.
+def resolve_format(
+    path: str | os.PathLike[str] | None, format: str | None = None, *, name: str = "the source"
+) -> OutputFormat:
+    """Return the format to write a picture as ``path``: ``format`` if given, else by the extension.
 
     ``format`` is a name or an extension without its dot, in any case ("jpg" is "jpeg"); it wins
     over the extension of ``path``, which may then be None.
+    name: of the source, for messages.
 
-    Raises EncodeError for a name or extension that cannot be written, listing those that can, and
-    for WebP or AVIF if the installed Pillow was built without it; MissingExtraError for JPEG XL if
-    the extra ``jxl`` is not installed.
+    Raises ArgumentError for an unknown name or extension, listing those that can be written;
+    EncodeError for GIF, and for WebP or AVIF if the installed Pillow was built without it;
+    MissingExtraError for JPEG XL if its plugin is not installed.
+    """
+    output = format_named(path, format)
+    if output not in OUTPUT_FORMATS:
+        raise EncodeError(
+            f"{output.label} is written for animations only; {name} is one picture; write it as PNG"
+        )
+    if output.feature is not None and not features.check(output.feature):
+        raise EncodeError(
+            f"{output.label} is not supported by the installed Pillow; "
+            "run `pip install --force-reinstall pillow`, or write PNG"
+        )
+    if output.extra is not None and not _is_installed(output):
+        raise MissingExtraError(
+            f"{output.label} needs a package that is not installed; "
+            f"run `pip install {output.extra[0]}`, or write PNG"
+        )
+    return output
+
+
+def format_named(path: str | os.PathLike[str] | None, format: str | None = None) -> OutputFormat:
+    """Return the row of a format that is written, as for `resolve_format`, installed or not.
+
+    Raises ArgumentError for an unknown name or extension.
     """
     if format is not None:
         output = _BY_NAME.get(format.lower().removeprefix("."))
         if output is None:
-            names = ", ".join(each.name for each in OUTPUT_FORMATS)
-            raise EncodeError(f"format {shown(format)!r} is unknown; use one of: {names}")
-    else:
-        extension = PurePath(path or "").suffix
-        output = _BY_NAME.get(extension[1:].lower()) if extension else None
-        if output is None:
-            allowed = ", ".join(each.extension for each in OUTPUT_FORMATS)
-            what = f"extension {shown(extension)!r} is unknown" if extension else "has no extension"
-            raise EncodeError(f"{shown(path)}: {what}; use one of {allowed}, or name a format")
-    if output.feature is not None and not features.check(output.feature):
-        raise EncodeError(
-            f"{output.label} is not supported by the installed Pillow; "
-            "reinstall it (pip install --force-reinstall pillow) or write PNG"
+            names = [each.name for each in _WRITTEN if _is_installed(each)]
+            raise ArgumentError(unknown("format", format, names) + _not_installed())
+        return output
+    extension = PurePath(path or "").suffix
+    output = _BY_NAME.get(extension[1:].lower()) if extension else None
+    if output is None:
+        extensions = [each.extension for each in _WRITTEN if _is_installed(each)]
+        what = (
+            unknown("extension", extension, extensions)
+            if extension
+            else f"has no extension; allowed are {', '.join(extensions)}"
         )
-    if output.extra is not None and find_spec(output.extra[1]) is None:
-        raise MissingExtraError(
-            f"{output.label} needs an extra that is not installed; "
-            f"pip install 'waifu2x-native[{output.extra[0]}]', or write PNG"
-        )
+        raise ArgumentError(f"{shown(path)}: {what}, or give `format=`{_not_installed()}")
     return output
+
+
+def _is_installed(output: OutputFormat) -> bool:
+    if output.feature is not None and not features.check(output.feature):
+        return False
+    return output.extra is None or find_spec(output.extra[1]) is not None
+
+
+def _not_installed() -> str:
+    """Say how to get the formats whose packages are not installed."""
+    return "".join(
+        f"; {each.name} needs `pip install {each.extra[0]}`"
+        for each in _WRITTEN
+        if each.extra is not None and not _is_installed(each)
+    )
 
 
 def check_quality(output: OutputFormat, quality: int | None) -> int | None:
@@ -299,8 +339,8 @@ def check_quality(output: OutputFormat, quality: int | None) -> int | None:
         raise ArgumentError(f"quality is {quality!r}; it must be a whole number from 1 to 100")
     if not output.lossy:
         raise ArgumentError(
-            f"quality is {quality}, but {output.label} is lossless and has none; "
-            "leave it out, or write JPEG, WebP, AVIF or JPEG XL"
+            f"quality is {quality}, and {output.label} is lossless and has none; "
+            "leave out `quality=`, or write JPEG, WebP, AVIF or JPEG XL"
         )
     return None if output.default_quality is None and quality == 100 else quality
 
@@ -341,7 +381,7 @@ def written_dtype(
     depth: 8 or 16 bits; None keeps what ``output`` holds: otherwise uint16 becomes uint8, and
         float32 becomes uint16, or else uint8.
 
-    Raises ArgumentError for another depth, and EncodeError for 16 bits if ``output`` has 8 only.
+    Raises ArgumentError for another depth, and for 16 bits if ``output`` has 8 only.
     """
     if depth is None:
         wanted = {"uint8": ("uint8",), "uint16": ("uint16",)}.get(dtype.name, ("float32", "uint16"))
@@ -350,7 +390,9 @@ def written_dtype(
         raise ArgumentError(f"depth is {depth!r}; it must be 8 or 16 bits per sample")
     if depth not in output.depths:
         able = " or ".join(each.label for each in OUTPUT_FORMATS if depth in each.depths)
-        raise EncodeError(f"{output.label} holds 8 bits per sample, not {depth}; write {able}")
+        raise ArgumentError(
+            f"depth is {depth}, and {output.label} holds 8 bits per sample; write {able}"
+        )
     return np.dtype(f"uint{depth}")
 
 

@@ -11,6 +11,7 @@ import re
 import struct
 from typing import BinaryIO
 
+from .._text import AGAIN
 from ..errors import DecodeError, LimitError
 from .high_depth import jpeg2000_components
 from .png_chunks import SIGNATURE
@@ -19,7 +20,7 @@ from .sniff import sniff
 #: The environment variable that changes the limit.
 MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
 
-HOW_TO_RAISE = f"raise the limit with {MAX_PIXELS_VARIABLE} or max_pixels"
+HOW_TO_RAISE = "raise the limit with `max_pixels=`"
 
 _ICO_SIGNATURE = b"\0\0\1\0"
 
@@ -90,7 +91,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
     length = stream.seek(0, io.SEEK_END)
     end = 8 + int.from_bytes(head[4:8], "little")
     if end > length:
-        raise DecodeError(f"{name} is truncated: the file ends before the picture does")
+        raise DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
     position = 12
     while position + 8 <= end:
         stream.seek(position)
@@ -203,7 +204,8 @@ def check_jpeg2000(stream: BinaryIO, limit: int, name: str) -> None:
         return
     if found.tiles > max(_MAX_TILES, found.pixels // _PIXELS_PER_TILE):
         raise DecodeError(
-            f"{name} cannot be decoded: it has {found.tiles} tiles, too many for its size"
+            f"{name} cannot be decoded: it has {found.tiles} tiles, too many for its size; "
+            "save it as PNG"
         )
 
 
@@ -244,7 +246,7 @@ def check_jpeg(stream: BinaryIO, name: str) -> None:
         if scans > _MAX_SCANS:
             raise DecodeError(
                 f"{name} cannot be decoded: it is a JPEG of more than {_MAX_SCANS} scans, "
-                "which no encoder writes"
+                "which no encoder writes; save it as PNG"
             )
         after = _next_marker(stream, position)
         if after is None:

@@ -34,9 +34,13 @@ class FileType:
         return isinstance(row, OutputFormat) and row.animation_writer is not None
 
     def unsupported(self, name: str) -> str:
-        """Return the message that the file called ``name`` is not supported, and what to do."""
-        repack = self.archive and self.name != "zip"
-        advice = "repack it as ZIP (CBZ)" if repack else "save it as PNG"
+        """Return the message that the file called ``name`` is no picture, and what to do."""
+        if self.name == "zip":
+            return (
+                f"{name} is {self.description}, not one picture; "
+                "upscale a comic with `waifu2x.upscale_file`"
+            )
+        advice = "repack it as ZIP (CBZ)" if self.archive else "save it as PNG"
         return f"{name} is {self.description}, which is not supported; {advice}"
 
 

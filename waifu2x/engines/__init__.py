@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import re
 from typing import Final
 
-from .._machine import nvidia_gpus
-from ..errors import ArgumentError
+from .._machine import nvidia_gpus, thread_limit
+from .._text import unknown
+from ..errors import ArgumentError, EngineError
 from .base import Compiled, Concurrency, Engine, OnRows, Streaming
 from .device import Batch, DevicePicture, Session, TileBatch, TileCopy, TileStats, Transform
 from .host import RUNTIME_OVERHEAD
@@ -27,6 +29,7 @@ __all__ = [
     "TileCopy",
     "TileStats",
     "Transform",
+    "check",
     "create",
 ]
 
@@ -36,6 +39,9 @@ _log = logging.getLogger(__name__)
 ENGINES: Final = ("native", "onnx", "torch", "cuda")
 
 _PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
+
+#: Devices of torch that a network may run on; several of one kind are joined by commas.
+_DEVICES: Final = re.compile(r"(cpu|mps|xpu|cuda)(:\d+)?(\s*,\s*(cpu|mps|xpu|cuda)(:\d+)?)*")
 
 
 def create(
@@ -57,25 +63,21 @@ def create(
         the first.
     precision: "fp32"; on GPUs also "fp16" or "bf16". "auto" is fp16 on GPUs, else fp32.
 
-    Without a CUDA device, "cuda" logs a warning and returns the native engine. Raises
-    `ArgumentError` for an unknown name, a thread count below 1, or a device or precision that the
-    engine does not support, and `MissingExtraError` if torch is needed and not installed.
+    Without a CUDA device, "cuda" logs a warning and returns the native engine. Raises the errors of
+    `check`, `EngineError` for more threads than the system starts or a device that is not there,
+    and `MissingExtraError` if torch is needed and not installed.
     """
-    if threads is not None and threads < 1:
-        raise ArgumentError(f"threads is {threads}; it must be at least 1, or left out")
-    if precision not in _PRECISIONS:
-        raise ArgumentError(f"precision is {precision!r}; allowed are {', '.join(_PRECISIONS)}")
+    check(name, threads=threads, device=device, precision=precision)
+    most = thread_limit()
+    if threads is not None and most is not None and threads > most:
+        raise EngineError(
+            f"threads is {threads}, and this system starts at most {most}; "
+            "give fewer with `threads=`"
+        )
     if name == "auto":
         name = _chosen(device)
+        check(name, threads=threads, device=device, precision=precision)
     if name in ("native", "onnx"):
-        if device not in (None, "cpu"):
-            raise ArgumentError(
-                f"device {device!r} needs engine torch or cuda; {name!r} runs on the CPU"
-            )
-        if precision not in ("auto", "fp32"):
-            raise ArgumentError(
-                f"precision {precision!r} needs engine torch or cuda; {name!r} runs in fp32"
-            )
         if name == "onnx":
             from .onnx import OnnxEngine
 
@@ -85,22 +87,61 @@ def create(
         from .torch import TorchEngine
 
         return TorchEngine(threads=threads, device=device or "cpu", precision=precision)
-    if name == "cuda":
-        if device is not None and not all(
-            each.strip().split(":")[0] == "cuda" for each in device.split(",")
-        ):
-            raise ArgumentError(
-                f"device is {device!r}; engine cuda takes cuda:0, cuda:0,cuda:1 ..."
-            )
-        from .torch import TorchEngine, cuda_is_there
+    from .torch import TorchEngine, cuda_is_there
 
-        if not cuda_is_there():
-            _log.warning("torch finds no CUDA device: using engine native on the CPU")
-            return _native(threads)
-        return TorchEngine(
-            threads=threads, device=device or "cuda:0", precision=precision, name="cuda"
+    if not cuda_is_there():
+        _log.warning("torch finds no CUDA device: using engine native on the CPU")
+        return _native(threads)
+    return TorchEngine(threads=threads, device=device or "cuda:0", precision=precision, name="cuda")
+
+
+def check(
+    name: str = "auto",
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    precision: str = "auto",
+) -> None:
+    """Check the arguments of `create` without importing a runtime or looking at the machine.
+
+    Raises `ArgumentError` for an unknown name or precision, a thread count below 1, and a device or
+    precision that the engine does not support.
+    """
+    if name not in ("auto", *ENGINES):
+        raise ArgumentError(unknown("engine", name, ("auto", *ENGINES)))
+    if threads is not None and threads < 1:
+        raise ArgumentError(
+            f"threads is {threads}; it must be a whole number, at least 1, or left out"
         )
-    raise ArgumentError(f"engine {name!r} is unknown; allowed are auto, {', '.join(ENGINES)}")
+    if precision not in _PRECISIONS:
+        raise ArgumentError(unknown("precision", precision, _PRECISIONS))
+    if device is not None and not _DEVICES.fullmatch(device):
+        raise ArgumentError(
+            f"device is {device!r}; it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or "
+            "xpu"
+        )
+    if device is not None and "," in device:
+        each = [one.strip().removesuffix(":0") for one in device.split(",")]
+        if len({one.split(":")[0] for one in each}) > 1 or len(set(each)) < len(each):
+            raise ArgumentError(
+                f"device is {device!r}; several must be of one kind, each once, as in cuda:0,cuda:1"
+            )
+    if name in ("native", "onnx"):
+        if device not in (None, "cpu"):
+            raise ArgumentError(
+                f"device is {device!r}, and engine {name} runs on the CPU; "
+                "choose `engine='cuda'` or `engine='torch'`"
+            )
+        if precision not in ("auto", "fp32"):
+            raise ArgumentError(
+                f"precision is {precision!r}, and engine {name} runs in fp32; "
+                "choose `engine='cuda'` or `engine='torch'`"
+            )
+    if name == "cuda" and device is not None and re.search("cpu|mps|xpu", device):
+        raise ArgumentError(
+            f"device is {device!r}, and engine cuda takes GPUs such as cuda:0 or cuda:0,cuda:1; "
+            "choose `engine='torch'`"
+        )
 
 
 def _native(threads: int | None) -> Engine:

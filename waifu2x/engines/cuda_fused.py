@@ -358,7 +358,7 @@ class FusedRunner:
         Raises `ArgumentError` for any other value.
         """
         if way not in ("auto", "own", "cudnn"):
-            raise ArgumentError(f"WAIFU2X_CUDA_CONV is {way!r}; allowed are auto, own and cudnn")
+            raise ArgumentError(f"WAIFU2X_CUDA_CONV is {way!r}; it must be auto, own or cudnn")
         for conv in self._steps:
             if isinstance(conv, _Convolution):
                 conv.cudnn = not conv.fusable or (way == "cudnn" and not conv.last)

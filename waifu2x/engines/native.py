@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .._machine import processors
 from ..errors import ArgumentError, CancelledError, DeviceMemoryError, EngineError, GraphError
-from ..kernels import _native
+from ..kernels import _native, tiles
 from ..network import graph as g
 from ..network.rewrite import Ref, Step, fuse, sub_pixel
 from ..picture import Samples
@@ -34,7 +34,10 @@ class _Lowering:
 
     def lower(self) -> _native.Program:
         if self.graph.out.pooled:
-            raise EngineError("the native engine does not run a network that ends in a mean")
+            raise EngineError(
+                "the native engine does not run a network that ends in a mean; "
+                "choose `engine='onnx'`"
+            )
         for given in self.graph.inputs[1:]:
             self._numbers[given.name] = self.program.pooled_input(given.channels)
         steps, output = fuse(self.graph, crops=True)
@@ -128,7 +131,7 @@ def _slopes(activation: g.Activation | None, channels: int) -> tuple[Batch, bool
 def _unsupported(step: Step, where: str = "") -> EngineError:
     kind = type(step.node.op).__name__
     return EngineError(
-        f"the native engine does not run {step.name!r} ({kind}){where}; use engine onnx"
+        f"the native engine does not run {step.name!r} ({kind}){where}; choose `engine='onnx'`"
     )
 
 
@@ -141,7 +144,9 @@ class NativeCompiled(HostCompiled):
         try:
             self._program = _Lowering(graph, isa).lower()
         except ValueError as error:
-            raise EngineError(f"the native engine cannot run this network: {error}") from error
+            raise EngineError(
+                f"the native engine cannot run this network: {error}; choose `engine='onnx'`"
+            ) from error
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network; see `waifu2x.engines.base.Compiled.run`."""
@@ -269,11 +274,15 @@ class NativeCompiled(HostCompiled):
         try:
             yield
         except (ValueError, RuntimeError, MemoryError) as error:
-            short = isinstance(error, MemoryError)
-            raise (DeviceMemoryError if short else EngineError)(
-                f"the native engine failed on an input of {width}x{height} px: "
-                f"{'not enough memory' if short else error}; a smaller tile needs less memory"
-            ) from error
+            size = f"{width}x{height} px"
+            if isinstance(error, MemoryError):
+                raise DeviceMemoryError(
+                    f"the native engine has not enough memory for an input of {size}; "
+                    "a smaller `tile=` needs less"
+                ) from error
+            if isinstance(error, RuntimeError):  # threads that cannot start
+                raise EngineError(f"the native engine failed: {error}") from error
+            raise EngineError(f"the native engine failed on an input of {size}: {error}") from error
 
 
 def _floats(array: npt.ArrayLike) -> Batch:
@@ -291,13 +300,18 @@ class NativeEngine(HostEngine):
     streams = True
 
     def __init__(self, *, threads: int | None = None, isa: str | None = None) -> None:
-        """Make an engine. Raises `ArgumentError` for an instruction set that the CPU lacks.
+        """Make an engine.
+
+        Raises `ArgumentError` for an instruction set that the CPU lacks, and for an unknown one in
+        the environment variable WAIFU2X_CPU.
+
 
         threads: at least 1; None uses one per CPU available to this process.
         isa: the highest instruction set to use, for tests; None uses the best.
         """
-        if isa is not None and isa not in _native.isas():
-            raise ArgumentError(f"isa is {isa!r}; usable here are {', '.join(_native.isas())}")
+        usable = tiles.isas()
+        if isa is not None and isa not in usable:
+            raise ArgumentError(f"isa is {isa!r}; usable here are {', '.join(usable)}")
         self._isa = isa
         self.threads = threads or processors()
         # A small picture occupies one thread, and decoding and encoding leave it idle. Of two large

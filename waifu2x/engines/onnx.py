@@ -33,7 +33,10 @@ class OnnxCompiled(HostCompiled):
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises plain Exceptions of several kinds
-            raise EngineError(f"onnxruntime cannot load this network: {error}") from error
+            raise EngineError(
+                f"onnxruntime cannot load this network: {first_line(error)}; "
+                "choose `engine='native'`"
+            ) from error
 
         self._means = [value.name for value in self._session.get_inputs()[1:]]
 
@@ -47,9 +50,14 @@ class OnnxCompiled(HostCompiled):
         except Exception as error:
             reason = first_line(error)
             short = any(sign in reason for sign in _OUT_OF_MEMORY)
-            raise (DeviceMemoryError if short else EngineError)(
-                f"onnxruntime failed on an input of {batch.shape[3]}x{batch.shape[2]} px: "
-                f"{reason}; a smaller tile needs less memory"
+            size = f"{batch.shape[3]}x{batch.shape[2]} px"
+            if short:
+                raise DeviceMemoryError(
+                    f"onnxruntime has not enough memory for an input of {size}; "
+                    "a smaller `tile=` needs less"
+                ) from error
+            raise EngineError(
+                f"onnxruntime failed on an input of {size}: {reason}; choose `engine='native'`"
             ) from error
         return np.asarray(result, np.float32)
 

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArgumentError, DeviceLostError, EngineError, MissingExtraError
+from ..errors import DeviceLostError, EngineError, MissingExtraError
 from ..network.graph import Graph
 from .base import Concurrency, first_line
 from .device import Batch, TileBatch, Transform
@@ -28,8 +28,8 @@ try:
     import torch
 except ImportError as error:
     raise MissingExtraError(
-        'engines "torch" and "cuda" need PyTorch, which is not installed; '
-        "pip install 'waifu2x-native[torch]', or use engine native"
+        "engines torch and cuda need PyTorch, which is not installed; "
+        "run `pip install torch`, or choose `engine='native'`"
     ) from error
 
 from . import cuda_fused, cuda_tiles
@@ -237,16 +237,14 @@ class TorchEngine:
     ) -> None:
         """Make an engine for one or more devices.
 
-        device: name in torch, or several of one kind separated by commas: "cpu", "mps",
-            "cuda:0,cuda:1".
+        device: name in torch, or several of one kind, each once, separated by commas: "cpu",
+            "mps", "cuda:0,cuda:1".
         precision: "fp32", "fp16", "bf16", or "auto": float32 on the CPU, else float16.
 
-        Raises `ArgumentError` for a device that torch cannot use, and for devices of several kinds.
+        Raises `EngineError` for a device that torch cannot use.
         """
         self.name = name
         devices = [_usable(each.strip()) for each in device.split(",")]
-        if len({each.type for each in devices}) > 1 or len(set(devices)) < len(devices):
-            raise ArgumentError(f"device is {device!r}; several must be of one kind, each once")
         kind = devices[0].type
         if precision == "auto":
             precision = "fp32" if kind == "cpu" else "fp16"
@@ -288,7 +286,9 @@ class TorchEngine:
         with self._lock:
             usable = [device for device in self.devices if not device.lost]
             if not usable:
-                raise DeviceLostError(f"no device is left of {len(self.devices)}; start again")
+                raise DeviceLostError(
+                    f"no device is left of {len(self.devices)}; start the program again"
+                )
             device = min(usable, key=lambda each: each.jobs)
             device.jobs += 1
         try:
@@ -318,5 +318,8 @@ def _usable(name: str) -> torch.device:
             device = torch.device("cuda", 0)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ArgumentError(f"torch cannot use device {name!r}: {first_line(error)}") from error
+        raise EngineError(
+            f"torch cannot use device {name!r}: {first_line(error)}; choose another with "
+            "`device=`, or `engine='native'`"
+        ) from error
     return device

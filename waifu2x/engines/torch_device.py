@@ -113,19 +113,21 @@ class Device:
             text = first_line(error)
             if isinstance(error, MemoryError) or _is_memory(error, text):
                 raise DeviceMemoryError(
-                    f"not enough memory on {self.torch}: {text}; a smaller tile needs less"
+                    f"not enough memory on {self.torch}: {text}; a smaller `tile=` needs less"
                 ) from error
             if self.is_lost(text):
                 self.lost = True
                 raise DeviceLostError(
-                    f"{self.torch} stopped working ({text}); start again to use it, or "
-                    "choose --engine native"
+                    f"{self.torch} stopped working ({text}); start the program again to use it, "
+                    "or choose `engine='native'`"
                 ) from error
             if window is None:
-                raise EngineError(f"torch failed on {self.torch}: {text}") from error
+                raise EngineError(
+                    f"torch failed on {self.torch}: {text}; choose `engine='native'`"
+                ) from error
             raise EngineError(
                 f"torch failed on an input of {window[1]}x{window[0]} px: {text}; "
-                "a smaller tile needs less memory"
+                "choose `engine='native'`"
             ) from error
 
     def is_lost(self, text: str) -> bool:

@@ -6,6 +6,7 @@ name only when it is complete.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
@@ -13,21 +14,48 @@ import threading
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 from .. import codec
 from .._text import reason
 from ..atomic import check_place, check_writable, write_file
 from ..errors import ArgumentError, EncodeError
+from ..pipeline.arguments import documented, kind_of, picked, refuse_unknown
+from ..pipeline.options import UpscalerOptions
 from ..pipeline.progress import ProgressCallback
-from ..pipeline.upscaler import Upscaler
+from ..pipeline.upscaler import (
+    RunKeywords,
+    UpscaleKeywords,
+    UseKeywords,
+    checked_run,
+    chosen_upscaler,
+)
+from .naming import check_is_file, result_path
 from .open import open_job
-from .task import Job, Options, Result
+from .task import Depth, FormatName, Job, Options, Result, WriteOptions, check_target
 
-SUFFIX = "_waifu2x"
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Results for a stream wait in memory up to this size, beyond it in a temporary file.
-_SPOOLED = 64 << 20
+_SPOOLED: Final = 64 << 20
+
+
+class FileKeywords(UpscaleKeywords, total=False):
+    """The keyword arguments of `upscale_file`."""
+
+    scale: float | None
+    format: FormatName | None
+    quality: int | None
+    depth: Depth | None
+    strip: bool
+    skip_larger: tuple[int, int] | None
+    overwrite: bool
+    keep_times: bool
+
+
+#: The records whose fields `upscale_file` takes.
+FILE_RECORDS: Final = (Options, UpscalerOptions, UseKeywords, WriteOptions, RunKeywords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,82 +76,91 @@ class FileResult:
     notes: tuple[str, ...]
 
 
+@documented(*FILE_RECORDS)
 def upscale_file(
-    upscaler: Upscaler,
-    source: str | os.PathLike[str] | BinaryIO,
-    target: str | os.PathLike[str] | BinaryIO | None = None,
-    options: Options | None = None,
-    *,
-    overwrite: bool = False,
-    keep_times: bool = False,
-    progress: ProgressCallback | None = None,
-    cancel: threading.Event | None = None,
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+    target: str | os.PathLike[str] | IO[bytes] | None = None,
+    **options: Unpack[FileKeywords],
 ) -> FileResult:
     """Upscale the picture, animation or comic archive in ``source`` and write it to ``target``.
 
-    source: a file, or a binary stream, which is read to its end.
-    target: a file, a directory, a binary stream, or None for the directory of ``source``. In a
-        directory, the result is named after the source with ``_waifu2x`` added. A stream receives
-        the result when it is complete.
-    options: what to do. Without a format, the name of ``target`` decides. Without a name, a picture
-        becomes a PNG and an animation keeps its format; for a stream both keep their format. Pages
-        of an archive keep their format if it can be written, else become PNG.
-    overwrite: allow an existing ``target``.
-    keep_times: give the result the access and modification times of ``source``.
-    progress, cancel: as for `Upscaler.upscale`.
+    source: a path, the bytes of a file, or a binary file object, which is read to its end.
+    target: a path, a directory, a binary file object, or None for the directory of ``source``. In
+        that directory the result is called ``{stem}_waifu2x{ext}``, in any other ``{stem}{ext}``. A
+        file object receives the result when it is complete.
 
-    Raises the errors of `Upscaler.upscale`, `SkippedError`, and `EncodeError` or
-    `OutputExistsError` if the result cannot be written.
+    Without a format, the name of ``target`` decides. Without a name, a picture becomes a PNG and an
+    animation keeps its format; in a file object both keep their format. Pages of an archive keep
+    their format if it can be written, else become PNG.
+
+    Raises the errors of `Upscaler.upscale`, `SkippedError` for a picture beyond ``skip_larger``,
+    and `EncodeError` or `OutputExistsError` if the result cannot be written.
     """
-    options = options or Options()
-    path, given = _path_or_stream(source)
-    target_path, sink = _path_or_stream(target)
+    refuse_unknown("upscale_file", options, *FILE_RECORDS)
+    chosen = Options(**picked(options, Options))
+    written = WriteOptions(**picked(options, WriteOptions))
+    run = checked_run(options)
+    path, stream_in = _path_or_stream("source", source)
+    target_path, sink = _path_or_stream("target", target)
     named = None if target_path is None or target_path.is_dir() else target_path
+    if named is not None:
+        check_target(named, chosen)
+    if path is None and sink is None and named is None:
+        raise ArgumentError("source has no name; name the file to write as the target")
+    upscaler = chosen_upscaler(options)
     with ExitStack() as stack:
         stream, name = stack.enter_context(
-            codec.opened(given or path or "", upscaler.options.limit)
+            codec.opened(path or cast("BinaryIO", stream_in), upscaler.options.limit)
         )
+        if named is not None:
+            check_is_file(cast("str | os.PathLike[str]", target), chosen.format)
         # Reading moves the access time, so take the times before.
-        status = path.stat() if keep_times and path is not None else None
-        job = open_job(
-            upscaler.pipeline, stream, name, options, named, keep_format=sink is not None
-        )
+        status = path.stat() if written.keep_times and path is not None else None
+        job = open_job(upscaler.pipeline, stream, name, chosen, named, keep_format=sink is not None)
         if not job.needs_source:
             stack.close()  # Windows cannot replace an open file
         if sink is None:
-            place = named or _default_target(path, target_path, job.extension)
-            checked = check_place(place, overwrite=overwrite, source=path)
+            place = named or result_path(cast("Path", path), target_path, job.extension)
+            checked = check_place(place, overwrite=written.overwrite, source=path or stream_in)
             check_writable(checked)
             times = None if status is None else (status.st_atime_ns, status.st_mtime_ns)
             result = write_file(
                 checked,
-                lambda file: job.write(file, progress, cancel),
-                overwrite=overwrite,
+                lambda file: job.write(file, **run),
+                overwrite=written.overwrite,
                 times=times,
             )
         else:
             place = None
-            result = _write_stream(job, sink, progress, cancel)
+            result = _write_stream(job, sink, **run)
     return FileResult(source=path, target=place, **asdict(result))
 
 
-def _path_or_stream(
-    file: str | os.PathLike[str] | BinaryIO | None,
-) -> tuple[Path | None, BinaryIO | None]:
-    if file is None or isinstance(file, str | os.PathLike):
-        return None if file is None else Path(file), None
-    return None, file
-
-
-def _default_target(source: Path | None, directory: Path | None, extension: str) -> Path:
-    """The file for the result of ``source``, in its own directory unless one is given."""
-    if source is None:
-        raise ArgumentError("the input is a stream and has no name; name the file to write")
-    return (directory or source.parent) / f"{source.stem}{SUFFIX}{extension}"
+def _path_or_stream(name: str, file: object) -> tuple[Path | None, BinaryIO | None]:
+    """The path or the stream in an argument; raises `ArgumentError` for anything else."""
+    if file is None and name == "target":
+        return None, None
+    if isinstance(file, str | os.PathLike):
+        return Path(file), None
+    if isinstance(file, bytes | bytearray | memoryview) and name == "source":
+        return None, io.BytesIO(file)
+    if hasattr(file, "read" if name == "source" else "write") and not isinstance(
+        file, io.TextIOBase
+    ):
+        return None, cast("BinaryIO", file)
+    allowed = (
+        "a path, the bytes of a file or a binary file object"
+        if name == "source"
+        else "a path, a binary file object or None"
+    )
+    raise ArgumentError(f"{name} is {kind_of(file)}; allowed are {allowed}")
 
 
 def _write_stream(
-    job: Job, target: BinaryIO, progress: ProgressCallback | None, cancel: threading.Event | None
+    job: Job,
+    target: BinaryIO,
+    progress: ProgressCallback | None = None,
+    cancel: threading.Event | None = None,
 ) -> Result:
     """Write the result to ``target`` once it is complete: a reader never sees half of it."""
     with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:

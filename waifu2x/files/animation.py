@@ -21,7 +21,7 @@ from ..codec.animation import (
     animation_writer,
     check_animation_target,
 )
-from ..errors import ArgumentError
+from ..errors import EncodeError
 from ..picture import Picture
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
@@ -51,7 +51,10 @@ class AnimationJob:
         codec.check_quality(output, options.quality)
         codec.written_dtype(output, _EIGHT_BITS, options.depth)
         if options.depth == 16:
-            raise ArgumentError("depth is 16, and animations are written with 8 bits per sample")
+            raise EncodeError(
+                f"depth is 16, and {name} is an animation, which is written with 8 bits; "
+                "leave out `depth=`"
+            )
         self.extension = output.extension
         self._output = output
         self._animation = animation

@@ -7,16 +7,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from .. import codec
 from .._text import plural, shown
 from ..errors import EncodeError, SkippedError
 from ..pipeline.progress import ProgressCallback
+from .naming import ARCHIVE_SUFFIXES
 from .pages import ArchiveReader, Member, check_pages, rewrite
 from .task import Job, Options, Result
-
-ARCHIVE_SUFFIXES: Final = (".cbz", ".zip")
 
 
 class ArchiveJob:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from .. import codec
+from .._text import shown
 from ..codec import OutputFormat
-from ..errors import Waifu2xError
+from ..errors import EncodeError, Waifu2xError
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
-from .archive import ARCHIVE_SUFFIXES, ArchiveJob
+from .archive import ArchiveJob
+from .naming import ARCHIVE_SUFFIXES
 from .pages import is_archive, refuse_other_archives
 from .still import StillJob
 from .task import ChooseFormat, ComputeSlot, Job, Options, options_for_format
@@ -46,14 +49,19 @@ def open_job(
 
     def choose(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
         if options.format is not None or target is not None:
-            return _format(target, options.format, animated), options
+            if target is not None and target.suffix.lower() in ARCHIVE_SUFFIXES:
+                raise EncodeError(
+                    f"{shown(target)} is named as an archive, and {name} is a picture or an "
+                    "animation; name the result with the extension of its format"
+                )
+            return _format(target, options.format, animated, name), options
         if animated or keep_format:
             return _own_format(source, animated), options
         return _format(None, "png", animated), options
 
     def choose_for_page(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
         if options.format is not None:
-            return _format(None, options.format, animated), options
+            return _format(None, options.format, animated, "a page"), options
         output = _own_format(source, animated)
         return output, options_for_format(options, output, source)
 
@@ -93,7 +101,7 @@ def open_picture_job(
 def format_of(name: str) -> OutputFormat:
     """The format called ``name``, whether for pictures or for animations only.
 
-    Raises `EncodeError` for an unknown name, `MissingExtraError` if an extra is missing.
+    Raises `ArgumentError` for an unknown name, `MissingExtraError` if a package is missing.
     """
     return _format(None, name, animated=name.lower().removeprefix(".") == "gif")
 
@@ -120,15 +128,50 @@ def expected_extension(source: Path, options: Options) -> str:
     return ".png"
 
 
+def exact_extension(source: Path, options: Options) -> str:
+    """The extension, with its dot, of the result of ``source`` by its first bytes.
+
+    A file that cannot be opened, or opened twice, such as a pipe, counts as its name says.
+    """
+    with contextlib.suppress(Waifu2xError, OSError, ValueError):
+        if source.is_file():
+            with codec.opened(source, 1) as (stream, name):
+                return _extension_of(stream, name, source.suffix.lower(), options.format)
+    return expected_extension(source, options)
+
+
+def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) -> str:
+    """The extension of the result of ``stream``, whose file has the extension ``suffix``."""
+    head = stream.read(codec.HEAD_BYTES)
+    if is_archive(head):
+        return suffix if suffix in ARCHIVE_SUFFIXES else ARCHIVE_SUFFIXES[0]
+    if format is not None:
+        return format_of(format).extension
+    if codec.may_be_animation(stream):
+        from ..codec.animation import has_frames  # loaded when needed
+
+        if has_frames(stream, name):
+            kind = codec.sniff(head).name
+            known = [each for each in codec.ANIMATED_OUTPUT_FORMATS if each.name == kind]
+            return known[0].extension if known else ".png"
+    return ".png"
+
+
 def _format(
-    target: str | os.PathLike[str] | None, format: str | None, animated: bool
+    target: str | os.PathLike[str] | None,
+    format: str | None,
+    animated: bool,
+    name: str = "the source",
 ) -> OutputFormat:
-    """The format by name, or else by the extension of ``target``; raises `EncodeError`."""
+    """The format by name, or else by the extension of ``target``; ``name`` is the source's.
+
+    Raises `ArgumentError` for an unknown format, and `EncodeError`.
+    """
     if animated:
         from ..codec.animation import resolve_animation_format  # loaded when needed
 
-        return resolve_animation_format(target, format)
-    return codec.resolve_format(target, format)
+        return resolve_animation_format(target, format, name=name)
+    return codec.resolve_format(target, format, name=name)
 
 
 def _own_format(source: Source, animated: bool) -> OutputFormat:

@@ -18,7 +18,14 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from .._text import natural_key, shown
 from ..codec import PAGE_SUFFIXES, sniff
-from ..errors import ArgumentError, CancelledError, DecodeError, LimitError, Waifu2xError
+from ..errors import (
+    ArgumentError,
+    CancelledError,
+    DecodeError,
+    EncodeError,
+    LimitError,
+    Waifu2xError,
+)
 from .zip import STORED, Entry, ZipReader, ZipWriter
 
 MAX_MEMBERS = 100_000
@@ -169,12 +176,12 @@ class ArchiveReader:
 
     def _check_sizes(self, max_page_bytes: int, max_other_bytes: int) -> None:
         if not self.pages:
-            raise DecodeError(f"{self.name} holds no pictures; there is nothing to upscale")
+            raise DecodeError(f"{self.name} holds no pictures; name an archive of pictures")
         for page in self.pages:
             if page.size > max_page_bytes:
                 raise LimitError(
                     f"{self.name}: page {shown(page.name)} has {page.size:,} bytes; "
-                    f"{max_page_bytes:,} are allowed"
+                    f"{max_page_bytes:,} are allowed; take it out"
                 )
         others = sum(member.size for member in self.members if member.kind != "page")
         if others > max_other_bytes:
@@ -389,4 +396,6 @@ def _named(reader: ArchiveReader, member: Member) -> Iterator[None]:
     except CancelledError:
         raise
     except Waifu2xError as error:
-        raise type(error)(f"{reader.name}: page {shown(member.name)}: {error}") from error
+        # An argument that does not fit a page is a fact of the file.
+        kind = EncodeError if isinstance(error, ArgumentError) else type(error)
+        raise kind(f"{reader.name}: page {shown(member.name)}: {error}") from error

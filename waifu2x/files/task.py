@@ -3,51 +3,104 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final, Protocol, TypeAlias
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from .. import codec
+from .._text import shown
 from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
 from ..picture import Metadata, Picture, Source
-from ..pipeline.auto_noise import Noise, resolve_noise
+from ..pipeline.arguments import Allowed, check, flag, optional, whole
+from ..pipeline.auto_noise import resolve_noise
+from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
+from .naming import ARCHIVE_SUFFIXES
 
 #: Quality of WebP and JPEG XL for a lossy page of an archive; docs/formats.md has the sizes.
 LOSSY_QUALITY: Final = 95
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What to do with a picture; see `waifu2x.Upscaler.upscale` for the first four fields.
+FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"]
+Depth: TypeAlias = Literal[8, 16]
 
-    format: name of the output format; None takes the format from the target's name or the source.
+
+def _format(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    plain = value.lower().removeprefix(".")
+    return codec.format_named(None, "png" if plain == "apng" else plain).name
+
+
+def _depth(value: object) -> int:
+    depth: int = whole("", least=8, most=16).convert(value)
+    if depth not in (8, 16):
+        raise ValueError
+    return depth
+
+
+def _pair(value: object) -> tuple[int, int]:
+    if not isinstance(value, Sequence) or len(value) != 2:
+        raise TypeError
+    side = whole("", least=1).convert
+    return side(value[0]), side(value[1])
+
+
+_OUTPUT: Final = {
+    "format": optional(Allowed("it must be the name of a format, such as 'png'", _format)),
+    "quality": optional(whole("it must be a whole number from 1 to 100", least=1, most=100)),
+    "depth": optional(Allowed("it must be 8 or 16 bits per sample", _depth)),
+    "strip": flag(),
+    "skip_larger": optional(Allowed("it must be (width, height) in pixels, 1 or more", _pair)),
+}
+
+_WRITE: Final = {"overwrite": flag(), "keep_times": flag()}
+
+
+@dataclass(frozen=True, slots=True)
+class Options(PictureOptions):
+    """What to do with a picture: its size, the noise to remove, and how to write the result.
+
+    format: "png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl" (extra ``jxl``) or "gif"
+        (animations); None takes the format from the target's name or the source.
     quality: 1 to 100 for lossy formats; None means a high quality.
     depth: 8 or 16 bits per sample; None keeps the depth if the format supports it.
     strip: drop EXIF, XMP and text; color and resolution metadata are kept.
     skip_larger: (width, height) in pixels; a wider or taller picture is skipped with
         `SkippedError`. Such a page of an archive is copied unchanged.
+
+    Raises `ArgumentError` for a value that is not allowed.
     """
 
-    scale: float | None = None
-    width: int | None = None
-    height: int | None = None
-    noise: Noise = "auto"
-    format: str | None = None
+    format: FormatName | None = None
     quality: int | None = None
-    depth: int | None = None
+    depth: Depth | None = None
     strip: bool = False
     skip_larger: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.skip_larger is not None and min(self.skip_larger) < 1:
-            width, height = self.skip_larger
-            raise ArgumentError(f"skip_larger is {width}x{height}; both sides must be 1 or more")
+        PictureOptions.__post_init__(self)  # super() fails in a dataclass with slots
+        check(self, _OUTPUT)
+        if self.format is not None:
+            self.check_output(codec.format_named(None, self.format))
+
+    def check_output(self, output: OutputFormat) -> None:
+        """Raise `ArgumentError` for a quality or depth that ``output`` does not have."""
+        codec.check_quality(output, self.quality)
+        if self.depth is not None and self.depth not in output.depths:
+            able = " or ".join(
+                each.label for each in codec.OUTPUT_FORMATS if self.depth in each.depths
+            )
+            raise ArgumentError(
+                f"depth is {self.depth}, and {output.label} holds 8 bits per sample; write {able}"
+            )
 
     def check_larger(self, width: int, height: int, name: str, *, rotated: bool = False) -> None:
         """Raise `SkippedError` for a picture larger than ``skip_larger``.
@@ -63,6 +116,37 @@ class Options:
         raise SkippedError(
             f"{name} is {width}x{height}, larger than {most_width}x{most_height}: left alone"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How to treat existing results, and file times.
+
+    overwrite: replace an existing result; otherwise it is an error. An input is never replaced.
+    keep_times: give the result the access and modification times of its input.
+
+    Raises `ArgumentError` for a value that is not allowed.
+    """
+
+    overwrite: bool = False
+    keep_times: bool = False
+
+    def __post_init__(self) -> None:
+        check(self, _WRITE)
+
+
+def check_target(target: Path, options: Options) -> None:
+    """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
+    suffix = target.suffix.lower()
+    if options.format is not None:
+        output = codec.format_named(None, options.format)
+        if suffix in codec.FOLDER_SUFFIXES - {*output.extensions, *output.folder_extensions}:
+            raise ArgumentError(
+                f"{shown(target)} and `format={options.format!r}` contradict each other; leave the "
+                f"format out, or name the file {shown(target.with_suffix(output.extension).name)}"
+            )
+    elif suffix not in ("", *ARCHIVE_SUFFIXES):
+        options.check_output(codec.format_named(target))
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,16 +243,19 @@ class ZipReader:
         if disk or first_disk or here != count:
             raise self._bad("is one part of a split archive; join the parts and repack them")
         if count > max_members:
-            raise LimitError(f"{self.title} holds {count:,} members; {max_members:,} are allowed")
+            raise LimitError(
+                f"{self.title} holds {count:,} members; {max_members:,} are allowed; "
+                "split the archive"
+            )
         if size > _MAX_DIRECTORY:
             raise LimitError(
                 f"{self.title} has a list of files of {size:,} bytes; "
-                f"{_MAX_DIRECTORY:,} are allowed"
+                f"{_MAX_DIRECTORY:,} are allowed; split the archive"
             )
         start = stop - size
         # Data before the archive, such as a self-extracting program, shifts all offsets.
         if start < offset:
-            raise self._bad("is damaged: its list of files begins before the file does")
+            raise self._bad("is damaged: its list of files begins before the file does; repack it")
         return _End(count, wide, start, size, start - offset, comment)
 
     def _records(self, end: _End) -> list[_Record]:

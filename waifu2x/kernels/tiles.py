@@ -255,6 +255,6 @@ def require_finite(bad: int, total: int, where: str) -> None:
     if bad:
         raise EngineError(
             f"the network returned values that are not finite ({bad} of {total} samples {where}); "
-            "half precision can overflow: run the network in fp32, and if that fails too its "
-            "weights are damaged, so load them again"
+            "half precision can overflow, so choose `precision='fp32'`; if that fails too, the "
+            "weights are damaged, so reinstall them"
         )

@@ -17,8 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from .._text import reason, shown
 from ..atomic import check_place, check_writable, write_file
-from ..errors import ArgumentError, EncodeError, EngineError
+from ..errors import ArgumentError, EngineError
 from . import onnx as writer
 from . import registry
 from .graph import Graph
@@ -72,12 +73,10 @@ def export_onnx(
     """
     path = Path(path)
     if path.suffix.lower() != ".onnx":
-        raise EncodeError(f"{path}: the name of an exported network must end in .onnx")
-    target = check_place(path, overwrite=overwrite)
-    check_writable(target)
+        raise ArgumentError(f"{shown(path)}: the name of an exported network must end in .onnx")
     if not writer.MIN_OPSET <= opset <= writer.MAX_OPSET:
         raise ArgumentError(
-            f"opset is {opset}; allowed are {writer.MIN_OPSET} to {writer.MAX_OPSET}"
+            f"opset is {opset}; it must be {writer.MIN_OPSET} to {writer.MAX_OPSET}"
         )
     entry = registry.model(model)
     network = entry.network(scale, noise)
@@ -87,13 +86,14 @@ def export_onnx(
         )
         raise ArgumentError(
             f"model {model} has no network for {scale}x, noise "
-            f"{'none' if noise is None else noise}; there are {there}"
+            f"{'none' if noise is None else noise}; use {there}"
         )
+    target = check_place(path, overwrite=overwrite)
+    check_writable(target)
     graph = registry.load(network)
     if size is not None and (min(size) < 1 or any(side % graph.alignment for side in size)):
         raise ArgumentError(
-            f"a static size of {size[0]}x{size[1]} does not fit; both sides must be multiples of "
-            f"{graph.alignment} px"
+            f"`size` is {size[0]}x{size[1]}; both sides must be multiples of {graph.alignment} px"
         )
     proto = writer.to_onnx(
         graph,
@@ -120,7 +120,7 @@ def export_onnx(
         allowed = f"{FLOAT16_PSNR:g} dB" if fp16 else f"{FLOAT32_TOLERANCE:g}"
         raise EngineError(
             f"the exported network is {error:.2e} off ({psnr:.1f} dB), more than allowed "
-            f"({allowed}); not written"
+            f"({allowed}), and was not written; report this"
         )
     write_file(target, lambda file: file.write(data), overwrite=overwrite)
     return Export(path, graph.scale, graph.margin, graph.alignment, error, psnr)
@@ -138,7 +138,9 @@ def _compare(data: bytes, graph: Graph, size: tuple[int, int] | None) -> tuple[f
         picture = _test_picture(height, width)
         (result,) = session.run(None, {writer.INPUT: picture})
     except Exception as error:  # onnxruntime raises plain Exceptions of several kinds
-        raise EngineError(f"onnxruntime cannot run the exported network: {error}") from error
+        raise EngineError(
+            f"onnxruntime cannot run the exported network: {reason(error)}; report this"
+        ) from error
     lost = graph.lost
     padded = np.pad(picture, ((0, 0), (0, 0), (lost, lost), (lost, lost)), mode="edge")
     difference = result.astype(np.float64) - evaluate(graph, padded)

@@ -293,7 +293,7 @@ class Graph:
             least = self.input_size(_least_size(shape.values.values()))
             raise GraphError(
                 f"an input side of {size} px does not fit this network; allowed are "
-                f"{least}, {least + shape.modulus}, {least + 2 * shape.modulus}, ..."
+                f"{least}, {least + shape.modulus}, {least + 2 * shape.modulus} and so on"
             )
         return int(self.out.scale * size - self.out.lost)
 

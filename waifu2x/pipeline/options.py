@@ -1,23 +1,97 @@
-"""How to run a model: the options of an `Upscaler`."""
+"""The options of a picture, and of an `Upscaler`: how to run a model."""
 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from ..codec import pixel_limit
+from ..engines import ENGINES
 from ..errors import ArgumentError
+from ..network.registry import models
+from .arguments import Allowed, check, choice, flag, optional, positive, text, whole
+from .auto_noise import NOISE_LEVELS, Noise
+
+EngineName: TypeAlias = Literal["auto", "native", "onnx", "torch", "cuda"]
+Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
+
+_SIDE = optional(whole("it must be a whole number, at least 1 pixel", least=1))
+_DEVICE = r"(cpu|cuda|hip|hpu|mps|mtia|vulkan|xla|xpu)(:\d+)?(\s*,\s*cuda(:\d+)?)*"
+
+
+def _noise(value: object) -> Noise:
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return value  # type: ignore[return-value]
+    level: Noise = whole("", least=NOISE_LEVELS[0], most=NOISE_LEVELS[-1]).convert(value)
+    return level
+
+
+_PICTURE = {
+    "scale": optional(positive("it must be a number above 0, for example 2, 1.5 or 0.5")),
+    "width": _SIDE,
+    "height": _SIDE,
+    "noise": Allowed("allowed are None, 'auto', 0, 1, 2 and 3", _noise),
+}
+
+_UPSCALER = {
+    "engine": choice(["auto", *ENGINES]),
+    "threads": optional(whole("it must be a whole number, at least 1, or left out", least=1)),
+    "device": optional(
+        text("it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu", _DEVICE)
+    ),
+    "precision": choice(["auto", "fp32", "fp16", "bf16"]),
+    "tile": whole("it must be 0 for automatic, or a side in px", least=0),
+    "run_memory": optional(whole("it must be a positive number of bytes", least=1)),
+    "tta": flag(),
+    "max_pixels": optional(whole("it must be a whole number, at least 1", least=1)),
+}
+
+
+class SizeKeywords(TypedDict, total=False):
+    """The fields of `PictureOptions` after ``scale``, as keyword arguments."""
+
+    width: int | None
+    height: int | None
+    noise: Noise
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOptions:
+    """The size of a result and the noise to remove.
+
+    scale: enlargement, any number above 0; 2 if no size is given. 1 only denoises; 2, 4 and 8 are
+        repeated passes; other ratios are upscaled to the next power of two and downscaled.
+    width, height: size of the result in pixels instead of a scale; the aspect is kept if only one
+        is given.
+    noise: level of JPEG noise to remove, 0 (least) to 3; None for none. "auto", the default for a
+        file, chooses by the quality of a JPEG, and none for other files. An array, or an image
+        without a file, has no such quality: the default is None, and "auto" is an error.
+
+    Raises `ArgumentError` for a value that is not allowed.
+    """
+
+    scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    noise: Noise = "auto"
+
+    def __post_init__(self) -> None:
+        check(self, _PICTURE)
+        if self.scale is not None and (self.width, self.height) != (None, None):
+            raise ArgumentError(
+                "a scale and a size are given; give `scale=`, or `width=` and `height=`"
+            )
 
 
 class UpscalerKeywords(TypedDict, total=False):
     """The fields of `UpscalerOptions` after ``model``, as keyword arguments."""
 
-    engine: str
+    engine: EngineName
     threads: int | None
     device: str | None
-    precision: str
+    precision: Precision
     tile: int
-    memory: int | None
+    run_memory: int | None
     tta: bool
     max_pixels: int | None
 
@@ -27,16 +101,16 @@ class UpscalerOptions:
     """A model and how to run it; only ``model`` and ``tta`` change results by more than rounding.
 
     model: a name from `waifu2x.models`: "cunet", "upconv_7" or "upconv_7_photo".
-    engine: "native", "onnx", "torch" or "cuda" (both need ``waifu2x-native[torch]``), or "auto":
+    engine: "native", "onnx", "torch" or "cuda" (both need ``torch``), or "auto":
         "cuda" if torch sees an NVIDIA GPU, else "native".
     threads: threads inside one network run, at least 1; None lets the engine choose.
     device: for engine "cuda", "cuda:0" (the default) or several, "cuda:0,cuda:1", for different
         pictures; for "torch", any torch device such as "mps" (default: "cpu").
     precision: "fp32", "fp16" or "bf16"; "auto" is fp16 on a GPU and fp32 elsewhere.
-    tile: side of a tile in input pixels; 0 chooses one from ``memory``.
-    memory: bytes that one network run may take, approximately. None means 512 MiB, or 2.25 GiB for
-        a cunet run over a whole small picture, and at most a quarter of the machine's memory. A GPU
-        uses the device memory that is free.
+    tile: side of a tile in input pixels; 0 chooses one from ``run_memory``.
+    run_memory: bytes that one network run may take, approximately. None means 512 MiB, or 2.25 GiB
+        for a cunet run over a whole small picture, and at most a quarter of the machine's memory.
+        A GPU uses the device memory that is free.
     tta: average the results of the eight rotated and mirrored pictures, at eight times the cost.
     max_pixels: limit for input pictures in pixels; a result, and any stage on the way, may have
         four times as many. None means the environment variable WAIFU2X_MAX_PIXELS, or 178,956,970.
@@ -46,24 +120,20 @@ class UpscalerOptions:
 
     model: str = "cunet"
     _: KW_ONLY
-    engine: str = "auto"
+    engine: EngineName = "auto"
     threads: int | None = None
     device: str | None = None
-    precision: str = "auto"
+    precision: Precision = "auto"
     tile: int = 0
-    memory: int | None = None
+    run_memory: int | None = None
     tta: bool = False
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
+        check(self, {"model": choice([model.name for model in models()])})
+        check(self, _UPSCALER)
         if self.max_pixels is None:  # read once: a pickled copy keeps the limit
             object.__setattr__(self, "max_pixels", pixel_limit())
-        if self.tile < 0:
-            raise ArgumentError(f"tile is {self.tile}; it must be 0 for automatic, or a side in px")
-        if self.memory is not None and self.memory < 1:
-            raise ArgumentError(f"memory is {self.memory}; it must be a positive number of bytes")
-        if self.limit < 1:
-            raise ArgumentError(f"max_pixels is {self.limit}; it must be at least 1")
 
     @property
     def limit(self) -> int:

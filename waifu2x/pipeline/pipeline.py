@@ -70,10 +70,12 @@ class Footprint:
     """Estimated bytes that a run takes in addition to the picture.
 
     result: held afterward. work: freed, or kept for the next picture.
+    networks: whether a network runs.
     """
 
     result: int
     work: int
+    networks: bool = True
 
 
 class Pipeline:
@@ -116,7 +118,7 @@ class Pipeline:
         Raises `ArgumentError`, and `LimitError` if the result or a stage on the way is too large.
         """
         if noise is not None and noise not in NOISE_LEVELS:
-            raise ArgumentError(f"noise is {noise!r}; allowed are None, 0, 1, 2 and 3")
+            raise ArgumentError(f"noise is {noise!r}; it must be 0, 1, 2 or 3, or `noise=None`")
         request = plan_request(
             width=picture.width,
             height=picture.height,
@@ -137,7 +139,7 @@ class Pipeline:
         channels = picture.color.shape[2] + (picture.alpha is not None)
         result = request.width * request.height * channels * made.itemsize
         if not request.passes and not request.resize:
-            return Footprint(result if made != picture.color.dtype else 0, 0)
+            return Footprint(result if made != picture.color.dtype else 0, 0, networks=False)
         work = before = 0
         height = picture.height
         for index, (plan, width, height) in enumerate(self._plan_passes(picture, request), 1):
@@ -149,7 +151,7 @@ class Pipeline:
         work = max(work, before + (4 * channels * request.width * height if request.resize else 0))
         if self.options.tta:
             work += 8 * picture.color.nbytes
-        return Footprint(result, work)
+        return Footprint(result, work, networks=bool(request.passes))
 
     def run(
         self,
@@ -193,7 +195,7 @@ class Pipeline:
         except MemoryError as error:
             raise LimitError(
                 f"not enough memory for a result of {request.width}x{request.height} px; "
-                "choose a smaller scale"
+                "choose a smaller `scale=`"
             ) from error
         if not delivered:
             deliver(result.color, result.alpha)
@@ -249,7 +251,8 @@ class Pipeline:
                 entry = self.model.network(scale, noise)
                 if entry is None:
                     raise ArgumentError(
-                        f"model {self.model.name} has no network for {scale}x, noise {noise}"
+                        f"model {self.model.name} has no network for {scale}x and noise {noise}; "
+                        "choose another `model=` or `noise=`"
                     )
                 loaded = LoadedNetwork(registry.load(entry), self.engine)
                 self._networks[scale, noise] = loaded
@@ -276,7 +279,7 @@ class Pipeline:
         window = network.window(width=width, height=height)
         pixels = window[0] * window[1]
         small = pixels <= squeeze_excitation.EXACT_PIXELS
-        cap = tiled.memory_cap(options.memory, network.graph)
+        cap = tiled.memory_cap(options.run_memory, network.graph)
         if not self.engine.streams or options.tta or network.tiling.feather:
             cost = pixels * network.graph.macs_per_pixel * (8 if options.tta else 1)
             if options.tile:
@@ -419,8 +422,8 @@ def _check_size(picture: Picture, request: Request, max_pixels: int) -> None:
         on_the_way = "" if (width, height) == (request.width, request.height) else " on the way"
         raise LimitError(
             f"{picture.width}x{picture.height} px would become {width}x{height} px{on_the_way}, "
-            f"and the limit for results is {limit} px; choose a smaller scale, or raise the limit "
-            f"(WAIFU2X_MAX_PIXELS, max_pixels; a result may have {RESULT_FACTOR} times that)"
+            f"and the limit for results is {limit} px; choose a smaller `scale=`, or raise "
+            f"`max_pixels=`, of which a result may have {RESULT_FACTOR} times as many"
         )
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from numbers import Integral
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, LimitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,17 @@ def plan_request(
     denoises_at_1x: whether the model has networks that denoise only; without them, denoising alone
         doubles the picture and shrinks it back.
 
-    Raises `ArgumentError` unless either the scale or target sides are given, positive and finite.
+    Raises `ArgumentError` unless either the scale or target sides are given, positive and finite,
+    and `LimitError` for a result of more than 2^31 pixels a side.
     """
     for name, side in (("width", target_width), ("height", target_height)):
         if side is not None and not (isinstance(side, Integral) and side >= 1):
-            raise ArgumentError(f"{name} is {side}; it must be a whole number, at least 1 pixel")
+            raise ArgumentError(f"{name} is {side!r}; it must be a whole number, at least 1 pixel")
     if target_width is not None or target_height is not None:
         if scale is not None:
-            raise ArgumentError("give a scale, or a target width or height, not both")
+            raise ArgumentError(
+                "a scale and a size are given; give `scale=`, or `width=` and `height=`"
+            )
         if target_width is None:
             assert target_height is not None
             target_width = max(1, _round(width * target_height, height))
@@ -64,10 +67,13 @@ def plan_request(
         ratio = 2.0 if scale is None else float(scale)
         if not (math.isfinite(ratio) and ratio > 0):
             raise ArgumentError(
-                f"scale is {scale}; it must be a number above 0, for example 2, 1.5 or 0.5"
+                f"scale is {ratio:g}; it must be a number above 0, for example 2, 1.5 or 0.5"
             )
         if ratio * max(width, height) > 2**31:
-            raise ArgumentError(f"scale is {scale:g}; the result would be more than 2^31 px wide")
+            raise LimitError(
+                f"{width}x{height} px at a scale of {ratio:g} are more than 2^31 px a side; "
+                "choose a smaller `scale=`"
+            )
         target_width = max(1, math.floor(width * ratio + 0.5))
         target_height = max(1, math.floor(height * ratio + 0.5))
         doublings = max(0, math.ceil(math.log2(ratio))) if ratio > 1 else 0

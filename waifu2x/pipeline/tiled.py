@@ -80,7 +80,8 @@ def run(
         # Outside the handler: a live exception keeps the memory of its frames.
         if not tiles.shrink(first=session.release_memory()):
             raise DeviceMemoryError(
-                f"{reason}, even in the smallest tiles; choose a smaller scale, or --engine native"
+                f"{reason}, even in the smallest tiles; choose a smaller `scale=`, or "
+                "`engine='native'`"
             )
 
 
@@ -172,7 +173,7 @@ class _TiledPass:
     def _memory(self, graph: Graph) -> int:
         if self._session.accelerated:
             return self._available
-        return min(memory_cap(self._options.memory, graph), self._available)
+        return min(memory_cap(self._options.run_memory, graph), self._available)
 
     def _target(self, layout: tiling.TileLayout) -> DevicePicture:
         shape = (layout.height, layout.width, self._channels)

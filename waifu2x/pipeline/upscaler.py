@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
+import io
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypedDict, TypeVar, overload
+from typing import IO, TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,9 @@ from PIL import Image
 from .. import codec
 from ..errors import ArgumentError
 from ..picture import Picture
+from .arguments import checked, documented, having, kind_of, optional, picked, refuse_unknown
 from .auto_noise import Noise, resolve_noise
-from .options import UpscalerKeywords, UpscalerOptions
+from .options import PictureOptions, SizeKeywords, UpscalerKeywords, UpscalerOptions
 from .pipeline import Pipeline
 from .progress import ProgressCallback
 
@@ -29,19 +30,55 @@ Array: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[
 AnyArray = TypeVar(
     "AnyArray", npt.NDArray[np.uint8], npt.NDArray[np.uint16], npt.NDArray[np.float32]
 )
-_File: TypeAlias = str | os.PathLike[str] | Image.Image
+#: A file, by its name, its bytes or an open binary file; or a PIL image.
+_File: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image
 
 
 class RunKeywords(TypedDict, total=False):
-    """The keyword arguments of `Upscaler.upscale` other than scale and noise."""
+    """How to follow and to stop the work.
 
-    width: int | None
-    height: int | None
+    progress: a function that receives the share of the work done, 0 to 1, after every tile; for
+        many files, after every file.
+    cancel: a `threading.Event`; once it is set, the work stops before the next tile, with
+        `CancelledError` for one picture or file. For many files, the iteration ends.
+    """
+
     progress: ProgressCallback | None
     cancel: threading.Event | None
 
 
-class UpscaleKeywords(UpscalerKeywords, RunKeywords, total=False):
+_RUN: Final = {
+    "progress": optional(having(["__call__"], "it must be a function of one number")),
+    "cancel": optional(having(["is_set", "wait"], "it must be a threading.Event")),
+}
+
+
+def checked_run(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ``given`` in `RunKeywords`; raises `ArgumentError`."""
+    return checked(given, _RUN)
+
+
+class PictureKeywords(SizeKeywords, RunKeywords, total=False):
+    """The keyword arguments of `Upscaler.upscale`."""
+
+
+class ModelKeywords(UpscalerKeywords, total=False):
+    """The fields of `UpscalerOptions`, as keyword arguments."""
+
+    model: str
+
+
+class UseKeywords(TypedDict, total=False):
+    """An upscaler instead of the options that would create it.
+
+    upscaler: the `Upscaler` to use, whose networks stay loaded, instead of ``model``, ``engine``
+        and the other options of an upscaler. None creates a new upscaler from these options.
+    """
+
+    upscaler: Upscaler | None
+
+
+class UpscaleKeywords(PictureKeywords, ModelKeywords, UseKeywords, total=False):
     """The keyword arguments of `upscale`."""
 
 
@@ -51,25 +88,43 @@ class Upscaler:
     Safe to call from several threads at once. Copies made by pickle load their networks again.
     """
 
+    options: UpscalerOptions
+    pipeline: Pipeline
+
+    @documented(UpscalerOptions)
     def __init__(self, model: str = "cunet", **options: Unpack[UpscalerKeywords]) -> None:
         """Choose a model and how to run it; networks are loaded when first needed.
 
-        The arguments are the fields of `waifu2x.pipeline.options.UpscalerOptions`. Raises
-        `ArgumentError` for a value that is not allowed, and `MissingExtraError` if the engine
-        needs torch and torch is not installed.
+        Raises `ArgumentError` for a value that is not allowed, and `MissingExtraError` if the
+        engine needs torch and torch is not installed.
         """
         self.options = UpscalerOptions(model, **options)
         self.pipeline = Pipeline(self.options)
 
     @classmethod
     def from_options(cls, options: UpscalerOptions) -> Upscaler:
-        """Create an upscaler from its options."""
+        """Create an upscaler from its options; raises the errors of `Upscaler`."""
+        if not isinstance(options, UpscalerOptions):
+            raise ArgumentError(
+                f"options is {kind_of(options)}; it must be waifu2x.UpscalerOptions"
+            )
         upscaler = cls.__new__(cls)
         upscaler.options, upscaler.pipeline = options, Pipeline(options)
         return upscaler
 
     def __reduce__(self) -> tuple[Callable[[UpscalerOptions], Upscaler], tuple[UpscalerOptions]]:
         return Upscaler.from_options, (self.options,)
+
+    def __repr__(self) -> str:
+        """The model, the engine chosen, and the options that differ from the default."""
+        chosen = {"engine": self.pipeline.engine.name, "threads": self.pipeline.engine.threads}
+        default = UpscalerOptions()
+        for field in fields(self.options):
+            value = getattr(self.options, field.name)
+            if field.name not in ("model", *chosen) and value != getattr(default, field.name):
+                chosen[field.name] = value
+        listed = ", ".join(f"{name}={value!r}" for name, value in chosen.items())
+        return f"Upscaler({self.options.model!r}, {listed})"
 
     def with_threads(self, threads: int) -> Upscaler:
         """Create the same upscaler with another number of threads."""
@@ -80,9 +135,7 @@ class Upscaler:
         self,
         image: AnyArray,
         scale: float | None = None,
-        *,
-        noise: Noise = None,
-        **keywords: Unpack[RunKeywords],
+        **options: Unpack[PictureKeywords],
     ) -> AnyArray: ...
 
     @overload
@@ -90,106 +143,122 @@ class Upscaler:
         self,
         image: _File,
         scale: float | None = None,
-        *,
-        noise: Noise = None,
-        **keywords: Unpack[RunKeywords],
+        **options: Unpack[PictureKeywords],
     ) -> Image.Image: ...
 
+    @documented(PictureOptions, RunKeywords)
     def upscale(
         self,
-        image: _File | Array,
+        image: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Array,
         scale: float | None = None,
-        *,
-        noise: Noise = None,
-        width: int | None = None,
-        height: int | None = None,
-        progress: ProgressCallback | None = None,
-        cancel: threading.Event | None = None,
+        **options: Unpack[PictureKeywords],
     ) -> Image.Image | Array:
         """Upscale and denoise one picture.
 
-        image: a path or a PIL image, for a PIL image (8 bits per sample if Pillow has no mode with
-            more; `waifu2x.upscale_file` keeps 16); or an array (H, W), (H, W, 1), (H, W, 2: gray
-            and alpha), (H, W, 3: RGB) or (H, W, 4: RGBA) of uint8, uint16, or float32 in [0, 1],
-            for an array of the same dtype and channels.
-        scale: enlargement, any number above 0; 2 if no size is given. 1 only denoises; 2, 4 and 8
-            are repeated passes; other ratios are upscaled to the next power of two and downscaled.
-        noise: level of JPEG noise to remove, 0 (least) to 3; None for none; "auto" chooses by the
-            quality of a JPEG, and none for lossless pictures.
-        width, height: size of the result instead of a scale; the aspect is kept if only one is
-            given.
-        progress: receives the share of the work that is done, 0 to 1, after every tile.
-        cancel: an event that stops the work before the next tile.
+        image: a path, the bytes of a file, a binary file object or a PIL image, for a PIL image
+            (8 bits per sample if Pillow has no mode with more; `waifu2x.upscale_file` keeps 16); or
+            an array (H, W), (H, W, 1), (H, W, 2: gray and alpha), (H, W, 3: RGB) or (H, W, 4: RGBA)
+            of uint8, uint16, or float32 in [0, 1], for an array of the same dtype and channels.
 
         Returns a new picture; the input is not changed. Raises `ArgumentError` for a value that
         is not allowed, `DecodeError` for a file that is no still picture, `LimitError` beyond the
         limit in pixels, `WeightsError`, `EngineError`, and `CancelledError` if ``cancel`` was set.
         """
+        refuse_unknown("upscale", options, PictureOptions, RunKeywords)
+        chosen = PictureOptions(scale=scale, **picked(options, PictureOptions))
+        run = checked_run(options)
         picture = self._picture(image)
-        level, _ = resolve_noise(noise, picture)
+        level = _noise(chosen.noise, picture, given="noise" in options)
         request = self.pipeline.request(
-            picture, scale=scale, width=width, height=height, noise=level
+            picture, scale=chosen.scale, width=chosen.width, height=chosen.height, noise=level
         )
         fits = isinstance(image, np.ndarray) or (picture.gray and picture.alpha is None)
-        result = self.pipeline.run(
-            picture, request, dtype=None if fits else np.uint8, progress=progress, cancel=cancel
-        )
+        result = self.pipeline.run(picture, request, dtype=None if fits else np.uint8, **run)
         if isinstance(image, np.ndarray):
             return codec.to_array(result, like=image)
         return codec.to_image(result)
 
-    def _picture(self, image: _File | Array) -> Picture:
+    def _picture(self, image: object) -> Picture:
         if isinstance(image, np.ndarray):
             return codec.from_array(image)
         if isinstance(image, Image.Image):
             return codec.from_image(image)
         if isinstance(image, str | os.PathLike):
             return codec.decode(Path(image), max_pixels=self.options.limit)
+        if isinstance(image, bytes | bytearray | memoryview):
+            return codec.decode(io.BytesIO(image), max_pixels=self.options.limit)
+        if hasattr(image, "read"):
+            return codec.decode(cast("Any", image), max_pixels=self.options.limit)
         raise ArgumentError(
-            f"image is a {type(image).__name__}; allowed are a path, a PIL image or a NumPy array"
+            f"image is {kind_of(image)}; allowed are a path, the bytes of a file, a binary "
+            "file object, a PIL image or a NumPy array"
         )
 
 
-# Tools show the options by their names, types and defaults.
-Upscaler.__signature__ = inspect.signature(UpscalerOptions)  # type: ignore[attr-defined]
+def _noise(noise: Noise, picture: Picture, *, given: bool) -> int | None:
+    """The noise level to remove from ``picture``; raises `ArgumentError` if it cannot be chosen.
+
+    given: whether the caller has given ``noise``.
+    """
+    if noise == "auto" and picture.source.format is None:
+        if not given:
+            return None
+        raise ArgumentError(
+            "noise is 'auto', which needs a file: an array, or an image that was not read from a "
+            "file, has no JPEG quality; give None or 0 to 3, or pass the file"
+        )
+    return resolve_noise(noise, picture)[0]
+
+
+def chosen_upscaler(given: Mapping[str, Any], **defaults: Any) -> Upscaler:
+    """The ``upscaler`` of ``given``, or a new one from its fields of `UpscalerOptions`.
+
+    defaults: fields of `UpscalerOptions` that are not given.
+
+    Raises `ArgumentError` if both are given, and the errors of `Upscaler`.
+    """
+    own = picked(given, UpscalerOptions)
+    upscaler = given.get("upscaler")
+    if upscaler is None:
+        return Upscaler(**{**defaults, **own})
+    if not isinstance(upscaler, Upscaler):
+        raise ArgumentError(f"upscaler is {kind_of(upscaler)}; it must be a waifu2x.Upscaler")
+    if own:
+        raise ArgumentError(
+            f"{next(iter(own))} and upscaler are both given; give {', '.join(own)} to "
+            "waifu2x.Upscaler, or leave the upscaler out"
+        )
+    return upscaler
 
 
 @overload
 def upscale(
-    image: AnyArray,
-    scale: float | None = None,
-    noise: Noise = None,
-    model: str = "cunet",
-    **keywords: Unpack[UpscaleKeywords],
+    image: AnyArray, scale: float | None = None, **options: Unpack[UpscaleKeywords]
 ) -> AnyArray: ...
 
 
 @overload
 def upscale(
-    image: _File,
-    scale: float | None = None,
-    noise: Noise = None,
-    model: str = "cunet",
-    **keywords: Unpack[UpscaleKeywords],
+    image: _File, scale: float | None = None, **options: Unpack[UpscaleKeywords]
 ) -> Image.Image: ...
 
 
+@documented(PictureOptions, UpscalerOptions, UseKeywords, RunKeywords)
 def upscale(
-    image: _File | Array,
+    image: str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | Array,
     scale: float | None = None,
-    noise: Noise = None,
-    model: str = "cunet",
-    *,
-    width: int | None = None,
-    height: int | None = None,
-    progress: ProgressCallback | None = None,
-    cancel: threading.Event | None = None,
-    **options: Unpack[UpscalerKeywords],
+    **options: Unpack[UpscaleKeywords],
 ) -> Image.Image | Array:
-    """Upscale and denoise one picture; `Upscaler` is faster for many.
+    """Upscale and denoise one picture; for many, create an `Upscaler` once.
 
-    The arguments and errors are those of `Upscaler` and `Upscaler.upscale`.
+    image: a path, the bytes of a file, a binary file object or a PIL image, for a PIL image; or an
+        array (H, W), (H, W, 1), (H, W, 2: gray and alpha), (H, W, 3: RGB) or (H, W, 4: RGBA) of
+        uint8, uint16, or float32 in [0, 1], for an array of the same dtype and channels.
+
+    Returns a new picture; the input is not changed. Raises the errors of `Upscaler` and of
+    `Upscaler.upscale`.
     """
-    return Upscaler(model, **options).upscale(
-        image, scale, noise=noise, width=width, height=height, progress=progress, cancel=cancel
-    )
+    records = (PictureOptions, UpscalerOptions, UseKeywords, RunKeywords)
+    refuse_unknown("upscale", options, *records)
+    given = {**picked(options, PictureOptions), **picked(options, RunKeywords)}
+    return chosen_upscaler(options).upscale(image, scale, **given)

@@ -245,9 +245,18 @@ def test_formats() -> None:
     assert resolve_animation_format("a.GIF").name == "gif"
     assert resolve_animation_format("a.apng").name == "png"
     assert resolve_animation_format("a.x", "webp").name == "webp"
-    for path in ("a.jpg", "a.tiff", "a"):
+    for path in ("a.jpg", "a.tiff"):
         with pytest.raises(EncodeError, match=r"write it as gif, png, webp or avif$"):
             resolve_animation_format(path)
+    with pytest.raises(EncodeError) as caught:
+        resolve_animation_format("a.jpg", name="in.gif")
+    assert str(caught.value) == (
+        "JPEG holds one picture, and in.gif is an animation; write it as gif, png, webp or avif"
+    )
+    with pytest.raises(ArgumentError, match=r"a: has no extension; allowed are \.gif"):
+        resolve_animation_format("a")
+    with pytest.raises(ArgumentError, match="format 'tga' is unknown; allowed are gif, png"):
+        resolve_animation_format("a.png", "tga")
 
 
 @pytest.mark.parametrize(("format", "width"), [("gif", 65536), ("webp", 16384), ("avif", 32769)])
@@ -275,7 +284,7 @@ def test_wrong_frames_are_refused() -> None:
         animation_writer(stream, output, width=4, height=4).close()
     with pytest.raises(ArgumentError, match="loop is -1"):
         animation_writer(stream, output, width=4, height=4, loop=-1)
-    with pytest.raises(ArgumentError, match="quality is 80, but PNG is lossless"):
+    with pytest.raises(ArgumentError, match="quality is 80, and PNG is lossless"):
         animation_writer(stream, output, width=4, height=4, quality=80)
 
 

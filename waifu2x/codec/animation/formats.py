@@ -6,7 +6,7 @@ import os
 from pathlib import PurePath
 from typing import BinaryIO
 
-from ..._text import shown
+from ..._text import listed
 from ...errors import ArgumentError, EncodeError
 from ...picture import Metadata
 from ..formats import (
@@ -24,14 +24,15 @@ ANIMATION_FORMATS = tuple(output.name for output in ANIMATED_OUTPUT_FORMATS)
 
 
 def resolve_animation_format(
-    path: str | os.PathLike[str] | None, format: str | None = None
+    path: str | os.PathLike[str] | None, format: str | None = None, *, name: str = "the source"
 ) -> OutputFormat:
     """Return the format to write the animation ``path`` in: ``format``, or by the extension.
 
     ``format`` is one of `ANIMATION_FORMATS` or an extension ("apng" is "png").
+    name: of the source, for messages.
 
-    Raises EncodeError for a format that holds no animation, that is unknown, or that the installed
-    Pillow cannot write.
+    Raises ArgumentError for an unknown name or extension, EncodeError for a format that holds no
+    animation or that the installed Pillow cannot write.
     """
     wanted = format.lower().removeprefix(".") if format is not None else None
     if wanted is None:
@@ -40,20 +41,24 @@ def resolve_animation_format(
         return next(output for output in ANIMATED_OUTPUT_FORMATS if output.name == "gif")
     if wanted == "apng":
         wanted = "png"
-    if wanted in ANIMATION_FORMATS:
-        return resolve_format(None, wanted)
-    known = " or ".join((", ".join(ANIMATION_FORMATS[:-1]), ANIMATION_FORMATS[-1]))
-    what = "a file without extension" if not wanted else shown(wanted)
-    raise EncodeError(f"{what} cannot hold an animation; write it as {known}")
+    output = resolve_format(None, "png") if wanted == "png" else resolve_format(path, format)
+    if output.animation_writer is None:
+        raise _holds_none(output, name)
+    return output
 
 
 def check_animation_target(output: OutputFormat, width: int, height: int) -> None:
     """Raise EncodeError if ``output`` cannot hold frames of that size."""
     if output.animation_writer is None:
-        raise EncodeError(
-            f"{output.label} cannot hold an animation; use {', '.join(ANIMATION_FORMATS)}"
-        )
+        raise _holds_none(output, "the source")
     check_size(output, width, height, animated=True)
+
+
+def _holds_none(output: OutputFormat, name: str) -> EncodeError:
+    return EncodeError(
+        f"{output.label} holds one picture, and {name} is an animation; "
+        f"write it as {listed(ANIMATION_FORMATS)}"
+    )
 
 
 def animation_writer(

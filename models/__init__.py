@@ -1,1 +1,0 @@
-"""The model manifest, as package data."""

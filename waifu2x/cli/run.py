@@ -1,0 +1,196 @@
+"""Runs a job with its progress, its report, its summary, its signals and its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from .._text import plural
+from ..atomic import remove_live
+from ..batch import Batch, BatchProgress, BatchResult, Plan, Report, Summary, reported
+from ..errors import Waifu2xError
+from .options import CommandOptions
+from .progress import Reporter, reporter_for
+from .say import shown_in_shell, summary_line
+
+if TYPE_CHECKING:
+    from ..batch import BatchRun
+
+_log = logging.getLogger(__name__)
+
+#: Seconds for files in progress to clean up before the process exits: many files, one file.
+_GRACE: Final = (1.0, 0.3)
+
+#: A shell's exit code for a program ended by a signal is this plus the signal's number.
+_SIGNALED: Final = 128
+
+
+class Run(Protocol):
+    """A batch here or on a cluster, or a pipe."""
+
+    summary: Summary
+
+    def __iter__(self) -> Generator[BatchResult, None, None]: ...
+    def stop(self) -> None:
+        """Start no more files."""
+
+    def cancel(self) -> None:
+        """Abandon the files in progress, too."""
+
+    @property
+    def progress(self) -> BatchProgress:
+        """The current progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run, and the facts about it that are known before.
+
+    one: the only file that the command names, if so; it needs no summary. to_pipe: whether
+        standard output receives the result, and thus nothing else.
+    problems: failures found while planning. total, of_all_shards: numbers of files here and in all
+        shards. ignored, cleaned, results: see `Plan`.
+    """
+
+    run: Run
+    one: Path | None
+    to_pipe: bool = False
+    problems: tuple[BatchResult, ...] = ()
+    total: int = 1
+    of_all_shards: int = 1
+    ignored: int = 0
+    cleaned: int = 0
+    results: int = 0
+
+    @classmethod
+    def of_plan(cls, plan: Plan, run: BatchRun, *, one: Path | None) -> Job:
+        """The job of a plan that has been opened as ``run``."""
+        return cls(
+            run,
+            one=one,
+            problems=plan.problems,
+            total=len(plan.items),
+            of_all_shards=plan.total,
+            ignored=plan.ignored,
+            cleaned=plan.cleaned,
+            results=plan.results,
+        )
+
+    def remarks(self) -> Iterator[str]:
+        """Remarks for the last line."""
+        if self.of_all_shards > self.total:
+            yield f"this is a part of {plural(self.of_all_shards, 'file')}"
+        if self.ignored:
+            yield f"{plural(self.ignored, 'other file')} in the folders"
+        if self.results:
+            yield f"{plural(self.results, 'result')} of others not taken as input"
+        if self.cleaned:
+            yield f"{plural(self.cleaned, 'unfinished file')} of killed runs removed"
+
+
+def run_job(command: CommandOptions, job: Job, began: float) -> None:
+    """Run ``job``; exits with 1 if any file failed, with 128 and its number on a signal.
+
+    began: when the command began, by `time.perf_counter`.
+    """
+    run = job.run
+    log = None if command.report is None else Report(command.report)
+    if command.cluster is not None and not command.verbose:
+        # Dask logs to standard error unless the root logger has a handler.
+        logging.getLogger().addHandler(logging.NullHandler())
+    facts = {
+        "of_all_shards": job.of_all_shards,
+        "ignored": job.ignored,
+        "cleaned": job.cleaned,
+    }
+    failure: Waifu2xError | None = None
+    reporter = reporter_for(command, run, facts=facts, one=job.one, to_pipe=job.to_pipe)
+    with reporter, _Interrupts(run, reporter, at_once=job.one is not None) as interrupts:
+        problems = [shown_in_shell(each) for each in job.problems]
+        try:
+            for result in reported(problems, _in_shell_words(iter(run)), log):
+                reporter.ended(result)
+        except Waifu2xError as error:  # the report or the cluster is lost
+            failure = error
+        seconds = time.perf_counter() - began
+        summary = run.summary
+        summary.failed += len(problems)
+        code = interrupts.code or (1 if summary.failed or failure else 0)
+        line = summary_line(summary, job.total + len(problems), seconds)
+        busy = run.limits.compute.share if isinstance(run, Batch) else None
+        if busy is not None:
+            _log.debug("a network ran in %.1f%% of the time since the first picture", 100 * busy)
+            busy = round(busy, 4)
+        reporter.finished(
+            "; ".join([line, *job.remarks()]),
+            **asdict(summary),
+            seconds=round(seconds, 3),
+            compute_busy=busy,
+            exit_code=code,
+        )
+    if failure is not None:
+        raise failure
+    if code:
+        raise SystemExit(code)
+
+
+def _in_shell_words(
+    results: Generator[BatchResult, None, None],
+) -> Generator[BatchResult, None, None]:
+    with contextlib.closing(results):
+        for result in results:
+            yield shown_in_shell(result)
+
+
+class _Interrupts:
+    """Ctrl-C finishes the files in progress; a second Ctrl-C, or SIGTERM, exits at once.
+
+    With ``at_once``, the first Ctrl-C exits. All of them leave only complete files.
+    """
+
+    def __init__(self, run: Run, reporter: Reporter, *, at_once: bool) -> None:
+        self._run, self._reporter, self._at_once = run, reporter, at_once
+        self._before: dict[int, Any] = {}
+        self.code = 0
+
+    def __enter__(self) -> _Interrupts:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                self._handle(getattr(signal, name))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int) -> None:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            return  # nohup, or a shell's background
+        with contextlib.suppress(ValueError):  # not in the main thread
+            self._before[number] = signal.signal(number, self._react)
+
+    def _react(self, number: int, frame: object) -> None:
+        """React on another thread: the interrupted one may hold any lock."""
+        gently = number == signal.SIGINT and not self._at_once and not self.code
+        self.code = _SIGNALED + number
+        react = self._finish if gently else self._exit
+        threading.Thread(target=react, name="waifu2x-interrupt", daemon=True).start()
+
+    def _finish(self) -> None:
+        self._run.stop()
+        self._reporter.say("finishing what has been begun; Ctrl-C again stops at once", err=True)
+
+    def _exit(self) -> None:
+        self._run.cancel()
+        # A codec may take seconds to notice. Exiting is safe: files appear by renaming.
+        time.sleep(_GRACE[self._at_once])
+        remove_live()
+        os._exit(self.code)

@@ -1,0 +1,56 @@
+"""Names results: the rule for a name that was not given, and the check of a name that was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path, PurePath
+from typing import Final
+
+from .._text import shown
+from ..errors import EncodeError
+
+#: Extensions of comic archives.
+ARCHIVE_SUFFIXES: Final = (".cbz", ".zip")
+
+#: Ends the stem of a result in the folder of its input.
+SUFFIX: Final = "_waifu2x"
+
+
+def stem_suffix(source_folder: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:
+    """The text between the stem of the input and the extension of the result.
+
+    source_folder, folder: the folders of the input and of the result. In another folder the result
+        is called ``{stem}{ext}``, in the input's own ``{stem}_waifu2x{ext}``.
+    """
+    first, second = os.path.abspath(source_folder), os.path.abspath(folder)  # noqa: PTH100
+    own = os.path.normcase(first) == os.path.normcase(second)
+    if not own:
+        # A folder that does not exist yet is not the input's own.
+        with contextlib.suppress(OSError, ValueError):
+            own = os.path.samefile(first, second)  # noqa: PTH121
+    return SUFFIX if own else ""
+
+
+def result_path(source: Path, folder: Path | None, extension: str) -> Path:
+    """The file for the result of ``source`` in ``folder``, by default in its own.
+
+    extension: of the result, with its dot.
+    """
+    folder = source.parent if folder is None else folder
+    return folder / f"{source.stem}{stem_suffix(source.parent, folder)}{extension}"
+
+
+def check_is_file(target: str | os.PathLike[str], format: str | None) -> None:
+    """Raise `EncodeError` for the name of a directory, which does not exist.
+
+    A name without an extension is a file only if the ``format`` is given.
+    """
+    text, name = os.fspath(target), shown(target)
+    if text.endswith(("/", os.sep)):
+        raise EncodeError(f"directory {name.rstrip('/' + os.sep)} does not exist; create it first")
+    if format is None and not PurePath(text).suffix:
+        raise EncodeError(
+            f"directory {name} does not exist; create it first, or name a file with an extension, "
+            f"such as {name}.png"
+        )
