@@ -13,7 +13,7 @@ import click
 from ..network import registry
 from .page import Command, Option, help_option, table
 
-HELP = """List the models: kind of pictures, noise levels, cost and license. Then the compiled kernels.
+HELP = """List the models: kind of pictures, noise levels, cost and license; and the kernels built.
 
 Cost is in thousands of multiply-accumulates for each input pixel of a 2x pass. It does not predict
 time: cunet costs 1.4 times as much as upconv_7, and took 2.4 (16 megapixels) to 3.4 times (0.1
