@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import suppress
@@ -58,7 +59,7 @@ class Batch:
         self.items = plan.items
         self.summary = Summary()
         self.limits = Limits(
-            memory=budget(plan.rules.batch.memory),
+            memory=_budget(plan),
             decoders=processors(),
             small=engine.concurrency.small,
             large=engine.concurrency.large,
@@ -148,6 +149,12 @@ class Batch:
             with self._lock:
                 del self._in_flight[index]
                 self._ended_weight += flight.weight
+
+
+def _budget(plan: Plan) -> int:
+    """Bytes for all files together; a single file without a limit runs alone in any case."""
+    memory = plan.rules.batch.memory
+    return sys.maxsize if memory is None and len(plan.items) <= 1 else budget(memory)
 
 
 def _weight(item: Item) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from .. import kernels
 from ..network import registry
 from .page import Command, Option, help_option, table
 
@@ -44,6 +45,8 @@ def models(as_json: bool) -> None:
         return
     for line in _lines([_row(model) for model in registry.models()]):
         click.echo(line)
+    how = "built" if kernels.cuda_built() else "not built (WAIFU2X_CUDA=1 pip install .)"
+    click.echo(f"\nCPU kernels: {kernels.isa()}; CUDA kernels: {how}")
 
 
 def _facts(model: registry.Model) -> dict[str, Any]:

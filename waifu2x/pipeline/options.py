@@ -78,7 +78,9 @@ class PictureOptions:
     def __post_init__(self) -> None:
         check(self, _PICTURE)
         if self.scale is not None and (self.width, self.height) != (None, None):
-            raise ArgumentError("give a scale, or a target width or height, not both")
+            raise ArgumentError(
+                "a scale and a size are given; give `scale=`, or `width=` and `height=`"
+            )
 
 
 class UpscalerKeywords(TypedDict, total=False):
