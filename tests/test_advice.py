@@ -115,7 +115,7 @@ def test_a_scale_beyond_any_picture_is_no_wrong_argument(folder: Path) -> None:
     code, said = command("in.png", "o.png", "-s", "1e30")
     assert (code, said) == (
         1,
-        "Error: 16x12 px at a scale of 1e+30 are more than 2^31 px a side; "
+        "Error: in.png: 16x12 px at a scale of 1e+30 are more than 2^31 px a side; "
         "choose a smaller --scale\n",
     )
 
@@ -148,7 +148,9 @@ def test_a_level_of_the_processor_that_does_not_exist(folder: Path) -> None:
         check=True,
     ).stdout.strip()
     text = f"WAIFU2X_CPU is 'foo'; on this CPU it may be {usable}, or unset for the fastest"
-    assert command("in.png", "o.png", WAIFU2X_CPU="foo") == (2, f"Error: {text}\n")
+    for engine in ("native", "onnx", "torch"):
+        expected = (2, f"Error: {text}\n")
+        assert command("in.png", "o.png", "-e", engine, WAIFU2X_CPU="foo") == expected
     assert not Path("o.png").exists()
     assert usable.startswith(", ".join(isas()))
 

@@ -10,6 +10,7 @@ from typing import Final
 from .._machine import nvidia_gpus, thread_limit
 from .._text import unknown
 from ..errors import ArgumentError, EngineError
+from ..kernels import tiles
 from .base import Compiled, Concurrency, Engine, OnRows, Streaming
 from .device import Batch, DevicePicture, Session, TileBatch, TileCopy, TileStats, Transform
 from .host import RUNTIME_OVERHEAD
@@ -64,10 +65,12 @@ def create(
     precision: "fp32"; on GPUs also "fp16" or "bf16". "auto" is fp16 on GPUs, else fp32.
 
     Without a CUDA device, "cuda" logs a warning and returns the native engine. Raises the errors of
-    `check`, `EngineError` for more threads than the system starts or a device that is not there,
+    `check`, `ArgumentError` for an unknown instruction set in the environment variable WAIFU2X_CPU,
+    `EngineError` for more threads than the system starts or a device that is not there,
     and `MissingExtraError` if torch is needed and not installed.
     """
     check(name, threads=threads, device=device, precision=precision)
+    tiles.isas()  # every engine writes pixels with kernels of this package
     most = thread_limit()
     if threads is not None and most is not None and threads > most:
         raise EngineError(
