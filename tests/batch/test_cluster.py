@@ -508,6 +508,7 @@ def test_without_dask(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_has_one_line_for_it(tmp_path: Path) -> None:
     art.anime_face(20, 16).save(tmp_path / "in.png")
+    (tmp_path / "out").mkdir()
     command = run("in.png", "out", "--cluster", "tcp://127.0.0.1:1", cwd=tmp_path, patience=0.5)
     assert (command.process.returncode, command.out) == (1, [])
     (line,) = command.err
