@@ -156,6 +156,17 @@ def _path_or_stream(name: str, file: object) -> tuple[Path | None, BinaryIO | No
     raise ArgumentError(f"{name} is {kind_of(file)}; allowed are {allowed}")
 
 
+class _Spool(tempfile.SpooledTemporaryFile[bytes]):
+    """A spool that answers as a file does: Python 3.10 has no `seekable`, and `seek` no result."""
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        super().seek(offset, whence)
+        return self.tell()
+
+
 def _write_stream(
     job: Job,
     target: BinaryIO,
@@ -163,7 +174,7 @@ def _write_stream(
     cancel: threading.Event | None = None,
 ) -> Result:
     """Write the result to ``target`` once it is complete: a reader never sees half of it."""
-    with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:
+    with _Spool(_SPOOLED) as spool:
         try:
             result = job.write(cast("BinaryIO", spool), progress, cancel)
             spool.seek(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypedDict
 
 from ..codec import pixel_limit
@@ -96,7 +96,7 @@ class UpscalerKeywords(TypedDict, total=False):
     max_pixels: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpscalerOptions:
     """A model and how to run it; only ``model`` and ``tta`` change results by more than rounding.
 
@@ -118,8 +118,7 @@ class UpscalerOptions:
     Raises `ArgumentError` for a value that is not allowed.
     """
 
-    model: str = "cunet"
-    _: KW_ONLY
+    model: str = field(default="cunet", kw_only=False)
     engine: EngineName = "auto"
     threads: int | None = None
     device: str | None = None
