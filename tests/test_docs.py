@@ -99,7 +99,6 @@ FIXTURES = {
     "in.gif": _animation,
     "in.cbz": _comic,
     "pictures": _pictures,
-    "art": _pictures,
 }
 
 
