@@ -1,7 +1,8 @@
 """Builds the extension module of the CUDA kernels in csrc/cuda.
 
-The environment variable ``WAIFU2X_CUDA`` is 0 to skip the build, or 1 to make a failure an error.
-By default the build runs if nvcc is found, and a failure leaves the package without CUDA kernels.
+The environment variable ``WAIFU2X_CUDA`` is 1 to build them, where a failure is an error, or 0 to
+skip the build. By default they are built if nvcc is found and torch with CUDA is installed in the
+environment of the interpreter, and a failure leaves the package without CUDA kernels.
 ``WAIFU2X_CUDA_ARCHS`` replaces the list of architectures, for instance "90" for a quick build.
 nvcc is searched in ``CUDACXX``, ``CUDA_HOME``, ``CUDA_PATH``, ``PATH`` and /usr/local/cuda.
 
@@ -16,8 +17,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools.errors import CompileError
@@ -29,17 +32,48 @@ ARCHS = ("75", "80", "86", "89", "90")
 FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
 
 
-def enabled() -> bool:
-    """Whether to build the extension: the compiler exists and ``WAIFU2X_CUDA`` is not 0."""
+class Decision(NamedTuple):
+    """Whether to build the extension, and one line that says so and why."""
+
+    build: bool
+    reason: str
+
+
+def decision() -> Decision:
+    """Decide by ``WAIFU2X_CUDA``, torch and nvcc; raises SystemExit if the wish cannot be met."""
     choice = os.environ.get("WAIFU2X_CUDA", "")
     if choice not in ("", "0", "1"):
         raise SystemExit(f"WAIFU2X_CUDA is {choice!r}; it must be 0, 1 or not set")
-    if choice == "0":
-        return False
-    found = sys.platform == "linux" and find_nvcc() is not None
-    if choice == "1" and not found:
+    nvcc = find_nvcc() if sys.platform == "linux" else None
+    if choice == "1" and nvcc is None:
         raise SystemExit("WAIFU2X_CUDA=1 needs Linux and nvcc; set CUDA_HOME or CUDACXX to find it")
-    return found
+    if choice == "0":
+        return Decision(False, "CUDA kernels: not built, because WAIFU2X_CUDA is 0")
+    if choice == "1":
+        return Decision(True, "CUDA kernels: built, because WAIFU2X_CUDA is 1")
+    version = torch_cuda()
+    if version is None:
+        reason = "torch with CUDA is not installed; WAIFU2X_CUDA=1 builds them"
+    elif nvcc is None:
+        reason = f"torch with CUDA {version} is installed, but nvcc is not found"
+    else:
+        return Decision(True, f"CUDA kernels: built, because torch has CUDA {version}")
+    return Decision(False, f"CUDA kernels: not built, because {reason}")
+
+
+def torch_cuda() -> str | None:
+    """The CUDA version of the torch in the environment of this interpreter, or None.
+
+    Reads a file and imports nothing: pip hides the packages of the environment from a build, but
+    runs the environment's own interpreter. uv builds in another environment; there the answer is
+    None.
+    """
+    for kind in ("purelib", "platlib"):
+        file = Path(sysconfig.get_path(kind)) / "torch" / "version.py"
+        if file.is_file():
+            found = re.search(r"^cuda\b[^=]*= *'([^']+)'", file.read_text("utf-8"), re.M)
+            return found[1] if found else None
+    return None
 
 
 def find_nvcc() -> str | None:

@@ -1,12 +1,13 @@
-"""Checks README and docs: commands and code run, links have targets."""
+"""Checks README and docs: commands and code run from top to bottom, links have targets."""
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,97 +15,180 @@ from helpers import art
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks/README.md"])
+README = ROOT / "README.md"
+PAGES = sorted([README, *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks/README.md"])
 BIN = Path(sys.executable).parent
 
+#: Pages whose indented blocks are drawings.
+DRAWINGS = {"docs/architecture.md"}
+#: Pages whose programs need peers, hours, or a GPU; `tests/benchmarks` runs the programs.
+BENCHMARKS = {"benchmarks/README.md"}
+#: Pages of Python only, run as one program by `tests/test_python_page.py`.
+ONE_PROGRAM = {"docs/python.md"}
+ELSEWHERE = DRAWINGS | BENCHMARKS | ONE_PROGRAM
+RUN = [page for page in PAGES if str(page.relative_to(ROOT)) not in ELSEWHERE]
 
-def commands(page: Path) -> list[str]:
-    """Return the indented lines that call waifu2x, without their comments."""
-    lines = re.findall(r"^    (waifu2x .+)$", page.read_text("utf-8"), re.MULTILINE)
-    return [line.split("  #")[0].strip() for line in lines]
+INSTALLS = "installs; .ci/run runs the line as it stands"
+FROM_INDEX = "installs from the index"
+ENDLESS = "runs until it is stopped; tests/batch/test_cluster.py starts one"
+#: The commands that are not run, by their exact text, and the reason.
+NOT_RUN = {
+    "python3 -m venv .venv && .venv/bin/pip install . "
+    "&& .venv/bin/waifu2x docs/images/sample.jpg": INSTALLS,
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest": INSTALLS,
+    "WAIFU2X_CUDA=1 pip install '.[torch]'": FROM_INDEX,
+    "pip install '.[jxl]'": FROM_INDEX,
+    "pip install '.[dask]'": FROM_INDEX,
+    "dask scheduler": ENDLESS,
+    "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
+    "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
+    'eval "$(_WAIFU2X_COMPLETE=zsh_source waifu2x)"': "for zsh",
+    "_WAIFU2X_COMPLETE=fish_source waifu2x | source": "for fish",
+}
+#: The same option with a smaller value, which takes seconds instead of minutes.
+SMALLER = {"--static 720x1280": "--static 64x96"}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    art.anime_face(40, 36).save(tmp_path / "in.png")
-    art.anime_face(40, 36).save(tmp_path / "in.jpg", quality=75)
+@dataclass(frozen=True)
+class Step:
+    """A command line of a page, or a block of Python."""
+
+    text: str
+    code: bool = False
+
+
+def steps(page: Path) -> list[Step]:
+    """Return what a reader of the page would run, in order, without comments of command lines."""
+    found = []
+    for line, code in re.findall(
+        r"^ {4}(\S.*)$|^```python\n((?s:.+?))^```", page.read_text("utf-8"), re.MULTILINE
+    ):
+        if code:
+            found.append(Step(code, code=True))
+        else:
+            found.append(Step(re.split(r" +# ", line)[0].strip()))
+    return found
+
+
+def _still(path: Path) -> None:
+    art.anime_face(40, 36).save(path, quality=75)
+
+
+def _animation(path: Path) -> None:
     frames = [art.anime_face(24, 20).rotate(turn) for turn in (0, 20)]
-    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=80)
-    with zipfile.ZipFile(tmp_path / "in.cbz", "w") as archive:
-        archive.write(tmp_path / "in.jpg", "001.jpg")
-    (tmp_path / "pictures" / "more").mkdir(parents=True)
-    for path in ("1.jpg", "2.png", "more/1.png"):
-        art.anime_face(20, 16).save(tmp_path / "pictures" / path)
-    return tmp_path
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
 
 
-@pytest.mark.parametrize(
-    ("name", "least"),
-    [
-        ("README.md", 13),
-        ("docs/batch.md", 2),
-        ("docs/onnx.md", 3),
-        ("docs/formats.md", 0),
-        ("docs/animations.md", 1),
-        ("docs/archives.md", 1),
-        ("docs/gpu.md", 5),
-    ],
-)
-def test_commands_run(name: str, least: int, folder: Path) -> None:
-    found = commands(ROOT / name)
-    assert len(found) >= least
-    for command in found:
-        for made in (*folder.glob("out.*"), *folder.glob("*.onnx")):
-            made.unlink()  # the page's examples reuse names
-        program, *args = shlex.split(command)
-        if "720x1280" in args:
-            args[args.index("720x1280")] = "64x96"  # the same option with a smaller size
-        result = subprocess.run(
-            [BIN / program, *args], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == 0, (command, result.stderr)
+def _comic(path: Path) -> None:
+    _still(path.with_name("001.jpg"))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(path.with_name("001.jpg"), "001.jpg")
+    path.with_name("001.jpg").unlink()
 
 
-def python_blocks(page: Path) -> list[str]:
-    return re.findall(r"^```python\n(.+?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+def _pictures(path: Path) -> None:
+    (path / "more").mkdir(parents=True)
+    for name in ("1.jpg", "2.png", "more/1.png"):
+        art.anime_face(20, 16).save(path / name)
 
 
-def test_readme_code_runs(folder: Path) -> None:
-    (code,) = python_blocks(ROOT / "README.md")
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+#: The files that pages expect, each made only for a page that names it.
+FIXTURES = {
+    "in.png": _still,
+    "in.jpg": _still,
+    "in.gif": _animation,
+    "in.cbz": _comic,
+    "pictures": _pictures,
+    "art": _pictures,
+}
+
+
+def prepare(folder: Path, todo: list[Step]) -> None:
+    """Make the files that the steps name."""
+    text = "\n".join(step.text for step in todo)
+    for name, make in FIXTURES.items():
+        if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", text):
+            make(folder / name)
+
+
+def run(step: Step, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a step as a reader does: a line in bash, Python as a file."""
+    if step.code:
+        # A file, because the workers of a cluster import it.
+        (folder / "code.py").write_text(step.text)
+        command = [sys.executable, "code.py"]
+    else:
+        text = step.text
+        for long, short in SMALLER.items():
+            text = text.replace(long, short)
+        command = ["bash", "-e", "-o", "pipefail", "-c", text]
+    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
     )
-    (comment,) = re.findall(r"print\(error\)  # (.+)", code)
-    assert result.stdout.strip() == comment
-    assert Image.open(folder / "big.png").size == (80, 72)
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
+    todo = [step for step in steps(page) if step.text not in NOT_RUN]
+    prepare(tmp_path, todo)
+    for step in todo:
+        result = run(step, tmp_path)
+        assert result.returncode == 0, (step.text, result.stderr)
+        for comment in re.findall(r"print\(\w+\)  # (.+)", step.text):
+            assert comment in result.stdout.splitlines()
+
+
+def test_what_is_not_run_is_listed_exactly() -> None:
+    texts = {step.text for page in RUN for step in steps(page)}
+    assert set(NOT_RUN) <= texts
+    assert all(any(long in text for text in texts) for long in SMALLER)
+
+
+def test_pages_have_the_steps_that_are_counted_on() -> None:
+    """A page whose commands are no longer found would pass without a run."""
+    counts = {str(page.relative_to(ROOT)): len(steps(page)) for page in RUN}
+    assert counts["README.md"] >= 22
+    assert counts["docs/animations.md"] >= 4
+    assert counts["docs/batch.md"] >= 3
+    assert counts["docs/gpu.md"] >= 6
+    assert counts["docs/onnx.md"] >= 4
+    assert counts["docs/archives.md"] >= 1
+    assert all(step.code for name in ONE_PROGRAM for step in steps(ROOT / name))
+
+
+def test_readme_code_makes_what_it_names(tmp_path: Path) -> None:
+    todo = [step for step in steps(README) if step.code]
+    prepare(tmp_path, todo)
+    for step in todo:
+        assert run(step, tmp_path).returncode == 0
+    assert Image.open(tmp_path / "big.png").size == (80, 72)
+    assert Image.open(tmp_path / "4x.png").size == (160, 144)
+    assert Image.open(tmp_path / "in.webp").n_frames == 2
+    assert (tmp_path / "bigger/more/1.png").exists()
 
 
 @pytest.mark.parametrize("name", ["docs/batch.md", "docs/cluster.md"])
-def test_code_for_many_files_runs(name: str, folder: Path) -> None:
-    (code,) = python_blocks(ROOT / name)
-    (folder / "code.py").write_text(code)  # workers import it
-    result = subprocess.run(
-        [sys.executable, "code.py"], cwd=folder, capture_output=True, text=True, check=True
-    )
+def test_code_for_many_files_reports_each(name: str, tmp_path: Path) -> None:
+    (step,) = (step for step in steps(ROOT / name) if step.code)
+    prepare(tmp_path, [step])
+    result = run(step, tmp_path)
     assert sorted(result.stdout.splitlines()) == [
         "done pictures/1.jpg big/1.png",
         "done pictures/2.png big/2.png",
         "done pictures/more/1.png big/more/1.png",
-    ]
+    ], result.stderr
 
 
-def test_onnx_consumer_is_ten_lines_and_agrees(folder: Path) -> None:
-    (code,) = python_blocks(ROOT / "docs/onnx.md")
-    statements = [line for line in code.splitlines() if line]
+def test_onnx_consumer_is_ten_lines_and_agrees(tmp_path: Path) -> None:
+    (step,) = (step for step in steps(ROOT / "docs/onnx.md") if step.code)
+    statements = [line for line in step.text.splitlines() if line]
     assert len(statements) <= 11  # ten, plus the second import
-    art.anime_face(41, 35).save(folder / "in.png")
-    for args in (
-        ["export", "-m", "cunet", "-n", "1", "cunet.onnx"],
-        ["in.png", "ours.png", "-n", "1"],
-    ):
-        subprocess.run([BIN / "waifu2x", *args], cwd=folder, check=True, capture_output=True)
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
-    theirs, ours = (Image.open(folder / name) for name in ("out.png", "ours.png"))
+    art.anime_face(41, 35).save(tmp_path / "in.png")
+    for command in ("export -m cunet -n 1 cunet.onnx", "in.png ours.png -n 1"):
+        assert run(Step(f"waifu2x {command}"), tmp_path).returncode == 0
+    assert run(step, tmp_path).returncode == 0
+    theirs, ours = (Image.open(tmp_path / name) for name in ("out.png", "ours.png"))
     assert theirs.size == ours.size
     pairs = zip(theirs.tobytes(), ours.tobytes(), strict=True)
     assert max(abs(a - b) for a, b in pairs) <= 1
@@ -118,12 +202,22 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_readme_opens_with_the_picture_and_two_commands() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = README.read_text("utf-8")
     block = re.search(r"(?:^    .+\n)+", text, re.MULTILINE)
     assert block is not None
     assert 0 < text.index("before_after.png") < block.start()
-    install, upscale = (line.strip() for line in block[0].splitlines())
-    assert install == "pip install ."
-    assert upscale.startswith("waifu2x in.png ")
+    install, test = (line.strip() for line in block[0].splitlines())
+    assert install.endswith(" && .venv/bin/waifu2x docs/images/sample.jpg")
+    assert test.endswith(" && .venv/bin/pytest")
     with Image.open(ROOT / "docs/images/before_after.png") as image:
         assert image.width > 400
+    with Image.open(ROOT / "docs/images/sample.jpg") as image:
+        assert image.size == (224, 224)
+
+
+def test_ci_runs_the_two_commands_of_the_readme() -> None:
+    """`.ci/run` takes the lines from the README, so that they cannot differ."""
+    pattern = "s/^    \\(python3 -m venv .*\\)$/\\1/p"
+    assert f"sed -n '{pattern}' README.md" in (ROOT / ".ci/run").read_text("utf-8")
+    lines = [step.text for step in steps(README) if step.text.startswith("python3 -m venv ")]
+    assert [line for line in NOT_RUN if NOT_RUN[line] == INSTALLS] == lines

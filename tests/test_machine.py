@@ -60,6 +60,34 @@ def test_a_container_has_less_than_the_machine(
     assert _machine.available_memory() == expected
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"kernel/threads-max": "900\n"}, 900),
+        ({"kernel/threads-max": "900", "kernel/pid_max": "800"}, 800),
+        ({"kernel/threads-max": "900", "vm/max_map_count": "1001"}, 500),
+        ({"kernel/threads-max": "900", "pids.max": "70"}, 70),
+        ({"kernel/threads-max": "900", "pids.max": "max\n"}, 900),
+        ({"kernel/threads-max": "strange"}, None),
+    ],
+)
+def test_threads_are_limited_by_the_smallest_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int | None
+) -> None:
+    resource = pytest.importorskip("resource")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(_machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(_machine, "_KERNEL", tmp_path)
+    unlimited = resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (unlimited, unlimited))
+    assert _machine.thread_limit() == expected
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (60, unlimited))
+    assert _machine.thread_limit() == 60
+
+
 def test_resident_memory_is_that_of_a_python_with_numpy() -> None:
     assert 10 << 20 < _machine.resident_memory() < 64 * GB
 

@@ -147,6 +147,8 @@ def faults_of_words(text: str) -> list[str]:
         code = span.replace("{}", "1")
         if shell_word(code) is None:
             faults.append(f"the command has nothing for {span}")
+    if "waifu2x-native[" in text:
+        faults.append("an extra of a package that is on no index")
     if ARGUMENT.search(SPAN.sub("", text)):
         faults.append("an argument without backquotes")
     if "`" in in_shell_words(text.replace("{}", "1")):
@@ -157,6 +159,12 @@ def faults_of_words(text: str) -> list[str]:
 def test_style() -> None:
     wrong = [f"{each}: {fault}" for each in RAISED for fault in faults_of_style(each.text)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_damaged_file_has_advice() -> None:
+    damaged = [each for each in RAISED if re.search(r"\b(damaged|truncated|cut off)\b", each.text)]
+    assert len(damaged) > 20
+    assert not [str(each) for each in damaged if "; " not in each.text]
 
 
 def test_words() -> None:
@@ -189,6 +197,7 @@ def test_the_command_speaks_no_python() -> None:
         ("a is 1; give `nothing=1`", "has nothing for"),
         ("a is 1; give `overwrite=False`", "has nothing for"),
         ("a is 1; run `make it`", "has nothing for"),
+        ("a is 1; run `pip install 'waifu2x-native[jxl]'`", "on no index"),
     ],
 )
 def test_faults_of_words_are_found(text: str, fault: str) -> None:

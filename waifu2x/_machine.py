@@ -13,6 +13,7 @@ _M_MMAP_THRESHOLD: Final = -3
 _MAPPED: Final = 4 << 20
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_KERNEL: Final = Path("/proc/sys")
 
 
 def processors() -> int:
@@ -26,14 +27,20 @@ def processors() -> int:
 def thread_limit() -> int | None:
     """The most threads that this process can ever start, or None if the system has no limit.
 
-    The smallest of the system's, the user's and the container's limit (threads-max in proc(5),
-    RLIMIT_NPROC in getrlimit(2), pids.max in Documentation/admin-guide/cgroup-v2.rst). Other
-    processes share all three, so fewer may start.
+    The smallest of the limits of the system, the user and the container (threads-max and
+    max_map_count in proc(5), RLIMIT_NPROC in getrlimit(2), pids.max in
+    Documentation/admin-guide/cgroup-v2.rst of the kernel). Fewer start if other processes have
+    threads, too. A thread takes two memory mappings: its stack, and a guard page.
     """
     limits = []
-    for file in (Path("/proc/sys/kernel/threads-max"), _CGROUP / "pids.max"):
+    for file, of_each in (
+        (_KERNEL / "kernel/threads-max", 1),
+        (_KERNEL / "kernel/pid_max", 1),
+        (_KERNEL / "vm/max_map_count", 2),
+        (_CGROUP / "pids.max", 1),
+    ):
         with contextlib.suppress(OSError, ValueError):  # not on Linux; the word "max"
-            limits.append(int(file.read_text("ascii")))
+            limits.append(int(file.read_text("ascii")) // of_each)
     with contextlib.suppress(ImportError, OSError):  # Windows has no such module
         import resource
 

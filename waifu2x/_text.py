@@ -13,6 +13,10 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Final
+
+#: The advice for a damaged file, at the end of a message.
+AGAIN: Final = "; copy or download it again"
 
 
 def shown(path: object) -> str:

@@ -9,7 +9,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ import waifu2x
 from waifu2x import Options, Upscaler, codec, upscale_file, upscale_many
 from waifu2x.batch import Batch, BatchOptions, BatchResult, Report, plan_batch
 from waifu2x.batch import job as job_module
-from waifu2x.batch.options import BatchKeywords
 from waifu2x.errors import (
     ArgumentError,
     DecodeError,
@@ -85,14 +83,12 @@ def test_the_good_are_done_and_the_bad_are_named(
 def test_the_bytes_are_those_of_one_file_at_a_time(
     upscaler: Upscaler, library: Path, tmp_path: Path
 ) -> None:
-    options = Options(scale=3, noise=2)
-    results = upscale_many(
-        library, tmp_path / "out", upscaler=upscaler, recursive=True, **asdict(options)
-    )
+    options: dict[str, Any] = {"scale": 3, "noise": 2}
+    results = upscale_many(library, tmp_path / "out", upscaler=upscaler, recursive=True, **options)
     for result in results:
         if result.status == "done":
             alone = tmp_path / result.target.name
-            upscale_file(result.source, alone, upscaler=upscaler, **asdict(options))
+            upscale_file(result.source, alone, upscaler=upscaler, **options)
             assert alone.read_bytes() == result.target.read_bytes()
             alone.unlink()
 
@@ -246,14 +242,15 @@ def test_larger_pictures_are_left_alone(upscaler: Upscaler, tmp_path: Path) -> N
     assert {one.status for one in results.values()} == {"done", "skipped"}
     assert "41x30, larger than 40x30" in results["wide.png"].notes[0]
     assert sorted(tree(tmp_path / "out")) == ["fits.png", "upright.png"]
-    with pytest.raises(ArgumentError, match="skip_larger is 0x5"):
+    with pytest.raises(ArgumentError, match=r"skip_larger is \(0, 5\)"):
         Options(skip_larger=(0, 5))
 
 
 def test_larger_pages_are_carried_over(upscaler: Upscaler, library: Path, tmp_path: Path) -> None:
     """Pages of 24x30 and 24x24."""
-    options = Options(skip_larger=(24, 24))
-    (result,) = upscale_many(library / "book.cbz", tmp_path, upscaler=upscaler, **asdict(options))
+    (result,) = upscale_many(
+        library / "book.cbz", tmp_path, upscaler=upscaler, skip_larger=(24, 24)
+    )
     assert "1 larger page left alone" in result.notes
     import zipfile
 
@@ -262,9 +259,8 @@ def test_larger_pages_are_carried_over(upscaler: Upscaler, library: Path, tmp_pa
         assert new.read("1.jpg") == old.read("1.jpg")
         with new.open("2.png") as page:
             assert Image.open(page).size == (48, 48)
-    options = Options(skip_larger=(10, 10))
     (result,) = upscale_many(
-        library / "book.cbz", tmp_path / "o", upscaler=upscaler, **asdict(options)
+        library / "book.cbz", tmp_path / "o", upscaler=upscaler, skip_larger=(10, 10)
     )
     assert result.status == "skipped"
     assert tree(tmp_path / "o") == {}
@@ -281,14 +277,14 @@ def test_a_quality_goes_where_there_is_one(
 
 
 WRONG: dict[str, tuple[dict[str, Any], type[Waifu2xError], str]] = {
-    "scale": ({"options": Options(scale=-2)}, ArgumentError, "scale is -2"),
-    "format": ({"options": Options(format="bmpp")}, EncodeError, "'bmpp' is unknown"),
-    "depth": ({"options": Options(format="jpeg", depth=16)}, EncodeError, "8 bits per sample"),
-    "quality": ({"options": Options(quality=101)}, ArgumentError, "1 to 100"),
-    "noise": ({"options": Options(noise=5)}, ArgumentError, "noise is 5"),
+    "scale": ({"scale": -2}, ArgumentError, "scale is -2"),
+    "format": ({"format": "bmpp"}, ArgumentError, "'bmpp' is unknown"),
+    "depth": ({"format": "jpeg", "depth": 16}, ArgumentError, "8 bits per sample"),
+    "quality": ({"quality": 101}, ArgumentError, "1 to 100"),
+    "noise": ({"noise": 5}, ArgumentError, "noise is 5"),
     "name": ({"name": "{stam}{ext}"}, ArgumentError, "stam"),
     "shard": ({"shard": "4/3"}, ArgumentError, "4/3"),
-    "memory": ({"memory": 1 << 20}, ArgumentError, "memory is 1 MiB"),
+    "memory": ({"memory": 1 << 20}, LimitError, "memory is 1 MiB"),
     "report": ({"report": "no/such/folder/r.jsonl"}, EncodeError, "report no/such"),
 }
 
@@ -604,10 +600,3 @@ def test_the_public_names() -> None:
     assert waifu2x.BatchResult is BatchResult
     with pytest.raises(AttributeError, match="no attribute 'upscale_more'"):
         waifu2x.upscale_more  # noqa: B018
-
-
-def test_the_keywords_are_the_fields_of_the_options() -> None:
-    hints = {field.name: field.type for field in fields(BatchOptions)}
-    assert BatchKeywords.__annotations__.keys() == hints.keys()
-    for name, kind in BatchKeywords.__annotations__.items():
-        assert kind.__forward_arg__ == hints[name], name

@@ -487,7 +487,7 @@ def _(run: Command) -> None:
     )
     assert plain.startswith("model ")
     assert [each["name"] for each in json.loads(facts)] == [
-        line.split()[0] for line in plain.splitlines()[1:]
+        line.split()[0] for line in plain.partition("\n\n")[0].splitlines()[1:]
     ]
 
 

@@ -34,7 +34,7 @@ DEVICE = "it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu"
 TEMPLATE = (
     'must hold {stem} and {ext} once, and {parent} at most once, for example "{stem}_{scale}x{ext}"'
 )
-SHARD = "it must be a part and the number of parts, such as '3/16'"
+SHARD = "it must be K/N, part K of N, with K from 1 to N, for example 3/16"
 LARGER = "it must be WIDTHxHEIGHT in pixels, for example 1920x1080"
 MEMORY = "it must be a number of bytes, with K, M, G or T, such as 4G"
 PROGRESS = "allowed are auto, bar, json, none"

@@ -202,5 +202,5 @@ def test_an_unsupported_network_is_refused(native: ModuleType) -> None:
 
 def test_an_unknown_way_is_refused(native: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAIFU2X_CUDA_CONV", "fast")
-    with pytest.raises(ArgumentError, match="WAIFU2X_CUDA_CONV is 'fast'; allowed are auto, own"):
+    with pytest.raises(ArgumentError, match="WAIFU2X_CUDA_CONV is 'fast'; it must be auto, own"):
         runner(every_operation(), native)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -1138,8 +1139,8 @@ for window in ((3000, 3000), (1 << 20, 1 << 20), (1 << 26, 1 << 26)):
 print(np.array_equal(made.run(x), want))
 """)
     assert said.splitlines() == [
-        f"the native engine failed on an input of {side}x{side} px: not enough memory; "
-        "a smaller tile needs less memory"
+        f"the native engine has not enough memory for an input of {side}x{side} px; "
+        "a smaller `tile=` needs less"
         for side in (3000, 1 << 20, 1 << 26)
     ] + ["True"]
 
@@ -1411,9 +1412,41 @@ def test_what_cannot_be_run_is_an_engine_error(
         call(network)
     said = str(caught.value)
     assert said.startswith("the native engine failed on an input of ")
-    assert said.endswith(f" px: {message}; a smaller tile needs less memory")
+    assert said.endswith(f" px: {message}")
     assert "\n" not in said
     assert network.run(batch_of(30)).shape == (1, 3, OUT, OUT)
+
+
+def test_threads_that_do_not_start_are_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("the system started only 3 of 9 threads; give fewer with `threads=`")
+
+    network = engine(2).compile(doubler())
+    monkeypatch.setattr(network, "_program", Full())
+    with pytest.raises(EngineError) as caught:
+        network.run(batch_of(30))
+    assert str(caught.value) == (
+        "the native engine failed: the system started only 3 of 9 threads; "
+        "give fewer with `threads=`"
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is set as on Linux")
+def test_threads_of_the_pool_that_do_not_start() -> None:
+    said = python("""
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, resource.RLIM_INFINITY))
+try:
+    NativeEngine(threads=20000).compile(network().graph).run(x)
+except EngineError as error:
+    print(error)
+""")
+    assert re.fullmatch(
+        r"the native engine failed: the system started only \d+ of 20000 threads; "
+        r"give fewer with `threads=`\n",
+        said,
+    )
 
 
 @pytest.mark.parametrize("size", [(0, 30), (30, 0), (30, 2), (-1, 30)])
@@ -1471,7 +1504,7 @@ def test_pooled_values_joined_or_given_out_are_refused_at_compiling() -> None:
     with pytest.raises(EngineError) as caught:
         engine().compile(net.graph())
     assert str(caught.value) == (
-        f"the native engine does not run {two!r} (Add) on pooled values; use engine onnx"
+        f"the native engine does not run {two!r} (Add) on pooled values; choose `engine='onnx'`"
     )
 
 

@@ -12,15 +12,23 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 from ..errors import ArgumentError
 from ..files import FileKeywords
 from ..files.task import Options
-from ..pipeline.arguments import checked, documented, optional, picked, refuse_unknown, text
+from ..pipeline.arguments import (
+    checked,
+    documented,
+    kind_of,
+    optional,
+    picked,
+    refuse_unknown,
+    text,
+)
 from ..pipeline.options import UpscalerOptions
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import RunKeywords, UseKeywords, checked_run, chosen_upscaler
@@ -177,8 +185,8 @@ def upscale_many(
     inputs: a file, a directory, a pattern with ``*``, ``?``, ``[...]`` or ``**``, or
         ``@list.txt``, a file with one name on each line; or several of them. Pictures, animations
         and comic archives are selected by their extensions in directories and patterns.
-    out: the directory for the results, created if missing. Keeps the tree below a directory or
-        below the fixed part of a pattern.
+    out: the directory for the results, created if missing, unless no input exists. Keeps the tree
+        below a directory or below the fixed part of a pattern.
 
     Returns a `BatchResults`, which yields a `BatchResult` for each file as it ends, in a different
     order than the files begin. The files are processed while it is iterated. Without ``upscaler``,
@@ -188,9 +196,11 @@ def upscale_many(
     failed. A result gets its name when it is complete and on disk, so ``resume`` continues a batch
     that was killed.
 
-    Raises, when called: `ArgumentError` for options that are not allowed, the errors of `Upscaler`,
-    `EncodeError` for ``out`` or ``report``, `EngineError` for an unusable cluster. While iterating:
-    `EncodeError` if the report cannot be written, `EngineError` if the cluster is lost.
+    Raises, when called: `ArgumentError` for options that are not allowed, `DecodeError` for a
+    pattern or list without any file, `OutputExistsError` if a result would replace its input, the
+    errors of `Upscaler`, `LimitError` for too little ``memory``, `EncodeError` for ``out`` or
+    ``report``, `EngineError` for an unusable cluster. While iterating: `EncodeError` if the report
+    cannot be written, `EngineError` if the cluster is lost.
     """
     refuse_unknown("upscale_many", options, *_RECORDS)
     chosen = Options(**picked(options, Options))
@@ -200,11 +210,22 @@ def upscale_many(
     report = options.get("report")
     for name, path in (("out", out), ("report", report)):
         if not isinstance(path, str | os.PathLike) and (name == "out" or path is not None):
-            raise ArgumentError(f"{name} is a {type(path).__name__}; it must be a path")
+            raise ArgumentError(f"{name} is {kind_of(path)}; it must be a path")
+    found = _listed(inputs)
     upscaler = chosen_upscaler(options, run_memory=for_one_run(batch.memory))
-    plan = plan_batch(inputs, out, chosen, batch, upscaler=upscaler)
+    plan = plan_batch(found, out, chosen, batch, upscaler=upscaler)
     log = None if report is None else Report(report)
     return BatchResults(plan, open_run(plan, cluster), log, run.get("progress"), run.get("cancel"))
+
+
+def _listed(inputs: Any) -> list[str | os.PathLike[str]]:
+    """The inputs as a list; raises `ArgumentError` for anything but paths."""
+    several = isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | os.PathLike)
+    found = list(inputs) if several else [inputs]
+    for each in found:
+        if not isinstance(each, str | os.PathLike):
+            raise ArgumentError(f"inputs holds {kind_of(each)}; allowed are paths and patterns")
+    return found
 
 
 def open_run(plan: Plan, cluster: str | None = None) -> BatchRun:

@@ -153,7 +153,7 @@ class ClusterBatch:
         except ImportError as error:
             raise MissingExtraError(
                 f"a cluster needs Dask, which cannot be loaded ({reason(error)}); "
-                "pip install 'waifu2x-native[dask]'"
+                "run `pip install distributed`"
             ) from error
         self._dask: Any = distributed
         memory, threads = plan.rules.batch.memory, None

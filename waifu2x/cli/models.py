@@ -13,7 +13,7 @@ import click
 from ..network import registry
 from .page import Command, Option, help_option, table
 
-HELP = """List the models: kind of pictures, noise levels, cost and license.
+HELP = """List the models: kind of pictures, noise levels, cost and license; and the kernels built.
 
 Cost is in thousands of multiply-accumulates for each input pixel of a 2x pass. It does not predict
 time: cunet costs 1.4 times as much as upconv_7, and took 2.4 (16 megapixels) to 3.4 times (0.1
@@ -44,6 +44,14 @@ def models(as_json: bool) -> None:
         return
     for line in _lines([_row(model) for model in registry.models()]):
         click.echo(line)
+    click.echo(f"\n{_kernels()}")
+
+
+def _kernels() -> str:
+    from .. import kernels  # loaded when needed
+
+    how = "built" if kernels.cuda_built() else "not built (WAIFU2X_CUDA=1 pip install .)"
+    return f"CPU kernels: {kernels.isa()}; CUDA kernels: {how}"
 
 
 def _facts(model: registry.Model) -> dict[str, Any]:

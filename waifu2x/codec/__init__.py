@@ -26,6 +26,7 @@ from .formats import (
     OutputFormat,
     check_quality,
     check_size,
+    format_named,
     resolve_format,
     written_dtype,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "decode_stream",
     "encode_stream",
     "estimate_quality",
+    "format_named",
     "from_array",
     "from_image",
     "is_picture",

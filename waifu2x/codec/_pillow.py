@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from PIL import Image
 
-from .._text import reason
+from .._text import AGAIN, reason
 from ..errors import DecodeError, LimitError, Waifu2xError
 
 if TYPE_CHECKING:
@@ -91,11 +91,13 @@ def pillow_errors(name: str) -> Iterator[None]:
                 raise DecodeError(f"{name} cannot be read: {text}") from error
             if "truncated" in text.lower():
                 raise DecodeError(
-                    f"{name} is truncated: the file ends before the picture does"
+                    f"{name} is truncated: the file ends before the picture does{AGAIN}"
                 ) from error
             # Pillow's numbered errors help nobody.
             detail = "" if text.startswith("decoder error") else f" ({text})"
-            raise DecodeError(f"{name} cannot be decoded, the file is damaged{detail}") from error
+            raise DecodeError(
+                f"{name} cannot be decoded, the file is damaged{detail}{AGAIN}"
+            ) from error
 
 
 def is_tiff(image: Image.Image) -> TypeGuard[TiffImageFile]:

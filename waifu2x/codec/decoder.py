@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from .._text import reason, shown
+from .._text import AGAIN, reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
 from ..picture import Picture, Source
 from . import high_depth, jxl_header, limits, png_reader
@@ -398,7 +398,7 @@ def _check_frames(image: Image.Image, name: str) -> None:
 
 def damaged(name: str, label: str, why: str) -> DecodeError:
     """Return the error for a file that begins as ``label`` and is broken."""
-    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {why}")
+    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {why}{AGAIN}")
 
 
 def _unidentified(found: FileType, name: str) -> DecodeError:

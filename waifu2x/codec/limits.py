@@ -11,6 +11,7 @@ import re
 import struct
 from typing import BinaryIO
 
+from .._text import AGAIN
 from ..errors import DecodeError, LimitError
 from .high_depth import jpeg2000_components
 from .png_chunks import SIGNATURE
@@ -90,7 +91,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
     length = stream.seek(0, io.SEEK_END)
     end = 8 + int.from_bytes(head[4:8], "little")
     if end > length:
-        raise DecodeError(f"{name} is truncated: the file ends before the picture does")
+        raise DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
     position = 12
     while position + 8 <= end:
         stream.seek(position)

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .._text import shown
+from .._text import AGAIN, shown
 from ..errors import DecodeError
 from ..picture import Metadata
 from .png_chunks import SIGNATURE, XMP_KEYWORD, checksum_matches
@@ -89,12 +89,14 @@ def read_header(stream: BinaryIO, name: str) -> PngHeader:
     stream.seek(len(SIGNATURE))
     start = stream.read(8 + 13)
     if len(start) < 8 + 13:
-        raise DecodeError(f"{name} is truncated: the file ends before the picture does")
+        raise DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
     length, kind, width, height, depth, color_type, _, _, interlace = struct.unpack(
         ">I4sIIBBBBB", start
     )
     if kind != b"IHDR" or length != 13 or not (width and height):
-        raise DecodeError(f"{name} is damaged: a PNG begins with its size, and this one does not")
+        raise DecodeError(
+            f"{name} is damaged: a PNG begins with its size, and this one does not{AGAIN}"
+        )
     return PngHeader(width, height, depth, color_type, bool(interlace))
 
 
@@ -132,7 +134,7 @@ def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
         compressed += length if kind == b"IDAT" else 0
         if compressed > 2 * height * (8 * width + 8) + _SURPLUS:
             raise DecodeError(
-                f"{name} is damaged: it holds more data than {width}x{height} pixels can take"
+                f"{name} is damaged: it holds more data than {width}x{height} pixels take{AGAIN}"
             )
         checksum = zlib.crc32(kind)
         for block in _blocks(stream, length):
@@ -143,10 +145,12 @@ def read_chunks(stream: BinaryIO, name: str) -> PngChunks:
             break
         if int.from_bytes(stored, "big") != checksum:
             chunk = shown(kind.decode("latin-1"))
-            raise DecodeError(f"{name} is damaged: the checksum of its {chunk} chunk is wrong")
+            raise DecodeError(
+                f"{name} is damaged: the checksum of its {chunk} chunk is wrong{AGAIN}"
+            )
         if kind == b"IEND":
             return PngChunks(reader.metadata(), reader.plain)
-    raise DecodeError(f"{name} is truncated: the file ends before the picture does")
+    raise DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
 
 
 def filter_chunks(stream: BinaryIO, kinds: Container[bytes]) -> bytes:

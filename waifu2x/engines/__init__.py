@@ -10,6 +10,7 @@ from typing import Final
 from .._machine import nvidia_gpus, thread_limit
 from .._text import unknown
 from ..errors import ArgumentError, EngineError
+from ..kernels import tiles
 from .base import Compiled, Concurrency, Engine, OnRows, Streaming
 from .device import Batch, DevicePicture, Session, TileBatch, TileCopy, TileStats, Transform
 from .host import RUNTIME_OVERHEAD
@@ -64,10 +65,12 @@ def create(
     precision: "fp32"; on GPUs also "fp16" or "bf16". "auto" is fp16 on GPUs, else fp32.
 
     Without a CUDA device, "cuda" logs a warning and returns the native engine. Raises the errors of
-    `check`, `EngineError` for more threads than the system starts or a device that is not there,
+    `check`, `ArgumentError` for an unknown instruction set in the environment variable WAIFU2X_CPU,
+    `EngineError` for more threads than the system starts or a device that is not there,
     and `MissingExtraError` if torch is needed and not installed.
     """
     check(name, threads=threads, device=device, precision=precision)
+    tiles.isas()  # every engine writes pixels with kernels of this package
     most = thread_limit()
     if threads is not None and most is not None and threads > most:
         raise EngineError(
@@ -110,14 +113,22 @@ def check(
     if name not in ("auto", *ENGINES):
         raise ArgumentError(unknown("engine", name, ("auto", *ENGINES)))
     if threads is not None and threads < 1:
-        raise ArgumentError(f"threads is {threads}; it must be 1 or more, or left out")
+        raise ArgumentError(
+            f"threads is {threads}; it must be a whole number, at least 1, or left out"
+        )
     if precision not in _PRECISIONS:
         raise ArgumentError(unknown("precision", precision, _PRECISIONS))
     if device is not None and not _DEVICES.fullmatch(device):
         raise ArgumentError(
-            f"device is {device!r}; it must be cpu, mps, cuda, or one or more GPUs such as "
-            "cuda:0,cuda:1"
+            f"device is {device!r}; it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or "
+            "xpu"
         )
+    if device is not None and "," in device:
+        each = [one.strip().removesuffix(":0") for one in device.split(",")]
+        if len({one.split(":")[0] for one in each}) > 1 or len(set(each)) < len(each):
+            raise ArgumentError(
+                f"device is {device!r}; several must be of one kind, each once, as in cuda:0,cuda:1"
+            )
     if name in ("native", "onnx"):
         if device not in (None, "cpu"):
             raise ArgumentError(

@@ -280,6 +280,8 @@ class NativeCompiled(HostCompiled):
                     f"the native engine has not enough memory for an input of {size}; "
                     "a smaller `tile=` needs less"
                 ) from error
+            if isinstance(error, RuntimeError):  # threads that cannot start
+                raise EngineError(f"the native engine failed: {error}") from error
             raise EngineError(f"the native engine failed on an input of {size}: {error}") from error
 
 

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArgumentError, DeviceLostError, EngineError, MissingExtraError
+from ..errors import DeviceLostError, EngineError, MissingExtraError
 from ..network.graph import Graph
 from .base import Concurrency, first_line
 from .device import Batch, TileBatch, Transform
@@ -237,19 +237,14 @@ class TorchEngine:
     ) -> None:
         """Make an engine for one or more devices.
 
-        device: name in torch, or several of one kind separated by commas: "cpu", "mps",
-            "cuda:0,cuda:1".
+        device: name in torch, or several of one kind, each once, separated by commas: "cpu",
+            "mps", "cuda:0,cuda:1".
         precision: "fp32", "fp16", "bf16", or "auto": float32 on the CPU, else float16.
 
-        Raises `EngineError` for a device that torch cannot use, and `ArgumentError` for devices of
-        several kinds.
+        Raises `EngineError` for a device that torch cannot use.
         """
         self.name = name
         devices = [_usable(each.strip()) for each in device.split(",")]
-        if len({each.type for each in devices}) > 1 or len(set(devices)) < len(devices):
-            raise ArgumentError(
-                f"device is {device!r}; several must be of one kind, each once, as in cuda:0,cuda:1"
-            )
         kind = devices[0].type
         if precision == "auto":
             precision = "fp32" if kind == "cpu" else "fp16"

@@ -20,7 +20,7 @@ from .. import codec
 from .._text import reason
 from ..atomic import check_place, check_writable, write_file
 from ..errors import ArgumentError, EncodeError
-from ..pipeline.arguments import documented, picked, refuse_unknown
+from ..pipeline.arguments import documented, kind_of, picked, refuse_unknown
 from ..pipeline.options import UpscalerOptions
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import (
@@ -85,9 +85,9 @@ def upscale_file(
     """Upscale the picture, animation or comic archive in ``source`` and write it to ``target``.
 
     source: a path, the bytes of a file, or a binary file object, which is read to its end.
-    target: a path, a directory, a binary file object, or None for the directory of ``source``. In a
-        directory, the result has the name of the source, with ``_waifu2x`` added if it is the
-        directory of the source. A file object receives the result when it is complete.
+    target: a path, a directory, a binary file object, or None for the directory of ``source``. In
+        that directory the result is called ``{stem}_waifu2x{ext}``, in any other ``{stem}{ext}``. A
+        file object receives the result when it is complete.
 
     Without a format, the name of ``target`` decides. Without a name, a picture becomes a PNG and an
     animation keeps its format; in a file object both keep their format. Pages of an archive keep
@@ -153,7 +153,7 @@ def _path_or_stream(name: str, file: object) -> tuple[Path | None, BinaryIO | No
         if name == "source"
         else "a path, a binary file object or None"
     )
-    raise ArgumentError(f"{name} is a {type(file).__name__}; allowed are {allowed}")
+    raise ArgumentError(f"{name} is {kind_of(file)}; allowed are {allowed}")
 
 
 def _write_stream(

@@ -16,7 +16,7 @@ from .._text import shown
 from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
 from ..picture import Metadata, Picture, Source
-from ..pipeline.arguments import Allowed, check, choice, flag, optional, whole
+from ..pipeline.arguments import Allowed, check, flag, optional, whole
 from ..pipeline.auto_noise import resolve_noise
 from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
@@ -32,14 +32,11 @@ FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "j
 Depth: TypeAlias = Literal[8, 16]
 
 
-_FORMAT_NAMES: Final = {
-    alias: output.name
-    for output in (*codec.ANIMATED_OUTPUT_FORMATS, *codec.OUTPUT_FORMATS)
-    for alias in (
-        output.name,
-        *(suffix[1:] for suffix in output.extensions + output.folder_extensions),
-    )
-}
+def _format(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    plain = value.lower().removeprefix(".")
+    return codec.format_named(None, "png" if plain == "apng" else plain).name
 
 
 def _depth(value: object) -> int:
@@ -57,7 +54,7 @@ def _pair(value: object) -> tuple[int, int]:
 
 
 _OUTPUT: Final = {
-    "format": optional(choice(dict.fromkeys(_FORMAT_NAMES.values()), aliases=_FORMAT_NAMES)),
+    "format": optional(Allowed("it must be the name of a format, such as 'png'", _format)),
     "quality": optional(whole("it must be a whole number from 1 to 100", least=1, most=100)),
     "depth": optional(Allowed("it must be 8 or 16 bits per sample", _depth)),
     "strip": flag(),
@@ -92,7 +89,7 @@ class Options(PictureOptions):
         PictureOptions.__post_init__(self)  # super() fails in a dataclass with slots
         check(self, _OUTPUT)
         if self.format is not None:
-            self.check_output(_written(self.format))
+            self.check_output(codec.format_named(None, self.format))
 
     def check_output(self, output: OutputFormat) -> None:
         """Raise `ArgumentError` for a quality or depth that ``output`` does not have."""
@@ -138,26 +135,18 @@ class WriteOptions:
         check(self, _WRITE)
 
 
-def _written(name: str) -> OutputFormat:
-    every = (*codec.OUTPUT_FORMATS, *codec.ANIMATED_OUTPUT_FORMATS)
-    return next(output for output in every if output.name == name)
-
-
 def check_target(target: Path, options: Options) -> None:
     """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
     suffix = target.suffix.lower()
-    named = _FORMAT_NAMES.get(suffix[1:])
     if options.format is not None:
-        if suffix in codec.FOLDER_SUFFIXES and named != options.format:
-            extension = _written(options.format).extension
+        output = codec.format_named(None, options.format)
+        if suffix in codec.FOLDER_SUFFIXES - {*output.extensions, *output.folder_extensions}:
             raise ArgumentError(
                 f"{shown(target)} and `format={options.format!r}` contradict each other; leave the "
-                f"format out, or name the file {shown(target.with_suffix(extension).name)}"
+                f"format out, or name the file {shown(target.with_suffix(output.extension).name)}"
             )
-    elif named is not None:
-        options.check_output(_written(named))
     elif suffix not in ("", *ARCHIVE_SUFFIXES):
-        codec.resolve_format(target)  # raises: the extension is unknown
+        options.check_output(codec.format_named(target))
 
 
 @dataclass(frozen=True, slots=True)

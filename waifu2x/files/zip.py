@@ -255,7 +255,7 @@ class ZipReader:
         start = stop - size
         # Data before the archive, such as a self-extracting program, shifts all offsets.
         if start < offset:
-            raise self._bad("is damaged: its list of files begins before the file does")
+            raise self._bad("is damaged: its list of files begins before the file does; repack it")
         return _End(count, wide, start, size, start - offset, comment)
 
     def _records(self, end: _End) -> list[_Record]:

@@ -1,5 +1,7 @@
 """The typed face of the compiled kernels (``csrc/``)."""
 
+from importlib.util import find_spec
+
 from .tiles import (
     bleed,
     blend,
@@ -16,6 +18,7 @@ __all__ = [
     "bleed",
     "blend",
     "blend_feathered",
+    "cuda_built",
     "gather",
     "isa",
     "isas",
@@ -23,3 +26,8 @@ __all__ = [
     "readable",
     "require_finite",
 ]
+
+
+def cuda_built() -> bool:
+    """Whether the installation has the CUDA kernels; does not load them."""
+    return find_spec("waifu2x.kernels._cuda") is not None

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
+from .._text import unknown
 from ..errors import ArgumentError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -25,16 +26,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 #: Characters of a value that a message shows at most.
 _SHOWN = 60
 
-#: Raised by `Allowed.convert`; any other exception is a defect.
-_REFUSED = (TypeError, ValueError)
-
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """The values that an argument may have.
 
     text: completes the sentence "tile is -1; it must be ..." or "...; allowed are ...".
-    convert: returns the value as a plain Python object, or raises TypeError or ValueError.
+    convert: returns the value as a plain Python object, or raises TypeError or ValueError; an
+        `ArgumentError` has a message of its own.
     words: the allowed strings, if there are few; a message suggests the nearest.
     """
 
@@ -46,21 +45,24 @@ class Allowed:
         """Return ``value`` as a plain Python object; raises `ArgumentError` naming ``name``."""
         try:
             return self.convert(value)
-        except _REFUSED:
-            raise ArgumentError(f"{self._fault(name, value)}; {self.text}") from None
-
-    def _fault(self, name: str, value: Any) -> str:
-        if not self.words or not isinstance(value, str):
-            return f"{name} is {shown_value(value)}"
-        near = difflib.get_close_matches(value.lower(), self.words, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        return f"{name} {shown_value(value)} is unknown{hint}"
+        except ArgumentError:
+            raise
+        except (TypeError, ValueError, OverflowError):
+            if self.words and isinstance(value, str):
+                raise ArgumentError(unknown(name, value, self.words)) from None
+            raise ArgumentError(f"{name} is {shown_value(value)}; {self.text}") from None
 
 
 def check(record: object, table: Mapping[str, Allowed]) -> None:
     """Replace each field of ``record`` by its checked value; raises `ArgumentError`."""
     for name, allowed in table.items():
         object.__setattr__(record, name, allowed.checked(name, getattr(record, name)))
+
+
+def kind_of(value: object) -> str:
+    """The type of ``value`` with its article, as in "a list" and "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def checked(given: Mapping[str, Any], table: Mapping[str, Allowed]) -> dict[str, Any]:
@@ -135,17 +137,16 @@ def text(description: str, pattern: str = r"(?s).*") -> Allowed:
     return Allowed(description, convert)
 
 
-def choice(words: Iterable[str], *, aliases: Mapping[str, str] | None = None) -> Allowed:
-    """Allow some strings; ``aliases`` are other spellings, in lower case, of allowed strings."""
+def choice(words: Iterable[str]) -> Allowed:
+    """Allow some strings."""
     words = tuple(words)
 
     def convert(value: Any) -> str:
         if not isinstance(value, str):
             raise TypeError
-        word = value if aliases is None else aliases.get(value.lower().removeprefix("."), value)
-        if word not in words:
+        if value not in words:
             raise ValueError
-        return word
+        return str(value)
 
     return Allowed(f"allowed are {', '.join(words)}", convert, words)
 

@@ -78,7 +78,9 @@ class PictureOptions:
     def __post_init__(self) -> None:
         check(self, _PICTURE)
         if self.scale is not None and (self.width, self.height) != (None, None):
-            raise ArgumentError("give a scale, or a target width or height, not both")
+            raise ArgumentError(
+                "a scale and a size are given; give `scale=`, or `width=` and `height=`"
+            )
 
 
 class UpscalerKeywords(TypedDict, total=False):
@@ -99,7 +101,7 @@ class UpscalerOptions:
     """A model and how to run it; only ``model`` and ``tta`` change results by more than rounding.
 
     model: a name from `waifu2x.models`: "cunet", "upconv_7" or "upconv_7_photo".
-    engine: "native", "onnx", "torch" or "cuda" (both need ``waifu2x-native[torch]``), or "auto":
+    engine: "native", "onnx", "torch" or "cuda" (both need ``torch``), or "auto":
         "cuda" if torch sees an NVIDIA GPU, else "native".
     threads: threads inside one network run, at least 1; None lets the engine choose.
     device: for engine "cuda", "cuda:0" (the default) or several, "cuda:0,cuda:1", for different

@@ -17,7 +17,7 @@ from PIL import Image
 from .. import codec
 from ..errors import ArgumentError
 from ..picture import Picture
-from .arguments import checked, documented, having, optional, picked, refuse_unknown
+from .arguments import checked, documented, having, kind_of, optional, picked, refuse_unknown
 from .auto_noise import Noise, resolve_noise
 from .options import PictureOptions, SizeKeywords, UpscalerKeywords, UpscalerOptions
 from .pipeline import Pipeline
@@ -106,7 +106,7 @@ class Upscaler:
         """Create an upscaler from its options; raises the errors of `Upscaler`."""
         if not isinstance(options, UpscalerOptions):
             raise ArgumentError(
-                f"options is a {type(options).__name__}; it must be waifu2x.UpscalerOptions"
+                f"options is {kind_of(options)}; it must be waifu2x.UpscalerOptions"
             )
         upscaler = cls.__new__(cls)
         upscaler.options, upscaler.pipeline = options, Pipeline(options)
@@ -190,7 +190,7 @@ class Upscaler:
         if hasattr(image, "read"):
             return codec.decode(cast("Any", image), max_pixels=self.options.limit)
         raise ArgumentError(
-            f"image is a {type(image).__name__}; allowed are a path, the bytes of a file, a binary "
+            f"image is {kind_of(image)}; allowed are a path, the bytes of a file, a binary "
             "file object, a PIL image or a NumPy array"
         )
 
@@ -222,9 +222,7 @@ def chosen_upscaler(given: Mapping[str, Any], **defaults: Any) -> Upscaler:
     if upscaler is None:
         return Upscaler(**{**defaults, **own})
     if not isinstance(upscaler, Upscaler):
-        raise ArgumentError(
-            f"upscaler is a {type(upscaler).__name__}; it must be a waifu2x.Upscaler"
-        )
+        raise ArgumentError(f"upscaler is {kind_of(upscaler)}; it must be a waifu2x.Upscaler")
     if own:
         raise ArgumentError(
             f"{next(iter(own))} and upscaler are both given; give {', '.join(own)} to "

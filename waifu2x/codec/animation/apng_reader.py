@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import BinaryIO
 
-from ..._text import shown
+from ..._text import AGAIN, shown
 from ...errors import DecodeError
 from ..limits import check_pixels
 from ..png_chunks import SIGNATURE, checksum_matches, chunk
@@ -137,7 +137,7 @@ class _ApngReader(ContainerReader):
             if kind == b"IHDR":
                 self._header(self._data(kind, length, 13))
             elif not self.head.header:
-                raise DecodeError(f"{self._name} is damaged: IHDR is not its first chunk")
+                raise DecodeError(f"{self._name} is damaged: IHDR is not its first chunk{AGAIN}")
             elif kind == b"acTL" and not pixels:
                 self.head.plays = struct.unpack(">II", self._data(kind, length, 8))[1]
                 check_pixels(*self._size, self._limit, self._name)
@@ -151,7 +151,9 @@ class _ApngReader(ContainerReader):
                 if kind == b"IDAT" and self.head.plays is None and animated_only:
                     return
                 if kind == b"fdAT" and (current is None or not pixels):
-                    raise DecodeError(f"{self._name} is damaged: an fdAT chunk before any frame")
+                    raise DecodeError(
+                        f"{self._name} is damaged: an fdAT chunk before any frame{AGAIN}"
+                    )
                 if current is None:
                     self.separate = True
                     current = _StoredFrame(None)
@@ -183,7 +185,9 @@ class _ApngReader(ContainerReader):
     def _ancillary(self, kind: bytes, length: int) -> None:
         known = kind in (b"PLTE", b"tRNS")
         if known and length > 768:
-            raise DecodeError(f"{self._name} is damaged: its {shown(kind.decode())} is too long")
+            raise DecodeError(
+                f"{self._name} is damaged: its {shown(kind.decode())} is too long{AGAIN}"
+            )
         if known:
             self.head.palette += chunk(kind, self._data(kind, length, length))
             self.head.transparent |= kind == b"tRNS"
@@ -205,7 +209,7 @@ class _ApngReader(ContainerReader):
                 f"on {self._size[0]}x{self._size[1]}, dispose {dispose}, blend {blend}"
             )
         if not pixels and not self.separate and (width, height) != self._size:
-            raise DecodeError(f"frame 1 of {self._name} is not as large as the picture")
+            raise DecodeError(f"frame 1 of {self._name} is not as large as the picture{AGAIN}")
         duration = Fraction(part, whole or 100)
         return FrameControl(left, top, width, height, duration, _DISPOSE[dispose], bool(blend))
 
@@ -235,11 +239,13 @@ class _ApngReader(ContainerReader):
         if length != expected:
             raise DecodeError(
                 f"{self._name} is damaged: {length} bytes in {shown(kind.decode('latin-1'))}, "
-                f"not {expected}"
+                f"not {expected}{AGAIN}"
             )
         data = self._read(length)
         if not checksum_matches(kind, data, self._read(4)):
             where = f"frame {self._frame} of {self._name}" if self._frame else self._name
             label = shown(kind.decode("latin-1"))
-            raise DecodeError(f"{where} is damaged: the checksum of its {label} chunk is wrong")
+            raise DecodeError(
+                f"{where} is damaged: the checksum of its {label} chunk is wrong{AGAIN}"
+            )
         return data

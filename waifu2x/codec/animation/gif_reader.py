@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from ..._text import AGAIN
 from ...errors import DecodeError
 from ...picture import Metadata, Picture, Source
 from .._pillow import pillow_errors
@@ -165,13 +166,15 @@ class GifBlocks(ContainerReader):
                 control = bytes(4)
             elif kind != b"\0":  # some encoders write an extra terminator
                 raise DecodeError(
-                    f"{self._name} is damaged: no block of GIF follows frame {self._frame}"
+                    f"{self._name} is damaged: no block of GIF follows frame {self._frame}{AGAIN}"
                 )
 
     def _image(self, table: bytes, control: bytes, *, keep: bool) -> ImageBlock:
         left, top, width, height, flags = struct.unpack("<HHHHB", self._read(9))
         if 0 in (width, height):
-            raise DecodeError(f"frame {self._frame} of {self._name} is {width}x{height}")
+            raise DecodeError(
+                f"frame {self._frame} of {self._name} is {width}x{height}; no side may be 0"
+            )
         own = self._table(flags)
         if not (own or table):  # without color tables, gray as in Pillow
             own = bytes(value for value in range(256) for _ in range(3))

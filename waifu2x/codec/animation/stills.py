@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from ..._text import AGAIN
 from ...errors import DecodeError
 from ...picture import Picture, Samples
 from .._pillow import pillow_errors
@@ -44,7 +45,7 @@ class ContainerReader:
             block = self._stream.read(min(count, 1 << 20))  # allocates no more than the file has
             if not block:
                 where = f"in frame {self._frame}" if self._frame else "before the first frame"
-                raise DecodeError(f"{self._name} is truncated: the file ends {where}")
+                raise DecodeError(f"{self._name} is truncated: the file ends {where}{AGAIN}")
             blocks.append(block)
             count -= len(block)
         return b"".join(blocks)
@@ -56,7 +57,7 @@ class ContainerReader:
         return b""
 
     def _damaged(self, what: str) -> DecodeError:
-        return DecodeError(f"frame {self._frame} of {self._name} is damaged: {what}")
+        return DecodeError(f"frame {self._frame} of {self._name} is damaged: {what}{AGAIN}")
 
 
 def decode_still(data: bytes, name: str, limit: int) -> Picture:

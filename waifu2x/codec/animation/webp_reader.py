@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
 
+from ..._text import AGAIN
 from ...errors import DecodeError
 from ..limits import check_pixels
 from .frames import Animation, Dispose, FrameControl, Patch
@@ -112,7 +113,9 @@ def _patches(stream: BinaryIO, name: str, limit: int) -> Iterator[Patch]:
         label, control = f"frame {number} of {name}", frame.control
         picture = decode_still(frame.still({}), label, limit)
         if (picture.width, picture.height) != (control.width, control.height):
-            raise DecodeError(f"{label} is damaged: its pixels are of another size than the frame")
+            raise DecodeError(
+                f"{label} is damaged: its pixels are of another size than the frame{AGAIN}"
+            )
         yield patch_of(picture, control)
 
 

@@ -1,0 +1,126 @@
+"""Checks when the CUDA kernels are built, what pip reports without a compiler, and the metadata."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from helpers.command import waifu2x
+
+from waifu2x import kernels
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def build_cuda(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The module of the tree, in an environment without packages, and with a file for nvcc."""
+    spec = importlib.util.spec_from_file_location("build_cuda", ROOT / "build_cuda.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("WAIFU2X_CUDA", "CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDACXX", str(nvcc))
+    monkeypatch.setattr(sysconfig, "get_path", lambda kind: str(tmp_path / "site"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    return module
+
+
+def torch_with(version: str, folder: Path) -> None:
+    file = folder / "site" / "torch" / "version.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"cuda: Optional[str] = {version}\nhip: Optional[str] = None\n")
+
+
+def test_a_plain_build_has_no_cuda_kernels(build_cuda: ModuleType) -> None:
+    build, reason = build_cuda.decision()
+    assert not build
+    assert reason == (
+        "CUDA kernels: not built, because torch with CUDA is not installed; "
+        "WAIFU2X_CUDA=1 builds them"
+    )
+
+
+def test_torch_with_cuda_turns_the_kernels_on(build_cuda: ModuleType, tmp_path: Path) -> None:
+    torch_with("'13.0'", tmp_path)
+    assert build_cuda.decision() == (True, "CUDA kernels: built, because torch has CUDA 13.0")
+
+
+def test_torch_without_cuda_does_not(build_cuda: ModuleType, tmp_path: Path) -> None:
+    torch_with("None", tmp_path)
+    assert not build_cuda.decision().build
+
+
+def test_torch_with_cuda_without_nvcc(
+    build_cuda: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch_with("'13.0'", tmp_path)
+    monkeypatch.setattr(build_cuda, "find_nvcc", lambda: None)
+    build, reason = build_cuda.decision()
+    assert not build
+    assert reason.endswith("torch with CUDA 13.0 is installed, but nvcc is not found")
+
+
+@pytest.mark.parametrize("choice", ["0", "1"])
+def test_the_variable_decides(
+    build_cuda: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    torch_with("'13.0'" if choice == "0" else "None", tmp_path)
+    monkeypatch.setenv("WAIFU2X_CUDA", choice)
+    build, reason = build_cuda.decision()
+    assert build is (choice == "1")
+    assert reason.endswith(f"because WAIFU2X_CUDA is {choice}")
+    assert build_cuda.extension().optional is (choice != "1")
+
+
+def test_a_wish_that_cannot_be_met_is_an_error(
+    build_cuda: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAIFU2X_CUDA", "1")
+    monkeypatch.setattr(build_cuda, "find_nvcc", lambda: None)
+    with pytest.raises(SystemExit, match="needs Linux and nvcc"):
+        build_cuda.decision()
+    monkeypatch.setenv("WAIFU2X_CUDA", "yes")
+    with pytest.raises(SystemExit, match="WAIFU2X_CUDA is 'yes'; it must be 0, 1 or not set"):
+        build_cuda.decision()
+
+
+def test_the_command_tells_whether_there_are_cuda_kernels(tmp_path: Path) -> None:
+    last = waifu2x("models", cwd=tmp_path).stdout.splitlines()[-1]
+    assert last.startswith(f"CPU kernels: {kernels.isa()}; CUDA kernels: ")
+    assert ("not built" in last) is not kernels.cuda_built()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="MSVC reports a missing compiler itself")
+def test_a_missing_compiler_is_one_line(tmp_path: Path) -> None:
+    """The hint is the last line of the build, which pip shows."""
+    missing = str(tmp_path / "none")
+    result = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "CC": missing, "CXX": missing, "WAIFU2X_CUDA": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: no C++ compiler works here; install one: `apt install g++`")
+
+
+def test_metadata_names_the_versions_that_are_allowed() -> None:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    (oldest,) = re.findall(r'^requires-python = ">=3\.(\d+)"$', text, re.MULTILINE)
+    assert re.findall(r"Python :: 3\.(\d+)", text)[0] == oldest
