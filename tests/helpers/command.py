@@ -37,13 +37,15 @@ def waifu2x(
     return result
 
 
-def on_terminal(*args: str | Path, cwd: Path) -> tuple[int, str, str]:
+def on_terminal(
+    *args: str | Path, cwd: Path, columns: int = 100, term: str = "xterm"
+) -> tuple[int, str, str]:
     """Run the command on a terminal: exit code, standard output, and text on the terminal."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [WAIFU2X, *map(str, args)],
         cwd=cwd,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        env={**os.environ, "TERM": term, "COLUMNS": str(columns)},
         stdout=subprocess.PIPE,
         stderr=follower,
         text=True,
