@@ -103,9 +103,6 @@ def run_job(command: CommandOptions, job: Job, began: float) -> None:
     """
     run = job.run
     log = None if command.report is None else Report(command.report)
-    if command.cluster is not None and not command.verbose:
-        # Dask logs to standard error unless the root logger has a handler.
-        logging.getLogger().addHandler(logging.NullHandler())
     facts = {
         "of_all_shards": job.of_all_shards,
         "ignored": job.ignored,

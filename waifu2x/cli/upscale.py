@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -42,6 +43,9 @@ def upscale(command: CommandOptions) -> None:
     upscaler = _upscaler(command)
     give_memory_back()
     plan = _plan(command, upscaler, one=one)
+    if command.cluster is not None and not command.verbose:
+        # Dask logs to standard error, unless the root logger has a handler at its import.
+        logging.getLogger().addHandler(logging.NullHandler())
     run = open_run(plan, command.cluster)
     run_job(
         command,
