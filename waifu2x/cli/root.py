@@ -14,11 +14,13 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
+from .._signals import SIGNALED, handled
 from .._text import reason
+from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
 from .export import export
 from .models import models
@@ -40,9 +42,6 @@ EXAMPLES = (
     ("pictures big -r", "Enlarge a folder and its subfolders"),
     ("-i in.png -o out.webp", "Name files as in other waifu2x programs"),
 )
-
-#: A shell's exit code for a program ended by a signal is this plus the signal's number.
-_SIGNALED: Final = 128
 
 #: Options of other programs, and what to give here.
 _OPTIONS_ELSEWHERE: Final = {
@@ -100,7 +99,7 @@ class _Main(Command):
         except OSError as error:  # such as a standard output on a full disk
             code = _fail(f"standard output cannot be written: {reason(error)}", 1)
         except click.Abort:  # Ctrl-C while arguments are parsed
-            code = _SIGNALED + signal.SIGINT
+            code = SIGNALED + signal.SIGINT
         sys.exit(code)
 
     def make_context(
@@ -131,7 +130,7 @@ class _Main(Command):
         """Run the command of ``ctx``."""
         warnings.simplefilter("ignore")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
-        with _only_our_stderr(), _exit_on_signals():
+        with _only_our_stderr(), handled(_exit):
             return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
@@ -161,24 +160,10 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-@contextlib.contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """Exit on Ctrl-C, SIGTERM and SIGHUP without a message; unfinished files are removed."""
-
-    def leave(number: int, frame: object) -> NoReturn:
-        raise SystemExit(_SIGNALED + number)
-
-    before = {}
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            with contextlib.suppress(ValueError):  # not in the main thread
-                before[number] = signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _exit(number: int, frame: object) -> None:
+    """Exit without a message; unfinished files are removed."""
+    remove_live()
+    os._exit(SIGNALED + number)
 
 
 @contextlib.contextmanager

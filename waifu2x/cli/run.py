@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from .._signals import SIGNALED, handled
 from .._text import plural
 from ..atomic import remove_live
 from ..batch import Batch, BatchProgress, BatchResult, Plan, Report, Summary, reported
@@ -28,9 +29,6 @@ _log = logging.getLogger(__name__)
 
 #: Seconds for files in progress to clean up before the process exits: many files, one file.
 _GRACE: Final = (1.0, 0.3)
-
-#: A shell's exit code for a program ended by a signal is this plus the signal's number.
-_SIGNALED: Final = 128
 
 
 class Run(Protocol):
@@ -155,29 +153,20 @@ class _Interrupts:
 
     def __init__(self, run: Run, reporter: Reporter, *, at_once: bool) -> None:
         self._run, self._reporter, self._at_once = run, reporter, at_once
-        self._before: dict[int, Any] = {}
+        self._handled = handled(self._react)
         self.code = 0
 
     def __enter__(self) -> _Interrupts:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                self._handle(getattr(signal, name))
+        self._handled.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int) -> None:
-        if signal.getsignal(number) is signal.SIG_IGN:
-            return  # nohup, or a shell's background
-        with contextlib.suppress(ValueError):  # not in the main thread
-            self._before[number] = signal.signal(number, self._react)
+    def __exit__(self, *error: Any) -> None:
+        self._handled.__exit__(*error)
 
     def _react(self, number: int, frame: object) -> None:
         """React on another thread: the interrupted one may hold any lock."""
         gently = number == signal.SIGINT and not self._at_once and not self.code
-        self.code = _SIGNALED + number
+        self.code = SIGNALED + number
         react = self._finish if gently else self._exit
         threading.Thread(target=react, name="waifu2x-interrupt", daemon=True).start()
 
