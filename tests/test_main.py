@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from waifu2x._signals import handled
+
 #: Sends a signal to this process when a module is first imported.
 INTERRUPTED = """
 import os, signal, sys
@@ -63,6 +65,15 @@ def test_signals_are_handled_until_the_end_of_the_command() -> None:
     )
     assert (done.returncode, done.stdout) == (129, "{'prog_name': 'waifu2x'}\n")
     assert done.stderr == ""
+
+
+def test_handlers_are_restored() -> None:
+    caught = []
+    before = signal.getsignal(signal.SIGTERM)
+    with handled(lambda number, frame: caught.append(number)):
+        signal.raise_signal(signal.SIGTERM)
+    assert caught == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_module_is_the_command() -> None:

@@ -6,11 +6,10 @@ and the machine show.
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import subprocess
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -449,19 +448,25 @@ def test_memory_that_runs_out_is_one_line(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_end_a_subcommand_without_a_message(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        os.kill(os.getpid(), number)
-        time.sleep(60)
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("waifu2x.network.export.export_onnx", interrupted)
-    before = signal.getsignal(number)
-    result = CliRunner().invoke(main, ["export", "a.onnx"])
-    assert (result.exit_code, result.output) == (128 + number, "")
-    assert signal.getsignal(number) is before
+def test_signals_end_a_subcommand_without_a_message(tmp_path: Path, number: signal.Signals) -> None:
+    script = (
+        "import os, signal, time, waifu2x.network.export as export\n"
+        f"signal.signal({int(number)}, signal.SIG_DFL)\n"
+        "from waifu2x.atomic import write_file\n"
+        "from waifu2x.cli import main\n"
+        "def interrupted(*args, **options):\n"
+        "    def write(file):\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "        time.sleep(60)\n"
+        "    write_file(args[0], write, overwrite=False)\n"
+        "export.export_onnx = interrupted\n"
+        "main(['export', 'a.onnx'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from .host import RUNTIME_OVERHEAD
 
 __all__ = [
     "ENGINES",
+    "PRECISIONS",
     "RUNTIME_OVERHEAD",
     "Batch",
     "Compiled",
@@ -39,7 +40,8 @@ _log = logging.getLogger(__name__)
 #: Names of engines in `create`, apart from "auto".
 ENGINES: Final = ("native", "onnx", "torch", "cuda")
 
-_PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
+#: Names of precisions in `create`.
+PRECISIONS: Final = ("auto", "fp32", "fp16", "bf16")
 
 #: Devices of torch that a network may run on; several of one kind are joined by commas.
 _DEVICES: Final = re.compile(r"(cpu|mps|xpu|cuda)(:\d+)?(\s*,\s*(cpu|mps|xpu|cuda)(:\d+)?)*")
@@ -116,8 +118,8 @@ def check(
         raise ArgumentError(
             f"threads is {threads}; it must be a whole number, at least 1, or left out"
         )
-    if precision not in _PRECISIONS:
-        raise ArgumentError(unknown("precision", precision, _PRECISIONS))
+    if precision not in PRECISIONS:
+        raise ArgumentError(unknown("precision", precision, PRECISIONS))
     if device is not None and not _DEVICES.fullmatch(device):
         raise ArgumentError(
             f"device is {device!r}; it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypedDict
 
+from .. import engines
 from ..codec import pixel_limit
-from ..engines import ENGINES
 from ..errors import ArgumentError
 from ..network.registry import models
 from .arguments import Allowed, check, choice, flag, optional, positive, text, whole
@@ -16,7 +16,6 @@ EngineName: TypeAlias = Literal["auto", "native", "onnx", "torch", "cuda"]
 Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
 
 _SIDE = optional(whole("it must be a whole number, at least 1 pixel", least=1))
-_DEVICE = r"(cpu|cuda|hip|hpu|mps|mtia|vulkan|xla|xpu)(:\d+)?(\s*,\s*cuda(:\d+)?)*"
 
 
 def _noise(value: object) -> Noise:
@@ -34,12 +33,10 @@ _PICTURE = {
 }
 
 _UPSCALER = {
-    "engine": choice(["auto", *ENGINES]),
+    "engine": choice(["auto", *engines.ENGINES]),
     "threads": optional(whole("it must be a whole number, at least 1, or left out", least=1)),
-    "device": optional(
-        text("it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu", _DEVICE)
-    ),
-    "precision": choice(["auto", "fp32", "fp16", "bf16"]),
+    "device": optional(text("it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu")),
+    "precision": choice(engines.PRECISIONS),
     "tile": whole("it must be 0 for automatic, or a side in px", least=0),
     "run_memory": optional(whole("it must be a positive number of bytes", least=1)),
     "tta": flag(),
@@ -131,6 +128,9 @@ class UpscalerOptions:
     def __post_init__(self) -> None:
         check(self, {"model": choice([model.name for model in models()])})
         check(self, _UPSCALER)
+        engines.check(
+            self.engine, threads=self.threads, device=self.device, precision=self.precision
+        )
         if self.max_pixels is None:  # read once: a pickled copy keeps the limit
             object.__setattr__(self, "max_pixels", pixel_limit())
 
