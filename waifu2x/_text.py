@@ -23,11 +23,15 @@ def shown(path: object) -> str:
     """``path`` as printable text on one line.
 
     Control characters, such as a newline in a file name, and bytes that are not UTF-8 become
-    escapes.
+    escapes, and so do backquotes, which mark arguments in messages.
     """
     text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(path)
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        "\\x60"
+        if char == "`"
+        else char
+        if char.isprintable()
+        else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
 

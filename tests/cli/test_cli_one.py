@@ -68,7 +68,7 @@ def test_work_in_place(folder: Path) -> None:
     assert names(folder) == sorted([*before, *made])
     again = waifu2x(".", ".", "--resume", cwd=folder)
     assert again.stdout.startswith("0 done, 3 skipped in ")
-    assert "3 results of others not taken as input" in again.stdout
+    assert "3 results of earlier runs not taken as input" in again.stdout
     assert names(folder) == sorted([*before, *made])
 
 
@@ -342,3 +342,30 @@ def wait_for_reader(process: subprocess.Popen[bytes], fifo: Path) -> int:
             return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:  # nobody reads yet
             time.sleep(0.01)
+
+
+# --- words and names ----------------------------------------------------------------------------
+
+
+def test_words_may_be_written_in_any_case(folder: Path) -> None:
+    waifu2x("in.png", "out.png", "-m", "UPCONV_7", "-n", "None", "-e", "NATIVE", cwd=folder)
+
+
+def test_a_name_in_brackets_is_a_file_unless_it_matches_others(folder: Path) -> None:
+    (folder / "in.png").rename(folder / "[Group] a.png")
+    said = waifu2x("[Group] a.png", cwd=folder).stdout
+    assert said.startswith("[Group] a_waifu2x.png: ")
+    (folder / "in.jpg").rename(folder / "i.jpg")
+    assert waifu2x("[hi].jpg", "big", cwd=folder).stdout.startswith("big/i.png: ")
+
+
+def test_an_existing_file_is_no_list(folder: Path) -> None:
+    (folder / "in.png").rename(folder / "@a.png")
+    waifu2x("@a.png", cwd=folder)
+    waifu2x("@a.png", "in.jpg", "big", cwd=folder)
+    assert names(folder / "big") == ["@a.png", "in.png"]
+
+
+def test_a_pipe_is_called_standard_input(folder: Path) -> None:
+    result = command.waifu2x("-", "out.png", cwd=folder, data="")
+    assert result.stderr == "Error: standard input is empty (0 bytes); copy or download it again\n"

@@ -205,6 +205,9 @@ USAGE = {
     ),
     "-i in.png --gpu 0": "option --gpu does not exist; -d cuda:0 selects a GPU",
     "-i in.png --style photo": "option --style does not exist; did you mean --model?",
+    "in.png --report -": (
+        "--report takes the name of a file; --progress json prints to standard output"
+    ),
     # Subcommands.
     "model": "model is neither a file nor a command; did you mean waifu2x models?",
     "model --json": "model is neither a file nor a command; did you mean waifu2x models?",
@@ -292,6 +295,25 @@ FILES = {
         1,
         "in.png: text.png exists already; skip what is done with --resume, "
         "or replace it with --overwrite",
+    ),
+    "'[g] gone.png' out.png": (1, "[g] gone.png does not exist"),
+    "in.png /dev/null": (
+        1,
+        "/dev/null is a device or socket, not a file; name a file, or - for a pipe",
+    ),
+    "'a`tile=4`.png'": (1, r"a\x60tile=4\x60.png does not exist"),
+    "in.png out.png --report in.png": (
+        1,
+        "report in.png exists and is no report; choose another file",
+    ),
+    "in.png out.png --report out.png": (
+        2,
+        "report is out.png, which is the name of a result; choose another file",
+    ),
+    "in.png gone --name '{stem}{ext}'": (
+        1,
+        "directory gone does not exist; create it first, or name a file with an extension, "
+        "such as gone.png",
     ),
     "in.png in.png": (
         1,

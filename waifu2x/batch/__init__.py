@@ -32,10 +32,11 @@ from ..pipeline.arguments import (
 from ..pipeline.options import UpscalerOptions
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import RunKeywords, UseKeywords, checked_run, chosen_upscaler
+from .inputs import is_pattern
 from .memory import for_one_run, parse_memory
 from .options import BatchKeywords, BatchOptions
 from .planning import Inputs, Plan, plan_batch, plan_file
-from .results import BatchResult, Report, Summary
+from .results import BatchResult, Report, Summary, check_report
 from .runner import Batch, BatchProgress
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ __all__ = [
     "Plan",
     "Report",
     "Summary",
+    "check_report",
     "for_one_run",
+    "is_pattern",
     "open_run",
     "parse_memory",
     "plan_batch",
@@ -214,7 +217,10 @@ def upscale_many(
     found = _listed(inputs)
     upscaler = chosen_upscaler(options, run_memory=for_one_run(batch.memory))
     plan = plan_batch(found, out, chosen, batch, upscaler=upscaler)
-    log = None if report is None else Report(report)
+    log = None
+    if report is not None:
+        check_report(report, (item.target for item in plan.items))
+        log = Report(report)
     return BatchResults(plan, open_run(plan, cluster), log, run.get("progress"), run.get("cancel"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -76,7 +77,7 @@ def find(
           pictures. The kept tree begins after the part without wildcards.
         - ``@list.txt`` or ``@-``: a file, or ``stdin``, with one file or directory per line, in
           UTF-8. Empty lines and lines that begin with ``#`` are ignored. The whole path is kept,
-          from after the last "..". A path object is never a list.
+          from after the last "..". A path object, or the name of an existing file, is no list.
         - Anything else is a file, which need not exist.
 
     recursive: search the subdirectories of directories.
@@ -547,10 +548,9 @@ def _recognized(given: str | os.PathLike[str]) -> tuple[str, str]:
         raise ArgumentError(
             f"input {shown(path)!r} is not a path; name a file, a directory, a pattern or an @list"
         )
-    # pathlib drops the "./" that distinguishes a file beginning with "@" from a list.
-    if isinstance(given, str) and path.startswith("@"):
-        return path, "list"
     status = _status(path)
+    if status is None and isinstance(given, str) and path.startswith("@"):
+        return path, "list"
     if status is None:
         refuse_url(path)
     else:
@@ -561,8 +561,17 @@ def _recognized(given: str | os.PathLike[str]) -> tuple[str, str]:
                 f"input {shown(path)} is not a directory; leave out the {path[-1]} at the end"
             )
         raise DecodeError(f"input {shown(path)} does not exist; name a directory that does")
-    wild = not os.path.lexists(path) and any(map(_WILD.search, _split_pattern(path)[1]))
-    return path, "pattern" if wild else "file"
+    return path, "pattern" if is_pattern(path) else "file"
+
+
+def is_pattern(path: str) -> bool:
+    """Whether ``path`` is a pattern and not the name of a file.
+
+    A name with brackets, such as ``[Group] page.png``, is a pattern only if it matches a file.
+    """
+    if os.path.lexists(path) or not any(map(_WILD.search, _split_pattern(path)[1])):
+        return False
+    return not {"*", "?"}.isdisjoint(path) or bool(glob.glob(path))  # noqa: PTH207
 
 
 def refuse_url(path: str) -> None:

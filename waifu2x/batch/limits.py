@@ -41,35 +41,19 @@ class BusyTime:
 
     inside: int = 0
     seconds: float = 0.0
-    first: float | None = None
-    last: float = 0.0
     _since: float = field(default=0.0, repr=False)
 
     def enter(self) -> None:
         """Count a file that enters the stage."""
-        now = time.perf_counter()
-        if self.first is None:
-            self.first = now
         if self.inside == 0:
-            self._since = now
+            self._since = time.perf_counter()
         self.inside += 1
 
     def leave(self) -> None:
         """Count a file that leaves the stage."""
         self.inside -= 1
-        self.last = time.perf_counter()
         if self.inside == 0:
-            self.seconds += self.last - self._since
-
-    @property
-    def share(self) -> float | None:
-        """Share of the time between the first entry and the last exit with the stage occupied.
-
-        None before the first exit.
-        """
-        if self.first is None or self.last <= self.first:
-            return None
-        return min(1.0, self.seconds / (self.last - self.first))
+            self.seconds += time.perf_counter() - self._since
 
 
 class Limits:

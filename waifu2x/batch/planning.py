@@ -129,6 +129,7 @@ def plan_file(
         refuse_url(os.fspath(source))
     if target is not None and not Path(target).is_dir():
         if batch.name is not None:
+            check_is_file(target, options.format)
             raise ArgumentError(
                 f"{shown(target)} is the name of the result, and so is `name={batch.name!r}`; "
                 "give one of them"

@@ -6,12 +6,13 @@ import io
 import json
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from .._text import reason, shown
-from ..errors import EncodeError, Waifu2xError
+from .._text import folded, reason, shown
+from ..errors import ArgumentError, EncodeError, Waifu2xError
 from .limits import Seconds
 
 Status: TypeAlias = Literal["done", "skipped", "failed"]
@@ -85,6 +86,16 @@ class Summary:
         return self.done + self.skipped + self.failed
 
 
+def check_report(path: str | os.PathLike[str], targets: Iterable[Path]) -> None:
+    """Raise `ArgumentError` if the report at ``path`` is one of the results ``targets``."""
+    own, name = os.path.realpath(path), folded(os.path.basename(path))  # noqa: PTH119
+    for target in targets:
+        if folded(target.name) == name and os.path.realpath(target) == own:
+            raise ArgumentError(
+                f"report is {shown(path)}, which is the name of a result; choose another file"
+            )
+
+
 class Report:
     """A file of JSON lines, one for each file of a batch, written without buffering.
 
@@ -93,10 +104,11 @@ class Report:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the report; raises `EncodeError` if it cannot be written."""
+        """Open the report; raises `EncodeError` if it cannot be written, or is another file."""
         self._path = Path(path)
         self._lock = threading.Lock()
         try:
+            self._refuse_other_file()
             self._file = self._path.open("a+b", buffering=0)
             if self._file.seek(0, io.SEEK_END) > 0:
                 self._file.seek(-1, io.SEEK_END)
@@ -106,6 +118,15 @@ class Report:
             raise EncodeError(
                 f"report {shown(path)} cannot be written: {reason(error)}; choose another file"
             ) from error
+
+    def _refuse_other_file(self) -> None:
+        if self._path.is_file():
+            with self._path.open("rb") as file:
+                begin = file.read(1)
+            if begin not in (b"", b"{"):
+                raise EncodeError(
+                    f"report {shown(self._path)} exists and is no report; choose another file"
+                )
 
     def write(self, result: BatchResult) -> None:
         """Append one line; raises `EncodeError` if it cannot be written."""

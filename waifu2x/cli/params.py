@@ -98,8 +98,8 @@ class Word(_ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an unknown word; the message suggests a similar one."""
         word = str(value)
-        if word in self._words or word in self._also:
-            return word
+        if word.lower() in (*self._words, *self._also):
+            return word.lower()
         meant = self._habits.get(PurePath(word).name) or nearest(
             word, [each for each in self._words if each.isidentifier()]
         )

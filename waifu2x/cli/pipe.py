@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, TextIO
 
 import click
 
-from ..batch import BatchProgress, BatchResult, Summary
+from ..batch import BatchProgress, BatchResult, Summary, check_report
 from ..errors import CancelledError, SkippedError, Waifu2xError
 from ..files import upscale_file
 from ..files.task import check_target
@@ -77,6 +77,8 @@ class PipeRun:
                     f"{target} is a folder, and INPUT is -, which has no name; name a file"
                 )
             check_target(self._target, command.options)
+            if command.report is not None:
+                check_report(command.report, [self._target])
         self._arguments = (given, sink)
         self._options: dict[str, Any] = {
             **{name: getattr(command.options, name) for name in asdict(command.options)},

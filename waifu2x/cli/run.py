@@ -89,7 +89,7 @@ class Job:
         if self.ignored:
             yield f"{plural(self.ignored, 'other file')} in the folders"
         if self.results:
-            yield f"{plural(self.results, 'result')} of others not taken as input"
+            yield f"{plural(self.results, 'result')} of earlier runs not taken as input"
         if self.cleaned:
             yield f"{plural(self.cleaned, 'unfinished file')} of killed runs removed"
 
@@ -120,15 +120,14 @@ def run_job(command: CommandOptions, job: Job, began: float) -> None:
         summary.failed += len(problems)
         code = interrupts.code or (1 if summary.failed or failure else 0)
         line = summary_line(summary, job.total + len(problems), seconds)
-        busy = run.limits.compute.share if isinstance(run, Batch) else None
-        if busy is not None:
-            _log.debug("a network ran in %.1f%% of the time since the first picture", 100 * busy)
-            busy = round(busy, 4)
+        busy = run.limits.compute.seconds / seconds if isinstance(run, Batch) else 0.0
+        if busy:
+            _log.debug("a network ran in %.1f%% of the time", 100 * busy)
         reporter.finished(
             "; ".join([line, *job.remarks()]),
             **asdict(summary),
             seconds=round(seconds, 3),
-            compute_busy=busy,
+            compute_busy=round(busy, 4) or None,
             exit_code=code,
         )
     if failure is not None:

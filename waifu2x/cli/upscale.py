@@ -15,17 +15,19 @@ from PIL import Image
 
 from .._machine import give_memory_back
 from .._text import shown
-from ..batch import Plan, for_one_run, open_run, plan_batch, plan_file
+from ..batch import Plan, check_report, for_one_run, is_pattern, open_run, plan_batch, plan_file
 from ..pipeline.upscaler import Upscaler
 from .options import CommandOptions
 from .run import Job, run_job
-
-_WILDCARDS = frozenset("*?[")
 
 
 def upscale(command: CommandOptions) -> None:
     """Upscale the inputs of the command; exits with 1 if any file failed."""
     began = time.perf_counter()
+    if command.report == "-":
+        raise click.UsageError(
+            "--report takes the name of a file; --progress json prints to standard output"
+        )
     if "-" in (*command.inputs, command.output):
         kind = _kind_of_many(command.inputs[0])
         if kind:
@@ -43,6 +45,8 @@ def upscale(command: CommandOptions) -> None:
     upscaler = _upscaler(command)
     give_memory_back()
     plan = _plan(command, upscaler, one=one)
+    if command.report is not None:
+        check_report(command.report, (item.target for item in plan.items))
     if command.cluster is not None and not command.verbose:
         # Dask logs to standard error, unless the root logger has a handler at its import.
         logging.getLogger().addHandler(logging.NullHandler())
@@ -104,7 +108,7 @@ def _kind_of_many(path: str) -> str:
         return ""
     if path.startswith("@"):
         return "a list"
-    return "" if _WILDCARDS.isdisjoint(path) else "a pattern"
+    return "a pattern" if is_pattern(path) else ""
 
 
 def _is_picture_name(name: str) -> bool:

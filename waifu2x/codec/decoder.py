@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from PIL import Image, UnidentifiedImageError
 
@@ -310,6 +310,10 @@ def _open(stream: BinaryIO, formats: tuple[str, ...], name: str, limit: int) -> 
 # --- opening
 
 
+#: What messages call Python's standard streams.
+_STREAMS: Final = {"<stdin>": "standard input"}
+
+
 @contextmanager
 def opened(path: str | os.PathLike[str] | BinaryIO, limit: int) -> Iterator[tuple[BinaryIO, str]]:
     """Open ``path`` as a seekable stream, at its start; yield it and its name for messages.
@@ -330,7 +334,7 @@ def opened(path: str | os.PathLike[str] | BinaryIO, limit: int) -> Iterator[tupl
             yield (file if seekable else _buffered(file, limit, name)), name
     else:
         given = getattr(path, "name", None)
-        name = shown(given) if isinstance(given, str) else "the stream"
+        name = _STREAMS.get(given, shown(given)) if isinstance(given, str) else "the stream"
         yield _buffered(path, limit, name), name
 
 

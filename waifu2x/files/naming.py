@@ -47,6 +47,8 @@ def check_is_file(target: str | os.PathLike[str], format: str | None) -> None:
     A name without an extension is a file only if the ``format`` is given.
     """
     text, name = os.fspath(target), shown(target)
+    if os.path.exists(text) and not os.path.isfile(text):  # noqa: PTH110, PTH113
+        raise EncodeError(f"{name} is a device or socket, not a file; name a file, or - for a pipe")
     if text.endswith(("/", os.sep)):
         raise EncodeError(f"directory {name.rstrip('/' + os.sep)} does not exist; create it first")
     if format is None and not PurePath(text).suffix:
