@@ -19,6 +19,9 @@ from typing import Final
 AGAIN: Final = "; copy or download it again"
 
 
+_BACKQUOTE: Final = {0x60: r"\x60"}
+
+
 def shown(path: object) -> str:
     """``path`` as printable text on one line.
 
@@ -26,14 +29,11 @@ def shown(path: object) -> str:
     escapes, and so do backquotes, which mark arguments in messages.
     """
     text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(path)
-    return "".join(
-        "\\x60"
-        if char == "`"
-        else char
-        if char.isprintable()
-        else char.encode("unicode_escape").decode("ascii")
+    printable = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+    return printable.translate(_BACKQUOTE)
 
 
 def reason(error: BaseException) -> str:

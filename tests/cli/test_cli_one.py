@@ -232,7 +232,7 @@ ODD = "[group] a :smile: [bold]x.png"
 def test_the_bar_shows_names_as_they_are_on_one_line(folder: Path, columns: int) -> None:
     (folder / "many").mkdir()
     for place in (folder, folder / "many"):
-        art.anime_face(300, 300).save(place / ODD)  # takes longer than an update of the bar
+        art.anime_face(900, 900).save(place / ODD)  # takes longer than an update of the bar
     for args in ([f"./{ODD}", "out.png"], ["many", "out"]):
         code, _, shown = on_terminal(*FAST, *args, cwd=folder, columns=columns)
         assert code == 0
@@ -369,3 +369,15 @@ def test_an_existing_file_is_no_list(folder: Path) -> None:
 def test_a_pipe_is_called_standard_input(folder: Path) -> None:
     result = command.waifu2x("-", "out.png", cwd=folder, data="")
     assert result.stderr == "Error: standard input is empty (0 bytes); copy or download it again\n"
+
+
+def test_results_next_to_their_inputs_are_never_inputs(folder: Path) -> None:
+    """Another format, and inputs that come and go, change the names of results."""
+    waifu2x(".", ".", "-f", "webp", cwd=folder)
+    art.anime_face(24, 20).save(folder / "in.bmp")
+    waifu2x(".", ".", "--overwrite", cwd=folder)
+    (folder / "in.jpg").unlink()
+    waifu2x(".", ".", "--overwrite", cwd=folder)
+    assert not [name for name in names(folder) if name.count("_waifu2x") > 1]
+    waifu2x("in_png_waifu2x.png", cwd=folder)  # named: an input
+    assert "in_png_waifu2x_waifu2x.png" in names(folder)

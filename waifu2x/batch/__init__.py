@@ -55,6 +55,7 @@ __all__ = [
     "Plan",
     "Report",
     "Summary",
+    "check_cluster",
     "check_report",
     "for_one_run",
     "is_pattern",
@@ -86,8 +87,18 @@ class ManyKeywords(FileKeywords, BatchKeywords, PlaceKeywords, total=False):
 _RECORDS: Final = (Options, UpscalerOptions, UseKeywords, BatchOptions, PlaceKeywords, RunKeywords)
 
 _CLUSTER: Final = {
-    "cluster": optional(text("it must be 'local' or an address such as 'tcp://scheduler:8786'"))
+    "cluster": optional(
+        text(
+            "it must be 'local' or an address such as 'tcp://scheduler:8786'",
+            r"local|\w+://\S+|[^\s/]+:\d+",
+        )
+    )
 }
+
+
+def check_cluster(cluster: str | None) -> None:
+    """Raise `ArgumentError` unless ``cluster`` is "local", the address of a scheduler or None."""
+    checked({"cluster": cluster}, _CLUSTER)
 
 
 class BatchResults(Iterator[BatchResult]):

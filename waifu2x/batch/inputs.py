@@ -9,7 +9,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
@@ -37,10 +37,12 @@ class Found:
 
     source: the file to read.
     relative: its path in the kept tree, without ".."; decides the result's name and the shard.
+    named: whether its own name was given, and not a directory or a pattern.
     """
 
     source: Path
     relative: PurePosixPath
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +346,7 @@ class _Search:
         """Add a named file."""
         if not relative.name or relative.name == "..":
             raise DecodeError(f"input {shown(path)} does not exist; name a file or a directory")
-        self._add(_absolute(path), path, relative)
+        self._add(_absolute(path), path, relative, named=True)
 
     def add_directory(self, path: str, prefix: str) -> None:
         tally = self._walk(path, prefix, self.steps, any_suffix=False)
@@ -401,7 +403,7 @@ class _Search:
                 )
             else:
                 taken += 1
-                self._add(_absolute(line), line, relative)
+                self._add(_absolute(line), line, relative, named=True)
         if not lines:
             raise DecodeError(f"{name} names no files; it must have one path on each line")
         if not taken:
@@ -409,8 +411,12 @@ class _Search:
                 f"{name} names only directories, and no pictures can be found in them"
             )
 
-    def _add(self, absolute: str, path: str, relative: PurePosixPath) -> None:
-        self.found.setdefault(absolute, Found(Path(path), relative))
+    def _add(
+        self, absolute: str, path: str, relative: PurePosixPath, *, named: bool = False
+    ) -> None:
+        found = self.found.setdefault(absolute, Found(Path(path), relative, named))
+        if named and not found.named:
+            self.found[absolute] = replace(found, named=True)
 
     def _walk(self, base: str, prefix: str, steps: _Steps, *, any_suffix: bool) -> _Tally:
         """Add the files that ``steps`` match below ``base``, in natural order.

@@ -155,15 +155,18 @@ def name_targets(
     nor on the machine.
 
     A file at the place of another file's result was made by an earlier run and is left out. In a
-    chain of such files, the first is an input, the second its result, the third an input again.
+    chain of such files, the first is an input, the second its result, the third an input again. By
+    the rule, a file whose own result would lie next to it and whose stem ends with ``_waifu2x`` is
+    left out as well, unless its name was given.
 
     Raises `OutputExistsError` if a result would replace its own input.
     """
     files = _files(found, out, template, extension)
-    for file in files:
+    inputs = [file for file in files if not file.is_result_by_rule()]
+    for file in inputs:
         # Check the plain name, too: an added extension depends on the other files.
         _refuse_own(file, file.name())
-    active = files
+    active = inputs
     while True:
         names = _distinct_names(active)
         sources = {file.path: file for file in active}
@@ -293,6 +296,11 @@ class _File:
     template: NameTemplate
     folder: str
     identity: str
+
+    def is_result_by_rule(self) -> bool:
+        """Whether the file is named like a result in the folder of its input."""
+        own = self.template is _BY_RULE[SUFFIX] and not self.found.named
+        return own and self.stem.endswith(SUFFIX)
 
     def name(self, mark: str = "") -> str:
         """The name of the result, with ``mark`` added to the stem."""

@@ -142,7 +142,7 @@ def plan_file(
         items: tuple[Item, ...] = (Item(path, PurePosixPath(path.name), Path(target)),)
     else:
         out = path.parent if target is None else Path(target)
-        found = [Found(path, PurePosixPath(path.name))]
+        found = [Found(path, PurePosixPath(path.name), named=True)]
         items = name_targets(
             found, out, template, lambda source: exact_extension(source, options)
         ).items

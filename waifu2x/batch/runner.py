@@ -24,6 +24,9 @@ from .results import BatchResult, Summary
 _AHEAD: Final = 2
 _MAX_THREADS: Final = 64
 
+#: Seconds until a wait of the main thread notices a signal that arrived as the wait began.
+_SIGNAL_SECONDS: Final = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
@@ -85,7 +88,10 @@ class Batch:
         try:
             running = len(threads)
             while running:
-                result = self._results.get()
+                try:
+                    result = self._results.get(timeout=_SIGNAL_SECONDS)
+                except queue.Empty:
+                    continue
                 if result is None:
                     running -= 1
                 elif isinstance(result, BaseException):

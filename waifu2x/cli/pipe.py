@@ -92,7 +92,8 @@ class PipeRun:
         # The main thread stays free for signals, which wait until a call of a library returns.
         thread = threading.Thread(target=self._process, args=(outcome,), daemon=True)
         thread.start()
-        thread.join()
+        while thread.is_alive():  # a signal that arrives as a wait begins does not end the wait
+            thread.join(0.1)
         (ended,) = outcome
         if isinstance(ended, CancelledError):
             return

@@ -240,7 +240,9 @@ def seconds_left(share: float, seconds: float) -> float | None:
 
 
 def _wants_bar(command: CommandOptions) -> bool:
-    wanted = command.progress == "bar" or (command.progress == "auto" and not command.quiet)
+    # The log of --verbose would land on the line of the bar.
+    auto = command.progress == "auto" and not command.quiet and not command.verbose
+    wanted = command.progress == "bar" or auto
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     return wanted and on_terminal and os.environ.get("TERM") not in _DUMB
 

@@ -15,7 +15,16 @@ from PIL import Image
 
 from .._machine import give_memory_back
 from .._text import shown
-from ..batch import Plan, check_report, for_one_run, is_pattern, open_run, plan_batch, plan_file
+from ..batch import (
+    Plan,
+    check_cluster,
+    check_report,
+    for_one_run,
+    is_pattern,
+    open_run,
+    plan_batch,
+    plan_file,
+)
 from ..pipeline.upscaler import Upscaler
 from .options import CommandOptions
 from .run import Job, run_job
@@ -24,6 +33,7 @@ from .run import Job, run_job
 def upscale(command: CommandOptions) -> None:
     """Upscale the inputs of the command; exits with 1 if any file failed."""
     began = time.perf_counter()
+    check_cluster(command.cluster)
     if command.report == "-":
         raise click.UsageError(
             "--report takes the name of a file; --progress json prints to standard output"

@@ -50,7 +50,10 @@ def check_is_file(target: str | os.PathLike[str], format: str | None) -> None:
     if os.path.exists(text) and not os.path.isfile(text):  # noqa: PTH110, PTH113
         raise EncodeError(f"{name} is a device or socket, not a file; name a file, or - for a pipe")
     if text.endswith(("/", os.sep)):
-        raise EncodeError(f"directory {name.rstrip('/' + os.sep)} does not exist; create it first")
+        plain = name.rstrip("/" + os.sep)
+        if os.path.lexists(text.rstrip("/" + os.sep)):
+            raise EncodeError(f"{plain} is a file, not a directory; leave out the / at its end")
+        raise EncodeError(f"directory {plain} does not exist; create it first")
     if format is None and not PurePath(text).suffix:
         raise EncodeError(
             f"directory {name} does not exist; create it first, or name a file with an extension, "

@@ -195,7 +195,7 @@ class Pipeline:
         except MemoryError as error:
             raise LimitError(
                 f"not enough memory for a result of {request.width}x{request.height} px; "
-                "choose a smaller `scale=`"
+                "choose a smaller size"
             ) from error
         if not delivered:
             deliver(result.color, result.alpha)
@@ -422,7 +422,7 @@ def _check_size(picture: Picture, request: Request, max_pixels: int) -> None:
         on_the_way = "" if (width, height) == (request.width, request.height) else " on the way"
         raise LimitError(
             f"{picture.width}x{picture.height} px would become {width}x{height} px{on_the_way}, "
-            f"and the limit for results is {limit} px; choose a smaller `scale=`, or raise "
+            f"and the limit for results is {limit} px; choose a smaller size, or raise "
             f"`max_pixels=`, of which a result may have {RESULT_FACTOR} times as many"
         )
 
