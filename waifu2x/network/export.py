@@ -52,7 +52,7 @@ def export_onnx(
     *,
     model: str = "cunet",
     scale: int = 2,
-    noise: int | None = None,
+    noise: registry.Level | None = None,
     fp16: bool = False,
     opset: int = writer.DEFAULT_OPSET,
     size: tuple[int, int] | None = None,
