@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ GAINS = {None: 1.0, "conservative": 0.5, 3: 0.25}
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A manifest with the model "fake" of the package ``fake_weights``; returns its folder.
 
     The package is in ``tmp_path / "site"``, which is importable only after ``install``.
