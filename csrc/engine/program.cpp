@@ -66,7 +66,7 @@ Range Node::read_range(const Ref& source, bool is_addend, Range range) const {
       r = {first * conv.stride - conv.padding, last * conv.stride - conv.padding + conv.kernel};
     }
   } else if (kind == Kind::upsample || kind == Kind::shuffle) {
-    r = {(r.lo + crop) / factor, (r.hi - 1 + crop) / factor + 1};
+    r = {floor_divide(r.lo + crop, factor), floor_divide(r.hi - 1 + crop, factor) + 1};
   } else if (kind == Kind::unshuffle) {
     r = {r.lo * factor, r.hi * factor};
   } else if (kind == Kind::resize) {

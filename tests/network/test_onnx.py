@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers import networks
 
 from waifu2x.errors import GraphError
 from waifu2x.network import registry
@@ -304,3 +307,18 @@ def test_names_inside_may_be_any(inner: str, fp16: bool) -> None:
     want = evaluate(graph, padded)
     got = run(to_onnx(graph, pad_edges=True, fp16=fp16), batch)
     assert_equal(got, want, tolerance=0.1 if fp16 else 1e-5)
+
+
+@pytest.mark.parametrize("build", [networks.compact, networks.span, networks.esrgan])
+@pytest.mark.parametrize("size", [None, (14, 22)])
+def test_networks_that_pad_get_a_replicated_border_inside_the_model(
+    build: Callable[[], Graph], size: tuple[int, int] | None
+) -> None:
+    graph = build()
+    scale, border = graph.scale, graph.border
+    batch = np.random.default_rng(4).random((1, 3, 14, 22), np.float32)
+    got = run(to_onnx(graph, pad_edges=True, size=size), batch)
+    assert got.shape == (1, 3, 14 * scale, 22 * scale)
+    padded = np.pad(batch, ((0, 0), (0, 0), (border, border), (border, border)), mode="edge")
+    inside = slice(border * scale, -border * scale)
+    assert_equal(got, evaluate(graph, padded)[:, :, inside, inside])
