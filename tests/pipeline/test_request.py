@@ -273,6 +273,23 @@ def test_the_choice_among_all_sequences(costs: dict[int, int], ratio: float) -> 
     assert len(scales(request)) == count
 
 
+@reproducible
+@given(st.floats(1e-3, 1000), st.integers(-2, 2), noises, st.booleans())
+def test_models_of_the_2x_networks_double(ratio: float, ulps: int, noise: Any, at_1x: bool) -> None:
+    """The number of doublings is the logarithm, rounded up, for ratios a bit off as well."""
+    for scale in (ratio, 2.0 ** round(math.log2(ratio))):
+        for _ in range(abs(ulps)):
+            scale = math.nextafter(scale, math.copysign(math.inf, ulps))
+        doublings = max(0, math.ceil(math.log2(scale))) if scale > 1 else 0
+        passes: list[tuple[int, Any]] = [(2, None)] * doublings
+        if noise is not None:
+            passes[:1] = [(2 if doublings or not at_1x else 1, noise)]
+        request = plan_request(
+            width=64, height=48, scale=scale, noise=noise, costs=CUNET if at_1x else UPCONV
+        )
+        assert list(request.passes) == passes
+
+
 def test_a_huge_ratio_is_planned_at_once() -> None:
     request = plan_request(width=1, height=1, scale=2.0**30, costs=costs_of("realcugan"))
     assert scales(request) == (4,) * 15
