@@ -82,7 +82,10 @@ def test_every_network_runs_outside_as_it_does_here(
     assert [entry.name for entry in tmp_path.iterdir()] == ["network.onnx"]
     got = run(path, picture(16, 20))
     assert got.shape == (1, 3, 16 * scale, 20 * scale)
-    np.testing.assert_allclose(got, expected(model, scale, noise, 16, 20), rtol=0, atol=1e-4)
+    want = expected(model, scale, noise, 16, 20)
+    # Real-CUGAN PRO returns values far beyond [0, 1] for noise, and rounding is relative.
+    largest = max(1, np.abs(want).max()) if model == "realcugan_pro" else 1
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * largest)
     assert made.path == path
     assert 0 < made.error <= export.FLOAT32_TOLERANCE
     assert made.psnr > 80

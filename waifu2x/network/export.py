@@ -36,7 +36,8 @@ class Export:
     """A written file, and its accuracy compared with the network in float64.
 
     margin, alignment: in input pixels; see `waifu2x.network.graph.Graph`.
-    error: largest absolute difference on [0, 1]. psnr: in dB.
+    error: largest absolute difference on [0, 1], divided by the largest value if that exceeds 1.
+    psnr: in dB.
     """
 
     path: Path
@@ -145,10 +146,12 @@ def _compare(data: bytes, graph: Graph, size: tuple[int, int] | None) -> tuple[f
     padded = np.pad(picture, ((0, 0), (0, 0), (border, border), (border, border)), mode="edge")
     surplus = (border - graph.lost) * graph.scale
     inside = slice(surplus, -surplus or None)
-    difference = result.astype(np.float64) - evaluate(graph, padded)[:, :, inside, inside]
+    expected = evaluate(graph, padded)[:, :, inside, inside]
+    difference = result.astype(np.float64) - expected
     mean_square = float(np.mean(np.square(difference)))
     psnr = -10 * math.log10(mean_square) if mean_square > 0 else math.inf
-    return float(np.abs(difference).max()), psnr
+    # Rounding is relative: some networks return values far beyond [0, 1] for noise.
+    return float(np.abs(difference).max()) / max(1.0, float(np.abs(expected).max())), psnr
 
 
 def _test_picture(height: int, width: int) -> npt.NDArray[np.float32]:
