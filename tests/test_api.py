@@ -170,6 +170,11 @@ class Number:
         return "Number\n()"
 
 
+MODELS = [
+    *("cunet", "upconv_7", "upconv_7_photo", "realcugan", "realcugan_pro"),
+    *("realesrgan_animevideo", "realesrgan_anime", "realesrgan"),
+]
+
 #: Keyword -> wrong values and what the message says after the name.
 WRONG: dict[str, tuple[list[Any], str]] = {
     "scale": (
@@ -178,8 +183,11 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     ),
     "width": (["9", True, 0, 1.5], "; it must be a whole number, at least 1 pixel"),
     "height": (["9", False, -1, 1.5], "; it must be a whole number, at least 1 pixel"),
-    "noise": (["1", 4, -1, True, 1.0, "none"], "; allowed are None, 'auto', 0, 1, 2 and 3"),
-    "model": ([None, 1], "; allowed are cunet, upconv_7, upconv_7_photo"),
+    "noise": (
+        ["1", 4, -1, True, 1.0, "none"],
+        "; allowed are None, 'auto', 'conservative', 0, 1, 2 and 3",
+    ),
+    "model": ([None, 1], f"; allowed are {', '.join(MODELS)}"),
     "engine": ([None, 1, True], "; allowed are auto, native, onnx, torch, cuda"),
     "threads": (["2", 2.5, True, 0], "; it must be a whole number, at least 1, or left out"),
     "device": (

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import art
+from helpers.families import needs
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +28,8 @@ BENCHMARKS = {"benchmarks/README.md"}
 ONE_PROGRAM = {"docs/python.md"}
 ELSEWHERE = DRAWINGS | BENCHMARKS | ONE_PROGRAM
 RUN = [page for page in PAGES if str(page.relative_to(ROOT)) not in ELSEWHERE]
+#: Pages that need optional packages.
+NEEDS = {"docs/models.md": [needs("realcugan"), needs("realesrgan")]}
 
 INSTALLS = "installs; .ci/run runs the line as it stands"
 FROM_INDEX = "installs from the index"
@@ -39,6 +42,7 @@ NOT_RUN = {
     "WAIFU2X_CUDA=1 pip install '.[torch]'": FROM_INDEX,
     "pip install '.[jxl]'": FROM_INDEX,
     "pip install '.[dask]'": FROM_INDEX,
+    "pip install '.[models]'": FROM_INDEX,
     "dask scheduler": ENDLESS,
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
@@ -127,7 +131,14 @@ def run(step: Step, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name, marks=NEEDS.get(name, ()))
+        for page in RUN
+        for name in [str(page.relative_to(ROOT))]
+    ],
+)
 def test_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     todo = [step for step in steps(page) if step.text not in NOT_RUN]
     prepare(tmp_path, todo)
@@ -151,6 +162,7 @@ def test_pages_have_the_steps_that_are_counted_on() -> None:
     assert counts["docs/animations.md"] >= 4
     assert counts["docs/batch.md"] >= 3
     assert counts["docs/gpu.md"] >= 6
+    assert counts["docs/models.md"] >= 5
     assert counts["docs/onnx.md"] >= 4
     assert counts["docs/archives.md"] >= 1
     assert all(step.code for name in ONE_PROGRAM for step in steps(ROOT / name))

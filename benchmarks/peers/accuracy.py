@@ -48,7 +48,7 @@ def run(options: PeerOptions) -> Part:
     pixels = np.stack([center_crop(picture, side) for _, picture in pictures])
     networks = [
         (model, network.scale, network.noise)
-        for model in options.models or [model.name for model in registry.models()]
+        for model in options.models or [each.name for each in registry.models() if each.installed]
         for network in registry.model(model).networks[: 1 if options.quick else None]
     ]
     found = in_child(measure, networks, pixels, options.for_child())

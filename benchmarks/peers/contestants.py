@@ -71,7 +71,7 @@ class Contestant:
         return Result(self.name, self.engine is not None, self.detail, uncapped=uncapped)
 
 
-def network(model: str, scale: int, noise: int | None) -> registry.Network:
+def network(model: str, scale: int, noise: registry.Level | None) -> registry.Network:
     """Look up a network. Raises `ArgumentError` if the model does not have it."""
     found = registry.model(model).network(scale, noise)
     if found is None:
@@ -79,7 +79,7 @@ def network(model: str, scale: int, noise: int | None) -> registry.Network:
     return found
 
 
-def least_noise(model: str, scale: int) -> int | None:
+def least_noise(model: str, scale: int) -> registry.Level | None:
     """None if the model has a network without noise reduction, else its lowest noise level.
 
     Raises `ArgumentError` if the model has no network at this scale.

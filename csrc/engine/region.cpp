@@ -1,6 +1,7 @@
 #include "engine/region.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace waifu2x::engine {
 namespace {
@@ -40,6 +41,10 @@ Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_
     if (plan.rows.empty()) continue;
     if (node.conv.winograd) winograd_tiles_[index(n)] = tiles_for_cache(node.conv, transform_bytes);
     scratch_ = std::max(scratch_, scratch_floats(node.conv, winograd_tiles_[index(n)]));
+    if (node.kind == Kind::resize) {  // a row of the source
+      const Range read = node.read_range(node.sources[0], false, plan.columns);
+      scratch_ = std::max(scratch_, index(read.size()) * kBlock);
+    }
   }
   std::size_t widest = 0;
   for (std::size_t v = 0; v < plans_.size(); ++v) {
@@ -107,9 +112,17 @@ void Region::plan_rings() {
     const int step = rows_per_step(output);
     steps_ = std::max(steps_, (output.rows.size() + step - 1) / step);
   }
+  // The first results need the whole context above them. Steps before the first output compute a
+  // few rows of it at a time; at once, the ring buffers would have to hold all of it.
+  constexpr int kMaxFirst = 1 << 10;
+  for (first_step_ = 0; first_step_ > -kMaxFirst; --first_step_) {
+    Progress trial = start();
+    advance(first_step_ - 1, trial);
+    if (trial.computed == start().computed) break;
+  }
 
   Progress now = start();
-  for (int step = 0; step < steps_; ++step) {
+  for (int step = first_step_; step < steps_; ++step) {
     const Progress before = now;
     advance(step, now);
     const auto keep = [&](int value, int from) {
@@ -148,25 +161,28 @@ Region::Progress Region::start() const {
 void Region::advance(int step, Progress& progress) const {
   std::vector<int>& computed = progress.computed;
   std::vector<int>& delivered = progress.delivered;
-  std::vector<int> need = computed;
+  // Before the first output, the rows that are needed lie above it.
+  constexpr int kNone = std::numeric_limits<int>::min();
+  std::vector<int> need(computed.size(), kNone);
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     const RegionOutput& output = outputs_[i];
     const int reached = output.rows.lo + (step + 1) * rows_per_step(output);
-    delivered[i] = step + 1 == steps_ ? output.rows.hi : std::min(output.rows.hi, reached);
-    need[index(output.value)] = std::max(need[index(output.value)], delivered[i]);
+    const int last = step + 1 == steps_ ? output.rows.hi : std::min(output.rows.hi, reached);
+    delivered[i] = std::max(delivered[i], last);
+    need[index(output.value)] = std::max(need[index(output.value)], last);
   }
   for (auto n = stage_.nodes.rbegin(); n != stage_.nodes.rend(); ++n) {
     const Node& node = stage_.program.nodes()[index(*n)];
     const std::size_t v = index(node.value);
-    if (need[v] <= computed[v]) continue;
+    if (need[v] == kNone || plans_[v].rows.empty()) continue;
     const int to = std::min(node.computed_end(need[v], stage_.heights[v]), plans_[v].rows.hi);
     for_reads(node, [&](const Ref& source, bool is_addend) {
       if (!is_local(source.value)) return;
       const std::size_t s = index(source.value);
-      const Range rows = node.read_range(source, is_addend, {computed[v], to});
+      const Range rows = node.read_range(source, is_addend, {to - 1, to});
       need[s] = std::max(need[s], std::min(rows.hi, stage_.heights[s]));
     });
-    computed[v] = to;
+    computed[v] = std::max(computed[v], to);
   }
 }
 
@@ -199,7 +215,7 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
   }
 
   Progress now = start();
-  for (int step = 0; step < steps_; ++step) {
+  for (int step = first_step_; step < steps_; ++step) {
     if (stop.load(std::memory_order_relaxed)) return false;
     const Progress before = now;
     advance(step, now);
@@ -223,13 +239,14 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
       }
       scratch.tiles = winograd_tiles_[index(n)];
       const float* gate = node.gate < 0 ? nullptr : pooled[index(node.gate)].data();
-      run_node({kernels, node, values, gate, rows, columns, scratch});
+      const int width = stage_.widths[index(node.sources[0].value)];
+      run_node({kernels, node, values, gate, rows, columns, scratch, width});
     }
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
       const Range ready{before.delivered[i], now.delivered[i]};
       if (!ready.empty()) deliver(i, values[index(outputs_[i].value)], ready);
     }
-    progress(1.0 / steps_);
+    progress(1.0 / (steps_ - first_step_));
   }
   return true;
 }

@@ -62,6 +62,7 @@ class Region {
   const Stage& stage_;
   std::vector<RegionOutput> outputs_;
   std::vector<BufferPlan> plans_;
+  int first_step_ = 0;  // negative: steps before the first output
   int steps_ = 0;
   int step_rows_ = 0;               // input rows of a step
   std::vector<int> winograd_tiles_;  // by node: tiles of a batch

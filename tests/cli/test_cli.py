@@ -272,9 +272,10 @@ def test_version_and_models(folder: Path) -> None:
         assert word in table
     for model in registry.models():
         (line,) = re.findall(rf"^{model.name} .+$", table, re.MULTILINE)
-        network = model.network(2, None)
+        network = model.network(2, None) or model.network(4, None)
         assert network is not None
-        assert f" {registry.load(network).macs_per_pixel / 1000:.0f}k " in line
+        if model.installed:
+            assert f" {registry.load(network).macs_per_pixel / 1000:.0f}k " in line
 
 
 def test_export_writes_a_model_that_says_what_it_needs(folder: Path) -> None:

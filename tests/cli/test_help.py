@@ -96,7 +96,7 @@ def test_the_defaults_on_the_page_are_those_of_the_records() -> None:
 def test_the_page_lists_the_choices() -> None:
     by_name = {str(option.name): row("", option) for option in options_of("")}
     for name, words in {
-        "model": [model.name for model in registry.models()],
+        "model": ["Listed by waifu2x models"],
         "engine": ["auto", "native", "onnx", "torch", "cuda"],
         "format": ["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"],
         "progress": ["auto", "bar", "json", "none"],
@@ -139,11 +139,20 @@ def test_the_table_of_models() -> None:
     lines = table.splitlines()
     assert len(lines) == 1 + len(registry.models())
     for model, line in zip(registry.models(), lines[1:], strict=True):
-        network = model.network(2, None)
+        network = model.network(2, None) or model.network(4, None)
         assert network is not None
         assert line.startswith(f"{model.name} ")
-        assert f" {registry.load(network).macs_per_pixel / 1000:.0f}k " in line
+        assert f" {network.macs_per_pixel / 1000:.0f}k " in line
         assert line.endswith(model.description)
+        assert (f"(run: {registry.install_command(model)})" in line) != model.installed
+
+
+def test_the_column_of_each_scale_lists_its_levels() -> None:
+    lines = CliRunner().invoke(main, ["models"]).output.splitlines()
+    (line,) = [line for line in lines if line.startswith("realcugan ")]
+    assert re.split("  +", line)[2:6] == [
+        "-", "none conservative 1 2 3", "none conservative 3", "none conservative 3",
+    ]  # fmt: skip
 
 
 def test_models_for_programs() -> None:
@@ -158,8 +167,10 @@ def test_models_for_programs() -> None:
             for noise in scale["noise"]
         }
         assert networks == {
-            (each.scale, each.noise): registry.load(each).macs_per_pixel for each in model.networks
+            (each.scale, each.noise): each.macs_per_pixel for each in model.networks
         }
+        assert facts["installed"] == model.installed
+        assert facts["install"] == registry.install_command(model)
 
 
 def test_models_on_a_narrow_terminal(tmp_path: Path) -> None:

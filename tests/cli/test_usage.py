@@ -21,11 +21,14 @@ from PIL import Image
 
 from waifu2x.cli import main
 
-MODELS = "cunet, upconv_7, upconv_7_photo"
+MODELS = (
+    "cunet, upconv_7, upconv_7_photo, realcugan, realcugan_pro, realesrgan_animevideo, "
+    "realesrgan_anime, realesrgan"
+)
 ENGINES = "auto, native, onnx, torch, cuda"
 FORMATS = "gif, png, jpeg, webp, avif, tiff, bmp, jxl"
 EXTENSIONS = ".gif, .png, .jpg, .webp, .avif, .tif, .bmp, .jxl"
-LEVELS = "auto, none, 0, 1, 2, 3"
+LEVELS = "auto, none, conservative, 0, 1, 2, 3"
 SCALE = "it must be a number above 0, for example 2, 1.5 or 0.5"
 WIDTH = "it must be a whole number above 0, for example 1920"
 SIDE = "it must be a whole number, at least 1 pixel"
@@ -61,8 +64,18 @@ USAGE = {
     "in.png -n 4": f"noise '4' is unknown; allowed are {LEVELS}",
     "in.png -n -2": f"noise '-2' is unknown; allowed are {LEVELS}",
     "in.png -n non": f"noise 'non' is unknown (did you mean none?); allowed are {LEVELS}",
+    "in.png -n conservative": (
+        "model cunet has no noise level 'conservative'; its levels are 0, 1, 2 and 3; choose one "
+        "of them, none, or another --model"
+    ),
     # Model and engine.
-    "in.png -m esrgan": f"model 'esrgan' is unknown; allowed are {MODELS}",
+    "in.png -m swinir": f"model 'swinir' is unknown; allowed are {MODELS}",
+    "in.png -m esrgan": (
+        f"model 'esrgan' is unknown (did you mean realesrgan?); allowed are {MODELS}"
+    ),
+    "in.png -m realesrgan-x4plus": (
+        f"model 'realesrgan-x4plus' is unknown (did you mean realesrgan?); allowed are {MODELS}"
+    ),
     "in.png -m cunett": f"model 'cunett' is unknown (did you mean cunet?); allowed are {MODELS}",
     "in.png -m UpConv7": (
         f"model 'UpConv7' is unknown (did you mean upconv_7?); allowed are {MODELS}"
@@ -222,9 +235,9 @@ USAGE = {
     "export a.txt": "a.txt: the name of an exported network must end in .onnx",
     "export a.onnx --scal 2": "option --scal does not exist; did you mean --scale?",
     "export a.onnx -n": "option -n needs a value: -n LEVEL",
-    "export a.onnx -n auto": "noise 'auto' is unknown; allowed are none, 0, 1, 2, 3",
+    "export a.onnx -n auto": "noise 'auto' is unknown; allowed are none, conservative, 0, 1, 2, 3",
     "export a.onnx -m x": f"model 'x' is unknown; allowed are {MODELS}",
-    "export a.onnx -s x": "scale is 'x'; it must be 1 or 2",
+    "export a.onnx -s x": "scale is 'x'; it must be 1, 2, 3 or 4, as far as the model has it",
     "export a.onnx -s 3": f"model cunet has no network for 3x, noise none; use {ALL_NETWORKS}",
     "export a.onnx -s 1": f"model cunet has no network for 1x, noise none; use {ALL_NETWORKS}",
     "export a.onnx --opset x": (

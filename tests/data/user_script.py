@@ -50,7 +50,7 @@ lines: list[str] = [describe(result) for result in results]
 assert (results.summary.failed, results.progress.share) == (0, 1.0), lines
 
 names: list[str] = [model.name for model in waifu2x.models()]
-levels: tuple[int, ...] = waifu2x.models()[0].noise_levels(scale=2)
+levels: tuple[int | str, ...] = waifu2x.models()[0].noise_levels(scale=2)
 options = waifu2x.UpscalerOptions("upconv_7", tta=True, run_memory=1 << 30)
 try:
     waifu2x.Upscaler.from_options(options).upscale(array, -2)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers.families import needs
 
 from waifu2x import engines
 from waifu2x.errors import ArgumentError, EncodeError, EngineError, OutputExistsError
@@ -24,9 +25,12 @@ EVERY = [
         network.scale,
         network.noise,
         id=f"{model.name}-{network.scale}x-{network.noise}",
+        marks=needs(model.name),
     )
     for model in registry.models()
     for network in model.networks
+    # The same operators as realesrgan_anime, at three times the cost.
+    if model.name != "realesrgan"
 ]
 
 FAMILIES = [("upconv_7", 2), ("upconv_7_photo", 2), ("cunet", 2), ("cunet", 1)]
@@ -55,11 +59,13 @@ def expected(model: str, scale: int, noise: int | None, height: int, width: int)
     network = registry.model(model).network(scale, noise)
     assert network is not None
     graph = registry.load(network)
-    margin = graph.margin
+    border = graph.border
     padded = np.pad(
-        picture(height, width), ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge"
+        picture(height, width), ((0, 0), (0, 0), (border, border), (border, border)), mode="edge"
     )
-    return engines.create("torch").compile(graph).run(padded)
+    surplus = (border - graph.lost) * scale
+    inside = slice(surplus, -surplus or None)
+    return engines.create("torch").compile(graph).run(padded)[:, :, inside, inside]
 
 
 def psnr(got: np.ndarray, want: np.ndarray) -> float:
@@ -76,7 +82,10 @@ def test_every_network_runs_outside_as_it_does_here(
     assert [entry.name for entry in tmp_path.iterdir()] == ["network.onnx"]
     got = run(path, picture(16, 20))
     assert got.shape == (1, 3, 16 * scale, 20 * scale)
-    np.testing.assert_allclose(got, expected(model, scale, noise, 16, 20), rtol=0, atol=1e-4)
+    want = expected(model, scale, noise, 16, 20)
+    # Real-CUGAN PRO returns values far beyond [0, 1] for noise, and rounding is relative.
+    largest = max(1, np.abs(want).max()) if model == "realcugan_pro" else 1
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * largest)
     assert made.path == path
     assert 0 < made.error <= export.FLOAT32_TOLERANCE
     assert made.psnr > 80

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers import networks
 
 from waifu2x.errors import GraphError
 from waifu2x.network import registry
@@ -23,6 +26,8 @@ from waifu2x.network.graph import (
     Node,
     Op,
     PixelShuffle,
+    PixelUnshuffle,
+    Resize,
     Upsample,
 )
 from waifu2x.network.onnx import INPUT, MAX_OPSET, MIN_OPSET, OUTPUT, to_onnx
@@ -116,6 +121,17 @@ OPS: dict[str, Op] = {
     "transposed sigmoid": ConvTranspose(
         values(4, 3, 2, 2), values(3), 2, activation=Activation("sigmoid")
     ),
+    "conv silu": Conv(values(4, 4, 3, 3), values(4), activation=Activation("silu")),
+    "silu": Activate(Activation("silu")),
+    "tanh": Activate(Activation("tanh")),
+    "affine by channel": Affine(values(4), values(4)),
+    "unshuffled": PixelUnshuffle(2),
+    "unshuffled by three": PixelUnshuffle(3),
+    "bilinear": Resize(2, 1, "bilinear"),
+    "bicubic": Resize(3, 1, "bicubic"),
+    "bicubic, halved": Resize(1, 2, "bicubic"),
+    "bicubic, two thirds": Resize(2, 3, "bicubic"),
+    "bilinear, three quarters": Resize(3, 4, "bilinear"),
     "relu": Activate(Activation("relu")),
     "leaky_relu": Activate(Activation("leaky_relu", slope=0.3)),
     "leaky_relu, negative slope": Activate(Activation("leaky_relu", slope=-0.5)),
@@ -133,11 +149,12 @@ OPS: dict[str, Op] = {
 @pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
 def test_every_operation_on_an_input_that_is_not_square(op: Op) -> None:
     graph = single(op)
-    batch = picture(height=11, width=15, count=2)
+    height, width = graph.input_size(11), graph.input_size(15)
+    batch = picture(height=height, width=width, count=2)
     assert_equal(run(to_onnx(graph), batch), evaluate(graph, batch))
 
 
-@pytest.mark.parametrize("op", [Add(), Concat()], ids=["add", "concat"])
+@pytest.mark.parametrize("op", [Add(), Concat(), Multiply()], ids=["add", "concat", "multiply"])
 def test_operations_of_two_inputs(op: Op) -> None:
     nodes = (Node("a", Affine(2.0), ("input",)), Node("b", op, ("a", "input")))
     graph = Graph(nodes, output="b", inputs=(Input("input", 4),))
@@ -290,3 +307,18 @@ def test_names_inside_may_be_any(inner: str, fp16: bool) -> None:
     want = evaluate(graph, padded)
     got = run(to_onnx(graph, pad_edges=True, fp16=fp16), batch)
     assert_equal(got, want, tolerance=0.1 if fp16 else 1e-5)
+
+
+@pytest.mark.parametrize("build", [networks.compact, networks.span, networks.esrgan])
+@pytest.mark.parametrize("size", [None, (14, 22)])
+def test_networks_that_pad_get_a_replicated_border_inside_the_model(
+    build: Callable[[], Graph], size: tuple[int, int] | None
+) -> None:
+    graph = build()
+    scale, border = graph.scale, graph.border
+    batch = np.random.default_rng(4).random((1, 3, 14, 22), np.float32)
+    got = run(to_onnx(graph, pad_edges=True, size=size), batch)
+    assert got.shape == (1, 3, 14 * scale, 22 * scale)
+    padded = np.pad(batch, ((0, 0), (0, 0), (border, border), (border, border)), mode="edge")
+    inside = slice(border * scale, -border * scale)
+    assert_equal(got, evaluate(graph, padded)[:, :, inside, inside])

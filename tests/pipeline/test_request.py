@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waifu2x.errors import ArgumentError, LimitError
-from waifu2x.pipeline.request import Request, plan_request
+from waifu2x.network import registry
+from waifu2x.pipeline import request as planning
+from waifu2x.pipeline.request import Costs, Request, denoising_scale
 
 reproducible = settings(derandomize=True, deadline=None, print_blob=True, max_examples=300)
+
+
+def costs_of(name: str) -> Costs:
+    """The costs of the networks of a model in the manifest; no weights are read."""
+    return {(n.scale, n.noise): n.macs_per_pixel for n in registry.model(name).networks}
+
+
+#: Models that enlarge by powers of two only, with and without networks that only denoise.
+CUNET, UPCONV = costs_of("cunet"), costs_of("upconv_7")
+
+
+def plan_request(*, costs: Costs = CUNET, **request: Any) -> Request:
+    return planning.plan_request(costs=costs, **request)
+
 
 sides = st.integers(1, 5000)
 noises = st.none() | st.integers(0, 3)
@@ -38,7 +56,7 @@ def test_a_scale_gives_the_size_and_the_passes_it_needs(
     width: int, height: int, scale: float, noise: int | None, at_1x: bool
 ) -> None:
     request = plan_request(
-        width=width, height=height, scale=scale, noise=noise, denoises_at_1x=at_1x
+        width=width, height=height, scale=scale, noise=noise, costs=CUNET if at_1x else UPCONV
     )
     # Half a pixel rounds up, computed in exact fractions.
     half = Fraction(1, 2)
@@ -94,7 +112,7 @@ def test_nothing_to_do_is_no_pass_and_no_resize() -> None:
 
 
 def test_denoising_without_a_network_for_it_doubles_and_shrinks_back() -> None:
-    request = plan_request(width=7, height=5, scale=1, noise=2, denoises_at_1x=False)
+    request = plan_request(width=7, height=5, scale=1, noise=2, costs=UPCONV)
     assert request == Request(((2, 2),), 7, 5, True)
     assert plan_request(width=7, height=5, scale=1, noise=2) == Request(((1, 2),), 7, 5, False)
 
@@ -176,7 +194,7 @@ def test_targets_that_are_no_whole_number_are_refused_before_any_work(name: str,
         "from waifu2x.errors import ArgumentError\n"
         "from waifu2x.pipeline.request import plan_request\n"
         "try:\n"
-        f"    plan_request(width=10, height=10, target_{name}=float({side!r}))\n"
+        f"    plan_request(width=10, height=10, target_{name}=float({side!r}), costs={{}})\n"
         "except ArgumentError as error:\n"
         "    print(error)\n"
     )
@@ -195,3 +213,111 @@ def test_targets_may_be_whole_numbers_of_numpy() -> None:
 def test_a_scale_beside_a_target_is_refused(name: str) -> None:
     with pytest.raises(ArgumentError, match="give `scale=`, or `width=` and `height=`"):
         plan_request(width=10, height=10, scale=2, **{name: 20})
+
+
+# --- models with other scales
+
+
+def scales(request: Request) -> tuple[int, ...]:
+    return tuple(scale for scale, _ in request.passes)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        # The passes for 1.5x, 2x, 2.5x, 3x, 4x, 5x, 6x, 8x, 9x, 12x and 16x.
+        ("cunet", "2 2 22 22 22 222 222 222 2222 2222 2222"),
+        ("upconv_7", "2 2 22 22 22 222 222 222 2222 2222 2222"),
+        ("upconv_7_photo", "2 2 22 22 22 222 222 222 2222 2222 2222"),
+        # 2x and 4x are cheaper than 3x. 6x and 12x are exact, which counts more than cost.
+        ("realcugan", "2 2 4 3 4 24 23 24 33 34 44"),
+        ("realcugan_pro", "2 2 3 3 22 23 23 33 33 223 233"),
+        ("realesrgan_animevideo", "4 4 4 4 4 44 44 44 44 44 44"),
+        ("realesrgan_anime", "4 4 4 4 4 44 44 44 44 44 44"),
+        ("realesrgan", "4 4 4 4 4 44 44 44 44 44 44"),
+    ],
+)
+def test_the_passes_of_every_model(model: str, expected: str) -> None:
+    ratios = (1.5, 2, 2.5, 3, 4, 5, 6, 8, 9, 12, 16)
+    for ratio, passes in zip(ratios, expected.split(), strict=True):
+        request = plan_request(width=100, height=60, scale=ratio, costs=costs_of(model))
+        assert "".join(map(str, scales(request))) == passes, ratio
+        assert request.resize == (math.prod(scales(request)) != ratio)
+        size = plan_request(width=100, height=60, target_width=request.width, costs=costs_of(model))
+        assert size == request
+
+
+@reproducible
+@given(
+    st.dictionaries(st.integers(2, 6), st.integers(1, 1000), min_size=1, max_size=4),
+    st.floats(1.01, 40),
+)
+def test_the_choice_among_all_sequences(costs: dict[int, int], ratio: float) -> None:
+    """The fewest passes, then no shrink, then the least cost, compared with brute force."""
+    request = plan_request(
+        width=1000, height=1000, scale=ratio, costs={(s, None): c for s, c in costs.items()}
+    )
+
+    def rank(sequence: tuple[int, ...]) -> tuple[bool, int, int]:
+        spent = sum(
+            costs[scale] * math.prod(sequence[:index]) ** 2 for index, scale in enumerate(sequence)
+        )
+        grown = math.prod(sequence)
+        return grown * 1000 != request.width, spent, grown
+
+    for count in range(1, 7):
+        able = [s for s in itertools.product(costs, repeat=count) if math.prod(s) >= ratio]
+        if able:
+            break
+    assert rank(scales(request)) == min(map(rank, able))
+    assert len(scales(request)) == count
+
+
+@reproducible
+@given(st.floats(1e-3, 1000), st.integers(-2, 2), noises, st.booleans())
+def test_models_of_the_2x_networks_double(ratio: float, ulps: int, noise: Any, at_1x: bool) -> None:
+    """The number of doublings is the logarithm, rounded up, for ratios a bit off as well."""
+    for scale in (ratio, 2.0 ** round(math.log2(ratio))):
+        for _ in range(abs(ulps)):
+            scale = math.nextafter(scale, math.copysign(math.inf, ulps))
+        doublings = max(0, math.ceil(math.log2(scale))) if scale > 1 else 0
+        passes: list[tuple[int, Any]] = [(2, None)] * doublings
+        if noise is not None:
+            passes[:1] = [(2 if doublings or not at_1x else 1, noise)]
+        request = plan_request(
+            width=64, height=48, scale=scale, noise=noise, costs=CUNET if at_1x else UPCONV
+        )
+        assert list(request.passes) == passes
+
+
+def test_a_huge_ratio_is_planned_at_once() -> None:
+    request = plan_request(width=1, height=1, scale=2.0**30, costs=costs_of("realcugan"))
+    assert scales(request) == (4,) * 15
+
+
+def test_a_level_that_only_one_scale_has_begins_with_that_scale() -> None:
+    costs = costs_of("realcugan")
+    assert plan_request(width=9, height=9, scale=3, noise=1, costs=costs) == Request(
+        ((2, 1), (2, None)), 27, 27, True
+    )
+    assert plan_request(width=9, height=9, scale=6, noise=1, costs=costs) == Request(
+        ((2, 1), (3, None)), 54, 54, False
+    )
+    assert plan_request(width=9, height=9, scale=3, noise=3, costs=costs) == Request(
+        ((3, 3),), 27, 27, False
+    )
+    assert plan_request(width=9, height=9, scale=1, noise="conservative", costs=costs) == Request(
+        ((2, "conservative"),), 9, 9, True
+    )
+
+
+def test_a_level_without_a_network_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="no network that enlarges with noise 2"):
+        plan_request(width=9, height=9, noise=2, costs=costs_of("realesrgan"))
+
+
+@pytest.mark.parametrize(
+    ("model", "scale"), [("cunet", 1), ("upconv_7", 2), ("realcugan", 2), ("realesrgan", None)]
+)
+def test_the_scale_that_denoises_without_enlarging(model: str, scale: int | None) -> None:
+    assert denoising_scale(costs_of(model)) == scale

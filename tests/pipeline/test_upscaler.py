@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import art
+from helpers import art, families
 from helpers.pictures import write_picture
 from PIL import Image
 
@@ -125,7 +125,8 @@ def test_pixel_limit_of_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_models_are_listed() -> None:
-    assert [model.name for model in waifu2x.models()] == ["cunet", "upconv_7", "upconv_7_photo"]
+    names = [model.name for model in waifu2x.models()]
+    assert names == ["cunet", "upconv_7", "upconv_7_photo", *families.OPTIONAL]
     assert waifu2x.models()[0].noise_levels(1) == (0, 1, 2, 3)
 
 

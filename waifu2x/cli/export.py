@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..network.registry import Level
 from .page import Command, Option, help_option
 from .params import FileName, NoiseLevel, Number, Size, model_option, overwrite_option
 
@@ -38,16 +39,16 @@ EXAMPLES = (
     metavar="LEVEL",
     type=NoiseLevel(auto=False),
     default="none",
-    help="Noise that the network removes: none, 0 to 3",
+    help="Noise that the network removes: none, conservative, 0 to 3",
 )
 @click.option(
     "-s",
     "--scale",
     cls=Option,
     metavar="NUMBER",
-    type=Number("1 or 2"),
+    type=Number("1, 2, 3 or 4, as far as the model has it"),
     default=2,
-    help="Scale of the network; 1 only denoises",
+    help="Scale of the network, 1 to 4; 1 only denoises",
 )
 @click.option(
     "--fp16", cls=Option, is_flag=True, help="Weights and arithmetic in float16, half the size"
@@ -74,7 +75,7 @@ EXAMPLES = (
 def export(
     target: str,
     model: str,
-    noise: int | None,
+    noise: Level | None,
     scale: int,
     fp16: bool,
     opset: int,

@@ -15,14 +15,23 @@ from .page import Command, Option, help_option, table
 
 HELP = """List the models: kind of pictures, noise levels, cost and license; and the kernels built.
 
-Cost is in thousands of multiply-accumulates for each input pixel of a 2x pass. It does not predict
-time: cunet costs 1.4 times as much as upconv_7, and took 2.4 (16 megapixels) to 3.4 times (0.1
-megapixels) as long on two CPU cores (benchmarks/results/README.md).
+A column per scale lists the noise levels of its networks. Cost is in thousands of
+multiply-accumulates for each input pixel of a 2x pass, or of 4x if the model has no 2x network. It
+does not predict time: cunet costs 1.4 times as much as upconv_7, and took 2.4 (16 megapixels) to
+3.4 times (0.1 megapixels) as long on two CPU cores (benchmarks/results/README.md).
 """
 
 EXAMPLES = (("", "A table"), ("--json", "JSON, for programs"))
 
-_HEADER = ("model", "style", "1x noise", "2x noise", "cost", "license", "good for")
+_SCALES = (1, 2, 3, 4)
+_HEADER = (
+    "model",
+    "style",
+    *(f"{scale}x noise" for scale in _SCALES),
+    "cost",
+    "license",
+    "good for",
+)
 
 
 @click.command(
@@ -56,33 +65,35 @@ def _kernels() -> str:
 
 def _facts(model: registry.Model) -> dict[str, Any]:
     """What `waifu2x models --json` prints about a model; no noise removal is null."""
-    scales = sorted({network.scale for network in model.networks})
     return {
         "name": model.name,
         "style": model.style,
         "description": model.description,
         "license": model.license,
         "source": model.source,
+        "installed": model.installed,
+        "install": registry.install_command(model),
         "scales": [
             {
                 "scale": scale,
                 "noise": [None] * _plain(model, scale) + [*model.noise_levels(scale)],
                 "macs_per_pixel": _cost(model, scale),
             }
-            for scale in scales
+            for scale in model.scales
         ],
     }
 
 
 def _row(model: registry.Model) -> tuple[str, ...]:
+    scale = min(scale for scale in model.scales if scale > 1)
+    missing = "" if model.installed else f"(run: {registry.install_command(model)}) "
     return (
         model.name,
         model.style,
-        _levels(model, 1),
-        _levels(model, 2),
-        f"{_cost(model, 2) / 1000:.0f}k",
+        *(_levels(model, scale) for scale in _SCALES),
+        f"{_cost(model, scale) / 1000:.0f}k",
         model.license,
-        model.description,
+        f"{missing}{model.description}",
     )
 
 
@@ -113,5 +124,4 @@ def _levels(model: registry.Model, scale: int) -> str:
 
 def _cost(model: registry.Model, scale: int) -> int:
     """Multiply-accumulates per input pixel; networks of one scale differ in weights only."""
-    network = next(each for each in model.networks if each.scale == scale)
-    return round(registry.load(network).macs_per_pixel)
+    return next(each.macs_per_pixel for each in model.networks if each.scale == scale)

@@ -125,12 +125,12 @@ class FormatName(Word):
 
 
 class NoiseLevel(Word):
-    """A noise level: none, 0, 1, 2, 3 and, if allowed, auto; -1 means none in other programs."""
+    """A noise level, none and, if allowed, auto; -1 means none in other programs."""
 
     name = "noise"
 
     def __init__(self, *, auto: bool) -> None:
-        words = ("auto",) * auto + ("none", "0", "1", "2", "3")
+        words = ("auto",) * auto + ("none", *map(str, registry.LEVELS))
         super().__init__(words, also=("-1",))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -138,7 +138,9 @@ class NoiseLevel(Word):
         if value is None or isinstance(value, int):
             return value
         word = super().convert(value, param, ctx)
-        return word if word == "auto" else None if word in ("none", "-1") else int(word)
+        if word in ("none", "-1"):
+            return None
+        return int(word) if word.isdigit() else word
 
 
 class Size(_ParamType):
@@ -192,6 +194,11 @@ _MODELS_ELSEWHERE = {
     "anime": "cunet",
     "art": "cunet",
     "photo": "upconv_7_photo",
+    "models-se": "realcugan",
+    "models-pro": "realcugan_pro",
+    "realesr-animevideov3": "realesrgan_animevideo",
+    "realesrgan-x4plus-anime": "realesrgan_anime",
+    "realesrgan-x4plus": "realesrgan",
 }
 
 
@@ -205,7 +212,7 @@ def model_option(group: str) -> Callable[[Decorated], Decorated]:
         metavar="NAME",
         type=Word([model.name for model in registry.models()], habits=_MODELS_ELSEWHERE),
         default="cunet",
-        help=", ".join(model.name for model in registry.models()),
+        help="Listed by waifu2x models",
     )
 
 

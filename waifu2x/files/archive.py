@@ -12,6 +12,7 @@ from typing import BinaryIO
 from .. import codec
 from .._text import plural, shown
 from ..errors import EncodeError, SkippedError
+from ..pipeline.auto_noise import LEVELS
 from ..pipeline.progress import ProgressCallback
 from .naming import ARCHIVE_SUFFIXES
 from .pages import ArchiveReader, Member, check_pages, rewrite
@@ -92,7 +93,11 @@ class ArchiveJob:
         return Result(
             size_in=max((each.size_in for each in results), key=_area),
             size_out=max((each.size_out for each in results), key=_area),
-            noise=max((each.noise for each in results if each.noise is not None), default=None),
+            noise=max(
+                (each.noise for each in results if each.noise is not None),
+                key=LEVELS.index,
+                default=None,
+            ),
             reason="chosen for each page" if self._options.noise == "auto" else "",
             notes=(*counts, *made.notes, *_merged([each.notes for each in results])),
         )

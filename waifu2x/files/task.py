@@ -17,7 +17,7 @@ from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
 from ..picture import Metadata, Picture, Source
 from ..pipeline.arguments import Allowed, check, flag, optional, whole
-from ..pipeline.auto_noise import resolve_noise
+from ..pipeline.auto_noise import Level
 from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
@@ -161,7 +161,7 @@ class Result:
 
     size_in: tuple[int, int]
     size_out: tuple[int, int]
-    noise: int | None
+    noise: Level | None
     reason: str
     notes: tuple[str, ...]
 
@@ -229,7 +229,7 @@ class Task:
     pipeline: Pipeline
     options: Options
     size: tuple[int, int]
-    noise: int | None
+    noise: Level | None
     reason: str
     request: Request
     slot: ComputeSlot | None = None
@@ -242,11 +242,9 @@ class Task:
 
         Raises `ArgumentError` and `LimitError`.
         """
-        noise, reason = resolve_noise(options.noise, like)
-        request = pipeline.request(
-            like, scale=options.scale, width=options.width, height=options.height, noise=noise
-        )
-        return cls(pipeline, options, (like.width, like.height), noise, reason, request, slot)
+        request, noise = pipeline.resolve(like, options)
+        size = (like.width, like.height)
+        return cls(pipeline, options, size, noise.level, noise.reason, request, slot)
 
     def computing(self, picture: Picture, dtype: np.dtype[Any]) -> AbstractContextManager[object]:
         """Wait for the compute slot; the context holds it while the network runs.

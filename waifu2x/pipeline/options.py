@@ -10,7 +10,7 @@ from ..codec import pixel_limit
 from ..errors import ArgumentError
 from ..network.registry import models
 from .arguments import Allowed, check, choice, flag, optional, positive, text, whole
-from .auto_noise import NOISE_LEVELS, Noise
+from .auto_noise import ALLOWED_NOISE, Noise
 
 EngineName: TypeAlias = Literal["auto", "native", "onnx", "torch", "cuda"]
 Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
@@ -19,9 +19,9 @@ _SIDE = optional(whole("it must be a whole number, at least 1 pixel", least=1))
 
 
 def _noise(value: object) -> Noise:
-    if value is None or (isinstance(value, str) and value == "auto"):
+    if value is None or (isinstance(value, str) and value in ("auto", "conservative")):
         return value  # type: ignore[return-value]
-    level: Noise = whole("", least=NOISE_LEVELS[0], most=NOISE_LEVELS[-1]).convert(value)
+    level: Noise = whole("", least=0, most=3).convert(value)
     return level
 
 
@@ -29,7 +29,7 @@ _PICTURE = {
     "scale": optional(positive("it must be a number above 0, for example 2, 1.5 or 0.5")),
     "width": _SIDE,
     "height": _SIDE,
-    "noise": Allowed("allowed are None, 'auto', 0, 1, 2 and 3", _noise),
+    "noise": Allowed(ALLOWED_NOISE, _noise),
 }
 
 _UPSCALER = {
@@ -56,13 +56,14 @@ class SizeKeywords(TypedDict, total=False):
 class PictureOptions:
     """The size of a result and the noise to remove.
 
-    scale: enlargement, any number above 0; 2 if no size is given. 1 only denoises; 2, 4 and 8 are
-        repeated passes; other ratios are upscaled to the next power of two and downscaled.
+    scale: enlargement, any number above 0; 2 if no size is given. 1 only denoises. A ratio that the
+        networks of the model reach in one pass or several is exact; others are shrunk to.
     width, height: size of the result in pixels instead of a scale; the aspect is kept if only one
         is given.
-    noise: level of JPEG noise to remove, 0 (least) to 3; None for none. "auto", the default for a
-        file, chooses by the quality of a JPEG, and none for other files. An array, or an image
-        without a file, has no such quality: the default is None, and "auto" is an error.
+    noise: level of JPEG noise to remove, 0 (least) to 3, or "conservative", as far as the model has
+        it; None for none. "auto", the default for a file, chooses by the quality of a JPEG, and
+        none for other files. An array, or an image without a file, has no such quality: the
+        default is None, and "auto" is an error.
 
     Raises `ArgumentError` for a value that is not allowed.
     """
@@ -97,7 +98,7 @@ class UpscalerKeywords(TypedDict, total=False):
 class UpscalerOptions:
     """A model and how to run it; only ``model`` and ``tta`` change results by more than rounding.
 
-    model: a name from `waifu2x.models`: "cunet", "upconv_7" or "upconv_7_photo".
+    model: a name from `waifu2x.models`, such as "cunet", "upconv_7" or "realcugan".
     engine: "native", "onnx", "torch" or "cuda" (both need ``torch``), or "auto":
         "cuda" if torch sees an NVIDIA GPU, else "native".
     threads: threads inside one network run, at least 1; None lets the engine choose.

@@ -12,20 +12,22 @@ import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import engines, kernels
+from .._text import listed
+from ..engines import Streaming
 from ..errors import ArgumentError, DeviceLostError, LimitError
 from ..network import registry
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
-from .auto_noise import NOISE_LEVELS
-from .options import UpscalerOptions
+from .auto_noise import Level, is_level, resolve_noise
+from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
-from .request import Request, plan_request
+from .request import Request, denoising_scale, plan_request
 from .resize import shrink
 from .squeeze_excitation import LoadedNetwork, SamplingPlan
 from .streamed import RowsCallback
@@ -44,6 +46,8 @@ _LANCZOS_RADIUS: Final = 3
 #: region that a thread works on; measured (docs/engine.md).
 _RING_ROWS_PER_MARGIN: Final = 6
 _RING_WIDTH: Final = 384
+#: Margin of a stage of a network that is computed in stages.
+_STAGE_MARGIN: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,14 @@ class PassPlan:
     sampling: SamplingPlan | None
     cost: float
     memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseChoice:
+    """The noise level to remove, or None, and why if it was chosen automatically."""
+
+    level: Level | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +99,20 @@ class Pipeline:
     def __init__(self, options: UpscalerOptions) -> None:
         """Choose a model and an engine.
 
-        Raises `ArgumentError` for unknown names, `MissingExtraError` if torch is not installed.
+        Raises `ArgumentError` for unknown names, `WeightsError` if the weights are not installed,
+        and `MissingExtraError` if torch is not.
         """
         self.options = options
         self.model = registry.model(options.model)
+        registry.require_installed(self.model)
+        self._costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
         self.engine = engines.create(
             options.engine,
             threads=options.threads,
             device=options.device,
             precision=options.precision,
         )
-        self._networks: dict[tuple[int, int | None], LoadedNetwork] = {}
+        self._networks: dict[tuple[int, Level | None], LoadedNetwork] = {}
         self._lock = threading.Lock()
 
     def request(
@@ -107,18 +122,17 @@ class Pipeline:
         scale: float | None = None,
         width: int | None = None,
         height: int | None = None,
-        noise: int | None = None,
+        noise: Level | None = None,
     ) -> Request:
         """Resolve and check the requested size and noise level.
 
         scale: enlargement, any number above 0; 2 if no size is given.
         width, height: size of the result instead; the aspect is kept if only one is given.
-        noise: level of noise to remove, 0 to 3, or None.
+        noise: level of noise to remove, or None.
 
         Raises `ArgumentError`, and `LimitError` if the result or a stage on the way is too large.
         """
-        if noise is not None and noise not in NOISE_LEVELS:
-            raise ArgumentError(f"noise is {noise!r}; it must be 0, 1, 2 or 3, or `noise=None`")
+        self._check_level(noise)
         request = plan_request(
             width=picture.width,
             height=picture.height,
@@ -126,10 +140,49 @@ class Pipeline:
             target_width=width,
             target_height=height,
             noise=noise,
-            denoises_at_1x=bool(self.model.noise_levels(1)),
+            costs=self._costs,
         )
         _check_size(picture, request, self.options.limit)
         return request
+
+    def resolve(self, picture: Picture, options: PictureOptions) -> tuple[Request, NoiseChoice]:
+        """Resolve the size and the noise level of ``options``, "auto" included; see `request`.
+
+        A level that is chosen does not change the scales of the passes.
+        """
+
+        def request(noise: Level | None) -> Request:
+            return self.request(
+                picture,
+                scale=options.scale,
+                width=options.width,
+                height=options.height,
+                noise=noise,
+            )
+
+        levels: tuple[Level, ...] = ()
+        if options.noise == "auto":
+            passes = request(None).passes
+            first = passes[0][0] if passes else denoising_scale(self._costs)
+            levels = () if first is None else self.model.noise_levels(first)
+        choice = NoiseChoice(*resolve_noise(options.noise, picture, levels))
+        return request(choice.level), choice
+
+    def _check_level(self, noise: Level | None) -> None:
+        if noise is None:
+            return
+        levels = self.model.noise_levels()
+        if not levels:
+            raise ArgumentError(
+                f"model {self.model.name} removes no noise, and `noise={noise!r}` is given; "
+                "leave it out, or choose another `model=`"
+            )
+        if not is_level(noise) or noise not in levels:
+            raise ArgumentError(
+                f"model {self.model.name} has no noise level {noise!r}; its levels are "
+                f"{listed([str(level) for level in levels], 'and')}; choose one of them, none, or "
+                "another `model=`"
+            )
 
     def footprint(
         self, picture: Picture, request: Request, *, dtype: npt.DTypeLike | None = None
@@ -221,6 +274,7 @@ class Pipeline:
                 height=picture.height,
                 target_width=request.width,
                 target_height=request.height,
+                costs=self._costs,
             )
             requests.append(alpha_request)
         cost = sum(plan.cost for each in requests for plan, *_ in self._plan_passes(picture, each))
@@ -244,7 +298,7 @@ class Pipeline:
 
     # --- networks -----------------------------------------------------------------------------
 
-    def _load(self, scale: int, noise: int | None) -> LoadedNetwork:
+    def _load(self, scale: int, noise: Level | None) -> LoadedNetwork:
         with self._lock:
             loaded = self._networks.get((scale, noise))
             if loaded is None:
@@ -272,15 +326,20 @@ class Pipeline:
 
     # --- passes -------------------------------------------------------------------------------
 
-    def _plan_pass(self, scale: int, noise: int | None, *, width: int, height: int) -> PassPlan:
+    def _plan_pass(self, scale: int, noise: Level | None, *, width: int, height: int) -> PassPlan:
         """Plan the pass of one network over a picture of ``width`` x ``height`` pixels."""
         loaded = self._load(scale, noise)
         network, options = loaded.whole, self.options
         window = network.window(width=width, height=height)
         pixels = window[0] * window[1]
         small = pixels <= squeeze_excitation.EXACT_PIXELS
-        cap = tiled.memory_cap(options.run_memory, network.graph)
-        if not self.engine.streams or options.tta or network.tiling.feather:
+        stored = 0
+        whole = bool(network.graph.means)
+        if self.engine.streams:
+            stored = int(pixels * cast("Streaming", network.compiled).stored_per_pixel)
+            whole = whole or stored > 0
+        cap = tiled.memory_cap(options.run_memory, whole=whole)
+        if not self.engine.streams or options.tta or stored > cap:
             cost = pixels * network.graph.macs_per_pixel * (8 if options.tta else 1)
             if options.tile:
                 side = options.tile + 2 * network.tiling.margin
@@ -298,11 +357,13 @@ class Pipeline:
         graph = network.graph
         cost += pixels * graph.macs_per_pixel
         if not graph.means:
-            rows = _RING_ROWS_PER_MARGIN * graph.margin
-            pixels = self.engine.threads * (_RING_WIDTH + 2 * graph.margin) * rows
+            margin = _STAGE_MARGIN if stored else graph.margin
+            rows = _RING_ROWS_PER_MARGIN * margin
+            pixels = self.engine.threads * (_RING_WIDTH + 2 * margin) * rows
         if sampling is not None:
             pixels = max(pixels, squeeze_excitation.BATCH_PIXELS)
-        return PassPlan(network, True, sampling, cost, int(pixels * graph.bytes_per_pixel))
+        memory = int(pixels * graph.bytes_per_pixel) + stored
+        return PassPlan(network, True, sampling, cost, memory)
 
     def _plan_passes(
         self, picture: Picture, request: Request

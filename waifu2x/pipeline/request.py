@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
+from typing import TypeAlias
 
 from ..errors import ArgumentError, LimitError
+from ..network.registry import Level
+
+#: Multiply-accumulates per input pixel of each network of a model, by its scale and noise level.
+Costs: TypeAlias = Mapping[tuple[int, Level | None], float]
+
+_Passes: TypeAlias = tuple[tuple[int, Level | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +26,7 @@ class Request:
     resize: whether a shrink to that size follows.
     """
 
-    passes: tuple[tuple[int, int | None], ...]
+    passes: _Passes
     width: int
     height: int
     resize: bool
@@ -31,20 +39,23 @@ def plan_request(
     scale: float | None = None,
     target_width: int | None = None,
     target_height: int | None = None,
-    noise: int | None = None,
-    denoises_at_1x: bool = True,
+    noise: Level | None = None,
+    costs: Costs,
 ) -> Request:
     """Resolve a scale or a target size for a picture of ``width`` x ``height`` pixels.
 
-    The first pass removes the noise. Each pass doubles the picture, up to the next power of two,
-    and one shrink reaches any ratio in between. If only one target side is given, the other keeps
-    the aspect.
+    The first pass removes the noise; later passes only enlarge. The passes reach at least the
+    requested size, and one shrink follows if they exceed it. Of all sequences of the model's
+    networks, the one with the fewest passes is chosen; among equals the one without a shrink, then
+    the one of least cost, then the one with the smallest picture before the shrink. If only one
+    target side is given, the other keeps the aspect.
 
-    denoises_at_1x: whether the model has networks that denoise only; without them, denoising alone
-        doubles the picture and shrinks it back.
+    costs: the networks of the model. If none of scale 1 removes the noise, denoising alone enlarges
+        the picture and shrinks it back.
 
     Raises `ArgumentError` unless either the scale or target sides are given, positive and finite,
-    and `LimitError` for a result of more than 2^31 pixels a side.
+    or if there is no network for ``noise``, and `LimitError` for a result of more than 2^31 pixels
+    a side.
     """
     for name, side in (("width", target_width), ("height", target_height)):
         if side is not None and not (isinstance(side, Integral) and side >= 1):
@@ -59,10 +70,11 @@ def plan_request(
             target_width = max(1, _round(width * target_height, height))
         if target_height is None:
             target_height = max(1, _round(height * target_width, width))
-        # Compare integers: a float ratio may land just above the power that it should equal.
-        doublings = 0
-        while width << doublings < target_width or height << doublings < target_height:
-            doublings += 1
+        size = target_width, target_height
+
+        # Compare integers: a float ratio may land just above the product that it should equal.
+        def reached(grown: int) -> bool:
+            return width * grown >= size[0] and height * grown >= size[1]
     else:
         ratio = 2.0 if scale is None else float(scale)
         if not (math.isfinite(ratio) and ratio > 0):
@@ -74,23 +86,66 @@ def plan_request(
                 f"{width}x{height} px at a scale of {ratio:g} are more than 2^31 px a side; "
                 "choose a smaller `scale=`"
             )
-        target_width = max(1, math.floor(width * ratio + 0.5))
-        target_height = max(1, math.floor(height * ratio + 0.5))
-        doublings = max(0, math.ceil(math.log2(ratio))) if ratio > 1 else 0
+        size = max(1, math.floor(width * ratio + 0.5)), max(1, math.floor(height * ratio + 0.5))
 
-    passes: list[tuple[int, int | None]] = [(2, None)] * doublings
-    if noise is not None:
-        if passes:
-            passes[0] = (2, noise)
-        else:
-            passes = [(1 if denoises_at_1x else 2, noise)]
-    grown = math.prod(step for step, _ in passes)
-    return Request(
-        passes=tuple(passes),
-        width=target_width,
-        height=target_height,
-        resize=(width * grown, height * grown) != (target_width, target_height),
-    )
+        # Logarithms round, so that a ratio computed with an error of one bit is not one pass more.
+        def reached(grown: int) -> bool:
+            return math.log2(ratio) <= math.log2(grown)
+
+    def exact(grown: int) -> bool:
+        return (width * grown, height * grown) == size
+
+    passes: _Passes = ()
+    if not reached(1) or (noise is not None and (1, noise) not in costs):
+        passes = _enlarging(noise, costs, reached, exact)
+    elif noise is not None:
+        passes = ((1, noise),)
+    return Request(passes, *size, resize=not exact(math.prod(step for step, _ in passes)))
+
+
+def _enlarging(
+    noise: Level | None,
+    costs: Costs,
+    reached: Callable[[int], bool],
+    exact: Callable[[int], bool],
+) -> _Passes:
+    """Return at least one enlarging pass; see `plan_request` for the choice.
+
+    reached, exact: whether a product of scales is large enough, and needs no shrink.
+    """
+    # The cheapest passes so far for each product of scales. The cost of the passes that follow
+    # depends on the product only.
+    found: dict[int, tuple[float, _Passes]] = {1: (0.0, ())}
+    level = noise
+    while True:
+        steps = {scale: cost for (scale, at), cost in costs.items() if at == level and scale > 1}
+        if not steps:
+            raise ArgumentError(
+                f"the model has no network that enlarges with noise {level!r}; "
+                "choose another `model=` or `noise=`"
+            )
+        longer: dict[int, tuple[float, _Passes]] = {}
+        for product, (cost, passes) in found.items():
+            for scale, macs in sorted(steps.items()):
+                grown = product * scale
+                total = cost + product * product * macs
+                if grown not in longer or total < longer[grown][0]:
+                    longer[grown] = total, (*passes, (scale, level))
+        ends = [grown for grown in longer if reached(grown)]
+        if ends:
+            best = min(ends, key=lambda grown: (not exact(grown), longer[grown][0], grown))
+            return longer[best][1]
+        found, level = longer, None
+
+
+def denoising_scale(costs: Costs) -> int | None:
+    """Return the scale of the networks that denoise a picture that is not enlarged.
+
+    1 if there are any, else the scale of the cheapest network that removes noise; None if no
+    network does.
+    """
+    removing = [(scale != 1, cost, scale) for (scale, at), cost in costs.items() if at is not None]
+    return min(removing)[2] if removing else None
 
 
 def _round(numerator: int, denominator: int) -> int:

@@ -18,7 +18,7 @@ from .. import codec
 from ..errors import ArgumentError
 from ..picture import Picture
 from .arguments import checked, documented, having, kind_of, optional, picked, refuse_unknown
-from .auto_noise import Noise, resolve_noise
+from .auto_noise import Noise
 from .options import PictureOptions, SizeKeywords, UpscalerKeywords, UpscalerOptions
 from .pipeline import Pipeline
 from .progress import ProgressCallback
@@ -168,10 +168,8 @@ class Upscaler:
         chosen = PictureOptions(scale=scale, **picked(options, PictureOptions))
         run = checked_run(options)
         picture = self._picture(image)
-        level = _noise(chosen.noise, picture, given="noise" in options)
-        request = self.pipeline.request(
-            picture, scale=chosen.scale, width=chosen.width, height=chosen.height, noise=level
-        )
+        noise = _noise(chosen.noise, picture, given="noise" in options)
+        request, _ = self.pipeline.resolve(picture, replace(chosen, noise=noise))
         fits = isinstance(image, np.ndarray) or (picture.gray and picture.alpha is None)
         result = self.pipeline.run(picture, request, dtype=None if fits else np.uint8, **run)
         if isinstance(image, np.ndarray):
@@ -195,8 +193,8 @@ class Upscaler:
         )
 
 
-def _noise(noise: Noise, picture: Picture, *, given: bool) -> int | None:
-    """The noise level to remove from ``picture``; raises `ArgumentError` if it cannot be chosen.
+def _noise(noise: Noise, picture: Picture, *, given: bool) -> Noise:
+    """``noise``, or None for a picture without a file; raises `ArgumentError` for "auto" there.
 
     given: whether the caller has given ``noise``.
     """
@@ -207,7 +205,7 @@ def _noise(noise: Noise, picture: Picture, *, given: bool) -> int | None:
             "noise is 'auto', which needs a file: an array, or an image that was not read from a "
             "file, has no JPEG quality; give None or 0 to 3, or pass the file"
         )
-    return resolve_noise(noise, picture)[0]
+    return noise
 
 
 def chosen_upscaler(given: Mapping[str, Any], **defaults: Any) -> Upscaler:
