@@ -428,8 +428,10 @@ WAIFU2X_INLINE Register sigmoid_of(Register x) {
 }
 
 WAIFU2X_INLINE Register tanh_of(Register x) {
-  const Register one = V::broadcast1(1.0f), two = V::broadcast1(2.0f);
-  const Register far = V::sub(one, V::div(two, V::add(one, exponential(V::mul(two, x)))));
+  const Register one = V::broadcast1(1.0f), two = V::broadcast1(2.0f), zero = V::zero();
+  const Register size = V::choose(x, zero, V::sub(zero, x), x);
+  Register far = V::sub(one, V::div(two, V::add(one, exponential(V::mul(two, size)))));
+  far = V::choose(x, zero, V::sub(zero, far), far);
   // Near 0 that difference cancels; the polynomial is that of Cephes (tanhf).
   const Register z = V::mul(x, x);
   Register p = V::broadcast1(-5.70498872745e-3f);
