@@ -29,6 +29,8 @@ from waifu2x.network.graph import (
     Multiply,
     Node,
     PixelShuffle,
+    PixelUnshuffle,
+    Resize,
     Upsample,
 )
 from waifu2x.network.reference import evaluate
@@ -145,6 +147,48 @@ def test_every_operation_agrees_with_float64(engine: str) -> None:
     want = evaluate(graph, batch)
     assert got.shape == want.shape == (2, 3, 56, 88)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
+
+
+def operations_at_half_resolution() -> Graph:
+    """Return a graph with smooth activations, gates of the same size, constants and resizes."""
+
+    def conv(inputs: int, outputs: int, activation: Activation | None = None) -> Conv:
+        weight = weights(outputs, inputs, 3, 3) / 10
+        return Conv(weight, weights(outputs), padding=1, activation=activation)
+
+    nodes = (
+        Node("small", PixelUnshuffle(2), ("input",)),
+        Node("centered", Affine(1.0, weights(12)), ("small",)),
+        Node("a", conv(12, 20, Activation("silu")), ("centered",)),
+        Node("b", conv(20, 20, Activation("tanh")), ("a",)),
+        Node("c", conv(20, 20), ("b",)),
+        Node("silu", Activate(Activation("silu")), ("c",)),
+        Node("tanh", Activate(Activation("tanh")), ("c",)),
+        Node("sigmoid", Activate(Activation("sigmoid")), ("c",)),
+        Node("gate", Affine(1.0, -0.5), ("sigmoid",)),
+        Node("gated", Multiply(), ("silu", "gate")),
+        Node("weighted", Affine(weights(20), weights(20)), ("gated",)),
+        Node("residual", Add(), ("tanh", "weighted")),
+        Node("joined", Concat(), ("residual", "a", "silu", "small")),
+        Node("d", conv(72, 48), ("joined",)),
+        Node("shuffled", PixelShuffle(4), ("d",)),
+        Node("bicubic", Resize(2, 1, "bicubic"), ("input",)),
+        Node("total", Add(), ("shuffled", "bicubic")),
+        Node("less", Resize(3, 4, "bicubic"), ("total",)),
+        Node("out", Resize(2, 3, "bilinear"), ("less",)),
+    )
+    return Graph(nodes, output="out", inputs=(Input("input", 3),))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_operation_at_half_resolution_agrees_with_float64(engine: str) -> None:
+    graph = operations_at_half_resolution()
+    assert (graph.scale, graph.alignment) == (1, 2)
+    batch = picture(18, 42, 2)
+    got = engines.create(engine).compile(graph).run(batch)
+    want = evaluate(graph, batch)
+    assert got.shape == want.shape == (2, 3, 18, 42)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

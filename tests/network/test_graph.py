@@ -10,6 +10,7 @@ import pytest
 from waifu2x.errors import GraphError
 from waifu2x.network import registry
 from waifu2x.network.graph import (
+    MAX_CONTEXT,
     Activate,
     Activation,
     Add,
@@ -25,6 +26,8 @@ from waifu2x.network.graph import (
     Node,
     Op,
     PixelShuffle,
+    PixelUnshuffle,
+    Resize,
     Upsample,
 )
 from waifu2x.network.reference import evaluate
@@ -196,6 +199,21 @@ CENTERED: dict[str, Callable[[], Graph]] = {
     ),
     "cropped": lambda: chain(Upsample(2), conv(), Crop(1)),
     "unet": small_unet,
+    "unshuffled": lambda: chain(
+        PixelUnshuffle(2), conv(4, 4, padding=1), PixelShuffle(2), Upsample(2)
+    ),
+    "unshuffled by four": lambda: chain(
+        conv(kernel=5, padding=2), PixelUnshuffle(4), conv(16, 16, padding=1), PixelShuffle(4)
+    ),
+    "halved": lambda: chain(Upsample(4), Resize(1, 2, "bicubic")),
+    "three quarters": lambda: chain(conv(padding=1), Upsample(4), Resize(3, 4, "bicubic")),
+    "two thirds": lambda: chain(conv(), Upsample(3), Resize(2, 3, "bilinear"), conv(padding=1)),
+    "bilinear": lambda: chain(conv(padding=1), Resize(2, 1, "bilinear")),
+    "product": lambda: graph(
+        Node("a", conv(padding=1), ("input",)),
+        Node("b", conv(kernel=5, padding=2), ("a",)),
+        Node("c", Multiply(), ("a", "b")),
+    ),
 }
 
 
@@ -524,9 +542,40 @@ REFUSED: dict[str, tuple[tuple[Node, ...], str]] = {
         ),
         "'b' must be a plain 1x1 convolution on a pooled value",
     ),
-    "gate that is not pooled": (
-        (Node("a", conv(padding=1), ("input",)), Node("b", Multiply(), ("input", "a"))),
-        "'b' must multiply a value by a pooled gate",
+    "product of values of different size": (
+        (Node("a", conv(), ("input",)), Node("b", Multiply(), ("input", "a"))),
+        "'b' joins values that do not lie on each other",
+    ),
+    "product of different channels": (
+        (Node("a", conv(1, 2, padding=1), ("input",)), Node("b", Multiply(), ("a", "input"))),
+        "'b' multiplies 2 and 1 channels",
+    ),
+    "constants of other channels": (
+        (Node("a", Affine(1.0, SLOPES), ("input",)),),
+        r"'a' has constants \(\d+,\) for 1 channels",
+    ),
+    "denominator": ((Node("a", Resize(1, 0, "bicubic"), ("input",)),), "'a' has denominator 0"),
+    "numerator": ((Node("a", Resize(0, 1, "bicubic"), ("input",)),), "'a' has numerator 0"),
+    "kind of a resize": (
+        (Node("a", Resize(2, 1, "lanczos"), ("input",)),),  # type: ignore[arg-type]
+        "'a' resizes by 'lanczos'",
+    ),
+    "unshuffle of odd sizes": (
+        (
+            Node("a", Upsample(2), ("input",)),
+            Node("b", conv(), ("a",)),
+            Node("c", conv(kernel=2), ("b",)),
+            Node("d", PixelUnshuffle(2), ("c",)),
+        ),
+        "no input size makes the stride of 'd' divide evenly",
+    ),
+    "resized mean": (
+        (
+            Node("a", GlobalMean(), ("input",)),
+            Node("b", Resize(2, 1, "bilinear"), ("a",)),
+            Node("c", Multiply(), ("input", "b")),
+        ),
+        "'b'",
     ),
     "gate of a gate": (
         (Node("a", GlobalMean(), ("input",)), Node("b", Multiply(), ("a", "a"))),
@@ -593,6 +642,8 @@ def test_inconsistent_graphs_are_refused(nodes: tuple[Node, ...], message: str) 
         (GlobalMean(), 2),
         (PixelShuffle(1), 2),
         (Upsample(2), 2),
+        (PixelUnshuffle(1), 2),
+        (Resize(2, 1, "bilinear"), 2),
     ],
 )
 def test_a_wrong_number_of_inputs_is_refused(op: Op, count: int) -> None:
@@ -632,6 +683,19 @@ def test_an_output_that_is_smaller_than_the_input_is_refused() -> None:
     network = chain(conv(kernel=2, stride=2))
     with pytest.raises(GraphError, match="1/2 samples per input pixel"):
         _ = network.scale
+
+
+def test_the_border_is_what_padding_needs_up_to_a_limit() -> None:
+    assert chain(conv()).border == 1
+    assert chain(conv(), conv(padding=1)).border == 2
+    assert chain(*[conv(padding=1)] * 100).border == MAX_CONTEXT
+    unshuffled = chain(PixelUnshuffle(4), conv(16, 16, padding=1), PixelShuffle(4))
+    assert (unshuffled.alignment, unshuffled.border) == (4, 4)
+
+
+def test_constants_count_as_parameters() -> None:
+    assert chain(Affine(weights(1), weights(1))).parameters == 2
+    assert chain(Affine(0.5, 0.5)).parameters == 0
 
 
 # --- stages -------------------------------------------------------------------------------------

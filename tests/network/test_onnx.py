@@ -23,6 +23,8 @@ from waifu2x.network.graph import (
     Node,
     Op,
     PixelShuffle,
+    PixelUnshuffle,
+    Resize,
     Upsample,
 )
 from waifu2x.network.onnx import INPUT, MAX_OPSET, MIN_OPSET, OUTPUT, to_onnx
@@ -116,6 +118,17 @@ OPS: dict[str, Op] = {
     "transposed sigmoid": ConvTranspose(
         values(4, 3, 2, 2), values(3), 2, activation=Activation("sigmoid")
     ),
+    "conv silu": Conv(values(4, 4, 3, 3), values(4), activation=Activation("silu")),
+    "silu": Activate(Activation("silu")),
+    "tanh": Activate(Activation("tanh")),
+    "affine by channel": Affine(values(4), values(4)),
+    "unshuffled": PixelUnshuffle(2),
+    "unshuffled by three": PixelUnshuffle(3),
+    "bilinear": Resize(2, 1, "bilinear"),
+    "bicubic": Resize(3, 1, "bicubic"),
+    "bicubic, halved": Resize(1, 2, "bicubic"),
+    "bicubic, two thirds": Resize(2, 3, "bicubic"),
+    "bilinear, three quarters": Resize(3, 4, "bilinear"),
     "relu": Activate(Activation("relu")),
     "leaky_relu": Activate(Activation("leaky_relu", slope=0.3)),
     "leaky_relu, negative slope": Activate(Activation("leaky_relu", slope=-0.5)),
@@ -133,11 +146,12 @@ OPS: dict[str, Op] = {
 @pytest.mark.parametrize("op", OPS.values(), ids=OPS.keys())
 def test_every_operation_on_an_input_that_is_not_square(op: Op) -> None:
     graph = single(op)
-    batch = picture(height=11, width=15, count=2)
+    height, width = graph.input_size(11), graph.input_size(15)
+    batch = picture(height=height, width=width, count=2)
     assert_equal(run(to_onnx(graph), batch), evaluate(graph, batch))
 
 
-@pytest.mark.parametrize("op", [Add(), Concat()], ids=["add", "concat"])
+@pytest.mark.parametrize("op", [Add(), Concat(), Multiply()], ids=["add", "concat", "multiply"])
 def test_operations_of_two_inputs(op: Op) -> None:
     nodes = (Node("a", Affine(2.0), ("input",)), Node("b", op, ("a", "input")))
     graph = Graph(nodes, output="b", inputs=(Input("input", 4),))

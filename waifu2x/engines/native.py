@@ -64,8 +64,8 @@ class _Lowering:
                 return program.add(source, places[1])
             case g.Multiply():
                 return program.multiply(source, places[1][0])
-            case g.Affine():
-                return program.affine(source, op.scale, op.offset)
+            case g.Affine(scale=float(), offset=float()):
+                return program.affine(source, float(op.scale), float(op.offset))
             case g.Concat():
                 return program.concat(places)
             case g.PixelShuffle():

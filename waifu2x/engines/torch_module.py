@@ -98,7 +98,7 @@ class GraphModule(torch.nn.Module):
             case g.Multiply():
                 return x * inputs[1]
             case g.Affine():
-                return x * op.scale + op.offset
+                return x * self._constant(op.scale) + self._constant(op.offset)
             case g.Concat():
                 return torch.cat(inputs, dim=1)
             case g.Crop():
@@ -108,8 +108,15 @@ class GraphModule(torch.nn.Module):
                 return x.mean(dim=(2, 3), keepdim=True)
             case g.PixelShuffle():
                 return F.pixel_shuffle(x, op.factor)
+            case g.PixelUnshuffle():
+                return F.pixel_unshuffle(x, op.factor)
             case g.Upsample():
                 return F.interpolate(x, scale_factor=float(op.factor), mode="nearest")
+            case g.Resize():
+                return resize(x, op)
+
+    def _constant(self, value: float | np.ndarray) -> float | torch.Tensor:
+        return self._tensor(value).reshape(-1, 1, 1) if isinstance(value, np.ndarray) else value
 
     def _activate(self, activation: g.Activation, x: torch.Tensor) -> torch.Tensor:
         match activation.kind:
@@ -119,9 +126,19 @@ class GraphModule(torch.nn.Module):
                 return F.leaky_relu(x, activation.slope)
             case "sigmoid":
                 return torch.sigmoid(x)
+            case "silu":
+                return F.silu(x)
+            case "tanh":
+                return torch.tanh(x)
             case "prelu":
                 assert activation.slopes is not None  # checked by Graph
                 return F.prelu(x, self._tensor(activation.slopes))
+
+
+def resize(x: torch.Tensor, op: g.Resize) -> torch.Tensor:
+    """Resample (N, C, H, W)."""
+    size = [side * op.numerator // op.denominator for side in x.shape[2:]]
+    return F.interpolate(x, size=size, mode=op.kind, align_corners=False)
 
 
 def convolve(
@@ -169,4 +186,6 @@ def _arrays(op: g.Op) -> list[np.ndarray]:
     activation = getattr(op, "activation", None)
     if activation is not None and activation.slopes is not None:
         arrays.append(activation.slopes)
+    if isinstance(op, g.Affine):
+        arrays += [array for array in (op.scale, op.offset) if isinstance(array, np.ndarray)]
     return arrays

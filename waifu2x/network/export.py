@@ -1,8 +1,8 @@
 """Exports a network as an ONNX file for other programs, and verifies the file.
 
 The file follows the conventions of VapourSynth's vs-mlrt and onnxruntime-web: one float32 input
-(1, 3, H, W), RGB in [0, 1], and one output exactly ``scale`` times as large. The context that the
-network consumes is replicated from the picture's edge inside the model. Scale, margin and alignment
+(1, 3, H, W), RGB in [0, 1], and one output exactly ``scale`` times as large. The border that the
+network needs is replicated from the picture's edge inside the model. Scale, margin and alignment
 are in the metadata.
 """
 
@@ -139,9 +139,11 @@ def _compare(data: bytes, graph: Graph, size: tuple[int, int] | None) -> tuple[f
         (result,) = session.run(None, {writer.INPUT: picture})
     except Exception as error:  # onnxruntime raises plain Exceptions of several kinds
         raise EngineError(f"onnxruntime cannot run the exported network: {error}") from error
-    lost = graph.lost
-    padded = np.pad(picture, ((0, 0), (0, 0), (lost, lost), (lost, lost)), mode="edge")
-    difference = result.astype(np.float64) - evaluate(graph, padded)
+    border = graph.border
+    padded = np.pad(picture, ((0, 0), (0, 0), (border, border), (border, border)), mode="edge")
+    surplus = (border - graph.lost) * graph.scale
+    inside = slice(surplus, -surplus or None)
+    difference = result.astype(np.float64) - evaluate(graph, padded)[:, :, inside, inside]
     mean_square = float(np.mean(np.square(difference)))
     psnr = -10 * math.log10(mean_square) if mean_square > 0 else math.inf
     return float(np.abs(difference).max()), psnr

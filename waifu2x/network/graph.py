@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,11 @@ from ..errors import GraphError
 
 Weights: TypeAlias = npt.NDArray[np.float32]
 
-ActivationKind: TypeAlias = Literal["relu", "leaky_relu", "prelu", "sigmoid"]
+ActivationKind: TypeAlias = Literal["relu", "leaky_relu", "prelu", "sigmoid", "silu", "tanh"]
+ResizeKind: TypeAlias = Literal["bilinear", "bicubic"]
+
+#: Context in input pixels that networks with padding get, at most; beyond, tiles are feathered.
+MAX_CONTEXT: Final = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,9 +40,14 @@ class Activation:
     slope: float = 0.0
     slopes: Weights | None = None
 
+    @property
+    def smooth(self) -> bool:
+        """Whether the function is curved: a sigmoid, SiLU or tanh."""
+        return self.kind in ("sigmoid", "silu", "tanh")
+
 
 def negative_slopes(activation: Activation | None, channels: int) -> Weights:
-    """Return the slope of each channel for negative values, (channels,); not for sigmoid."""
+    """Return the slope of each channel for negative values, (channels,); not if smooth."""
     match activation:
         case None:
             slope = 1.0
@@ -88,15 +97,15 @@ class Add:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Multiply:
-    """Product of a (N, C, H, W) value with a (N, C, 1, 1) gate."""
+    """Product of a value with a (N, C, 1, 1) gate, or with a value of its shape and position."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
-    """x * scale + offset with scalars."""
+    """x * scale + offset with scalars or arrays (C,)."""
 
-    scale: float = 1.0
-    offset: float = 0.0
+    scale: float | Weights = 1.0
+    offset: float | Weights = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,10 +133,35 @@ class PixelShuffle:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PixelUnshuffle:
+    """(N, C, H * f, W * f) to (N, C * f * f, H, W), channel order as torch.nn.PixelUnshuffle."""
+
+    factor: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Upsample:
     """Nearest-neighbor enlargement by an integer factor."""
 
     factor: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resize:
+    """Resampling by ``numerator / denominator`` without antialiasing.
+
+    Pixel centers are at half coordinates, and the edge is replicated. Bicubic is the convolution of
+    R. Keys (1981) with a = -0.75, as in torch and ncnn.
+    """
+
+    numerator: int
+    denominator: int
+    kind: ResizeKind
+
+    @property
+    def support(self) -> int:
+        """Distance of the farthest sample that a result depends on, in samples of the input."""
+        return 1 if self.kind == "bilinear" else 2
 
 
 Op: TypeAlias = (
@@ -141,7 +175,9 @@ Op: TypeAlias = (
     | Crop
     | GlobalMean
     | PixelShuffle
+    | PixelUnshuffle
     | Upsample
+    | Resize
 )
 
 
@@ -271,6 +307,16 @@ class Graph:
         return max(self.lost, self.reach) if self.pads else self.lost
 
     @property
+    def border(self) -> int:
+        """Pixels by which the edge of the whole picture is replicated on each side.
+
+        The context that the network consumes; for a network that pads, also its reach up to
+        `MAX_CONTEXT`, so that its padding does not show in the result.
+        """
+        context = min(self.margin - self.lost, MAX_CONTEXT)
+        return self.lost + -(-context // self.alignment) * self.alignment
+
+    @property
     def alignment(self) -> int:
         """Tiles start at, and inputs grow by, multiples of this many input pixels."""
         return self._shape.modulus
@@ -315,6 +361,9 @@ class Graph:
                 total += node.op.weight.size + node.op.bias.size
             if activation is not None and activation.slopes is not None:
                 total += activation.slopes.size
+            if isinstance(node.op, Affine):
+                constants = (node.op.scale, node.op.offset)
+                total += sum(array.size for array in constants if isinstance(array, np.ndarray))
         return total
 
     @cached_property
@@ -373,6 +422,16 @@ class Graph:
         )
 
 
+#: Least values of the attributes of operations.
+_LEAST: Mapping[str, int] = {
+    "stride": 1,
+    "factor": 1,
+    "numerator": 1,
+    "denominator": 1,
+    "padding": 0,
+    "margin": 0,
+}
+
 #: Number of inputs of operations, if other than one; 0 stands for any number.
 _ARITY: Mapping[type, int] = {Add: 2, Multiply: 2, Concat: 0}
 
@@ -410,12 +469,12 @@ def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape
         if missing:
             raise GraphError(f"{node.name!r} reads {missing[0]!r}, which nothing before it makes")
         arguments = [values[name] for name in node.inputs]
-        if isinstance(node.op, Conv) and node.op.stride > 1 and not arguments[0].pooled:
-            modulus, residue = _divisible(node, arguments[0], modulus, residue)
+        stride, offset = _stride(node.op)
+        if stride > 1 and arguments and not arguments[0].pooled:
+            modulus, residue = _divisible(node.name, stride, offset, arguments[0], modulus, residue)
         value, pads_here = _apply(node, arguments)
         # Tiles may only start at a sample boundary of every value.
-        step = math.lcm(modulus, value.scale.denominator)
-        if step != modulus:
+        if modulus % value.scale.denominator:
             raise GraphError(f"{node.name!r} has {value.scale} samples per aligned input pixel")
         values[node.name] = value
         pads |= pads_here
@@ -424,17 +483,30 @@ def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape
     return Shape(values, modulus, residue, pads)
 
 
-def _divisible(node: Node, value: Value, modulus: int, residue: int) -> tuple[int, int]:
+def _stride(op: Op) -> tuple[int, int]:
+    """Return (stride, offset): the size of the input plus the offset must be a multiple."""
+    match op:
+        case Conv():
+            return op.stride, 2 * op.padding - op.weight.shape[-1]
+        case PixelUnshuffle():
+            return op.factor, 0
+        case Resize() if min(op.numerator, op.denominator) > 0:
+            return op.denominator // math.gcd(op.numerator, op.denominator), 0
+        case _:
+            return 1, 0
+
+
+def _divisible(
+    name: str, stride: int, offset: int, value: Value, modulus: int, residue: int
+) -> tuple[int, int]:
     """Restrict the input sizes (residue modulo modulus) to multiples of a layer's stride."""
-    op = node.op
-    assert isinstance(op, Conv)
     # For an input of residue + modulus * j the stride has to divide rest + growth * j.
     growth = value.scale * modulus
-    rest = value.scale * residue - value.lost + 2 * op.padding - op.weight.shape[2]
-    shared = math.gcd(int(growth), op.stride)
+    rest = value.scale * residue - value.lost + offset
+    shared = math.gcd(int(growth), stride)
     if growth.denominator != 1 or rest.denominator != 1 or rest % shared:
-        raise GraphError(f"no input size makes the stride of {node.name!r} divide evenly")
-    period = op.stride // shared
+        raise GraphError(f"no input size makes the stride of {name!r} divide evenly")
+    period = stride // shared
     first = -int(rest) // shared * pow(int(growth) // shared, -1, period) % period
     return modulus * period, residue + modulus * first
 
@@ -448,13 +520,13 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             f"{node.name!r} ({type(op).__name__}) reads {len(arguments)} values; it takes "
             f"{expected or 'at least 1'}"
         )
-    for what, least in (("stride", 1), ("factor", 1), ("padding", 0), ("margin", 0)):
+    for what, least in _LEAST.items():
         if getattr(op, what, least) < least:
             raise GraphError(
                 f"{node.name!r} has {what} {getattr(op, what)}; it must be at least {least}"
             )
     first = arguments[0]
-    if first.pooled and isinstance(op, Crop | PixelShuffle | Upsample):
+    if first.pooled and isinstance(op, Crop | PixelShuffle | PixelUnshuffle | Upsample | Resize):
         raise GraphError(f"{node.name!r} ({type(op).__name__}) reads a value that is pooled")
     match op:
         case Conv() | ConvTranspose():
@@ -463,6 +535,11 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             _check_activation(node, op.activation, first.channels)
             return first, False
         case Affine():
+            for array in (op.scale, op.offset):
+                if isinstance(array, np.ndarray) and array.shape != (first.channels,):
+                    raise GraphError(
+                        f"{node.name!r} has constants {array.shape} for {first.channels} channels"
+                    )
             return first, False
         case Add():
             _same_place(node, arguments, same_channels=True)
@@ -472,8 +549,13 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             channels = sum(a.channels for a in arguments)
             return replace(first, channels=channels, reach=max(a.reach for a in arguments)), False
         case Multiply():
-            if first.pooled or not arguments[1].pooled:
-                raise GraphError(f"{node.name!r} must multiply a value by a pooled gate")
+            if first.pooled:
+                raise GraphError(
+                    f"{node.name!r} must multiply a value by a pooled gate or another value"
+                )
+            if not arguments[1].pooled:
+                _same_place(node, arguments, same_channels=True)
+                return replace(first, reach=max(a.reach for a in arguments)), False
             if first.channels != arguments[1].channels:
                 raise GraphError(
                     f"{node.name!r} gates {first.channels} channels with {arguments[1].channels}"
@@ -496,6 +578,23 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             return replace(
                 first, channels=channels, scale=first.scale * factor, lost=first.lost * factor
             ), False
+        case PixelUnshuffle():
+            return replace(
+                first,
+                channels=first.channels * op.factor**2,
+                scale=first.scale / op.factor,
+                lost=first.lost / op.factor,
+            ), False
+        case Resize():
+            if op.kind not in ("bilinear", "bicubic"):
+                raise GraphError(f"{node.name!r} resizes by {op.kind!r}")
+            ratio = Fraction(op.numerator, op.denominator)
+            return replace(
+                first,
+                scale=first.scale * ratio,
+                lost=first.lost * ratio,
+                reach=first.reach + op.support / first.scale,
+            ), True
 
 
 def _convolve(node: Node, op: Conv | ConvTranspose, value: Value) -> tuple[Value, bool]:
@@ -552,4 +651,5 @@ def _same_place(node: Node, arguments: Sequence[Value], *, same_channels: bool) 
                 f"scale {other.scale} from {other.origin} px short of {other.lost}"
             )
         if same_channels and first.channels != other.channels:
-            raise GraphError(f"{node.name!r} adds {first.channels} and {other.channels} channels")
+            verb = "adds" if isinstance(node.op, Add) else "multiplies"
+            raise GraphError(f"{node.name!r} {verb} {first.channels} and {other.channels} channels")

@@ -54,6 +54,11 @@ class _Writer:
             self.add("LeakyRelu", [value], output, alpha=activation.slope)
         elif activation.kind == "sigmoid":
             self.add("Sigmoid", [value], output)
+        elif activation.kind == "silu":
+            gate = self.add("Sigmoid", [value], f"{output}.sigmoid")
+            self.add("Mul", [value, gate], output)
+        elif activation.kind == "tanh":
+            self.add("Tanh", [value], output)
         else:
             assert activation.slopes is not None  # checked by Graph
             slopes = self.weights(f"{output}.slopes", activation.slopes.reshape(-1, 1, 1))
@@ -85,6 +90,22 @@ class _Writer:
         axes = self.constant(f"{name}.axes", np.array([2, 3], np.int64))
         self.add("Slice", [value, starts, ends, axes], name)
 
+    def factor(self, name: str, value: float | g.Weights) -> str:
+        """Add a scalar, or an array (C,) that is broadcast over height and width."""
+        array = np.asarray(value)
+        return self.weights(name, array.reshape(-1, 1, 1) if array.ndim else array)
+
+    def resize(self, name: str, value: str, scale: float, **attributes: Any) -> None:
+        scales = self.constant(f"{name}.scales", np.array([1.0, 1.0, scale, scale], np.float32))
+        self.add("Resize", [value, "", scales], name, **attributes)
+
+    def unshuffle(self, name: str, value: str, channels: int, factor: int) -> None:
+        # SpaceToDepth has another order of channels; a strided convolution copies exactly.
+        taps = np.eye(factor * factor).reshape(-1, 1, factor, factor)
+        weight = self.weights(f"{name}.weight", np.tile(taps, (channels, 1, 1, 1)))
+        side = [factor, factor]
+        self.add("Conv", [value, weight], name, kernel_shape=side, strides=side, group=channels)
+
     def write(self, names: dict[str, str], output: str) -> None:
         """Add the graph's nodes; ``names`` maps its inputs to their names in the model."""
         if self.graph.output in names:  # the output is an input
@@ -104,8 +125,8 @@ class _Writer:
                 case g.Multiply():
                     self.add("Mul", inputs, name)
                 case g.Affine():
-                    scale = self.weights(f"{name}.scale", np.array(node.op.scale))
-                    offset = self.weights(f"{name}.offset", np.array(node.op.offset))
+                    scale = self.factor(f"{name}.scale", node.op.scale)
+                    offset = self.factor(f"{name}.offset", node.op.offset)
                     scaled = self.add("Mul", [inputs[0], scale], f"{name}.scaled")
                     self.add("Add", [scaled, offset], name)
                 case g.Concat():
@@ -116,17 +137,35 @@ class _Writer:
                     self.add("GlobalAveragePool", inputs, name)
                 case g.PixelShuffle():
                     self.add("DepthToSpace", inputs, name, blocksize=node.op.factor, mode="CRD")
+                case g.PixelUnshuffle():
+                    channels = self.graph.values[node.inputs[0]].channels
+                    self.unshuffle(name, inputs[0], channels, node.op.factor)
                 case g.Upsample():
-                    factor = float(node.op.factor)
-                    scales = np.array([1.0, 1.0, factor, factor], np.float32)
-                    self.add(
-                        "Resize",
-                        [inputs[0], "", self.constant(f"{name}.scales", scales)],
+                    self.resize(
                         name,
+                        inputs[0],
+                        node.op.factor,
                         mode="nearest",
                         coordinate_transformation_mode="asymmetric",
                         nearest_mode="floor",
                     )
+                case g.Resize():
+                    self.resize(
+                        name,
+                        inputs[0],
+                        _rounded_up(node.op.numerator / node.op.denominator),
+                        mode="linear" if node.op.kind == "bilinear" else "cubic",
+                        coordinate_transformation_mode="half_pixel",
+                        cubic_coeff_a=-0.75,
+                    )
+
+
+def _rounded_up(scale: float) -> float:
+    """Round to float32; runtimes multiply a size by the result and round down."""
+    rounded = np.float32(scale)
+    if rounded < scale:
+        rounded = np.nextafter(rounded, np.float32(np.inf))
+    return float(rounded)
 
 
 def to_onnx(
@@ -143,8 +182,8 @@ def to_onnx(
 
     graph: the network; its given means become the inputs ``mean_0``, ``mean_1`` and so on.
     opset: 13 to 21.
-    pad_edges: replicate ``graph.lost`` pixels of the picture's edge inside the model; the output
-        is then exactly ``scale`` times as large as the input.
+    pad_edges: replicate ``graph.border`` pixels of the picture's edge inside the model, and crop
+        the result; the output is then exactly ``scale`` times as large as the input.
     fp16: weights and arithmetic in float16; picture and output stay float32.
     batch: fixed batch size; None for a dynamic one.
     size: fixed (height, width); None for a dynamic size.
@@ -154,10 +193,11 @@ def to_onnx(
     """
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise GraphError(f"opset {opset} is not supported; allowed are {MIN_OPSET} to {MAX_OPSET}")
-    padding = graph.lost if pad_edges else 0
+    padding = graph.border if pad_edges else 0
+    surplus = (padding - graph.lost) * graph.scale if pad_edges else 0
     shape_out: list[str | int] = ["height_out", "width_out"]
     if size is not None:
-        shape_out = [graph.output_size(side + 2 * padding) for side in size]
+        shape_out = [graph.output_size(side + 2 * padding) - 2 * surplus for side in size]
     writer = _Writer(graph, np.float16 if fp16 else np.float32, opset)
     picture = graph.inputs[0]
     value = INPUT
@@ -170,7 +210,11 @@ def to_onnx(
         )
     end = "output.fp16" if fp16 else OUTPUT
     means = {given.name: f"mean_{index}" for index, given in enumerate(graph.inputs[1:])}
-    writer.write({picture.name: value, **means}, end)
+    if surplus:
+        writer.write({picture.name: value, **means}, f"{end}.bordered")
+        writer.crop(end, surplus, f"{end}.bordered")
+    else:
+        writer.write({picture.name: value, **means}, end)
     if fp16:
         writer.add("Cast", [end], OUTPUT, to=TensorProto.FLOAT)
     height, width = size if size is not None else ("height", "width")

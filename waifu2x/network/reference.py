@@ -45,7 +45,7 @@ def _apply(op: g.Op, inputs: list[Array]) -> Array:
         case g.Multiply():
             return x * inputs[1]
         case g.Affine():
-            return x * op.scale + op.offset
+            return x * _constant(op.scale) + _constant(op.offset)
         case g.Concat():
             return np.concatenate(inputs, axis=1)
         case g.Crop():
@@ -58,8 +58,45 @@ def _apply(op: g.Op, inputs: list[Array]) -> Array:
             f = op.factor
             x = x.reshape(n, c // (f * f), f, f, h, w).transpose(0, 1, 4, 2, 5, 3)
             return x.reshape(n, c // (f * f), h * f, w * f)
+        case g.PixelUnshuffle():
+            n, c, h, w = x.shape
+            f = op.factor
+            x = x.reshape(n, c, h // f, f, w // f, f).transpose(0, 1, 3, 5, 2, 4)
+            return x.reshape(n, c * f * f, h // f, w // f)
         case g.Upsample():
             return x.repeat(op.factor, axis=2).repeat(op.factor, axis=3)
+        case g.Resize():
+            return _resize(op, _resize(op, x.swapaxes(2, 3)).swapaxes(2, 3))
+
+
+def _constant(value: float | g.Weights) -> float | Array:
+    if not isinstance(value, np.ndarray):
+        return value
+    return value.astype(np.float64).reshape(1, -1, 1, 1)
+
+
+def _resize(op: g.Resize, x: Array) -> Array:
+    """Resample along the last axis."""
+    size = x.shape[3]
+    center = (np.arange(size * op.numerator // op.denominator) + 0.5) * (
+        op.denominator / op.numerator
+    ) - 0.5
+    first = np.floor(center).astype(int)
+    out = np.zeros((*x.shape[:3], len(center)))
+    for tap in range(1 - op.support, op.support + 1):
+        weight = _kernel(op.kind, np.abs(center - (first + tap)))
+        out += weight * x[..., np.clip(first + tap, 0, size - 1)]
+    return out
+
+
+def _kernel(kind: g.ResizeKind, distance: Array) -> Array:
+    """Return the weight of a sample by its distance from the center."""
+    if kind == "bilinear":
+        return np.maximum(1 - distance, 0)
+    a = -0.75
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
 
 
 def _convolve(op: g.Conv, x: Array) -> Array:
@@ -91,6 +128,11 @@ def _convolve_transposed(op: g.ConvTranspose, x: Array) -> Array:
     return full + op.bias.astype(np.float64).reshape(1, -1, 1, 1)
 
 
+def _sigmoid(x: Array) -> Array:
+    result: Array = 0.5 + 0.5 * np.tanh(0.5 * x)  # without overflow
+    return result
+
+
 def _activate(activation: g.Activation | None, x: Array) -> Array:
     if activation is None:
         return x
@@ -99,6 +141,10 @@ def _activate(activation: g.Activation | None, x: Array) -> Array:
     if activation.kind == "leaky_relu":
         return np.where(x >= 0, x, x * activation.slope)
     if activation.kind == "sigmoid":
-        return 1 / (1 + np.exp(-x))
+        return _sigmoid(x)
+    if activation.kind == "silu":
+        return x * _sigmoid(x)
+    if activation.kind == "tanh":
+        return np.tanh(x)
     assert activation.slopes is not None
     return np.where(x >= 0, x, x * activation.slopes.astype(np.float64).reshape(1, -1, 1, 1))

@@ -124,8 +124,8 @@ def fuse(graph: g.Graph, *, shuffles: bool = False, crops: bool = False) -> tupl
     crops: whether all operations read cropped values; otherwise only the addend may be cropped.
 
     A node is fused with the convolution before it if nothing else reads the values between them.
-    Sigmoids and operations on pooled values are never fused. Crops are read as offsets into their
-    sources; only for operations that cannot is a crop a step of its own.
+    Smooth activations and operations on pooled values are never fused. Crops are read as offsets
+    into their sources; only for operations that cannot is a crop a step of its own.
     """
     return _Fusion(graph, shuffles, crops).run()
 
@@ -160,7 +160,7 @@ class _Fusion:
     def _extend(self, step: Step, activation: g.Activation | None) -> None:
         """Fuse a convolution, with its own activation, with the nodes after it."""
         step.activation = activation
-        if activation is not None and activation.kind == "sigmoid":
+        if activation is not None and activation.smooth:
             return
         while step.addend is None and (node := self._only_reader(step.name)) is not None:
             linear = step.activation is None
@@ -171,7 +171,7 @@ class _Fusion:
                     step.shuffle = factor
                 case g.Crop(margin=margin) if linear and step.shuffle > 1 and step.crop == 0:
                     step.crop = margin
-                case g.Activate(activation=activation) if linear and activation.kind != "sigmoid":
+                case g.Activate(activation=activation) if linear and not activation.smooth:
                     step.activation = activation
                 case g.Add():
                     (other,) = (name for name in node.inputs if name != step.name)

@@ -11,17 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import engines
 from ..errors import ArgumentError
-from ..network.graph import Graph
-
-#: Context beyond which tiles of a network that pads inside are feathered instead of exact.
-_MAX_CONTEXT: Final = 32
+from ..network.graph import MAX_CONTEXT, Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +193,14 @@ class CompiledNetwork:
 
 def tiling_of(graph: Graph) -> TilingConstraints:
     """Derive the properties that tiling needs from a graph."""
-    lost, modulus = graph.lost, graph.alignment
-    context = min(graph.margin - lost, _MAX_CONTEXT)
-    exact = lost + context >= graph.margin
-    margin = lost + -(-context // modulus) * modulus
+    modulus, border = graph.alignment, graph.border
     return TilingConstraints(
         scale=graph.scale,
-        lost=lost,
-        margin=margin,
+        lost=graph.lost,
+        margin=border,
         modulus=modulus,
         residue=graph.input_size(0) % modulus,
-        feather=0 if exact else context * graph.scale,
+        feather=0 if border >= graph.margin else MAX_CONTEXT * graph.scale,
     )
 
 
