@@ -33,7 +33,18 @@ def message(data: bytes) -> str:
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize(
     "dtype",
-    "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split(),
+    [
+        "float64",
+        "float32",
+        "float16",
+        "bfloat16",
+        "int64",
+        "int32",
+        "int16",
+        "int8",
+        "uint8",
+        "bool",
+    ],
 )
 def test_every_type_and_protocol(dtype: str, protocol: int, legacy: bool) -> None:
     tensor = WEIGHT.to(getattr(torch, dtype))
