@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from ...errors import GraphError
 from ..graph import Graph
 from ..readers.tensors import Tensors
-from . import compact, cunet, esrgan, sequential, span
+from . import compact, cunet, esrgan, resnet10, sequential, span
 from ._builder import listed
 
 
@@ -25,7 +25,14 @@ class Architecture(Protocol):
         """Build the network. Raises `GraphError` that names a tensor."""
 
 
-ARCHITECTURES: Final[tuple[Architecture, ...]] = (esrgan, compact, span, cunet, sequential)
+ARCHITECTURES: Final[tuple[Architecture, ...]] = (
+    esrgan,
+    compact,
+    span,
+    cunet,
+    sequential,
+    resnet10,
+)
 
 
 def architecture_of(tensors: Tensors) -> Architecture:
