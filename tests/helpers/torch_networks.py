@@ -54,7 +54,7 @@ class RRDBNet(nn.Module):
         self.conv_last = conv(nf, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_first(F.pixel_unshuffle(x, self.shuffle))
+        x = self.conv_first(F.pixel_unshuffle(x, self.shuffle) if self.shuffle > 1 else x)
         x = x + self.conv_body(self.body(x))
         for k in range(1, self.doublings + 1):
             x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
