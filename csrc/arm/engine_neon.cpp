@@ -35,6 +35,15 @@ struct V {
   static WAIFU2X_INLINE Register prelu(Register x, Register slope) {
     return vbslq_f32(vcltzq_f32(x), vmulq_f32(x, slope), x);
   }
+  static WAIFU2X_INLINE Register div(Register a, Register b) { return vdivq_f32(a, b); }
+  static WAIFU2X_INLINE Register max(Register a, Register b) { return vmaxq_f32(a, b); }
+  static WAIFU2X_INLINE Register min(Register a, Register b) { return vminq_f32(a, b); }
+  static WAIFU2X_INLINE Register choose(Register a, Register b, Register x, Register y) {
+    return vbslq_f32(vcltq_f32(a, b), x, y);
+  }
+  static WAIFU2X_INLINE Register exponent(Register x) {
+    return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(x), 23));
+  }
   static WAIFU2X_INLINE void prefetch(const float* p) { WAIFU2X_PREFETCH(p, 2); }
   static WAIFU2X_INLINE void prefetch_near(const float* p) { WAIFU2X_PREFETCH(p, 3); }
 };

@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "bindings/arguments.h"
@@ -46,6 +47,12 @@ struct Compiled {
 };
 
 Ref ref(const RefPair& pair) { return {pair.first, pair.second}; }
+
+std::vector<Ref> refs(const std::vector<RefPair>& pairs) {
+  std::vector<Ref> all;
+  for (const RefPair& pair : pairs) all.push_back(ref(pair));
+  return all;
+}
 
 Ref optional_ref(const std::optional<RefPair>& pair) { return pair ? ref(*pair) : Ref{}; }
 
@@ -290,14 +297,21 @@ void bind_engine(py::module_& m) {
            py::arg("isa") = py::none())
       .def(
           "conv",
-          [](Compiled& c, const RefPair& source, const FloatArray& weight, const FloatArray& bias,
+          [](Compiled& c, const std::variant<RefPair, std::vector<RefPair>>& source,
+             const FloatArray& weight, const FloatArray& bias,
              const FloatArray& slope, int stride, int padding, int shuffle, int crop, int trim,
              const std::optional<RefPair>& addend) {
             engine::Program::ConvSpec spec = spec_of(weight, bias, slope, stride, padding);
             spec.shuffle = shuffle;
             spec.crop = crop;
             spec.trim = trim;
-            return c.program.conv(ref(source), spec, optional_ref(addend));
+            std::vector<Ref> sources;
+            if (const auto* one = std::get_if<RefPair>(&source)) {
+              sources = {ref(*one)};
+            } else {
+              sources = refs(std::get<std::vector<RefPair>>(source));
+            }
+            return c.program.conv(std::move(sources), spec, optional_ref(addend));
           },
           py::arg("source"), array("weight"), array("bias"), array("slope"), py::kw_only(),
           py::arg("stride") = 1, py::arg("padding") = 0, py::arg("shuffle") = 0,
@@ -305,24 +319,39 @@ void bind_engine(py::module_& m) {
       .def("add", [](Compiled& c, const RefPair& a, const RefPair& b) {
         return c.program.add(ref(a), ref(b));
       })
+      .def("product", [](Compiled& c, const RefPair& a, const RefPair& b) {
+        return c.program.product(ref(a), ref(b));
+      })
       .def("multiply", [](Compiled& c, const RefPair& source, int gate) {
         return c.program.multiply(ref(source), gate);
       })
-      .def("affine", [](Compiled& c, const RefPair& source, float scale, float offset) {
-        return c.program.affine(ref(source), scale, offset);
-      })
+      .def("affine",
+           [](Compiled& c, const RefPair& source, const FloatArray& scale,
+              const FloatArray& offset) {
+             const int count = scale.ndim() == 1 ? static_cast<int>(scale.size()) : -1;
+             return c.program.affine(ref(source), scale.data(), vector_of("offset", offset, count),
+                                     count);
+           })
       .def("activate",
            [](Compiled& c, const RefPair& source, const FloatArray& slope) {
              const int slopes = slope.ndim() == 1 ? static_cast<int>(slope.size()) : -1;
              return c.program.activate(ref(source), slope.data(), slopes);
            })
       .def("sigmoid",
-           [](Compiled& c, const RefPair& source) { return c.program.sigmoid(ref(source)); })
+           [](Compiled& c, const RefPair& source) {
+             return c.program.smooth(ref(source), engine::Smooth::sigmoid);
+           })
+      .def("silu",
+           [](Compiled& c, const RefPair& source) {
+             return c.program.smooth(ref(source), engine::Smooth::silu);
+           })
+      .def("tanh",
+           [](Compiled& c, const RefPair& source) {
+             return c.program.smooth(ref(source), engine::Smooth::tanh);
+           })
       .def("concat",
            [](Compiled& c, const std::vector<RefPair>& sources) {
-             std::vector<Ref> refs;
-             for (const RefPair& source : sources) refs.push_back(ref(source));
-             return c.program.concat(refs);
+             return c.program.concat(refs(sources));
            })
       .def("upsample", [](Compiled& c, const RefPair& source, int factor) {
         return c.program.upsample(ref(source), factor);
@@ -330,6 +359,14 @@ void bind_engine(py::module_& m) {
       .def("shuffle", [](Compiled& c, const RefPair& source, int factor) {
         return c.program.shuffle(ref(source), factor);
       })
+      .def("unshuffle", [](Compiled& c, const RefPair& source, int factor) {
+        return c.program.unshuffle(ref(source), factor);
+      })
+      .def("resize",
+           [](Compiled& c, const RefPair& source, int multiplier, int divisor, int support) {
+             return c.program.resize(ref(source), multiplier, divisor, support);
+           })
+      .def("cut", [](Compiled& c) { c.program.cut(); })
       .def("pooled_input",
            [](Compiled& c, int channels) { return c.program.pooled_input(channels); })
       .def("mean", [](Compiled& c, const RefPair& source) { return c.program.mean(ref(source)); })
@@ -339,7 +376,10 @@ void bind_engine(py::module_& m) {
              return c.program.pooled_conv(source, spec_of(weight, bias, slope, 1, 0),
                                           sigmoid);
            })
-      .def("finish", [](Compiled& c, const RefPair& output) { c.program.finish(ref(output)); })
+      .def(
+          "finish",
+          [](Compiled& c, const RefPair& output, int halo) { c.program.finish(ref(output), halo); },
+          py::arg("output"), py::kw_only(), py::arg("halo") = 0)
       .def("run", &run_batch, py::arg("pool"), array("batch"), py::arg("means"),
            "Run a batch, (N, C, H, W) float32 to (N, C', H', W').")
       .def("run_picture", &run_picture, py::arg("pool"), array("src"), array("dst"),

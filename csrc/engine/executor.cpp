@@ -14,8 +14,6 @@
 namespace waifu2x::engine {
 namespace {
 
-// Average halo of a region in rows and columns, weighted by cost.
-constexpr int kHalo = 6;
 // Ring buffers of wider regions, on two cores, would exceed a 32 MB L3 cache.
 constexpr int kMaxRegionWidth = 384;
 // Maximum height of a region if a thread computes several.
@@ -51,15 +49,15 @@ struct Partition {
 // Minimizes the pixels, halos included, that the busiest thread computes. Columns that all run at
 // once may span the full height. Otherwise kMaxBandHeight limits the height of a region, so that
 // the top of the picture is complete early.
-Partition choose_partition(int height, int width, int threads) {
+Partition choose_partition(int height, int width, int threads, int halo) {
   Partition best;
   double least = 0;
   const int min_columns = (width + kMaxRegionWidth - 1) / kMaxRegionWidth;
   for (int columns = min_columns; columns <= std::max(min_columns + 3, threads); ++columns) {
     const int bands = columns > threads ? (height + kMaxBandHeight - 1) / kMaxBandHeight : 1;
     for (int rows = bands; rows <= std::max(bands, height / 16); ++rows) {
-      const double each = (std::ceil(static_cast<double>(height) / rows) + kHalo) *
-                          (std::ceil(static_cast<double>(width) / columns) + kHalo);
+      const double each = (std::ceil(static_cast<double>(height) / rows) + halo) *
+                          (std::ceil(static_cast<double>(width) / columns) + halo);
       const double cost = std::ceil(static_cast<double>(rows) * columns / threads) * each;
       if (least == 0 || cost < least) {
         least = cost;
@@ -131,12 +129,24 @@ class Execution {
  private:
   void allocate_buffers() {
     const auto& values = program_.values();
-    buffers_->memory.resize(values.size());
+    if (!buffers_->slots.empty()) return;
+    buffers_->slots.assign(values.size(), -1);
+    std::vector<int> occupied_until;  // by slot: the last stage that reads its value
     for (std::size_t v = 0; v < values.size(); ++v) {
-      if (!values[v].outlives_stage() || buffers_->memory[v].size() > 0) continue;
+      if (!values[v].outlives_stage()) continue;
       const std::size_t floats = index(heights_[v]) * index(widths_[v] + 2 * border()) *
                                  index(values[v].blocks) * kBlock;
-      buffers_->memory[v] = Floats(floats);
+      std::size_t slot = 0;
+      while (slot < occupied_until.size() && (occupied_until[slot] >= values[v].stage ||
+                                              buffers_->memory[slot].size() != floats)) {
+        ++slot;
+      }
+      if (slot == occupied_until.size()) {
+        buffers_->memory.push_back(Floats(floats));
+        occupied_until.push_back(0);
+      }
+      occupied_until[slot] = values[v].last_use;
+      buffers_->slots[v] = static_cast<int>(slot);
     }
   }
 
@@ -144,8 +154,9 @@ class Execution {
 
   Rows buffered_rows(int v) const {
     Rows rows;
-    if (buffers_ == nullptr || buffers_->memory[index(v)].size() == 0) return rows;
-    rows.base = buffers_->memory[index(v)].data();
+    const int slot = buffers_ == nullptr ? -1 : buffers_->slots[index(v)];
+    if (slot < 0) return rows;
+    rows.base = buffers_->memory[index(slot)].data();
     rows.height = rows.capacity = heights_[index(v)];
     rows.left = -border();
     rows.width = widths_[index(v)] + 2 * border();
@@ -250,7 +261,7 @@ class Execution {
     const int width = std::max(1, last.columns.size() * value.divisor / value.scale);
     const bool small = height <= kSmallPicturePixels / width;
     const int threads = small ? active_run_.thread_share() : job_.pool.threads();
-    const Partition partition = choose_partition(height, width, threads);
+    const Partition partition = choose_partition(height, width, threads, program_.halo());
     return job_.pool.run(
         partition.rows * partition.columns,
         [&](int task, Worker& worker, const std::atomic<bool>& stop) {

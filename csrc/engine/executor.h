@@ -18,7 +18,8 @@ namespace waifu2x::engine {
 struct StageBuffers {
   int height = 0;
   int width = 0;
-  std::vector<Floats> memory;  // by value; empty for a value that no later stage reads
+  std::vector<Floats> memory;  // shared by values that are not needed at the same time
+  std::vector<int> slots;      // by value: index into memory; -1 if no later stage reads the value
 };
 
 // Reuses stage buffers from run to run: faulting in fresh pages costs as much as a small network.

@@ -86,10 +86,20 @@ struct Kernels {
   void (*winograd_output)(const WinogradOutput&);
 
   // n pixels of a block; out may equal x.
+  void (*product)(const float* x, const float* y, float* out, std::ptrdiff_t n);
   void (*multiply)(const float* x, const float* gate, float* out, std::ptrdiff_t n);
   void (*add)(const float* x, const float* y, float* out, std::ptrdiff_t n);
-  void (*affine)(const float* x, float scale, float offset, float* out, std::ptrdiff_t n);
+  // x * scale + offset with 16 of each.
+  void (*affine)(const float* x, const float* scale, const float* offset, float* out,
+                 std::ptrdiff_t n);
   void (*activate)(const float* x, const float* slope, float* out, std::ptrdiff_t n);
+  // Smooth functions, accurate to about 2 units in the last place; NaN stays NaN.
+  void (*sigmoid)(const float* x, float* out, std::ptrdiff_t n);
+  void (*silu)(const float* x, float* out, std::ptrdiff_t n);
+  void (*tanh)(const float* x, float* out, std::ptrdiff_t n);
+  // out = the sum of weights[i] * rows[i] over `taps` rows, in this order.
+  void (*weighted)(const float* const* rows, const float* weights, int taps, float* out,
+                   std::ptrdiff_t n);
   // sums[c] += the sum of channel c, in double.
   void (*sum)(const float* x, double* sums, std::ptrdiff_t n);
 

@@ -5,6 +5,10 @@
 //   V::load, store, broadcast, zero, add, sub, mul
 //   V::fma(a, b, c) = a * b + c, V::fnma(a, b, c) = c - a * b
 //   V::prelu(x, slope) = x < 0 ? x * slope : x
+//   V::div
+//   V::max(a, b), V::min(a, b)                 b if one of them is NaN
+//   V::choose(a, b, x, y) = a < b ? x : y
+//   V::exponent(x)                             the float whose bits are those of x, shifted left 23
 //   V::prefetch, V::prefetch_near              into the L2 and the L1 cache
 //   kMaxPixels1, kMaxPixels2                   pixels whose sums fit the registers, for one and for
 //                                              two output blocks; 0 if two blocks never fit
@@ -369,10 +373,90 @@ void add(const float* x, const float* y, float* out, std::ptrdiff_t n) {
   }
 }
 
-void affine(const float* x, float scale, float offset, float* out, std::ptrdiff_t n) {
-  const Register a = V::broadcast1(scale), b = V::broadcast1(offset);
+void product(const float* x, const float* y, float* out, std::ptrdiff_t n) {
   for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
-    V::store(out + i, V::fma(V::load(x + i), a, b));
+    V::store(out + i, V::mul(V::load(x + i), V::load(y + i)));
+  }
+}
+
+void affine(const float* x, const float* scale, const float* offset, float* out,
+            std::ptrdiff_t n) {
+  for (int part = 0; part < kRegisters; ++part) {
+    const std::ptrdiff_t lane = part * V::kLanes;
+    const Register a = V::load(scale + lane), b = V::load(offset + lane);
+    for (std::ptrdiff_t i = lane; i < n * kBlock; i += kBlock) {
+      V::store(out + i, V::fma(V::load(x + i), a, b));
+    }
+  }
+}
+
+void weighted(const float* const* rows, const float* weights, int taps, float* out,
+              std::ptrdiff_t n) {
+  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
+    Register sum = V::zero();
+    for (int tap = 0; tap < taps; ++tap) {
+      sum = V::fma(V::load(rows[tap] + i), V::broadcast1(weights[tap]), sum);
+    }
+    V::store(out + i, sum);
+  }
+}
+
+// e^x for -87 <= x <= 88, beyond which x is clamped. x = n ln 2 + r with |r| <= ln 2 / 2; the
+// polynomial for e^r is that of the Cephes library (expf).
+WAIFU2X_INLINE Register exponential(Register x) {
+  x = V::min(V::broadcast1(88.0f), V::max(V::broadcast1(-87.0f), x));
+  // Adding 1.5 * 2^23 rounds to an integer, which the low bits of the sum hold.
+  const Register magic = V::broadcast1(12582912.0f);
+  const Register shifted = V::fma(x, V::broadcast1(1.44269504f), magic);
+  const Register n = V::sub(shifted, magic);
+  Register r = V::fnma(n, V::broadcast1(0.693359375f), x);
+  r = V::fnma(n, V::broadcast1(-2.12194440e-4f), r);
+  Register p = V::broadcast1(1.9875691500e-4f);
+  p = V::fma(p, r, V::broadcast1(1.3981999507e-3f));
+  p = V::fma(p, r, V::broadcast1(8.3334519073e-3f));
+  p = V::fma(p, r, V::broadcast1(4.1665795894e-2f));
+  p = V::fma(p, r, V::broadcast1(1.6666665459e-1f));
+  p = V::fma(p, r, V::broadcast1(5.0000001201e-1f));
+  p = V::add(V::fma(p, V::mul(r, r), r), V::broadcast1(1.0f));
+  // The sum holds n + 127, the biased exponent, in its low nine bits.
+  return V::mul(p, V::exponent(V::add(shifted, V::broadcast1(127.0f))));
+}
+
+WAIFU2X_INLINE Register sigmoid_of(Register x) {
+  const Register one = V::broadcast1(1.0f);
+  return V::div(one, V::add(one, exponential(V::sub(V::zero(), x))));
+}
+
+WAIFU2X_INLINE Register tanh_of(Register x) {
+  const Register one = V::broadcast1(1.0f), two = V::broadcast1(2.0f);
+  const Register far = V::sub(one, V::div(two, V::add(one, exponential(V::mul(two, x)))));
+  // Near 0 that difference cancels; the polynomial is that of Cephes (tanhf).
+  const Register z = V::mul(x, x);
+  Register p = V::broadcast1(-5.70498872745e-3f);
+  p = V::fma(p, z, V::broadcast1(2.06390887954e-2f));
+  p = V::fma(p, z, V::broadcast1(-5.37397155531e-2f));
+  p = V::fma(p, z, V::broadcast1(1.33314422036e-1f));
+  p = V::fma(p, z, V::broadcast1(-3.33332819422e-1f));
+  const Register near = V::fma(V::mul(p, z), x, x);
+  return V::choose(z, V::broadcast1(0.390625f), near, far);
+}
+
+void sigmoid(const float* x, float* out, std::ptrdiff_t n) {
+  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
+    V::store(out + i, sigmoid_of(V::load(x + i)));
+  }
+}
+
+void silu(const float* x, float* out, std::ptrdiff_t n) {
+  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
+    const Register value = V::load(x + i);
+    V::store(out + i, V::mul(value, sigmoid_of(value)));
+  }
+}
+
+void tanh(const float* x, float* out, std::ptrdiff_t n) {
+  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
+    V::store(out + i, tanh_of(V::load(x + i)));
   }
 }
 
@@ -416,9 +500,14 @@ constexpr Kernels kKernels = {direct_row,
                               winograd_input,
                               winograd_product,
                               winograd_output,
+                              product,
                               multiply,
                               add,
                               affine,
                               activate,
+                              sigmoid,
+                              silu,
+                              tanh,
+                              weighted,
                               sum,
                               fma_loop};

@@ -1,7 +1,6 @@
 #include "engine/nodes.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 namespace waifu2x::engine {
@@ -32,6 +31,10 @@ Range phase_range(Range columns, int factor, int phase, int crop) {
   return {ceil_divide(columns.lo), ceil_divide(columns.hi)};
 }
 
+int blocks_of_rows(const Rows& rows) {
+  return static_cast<int>(rows.row_stride / (static_cast<std::ptrdiff_t>(rows.width) * kBlock));
+}
+
 // --- Winograd ------------------------------------------------------------------------------------
 
 // The tiles of a band of rows, in row-major order.
@@ -54,11 +57,9 @@ struct Tiles {
 void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) {
   const Conv& conv = run.node.conv;
   const Kernels& kernels = run.kernels;
-  const Ref source = run.node.sources[0], addend = run.node.addend;
-  const Rows& in = run.values[index(source.value)];
+  const Ref addend = run.node.addend;
   const Rows& out = run.values[index(run.node.value)];
   const int count = end - begin, blocks_in = blocks_of(conv.depth);
-  const int shift = source.offset - conv.padding;
 
   WinogradProduct product = {};
   product.tiles = count;
@@ -73,13 +74,20 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
   product.v = v;
   product.m = m;
 
-  for (int block = 0; block < blocks_in; ++block) {
-    tiles.runs(begin, end, [&](int tile, int n, int y, int x) {
-      const float* rows[kTileIn];
-      for (int i = 0; i < kTileIn; ++i) rows[i] = in.read(y + shift + i, block, x + shift);
-      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(block) * count + (tile - begin);
-      kernels.winograd_input(rows, n, v + at * kBlock, product.v_position);
-    });
+  int joined = 0;  // blocks of the sources before
+  for (const Ref& source : run.node.sources) {
+    const Rows& in = run.values[index(source.value)];
+    const int shift = source.offset - conv.padding, blocks = blocks_of_rows(in);
+    for (int block = 0; block < blocks; ++block) {
+      tiles.runs(begin, end, [&](int tile, int n, int y, int x) {
+        const float* rows[kTileIn];
+        for (int i = 0; i < kTileIn; ++i) rows[i] = in.read(y + shift + i, block, x + shift);
+        const std::ptrdiff_t at =
+            static_cast<std::ptrdiff_t>(joined + block) * count + (tile - begin);
+        kernels.winograd_input(rows, n, v + at * kBlock, product.v_position);
+      });
+    }
+    joined += blocks;
   }
   for (int block = 0; block < conv.blocks; block += kProductBlocks) {
     product.blocks = std::min(kProductBlocks, conv.blocks - block);
@@ -138,14 +146,16 @@ class DirectConvolution {
 
   // Points the taps at the inputs of outputs x, x + 1, ... of row y.
   void set_input(int y, int x) {
-    const Ref source = run_.node.sources[0];
-    const Rows& in = run_.values[index(source.value)];
-    const int shift = source.offset - conv_.padding;
     std::size_t i = 0;
     for (int dy = 0; dy < conv_.kernel; ++dy) {
       for (int dx = 0; dx < conv_.kernel; ++dx) {
-        for (int block = 0; block < row_.period; ++block) {
-          taps_[i++] = in.read(y * conv_.stride + shift + dy, block, x * conv_.stride + shift + dx);
+        for (const Ref& source : run_.node.sources) {
+          const Rows& in = run_.values[index(source.value)];
+          const int shift = source.offset - conv_.padding, blocks = blocks_of_rows(in);
+          for (int block = 0; block < blocks; ++block) {
+            taps_[i++] =
+                in.read(y * conv_.stride + shift + dy, block, x * conv_.stride + shift + dx);
+          }
         }
       }
     }
@@ -230,10 +240,6 @@ void for_rows(const NodeRun& run, int blocks, Call call) {
   }
 }
 
-int blocks_of_rows(const Rows& rows) {
-  return static_cast<int>(rows.row_stride / (static_cast<std::ptrdiff_t>(rows.width) * kBlock));
-}
-
 void run_concat(const NodeRun& run, const std::vector<int>& channels) {
   const Rows& out = run.values[index(run.node.value)];
   for (int y = run.rows.lo; y < run.rows.hi; ++y) {
@@ -266,6 +272,56 @@ void run_upsample(const NodeRun& run, int blocks) {
                   kBlock * sizeof(float));
     }
   });
+}
+
+void run_unshuffle(const NodeRun& run, int channels) {
+  const Rows& out = run.values[index(run.node.value)];
+  const int factor = run.node.factor, n = run.columns.size();
+  for (int y = run.rows.lo; y < run.rows.hi; ++y) {
+    for (int c = 0; c < channels; ++c) {
+      for (int phase = 0; phase < factor * factor; ++phase) {
+        const int lane = c * factor * factor + phase;
+        const float* from = source_at(run, 0, y * factor + phase / factor, c / kBlock,
+                                      run.columns.lo * factor + phase % factor) +
+                            c % kBlock;
+        float* to = out.at(y, lane / kBlock, run.columns.lo) + lane % kBlock;
+        for (int x = 0; x < n; ++x) to[x * kBlock] = from[x * factor * kBlock];
+      }
+    }
+  }
+}
+
+// Resamples down and then across. Rows beyond the edge are clamped, and so are columns.
+void run_resize(const NodeRun& run, int blocks) {
+  const Node& node = run.node;
+  const Rows& in = run.values[index(node.sources[0].value)];
+  const Rows& out = run.values[index(node.value)];
+  const int taps = 2 * node.support;
+  const int last_row = in.height - 1, last_column = run.source_width - 1;
+  const int lo = std::max(0, node.first_tap(run.columns.lo));
+  const int hi = std::min(last_column + 1, node.first_tap(run.columns.hi - 1) + taps);
+  float* const column = run.scratch.memory;
+  constexpr int kMaxTaps = 4;
+  for (int y = run.rows.lo; y < run.rows.hi; ++y) {
+    float weights[kMaxTaps];
+    node.tap_weights(y, weights);
+    for (int block = 0; block < blocks; ++block) {
+      const float* from[kMaxTaps];
+      for (int tap = 0; tap < taps; ++tap) {
+        from[tap] = in.at(std::clamp(node.first_tap(y) + tap, 0, last_row), block, lo);
+      }
+      run.kernels.weighted(from, weights, taps, column, hi - lo);
+      for (int x = run.columns.lo; x < run.columns.hi; ++x) {
+        float across[kMaxTaps];
+        node.tap_weights(x, across);
+        for (int tap = 0; tap < taps; ++tap) {
+          const int at = std::clamp(node.first_tap(x) + tap, 0, last_column) - lo;
+          from[tap] = column + static_cast<std::ptrdiff_t>(at) * kBlock;
+        }
+        run.kernels.weighted(from, across, taps, out.at(y, block, x), 1);
+      }
+    }
+  }
 }
 
 void run_shuffle(const NodeRun& run, int channels) {
@@ -324,6 +380,12 @@ void run_node(const NodeRun& run) {
                     source_at(run, 1, y, block, run.columns.lo), to, pixels);
       });
       break;
+    case Kind::product:
+      for_rows(run, blocks, [&](int y, int block, float* to) {
+        kernels.product(source_at(run, 0, y, block, run.columns.lo),
+                        source_at(run, 1, y, block, run.columns.lo), to, pixels);
+      });
+      break;
     case Kind::multiply:
       for_rows(run, blocks, [&](int y, int block, float* to) {
         kernels.multiply(source_at(run, 0, y, block, run.columns.lo), run.gate + block * kBlock, to,
@@ -332,7 +394,8 @@ void run_node(const NodeRun& run) {
       break;
     case Kind::affine:
       for_rows(run, blocks, [&](int y, int block, float* to) {
-        kernels.affine(source_at(run, 0, y, block, run.columns.lo), node.scale, node.offset, to,
+        kernels.affine(source_at(run, 0, y, block, run.columns.lo),
+                       node.scale.data() + block * kBlock, node.offset.data() + block * kBlock, to,
                        pixels);
       });
       break;
@@ -342,12 +405,15 @@ void run_node(const NodeRun& run) {
                          node.slope.data() + block * kBlock, to, pixels);
       });
       break;
-    case Kind::sigmoid:
+    case Kind::smooth: {
+      const auto function = node.function == Smooth::sigmoid ? kernels.sigmoid
+                            : node.function == Smooth::silu  ? kernels.silu
+                                                             : kernels.tanh;
       for_rows(run, blocks, [&](int y, int block, float* to) {
-        const float* from = source_at(run, 0, y, block, run.columns.lo);
-        for (int i = 0; i < pixels * kBlock; ++i) to[i] = 1.0f / (1.0f + std::exp(-from[i]));
+        function(source_at(run, 0, y, block, run.columns.lo), to, pixels);
       });
       break;
+    }
     case Kind::concat:
       run_concat(run, node.channels);
       break;
@@ -356,6 +422,12 @@ void run_node(const NodeRun& run) {
       break;
     case Kind::shuffle:
       run_shuffle(run, node.channels[0]);
+      break;
+    case Kind::unshuffle:
+      run_unshuffle(run, node.channels[0]);
+      break;
+    case Kind::resize:
+      run_resize(run, blocks);
       break;
   }
 }

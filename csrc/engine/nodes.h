@@ -29,6 +29,7 @@ struct NodeRun {
   Range rows;                       // of the result, see Node::computed_range and computed_end
   Range columns;
   Scratch scratch;
+  int source_width;  // of the first source
 };
 
 // Computes a node of any kind except Kind::input.

@@ -1,6 +1,7 @@
 #include "engine/program.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <utility>
 
@@ -66,8 +67,34 @@ Range Node::read_range(const Ref& source, bool is_addend, Range range) const {
     }
   } else if (kind == Kind::upsample || kind == Kind::shuffle) {
     r = {(r.lo + crop) / factor, (r.hi - 1 + crop) / factor + 1};
+  } else if (kind == Kind::unshuffle) {
+    r = {r.lo * factor, r.hi * factor};
+  } else if (kind == Kind::resize) {
+    r = {first_tap(r.lo), first_tap(r.hi - 1) + 2 * support};
   }
   return {r.lo + source.offset, r.hi + source.offset};
+}
+
+int Node::first_tap(int at) const {
+  // The center is (at + 1/2) * divisor / multiplier - 1/2; in units of 1 / (2 * multiplier).
+  const long long center = (2LL * at + 1) * divisor - multiplier;
+  const long long unit = 2LL * multiplier;
+  const long long floor = center >= 0 ? center / unit : -((-center + unit - 1) / unit);
+  return static_cast<int>(floor) + 1 - support;
+}
+
+void Node::tap_weights(int at, float* weights) const {
+  const double center = (at + 0.5) * divisor / multiplier - 0.5;
+  for (int tap = 0; tap < 2 * support; ++tap) {
+    const double d = std::fabs(center - (first_tap(at) + tap));
+    double weight = std::max(0.0, 1 - d);
+    if (support == 2) {
+      constexpr double a = -0.75;
+      weight = d <= 1 ? ((a + 2) * d - (a + 3)) * d * d + 1
+                      : d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0.0;
+    }
+    weights[tap] = static_cast<float>(weight);
+  }
 }
 
 // --- building ------------------------------------------------------------------------------------
@@ -82,6 +109,7 @@ Program::Program(int channels) {
 
 int Program::push(Node node, Value value) {
   value.blocks = blocks_of(value.channels);
+  value.stage = first_stage_;
   for (const Ref& source : node.sources) {
     value.stage = std::max(value.stage, of(source.value).stage);
   }
@@ -108,7 +136,13 @@ void Program::require_open() const {
 }
 
 Ref Program::materialize_if_padded(Ref ref, int padding) {
-  return padding > 0 && ref.offset > 0 ? Ref{affine(ref, 1.0f, 0.0f), 0} : ref;
+  return padding > 0 && ref.offset > 0 ? Ref{copy(ref), 0} : ref;
+}
+
+int Program::copy(Ref source) {
+  const int count = channels(source.value);
+  const std::vector<float> ones(index(count), 1.0f), zeros(index(count), 0.0f);
+  return affine(source, ones.data(), zeros.data(), count);
 }
 
 void Program::require(Ref ref) const {
@@ -132,8 +166,14 @@ Value like(const Value& source, int index, int crop) {
 
 }  // namespace
 
-int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
-  require(source);
+int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref addend) {
+  if (sources.empty()) throw std::invalid_argument("nothing to convolve");
+  int depth = 0;
+  for (const Ref& each : sources) {
+    require(each);
+    if (depth % kBlock != 0) throw std::invalid_argument("the channels do not fill their blocks");
+    depth += channels(each.value);
+  }
   if (addend.value >= 0) require(addend);
   const bool shuffled = spec.shuffle != 0;
   const int factor = shuffled ? spec.shuffle : 1, phases = factor * factor;
@@ -146,18 +186,19 @@ int Program::conv(Ref source, const ConvSpec& spec, Ref addend) {
     throw std::invalid_argument("the shuffle does not fit the convolution");
   }
   const int result_channels = spec.out / phases;
-  if (spec.kernel < 1 || spec.stride < 1 || spec.padding < 0 || spec.in != channels(source.value) ||
+  if (spec.kernel < 1 || spec.stride < 1 || spec.padding < 0 || spec.in != depth ||
       spec.out < 1 || (addend.value >= 0 && result_channels != channels(addend.value))) {
     throw std::invalid_argument("the convolution does not fit its input");
   }
   // The kernels write whole blocks of a phase. Fewer channels share blocks between phases, and an
   // operation of its own shuffles the result. (3x3 kernels in Winograd tiles are no faster there.)
   const bool fused = phases == 1 || result_channels % kBlock == 0;
-  source = materialize_if_padded(source, spec.padding);
+  for (Ref& each : sources) each = materialize_if_padded(each, spec.padding);
+  const Ref source = sources[0];
   border_ = std::max(border_, kTileIn + spec.padding);
   Node node;
   node.kind = Kind::conv;
-  node.sources = {source};
+  node.sources = std::move(sources);
   Conv& conv = node.conv;
   conv.depth = spec.in;
   conv.stride = spec.stride;
@@ -196,6 +237,12 @@ int Program::add(Ref a, Ref b) {
   return push(std::move(node), like(of(a.value), a.value, a.offset));
 }
 
+int Program::product(Ref a, Ref b) {
+  const int value = add(a, b);
+  nodes_.back().kind = Kind::product;
+  return value;
+}
+
 int Program::multiply(Ref source, int gate) {
   require(source);
   if (gate < 0 || gate >= static_cast<int>(pooled_.size()) ||
@@ -209,13 +256,16 @@ int Program::multiply(Ref source, int gate) {
   return push(std::move(node), like(of(source.value), source.value, source.offset));
 }
 
-int Program::affine(Ref source, float scale, float offset) {
+int Program::affine(Ref source, const float* scale, const float* offset, int count) {
   require(source);
+  if (count != channels(source.value)) {
+    throw std::invalid_argument("there must be one scale and offset per channel");
+  }
   Node node;
   node.kind = Kind::affine;
   node.sources = {source};
-  node.scale = scale;
-  node.offset = offset;
+  node.scale = pack_vector(scale, count, 1.0f);
+  node.offset = pack_vector(offset, count, 0.0f);
   return push(std::move(node), like(of(source.value), source.value, source.offset));
 }
 
@@ -231,10 +281,11 @@ int Program::activate(Ref source, const float* slope, int slopes) {
   return push(std::move(node), like(of(source.value), source.value, source.offset));
 }
 
-int Program::sigmoid(Ref source) {
+int Program::smooth(Ref source, Smooth function) {
   require(source);
   Node node;
-  node.kind = Kind::sigmoid;
+  node.kind = Kind::smooth;
+  node.function = function;
   node.sources = {source};
   return push(std::move(node), like(of(source.value), source.value, source.offset));
 }
@@ -277,6 +328,55 @@ int Program::shuffle(Ref source, int factor) {
     throw std::invalid_argument("the channels do not shuffle by this factor");
   }
   return push_shuffle(source, factor, 0, 0);
+}
+
+int Program::unshuffle(Ref source, int factor) {
+  require(source);
+  if (factor < 1 || factor > kMaxFactor || channels(source.value) > (1 << 26) / (factor * factor)) {
+    throw std::invalid_argument("the factor must be at least 1, and not thousands");
+  }
+  Node node;
+  node.kind = Kind::unshuffle;
+  node.sources = {source};
+  node.factor = factor;
+  Value value = like(of(source.value), source.value, 0);
+  node.channels = {value.channels};
+  value.channels *= factor * factor;
+  value.divisor *= factor;
+  value.size_add = -2 * source.offset;
+  value.size_divide = factor;
+  value.size_rest = 0;
+  return push(std::move(node), value);
+}
+
+int Program::resize(Ref source, int multiplier, int divisor, int support) {
+  require(source);
+  for (const int number : {multiplier, divisor}) {
+    if (number < 1 || number > kMaxFactor) {
+      throw std::invalid_argument("the factor must be at least 1, and not thousands");
+    }
+  }
+  if (support < 1 || support > 2) throw std::invalid_argument("the support must be 1 or 2");
+  Node node;
+  node.kind = Kind::resize;
+  // Beyond the edge of the crop, not of the value, samples repeat.
+  node.sources = {source.offset > 0 ? Ref{copy(source), 0} : source};
+  node.multiplier = multiplier;
+  node.divisor = divisor;
+  node.support = support;
+  const Ref from = node.sources[0];
+  Value value = like(of(from.value), from.value, 0);
+  value.scale *= multiplier;
+  value.divisor *= divisor;
+  value.size_divide = divisor;
+  value.size_factor = multiplier;
+  value.size_rest = 0;
+  return push(std::move(node), value);
+}
+
+void Program::cut() {
+  require_open();
+  first_stage_ = stages_;
 }
 
 int Program::push_shuffle(Ref source, int factor, int crop, int trim) {
@@ -339,9 +439,10 @@ int Program::pooled_conv(int source, const ConvSpec& spec, bool sigmoid) {
   return static_cast<int>(pooled_.size()) - 1;
 }
 
-void Program::finish(Ref output) {
+void Program::finish(Ref output, int halo) {
   require(output);
   output_ = output;
+  halo_ = halo;
   of(output.value).last_use = std::max(of(output.value).last_use, of(output.value).stage);
 }
 
@@ -368,10 +469,12 @@ std::vector<int> Program::sizes(int size) const {
   };
   for (const Node& node : nodes_) {
     const int own = result[static_cast<std::size_t>(node.value)];
-    const bool joins = node.kind == Kind::add || node.kind == Kind::concat;
+    const bool joins =
+        node.kind == Kind::add || node.kind == Kind::product || node.kind == Kind::concat;
     for (const Ref& source : node.sources) {
       if (cropped(source) < 1) refuse("leaves nothing of this network");
-      if (joins && cropped(source) != own) refuse("does not fit this network");
+      const int expected = joins ? own : cropped(node.sources[0]);
+      if (cropped(source) != expected) refuse("does not fit this network");
     }
     if (node.addend.value >= 0 && cropped(node.addend) != own) refuse("does not fit this network");
   }

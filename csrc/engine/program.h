@@ -31,8 +31,11 @@ struct Range {
 };
 
 enum class Kind {
-  input, conv, add, multiply, affine, activate, sigmoid, concat, upsample, shuffle
+  input, conv, add, product, multiply, affine, activate, smooth, concat, upsample, shuffle,
+  unshuffle, resize
 };
+
+enum class Smooth { sigmoid, silu, tanh };
 
 // A convolution and the operations fused into it.
 struct Conv {
@@ -55,14 +58,19 @@ struct Conv {
 struct Node {
   Kind kind = Kind::input;
   int value = -1;  // the result
-  std::vector<Ref> sources;
+  std::vector<Ref> sources;  // of a convolution: several are read as joined channels
   Ref addend;  // added to the result of a convolution; value -1 for none
   Conv conv;
-  float scale = 1.0f;   // affine
-  float offset = 0.0f;  // affine
-  Floats slope;         // activate
+  Floats scale;   // affine
+  Floats offset;  // affine
+  Floats slope;   // activate
+  Smooth function = Smooth::sigmoid;
   int gate = -1;        // multiply: index of a pooled vector
-  int factor = 1;       // upsample, shuffle
+  int factor = 1;       // upsample, shuffle, unshuffle
+  // resize: samples of the result per `divisor` samples of the source, and taps on each side
+  int multiplier = 1;
+  int divisor = 1;
+  int support = 0;
   int crop = 0;         // shuffle: on each side of the result
   std::vector<int> channels;  // concat: of each source; shuffle: of the result
 
@@ -70,6 +78,9 @@ struct Node {
   Range computed_range(Range requested, int size) const;
   // The end of the rows that are computed to obtain all rows before `requested`.
   int computed_end(int requested, int size) const;
+  // resize: the first of the 2 * support source samples of a sample, and their weights.
+  int first_tap(int at) const;
+  void tap_weights(int at, float* weights) const;
   // The range of `source` that `range` depends on. May extend past the edges, into zero padding.
   Range read_range(const Ref& source, bool is_addend, Range range) const;
 };
@@ -122,28 +133,41 @@ class Program {
     // directly.
     int shuffle = 0, crop = 0, trim = 0;
   };
-  int conv(Ref source, const ConvSpec& spec, Ref addend);
+  // Several sources are read as if their channels were joined; all but the last must have whole
+  // blocks.
+  int conv(std::vector<Ref> sources, const ConvSpec& spec, Ref addend);
   int add(Ref a, Ref b);
+  int product(Ref a, Ref b);
   int multiply(Ref source, int gate);
-  int affine(Ref source, float scale, float offset);
+  // scale, offset: a number for each channel.
+  int affine(Ref source, const float* scale, const float* offset, int channels);
   int activate(Ref source, const float* slope, int channels);
-  int sigmoid(Ref source);
+  int smooth(Ref source, Smooth function);
   int concat(const std::vector<Ref>& sources);
   int upsample(Ref source, int factor);
   int shuffle(Ref source, int factor);
+  int unshuffle(Ref source, int factor);
+  // Bilinear (support 1) or bicubic (support 2), multiplier / divisor samples per sample.
+  int resize(Ref source, int multiplier, int divisor, int support);
+
+  // Starts a stage: all operations that follow compute whole values of the operations before. A
+  // region then extends only over the context of its stage, at the cost of memory for those values.
+  void cut();
 
   int pooled_input(int channels);
   int mean(Ref source);
   int pooled_conv(int source, const ConvSpec& spec, bool sigmoid);
 
-  // Sets the output. No operation may be appended afterward.
-  void finish(Ref output);
+  // Sets the output. No operation may be appended afterward. halo: rows and columns that a region
+  // computes in addition to its own, on average over the operations.
+  void finish(Ref output, int halo);
 
   const std::vector<Node>& nodes() const { return nodes_; }
   const std::vector<Value>& values() const { return values_; }
   const std::vector<Pooled>& pooled() const { return pooled_; }
   Ref output() const { return output_; }
   int stages() const { return stages_; }
+  int halo() const { return halo_; }
   int pooled_inputs() const { return pooled_inputs_; }
   // Columns of zero padding that a node may read beyond either edge of a value.
   int border() const { return border_; }
@@ -162,6 +186,7 @@ class Program {
   // Copies a cropped reference into a value of its own if its reader pads: padding must read zeros,
   // not the samples outside the crop.
   Ref materialize_if_padded(Ref ref, int padding);
+  int copy(Ref source);
   Value& of(int value) { return values_[static_cast<std::size_t>(value)]; }
 
   std::vector<Node> nodes_;
@@ -169,6 +194,8 @@ class Program {
   std::vector<Pooled> pooled_;
   Ref output_;
   int stages_ = 1;
+  int first_stage_ = 0;  // of the operations that follow
+  int halo_ = 0;
   int pooled_inputs_ = 0;
   int border_ = kTileIn;  // the last tile of a row extends this far
 };

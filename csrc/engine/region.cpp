@@ -40,6 +40,10 @@ Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_
     if (plan.rows.empty()) continue;
     if (node.conv.winograd) winograd_tiles_[index(n)] = tiles_for_cache(node.conv, transform_bytes);
     scratch_ = std::max(scratch_, scratch_floats(node.conv, winograd_tiles_[index(n)]));
+    if (node.kind == Kind::resize) {  // a row of the source
+      const Range read = node.read_range(node.sources[0], false, plan.columns);
+      scratch_ = std::max(scratch_, index(read.size()) * kBlock);
+    }
   }
   std::size_t widest = 0;
   for (std::size_t v = 0; v < plans_.size(); ++v) {
@@ -223,7 +227,8 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
       }
       scratch.tiles = winograd_tiles_[index(n)];
       const float* gate = node.gate < 0 ? nullptr : pooled[index(node.gate)].data();
-      run_node({kernels, node, values, gate, rows, columns, scratch});
+      const int width = stage_.widths[index(node.sources[0].value)];
+      run_node({kernels, node, values, gate, rows, columns, scratch, width});
     }
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
       const Range ready{before.delivered[i], now.delivered[i]};

@@ -1,4 +1,7 @@
 // Portable engine kernels: the reference for the other instruction sets, and the fallback.
+#include <cstdint>
+#include <cstring>
+
 #include "engine/target.h"
 #include "kernels.h"
 
@@ -25,6 +28,18 @@ struct V {
     return Register{x[0] < 0 ? scaled[0] : x[0], x[1] < 0 ? scaled[1] : x[1],
                     x[2] < 0 ? scaled[2] : x[2], x[3] < 0 ? scaled[3] : x[3]};
   }
+  static WAIFU2X_INLINE Register choose(Register a, Register b, Register x, Register y) {
+    return Register{a[0] < b[0] ? x[0] : y[0], a[1] < b[1] ? x[1] : y[1],
+                    a[2] < b[2] ? x[2] : y[2], a[3] < b[3] ? x[3] : y[3]};
+  }
+  static WAIFU2X_INLINE Register exponent(Register x) {
+    typedef int Bits __attribute__((vector_size(16)));
+    Bits bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    bits <<= 23;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+  }
 #else
 struct V {
   using Register = float;
@@ -37,7 +52,20 @@ struct V {
   static WAIFU2X_INLINE Register prelu(Register x, Register slope) {
     return x < 0.0f ? x * slope : x;
   }
+  static WAIFU2X_INLINE Register choose(Register a, Register b, Register x, Register y) {
+    return a < b ? x : y;
+  }
+  static WAIFU2X_INLINE Register exponent(Register x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    bits <<= 23;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+  }
 #endif
+  static WAIFU2X_INLINE Register div(Register a, Register b) { return a / b; }
+  static WAIFU2X_INLINE Register max(Register a, Register b) { return choose(b, a, a, b); }
+  static WAIFU2X_INLINE Register min(Register a, Register b) { return choose(a, b, a, b); }
   static WAIFU2X_INLINE Register add(Register a, Register b) { return a + b; }
   static WAIFU2X_INLINE Register sub(Register a, Register b) { return a - b; }
   static WAIFU2X_INLINE Register mul(Register a, Register b) { return a * b; }

@@ -30,6 +30,15 @@ struct V {
   static WAIFU2X_INLINE Register prelu(Register x, Register slope) {
     return _mm256_blendv_ps(x, _mm256_mul_ps(x, slope), x);  // selects by the sign bit; fine for -0
   }
+  static WAIFU2X_INLINE Register div(Register a, Register b) { return _mm256_div_ps(a, b); }
+  static WAIFU2X_INLINE Register max(Register a, Register b) { return _mm256_max_ps(a, b); }
+  static WAIFU2X_INLINE Register min(Register a, Register b) { return _mm256_min_ps(a, b); }
+  static WAIFU2X_INLINE Register choose(Register a, Register b, Register x, Register y) {
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
+  static WAIFU2X_INLINE Register exponent(Register x) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x), 23));
+  }
   static WAIFU2X_INLINE void prefetch_near(const float* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
   }

@@ -31,6 +31,20 @@ struct V {
     const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
     return _mm512_mask_mul_ps(x, negative, x, slope);
   }
+  static WAIFU2X_INLINE Register div(Register a, Register b) { return _mm512_div_ps(a, b); }
+  // The masked intrinsics: GCC warns of an uninitialized operand inside the plain ones.
+  static WAIFU2X_INLINE Register max(Register a, Register b) {
+    return _mm512_maskz_max_ps(0xFFFF, a, b);
+  }
+  static WAIFU2X_INLINE Register min(Register a, Register b) {
+    return _mm512_maskz_min_ps(0xFFFF, a, b);
+  }
+  static WAIFU2X_INLINE Register choose(Register a, Register b, Register x, Register y) {
+    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), x);
+  }
+  static WAIFU2X_INLINE Register exponent(Register x) {
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, _mm512_castps_si512(x), 23));
+  }
   static WAIFU2X_INLINE void prefetch_near(const float* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
   }

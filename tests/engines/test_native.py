@@ -1181,7 +1181,7 @@ Program = _native.Program
 
 def finished_first(program: _native.Program) -> int:
     program.finish((0, 0))
-    return program.affine((0, 0), 1.0, 0.0)
+    return program.sigmoid((0, 0))
 
 
 POOL = _native.Pool(1)
@@ -1195,10 +1195,15 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
     ("a network reads at least one channel", lambda p: Program(0)),
     ("a network reads at least one channel", lambda p: Program(-4)),
     ("isa is 'mmx'; usable here: ", lambda p: Program(3, isa="mmx")),
-    ("no such value", lambda p: p.affine((1, 0), 1.0, 0.0)),
-    ("no such value", lambda p: p.affine((-1, 0), 1.0, 0.0)),
-    ("no such value", lambda p: p.affine((0, -1), 1.0, 0.0)),
+    ("no such value", lambda p: p.affine((1, 0), vector, vector)),
+    ("no such value", lambda p: p.affine((-1, 0), vector, vector)),
+    ("no such value", lambda p: p.affine((0, -1), vector, vector)),
     ("no such value", lambda p: p.sigmoid((1, 0))),
+    ("no such value", lambda p: p.silu((1, 0))),
+    ("no such value", lambda p: p.tanh((1, 0))),
+    ("no such value", lambda p: p.product((1, 0), (0, 0))),
+    ("no such value", lambda p: p.unshuffle((1, 0), 2)),
+    ("no such value", lambda p: p.resize((1, 0), 2, 1, 2)),
     ("no such value", lambda p: p.add((0, 0), (1, 0))),
     ("no such value", lambda p: p.add((1, 0), (0, 0))),
     ("no such value", lambda p: p.concat([(0, 0), (1, 0)])),
@@ -1255,6 +1260,21 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
             {"shuffle": 1, "crop": -1}, {"shuffle": 1, "trim": -1},
         )
     ),
+    ("channels differ", lambda p: p.product((0, 0), (p.concat([(0, 0), (0, 0)]), 0))),
+    (
+        "there must be one scale and offset per channel",
+        lambda p: p.affine((0, 0), vector[:2], vector[:2]),
+    ),
+    ("offset has shape (2,); it must be (3,)", lambda p: p.affine((0, 0), vector, vector[:2])),
+    ("nothing to convolve", lambda p: p.conv([], kernel, vector, vector, **HOW)),
+    (
+        "the channels do not fill their blocks",
+        lambda p: p.conv([(0, 0), (0, 0)], kernel, vector, vector, **HOW),
+    ),
+    ("the factor must be at least 1, and not thousands", lambda p: p.unshuffle((0, 0), 0)),
+    ("the factor must be at least 1, and not thousands", lambda p: p.resize((0, 0), 0, 1, 2)),
+    ("the factor must be at least 1, and not thousands", lambda p: p.resize((0, 0), 1, 9999, 2)),
+    ("the support must be 1 or 2", lambda p: p.resize((0, 0), 2, 1, 3)),
     ("there must be one slope per channel", lambda p: p.activate((0, 0), vector[:2])),
     ("channels differ", lambda p: p.add((0, 0), (p.concat([(0, 0), (0, 0)]), 0))),
     ("nothing to join", lambda p: p.concat([])),
@@ -1288,7 +1308,7 @@ def test_what_a_program_cannot_be_built_of_is_refused(
     assert said == message or (message.endswith(": ") and said.startswith(message))
     if "finished" in message:
         return
-    program.finish((program.affine((0, 0), 2.0, 1.0), 0))  # the program is still usable
+    program.finish((program.affine((0, 0), vector + 2, vector + 1), 0))  # the program is still usable
     for givens in ((), (3,), (4,)):  # means that the call created before its refusal
         means = [np.zeros((1, channels, 1, 1), np.float32) for channels in givens]
         with contextlib.suppress(ValueError):
@@ -1320,7 +1340,7 @@ def test_programs_refuse_values_that_do_not_lie_on_each_other() -> None:
 from waifu2x.kernels import _native
 p = _native.Program(3)
 try:
-    small = p.affine((0, 9), 1.0, 0.0)
+    small = p.sigmoid((0, 9))
     p.finish((p.add((0, 0), (small, 0)), 0))
     p.run(_native.Pool(1), x, [])
 except ValueError:

@@ -1072,8 +1072,9 @@ void check_elementwises(int n) {
   place = std::to_string(n) + " pixels, " + kDataNames[static_cast<int>(data)];
   const Floats x = draw_pixels(n, kBlock, kBlock, data), y = draw_pixels(n, kBlock, kBlock, data);
   const Floats gate = draw_pixels(1, kBlock, kBlock, Data::kOrdinary), slope = draw_slopes(1);
-  const float scales[] = {0.0f, 1.0f, -2.5f, draw(Data::kOrdinary), draw(Data::kOrdinary)};
-  const float scale = scales[random_int(0, 4)], offset = draw(data);
+  const Floats scale = draw_pixels(1, kBlock, kBlock, Data::kOrdinary);
+  const Floats offset = draw_pixels(1, kBlock, kBlock, data);
+  const float weights[] = {draw(Data::kOrdinary), draw(Data::kOrdinary)};
   const auto of = [](float value) { return static_cast<double>(value); };
   const auto none = [](int) { return 0.0; };
 
@@ -1089,13 +1090,58 @@ void check_elementwises(int n) {
                      },
                      [&](int i) { return of(x[i]) + of(y[i]); }, 0.0, none, true},
                     x, n);
+  check_elementwise({"product",
+                     [&](const Kernels& k, const float* from, float* out, int first, int count) {
+                       k.product(from, y.get() + first * kBlock, out, count);
+                     },
+                     [&](int i) { return of(x[i]) * of(y[i]); }, 0.0, none, true},
+                    x, n);
   check_elementwise({"affine",
                      [&](const Kernels& k, const float* from, float* out, int, int count) {
-                       k.affine(from, scale, offset, out, count);
+                       k.affine(from, scale.get(), offset.get(), out, count);
                      },
-                     [&](int i) { return of(x[i]) * of(scale) + of(offset); },
+                     [&](int i) {
+                       return of(x[i]) * of(scale[i % kBlock]) + of(offset[i % kBlock]);
+                     },
                      2.0,
-                     [&](int i) { return std::fabs(of(x[i]) * of(scale)) + std::fabs(of(offset)); },
+                     [&](int i) {
+                       return std::fabs(of(x[i]) * of(scale[i % kBlock])) +
+                              std::fabs(of(offset[i % kBlock]));
+                     },
+                     false},
+                    x, n);
+  const auto logistic = [&](int i) { return 0.5 + 0.5 * std::tanh(0.5 * of(x[i])); };
+  check_elementwise({"sigmoid",
+                     [&](const Kernels& k, const float* from, float* out, int, int count) {
+                       k.sigmoid(from, out, count);
+                     },
+                     logistic, 4.0, [](int) { return 1.0; }, false},
+                    x, n);
+  check_elementwise({"silu",
+                     [&](const Kernels& k, const float* from, float* out, int, int count) {
+                       k.silu(from, out, count);
+                     },
+                     [&](int i) { return of(x[i]) * logistic(i); }, 4.0,
+                     [&](int i) { return std::fabs(of(x[i])); }, false},
+                    x, n);
+  check_elementwise({"tanh",
+                     [&](const Kernels& k, const float* from, float* out, int, int count) {
+                       k.tanh(from, out, count);
+                     },
+                     [&](int i) { return std::tanh(of(x[i])); }, 4.0,
+                     [&](int i) { return std::fabs(std::tanh(of(x[i]))); }, false},
+                    x, n);
+  check_elementwise({"weighted",
+                     [&](const Kernels& k, const float* from, float* out, int first, int count) {
+                       const float* const rows[] = {from, y.get() + first * kBlock};
+                       k.weighted(rows, weights, 2, out, count);
+                     },
+                     [&](int i) { return of(x[i]) * of(weights[0]) + of(y[i]) * of(weights[1]); },
+                     2.0,
+                     [&](int i) {
+                       return std::fabs(of(x[i]) * of(weights[0])) +
+                              std::fabs(of(y[i]) * of(weights[1]));
+                     },
                      false},
                     x, n);
   check_elementwise({"activate",
@@ -1251,7 +1297,8 @@ std::vector<Timed> time_elementwise(int n) {
       {"add" + size, 0.0,
        [=](const Kernels& k) { k.add(work->x.get(), work->y.get(), work->out.get(), n); }},
       {"affine" + size, 0.0,
-       [=](const Kernels& k) { k.affine(work->x.get(), 0.5f, 0.25f, work->out.get(), n); }},
+       [=](const Kernels& k) { k.affine(work->x.get(), work->y.get(), work->y.get(), work->out.get(), n); }},
+      {"silu" + size, 0.0, [=](const Kernels& k) { k.silu(work->x.get(), work->out.get(), n); }},
       {"activate" + size, 0.0,
        [=](const Kernels& k) { k.activate(work->x.get(), work->y.get(), work->out.get(), n); }},
       {"sum" + size, 0.0, [=](const Kernels& k) { k.sum(work->x.get(), work->sums, n); }}};

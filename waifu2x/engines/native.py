@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +18,21 @@ from .._machine import processors
 from ..errors import ArgumentError, CancelledError, DeviceMemoryError, EngineError, GraphError
 from ..kernels import _native
 from ..network import graph as g
-from ..network.rewrite import Ref, Step, fuse, sub_pixel
+from ..network.rewrite import Ref, Step, fold_scales, fuse, sub_pixel
 from ..picture import Samples
 from .base import Concurrency, OnRows
 from .device import Batch, Session, TileBatch, TileCopy, Transform
 from .host import HostCompiled, HostEngine, write_tile
 from .tta import averaged, restored
+
+#: Channels of a block.
+_BLOCK: Final = 16
+#: Halo of upconv_7 and cunet, measured.
+_HALO: Final = 6
+#: Reach in pixels beyond which a network is cut into stages, and that of a stage.
+_DEEP: Final = 32
+_SHORTEST: Final = 12
+_LONGEST: Final = 36
 
 
 class _Lowering:
@@ -31,6 +43,8 @@ class _Lowering:
         self.program = _native.Program(graph.channels[0], isa=isa)
         #: The numbers of values and pooled vectors in the program.
         self._numbers = {graph.inputs[0].name: 0}
+        #: The values that are joined, for concatenations that convolutions read in place.
+        self._joined: dict[str, list[Ref]] = {}
 
     def lower(self) -> _native.Program:
         if self.graph.out.pooled:
@@ -38,44 +52,85 @@ class _Lowering:
         for given in self.graph.inputs[1:]:
             self._numbers[given.name] = self.program.pooled_input(given.channels)
         steps, output = fuse(self.graph, crops=True)
-        for step in steps:
+        cuts = _cuts(self.graph, steps)
+        for index, step in enumerate(steps):
+            if index in cuts:
+                self.program.cut()
+            if isinstance(step.node.op, g.Concat) and self._fills_blocks(step):
+                self._joined[step.name] = list(step.inputs)
+                continue
             pooled = self.graph.values[step.name].pooled
             self._numbers[step.name] = self._pool(step) if pooled else self._lower(step)
-        self.program.finish(self._place(output))
+        self.program.finish(self._place(output), halo=_halo(self.graph, steps, cuts))
         return self.program
 
+    def _fills_blocks(self, step: Step) -> bool:
+        """Whether all joined values but the last consist of whole blocks of channels."""
+        channels = [self.graph.values[ref.name].channels for ref in step.inputs]
+        return not any(count % _BLOCK for count in channels[:-1])
+
     def _place(self, ref: Ref) -> tuple[int, int]:
+        if ref.name not in self._numbers:
+            # An operation other than a convolution reads a concatenation, which is made for it.
+            self._numbers[ref.name] = self.program.concat(self._places(Ref(ref.name)))
         return self._numbers[ref.name], ref.crop
+
+    def _places(self, ref: Ref) -> list[tuple[int, int]]:
+        """Return the values that a value is joined from, or the value."""
+        if ref.name not in self._joined:
+            return [self._place(ref)]
+        parts = self._joined[ref.name]
+        return [place for part in parts
+                for place in self._places(Ref(part.name, part.crop + ref.crop))]  # fmt: skip
 
     def _lower(self, step: Step) -> int:
         op, program = step.node.op, self.program
+        if isinstance(op, g.Conv | g.ConvTranspose):
+            return self._convolve(step, op)
         places = [self._place(ref) for ref in step.inputs]
         source = places[0]
         match op:
-            case g.Conv() | g.ConvTranspose():
-                return self._convolve(step, op, source)
-            case g.Activate(activation=activation) if activation.kind == "sigmoid":
-                return program.sigmoid(source)
+            case g.Activate(activation=activation) if activation.smooth:
+                return self._smooth(activation, source)
             case g.Activate():
                 return program.activate(
                     source, g.negative_slopes(op.activation, self._channels(step))
                 )
             case g.Add():
                 return program.add(source, places[1])
-            case g.Multiply():
+            case g.Multiply() if self.graph.values[step.inputs[1].name].pooled:
                 return program.multiply(source, places[1][0])
-            case g.Affine(scale=float(), offset=float()):
-                return program.affine(source, float(op.scale), float(op.offset))
+            case g.Multiply():
+                return program.product(source, places[1])
+            case g.Affine():
+                channels = self._channels(step)
+                scale, offset = (np.broadcast_to(x, channels) for x in (op.scale, op.offset))
+                return program.affine(source, _floats(scale), _floats(offset))
             case g.Concat():
                 return program.concat(places)
             case g.PixelShuffle():
                 return program.shuffle(source, op.factor)
+            case g.PixelUnshuffle():
+                return program.unshuffle(source, op.factor)
             case g.Upsample():
                 return program.upsample(source, op.factor)
+            case g.Resize():
+                ratio = Fraction(op.numerator, op.denominator)
+                return program.resize(source, ratio.numerator, ratio.denominator, op.support)
         raise _unsupported(step)
 
-    def _convolve(self, step: Step, op: g.Conv | g.ConvTranspose, source: tuple[int, int]) -> int:
-        slopes, sigmoid = _slopes(step.activation, op.bias.size)
+    def _smooth(self, activation: g.Activation, source: tuple[int, int]) -> int:
+        match activation.kind:
+            case "sigmoid":
+                return self.program.sigmoid(source)
+            case "silu":
+                return self.program.silu(source)
+            case _:
+                return self.program.tanh(source)
+
+    def _convolve(self, step: Step, op: g.Conv | g.ConvTranspose) -> int:
+        smooth = step.activation if step.activation and step.activation.smooth else None
+        slopes = g.negative_slopes(None if smooth else step.activation, op.bias.size)
         weight, bias = op.weight, op.bias
         layout = {"stride": op.stride, "padding": op.padding}
         if isinstance(op, g.ConvTranspose):
@@ -84,14 +139,14 @@ class _Lowering:
             layout = {"padding": plain.padding, "shuffle": factor}
             layout |= {"crop": plain.crop, "trim": plain.trim}
         value = self.program.conv(
-            source,
+            self._places(step.inputs[0]),
             _floats(weight),
             _floats(bias),
             slopes,
             addend=None if step.addend is None else self._place(step.addend),
             **layout,
         )
-        return self.program.sigmoid((value, 0)) if sigmoid else value
+        return self._smooth(smooth, (value, 0)) if smooth else value
 
     def _pool(self, step: Step) -> int:
         """Lower an operation whose result is pooled; all but the mean are 1x1 convolutions."""
@@ -108,21 +163,66 @@ class _Lowering:
             case g.Activate() as op:
                 activation = op.activation
             case g.Affine() as op:
-                weight *= np.float32(op.scale)
-                bias += np.float32(op.offset)
+                weight *= np.reshape(np.broadcast_to(op.scale, channels), (-1, 1, 1, 1))
+                bias += op.offset
             case _:
                 raise _unsupported(step, " on pooled values")
-        slopes, sigmoid = _slopes(activation, channels)
+        if activation is not None and activation.kind in ("silu", "tanh"):
+            raise _unsupported(step, " on pooled values")
+        sigmoid = activation is not None and activation.smooth
+        slopes = g.negative_slopes(None if sigmoid else activation, channels)
         return self.program.pooled_conv(source[0], _floats(weight), _floats(bias), slopes, sigmoid)
 
     def _channels(self, step: Step) -> int:
         return self.graph.values[step.name].channels
 
 
-def _slopes(activation: g.Activation | None, channels: int) -> tuple[Batch, bool]:
-    """Return the slopes for negative values, and whether a sigmoid follows."""
-    sigmoid = activation is not None and activation.kind == "sigmoid"
-    return g.negative_slopes(None if sigmoid else activation, channels), sigmoid
+def _cuts(graph: g.Graph, steps: Sequence[Step]) -> dict[int, float]:
+    """Return the steps at which a deep network is cut into stages, and their reach.
+
+    A region computes the context of its whole stage, so the reach of a stage is kept short; the
+    values that the next stages read are stored whole. Each cut is made at the smallest of these.
+    """
+    if graph.reach <= _DEEP:
+        return {}
+    values = graph.values
+    last_use = {name: index for index, step in enumerate(steps) for name in step.reads}
+    stored: list[float] = []  # before each step
+    reached: list[float] = []
+    deepest = 0.0
+    for index, step in enumerate(steps):
+        live = {step.name for step in steps[:index]} & {
+            name for name, use in last_use.items() if use >= index
+        }
+        live |= {graph.inputs[0].name} if last_use[graph.inputs[0].name] >= index else set()
+        stored.append(sum(_stored(values[name]) for name in live))
+        reached.append(deepest)
+        deepest = max(deepest, float(values[step.name].reach))
+    cuts: dict[int, float] = {}
+    before = 0.0
+    while deepest - before > _LONGEST:
+        choices = [i for i, at in enumerate(reached) if _SHORTEST <= at - before <= _LONGEST]
+        if not choices:
+            break
+        best = min(choices, key=lambda i: stored[i])
+        before = reached[best]
+        cuts[best] = before
+    return cuts
+
+
+def _stored(value: g.Value) -> float:
+    """Return the bytes per input pixel of a value in blocks of channels."""
+    if value.pooled:
+        return 0.0
+    return 4.0 * _BLOCK * -(-value.channels // _BLOCK) * float(value.scale) ** 2
+
+
+def _halo(graph: g.Graph, steps: Sequence[Step], cuts: dict[int, float]) -> int:
+    """Return the rows that a region computes in addition, on average over the layers."""
+    if not graph.pads:
+        return _HALO
+    ends = [0.0, *cuts.values(), float(graph.out.reach)]
+    return math.ceil(max(after - before for before, after in itertools.pairwise(ends)))
 
 
 def _unsupported(step: Step, where: str = "") -> EngineError:
@@ -139,7 +239,7 @@ class NativeCompiled(HostCompiled):
         self.graph = graph
         self._pool = pool
         try:
-            self._program = _Lowering(graph, isa).lower()
+            self._program = _Lowering(fold_scales(graph), isa).lower()
         except ValueError as error:
             raise EngineError(f"the native engine cannot run this network: {error}") from error
 

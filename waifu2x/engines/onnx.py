@@ -12,7 +12,7 @@ from .._machine import processors
 from ..errors import DeviceMemoryError, EngineError
 from ..network.graph import Graph
 from ..network.onnx import INPUT, OUTPUT, to_onnx
-from ..network.rewrite import shuffle_transposed
+from ..network.rewrite import fold_scales, shuffle_transposed
 from .base import first_line
 from .device import Batch
 from .host import HostCompiled, HostEngine
@@ -27,7 +27,7 @@ class OnnxCompiled(HostCompiled):
     def __init__(self, graph: Graph, options: onnxruntime.SessionOptions) -> None:
         self.graph = graph
         # With one tap, a sum over channels has one order anyway, and cunet would take 17% longer.
-        model = to_onnx(shuffle_transposed(graph, least_taps=2))
+        model = to_onnx(shuffle_transposed(fold_scales(graph), least_taps=2))
         try:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]

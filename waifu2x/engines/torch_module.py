@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from ..network import graph as g
-from ..network.rewrite import shuffle_transposed
+from ..network.rewrite import fold_scales, shuffle_transposed
 
 _CUDNN = threading.RLock()
 
@@ -39,7 +39,7 @@ class GraphModule(torch.nn.Module):
 
     def __init__(self, graph: g.Graph) -> None:
         super().__init__()
-        self.graph = shuffle_transposed(graph)
+        self.graph = shuffle_transposed(fold_scales(graph))
         # Buffers are numbered: their names must not contain dots, unlike those of nodes.
         self._names: dict[int, str] = {}
         for node in self.graph.nodes:
