@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from waifu2x.errors import GraphError
-from waifu2x.network.graph import Conv, ConvTranspose, Graph
+from waifu2x.network.graph import Conv, ConvTranspose, Graph, Resize
 from waifu2x.network.readers.ncnn import parse_ncnn
 from waifu2x.network.reference import evaluate
 
@@ -200,10 +200,121 @@ def test_a_transposed_kernel_is_kept_input_first() -> None:
         ("Concat c 2 1 data data out", b"", np.concatenate([PICTURE, PICTURE])),
         ("Concat c 2 1 data data out 0=0", b"", np.concatenate([PICTURE, PICTURE])),
         ("Crop c 2 1 data data out 0=2 1=2", b"", PICTURE[:, 2:-2, 2:-2]),
+        (
+            "Crop c 1 1 data out -23309=2,2,2 -23310=2,-2,-2 -23311=2,-2,-1",
+            b"",
+            PICTURE[:, 2:-2, 2:-2],
+        ),
+        ("Eltwise e 2 1 data data out 0=1 -23301=2,0.25,1.0", b"", PICTURE * 1.25),
+        ("Eltwise e 3 1 data data data out 0=1 -23301=3,0.25,1.0,-2.0", b"", PICTURE * -0.75),
+        ("Eltwise e 3 1 data data data out 0=0", b"", PICTURE**3),
+        ("BinaryOp b 2 1 data data out 0=2", b"", PICTURE**2),
+        ("BinaryOp b 2 1 data data out 0=1", b"", PICTURE * 0),
+        ("BinaryOp b 1 1 data out 0=1 1=1 2=0.5", b"", PICTURE - 0.5),
+        ("BinaryOp b 1 1 data out 0=7 1=1 2=0.5", b"", 0.5 - PICTURE),
+        ("BinaryOp b 1 1 data out 0=3 1=1 2=4", b"", PICTURE / 4),
+        ("Swish s 1 1 data out", b"", PICTURE / (1 + np.exp(-PICTURE))),
+        ("TanH t 1 1 data out", b"", np.tanh(PICTURE)),
+        ("Reorg r 1 1 data out 0=1", b"", PICTURE),
     ],
 )
 def test_layers_without_kernels(line: str, blob: bytes, expected: np.ndarray) -> None:
     np.testing.assert_allclose(run_layer(line, PICTURE, blob), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "expected"),
+    [
+        ("data m", 0, lambda x, m: x + m),
+        ("data m", 1, lambda x, m: x - m),
+        ("m data", 1, lambda x, m: m - x),
+        ("m data", 7, lambda x, m: x - m),
+        ("m data", 2, lambda x, m: m * x),
+        ("data m", 3, lambda x, m: x / m),
+    ],
+)
+@pytest.mark.parametrize("flag", [None, FLOAT32, FLOAT16])
+@pytest.mark.parametrize("shape", ["0=1 1=1 2=2", "0=1"])
+def test_constants(names: str, kind: int, expected, shape: str, flag: int | None) -> None:
+    constant = np.array([0.25, -2.0][: 2 if "2=2" in shape else 1], np.float32)
+    text = param(
+        f"MemoryData m 0 1 m {shape} 21={int(flag is None)}",
+        f"BinaryOp b 2 1 {names} out 0={kind}",
+    )
+    blob = plain(constant) if flag is None else stored(constant, flag)
+    want = expected(PICTURE, constant[:, None, None].astype(np.float64))
+    np.testing.assert_allclose(run(parse_ncnn(text, blob), PICTURE), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Split s 1 2 m a b", "BinaryOp b 2 1 a b out 0=0"),
+        ("BinaryOp b 1 1 m out 0=2 1=1 2=2.0",),
+        ("ReLU r 1 1 m out",),
+        ("BinaryOp d 2 1 m data out 0=3",),
+    ],
+)
+def test_constants_alone_are_refused(lines: tuple[str, ...]) -> None:
+    with pytest.raises(GraphError, match="constant"):
+        parse_ncnn(param("MemoryData m 0 1 m 0=1 1=1 2=2", *lines), plain(values(2)))
+
+
+def test_a_gate_may_come_first() -> None:
+    text = param("Pooling mean 1 1 data mean 0=1 4=1", "BinaryOp b 2 1 mean data out 0=2")
+    want = PICTURE * PICTURE.mean((1, 2))[:, None, None]
+    np.testing.assert_allclose(run(parse_ncnn(text, b""), PICTURE), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("keys", "op"),
+    [
+        ("0=3 1=5.000000e-01 2=5.000000e-01", Resize(1, 2, "bicubic")),
+        ("0=3 1=7.500000e-01 2=7.500000e-01", Resize(3, 4, "bicubic")),
+        ("0=2 1=3.333333e-01 2=3.333333e-01", Resize(1, 3, "bilinear")),
+        ("0=2 1=2 2=2 6=0", Resize(2, 1, "bilinear")),
+    ],
+)
+def test_resizes(keys: str, op: Resize) -> None:
+    (node,) = parse_ncnn(param(f"Interp i 1 1 data out {keys}"), b"").nodes
+    assert isinstance(node.op, Resize)
+    assert (node.op.numerator, node.op.denominator, node.op.kind) == (
+        op.numerator, op.denominator, op.kind
+    )  # fmt: skip
+
+
+def cugan_4x(*tail: str) -> str:
+    return param(
+        "Interp i 1 1 data big 0=1 1=2 2=2",
+        "Pooling mean 1 1 big mean 0=1 4=1",
+        "BinaryOp gate 2 1 big mean gated 0=2",
+        "Concat c 4 1 gated gated gated gated wide",
+        "Crop crop 1 1 wide cut -23309=2,2,2 -23310=2,-2,-2 -23311=2,-2,-1",
+        "PixelShuffle s 1 1 cut out 0=2",
+        *tail,
+    )
+
+
+def test_the_enlarged_input_is_added_to_a_4x_cugan() -> None:
+    """The program that the files are made for adds the enlarged input after the network."""
+    big = PICTURE.repeat(2, 1).repeat(2, 2)
+    gated = np.concatenate([big * PICTURE.mean((1, 2))[:, None, None]] * 4)[:, 2:-2, 2:-2]
+    _, height, width = gated.shape
+    network = gated.reshape(2, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
+    network = network.reshape(2, 2 * height, 2 * width)
+    residual = PICTURE[:, 1:-1, 1:-1].repeat(4, 1).repeat(4, 2)
+    got = run(parse_ncnn(cugan_4x(), b""), PICTURE)
+    np.testing.assert_allclose(got, network + residual, rtol=1e-12)
+    plain_tail = parse_ncnn(cugan_4x("ReLU r 1 1 out last"), b"")
+    np.testing.assert_allclose(run(plain_tail, PICTURE), np.maximum(network, 0), rtol=1e-12)
+
+
+def test_pixel_unshuffle_has_the_channel_order_of_torch() -> None:
+    picture = np.arange(2 * 4 * 6, dtype=np.float64).reshape(2, 4, 6)
+    got = run_layer("Reorg r 1 1 data out 0=2", picture)
+    assert got.shape == (8, 2, 3)
+    for c, i, j in np.ndindex(2, 4, 6):
+        assert got[c * 4 + (i % 2) * 2 + j % 2, i // 2, j // 2] == picture[c, i, j]
 
 
 def test_pixel_shuffle_has_the_channel_order_of_torch() -> None:
@@ -317,8 +428,20 @@ MALFORMED: dict[str, str] = {
     "an unknown layer": param("Softmax s 1 1 data out"),
     "a constant": param("MemoryData m 0 1 out 0=1"),
     "a max": param("Eltwise e 2 1 data data out 0=2"),
-    "weighted sum": param("Eltwise e 2 1 data data out 0=1 -23301=2,0.5,0.5"),
-    "a difference": param("BinaryOp b 2 1 data data out 0=1"),
+    "too few weights of a sum": param("Eltwise e 2 1 data data out 0=1 -23301=1,0.5"),
+    "a weighted product": param("Eltwise e 2 1 data data out 0=0 -23301=2,0.5,0.5"),
+    "a power": param("BinaryOp b 2 1 data data out 0=6"),
+    "a quotient of values": param("BinaryOp b 2 1 data data out 0=3"),
+    "a quotient by zero": param("BinaryOp b 1 1 data out 0=3 1=1 2=0"),
+    "a difference of three": param("BinaryOp b 3 1 data data data out 0=1"),
+    "a constant of rows": param("MemoryData m 0 1 m 0=2 1=2 2=2", "BinaryOp b 2 1 data m out 0=0"),
+    "a crop that is uneven": param(
+        "Crop c 1 1 data out -23309=2,1,2 -23310=2,-1,-2 -23311=2,-2,-1"
+    ),
+    "a crop at one end": param("Crop c 1 1 data out -23309=2,1,1 -23310=2,9,9 -23311=2,-2,-1"),
+    "a crop of one axis": param("Crop c 1 1 data out -23309=1,1 -23310=1,-1 -23311=1,-1"),
+    "a crop outward": param("Crop c 1 1 data out -23309=2,-1,-1 -23310=2,1,1 -23311=2,-2,-1"),
+    "absurd channels": param("Reorg r 1 1 data out 0=4000"),
     "max pooling": param("Pooling p 1 1 data out 0=0 4=1"),
     "local pooling": param("Pooling p 1 1 data out 0=1 1=2"),
     "scaling by weights": param("Scale s 1 1 data out 0=2"),
@@ -326,7 +449,10 @@ MALFORMED: dict[str, str] = {
     "a negative crop": param("Crop c 2 1 data data out 0=-1 1=-1"),
     "a crop of channels": param("Crop c 2 1 data data out 0=1 1=1 2=1"),
     "a crop to a size": param("Crop c 1 1 data out 0=1 1=1 3=4 4=4"),
-    "bilinear enlargement": param("Interp i 1 1 data out 0=2 1=2 2=2"),
+    "an odd factor": param("Interp i 1 1 data out 0=3 1=0.7071 2=0.7071"),
+    "a factor of zero": param("Interp i 1 1 data out 0=3 1=0 2=0"),
+    "an absurd factor": param("Interp i 1 1 data out 0=3 1=1e9 2=1e9"),
+    "aligned corners": param("Interp i 1 1 data out 0=2 1=2 2=2 6=1"),
     "uneven enlargement": param("Interp i 1 1 data out 0=1 1=2 2=3"),
     "enlargement by one and a half": param("Interp i 1 1 data out 0=1 1=1.5 2=1.5"),
     "shrinking": param("Interp i 1 1 data out 0=1 1=0.5 2=0.5"),

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -29,7 +30,11 @@ _MAX_CHANNELS: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A line of a .param file, and the channels of its inputs."""
+    """A line of a .param file, and what is known of its inputs.
+
+    channels: of each input. pooled: whether each input is (C, 1, 1).
+    constants: inputs of MemoryData layers, (C,) each.
+    """
 
     kind: str
     name: str
@@ -37,6 +42,8 @@ class _Layer:
     outputs: tuple[str, ...]
     params: Mapping[int, float | list[float]]
     channels: tuple[int, ...] = ()
+    pooled: tuple[bool, ...] = ()
+    constants: Mapping[str, g.Weights] = field(default_factory=dict)
 
     def expect(self, *, reads: int | None = None, makes: int | None = None) -> None:
         """Raise `GraphError` for another number of blobs; None requires at least one."""
@@ -62,6 +69,24 @@ class _Layer:
         if isinstance(value, list):
             raise self.error(f"parameter {key} must be one number")
         return float(value)
+
+    def array(self, key: int) -> list[float]:
+        value = self.params.get(key)
+        if not isinstance(value, list):
+            raise self.error(f"parameter {key} must be an array")
+        return value
+
+    def node(self, op: g.Op, *inputs: str) -> g.Node:
+        """Return a node for the result of the layer; ``inputs`` if other than the layer's."""
+        return g.Node(self.outputs[0], op, inputs or self.inputs)
+
+    def inner(self, op: g.Op, source: str, suffix: str) -> g.Node:
+        """Return a node on the way to the result; no blob has a space in its name."""
+        return g.Node(f"{self.outputs[0]} {suffix}", op, (source,))
+
+    def require_arrays(self, *keys: int) -> None:
+        """Raise `GraphError` for parameters other than these arrays."""
+        self.require(dict.fromkeys(keys, ()))
 
     def require(self, allowed: Mapping[int, tuple[float, ...]]) -> None:
         """Raise `GraphError` for parameters or values that are not supported.
@@ -128,6 +153,8 @@ def parse_ncnn(param: str, weights: bytes) -> g.Graph:
     blobs = _Blobs(weights)
     alias: dict[str, str] = {}  # by Split layers, which only rename
     channels: dict[str, int] = {}
+    pooled: set[str] = set()
+    constants: dict[str, g.Weights] = {}
     inputs: list[g.Input] = []
     nodes: list[g.Node] = []
     for layer in layers:
@@ -135,7 +162,15 @@ def parse_ncnn(param: str, weights: bytes) -> g.Graph:
         for name in reads:
             if name not in channels:
                 raise GraphError(f"ncnn layer {layer.name!r} reads {name!r}, which nothing makes")
-        layer = replace(layer, inputs=reads, channels=tuple(channels[name] for name in reads))
+        layer = replace(
+            layer,
+            inputs=reads,
+            channels=tuple(channels[name] for name in reads),
+            pooled=tuple(name in pooled for name in reads),
+            constants={name: constants[name] for name in reads if name in constants},
+        )
+        if layer.constants and layer.kind not in ("BinaryOp", "Split"):
+            raise layer.error(f"{layer.kind} of a constant is not supported")
         for name in layer.outputs:
             if name in channels or name in alias:
                 raise GraphError(
@@ -153,19 +188,24 @@ def parse_ncnn(param: str, weights: bytes) -> g.Graph:
         elif layer.kind == "Split":
             layer.expect(reads=1)
             alias.update(dict.fromkeys(layer.outputs, reads[0]))
+        elif layer.kind == "MemoryData":
+            layer.expect(reads=0, makes=1)
+            constant = _constant(layer, blobs)
+            constants[layer.outputs[0]] = constant
+            channels[layer.outputs[0]] = constant.size
         elif layer.kind in _READERS:
             layer.expect(makes=1)
-            op, made = _READERS[layer.kind](layer, blobs)
-            # The second input of a crop only gives the size. Where the result is joined with it,
-            # Graph checks that the crop is centered.
-            nodes.append(
-                g.Node(layer.outputs[0], op, reads[:1] if isinstance(op, g.Crop) else reads)
-            )
+            made_nodes, made = _READERS[layer.kind](layer, blobs)
+            if not 1 <= made <= _MAX_CHANNELS:
+                raise layer.error(f"{made} channels; allowed are 1 to {_MAX_CHANNELS}")
+            nodes += made_nodes
             channels[layer.outputs[0]] = made
+            if layer.kind == "Pooling" or (layer.pooled and all(layer.pooled)):
+                pooled.add(layer.outputs[0])
         else:
             raise GraphError(
                 f"ncnn layer {layer.name!r} is of kind {layer.kind}, which is not supported; "
-                f"supported are Input, Split, {', '.join(sorted(_READERS))}"
+                f"supported are Input, Split, {', '.join(sorted([*_READERS, 'MemoryData']))}"
             )
     blobs.finish()
     read = {name for node in nodes for name in node.inputs}
@@ -175,7 +215,33 @@ def parse_ncnn(param: str, weights: bytes) -> g.Graph:
             f"the ncnn network has {len(inputs)} inputs and {len(ends)} outputs; "
             "it must have one of each"
         )
-    return g.Graph(nodes, output=ends[0], inputs=inputs)
+    graph = g.Graph(nodes, output=ends[0], inputs=inputs)
+    return _with_residual(graph) if _lacks_residual(graph) else graph
+
+
+def _lacks_residual(graph: g.Graph) -> bool:
+    """Return whether a graph is a 4x Real-CUGAN as the ncnn program expects it.
+
+    That program adds the enlarged input after the network. The file ends in a crop and a pixel
+    shuffle by two; no other network with global means does.
+    """
+    made = {node.name: node for node in graph.nodes}
+    last = made.get(graph.output)
+    if last is None or not isinstance(last.op, g.PixelShuffle) or not graph.means:
+        return False
+    cropped = made.get(last.inputs[0])
+    return cropped is not None and isinstance(cropped.op, g.Crop) and graph.out.scale == 4
+
+
+def _with_residual(graph: g.Graph) -> g.Graph:
+    """Add the nearest-neighbor enlargement of the input."""
+    source, output = graph.inputs[0].name, graph.output
+    residual = [
+        g.Node(f"{output} nearest", g.Upsample(graph.scale), (source,)),
+        g.Node(f"{output} crop", g.Crop(graph.lost * graph.scale), (f"{output} nearest",)),
+        g.Node(f"{output} sum", g.Add(), (output, f"{output} crop")),
+    ]
+    return g.Graph([*graph.nodes, *residual], output=f"{output} sum", inputs=graph.inputs)
 
 
 def _parse(param: str) -> list[_Layer]:
@@ -221,8 +287,8 @@ def _number(text: str) -> float:
     return number
 
 
-#: An operation and the channels of its result.
-_Read = tuple[g.Op, int]
+#: The nodes of a layer, the last of which makes its result, and the channels of the result.
+_Read: TypeAlias = tuple[list[g.Node], int]
 
 
 def _activation(layer: _Layer) -> g.Activation | None:
@@ -254,10 +320,10 @@ def _convolution(layer: _Layer, blobs: _Blobs) -> _Read:
         raise layer.error(f"stride {stride}, padding {padding}")
     activation = _activation(layer)
     if layer.kind == "Convolution":
-        return g.Conv(weight, bias, stride, padding, activation), outputs
+        return [layer.node(g.Conv(weight, bias, stride, padding, activation))], outputs
     # ncnn stores transposed kernels output first, Graph input first.
     weight = np.ascontiguousarray(weight.transpose(1, 0, 2, 3))
-    return g.ConvTranspose(weight, bias, stride, padding, activation), outputs
+    return [layer.node(g.ConvTranspose(weight, bias, stride, padding, activation))], outputs
 
 
 def _inner_product(layer: _Layer, blobs: _Blobs) -> _Read:
@@ -267,59 +333,154 @@ def _inner_product(layer: _Layer, blobs: _Blobs) -> _Read:
         raise layer.error(f"{count} weights for {inputs} -> {outputs}")
     weight = blobs.flagged(count, layer.name).reshape(outputs, inputs, 1, 1)
     bias = blobs.bias(outputs, layer, present=layer.integer(1))
-    return g.Conv(weight, bias, activation=_activation(layer)), outputs
+    return [layer.node(g.Conv(weight, bias, activation=_activation(layer)))], outputs
 
 
 def _pooling(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (1,), 4: (1,)})
     if layer.integer(0) != 1 or layer.integer(4) != 1:
         raise layer.error("only global average pooling is supported")
-    return g.GlobalMean(), layer.channels[0]
+    return [layer.node(g.GlobalMean())], layer.channels[0]
 
 
 def _scale(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: (_FROM_SECOND_INPUT,), 1: (0,)})
     if len(layer.inputs) != 2 or layer.integer(0) != _FROM_SECOND_INPUT:
         raise layer.error("only scaling by a second input is supported")
-    return g.Multiply(), layer.channels[0]
+    return [layer.node(g.Multiply())], layer.channels[0]
 
 
 def _crop(layer: _Layer, blobs: _Blobs) -> _Read:
-    layer.require({0: (), 1: (), 2: (0,)})
-    margin = layer.integer(0)
-    if len(layer.inputs) != 2 or margin != layer.integer(1) or margin < 0:
-        raise layer.error("only an equal crop to a second input is supported")
-    return g.Crop(margin), layer.channels[0]
+    if len(layer.inputs) == 2:
+        # The second input only gives the size. If the result is joined with it, Graph checks that
+        # the crop is centered.
+        layer.require({0: (), 1: (), 2: (0,)})
+        margin = layer.integer(0)
+        if margin != layer.integer(1) or margin < 0:
+            raise layer.error("only an equal crop to a second input is supported")
+    else:
+        layer.require_arrays(9, 10, 11)
+        starts, ends, axes = layer.array(9), layer.array(10), layer.array(11)
+        margin = int(starts[0]) if starts else -1
+        if (
+            margin < 0
+            or starts != [margin, margin]
+            or ends != [-margin, -margin]
+            or axes not in ([-2, -1], [1, 2])
+        ):
+            raise layer.error(
+                f"a crop from {starts} to {ends} along axes {axes} is not supported; it must be "
+                "equal on all four sides"
+            )
+    return [layer.node(g.Crop(margin), layer.inputs[0])], layer.channels[0]
 
 
 def _eltwise(layer: _Layer, blobs: _Blobs) -> _Read:
-    layer.require({0: (1,)})
-    if layer.integer(0) != 1:
-        raise layer.error("only an unweighted sum is supported")
-    return g.Add(), layer.channels[0]
+    factors = layer.params.get(1, [])
+    layer.require({0: (0, 1), 1: ()})
+    count = len(layer.inputs)
+    if not isinstance(factors, list) or len(factors) not in (0, count) or count < 2:
+        raise layer.error(f"{factors} are not the factors of {count} blobs")
+    if not layer.integer(0):
+        if factors:
+            raise layer.error("a weighted product is not supported")
+        return _chain(layer, g.Multiply(), list(layer.inputs), []), layer.channels[0]
+    nodes: list[g.Node] = []
+    terms = list(layer.inputs)
+    for index, factor in enumerate(factors):
+        if factor != 1:
+            nodes.append(layer.inner(g.Affine(scale=factor), terms[index], f"{index}"))
+            terms[index] = nodes[-1].name
+    return _chain(layer, g.Add(), terms, nodes), layer.channels[0]
+
+
+def _chain(layer: _Layer, op: g.Op, terms: list[str], nodes: list[g.Node]) -> list[g.Node]:
+    """Join two or more values by an operation of two inputs."""
+    total = terms[0]
+    for index, term in enumerate(terms[1:-1], 1):
+        nodes.append(g.Node(f"{layer.outputs[0]} sum{index}", op, (total, term)))
+        total = nodes[-1].name
+    return [*nodes, layer.node(op, total, terms[-1])]
+
+
+_ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _SUBTRACT_FROM = 0, 1, 2, 3, 7
 
 
 def _binary(layer: _Layer, blobs: _Blobs) -> _Read:
-    layer.require({0: (0, 2), 1: (0, 1), 2: ()})
-    multiply = layer.integer(0) == 2
+    layer.require({0: (_ADD, _SUBTRACT, _MULTIPLY, _DIVIDE, _SUBTRACT_FROM), 1: (0, 1), 2: ()})
+    kind = layer.integer(0)
     if layer.integer(1):
-        number = layer.number(2)
-        op: g.Op = g.Affine(scale=number) if multiply else g.Affine(offset=number)
-    else:
-        op = g.Multiply() if multiply else g.Add()
-    return op, layer.channels[0]
+        layer.expect(reads=1)
+        if layer.constants:
+            raise layer.error("an operation on constants alone is not supported")
+        op = _by_constant(layer, kind, layer.number(2))
+        return [layer.node(op)], layer.channels[0]
+    layer.expect(reads=2)
+    first, second = layer.inputs
+    if layer.constants:
+        if all(name in layer.constants for name in layer.inputs):
+            raise layer.error("an operation on constants alone is not supported")
+        ((name, constant),) = layer.constants.items()
+        value = 1 if name == first else 0
+        made = layer.channels[value]
+        if constant.size not in (1, made):
+            raise layer.error(f"{constant.size} constants for {made} channels")
+        if value and kind in (_SUBTRACT, _SUBTRACT_FROM):
+            kind = _SUBTRACT_FROM if kind == _SUBTRACT else _SUBTRACT
+        elif value and kind == _DIVIDE:
+            raise layer.error("division of a constant is not supported")
+        number = float(constant[0]) if constant.size == 1 else constant
+        return [layer.node(_by_constant(layer, kind, number), layer.inputs[value])], made
+    if kind == _DIVIDE:
+        raise layer.error("division of two values is not supported")
+    if kind == _MULTIPLY:
+        # A gate comes second in a graph.
+        gated = layer.pooled[0] and not layer.pooled[1]
+        order = (second, first) if gated else (first, second)
+        return [layer.node(g.Multiply(), *order)], layer.channels[0]
+    if kind == _ADD:
+        return [layer.node(g.Add())], layer.channels[0]
+    if kind == _SUBTRACT_FROM:
+        first, second = second, first
+    negative = layer.inner(g.Affine(scale=-1.0), second, "negative")
+    return [negative, layer.node(g.Add(), first, negative.name)], layer.channels[0]
+
+
+def _by_constant(layer: _Layer, kind: int, number: float | g.Weights) -> g.Affine:
+    if kind == _ADD:
+        return g.Affine(offset=number)
+    if kind == _SUBTRACT:
+        return g.Affine(offset=-number)
+    if kind == _MULTIPLY:
+        return g.Affine(scale=number)
+    if kind == _SUBTRACT_FROM:
+        return g.Affine(scale=-1.0, offset=number)
+    if not np.all(number):
+        raise layer.error("division by zero")
+    return g.Affine(scale=np.float32(1) / number if isinstance(number, np.ndarray) else 1 / number)
+
+
+def _constant(layer: _Layer, blobs: _Blobs) -> g.Weights:
+    """Read a constant per channel, or one for all channels."""
+    layer.require({0: (), 1: (), 2: (), 11: (0,), 21: (0, 1)})
+    sides = [layer.integer(key) for key in (0, 1, 2)]
+    count = max(sides)
+    if sides not in ([1, 1, count], [1, 0, 0]) or not 1 <= count <= _MAX_CHANNELS:
+        raise layer.error(f"a constant of shape {sides} is not supported; it must be [1, 1, C]")
+    read = blobs.plain if layer.integer(21, 1) else blobs.flagged
+    return read(count, layer.name)
 
 
 def _concat(layer: _Layer, blobs: _Blobs) -> _Read:
-    layer.require({0: (0,)})
-    return g.Concat(), sum(layer.channels)
+    layer.require({0: (0, -3)})
+    return [layer.node(g.Concat())], sum(layer.channels)
 
 
 def _relu(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({0: ()})
     slope = layer.number(0)
     activation = g.Activation("leaky_relu", slope=slope) if slope else g.Activation("relu")
-    return g.Activate(activation), layer.channels[0]
+    return [layer.node(g.Activate(activation))], layer.channels[0]
 
 
 def _prelu(layer: _Layer, blobs: _Blobs) -> _Read:
@@ -329,12 +490,20 @@ def _prelu(layer: _Layer, blobs: _Blobs) -> _Read:
     if count not in (1, made):
         raise layer.error(f"{count} slopes for {made} channels")
     slopes = np.broadcast_to(blobs.plain(count, layer.name), (made,)).copy()
-    return g.Activate(g.Activation("prelu", slopes=slopes)), made
+    return [layer.node(g.Activate(g.Activation("prelu", slopes=slopes)))], made
 
 
-def _sigmoid(layer: _Layer, blobs: _Blobs) -> _Read:
+#: Activations without parameters.
+_SMOOTH: Final[Mapping[str, g.ActivationKind]] = {
+    "Sigmoid": "sigmoid",
+    "Swish": "silu",
+    "TanH": "tanh",
+}
+
+
+def _smooth(layer: _Layer, blobs: _Blobs) -> _Read:
     layer.require({})
-    return g.Activate(g.Activation("sigmoid")), layer.channels[0]
+    return [layer.node(g.Activate(g.Activation(_SMOOTH[layer.kind])))], layer.channels[0]
 
 
 def _pixel_shuffle(layer: _Layer, blobs: _Blobs) -> _Read:
@@ -342,15 +511,37 @@ def _pixel_shuffle(layer: _Layer, blobs: _Blobs) -> _Read:
     factor = layer.integer(0, 1)
     if factor < 1:
         raise layer.error(f"factor {factor}")
-    return g.PixelShuffle(factor), layer.channels[0] // (factor * factor)
+    if layer.kind == "Reorg":
+        return [layer.node(g.PixelUnshuffle(factor))], layer.channels[0] * factor * factor
+    return [layer.node(g.PixelShuffle(factor))], layer.channels[0] // (factor * factor)
+
+
+_NEAREST, _BILINEAR, _BICUBIC = 1, 2, 3
+#: Largest numerator and denominator of a factor of enlargement.
+_MAX_RATIO: Final = 64
 
 
 def _interp(layer: _Layer, blobs: _Blobs) -> _Read:
-    layer.require({0: (1,), 1: (), 2: (), 3: (0,), 4: (0,)})
-    factor = layer.number(1, 1.0)
-    if layer.integer(0) != 1 or factor != layer.number(2, 1.0) or factor < 1 or factor % 1:
+    layer.require({
+        0: (_NEAREST, _BILINEAR, _BICUBIC), 1: (), 2: (), 3: (0,), 4: (0,), 5: (0,), 6: (0,),
+    })  # fmt: skip
+    kind, factor = layer.integer(0), layer.number(1, 1.0)
+    ratio = Fraction(factor).limit_denominator(_MAX_RATIO)
+    if (
+        factor != layer.number(2, 1.0)
+        or not 1 / _MAX_RATIO <= factor <= _MAX_RATIO
+        or abs(float(ratio) / factor - 1) > 1e-6
+    ):
+        raise layer.error(
+            f"a resize by {factor:g} and {layer.number(2, 1.0):g} is not supported; both must be "
+            f"the same fraction of numbers up to {_MAX_RATIO}"
+        )
+    if kind != _NEAREST:
+        name: g.ResizeKind = "bilinear" if kind == _BILINEAR else "bicubic"
+        return [layer.node(g.Resize(ratio.numerator, ratio.denominator, name))], layer.channels[0]
+    if ratio.denominator != 1:
         raise layer.error("only nearest enlargement by one whole factor is supported")
-    return g.Upsample(int(factor)), layer.channels[0]
+    return [layer.node(g.Upsample(ratio.numerator))], layer.channels[0]
 
 
 _READERS: Final[Mapping[str, Callable[[_Layer, _Blobs], _Read]]] = {
@@ -366,6 +557,7 @@ _READERS: Final[Mapping[str, Callable[[_Layer, _Blobs], _Read]]] = {
     "PixelShuffle": _pixel_shuffle,
     "Pooling": _pooling,
     "ReLU": _relu,
+    "Reorg": _pixel_shuffle,
     "Scale": _scale,
-    "Sigmoid": _sigmoid,
+    **dict.fromkeys(_SMOOTH, _smooth),
 }
