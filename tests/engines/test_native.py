@@ -1308,7 +1308,9 @@ def test_what_a_program_cannot_be_built_of_is_refused(
     assert said == message or (message.endswith(": ") and said.startswith(message))
     if "finished" in message:
         return
-    program.finish((program.affine((0, 0), vector + 2, vector + 1), 0))  # the program is still usable
+    program.finish(
+        (program.affine((0, 0), vector + 2, vector + 1), 0)
+    )  # the program is still usable
     for givens in ((), (3,), (4,)):  # means that the call created before its refusal
         means = [np.zeros((1, channels, 1, 1), np.float32) for channels in givens]
         with contextlib.suppress(ValueError):

@@ -432,6 +432,10 @@ _LEAST: Mapping[str, int] = {
     "margin": 0,
 }
 
+#: Far beyond any network; larger ones in a damaged file would take long to compute with.
+_MAX_CHANNELS: Final = 1 << 16
+_MAX_SCALE: Final = 1 << 12
+
 #: Number of inputs of operations, if other than one; 0 stands for any number.
 _ARITY: Mapping[type, int] = {Add: 2, Multiply: 2, Concat: 0}
 
@@ -473,6 +477,11 @@ def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape
         if stride > 1 and arguments and not arguments[0].pooled:
             modulus, residue = _divisible(node.name, stride, offset, arguments[0], modulus, residue)
         value, pads_here = _apply(node, arguments)
+        if value.channels > _MAX_CHANNELS or not 1 / _MAX_SCALE <= value.scale <= _MAX_SCALE:
+            raise GraphError(
+                f"{node.name!r} has more than {_MAX_CHANNELS} channels, or samples beyond "
+                f"{_MAX_SCALE} per input pixel or input pixels per sample"
+            )
         # Tiles may only start at a sample boundary of every value.
         if modulus % value.scale.denominator:
             raise GraphError(f"{node.name!r} has {value.scale} samples per aligned input pixel")

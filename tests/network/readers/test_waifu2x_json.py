@@ -87,7 +87,7 @@ def changed(index: int, **values: Any) -> bytes:
         (changed(1, weight={"a": 1}), "weight is no array of numbers"),
         (changed(1, bias=[float("nan")] * 4), "not finite"),
         (changed(1, bias=[10**400] * 4), "bias is no array of numbers"),
-        (b" " * ((1 << 24) + 1), "at most 16777216 are read"),
+        (b" " * ((12 << 20) + 1), "at most 12582912 are read"),
     ],
 )
 def test_a_malformed_file_is_refused_in_one_line(data: bytes, message: str) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ...errors import GraphError
 
 #: Most fields of a file, numbers in lists included; RRDB with 23 blocks has 40,000.
-MAX_FIELDS: Final = 500_000
+MAX_FIELDS: Final = 250_000
 
 _VARINT: Final = 0
 _FIXED64: Final = 1

@@ -23,7 +23,7 @@ _STORED: Final = 0
 _DEFLATED: Final = 8
 _ENCRYPTED: Final = 1
 _MAX_COMMENT: Final = 0xFFFF
-_MAX_MEMBERS: Final = 0xFFFE
+_MAX_MEMBERS: Final = 20_000
 #: Weights deflate to 0.9 of their size; only padding and zeros go far below.
 _MAX_RATIO: Final = 20
 

@@ -1,7 +1,7 @@
 """Reads safetensors files: a JSON header with names, types and offsets, then the raw tensors.
 
 Format: https://huggingface.co/docs/safetensors/index#format. As there, tensors must fill the file
-without holes or overlaps. The header is limited to 4 MiB instead of 100 MB.
+without holes or overlaps. The header is limited to 2 MiB instead of 100 MB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...errors import GraphError
 from . import tensors as t
 
 #: Parsed JSON takes up to 25 times its length in memory.
-_MAX_HEADER: Final = 1 << 22
+_MAX_HEADER: Final = 1 << 21
 
 _BFLOAT16: Final = "BF16"
 _DTYPES: Final[Mapping[str, np.dtype[Any]]] = {

@@ -16,7 +16,7 @@ from ...errors import GraphError
 from .tensors import quoted
 
 #: RRDB with 23 blocks takes 28,000 opcodes.
-MAX_OPCODES: Final = 500_000
+MAX_OPCODES: Final = 200_000
 #: Deepest stack: values that wait for the opcode that consumes them.
 MAX_STACK: Final = 50_000
 MAX_MEMO: Final = 200_000

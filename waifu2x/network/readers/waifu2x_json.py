@@ -17,7 +17,7 @@ from ..graph import Graph
 from .tensors import MAX_TENSORS, quoted
 
 #: Most bytes of a file; upconv_7 has 11 MB.
-_MAX_BYTES: Final = 1 << 24
+_MAX_BYTES: Final = 12 << 20
 #: Most characters that begin values larger than a number; they bound the memory of the parsed file.
 _MOST: Final = {b"[": 1 << 19, b"{": 1 << 10, b'"': 1 << 14}
 
