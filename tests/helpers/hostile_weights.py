@@ -19,6 +19,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +226,9 @@ def onnx_files() -> Iterator[tuple[str, bytes]]:
     yield "cycle", onnx_model(operator("Relu", "b", output="a"), operator("Relu", "a", output="b"))
     yield "itself", onnx_model(operator("Relu", "y"))
     yield "twice", onnx_model(operator("Relu", "x"), operator("Relu", "x"))
-    chain = [operator("Relu", f"v{i}" if i else "x", output=f"v{i + 1}") for i in range(30_000)]
+    chain = [operator("Relu", f"v{i}" if i else "x", output=f"v{i + 1}") for i in range(9990)]
     yield "long", onnx_model(*chain)
+    yield "longer", onnx_model(*chain, *chain)
     block = field(5, field(1, b"blocksize") + field(3, 16))
     ups = [
         operator("SpaceToDepth", f"v{i}" if i else "x", output=f"v{i + 1}", attributes=block)
@@ -238,16 +240,15 @@ def onnx_files() -> Iterator[tuple[str, bytes]]:
     doubled = [
         operator("Concat", *[f"v{i}" if i else "x"] * 2, output=f"v{i + 1}") for i in range(2000)
     ]
-    yield "doubling", onnx_model(*doubled)
+    yield "doubling", onnx_model(*doubled, operator("Identity", "v2000"))
     resize = operator("Resize", "x", "", "s", output="y")
     scale = field(
         5, field(1, 4) + field(2, 1) + field(8, b"s") + field(9, struct.pack("<4f", 1, 1, 16, 16))
     )
     ups = [
-        operator("Resize", f"v{i}" if i else "x", "", "s", output=f"v{i + 1}")
-        for i in range(20_000)
+        operator("Resize", f"v{i}" if i else "x", "", "s", output=f"v{i + 1}") for i in range(9000)
     ]
-    yield "enlarging", onnx_model(scale, *ups, operator("Identity", "v20000"))
+    yield "enlarging", onnx_model(scale, *ups, operator("Identity", "v9000"))
     yield "enlarging-by-nan", onnx_model(scale.replace(struct.pack("<f", 16), b"\xff" * 4), resize)
     shared = weight((1000, 1000, 1, 1), bytes(4_000_000))
     convs = [operator("Conv", "x", "w", output=f"v{i}") for i in range(20_000)]
@@ -321,7 +322,7 @@ def ncnn_files() -> Iterator[tuple[str, bytes]]:
     yield "cycle", param("ReLU a 1 1 y x", "ReLU b 1 1 x y")
     yield "twice", param("ReLU a 1 1 data y", "ReLU b 1 1 data y")
     names = ["data", *(f"v{i}" for i in range(20_000))]
-    pairs = list(zip(names, names[1:], strict=False))
+    pairs = list(pairwise(names))
     doubling = [f"Concat {made} 2 1 {read} {read} {made}" for read, made in pairs[:2000]]
     yield "doubling", param(*doubling)
     for factor, count in ((1e9, 5000), (4, 12_000)):
@@ -352,13 +353,13 @@ def corpus() -> Iterator[tuple[str, bytes]]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write the corpus; every ncnn file gets 64 KiB of weights."""
+    """Write the corpus; ncnn files get weights without bytes."""
     paths = []
     for name, data in corpus():
         path = folder / name
         path.write_bytes(data)
         if path.suffix == ".param":
-            path.with_suffix(".bin").write_bytes(bytes(1 << 16))
+            path.with_suffix(".bin").write_bytes(b"")
         paths.append(path)
     (folder / "link.bin").symlink_to(folder.parent / "outside.bin")
     (folder / "sub").mkdir()

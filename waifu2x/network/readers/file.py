@@ -34,6 +34,7 @@ _NCNN: Final = b"7767517"
 #: Largest ncnn .param; RRDB with 23 blocks has 150 KB. Its layers take 100 times their text.
 _MAX_PARAM: Final = 1 << 20
 _LONGEST_MESSAGE: Final = 360
+_SPACES: Final = str.maketrans("\r\n\t", "   ")
 _FORMATS: Final = "ncnn .param, .pth, .pt, .safetensors, .onnx, waifu2x .json and Chainer .npz"
 
 
@@ -70,7 +71,7 @@ def _parsed(data: bytes, path: Path) -> tuple[Graph, bool]:
     if data.startswith(_NCNN):
         if len(data) > _MAX_PARAM:
             raise GraphError(f"the ncnn .param file has {len(data)} bytes, more than {_MAX_PARAM}")
-        return parse_ncnn(_text(data), _read(path.with_suffix(".bin"))), False
+        return parse_ncnn(param_text(data), _read(path.with_suffix(".bin"))), False
     if data.startswith(MAGIC) and _is_chainer(data):
         return parse_chainer(data), True
     if is_pytorch(data):
@@ -88,11 +89,15 @@ def _is_chainer(data: bytes) -> bool:
     return any(name.endswith(".npy") for name in Archive(data, deflated=True).names)
 
 
-def _text(data: bytes) -> str:
+def param_text(data: bytes) -> str:
+    """Return the text of an ncnn .param file. Raises `GraphError` for control characters."""
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise GraphError("the ncnn .param file is malformed: it is not UTF-8") from None
+    if not text.translate(_SPACES).isprintable():
+        raise GraphError("the ncnn .param file is malformed: it has control characters")
+    return text
 
 
 def _read(path: Path) -> bytes:

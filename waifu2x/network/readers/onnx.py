@@ -48,7 +48,7 @@ _FLOATS: Final = (_FLOAT, _FLOAT16, 11, _BFLOAT16)
 _DOMAINS: Final = ("", "ai.onnx")
 #: The first one with the broadcasting of numpy.
 _OLDEST_OPSET: Final = 7
-_MAX_NODES: Final = 1 << 15
+_MAX_NODES: Final = 10_000
 #: Most elements of a constant that is computed from others: shapes and paddings.
 _MAX_FOLDED: Final = 1 << 12
 #: More channels than any super-resolution network has.
