@@ -86,10 +86,12 @@ def changed(index: int, **values: Any) -> bytes:
         (changed(1, bias=None), "bias has the shape ()"),
         (changed(1, weight={"a": 1}), "weight is no array of numbers"),
         (changed(1, bias=[float("nan")] * 4), "not finite"),
+        (changed(1, bias=[1e300] * 4), "not finite"),
         (changed(1, bias=[10**400] * 4), "bias is no array of numbers"),
         (b" " * ((12 << 20) + 1), "at most 12582912 are read"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_a_malformed_file_is_refused_in_one_line(data: bytes, message: str) -> None:
     with pytest.raises(GraphError) as caught:
         parse_waifu2x_json(data)

@@ -81,7 +81,8 @@ def _layer(
 
 def _numbers(where: str, value: object, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     try:
-        array = np.array(value, np.float32)
+        with np.errstate(over="ignore"):  # infinity is refused later
+            array = np.array(value, np.float32)
     except (ValueError, TypeError, OverflowError):
         raise GraphError(f"{where} is no array of numbers") from None
     if array.shape != shape:
