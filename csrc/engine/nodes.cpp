@@ -31,10 +31,6 @@ Range phase_range(Range columns, int factor, int phase, int crop) {
   return {ceil_divide(columns.lo), ceil_divide(columns.hi)};
 }
 
-int blocks_of_rows(const Rows& rows) {
-  return static_cast<int>(rows.row_stride / (static_cast<std::ptrdiff_t>(rows.width) * kBlock));
-}
-
 // --- Winograd ------------------------------------------------------------------------------------
 
 // The tiles of a band of rows, in row-major order.
@@ -75,9 +71,10 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
   product.m = m;
 
   int joined = 0;  // blocks of the sources before
-  for (const Ref& source : run.node.sources) {
+  for (std::size_t s = 0; s < run.node.sources.size(); ++s) {
+    const Ref source = run.node.sources[s];
     const Rows& in = run.values[index(source.value)];
-    const int shift = source.offset - conv.padding, blocks = blocks_of_rows(in);
+    const int shift = source.offset - conv.padding, blocks = conv.source_blocks[s];
     for (int block = 0; block < blocks; ++block) {
       tiles.runs(begin, end, [&](int tile, int n, int y, int x) {
         const float* rows[kTileIn];
@@ -149,9 +146,10 @@ class DirectConvolution {
     std::size_t i = 0;
     for (int dy = 0; dy < conv_.kernel; ++dy) {
       for (int dx = 0; dx < conv_.kernel; ++dx) {
-        for (const Ref& source : run_.node.sources) {
+        for (std::size_t s = 0; s < run_.node.sources.size(); ++s) {
+          const Ref source = run_.node.sources[s];
           const Rows& in = run_.values[index(source.value)];
-          const int shift = source.offset - conv_.padding, blocks = blocks_of_rows(in);
+          const int shift = source.offset - conv_.padding, blocks = conv_.source_blocks[s];
           for (int block = 0; block < blocks; ++block) {
             taps_[i++] =
                 in.read(y * conv_.stride + shift + dy, block, x * conv_.stride + shift + dx);
@@ -238,6 +236,10 @@ void for_rows(const NodeRun& run, int blocks, Call call) {
       call(y, block, out.at(y, block, run.columns.lo));
     }
   }
+}
+
+int blocks_of_rows(const Rows& rows) {
+  return static_cast<int>(rows.row_stride / (static_cast<std::ptrdiff_t>(rows.width) * kBlock));
 }
 
 void run_concat(const NodeRun& run, const std::vector<int>& channels) {

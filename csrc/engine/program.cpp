@@ -201,6 +201,7 @@ int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref addend) {
   node.sources = std::move(sources);
   Conv& conv = node.conv;
   conv.depth = spec.in;
+  for (const Ref& each : node.sources) conv.source_blocks.push_back(of(each.value).blocks);
   conv.stride = spec.stride;
   conv.padding = spec.padding;
   conv.winograd =

@@ -44,6 +44,7 @@ struct Conv {
   int padding = 0;
   bool winograd = false;
   int depth = 0;   // input channels
+  std::vector<int> source_blocks;  // input blocks of each source
   int blocks = 0;  // output blocks, before the shuffle
   Floats weights;  // see DirectRow and WinogradProduct
   std::ptrdiff_t weights_stride = 0;

@@ -72,7 +72,11 @@ OnRows: TypeAlias = Callable[[float, int], bool]
 
 
 class Streaming(Compiled, Protocol):
-    """A compiled graph that runs over a whole picture in bounded memory, without tiles."""
+    """A compiled graph that runs over a whole picture, without tiles."""
+
+    @property
+    def stored_per_pixel(self) -> float:
+        """Bytes per input pixel that a run stores for the whole picture, global means left out."""
 
     def run_picture(
         self,

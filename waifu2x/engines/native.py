@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -43,6 +43,8 @@ class _Lowering:
         self.program = _native.Program(graph.channels[0], isa=isa)
         #: The numbers of values and pooled vectors in the program.
         self._numbers = {graph.inputs[0].name: 0}
+        #: Bytes per input pixel of the values between stages.
+        self.stored_per_pixel = 0.0
         #: The values that are joined, for concatenations that convolutions read in place.
         self._joined: dict[str, list[Ref]] = {}
 
@@ -53,6 +55,7 @@ class _Lowering:
             self._numbers[given.name] = self.program.pooled_input(given.channels)
         steps, output = fuse(self.graph, crops=True)
         cuts = _cuts(self.graph, steps)
+        self.stored_per_pixel = _stored_by_cuts(self.graph, steps, cuts)
         for index, step in enumerate(steps):
             if index in cuts:
                 self.program.cut()
@@ -185,19 +188,12 @@ def _cuts(graph: g.Graph, steps: Sequence[Step]) -> dict[int, float]:
     """
     if graph.reach <= _DEEP:
         return {}
-    values = graph.values
-    last_use = {name: index for index, step in enumerate(steps) for name in step.reads}
-    stored: list[float] = []  # before each step
+    stored = [_stored(graph, live) for live in _live(graph, steps)]
     reached: list[float] = []
     deepest = 0.0
-    for index, step in enumerate(steps):
-        live = {step.name for step in steps[:index]} & {
-            name for name, use in last_use.items() if use >= index
-        }
-        live |= {graph.inputs[0].name} if last_use[graph.inputs[0].name] >= index else set()
-        stored.append(sum(_stored(values[name]) for name in live))
+    for step in steps:
         reached.append(deepest)
-        deepest = max(deepest, float(values[step.name].reach))
+        deepest = max(deepest, float(graph.values[step.name].reach))
     cuts: dict[int, float] = {}
     before = 0.0
     while deepest - before > _LONGEST:
@@ -210,11 +206,33 @@ def _cuts(graph: g.Graph, steps: Sequence[Step]) -> dict[int, float]:
     return cuts
 
 
-def _stored(value: g.Value) -> float:
-    """Return the bytes per input pixel of a value in blocks of channels."""
-    if value.pooled:
-        return 0.0
-    return 4.0 * _BLOCK * -(-value.channels // _BLOCK) * float(value.scale) ** 2
+def _live(graph: g.Graph, steps: Sequence[Step]) -> list[set[str]]:
+    """Return the values that are there before each step and are read by it or later."""
+    last_use = {name: index for index, step in enumerate(steps) for name in step.reads}
+    live = {value.name for value in graph.inputs if value.name in last_use}
+    before: list[set[str]] = []
+    for index, step in enumerate(steps):
+        before.append(set(live))
+        live.add(step.name)
+        live = {name for name in live if last_use.get(name, -1) > index}
+    return before
+
+
+def _stored(graph: g.Graph, names: Iterable[str]) -> float:
+    """Return the bytes per input pixel of values in blocks of channels."""
+    values = [graph.values[name] for name in names]
+    return sum(
+        4.0 * _BLOCK * -(-value.channels // _BLOCK) * float(value.scale) ** 2
+        for value in values
+        if not value.pooled
+    )
+
+
+def _stored_by_cuts(graph: g.Graph, steps: Sequence[Step], cuts: dict[int, float]) -> float:
+    """Return the most bytes per input pixel that a stage reads or leaves to later stages."""
+    live = _live(graph, steps)
+    ends: list[set[str]] = [set(), *(live[index] for index in cuts), set()]
+    return max(_stored(graph, before | after) for before, after in itertools.pairwise(ends))
 
 
 def _halo(graph: g.Graph, steps: Sequence[Step], cuts: dict[int, float]) -> int:
@@ -238,10 +256,14 @@ class NativeCompiled(HostCompiled):
     def __init__(self, graph: g.Graph, pool: _native.Pool, isa: str | None = None) -> None:
         self.graph = graph
         self._pool = pool
+        lowering = _Lowering(fold_scales(graph), isa)
         try:
-            self._program = _Lowering(fold_scales(graph), isa).lower()
+            self._program = lowering.lower()
         except ValueError as error:
             raise EngineError(f"the native engine cannot run this network: {error}") from error
+
+        #: See `waifu2x.engines.base.Streaming.stored_per_pixel`.
+        self.stored_per_pixel = lowering.stored_per_pixel
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network; see `waifu2x.engines.base.Compiled.run`."""

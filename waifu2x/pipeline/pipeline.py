@@ -12,12 +12,13 @@ import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import engines, kernels
+from ..engines import Streaming
 from ..errors import ArgumentError, DeviceLostError, LimitError
 from ..network import registry
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
@@ -44,6 +45,8 @@ _LANCZOS_RADIUS: Final = 3
 #: region that a thread works on; measured (docs/engine.md).
 _RING_ROWS_PER_MARGIN: Final = 6
 _RING_WIDTH: Final = 384
+#: Margin of a stage of a network that is computed in stages.
+_STAGE_MARGIN: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +279,13 @@ class Pipeline:
         window = network.window(width=width, height=height)
         pixels = window[0] * window[1]
         small = pixels <= squeeze_excitation.EXACT_PIXELS
-        cap = tiled.memory_cap(options.memory, network.graph)
-        if not self.engine.streams or options.tta or network.tiling.feather:
+        stored = 0
+        whole = bool(network.graph.means)
+        if self.engine.streams:
+            stored = int(pixels * cast("Streaming", network.compiled).stored_per_pixel)
+            whole = whole or stored > 0
+        cap = tiled.memory_cap(options.memory, whole=whole)
+        if not self.engine.streams or options.tta or stored > cap:
             cost = pixels * network.graph.macs_per_pixel * (8 if options.tta else 1)
             if options.tile:
                 side = options.tile + 2 * network.tiling.margin
@@ -295,11 +303,13 @@ class Pipeline:
         graph = network.graph
         cost += pixels * graph.macs_per_pixel
         if not graph.means:
-            rows = _RING_ROWS_PER_MARGIN * graph.margin
-            pixels = self.engine.threads * (_RING_WIDTH + 2 * graph.margin) * rows
+            margin = _STAGE_MARGIN if stored else graph.margin
+            rows = _RING_ROWS_PER_MARGIN * margin
+            pixels = self.engine.threads * (_RING_WIDTH + 2 * margin) * rows
         if sampling is not None:
             pixels = max(pixels, squeeze_excitation.BATCH_PIXELS)
-        return PassPlan(network, True, sampling, cost, int(pixels * graph.bytes_per_pixel))
+        memory = int(pixels * graph.bytes_per_pixel) + stored
+        return PassPlan(network, True, sampling, cost, memory)
 
     def _plan_passes(
         self, picture: Picture, request: Request

@@ -36,20 +36,21 @@ _MIN_TILE: Final = 16
 _VISIBLE: Final = 0.1
 _BLACK: Final = 0.5 / 255
 
-#: Memory of one network run by default; a larger tile is no faster. A network with global means
-#: gets more for a whole picture, which then takes a single run.
+#: Memory of one network run by default; a larger tile is no faster. A network with global means, or
+#: in stages, gets more for a whole picture, which then takes a single run.
 _MEMORY_CAP: Final = 512 << 20
-_MEMORY_CAP_WITH_MEANS: Final = 2304 << 20
+_MEMORY_CAP_FOR_WHOLE: Final = 2304 << 20
 
 
-def memory_cap(memory: int | None, graph: Graph) -> int:
-    """Return the bytes of the machine's memory that one run of ``graph`` may take.
+def memory_cap(memory: int | None, *, whole: bool) -> int:
+    """Return the bytes of the machine's memory that one run of a network may take.
 
     memory: the limit chosen by the user; None is a default, at most a quarter of the machine's.
+    whole: whether the network needs the whole picture at once, so that the default is larger.
     """
     if memory is not None:
         return memory
-    cap = _MEMORY_CAP_WITH_MEANS if graph.means else _MEMORY_CAP
+    cap = _MEMORY_CAP_FOR_WHOLE if whole else _MEMORY_CAP
     return min(cap, total_memory() // 4)
 
 
@@ -172,7 +173,7 @@ class _TiledPass:
     def _memory(self, graph: Graph) -> int:
         if self._session.accelerated:
             return self._available
-        return min(memory_cap(self._options.memory, graph), self._available)
+        return min(memory_cap(self._options.memory, whole=bool(graph.means)), self._available)
 
     def _target(self, layout: tiling.TileLayout) -> DevicePicture:
         shape = (layout.height, layout.width, self._channels)
