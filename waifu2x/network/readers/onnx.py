@@ -48,6 +48,16 @@ _FLOATS: Final = (_FLOAT, _FLOAT16, 11, _BFLOAT16)
 _DOMAINS: Final = ("", "ai.onnx")
 #: The first one with the broadcasting of numpy.
 _OLDEST_OPSET: Final = 7
+_FUNCTIONS: Final = 25
+_GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _SPARSE = range(5)
+#: The fields that hold tensors, by the kind of message.
+_PARTS: Final[Mapping[int, Mapping[int, int]]] = {
+    _GRAPH: {1: _NODE, 5: _TENSOR, 15: _SPARSE},
+    _NODE: {5: _ATTRIBUTE},
+    _ATTRIBUTE: {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE},
+    _SPARSE: {1: _TENSOR, 2: _TENSOR},
+    _TENSOR: {},
+}
 _MAX_NODES: Final = 10_000
 #: Most elements of a constant that is computed from others: shapes and paddings.
 _MAX_FOLDED: Final = 1 << 12
@@ -69,6 +79,37 @@ def parse_onnx(data: bytes, folder: Path | None = None) -> g.Graph:
     """
     t.check_file_size(len(data))
     return _Model(data, folder).graph()
+
+
+def check_contained(data: bytes) -> int:
+    """Return the number of weights of a model, which must all be in the file itself.
+
+    For models that are run by another program. Raises `GraphError` for a damaged file, external
+    data, functions, and sizes of tensors beyond the file.
+    """
+    t.check_file_size(len(data))
+    reader = pb.Reader()
+    model = reader.fields(memoryview(data))
+    if model.get(_FUNCTIONS):
+        raise GraphError("ONNX: functions in a model are not supported")
+    total = 0
+    waiting = [(_GRAPH, message) for message in pb.messages(model, 7)]
+    while waiting:
+        kind, message = waiting.pop()
+        fields = reader.fields(message)
+        if kind == _TENSOR:
+            if pb.integer(fields, 14) == 1 or fields.get(13):
+                raise GraphError("ONNX: external data, which is refused for such a model")
+            size = math.prod(reader.integers(fields, 1))
+            if not 0 <= size <= max(4096, 8 * len(data)):
+                raise GraphError("ONNX: a tensor is larger than the file")
+            total += size
+        waiting += [
+            (inner, part)
+            for number, inner in _PARTS[kind].items()
+            for part in pb.messages(fields, number)
+        ]
+    return total
 
 
 @dataclass(frozen=True, slots=True)
