@@ -13,11 +13,12 @@ from helpers.weight_files import safetensors_bytes, torch_bytes
 from torch import nn
 
 from waifu2x.errors import GraphError
-from waifu2x.network.architectures import architecture_of, build
+from waifu2x.network.architectures import architecture_of, build, state_dict
 from waifu2x.network.graph import Graph
 from waifu2x.network.readers.pytorch import parse_pytorch
 from waifu2x.network.readers.safetensors import parse_safetensors
 from waifu2x.network.reference import evaluate
+from waifu2x.network.safetensors import to_safetensors
 
 State = Mapping[str, Any]
 
@@ -177,6 +178,59 @@ def test_every_layout_of_a_file_gives_the_same_weights(family: str, layout: str)
                 np.testing.assert_array_equal(
                     getattr(read.op, attribute), getattr(node.op, attribute)
                 )
+
+
+# --- back to a state dict -----------------------------------------------------------------------
+
+
+WRITTEN = {
+    **FAMILIES,
+    "esrgan-unshuffle": lambda: networks.RRDBNet(4, 1, 2, 2, shuffle=2),
+    "compact-1x": lambda: networks.Compact(4, 2, 1),
+    "cunet-1x": lambda: networks.CUNet(1),
+    "cugan-3x-pro": lambda: networks.CUNet(3, pro=True),
+    "cugan-fast": lambda: networks.Cugan4x(fast=True),
+    "upconv": lambda: networks.Stack(4, 4, 4, transposed=True),
+}
+
+
+@pytest.mark.parametrize("family", WRITTEN)
+def test_a_graph_is_written_as_its_state_dict(family: str) -> None:
+    state = arrays(seeded(WRITTEN[family]).state_dict())
+    if "pro" in family:
+        state["pro"] = np.zeros(1, np.float32)
+    graph = build(state)
+    written = state_dict(graph)
+    assert set(written) <= set(state)
+    for name in set(written) & set(state):
+        if "eval_conv" not in name:
+            np.testing.assert_array_equal(written[name], state[name])
+    data = to_safetensors(written, metadata={"family": family})
+    again = build(parse_safetensors(data))
+    assert [node.name for node in again.nodes] == [node.name for node in graph.nodes]
+    assert to_safetensors(state_dict(again), metadata={"family": family}) == data
+
+
+def test_older_names_are_written_as_the_latest() -> None:
+    module = seeded(lambda: networks.RRDBNet(4, 1, 2, 1))
+    written = state_dict(build(arrays(module.first_names())))
+    assert written.keys() == module.state_dict().keys()
+
+
+def test_span_without_a_mean_stays_so() -> None:
+    state = arrays(seeded(lambda: networks.Span(4, 2)).state_dict())
+    graph = build({**state, "no_norm": np.zeros(1, np.float32)})
+    assert "no_norm" in state_dict(graph)
+    assert "no_norm" not in state_dict(build(state))
+
+
+def test_other_graphs_have_no_state_dict() -> None:
+    with pytest.raises(GraphError, match="the architecture is unknown"):
+        state_dict(Graph([], output="input"))
+    graph = build(arrays(seeded(FAMILIES["compact"]).state_dict()))
+    renamed = [node for node in graph.nodes if node.name != "output"]
+    with pytest.raises(GraphError, match="but other operations"):
+        state_dict(Graph(renamed, output="shuffle"))
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from .. import graph as g
 from ..readers.tensors import Tensors
 from ._builder import INPUT, Builder
@@ -42,7 +44,7 @@ def build(tensors: Tensors) -> g.Graph:
     base = INPUT
     if make.has(_PRO):
         make.mark(_PRO)
-        base = make.add("pro", g.Affine(scale=_PRO_SCALE, offset=_PRO_OFFSET), base)
+        base = make.add(_PRO, g.Affine(scale=_PRO_SCALE, offset=_PRO_OFFSET), base)
     final = make.has("conv_final.weight")
     # The fast network works at half the resolution, on 12 channels.
     fast = final and inputs == 12
@@ -62,6 +64,11 @@ def build(tensors: Tensors) -> g.Graph:
         scaled = g.Affine(scale=1 / _PRO_SCALE, offset=-_PRO_OFFSET / _PRO_SCALE)
         value = make.add("pro.output", scaled, value)
     return make.graph(value, 3 if fast else inputs)
+
+
+def marks(graph: g.Graph) -> Tensors:
+    """Return the marks of a state dict that are no weights of a layer."""
+    return {_PRO: np.zeros(1, np.float32)} if _PRO in graph.values else {}
 
 
 def _first_unet(make: Builder, value: str) -> str:

@@ -61,6 +61,12 @@ def build(tensors: Tensors) -> g.Graph:
     return make.graph(value, channels)
 
 
+def marks(graph: g.Graph) -> Tensors:
+    """Return the marks of a state dict that are no weights of a layer."""
+    plain = "upsampler.0" in graph.values and "normalized" not in graph.values
+    return {_NO_MEAN: np.zeros(1, np.float32)} if plain else {}
+
+
 def _block(make: Builder, name: str, value: str) -> tuple[str, str]:
     """Add a block; return its result and the result of its first convolution."""
     first = make.add(f"{name}.act1", g.Activate(_SILU), _conv(make, f"{name}.c1_r", value))
@@ -81,7 +87,7 @@ def _conv(make: Builder, name: str, value: str) -> str:
     else:
         weight = make.take(f"{name}.eval_conv.weight", None, None, 3, 3)
         bias = make.take(f"{name}.eval_conv.bias", len(weight))
-    return make.add(name, g.Conv(weight, bias, padding=1), value)
+    return make.add(f"{name}.eval_conv", g.Conv(weight, bias, padding=1), value)
 
 
 def _folded(make: Builder, name: str) -> tuple[g.Weights, g.Weights]:
