@@ -226,6 +226,46 @@ def test_a_model_of_this_package_is_read_as_the_same_network(name: str, opset: i
     np.testing.assert_allclose(evaluate(read, picture), evaluate(graph, picture), atol=1e-6)
 
 
+def test_constants_come_back_as_they_were() -> None:
+    """The same operations with the same numbers, so that the model is written with equal bytes."""
+    graph = chain(
+        conv(4, 3),
+        g.Activate(g.Activation("leaky_relu", slope=0.1)),
+        g.Affine(scale=0.2),
+        conv(4, 4, padding=1),
+        g.Affine(offset=-0.5),
+        g.Affine(scale=1 / 3, offset=random(4)),
+        g.Affine(scale=random(4), offset=0.7),
+        conv(3, 4, 1),
+    )
+    read = parse_onnx(to_onnx(graph).SerializeToString())
+    assert [type(node.op) for node in read.nodes] == [type(node.op) for node in graph.nodes]
+    assert read.nodes[1].op.activation.slope == 0.1
+    assert read.nodes[2].op.scale == 0.2
+    again = parse_onnx(to_onnx(read).SerializeToString())
+    for first, second in zip(read.nodes, again.nodes, strict=True):
+        if isinstance(first.op, g.Affine):
+            np.testing.assert_array_equal(first.op.scale, second.op.scale)
+            np.testing.assert_array_equal(first.op.offset, second.op.offset)
+
+
+def test_a_factor_that_others_read_stays() -> None:
+    nodes = [
+        node("Mul", "x", "a", output="b"),
+        node("Add", "b", "c", output="d"),
+        node("Mul", "b", "d"),
+    ]
+    nodes[2].name = "last"
+    check(bytes_of(nodes, {"a": np.float32([3]), "c": np.float32([-0.25])}))
+
+
+@pytest.mark.parametrize(("kind", "number"), [("Add", 0), ("Sub", 0), ("Mul", 1), ("Div", 1)])
+def test_operations_that_change_nothing(kind: str, number: float) -> None:
+    graph = check(bytes_of([node(kind, "x", "a", output="z"), node("Relu", "z")],
+                           {"a": np.float32([number])}))  # fmt: skip
+    assert len(graph.nodes) == 1
+
+
 def test_a_model_in_float16_is_read() -> None:
     check(to_onnx(GRAPHS["shuffles"](), fp16=True).SerializeToString(), atol=5e-3)
 

@@ -129,7 +129,7 @@ class _Node:
         return pb.integer(self.attributes.get(name, {}), 3, default)
 
     def real(self, name: str, default: float) -> float:
-        return pb.real(self.attributes[name], 2) if name in self.attributes else default
+        return _shortest(pb.real(self.attributes[name], 2)) if name in self.attributes else default
 
     def string(self, name: str, default: str) -> str:
         return pb.text(self.attributes[name], 4) if name in self.attributes else default
@@ -196,7 +196,7 @@ class _Model:
         if outputs[0] not in self.values:
             raise GraphError(f"ONNX: nothing makes the output {t.quoted(outputs[0])}")
         result = self._plain(replace(self.values[outputs[0]], clipped=False), "the output")
-        return g.Graph(self.nodes, output=result, inputs=(picture,))
+        return g.Graph(_joined(self.nodes, result), output=result, inputs=(picture,))
 
     # --- parts of the file --------------------------------------------------------------------
 
@@ -429,6 +429,31 @@ class _Model:
         return self._tensor(self.reader.fields(message), node.name)
 
 
+def _joined(nodes: Sequence[g.Node], output: str) -> list[g.Node]:
+    """Return the nodes with a factor and the offset after it as one operation."""
+    readers: dict[str, int] = {output: 1}
+    for node in nodes:
+        for name in node.inputs:
+            readers[name] = readers.get(name, 0) + 1
+    made: dict[str, g.Node] = {}
+    for node in nodes:
+        before = made.get(node.inputs[0])
+        match before, node.op:
+            case (
+                g.Node(op=g.Affine(scale=scale, offset=float(first))),
+                g.Affine(scale=float(factor), offset=offset),
+            ) if first == 0 and factor == 1 and readers[before.name] == 1:
+                del made[before.name]
+                node = g.Node(node.name, g.Affine(scale, offset), before.inputs)
+        made[node.name] = node
+    return list(made.values())
+
+
+def _shortest(number: float) -> float:
+    """Return the shortest decimal number that is the same float32, such as 0.1."""
+    return float(str(np.float32(number)))
+
+
 def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
     if dtype.kind == "b":
         return 0, 1
@@ -451,7 +476,7 @@ def _per_channel(model: _Model, node: _Node, array: Array, channels: int) -> flo
     """Return a constant that is broadcast over the pixels as a number or as (channels,)."""
     made = _weights(model, node, array, "the constant")
     if made.size == 1:
-        return float(made.reshape(()))
+        return _shortest(float(made.reshape(())))
     if made.ndim < 3 or made.size != channels or made.shape[-3:] != (channels, 1, 1):
         raise node.error(
             f"a constant of the shape {made.shape} for {channels} channels is not supported"
@@ -557,6 +582,10 @@ def _arithmetic(model: _Model, node: _Node) -> None:
     if array is None:
         raise node.error("an input is missing")
     number = _per_channel(model, node, array, value.channels)
+    neutral = 0.0 if node.kind in ("Add", "Sub") else 1.0
+    if isinstance(number, float) and number == neutral and (at == 0 or node.kind in ("Add", "Mul")):
+        model.define(node, value)
+        return
     match node.kind, at:
         case "Add", _:
             op = g.Affine(offset=number)
