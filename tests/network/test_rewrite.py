@@ -8,6 +8,7 @@ from waifu2x.network.graph import (
     Activate,
     Activation,
     Add,
+    Affine,
     Concat,
     Conv,
     ConvTranspose,
@@ -20,7 +21,7 @@ from waifu2x.network.graph import (
     PixelShuffle,
 )
 from waifu2x.network.reference import evaluate
-from waifu2x.network.rewrite import Ref, Step, fuse, shuffle_transposed
+from waifu2x.network.rewrite import Ref, Step, fold_scales, fuse, shuffle_transposed
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -346,3 +347,41 @@ def test_the_last_of_two_convolutions_carries_their_sum() -> None:
     assert [step.name for step in steps] == ["b", "sum"]
     assert steps[1].addend == Ref("b", 1)
     assert output == Ref("sum")
+
+
+# --- scales folded into convolutions --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_scale_after_a_convolution_becomes_part_of_it(transpose: bool, by_channel: bool) -> None:
+    first = transposed(3, 1, 1) if transpose else conv(2, 3, 3)
+    affine = Affine(weights(3), weights(3)) if by_channel else Affine(0.2, 0.5)
+    nodes = (
+        Node("first", conv(1, 2), ("input",)),
+        Node("conv", first, ("first",)),
+        Node("scaled", affine, ("conv",)),
+        Node("again", Affine(scale=-1.0), ("scaled",)),
+        Node("cut", Crop(0), ("again",)),
+    )
+    graph = Graph(nodes, output="cut", inputs=(Input("input", 1),))
+    made = fold_scales(graph)
+    assert [node.name for node in made.nodes] == ["first", "again", "cut"]
+    assert_same_function(made, graph)
+
+
+def test_only_scales_after_a_convolution_of_one_reader_are_folded() -> None:
+    nodes = (
+        Node("before", Affine(2.0, 1.0), ("input",)),
+        Node("a", conv(1, 1), ("before",)),
+        Node("read twice", Affine(2.0, 1.0), ("a",)),
+        Node("b", Conv(weights(1, 1, 1, 1), weights(1), activation=RELU), ("a",)),
+        Node("activated", Affine(2.0, 1.0), ("b",)),
+        Node("sum", Add(), ("read twice", "activated")),
+        Node("of a sum", Affine(0.5), ("sum",)),
+    )
+    graph = Graph(nodes, output="of a sum", inputs=(Input("input", 1),))
+    made = fold_scales(graph)
+    assert [node.name for node in made.nodes] == [node.name for node in nodes]
+    output = fold_scales(Graph(nodes[:3], output="a", inputs=(Input("input", 1),)))
+    assert output.output == "a"
