@@ -109,6 +109,24 @@ def test_a_network_that_sees_the_whole_picture_has_no_reach() -> None:
     assert graph.scale == 1
 
 
+class Gated(nn.Module):
+    """Works on even sizes, with a gate of the mean of the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = Halved()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) * (1 + x.mean((1, 2, 3), keepdim=True))
+
+
+def test_the_alignment_of_a_network_that_sees_the_whole_picture() -> None:
+    graph = measure_onnx(exported(Gated()))
+    assert (graph.scale, graph.alignment) == (2, 2)
+    assert graph.margin > graph.border
+
+
 def test_a_measured_model_agrees_with_its_graph() -> None:
     """What is measured for a model that the graph can express is what the graph derives."""
     data = exported(Model(F.relu, scale=2, layers=4))

@@ -23,6 +23,8 @@ Picture: TypeAlias = npt.NDArray[np.float32]
 
 #: Sides of the pictures that the model is run on, all of them small.
 _SIDE: Final = 64
+#: Multiple of all alignments; a reach of less than half of it is measured.
+_REACH_SIDE: Final = 128
 _ALIGNMENTS: Final = (1, 2, 4, 8, 16, 32, 64)
 #: Largest difference that is taken for rounding, of values in [0, 1].
 _ROUNDING: Final = 1e-3
@@ -127,57 +129,67 @@ class _Session:
         return int(height)
 
     def alignment(self, scale: int, lost: int) -> int:
-        """Return the smallest multiple of sizes and shifts that the result follows."""
-        for multiple in _ALIGNMENTS:
-            if self._follows(scale, lost, multiple):
-                return multiple
-        raise EngineError(
-            f"the results of the model follow no shift of the picture up to {_ALIGNMENTS[-1]} px"
-        )
+        """Return the smallest multiple of sizes and shifts that the result follows.
 
-    def _follows(self, scale: int, lost: int, multiple: int) -> bool:
-        """Return whether the crop of a picture gives the crop of its result."""
+        A network that depends on the whole picture follows none exactly; then the multiple is the
+        smallest of those whose differences are about the least.
+        """
+        differences: dict[int, float] = {}
+        for multiple in _ALIGNMENTS:
+            difference = self._difference(scale, lost, multiple)
+            if difference <= _ROUNDING:
+                return multiple
+            differences[multiple] = difference
+        least = min(differences.values())
+        if not np.isfinite(least):
+            raise EngineError(
+                f"the size of the result follows no size of the picture that is a multiple of 1 to "
+                f"{_ALIGNMENTS[-1]} px"
+            )
+        return next(m for m, difference in differences.items() if difference <= 1.5 * least)
+
+    def _difference(self, scale: int, lost: int, multiple: int) -> float:
+        """Return by how much the result of a crop differs from the crop of the result.
+
+        Infinity if the sizes differ from those that scale and margin give.
+        """
         height, width = 2 * _SIDE + 3 * multiple, 2 * _SIDE + multiple
         picture = self.noise(height, width)
         try:
             whole = self.run(picture)
             part = self.run(picture[:, multiple:, multiple:])
         except EngineError:
-            return False
-        if whole.shape[1:] != tuple(scale * (side - 2 * lost) for side in (height, width)):
-            return False
-        if part.shape[1:] != tuple(side - scale * multiple for side in whole.shape[1:]):
-            return False
-        # Only the middle: near the edge, results depend on the padding.
-        rows, columns = (
-            slice(side // 2 - 4 * scale, side // 2 + 4 * scale) for side in part.shape[1:]
-        )
+            return np.inf
         shift = scale * multiple
+        whole_size = tuple(scale * (side - 2 * lost) for side in (height, width))
+        if whole.shape[1:] != whole_size or part.shape[1:] != tuple(n - shift for n in whole_size):
+            return np.inf
+        # Only the middle: near the edge, results depend on the padding.
+        rows, columns = (slice(n // 2 - 4 * scale, n // 2 + 4 * scale) for n in part.shape[1:])
         moved = whole[:, shift:, shift:]
         difference = np.abs(moved[:, rows, columns] - part[:, rows, columns]).max()
-        return bool(difference <= _ROUNDING * max(1.0, float(np.abs(whole).max())))
+        return float(difference / max(1.0, float(np.abs(whole).max())))
 
     def reach(self, scale: int, lost: int, multiple: int) -> int | None:
         """Return the distance in pixels at which a change of the picture changes the result.
 
         None if the change reaches the edge of the result, or cannot be told from rounding.
         """
-        side = 2 * _SIDE
-        middle = _SIDE - _SIDE % multiple
+        middle = _REACH_SIDE // 2 - _REACH_SIDE // 2 % multiple
+        picture = self.noise(_REACH_SIDE, _REACH_SIDE)
+        before = self.run(picture)
         reach = 0
-        for _ in range(2):
-            picture = self.noise(side, side)
+        for value in (0.0, 1.0):
             changed = picture.copy()
-            block = slice(middle, middle + multiple)
-            changed[:, block, block] = 1 - np.round(changed[:, block, block])
-            difference = np.abs(self.run(changed) - self.run(picture)).max(axis=0)
+            changed[:, middle : middle + multiple, middle : middle + multiple] = value
+            difference = np.abs(self.run(changed) - before).max(axis=0)
             rows = np.flatnonzero(difference.max(axis=1))
             columns = np.flatnonzero(difference.max(axis=0))
             if not len(rows):
                 return None
             low = min(rows[0], columns[0]) // scale + lost
             high = max(rows[-1], columns[-1]) // scale + lost
-            if low <= lost or high >= side - lost - 1:
+            if low <= lost or high >= _REACH_SIDE - lost - 1:
                 return None
             reach = max(reach, middle - low, int(high) - (middle + multiple - 1))
         return reach
