@@ -27,6 +27,8 @@ from waifu2x.network.graph import (
     Multiply,
     Node,
     PixelShuffle,
+    PixelUnshuffle,
+    Resize,
     Upsample,
 )
 from waifu2x.network.reference import evaluate
@@ -145,6 +147,44 @@ def test_all_other_operations(native: ModuleType) -> None:
     made, want = run(runner(graph, native), batch), evaluate(graph, batch)
     assert made.shape == want.shape
     np.testing.assert_allclose(made, want, rtol=0, atol=0.02 * np.abs(want).max())
+
+
+def operations_at_half_resolution() -> Graph:
+    """Return a graph with smooth activations, products, constants by channel and resizes."""
+    means = np.array([0.25, 0.5, 0.125], np.float32)
+    return Graph(
+        [
+            Node("centered", Affine(1.0, -means), ("input",)),
+            Node("small", PixelUnshuffle(2), ("centered",)),
+            Node("a", Conv(weights(20, 12, 3, 3), weights(20), padding=1), ("small",)),
+            Node("silu", Activate(Activation("silu")), ("a",)),
+            Node("tanh", Activate(Activation("tanh")), ("a",)),
+            Node("sigmoid", Activate(Activation("sigmoid")), ("a",)),
+            Node("gate", Affine(1.0, -0.5), ("sigmoid",)),
+            Node("gated", Multiply(), ("silu", "gate")),
+            Node("both", Concat(), ("gated", "tanh", "silu")),
+            Node("b", Conv(weights(48, 60, 3, 3), weights(48), padding=1), ("both",)),
+            Node("scaled", Affine(0.2), ("b",)),
+            Node("shuffled", PixelShuffle(4), ("scaled",)),
+            Node("bicubic", Resize(2, 1, "bicubic"), ("input",)),
+            Node("total", Add(), ("shuffled", "bicubic")),
+            Node("half", Resize(1, 2, "bilinear"), ("total",)),
+            Node("out", Conv(weights(3, 3, 3, 3), weights(3), padding=1), ("half",)),
+        ],
+        output="out",
+    )
+
+
+@pytest.mark.parametrize("way", ["own", "cudnn"])
+def test_operations_at_half_resolution(
+    way: str, native: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAIFU2X_CUDA_CONV", way)
+    graph = operations_at_half_resolution()
+    batch = pictures(2, 12, 14)
+    made, want = run(runner(graph, native), batch), evaluate(graph, batch)
+    assert made.shape == want.shape
+    np.testing.assert_allclose(made, want, rtol=0, atol=0.01 * np.abs(want).max())
 
 
 def test_a_value_read_after_a_multiplication_is_not_overwritten(native: ModuleType) -> None:

@@ -54,7 +54,7 @@ class Builder:
         stride: int = 1,
     ) -> str:
         """Append a convolution, padded to the size of its input by default."""
-        weight = self.numbers(outputs, inputs, kernel, kernel) / np.sqrt(inputs * kernel**2)
+        weight = self.numbers(outputs, inputs, kernel, kernel) / np.float32(kernel * inputs**0.5)
         bias = 0.1 * self.numbers(outputs)
         around = kernel // 2 if padding is None else padding
         return self.add(Conv(weight, bias, stride, around, activation), *source)
@@ -63,7 +63,9 @@ class Builder:
         self, channels: int, outputs: int, *source: str, kernel: int, padding: int
     ) -> str:
         """Append a transposed convolution of stride 2."""
-        weight = self.numbers(channels, outputs, kernel, kernel) / np.sqrt(channels * kernel)
+        weight = self.numbers(channels, outputs, kernel, kernel) / np.float32(
+            (channels * kernel) ** 0.5
+        )
         return self.add(ConvTranspose(weight, 0.1 * self.numbers(outputs), 2, padding), *source)
 
     def numbers(self, *shape: int) -> np.ndarray:

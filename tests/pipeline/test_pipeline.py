@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from helpers import art
+from helpers import art, networks
 from helpers.pipelines import pipeline, run
 
 from waifu2x import engines
@@ -316,13 +318,53 @@ def test_a_shallow_padding_network_is_tiled_exactly(
 def test_a_deep_padding_network_is_feathered(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 60 padded layers no margin is exact; seams must fade without steps."""
     monkeypatch.setattr(registry, "load", lambda entry: _padding_graph(60))
-    upscaler = pipeline("upconv_7")
+    upscaler = pipeline("upconv_7", engine="onnx")
     color = np.full((160, 160, 3), 255, np.uint8)
     result = run(upscaler, Picture(color), tile=80).color.astype(int)
     steps = np.abs(np.diff(result[:, 60:260], axis=1))
     # In a flat area, zero padding darkens tile borders; a hard seam would be a step.
     assert result[160, 160].max() > 200
     assert steps.max() <= 4
+
+
+PADDING: dict[str, Callable[[], Graph]] = {
+    "compact": networks.compact,
+    "esrgan": lambda: networks.esrgan(unshuffled=2),
+    "span": networks.span,
+}
+
+
+@pytest.mark.parametrize("build", PADDING.values(), ids=PADDING.keys())
+@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_networks_that_pad_leave_no_rim_on_a_flat_picture(
+    monkeypatch: pytest.MonkeyPatch, level: int, engine: str, build: Callable[[], Graph]
+) -> None:
+    monkeypatch.setattr(registry, "load", lambda entry: build())
+    color = np.full((36, 48, 3), level, np.uint8)
+    result = run(pipeline("upconv_7", engine=engine), Picture(color), tile=24).color.astype(int)
+    period = 4
+    across, down = np.arange(96) % period, np.arange(72) % period
+    middle = result[36 : 36 + period, 48 : 48 + period]
+    assert np.abs(result - middle[down][:, across]).max() <= 1
+
+
+@pytest.mark.parametrize("build", PADDING.values(), ids=PADDING.keys())
+def test_a_network_that_pads_streams_if_its_stages_fit_in_memory(
+    monkeypatch: pytest.MonkeyPatch, build: Callable[[], Graph], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, "load", lambda entry: build())
+    upscaler = pipeline("upconv_7")
+    picture = Picture(face(80, 70))
+    with caplog.at_level(logging.DEBUG):
+        whole = run(upscaler, picture).color.astype(int)
+    assert "in one stream" in caplog.text
+    stored = build().reach > 32
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG):
+        little = run(upscaler, picture, memory=1 << 20).color.astype(int)
+    assert ("in one stream" in caplog.text) == (not stored)
+    assert np.abs(little - whole).max() <= (12 if stored else 0)
 
 
 # --- limits, failures, progress ---

@@ -23,15 +23,17 @@ from torch.nn import functional as F
 
 from ..errors import ArgumentError, EngineError
 from ..network import graph as g
-from ..network.rewrite import Step, fuse, shuffle_transposed
+from ..network.rewrite import Step, fold_scales, fuse, shuffle_transposed
 from .cuda_tiles import element, where
 from .torch_device import Device
-from .torch_module import convolve, cudnn
+from .torch_module import convolve, cudnn, resize
 
 _log = logging.getLogger(__name__)
 
 #: Channels of one tensor core instruction; values are padded to a multiple.
 _GROUP: Final = 16
+#: Largest factor of a pixel shuffle in the fused convolution.
+_MAX_SHUFFLE: Final = 2
 #: Minimum compute capability of the fused convolution.
 _LEAST_CAPABILITY: Final = (8, 0)
 #: Sides of the input for autotuning; the first that fits in memory is used.
@@ -91,7 +93,7 @@ class FusedRunner:
 
     def __init__(self, graph: g.Graph, device: Device, dtype: torch.dtype, native: Any) -> None:
         """Lower a graph. Raises `EngineError` for an operation that the kernels do not support."""
-        self.graph = shuffle_transposed(graph)
+        self.graph = shuffle_transposed(fold_scales(graph))
         self.dtype = dtype
         self._device, self._native = device.torch, native
         steps, _ = fuse(self.graph, shuffles=True)
@@ -108,7 +110,7 @@ class FusedRunner:
         channels = self.graph.values[step.inputs[0].name].channels
         if value.pooled:
             return _Other(step, self._pooled_function(step, channels))
-        if isinstance(op, g.Multiply):
+        if isinstance(op, g.Multiply) and self.graph.values[step.inputs[1].name].pooled:
             # In place, unless the value is read later or belongs to the caller.
             source = step.inputs[0].name
             free = self._last_use[source] == index and source != self.graph.inputs[0].name
@@ -118,8 +120,10 @@ class FusedRunner:
         return _Other(step, self._function(step, channels))
 
     def _convolution(self, step: Step, op: g.Conv) -> _Convolution:
-        if step.activation is not None and step.activation.kind == "sigmoid":
-            raise EngineError(f"{step.name!r} ends in a sigmoid, which engine cuda does not fuse")
+        if step.activation is not None and step.activation.smooth:
+            raise EngineError(
+                f"{step.name!r} ends in a {step.activation.kind}, which engine cuda does not fuse"
+            )
         out = op.bias.size
         # The shuffle makes one channel of several.
         phases = step.shuffle**2
@@ -132,7 +136,7 @@ class FusedRunner:
             bias=self._floats(_padded(op.bias, _up(out))),
             slopes=self._floats(_padded(slopes, _up(out))),
             channels=self.graph.values[step.name].channels,
-            fusable=op.stride == 1 and op.padding == 0,
+            fusable=op.stride == 1 and step.shuffle <= _MAX_SHUFFLE,
             last=step.name == self.graph.output,
         )
 
@@ -161,12 +165,15 @@ class FusedRunner:
                 return lambda x: _cropped(x, margin).contiguous()
             case g.Add():
                 return lambda a, b: a + b
+            case g.Multiply():
+                return lambda a, b: a * b
             case g.Activate(activation=activation):
                 return _activation(activation, self._floats)
-            case g.Affine(scale=scale, offset=offset):
+            case g.Affine() as affine:
+                scale, offset = self._constant(affine.scale), self._constant(affine.offset)
                 # The padded channels stay 0.
                 return lambda x: F.pad(
-                    x[..., :channels] * scale + offset, (0, x.shape[3] - channels)
+                    (x[..., :channels] * scale + offset).to(x.dtype), (0, x.shape[3] - channels)
                 )
             case g.Concat():
                 sizes = [self.graph.values[name].channels for name in step.node.inputs]
@@ -175,8 +182,14 @@ class FusedRunner:
                 )
             case g.PixelShuffle(factor=factor):
                 return lambda x: _shuffled(x, channels, factor)
+            case g.PixelUnshuffle(factor=factor):
+                return lambda x: _padded_channels(
+                    _last(F.pixel_unshuffle(_first(x[..., :channels]), factor))
+                )
             case g.Upsample(factor=factor):
                 return lambda x: _last(F.interpolate(_first(x), scale_factor=float(factor)))
+            case g.Resize() as op:
+                return lambda x: _last(resize(_first(x), op)).contiguous()
         raise _unsupported(step)
 
     def _pooled_function(self, step: Step, channels: int) -> Callable[..., torch.Tensor]:
@@ -190,9 +203,13 @@ class FusedRunner:
                 return lambda x: after(F.linear(x, weight, bias))
             case g.Activate(activation=activation):
                 return _activation(activation, self._floats)
-            case g.Affine(scale=scale, offset=offset):
+            case g.Affine() as affine:
+                scale, offset = self._constant(affine.scale), self._constant(affine.offset)
                 return lambda x: x * scale + offset
         raise _unsupported(step)
+
+    def _constant(self, value: float | np.ndarray) -> float | torch.Tensor:
+        return self._floats(value) if isinstance(value, np.ndarray) else value
 
     def _gate(self, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
         """Multiply ``x`` in place by gates (N or 1, C)."""
@@ -228,7 +245,7 @@ class FusedRunner:
         def convolve(conv: _Convolution, values: _Values) -> torch.Tensor:
             result = self._convolve(conv, values)
             seconds = self._seconds(lambda: self._convolve(conv, values))
-            lost = conv.kernel - 1 if conv.fusable else 0
+            lost = conv.kernel - 1 - 2 * conv.op.padding if conv.fusable else 0
             count, height, width, _ = values[conv.step.inputs[0].name].shape
             positions = (height - lost) * (width - lost) / conv.op.stride**2
             macs = positions * count * conv.op.weight.size
@@ -273,6 +290,8 @@ class FusedRunner:
         """Compute a convolution and its fused operations in one kernel."""
         step = conv.step
         source = values[step.inputs[0].name]
+        if conv.op.padding:
+            source = F.pad(source, (0, 0, *[conv.op.padding] * 4))
         batch, height, width, pixel = source.shape
         out_height, out_width = (
             (side - conv.kernel + 1) * step.shuffle - 2 * step.crop for side in (height, width)
@@ -468,6 +487,10 @@ def _activation(
             return F.relu
         case g.Activation(kind="sigmoid"):
             return torch.sigmoid
+        case g.Activation(kind="silu"):
+            return F.silu
+        case g.Activation(kind="tanh"):
+            return torch.tanh
         case g.Activation(kind="prelu", slopes=slopes):
             assert slopes is not None
             weight = floats(slopes)
