@@ -56,7 +56,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "engines.torch_*": "anywhere",
         "engines.cuda_*": "anywhere",
     },
-    "onnxruntime": {"engines.onnx": "anywhere", "network.export": "at run time"},
+    "onnxruntime": {"engines.onnx*": "anywhere", "network.export": "at run time"},
     "onnx": {"network.onnx": "anywhere"},
     "click": {"cli.*": "anywhere"},
     "rich": {"cli.*": "at run time"},

@@ -10,8 +10,8 @@ import onnxruntime
 
 from .._machine import processors
 from ..errors import DeviceMemoryError, EngineError
-from ..network.graph import Graph
-from ..network.onnx import INPUT, OUTPUT, to_onnx
+from ..network.graph import Graph, OnnxModel
+from ..network.onnx import to_onnx
 from ..network.rewrite import fold_scales, shuffle_transposed
 from .base import first_line
 from .device import Batch
@@ -26,11 +26,17 @@ class OnnxCompiled(HostCompiled):
 
     def __init__(self, graph: Graph, options: onnxruntime.SessionOptions) -> None:
         self.graph = graph
-        # With one tap, a sum over channels has one order anyway, and cunet would take 17% longer.
-        model = to_onnx(shuffle_transposed(fold_scales(graph), least_taps=2))
+        match [node.op for node in graph.nodes]:
+            case [OnnxModel(model=model)]:
+                pass
+            case _:
+                # With one tap, a sum over channels has one order anyway, and cunet would take 17%
+                # longer.
+                shuffled = shuffle_transposed(fold_scales(graph), least_taps=2)
+                model = to_onnx(shuffled).SerializeToString()
         try:
             self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                model, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises plain Exceptions of several kinds
             raise EngineError(
@@ -38,15 +44,18 @@ class OnnxCompiled(HostCompiled):
                 "choose `engine='native'`"
             ) from error
 
-        self._means = [value.name for value in self._session.get_inputs()[1:]]
+        picture, *means = self._session.get_inputs()
+        self._picture = picture.name
+        self._dtype = np.float16 if picture.type == "tensor(float16)" else np.float32
+        self._means = [value.name for value in means]
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network; see `waifu2x.engines.base.Compiled.run`."""
-        feed = {INPUT: batch}
+        feed = {self._picture: batch.astype(self._dtype, copy=False)}
         for name, given, mean in zip(self._means, self.graph.inputs[1:], means, strict=True):
             feed[name] = np.broadcast_to(mean, (batch.shape[0], given.channels, 1, 1))
         try:
-            (result,) = self._session.run([OUTPUT], feed)
+            (result,) = self._session.run(None, feed)
         except Exception as error:
             reason = first_line(error)
             short = any(sign in reason for sign in _OUT_OF_MEMORY)

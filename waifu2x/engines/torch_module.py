@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..errors import EngineError
 from ..network import graph as g
 from ..network.rewrite import fold_scales, shuffle_transposed
 
@@ -114,6 +115,8 @@ class GraphModule(torch.nn.Module):
                 return F.interpolate(x, scale_factor=float(op.factor), mode="nearest")
             case g.Resize():
                 return resize(x, op)
+            case g.OnnxModel():
+                raise EngineError("an ONNX model with operators of its own runs on engine onnx")
 
     def _constant(self, value: float | np.ndarray) -> float | torch.Tensor:
         return self._tensor(value).reshape(-1, 1, 1) if isinstance(value, np.ndarray) else value

@@ -164,6 +164,27 @@ class Resize:
         return 1 if self.kind == "bilinear" else 2
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OnnxModel:
+    """A whole network as an ONNX model that only onnxruntime runs, with measured geometry.
+
+    model: the file. channels: of the result. parameters: number of weights.
+    scale: samples of the result per sample. lost: samples consumed on each side.
+    multiple: input sizes, and shifts that the result follows, are multiples of this.
+    reach: farthest sample that a result depends on; None if it is farther than measured.
+    bytes_per_pixel: estimate of the memory of a run per sample.
+    """
+
+    model: bytes
+    channels: int
+    parameters: int
+    scale: int
+    lost: int
+    multiple: int
+    reach: int | None
+    bytes_per_pixel: int
+
+
 Op: TypeAlias = (
     Conv
     | ConvTranspose
@@ -178,6 +199,7 @@ Op: TypeAlias = (
     | PixelUnshuffle
     | Upsample
     | Resize
+    | OnnxModel
 )
 
 
@@ -359,6 +381,8 @@ class Graph:
             activation = getattr(node.op, "activation", None)
             if isinstance(node.op, Conv | ConvTranspose):
                 total += node.op.weight.size + node.op.bias.size
+            if isinstance(node.op, OnnxModel):
+                total += node.op.parameters
             if activation is not None and activation.slopes is not None:
                 total += activation.slopes.size
             if isinstance(node.op, Affine):
@@ -376,6 +400,8 @@ class Graph:
                 total += op.weight.size * self.values[node.name].scale ** 2
             elif isinstance(op, ConvTranspose):
                 total += op.weight.size * self.values[node.inputs[0]].scale ** 2
+            elif isinstance(op, OnnxModel):  # as if every weight were used at every sample
+                total += op.parameters
         return float(total)
 
     @cached_property
@@ -385,7 +411,8 @@ class Graph:
         peak = Fraction(0)
         for index, node in enumerate(self.nodes):
             live[node.name] = _bytes(self.values[node.name])
-            peak = max(peak, sum(live.values(), Fraction(0)))
+            inside = node.op.bytes_per_pixel if isinstance(node.op, OnnxModel) else 0
+            peak = max(peak, sum(live.values(), Fraction(inside)))
             live = {
                 name: size for name, size in live.items() if self.last_use.get(name, -1) > index
             }
@@ -428,9 +455,18 @@ _LEAST: Mapping[str, int] = {
     "factor": 1,
     "numerator": 1,
     "denominator": 1,
+    "multiple": 1,
+    "lost": 0,
     "padding": 0,
     "margin": 0,
 }
+
+#: Far beyond any network; larger ones in a damaged file would take long to compute with.
+_MAX_CHANNELS: Final = 1 << 16
+_MAX_SCALE: Final = 1 << 12
+
+#: Stands for a reach that is not known: farther than any context.
+_FAR: Final = 1 << 12
 
 #: Number of inputs of operations, if other than one; 0 stands for any number.
 _ARITY: Mapping[type, int] = {Add: 2, Multiply: 2, Concat: 0}
@@ -473,6 +509,11 @@ def _infer(inputs: Sequence[Input], nodes: Sequence[Node], output: str) -> Shape
         if stride > 1 and arguments and not arguments[0].pooled:
             modulus, residue = _divisible(node.name, stride, offset, arguments[0], modulus, residue)
         value, pads_here = _apply(node, arguments)
+        if value.channels > _MAX_CHANNELS or not 1 / _MAX_SCALE <= value.scale <= _MAX_SCALE:
+            raise GraphError(
+                f"{node.name!r} has more than {_MAX_CHANNELS} channels, or samples beyond "
+                f"{_MAX_SCALE} per input pixel or input pixels per sample"
+            )
         # Tiles may only start at a sample boundary of every value.
         if modulus % value.scale.denominator:
             raise GraphError(f"{node.name!r} has {value.scale} samples per aligned input pixel")
@@ -490,6 +531,8 @@ def _stride(op: Op) -> tuple[int, int]:
             return op.stride, 2 * op.padding - op.weight.shape[-1]
         case PixelUnshuffle():
             return op.factor, 0
+        case OnnxModel():
+            return op.multiple, 0
         case Resize() if min(op.numerator, op.denominator) > 0:
             return op.denominator // math.gcd(op.numerator, op.denominator), 0
         case _:
@@ -526,7 +569,9 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
                 f"{node.name!r} has {what} {getattr(op, what)}; it must be at least {least}"
             )
     first = arguments[0]
-    if first.pooled and isinstance(op, Crop | PixelShuffle | PixelUnshuffle | Upsample | Resize):
+    if first.pooled and isinstance(
+        op, Crop | PixelShuffle | PixelUnshuffle | Upsample | Resize | OnnxModel
+    ):
         raise GraphError(f"{node.name!r} ({type(op).__name__}) reads a value that is pooled")
     match op:
         case Conv() | ConvTranspose():
@@ -578,6 +623,16 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             return replace(
                 first, channels=channels, scale=first.scale * factor, lost=first.lost * factor
             ), False
+        case OnnxModel():
+            reach = _FAR if op.reach is None else op.reach
+            return Value(
+                op.channels,
+                False,
+                first.scale * op.scale,
+                first.origin + op.lost / first.scale,
+                (first.lost + 2 * op.lost) * op.scale,
+                first.reach + reach / first.scale,
+            ), True
         case PixelUnshuffle():
             return replace(
                 first,

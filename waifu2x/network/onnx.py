@@ -140,6 +140,8 @@ class _Writer:
                 case g.PixelUnshuffle():
                     channels = self.graph.values[node.inputs[0]].channels
                     self.unshuffle(name, inputs[0], channels, node.op.factor)
+                case g.OnnxModel():
+                    raise GraphError("the network is an ONNX model with operators of its own")
                 case g.Upsample():
                     self.resize(
                         name,

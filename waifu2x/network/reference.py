@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import GraphError
 from . import graph as g
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -67,6 +68,8 @@ def _apply(op: g.Op, inputs: list[Array]) -> Array:
             return x.repeat(op.factor, axis=2).repeat(op.factor, axis=3)
         case g.Resize():
             return _resize(op, _resize(op, x.swapaxes(2, 3)).swapaxes(2, 3))
+        case g.OnnxModel():
+            raise GraphError("an ONNX model with operators of its own cannot be evaluated here")
 
 
 def _constant(value: float | g.Weights) -> float | Array:

@@ -489,7 +489,8 @@ def _prelu(layer: _Layer, blobs: _Blobs) -> _Read:
     count = layer.integer(0)
     if count not in (1, made):
         raise layer.error(f"{count} slopes for {made} channels")
-    slopes = np.broadcast_to(blobs.plain(count, layer.name), (made,)).copy()
+    # One slope for all channels takes no memory, however many channels a damaged file claims.
+    slopes = np.broadcast_to(blobs.plain(count, layer.name), (made,))
     return [layer.node(g.Activate(g.Activation("prelu", slopes=slopes)))], made
 
 

@@ -1,0 +1,72 @@
+"""Adapts networks of other programs to this package: RGB in and out, and the scale inside."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from ..errors import GraphError
+from . import graph as g
+
+#: ITU-R BT.601, as in the YCbCr of JPEG and Pillow.
+_LUMA: Final = (0.299, 0.587, 0.114)
+
+
+def enlarged(graph: g.Graph, factor: int = 2) -> g.Graph:
+    """Return a 1x network with a nearest enlargement of the picture in front of it.
+
+    The older waifu2x networks are trained to sharpen a picture that was enlarged before. Samples
+    are cropped from the result, so that it begins at a whole pixel of the picture.
+
+    Raises `GraphError` if the network has another scale than 1.
+    """
+    if graph.scale != 1:
+        raise GraphError(f"a network of scale {graph.scale} needs no enlargement of the picture")
+    picture, *others = graph.inputs
+    source = _unused(graph, "picture")
+    nodes = [g.Node(picture.name, g.Upsample(factor), (source,)), *graph.nodes]
+    output = graph.output
+    if crop := -graph.lost % factor:
+        output = _unused(graph, "cropped")
+        nodes.append(g.Node(output, g.Crop(crop), (graph.output,)))
+    return g.Graph(nodes, output=output, inputs=(g.Input(source, picture.channels), *others))
+
+
+def on_luma(graph: g.Graph) -> g.Graph:
+    """Return a network of one channel as one that changes only the luma of an RGB picture.
+
+    The color differences are enlarged to the nearest pixel. In RGB, the luma is exchanged by
+    adding its change to all channels, which is linear and so part of the graph.
+
+    Raises `GraphError` if the network has other channels.
+    """
+    if graph.channels != (1, 1):
+        raise GraphError(f"a network of {graph.channels} channels is not one of the luma alone")
+    picture, *others = graph.inputs
+    luma = np.array(_LUMA, np.float32).reshape(1, 3, 1, 1)
+    none = np.zeros(1, np.float32)
+    names = ("picture", "enlarged", "base", "before", "change", "spread", "result")
+    source, enlarged_, base, before, change, spread, result = (
+        _unused(graph, name) for name in names
+    )
+    nodes = [
+        g.Node(picture.name, g.Conv(luma, none), (source,)),
+        *graph.nodes,
+        g.Node(enlarged_, g.Upsample(graph.scale), (source,)),
+        g.Node(base, g.Crop(graph.lost * graph.scale), (enlarged_,)),
+        g.Node(before, g.Conv(-luma, none), (base,)),
+        g.Node(change, g.Add(), (graph.output, before)),
+        g.Node(
+            spread, g.Conv(np.ones((3, 1, 1, 1), np.float32), np.zeros(3, np.float32)), (change,)
+        ),
+        g.Node(result, g.Add(), (spread, base)),
+    ]
+    return g.Graph(nodes, output=result, inputs=(g.Input(source, 3), *others))
+
+
+def _unused(graph: g.Graph, name: str) -> str:
+    """Return a name that no value of the graph has."""
+    while name in graph.values:
+        name += "'"
+    return name
