@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers import families
 from helpers.command import WAIFU2X, waifu2x
 
-MODELS = ["cunet", "upconv_7", "upconv_7_photo"]
+MODELS = ["cunet", "upconv_7", "upconv_7_photo", *families.OPTIONAL]
 
 #: What bash shows for a file name: its own completion of files.
 FILES = "<files>"
@@ -50,8 +51,8 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x -i in.png -o o", [FILES]),
         ("waifu2x in.png --report r", [FILES]),
         ("waifu2x -m ", MODELS),
-        ("waifu2x in.png --model up", MODELS[1:]),
-        ("waifu2x -n ", ["auto", "none", "0", "1", "2", "3"]),
+        ("waifu2x in.png --model up", MODELS[1:3]),
+        ("waifu2x -n ", ["auto", "none", "conservative", "0", "1", "2", "3"]),
         ("waifu2x -e ", ["auto", "native", "onnx", "torch", "cuda"]),
         ("waifu2x -f a", ["avif"]),
         ("waifu2x --progress ", ["auto", "bar", "json", "none"]),
@@ -63,7 +64,7 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x -x mod", [FILES]),
         ("waifu2x models --j", ["--json"]),
         ("waifu2x export --st", ["--static"]),
-        ("waifu2x export -n ", ["none", "0", "1", "2", "3"]),
+        ("waifu2x export -n ", ["none", "conservative", "0", "1", "2", "3"]),
         ("waifu2x export o", [FILES]),
     ],
 )
