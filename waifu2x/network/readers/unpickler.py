@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..._text import AGAIN
 from ...errors import GraphError
 from .tensors import quoted
 
@@ -228,7 +229,7 @@ class Unpickler:
 
 
 def _error(what: str) -> GraphError:
-    return GraphError(f"the pickle is damaged: {what}")
+    return GraphError(f"the pickle is damaged: {what}{AGAIN}")
 
 
 _STOP: Final = ord(".")
