@@ -119,7 +119,7 @@ def test_values_not_finite_raise_and_say_what_to_do():
     canvas = np.zeros((8, 8, 3), np.float32)
     weights = {"weights_x": np.ones(5, np.float32), "weights_y": np.ones(4, np.float32)}
     tiles.blend_feathered(output, canvas, **rect, **weights)
-    with pytest.raises(EngineError, match="run the network in fp32"):
+    with pytest.raises(EngineError, match="choose `precision='fp32'`"):
         tiles.quantize(canvas, np.uint8)
 
 

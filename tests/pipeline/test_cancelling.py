@@ -43,12 +43,12 @@ def picture(height: int, width: int, channels: int = 3) -> np.ndarray:
 @pytest.mark.parametrize(
     ("options", "size", "how"),
     [
-        ({"model": "upconv_7", "engine": "onnx", "tile": 16, "memory": 1 << 20}, (64, 64), {}),
+        ({"model": "upconv_7", "engine": "onnx", "tile": 16, "run_memory": 1 << 20}, (64, 64), {}),
         ({"model": "upconv_7", "engine": "torch", "tile": 16}, (64, 64), {"scale": 4}),
         ({"model": "upconv_7", "engine": "native", "tile": 16, "tta": True}, (64, 64), {}),
         # Global means, computed in tiles and in a stream.
         ({"model": "cunet", "engine": "onnx", "tile": 32}, (60, 60), {}),
-        ({"model": "cunet", "engine": "native", "memory": 1 << 20}, (200, 300), {}),
+        ({"model": "cunet", "engine": "native", "run_memory": 1 << 20}, (200, 300), {}),
     ],
     ids=["tiles", "passes", "tta", "means of tiles", "means of a stream"],
 )
