@@ -139,7 +139,7 @@ def test_a_measured_model_agrees_with_its_graph() -> None:
 
 def test_other_engines_refuse_the_model_by_name() -> None:
     graph = measure_onnx(exported(Model()))
-    with pytest.raises(EngineError, match=r"OnnxModel.*use engine onnx"):
+    with pytest.raises(EngineError, match=r"OnnxModel.*choose `engine='onnx'`"):
         engines.create("native").compile(graph)
     with pytest.raises(GraphError, match="operators of its own"):
         to_onnx(graph)

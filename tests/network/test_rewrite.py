@@ -50,7 +50,7 @@ def kinds(graph: Graph) -> list[str]:
     return [type(node.op).__name__ for node in graph.nodes]
 
 
-def assert_same_function(made: Graph, graph: Graph) -> None:
+def assert_same_function(made: Graph, graph: Graph, *, atol: float = 1e-12) -> None:
     """Compare the geometry, and float64 results on a picture that is not square."""
     out, other = made.out, graph.out
     assert (out.scale, out.origin, out.lost, out.channels) == (
@@ -62,7 +62,7 @@ def assert_same_function(made: Graph, graph: Graph) -> None:
     assert made.alignment == graph.alignment
     assert made.inputs == graph.inputs
     batch = np.random.default_rng(0).standard_normal((2, graph.channels[0], 13, 11))
-    np.testing.assert_allclose(evaluate(made, batch), evaluate(graph, batch), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(evaluate(made, batch), evaluate(graph, batch), rtol=0, atol=atol)
 
 
 EXACT = [
@@ -367,7 +367,8 @@ def test_a_scale_after_a_convolution_becomes_part_of_it(transpose: bool, by_chan
     graph = Graph(nodes, output="cut", inputs=(Input("input", 1),))
     made = fold_scales(graph)
     assert [node.name for node in made.nodes] == ["first", "again", "cut"]
-    assert_same_function(made, graph)
+    # The product of a weight and the scale is rounded to float32.
+    assert_same_function(made, graph, atol=1e-5)
 
 
 def test_only_scales_after_a_convolution_of_one_reader_are_folded() -> None:

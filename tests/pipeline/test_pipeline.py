@@ -362,7 +362,7 @@ def test_a_network_that_pads_streams_if_its_stages_fit_in_memory(
     stored = build().reach > 32
     caplog.clear()
     with caplog.at_level(logging.DEBUG):
-        little = run(upscaler, picture, memory=1 << 20).color.astype(int)
+        little = run(upscaler, picture, run_memory=1 << 20).color.astype(int)
     assert ("in one stream" in caplog.text) == (not stored)
     assert np.abs(little - whole).max() <= (12 if stored else 0)
 
@@ -379,7 +379,9 @@ def test_impossible_scales_are_refused(upconv: Pipeline, scale: float) -> None:
 
 
 def test_unknown_noise_is_refused(upconv: Pipeline) -> None:
-    with pytest.raises(ArgumentError, match="noise is 4; it must be 0, 1, 2 or 3, or `noise=None`"):
+    with pytest.raises(
+        ArgumentError, match="model upconv_7 has no noise level 4; its levels are 0, 1, 2 and 3"
+    ):
         run(upconv, Picture(face(4, 4)), noise=4)
 
 
