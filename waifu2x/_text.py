@@ -12,7 +12,7 @@ import difflib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 #: The advice for a damaged file, at the end of a message.
@@ -54,10 +54,16 @@ def listed(names: Sequence[str], last: str = "or") -> str:
     return f" {last} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The entry of ``words`` that ``word`` probably misspells, or None."""
+    close = difflib.get_close_matches(word.lower(), list(words), n=1)
+    return close[0] if close else None
+
+
 def unknown(what: str, value: str, allowed: Sequence[str]) -> str:
     """A message that ``value`` is none of the names ``allowed``; it suggests the closest name."""
-    close = difflib.get_close_matches(value.lower(), allowed, n=1)
-    guess = f" (did you mean {close[0]}?)" if close else ""
+    meant = nearest(value, allowed)
+    guess = f" (did you mean {meant}?)" if meant else ""
     return f"{what} {shown(value)!r} is unknown{guess}; allowed are {', '.join(allowed)}"
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
 
+from .._text import nearest
 from ..codec.formats import format_named
 from ..network import registry
 from .page import Decorated, Option
@@ -25,12 +25,6 @@ else:
 def refuse(message: str) -> NoReturn:
     """Raise a usage error; ``message`` is the whole line."""
     raise click.BadParameter(message)
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The entry of ``words`` that ``word`` probably misspells, or None."""
-    close = get_close_matches(word.lower(), list(words), n=1, cutoff=0.6)
-    return close[0] if close else None
 
 
 class FileName(_ParamType):

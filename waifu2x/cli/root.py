@@ -19,14 +19,13 @@ from typing import Any, Final
 import click
 
 from .._signals import SIGNALED, handled
-from .._text import reason
+from .._text import nearest, reason
 from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
 from .export import export
 from .models import models
 from .options import CommandOptions, all_options
 from .page import Command
-from .params import nearest
 from .say import error_text
 
 HELP = """Upscale and denoise anime pictures.

@@ -8,6 +8,7 @@ Sources: X. Wang et al., ESRGAN (https://arxiv.org/abs/1809.00219) and Real-ESRG
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from ...errors import GraphError
@@ -21,8 +22,11 @@ _SLOPE: Final = g.Activation("leaky_relu", slope=0.2)
 _RESIDUAL_SCALE: Final = 0.2
 _OLD_DENSE: Final = re.compile(r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.(weight|bias)")
 _MIDDLE_DENSE: Final = re.compile(r"RRDB_trunk\.(\d+)\.RDB(\d)\.conv(\d)\.(weight|bias)")
-_MIDDLE: Final = {"trunk_conv": "conv_body", "HRconv": "conv_hr"}
-_UP: Final = re.compile(r"upconv(\d)\.(weight|bias)")
+_MIDDLE: Final = {
+    "trunk_conv": "conv_body",
+    "HRconv": "conv_hr",
+    **{f"upconv{number}": f"conv_up{number}" for number in range(10)},
+}
 
 
 def detect(tensors: Tensors) -> bool:
@@ -95,19 +99,7 @@ def _renamed(tensors: Tensors) -> Tensors:
     """Return the tensors under the names of Real-ESRGAN."""
     if "model.0.weight" in tensors:
         return _from_sequence(tensors)
-    renamed = {}
-    for name, array in tensors.items():
-        layer, _, kind = name.rpartition(".")
-        if dense := _MIDDLE_DENSE.fullmatch(name):
-            name = "body.{}.rdb{}.conv{}.{}".format(*dense.groups())
-        elif up := _UP.fullmatch(name):
-            name = "conv_up{}.{}".format(*up.groups())
-        elif layer in _MIDDLE:
-            name = f"{_MIDDLE[layer]}.{kind}"
-        renamed[name] = array
-    if len(renamed) != len(tensors):
-        raise GraphError(f"{NAME}: names of two generations in one file")
-    return renamed
+    return _with_names(tensors, _MIDDLE_DENSE, _MIDDLE)
 
 
 def _from_sequence(tensors: Tensors) -> Tensors:
@@ -130,11 +122,16 @@ def _from_sequence(tensors: Tensors) -> Tensors:
         f"model.{modules[-2]}": "conv_hr",
         f"model.{modules[-1]}": "conv_last",
     }
+    return _with_names(tensors, _OLD_DENSE, layers)
+
+
+def _with_names(tensors: Tensors, dense: re.Pattern[str], layers: Mapping[str, str]) -> Tensors:
+    """Rename the convolutions of dense blocks, which ``dense`` matches, and the ``layers``."""
     renamed = {}
     for name, array in tensors.items():
         layer, _, kind = name.rpartition(".")
-        if dense := _OLD_DENSE.fullmatch(name):
-            name = "body.{}.rdb{}.conv{}.{}".format(*dense.groups())
+        if found := dense.fullmatch(name):
+            name = "body.{}.rdb{}.conv{}.{}".format(*found.groups())
         elif layer in layers:
             name = f"{layers[layer]}.{kind}"
         renamed[name] = array
