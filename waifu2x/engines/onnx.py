@@ -10,10 +10,10 @@ import onnxruntime
 
 from .._machine import processors
 from ..errors import DeviceMemoryError, EngineError
-from ..network.graph import Graph, OnnxModel
+from ..network.graph import ExternalModel, Graph
 from ..network.onnx import to_onnx
 from ..network.rewrite import fold_scales, shuffle_transposed
-from .base import first_line
+from .base import check_runs, first_line
 from .device import Batch
 from .host import HostCompiled, HostEngine
 
@@ -27,7 +27,7 @@ class OnnxCompiled(HostCompiled):
     def __init__(self, graph: Graph, options: onnxruntime.SessionOptions) -> None:
         self.graph = graph
         match [node.op for node in graph.nodes]:
-            case [OnnxModel(model=model)]:
+            case [ExternalModel(model=model)]:
                 pass
             case _:
                 # With one tap, a sum over channels has one order anyway, and cunet would take 17%
@@ -92,4 +92,5 @@ class OnnxEngine(HostEngine):
 
     def compile(self, graph: Graph) -> OnnxCompiled:
         """Build the ONNX model and its session. Raises `EngineError`."""
+        check_runs(graph, "onnx")
         return OnnxCompiled(graph, self._options)

@@ -31,6 +31,8 @@ from .safetensors import parse_safetensors
 from .waifu2x_json import parse_waifu2x_json
 
 _NCNN: Final = b"7767517"
+#: The suffixes of model files; .pt and .pth are one format, and a .param has its .bin next to it.
+SUFFIXES: Final = (".param", ".pth", ".pt", ".safetensors", ".onnx", ".json", ".npz")
 #: Largest ncnn .param; RRDB with 23 blocks has 150 KB. Its layers take 100 times their text.
 _MAX_PARAM: Final = 1 << 20
 _LONGEST_MESSAGE: Final = 360
@@ -57,6 +59,15 @@ def read_file(path: str | os.PathLike[str]) -> Graph:
         raise GraphError(text) from error
 
 
+def read_tensors(path: str | os.PathLike[str]) -> t.Tensors | None:
+    """Read a state dict of any architecture; None if the file is of another format.
+
+    Raises the errors of `read_file`.
+    """
+    path = Path(path)
+    return _tensors(_read(path), path)
+
+
 def _adapted(data: bytes, path: Path) -> Graph:
     graph, older = _parsed(data, path)
     if graph.channels == (1, 1):
@@ -74,15 +85,22 @@ def _parsed(data: bytes, path: Path) -> tuple[Graph, bool]:
         return parse_ncnn(param_text(data), _read(path.with_suffix(".bin"))), False
     if data.startswith(MAGIC) and _is_chainer(data):
         return parse_chainer(data), True
-    if is_pytorch(data):
-        return architectures.build(parse_pytorch(data)), False
-    if path.suffix.lower() == ".safetensors" or data[8:9] == b"{":
-        return architectures.build(parse_safetensors(data)), False
+    tensors = _tensors(data, path)
+    if tensors is not None:
+        return architectures.build(tensors), False
     if data.lstrip()[:1] == b"[":
         return parse_waifu2x_json(data), True
     if path.suffix.lower() == ".onnx" or data.startswith(b"\x08"):
         return parse_onnx(data, path.parent), False
     raise GraphError(f"no weights file; supported are {_FORMATS}")
+
+
+def _tensors(data: bytes, path: Path) -> t.Tensors | None:
+    if is_pytorch(data):
+        return parse_pytorch(data)
+    if path.suffix.lower() == ".safetensors" or data[8:9] == b"{":
+        return parse_safetensors(data)
+    return None
 
 
 def _is_chainer(data: bytes) -> bool:
