@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._text import listed
-from ..errors import ArgumentError, GraphError
+from ..errors import GraphError
 from ..network import registry
 from ..network.graph import MAX_REACH, Graph
 from ..network.readers.file import read_file
@@ -27,8 +27,8 @@ black, mid gray and white, whose average results are shown. Time is seconds per 
 """
 
 EXAMPLES = (
-    ("realesrgan_animevideo", "A model of the program"),
-    ("4x-model.pth --json", "A model file, as JSON"),
+    ("cunet -s 2 -n none", "A network of the program"),
+    ("model.pth --json", "A model file, as JSON"),
 )
 
 #: Change of a flat picture, out of 255, from which --color-fix is suggested.
@@ -89,9 +89,8 @@ def info(
     ]
     if not networks:
         there = dict.fromkeys(_called(network) for network in model.networks)
-        raise ArgumentError(
-            f"model {model.name} has no such network; there are {listed([*there], 'and')}; "
-            "choose another `scale=` or `noise=`"
+        raise click.UsageError(
+            f"model {model.name} has no such network; choose among {listed([*there], 'and')}"
         )
     graphs = [registry.load(network) for network in networks]
     facts: dict[str, Any] = {

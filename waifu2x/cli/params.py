@@ -177,6 +177,8 @@ def _called(param: click.Parameter | None) -> str:
     """What messages call ``param``: its long option without dashes, or its metavar."""
     if isinstance(param, click.Option):
         return max(param.opts, key=len).lstrip("-")
+    if param is not None and isinstance(param.type, ModelName):
+        return "model"
     return "the name" if param is None else str(param.metavar).rstrip(".")
 
 
@@ -237,7 +239,7 @@ def model_option(group: str) -> Callable[[Decorated], Decorated]:
         metavar="NAME",
         type=ModelName(),
         default="cunet",
-        help="A model of waifu2x models, or a model file",
+        help="Listed by waifu2x models; or a file",
     )
 
 

@@ -31,7 +31,10 @@ def read_model(path: str | os.PathLike[str]) -> Graph:
     if path.suffix.lower() == ".onnx":
         _log.debug("%s: engine onnx runs the file as it is", refused)
         return _onnx(path)
-    tensors = read_tensors(path) if path.suffix.lower() != ".param" else None
+    try:
+        tensors = read_tensors(path)
+    except GraphError:
+        raise refused from None
     if tensors is None:
         raise refused
     from .spandrel_model import spandrel_graph  # loaded when needed

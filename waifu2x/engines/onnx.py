@@ -47,10 +47,16 @@ class OnnxCompiled(HostCompiled):
         picture, *means = self._session.get_inputs()
         self._picture = picture.name
         self._dtype = np.float16 if picture.type == "tensor(float16)" else np.float32
+        #: Whether the file takes one picture at a time, as many models of other programs do.
+        self._single = picture.shape[0] == 1
         self._means = [value.name for value in means]
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network; see `waifu2x.engines.base.Compiled.run`."""
+        if self._single and len(batch) > 1:
+            many = [np.broadcast_to(mean, (len(batch), *mean.shape[1:])) for mean in means]
+            runs = [self.run(batch[[i]], [mean[[i]] for mean in many]) for i in range(len(batch))]
+            return np.concatenate(runs)
         feed = {self._picture: batch.astype(self._dtype, copy=False)}
         for name, given, mean in zip(self._means, self.graph.inputs[1:], means, strict=True):
             feed[name] = np.broadcast_to(mean, (batch.shape[0], given.channels, 1, 1))

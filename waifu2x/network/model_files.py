@@ -28,8 +28,7 @@ def find(name: str) -> Path | None:
     path = Path(name)
     if path.suffix.lower() == ".bin":
         path = path.with_suffix(".param")
-    looks_like_a_path = path.suffix.lower() in SUFFIXES or path.name != name
-    if looks_like_a_path and path.exists():
+    if path.is_file():
         return path
     folder = os.environ.get(VARIABLE)
     if folder:
@@ -37,7 +36,7 @@ def find(name: str) -> Path | None:
             return found
         if path.suffix.lower() in SUFFIXES and Path(folder, path).is_file():
             return Path(folder, path)
-    return path if looks_like_a_path else None
+    return path if path.suffix.lower() in SUFFIXES or path.name != name else None
 
 
 def in_folder() -> dict[str, Path]:

@@ -145,7 +145,7 @@ class UpscalerOptions:
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
-        check(self, {"model": Allowed("it must be a name or a path", _model)})
+        check(self, {"model": Allowed("it must be a name such as 'cunet', or a path", _model)})
         check(self, _UPSCALER)
         engines.check(
             self.engine, threads=self.threads, device=self.device, precision=self.precision

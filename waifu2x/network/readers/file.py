@@ -31,8 +31,8 @@ from .safetensors import parse_safetensors
 from .waifu2x_json import parse_waifu2x_json
 
 _NCNN: Final = b"7767517"
-#: The suffixes of model files; .pt and .pth are one format, and a .param has its .bin next to it.
-SUFFIXES: Final = (".param", ".pth", ".pt", ".safetensors", ".onnx", ".json", ".npz")
+#: The suffixes of model files; .pth, .pt and .ckpt are one format, and a .param needs its .bin.
+SUFFIXES: Final = (".param", ".pth", ".pt", ".ckpt", ".safetensors", ".onnx", ".json", ".npz")
 #: Largest ncnn .param; RRDB with 23 blocks has 150 KB. Its layers take 100 times their text.
 _MAX_PARAM: Final = 1 << 20
 _LONGEST_MESSAGE: Final = 360
