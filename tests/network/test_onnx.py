@@ -30,7 +30,7 @@ from waifu2x.network.graph import (
     Resize,
     Upsample,
 )
-from waifu2x.network.onnx import INPUT, MAX_OPSET, MIN_OPSET, OUTPUT, to_onnx
+from waifu2x.network.writers.onnx import INPUT, MAX_OPSET, MIN_OPSET, OUTPUT, to_onnx
 from waifu2x.network.reference import evaluate
 
 OPSETS = range(13, 22)

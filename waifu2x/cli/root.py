@@ -22,6 +22,7 @@ from .._signals import SIGNALED, handled
 from .._text import nearest, reason
 from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
+from .convert import convert
 from .export import export
 from .models import models
 from .options import CommandOptions, all_options
@@ -194,7 +195,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, export),
+    commands=(models, export, convert),
 )
 @all_options
 def main(**values: Any) -> None:
