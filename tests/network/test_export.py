@@ -16,8 +16,8 @@ from helpers.families import needs
 from waifu2x import engines
 from waifu2x.errors import ArgumentError, EncodeError, EngineError, OutputExistsError
 from waifu2x.network import export, registry
-from waifu2x.network.writers import onnx as writer
 from waifu2x.network.export import Export, export_network
+from waifu2x.network.writers import onnx as writer
 
 EVERY = [
     pytest.param(

@@ -180,6 +180,7 @@ def write_network(
     match suffix:
         case ".onnx":
             contents = [_onnx(graph, fp16, opset or writer.DEFAULT_OPSET, size, metadata or {})]
+            error, psnr = _compare(contents[0], graph, size)
             written = parse_onnx(contents[0])
         case ".safetensors":
             contents = [_safetensors(graph, fp16, metadata or {})]
@@ -188,22 +189,19 @@ def write_network(
             text, weights = to_ncnn(graph, fp16=fp16)
             contents = [weights, text.encode("ascii")]
             written = parse_ncnn(text, weights)
-    expected = _halved(graph, suffix) if fp16 else graph
-    if not same(written, expected):
+    if not same(written, _halved(graph, suffix) if fp16 else graph):
         raise EngineError(
             f"the {suffix} file holds another network when it is read back, and was not written; "
             "report this"
         )
-    error, psnr = 0.0, math.inf
-    if suffix == _ONNX or fp16:
-        model = contents[0] if suffix == _ONNX else written
-        error, psnr = _compare(model, graph, size)
-        if (psnr < FLOAT16_PSNR) if fp16 else (error > FLOAT32_TOLERANCE):
-            allowed = f"{FLOAT16_PSNR:g} dB" if fp16 else f"{FLOAT32_TOLERANCE:g}"
-            raise EngineError(
-                f"the exported network is {error:.2e} off ({psnr:.1f} dB), more than allowed "
-                f"({allowed}), and was not written; report this"
-            )
+    if suffix != _ONNX:
+        error, psnr = _compare(written, graph, size) if fp16 else (0.0, math.inf)
+    if (psnr < FLOAT16_PSNR) if fp16 else (error > FLOAT32_TOLERANCE):
+        allowed = f"{FLOAT16_PSNR:g} dB" if fp16 else f"{FLOAT32_TOLERANCE:g}"
+        raise EngineError(
+            f"the exported network is {error:.2e} off ({psnr:.1f} dB), more than allowed "
+            f"({allowed}), and was not written; report this"
+        )
     write_files([*zip(targets, contents, strict=True)], overwrite=overwrite)
     return Export(path, graph.scale, graph.margin, graph.alignment, error, psnr)
 
