@@ -238,10 +238,16 @@ USAGE = {
     "info cunet -s 3": f"model cunet has no such network; choose among {INFO_NETWORKS}",
     "info cunet -s 1 -n none": f"model cunet has no such network; choose among {INFO_NETWORKS}",
     "info cunet -n 4": "noise '4' is unknown; allowed are none, conservative, 0, 1, 2, 3",
-    "export": "OUT.onnx is missing; see waifu2x export --help",
+    "export": "OUT is missing; see waifu2x export --help",
     "export a.onnx b.onnx": "argument 'b.onnx' is one too many for waifu2x export",
-    "export ''": "OUT.onnx is ''; it must be the name of a file or folder",
-    "export a.txt": "a.txt: the name of an exported network must end in .onnx",
+    "export ''": "OUT is ''; it must be the name of a file or folder",
+    "export a.txt": (
+        "a.txt: the name of an exported network must end in .onnx, .safetensors or .param"
+    ),
+    "export a.param --opset 17": "opset is 17, and only ONNX has one; leave out --opset",
+    "export a.param --static 64x96": (
+        "--static is 64x96, and only ONNX can fix it; leave out --static"
+    ),
     "export a.onnx --scal 2": "option --scal does not exist; did you mean --scale?",
     "export a.onnx -n": "option -n needs a value: -n LEVEL",
     "export a.onnx -n auto": "noise 'auto' is unknown; allowed are none, conservative, 0, 1, 2, 3",
@@ -257,6 +263,22 @@ USAGE = {
         "static is '20'; it must be HEIGHTxWIDTH in pixels, for example 720x1280"
     ),
     "export a.onnx --static 33x20": "--static is 33x20; both sides must be multiples of 2 px",
+    "convrt a.pth a.onnx": "convrt is neither a file nor a command; did you mean waifu2x convert?",
+    "convert": "IN is missing; see waifu2x convert --help",
+    "convert a.pth": "OUT is missing; see waifu2x convert --help",
+    "convert a.pth b.onnx c.onnx": "argument 'c.onnx' is one too many for waifu2x convert",
+    "convert '' a.onnx": "IN is ''; it must be the name of a file or folder",
+    "convert a.pth b.pth": (
+        "b.pth: the name of an exported network must end in .onnx, .safetensors or .param"
+    ),
+    "convert a.pth b.onnx --scale 2": ("option --scale does not exist; see waifu2x convert --help"),
+    "convert a.pth b.onnx --opset 5": "opset is 5; it must be 13 to 21",
+    "convert a.pth b.safetensors --opset 17": (
+        "opset is 17, and only ONNX has one; leave out --opset"
+    ),
+    "convert a.pth b.onnx --static 20": (
+        "static is '20'; it must be HEIGHTxWIDTH in pixels, for example 720x1280"
+    ),
 }
 
 
@@ -417,6 +439,19 @@ FILES = {
         1,
         "there.onnx exists already; choose another name, or replace it with --overwrite",
     ),
+    "convert gone.pth a.onnx": (
+        1,
+        "cannot read weights gone.pth: No such file or directory",
+    ),
+    "convert in.png a.onnx": (
+        1,
+        "in.png: no weights file; supported are ncnn .param, .pth, .pt, .safetensors, .onnx, "
+        "waifu2x .json and Chainer .npz",
+    ),
+    "convert there.onnx there.onnx --overwrite": (
+        1,
+        "there.onnx is the input itself, which is never replaced; choose another name",
+    ),
 }
 
 
@@ -496,7 +531,7 @@ def test_memory_that_runs_out_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("waifu2x.network.export.export_onnx", fail)
+    monkeypatch.setattr("waifu2x.network.export.export_network", fail)
     check("export a.onnx", 1, "out of memory; a smaller --tile or --scale needs less")
 
 
@@ -512,7 +547,7 @@ def test_signals_end_a_subcommand_without_a_message(tmp_path: Path, number: sign
         f"        os.kill(os.getpid(), {int(number)})\n"
         "        time.sleep(60)\n"
         "    write_file(args[0], write, overwrite=False)\n"
-        "export.export_onnx = interrupted\n"
+        "export.export_network = interrupted\n"
         "main(['export', 'a.onnx'])\n"
     )
     done = subprocess.run(

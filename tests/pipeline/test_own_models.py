@@ -22,8 +22,8 @@ import waifu2x
 from waifu2x.errors import ArgumentError, EngineError, GraphError, WeightsError
 from waifu2x.network import model_files, registry
 from waifu2x.network.architectures import build
-from waifu2x.network.onnx import to_onnx
 from waifu2x.network.readers.file import read_file
+from waifu2x.network.writers.onnx import to_onnx
 from waifu2x.pipeline.measuring import FLAT, measure
 from waifu2x.pipeline.options import UpscalerOptions
 from waifu2x.pipeline.pipeline import Pipeline
