@@ -213,7 +213,7 @@ class ModelName(Word):
         if PurePath(name).name not in _MODELS_ELSEWHERE or Path(name).is_file():
             path = model_files.find(name)
             if path is not None:
-                return str(path)
+                return path
         return super().convert(value, param, ctx)
 
     def shell_complete(

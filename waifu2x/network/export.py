@@ -69,7 +69,7 @@ def export_network(
     path: str | os.PathLike[str],
     *,
     model: str = "cunet",
-    scale: int = 2,
+    scale: int | None = None,
     noise: registry.Level | None = None,
     fp16: bool = False,
     opset: int | None = None,
@@ -78,13 +78,15 @@ def export_network(
 ) -> Export:
     """Write one network of ``model``; see `write_network`.
 
-    scale, noise: select the network; see `waifu2x.models`.
+    model: a name of `waifu2x.models`, or the path of a file.
+    scale, noise: select the network; a scale of None is 2, or that of the network in a file.
 
     Raises `ArgumentError` for an unknown network, in addition.
     """
     path = Path(path)
     _check_options(path, opset, size)
     entry = registry.model(model)
+    scale = entry.default_scale if scale is None else scale
     network = entry.network(scale, noise)
     if network is None:
         there = ", ".join(
@@ -96,10 +98,10 @@ def export_network(
         )
     _targets(path, overwrite=overwrite)
     metadata = {
-        "model": model,
+        "model": entry.name,
         "noise": "none" if noise is None else str(noise),
         "license": entry.license,
-        "source": entry.source,
+        "source": entry.source if entry.packages else Path(entry.source).name,
     }
     return write_network(
         registry.load(network),

@@ -151,7 +151,7 @@ def model(name: str, *, read: Callable[[Path], Graph] = read_file) -> Model:
     path = model_files.find(name)
     if path is None:
         raise ArgumentError(unknown("model", name, known_names()))
-    return _file_model(path, read(path))
+    return _file_model(Path(path), read(Path(path)))
 
 
 def known_names() -> list[str]:

@@ -38,7 +38,7 @@ def _model(value: object) -> str:
     path = model_files.find(name)
     if path is None:
         raise ArgumentError(unknown("model", name, registry.known_names()))
-    return str(path)
+    return path
 
 
 _PICTURE = {
