@@ -262,9 +262,7 @@ USAGE = {
     "convert a.pth b.pth": (
         "b.pth: the name of an exported network must end in .onnx, .safetensors or .param"
     ),
-    "convert a.pth b.onnx --scale 2": (
-        "option --scale does not exist; see waifu2x convert --help"
-    ),
+    "convert a.pth b.onnx --scale 2": ("option --scale does not exist; see waifu2x convert --help"),
     "convert a.pth b.onnx --opset 5": "opset is 5; it must be 13 to 21",
     "convert a.pth b.safetensors --opset 17": (
         "opset is 17, and only ONNX has one; leave out --opset"
