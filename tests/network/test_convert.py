@@ -132,7 +132,11 @@ def test_half_precision_in_each_format(tmp_path: Path, name: str, suffix: str) -
     again = read_file(half)
     assert not same(again, graph)
     assert again.margin == graph.margin
-    weights = next(node.op.weight for node in again.nodes if isinstance(node.op, g.Conv))
+    weights = next(
+        node.op.weight
+        for node in again.nodes
+        if isinstance(node.op, g.Conv) and node.op.weight.shape[2] > 1
+    )
     np.testing.assert_array_equal(weights, weights.astype(np.float16))
 
 
@@ -252,17 +256,30 @@ def test_a_file_that_reads_back_differently_never_appears(
     assert not list(tmp_path.iterdir())
 
 
-def test_half_precision_that_is_too_inaccurate_never_appears(tmp_path: Path) -> None:
-    noisy = g.Graph(
-        [
-            *random_graph("compact").nodes,
-            g.Node("far", g.Affine(100.0, -50.0), ("output",)),
-        ],
-        output="far",
-    )
+@pytest.mark.parametrize("suffix", [".onnx", ".param"])
+def test_half_precision_that_is_too_inaccurate_never_appears(tmp_path: Path, suffix: str) -> None:
+    """The weight 2000.7 is 2001 in float16, which makes the difference to 2000 wrong."""
+    weight = np.float32(2000.7) * np.eye(3, dtype=np.float32)[:, :, None, None]
+    nodes = [
+        g.Node("large", g.Conv(weight, np.zeros(3, np.float32)), ("input",)),
+        g.Node("other", g.Affine(-2000.0), ("input",)),
+        g.Node("sum", g.Add(), ("large", "other")),
+    ]
+    graph = g.Graph(nodes, output="sum")
     with pytest.raises(EngineError, match=r"\(60 dB\), and was not written; leave out `fp16=True`"):
-        write_network(noisy, tmp_path / "a.param", fp16=True)
+        write_network(graph, tmp_path / f"a{suffix}", fp16=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_amplifies_rounding_is_written_in_float32(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    nodes = []
+    for index in range(8):
+        weight = rng.standard_normal((3, 3, 3, 3)).astype(np.float32) * 2
+        op = g.Conv(weight, np.zeros(3, np.float32), padding=1, activation=g.Activation("tanh"))
+        nodes.append(g.Node(f"v{index}", op, (f"v{index - 1}" if index else "input",)))
+    made = write_network(g.Graph(nodes, output="v7"), tmp_path / "a.onnx")
+    assert made.error > export.FLOAT32_TOLERANCE
 
 
 # --- two files of one network -------------------------------------------------------------------
@@ -305,7 +322,7 @@ def test_both_files_of_ncnn_are_written_or_neither(
         monkeypatch.setattr(Path, "replace", fail(Path.replace, errno.ENOSPC))
     else:  # another process has made the file meanwhile
         monkeypatch.setattr(os, "link", fail(os.link, errno.EEXIST))
-    with pytest.raises(EncodeError, match="No space left on device|has appeared meanwhile"):
+    with pytest.raises(EncodeError, match=r"No space left on device|has appeared meanwhile"):
         write_network(random_graph("compact"), path, overwrite=overwrite)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
 
