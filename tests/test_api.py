@@ -187,7 +187,7 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         ["1", 4, -1, True, 1.0, "none"],
         "; allowed are None, 'auto', 'conservative', 0, 1, 2 and 3",
     ),
-    "model": ([None, 1], f"; allowed are {', '.join(MODELS)}"),
+    "model": ([None, 1, b"cunet"], "; it must be a name such as 'cunet', or a path"),
     "engine": ([None, 1, True], "; allowed are auto, native, onnx, torch, cuda"),
     "threads": (["2", 2.5, True, 0], "; it must be a whole number, at least 1, or left out"),
     "device": (

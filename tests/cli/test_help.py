@@ -16,6 +16,8 @@ import pytest
 from click.testing import CliRunner
 from helpers import art
 from helpers.command import WAIFU2X, on_terminal, waifu2x
+from helpers.torch_networks import Compact
+from helpers.weight_files import torch_bytes
 
 from waifu2x.batch import BatchOptions
 from waifu2x.cli import main
@@ -96,7 +98,7 @@ def test_the_defaults_on_the_page_are_those_of_the_records() -> None:
 def test_the_page_lists_the_choices() -> None:
     by_name = {str(option.name): row("", option) for option in options_of("")}
     for name, words in {
-        "model": ["Listed by waifu2x models"],
+        "model": ["Listed by waifu2x models; or a file"],
         "engine": ["auto", "native", "onnx", "torch", "cuda"],
         "format": ["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"],
         "progress": ["auto", "bar", "json", "none"],
@@ -115,6 +117,7 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     (tmp_path / "pictures" / "more").mkdir(parents=True)
     for name in ("in.png", "in.jpg", "pictures/1.png", "pictures/more/2.png"):
         art.anime_face(24, 20).save(tmp_path / name)
+    (tmp_path / "model.pth").write_bytes(torch_bytes(Compact(8, 1, 2).state_dict()))
     if command == "convert":
         assert waifu2x("export", "-m", "upconv_7", "model.param", cwd=tmp_path).returncode == 0
     examples = [line for line in page(command) if line.startswith("  waifu2x ")]

@@ -24,6 +24,7 @@ from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
 from .convert import convert
 from .export import export
+from .info import info
 from .models import models
 from .options import CommandOptions, all_options
 from .page import Command
@@ -195,7 +196,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, export, convert),
+    commands=(models, info, export, convert),
 )
 @all_options
 def main(**values: Any) -> None:

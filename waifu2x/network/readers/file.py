@@ -31,6 +31,8 @@ from .safetensors import parse_metadata, parse_safetensors
 from .waifu2x_json import parse_waifu2x_json
 
 _NCNN: Final = b"7767517"
+#: The suffixes of model files; .pth, .pt and .ckpt are one format, and a .param needs its .bin.
+SUFFIXES: Final = (".param", ".pth", ".pt", ".ckpt", ".safetensors", ".onnx", ".json", ".npz")
 #: Largest ncnn .param; RRDB with 23 blocks has 150 KB. Its layers take 100 times their text.
 _MAX_PARAM: Final = 1 << 20
 #: The entry in the metadata of safetensors for the enlargement in front of a 1x network.
@@ -58,6 +60,15 @@ def read_file(path: str | os.PathLike[str]) -> Graph:
         if len(text) > _LONGEST_MESSAGE:
             text = f"{text[: _LONGEST_MESSAGE - 3]}..."
         raise GraphError(text) from error
+
+
+def read_tensors(path: str | os.PathLike[str]) -> t.Tensors | None:
+    """Read a state dict of any architecture; None if the file is of another format.
+
+    Raises the errors of `read_file`.
+    """
+    path = Path(path)
+    return _tensors(_read(path), path)
 
 
 def read_safetensors(data: bytes) -> Graph:
@@ -94,13 +105,23 @@ def _parsed(data: bytes, path: Path) -> tuple[Graph, bool]:
         return parse_chainer(data), True
     if is_pytorch(data):
         return architectures.build(parse_pytorch(data)), False
-    if path.suffix.lower() == ".safetensors" or data[8:9] == b"{":
+    if _is_safetensors(data, path):
         return read_safetensors(data), False
     if data.lstrip()[:1] == b"[":
         return parse_waifu2x_json(data), True
     if path.suffix.lower() == ".onnx" or data.startswith(b"\x08"):
         return parse_onnx(data, path.parent), False
     raise GraphError(f"no weights file; supported are {_FORMATS}")
+
+
+def _tensors(data: bytes, path: Path) -> t.Tensors | None:
+    if is_pytorch(data):
+        return parse_pytorch(data)
+    return parse_safetensors(data) if _is_safetensors(data, path) else None
+
+
+def _is_safetensors(data: bytes, path: Path) -> bool:
+    return path.suffix.lower() == ".safetensors" or data[8:9] == b"{"
 
 
 def _is_chainer(data: bytes) -> bool:

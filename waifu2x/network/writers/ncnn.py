@@ -153,7 +153,7 @@ class _Writer:
                 self._resize(node, inputs, _NEAREST, g.Resize(factor, 1, "bilinear"))
             case g.Resize(kind=kind):
                 self._resize(node, inputs, _RESIZES[kind], node.op)
-            case g.OnnxModel():
+            case g.ExternalModel():
                 raise _error(node, "an ONNX model with operators of its own")
 
     def _convolution(
