@@ -24,7 +24,7 @@ from ..atomic import check_place, check_writable, write_files
 from ..errors import ArgumentError, EngineError, GraphError
 from . import architectures, registry
 from . import graph as g
-from .adapt import on_luma, unadapted
+from .adapt import adapted, unadapted
 from .architectures import span
 from .compare import same
 from .readers.file import ENLARGED, read_file, read_safetensors
@@ -175,8 +175,7 @@ def write_network(
     """
     path = Path(path)
     suffix = _check_options(path, opset, size)
-    if graph.channels == (1, 1):
-        graph = on_luma(graph)
+    graph = adapted(graph)
     if size is not None and (min(size) < 1 or any(side % graph.alignment for side in size)):
         raise ArgumentError(
             f"`size` is {size[0]}x{size[1]}; both sides must be multiples of {graph.alignment} px"
@@ -281,11 +280,12 @@ def _safetensors(graph: g.Graph, fp16: bool, metadata: Mapping[str, str]) -> byt
 def _halved(graph: g.Graph, suffix: str) -> g.Graph:
     """Return the network as a float16 file of a format holds it.
 
-    ncnn stores the weights of convolutions in float16, safetensors all weights, and ONNX all
-    constants.
+    ncnn stores the weights of convolutions in float16, safetensors all weights of the architecture,
+    and ONNX all constants.
     """
-    nodes = [replace(node, op=_halved_op(node.name, node.op, suffix)) for node in graph.nodes]
-    return g.Graph(nodes, output=graph.output, inputs=graph.inputs)
+    inner, factor = unadapted(graph) if suffix == _SAFETENSORS else (graph, 1)
+    nodes = [replace(node, op=_halved_op(node.name, node.op, suffix)) for node in inner.nodes]
+    return adapted(g.Graph(nodes, output=inner.output, inputs=inner.inputs), factor)
 
 
 def _halved_op(name: str, op: g.Op, suffix: str) -> g.Op:

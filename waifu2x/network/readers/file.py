@@ -19,7 +19,7 @@ from typing import Final
 from ..._text import reason, shown
 from ...errors import GraphError, WeightsError
 from .. import architectures
-from ..adapt import enlarged, on_luma
+from ..adapt import adapted
 from ..graph import Graph
 from . import tensors as t
 from ._zip import MAGIC, Archive
@@ -78,7 +78,7 @@ def read_safetensors(data: bytes) -> Graph:
 
     Raises `GraphError`.
     """
-    return _with_enlargement(architectures.build(parse_safetensors(data)), _factor(data))
+    return adapted(architectures.build(parse_safetensors(data)), _factor(data))
 
 
 def _factor(data: bytes) -> int:
@@ -92,14 +92,7 @@ def _factor(data: bytes) -> int:
 def _adapted(data: bytes, path: Path) -> Graph:
     graph, older = _parsed(data, path)
     enlarges = older and graph.scale == 1 and "scale" in path.stem.lower()
-    return _with_enlargement(graph, 2 if enlarges else 1)
-
-
-def _with_enlargement(graph: Graph, factor: int) -> Graph:
-    """Return the network for RGB, with an enlargement of the picture in front of it."""
-    if graph.channels == (1, 1):
-        graph = on_luma(graph)
-    return enlarged(graph, factor) if factor > 1 else graph
+    return adapted(graph, 2 if enlarges else 1)
 
 
 def _parsed(data: bytes, path: Path) -> tuple[Graph, bool]:
