@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .._text import shown
+from .._text import level_text, shown
 from ..codec.limits import MAX_PIXELS_VARIABLE
 from .export import export
 from .options import all_options
@@ -113,11 +113,10 @@ def result_line(result: FileResult | BatchResult, model: str) -> str:
     target = "standard output" if result.target is None else shown(result.target)
     if result.size_out is None:  # an earlier attempt finished it without a report
         return "; ".join([f"{target}: done", *map(in_shell_words, result.notes)])
-    level = "none" if result.noise is None else str(result.noise)
     why = f" ({result.reason})" if result.reason else ""
     done = (
         f"{target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
-        f"{model}, noise {level}{why}"
+        f"{model}, noise {level_text(result.noise)}{why}"
     )
     return "; ".join([done, *map(in_shell_words, result.notes)])
 
