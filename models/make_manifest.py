@@ -137,12 +137,13 @@ MEASURED = Path(__file__).parents[1] / "benchmarks" / "results" / "2026-11-26-mi
 
 
 def mixed_by_weights(name: str) -> list[list[int]]:
-    """Return the scale and the levels of pairs that lose little; none for a new model."""
+    """Return scale and levels of the pairs whose weights may be mixed; none for a new model."""
     measured = json.loads(MEASURED.read_text("utf-8"))
     return [
         [pair["scale"], *pair["levels"]]
         for pair in measured["models"].get(name, [])
         if pair["loss"] < measured["allowed_loss"]
+        and pair["agreement"] >= measured["least_agreement"]
     ]
 
 

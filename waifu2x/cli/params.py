@@ -76,6 +76,30 @@ class Number(_ParamType):
         return refuse(f"{_called(param)} is {value!r}; it must be {self._allowed}")
 
 
+class NumberList(_ParamType):
+    """Numbers with commas between them.
+
+    allowed: completes "it must be ...".
+    """
+
+    name = "numbers"
+
+    def __init__(self, allowed: str) -> None:
+        self._allowed = allowed
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Convert the numbers, in digits or e-notation; nan and inf are refused later."""
+        if isinstance(value, tuple):
+            return value
+        number = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*|\s*[+-]?(nan|inf)\s*"
+        words = str(value).split(",")
+        if not all(re.fullmatch(number, word, re.IGNORECASE) for word in words):
+            refuse(f"{_called(param)} is {value!r}; it must be {self._allowed}")
+        return tuple(float(word) for word in words)
+
+
 class Word(_ParamType):
     """One of few words.
 

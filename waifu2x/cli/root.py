@@ -23,6 +23,7 @@ from .._text import nearest, reason
 from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
 from .export import export
+from .merge import merge
 from .models import models
 from .options import CommandOptions, all_options
 from .page import Command
@@ -194,7 +195,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, export),
+    commands=(models, export, merge),
 )
 @all_options
 def main(**values: Any) -> None:

@@ -18,6 +18,7 @@ import click
 from .._text import level_text, shown
 from ..codec.limits import MAX_PIXELS_VARIABLE
 from .export import export
+from .merge import merge
 from .options import all_options
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _declared() -> dict[str, list[click.Option]]:
     """The options of all commands by the name of their argument."""
     upscale = click.command()(all_options(lambda: None))
     found: dict[str, list[click.Option]] = {}
-    for option in (*upscale.params, *export.params):
+    for option in (*upscale.params, *export.params, *merge.params):
         if isinstance(option, click.Option):
             found.setdefault(str(option.name), []).append(option)
     return found

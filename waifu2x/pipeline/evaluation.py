@@ -7,15 +7,21 @@ Y = 16 + 65.481 R + 128.553 G + 24.966 B for R, G, B in [0, 1], not rounded, wit
 
 from __future__ import annotations
 
+import io
 import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from .. import kernels
 from ..network.graph import Graph
 from ..network.registry import Level, Model, Network
-from ..picture import Picture
+from ..picture import Picture, as_float
 from .options import UpscalerOptions
 from .pipeline import Pipeline
 from .squeeze_excitation import LoadedNetwork
@@ -86,6 +92,55 @@ def box_shrunk(pixels: Pixels, factor: int) -> Pixels:
     sums = blocks.sum((1, 3), dtype=np.int64)
     shrunk: Pixels = ((2 * sums + area) // (2 * area)).astype(np.uint8)
     return shrunk
+
+
+def on_white(picture: Picture) -> Pixels:
+    """Return a picture as (H, W, 3) uint8, composited on white."""
+    color = np.broadcast_to(as_float(picture.color), (picture.height, picture.width, 3))
+    if picture.alpha is not None:
+        opacity = as_float(picture.alpha)[:, :, None]
+        color = color * opacity + (1 - opacity)
+    return kernels.quantize(np.ascontiguousarray(color), np.uint8).astype(np.uint8, copy=False)
+
+
+def as_jpeg(pixels: Pixels, quality: int) -> Pixels:
+    """Return (H, W, 3) pixels as they are read from a JPEG of Pillow's 4:2:0 subsampling."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Agreement with the originals, averaged over pictures; PSNR in dB, SSIM up to 1."""
+
+    psnr: float
+    ssim: float
+
+
+def scores(
+    networks: Sequence[Graph], originals: Iterable[Pixels], *, jpeg: int | None = None
+) -> list[Score]:
+    """Return the score of each network.
+
+    networks: from RGB to RGB, of one scale.
+    originals: at least one, (H, W, 3) uint8 with sides that are multiples of the scale, and at
+        least 11 px. The networks restore them from their box-shrunk versions.
+    jpeg: quality at which the inputs are saved as JPEG first, 1 to 100.
+    """
+    pipelines = [NetworkPipeline(graph) for graph in networks]
+    found: list[list[Score]] = [[] for _ in networks]
+    for pixels in originals:
+        given, wanted = box_shrunk(pixels, networks[0].scale), luma(pixels)
+        if jpeg is not None:
+            given = as_jpeg(given, jpeg)
+        for pipeline, made in zip(pipelines, found, strict=True):
+            result = luma(pipeline.restore(given))
+            made.append(Score(psnr(result, wanted), ssim(result, wanted)))
+    return [
+        Score(statistics.fmean(s.psnr for s in made), statistics.fmean(s.ssim for s in made))
+        for made in found
+    ]
 
 
 class NetworkPipeline(Pipeline):
