@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 WALLS: dict[str, tuple[str, ...]] = {
     "kernels._native": ("kernels.*", "engines.native", "codec.png_writer"),
     "kernels._cuda": ("engines.cuda_tiles",),
-    "network.export": ("cli.export",),
+    "network.export": ("cli.export", "cli.convert", "cli.merge"),
     "batch.cluster": ("batch", "batch.*"),
 }
 
@@ -57,7 +57,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "engines.cuda_*": "anywhere",
     },
     "onnxruntime": {"engines.onnx*": "anywhere", "network.export": "at run time"},
-    "onnx": {"network.onnx": "anywhere"},
+    "onnx": {"network.writers.onnx": "anywhere"},
     "click": {"cli.*": "anywhere"},
     "rich": {"cli.*": "at run time"},
     "isal": {"codec.deflate": "at run time"},

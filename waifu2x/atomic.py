@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -146,6 +147,61 @@ def write_file(
         else:
             _publish(temporary.path, target)
     return result
+
+
+def write_files(contents: Sequence[tuple[Path, bytes]], *, overwrite: bool) -> None:
+    """Write files that belong together: all of them appear, or none.
+
+    contents: the targets, from `check_place`, and what to write. All temporary files are complete
+        before the first is renamed. If a rename fails, Ctrl-C included, the renames before it are
+        undone; only a loss of power or a killed process can separate the files.
+
+    Raises `EncodeError` if the system refuses to write, `OutputExistsError` as `write_file`.
+    """
+    with contextlib.ExitStack() as stack:
+        temporaries = []
+        for target, data in contents:
+            with _converted_errors(target):
+                temporary = stack.enter_context(temporary_in(target.parent))
+                temporary.file.write(data)
+                temporary.close(durable=False)
+                temporaries.append(temporary)
+        renamed: list[tuple[Path, Path | None]] = []
+        try:
+            for (target, _), temporary in zip(contents, temporaries, strict=True):
+                with _converted_errors(target):
+                    before = _second_name(target) if overwrite else None
+                    if before is not None:
+                        stack.callback(before.unlink, missing_ok=True)
+                    renamed.append((target, before))
+                    if overwrite:
+                        temporary.path.replace(target)
+                    else:
+                        try:
+                            _publish(temporary.path, target)
+                        except BaseException:
+                            renamed.pop()  # the target is another process's
+                            raise
+        except BaseException:
+            for target, before in reversed(renamed):
+                with contextlib.suppress(OSError):
+                    if before is None:
+                        target.unlink()
+                    else:
+                        before.replace(target)
+            raise
+
+
+def _second_name(target: Path) -> Path | None:
+    """Give the file ``target`` a temporary second name, or copy it; None if there is no file."""
+    second = _temporary_name(target.parent)
+    try:
+        os.link(target, second)
+    except FileNotFoundError:
+        return None
+    except (OSError, NotImplementedError, AttributeError):  # a file system without links
+        shutil.copy2(target, second)
+    return second
 
 
 def _publish(temporary: Path, target: Path) -> None:

@@ -93,7 +93,7 @@ def least_noise(model: str, scale: int) -> registry.Level | None:
 
 def write_onnx(graph: Graph, path: Path, *, side: int) -> Path:
     """Write the network as in the weights, with a fixed input size: the fastest form for peers."""
-    from waifu2x.network.onnx import to_onnx
+    from waifu2x.network.writers.onnx import to_onnx
 
     path.write_bytes(to_onnx(graph, batch=1, size=(side, side)).SerializeToString())
     return path

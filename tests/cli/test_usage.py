@@ -478,7 +478,7 @@ def test_memory_that_runs_out_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("waifu2x.network.export.export_onnx", fail)
+    monkeypatch.setattr("waifu2x.network.export.export_network", fail)
     check("export a.onnx", 1, "out of memory; a smaller --tile or --scale needs less")
 
 
@@ -494,7 +494,7 @@ def test_signals_end_a_subcommand_without_a_message(tmp_path: Path, number: sign
         f"        os.kill(os.getpid(), {int(number)})\n"
         "        time.sleep(60)\n"
         "    write_file(args[0], write, overwrite=False)\n"
-        "export.export_onnx = interrupted\n"
+        "export.export_network = interrupted\n"
         "main(['export', 'a.onnx'])\n"
     )
     done = subprocess.run(

@@ -19,9 +19,9 @@ from waifu2x import engines
 from waifu2x.engines.onnx_model import measure_onnx
 from waifu2x.errors import EngineError, GraphError
 from waifu2x.network.graph import Graph
-from waifu2x.network.onnx import to_onnx
 from waifu2x.network.readers.onnx import parse_onnx
 from waifu2x.network.reference import evaluate
+from waifu2x.network.writers.onnx import to_onnx
 
 
 class Model(nn.Module):

@@ -126,7 +126,7 @@ def seeds() -> dict[str, Seed]:
     import torch
 
     from helpers.weight_files import safetensors_bytes, torch_bytes
-    from waifu2x.network.onnx import to_onnx
+    from waifu2x.network.writers.onnx import to_onnx
 
     tensors = _compact()
     state = {name: torch.from_numpy(array) for name, array in tensors.items()}

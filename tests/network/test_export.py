@@ -16,8 +16,8 @@ from helpers.families import needs
 from waifu2x import engines
 from waifu2x.errors import ArgumentError, EncodeError, EngineError, OutputExistsError
 from waifu2x.network import export, registry
-from waifu2x.network import onnx as writer
-from waifu2x.network.export import Export, export_onnx
+from waifu2x.network.export import Export, export_network
+from waifu2x.network.writers import onnx as writer
 
 EVERY = [
     pytest.param(
@@ -78,7 +78,7 @@ def test_every_network_runs_outside_as_it_does_here(
     tmp_path: Path, model: str, scale: int, noise: int | None
 ) -> None:
     path = tmp_path / "network.onnx"
-    made = export_onnx(path, model=model, scale=scale, noise=noise)
+    made = export_network(path, model=model, scale=scale, noise=noise)
     assert [entry.name for entry in tmp_path.iterdir()] == ["network.onnx"]
     got = run(path, picture(16, 20))
     assert got.shape == (1, 3, 16 * scale, 20 * scale)
@@ -94,8 +94,8 @@ def test_every_network_runs_outside_as_it_does_here(
 @pytest.mark.parametrize(("model", "scale"), FAMILIES)
 def test_half_precision_is_smaller_and_close(tmp_path: Path, model: str, scale: int) -> None:
     half, full = tmp_path / "half.onnx", tmp_path / "full.onnx"
-    made = export_onnx(half, model=model, scale=scale, noise=1, fp16=True)
-    export_onnx(full, model=model, scale=scale, noise=1)
+    made = export_network(half, model=model, scale=scale, noise=1, fp16=True)
+    export_network(full, model=model, scale=scale, noise=1)
     assert half.stat().st_size < 0.55 * full.stat().st_size
     assert psnr(run(half, picture(32, 40)), expected(model, scale, 1, 32, 40)) >= 60
     assert made.psnr >= export.FLOAT16_PSNR
@@ -109,7 +109,7 @@ def test_a_fixed_size_takes_that_size_only(
     tmp_path: Path, model: str, scale: int, fp16: bool
 ) -> None:
     path = tmp_path / "fixed.onnx"
-    export_onnx(path, model=model, scale=scale, noise=0, size=(16, 20), fp16=fp16)
+    export_network(path, model=model, scale=scale, noise=0, size=(16, 20), fp16=fp16)
     got = run(path, picture(16, 20))
     assert got.shape == (1, 3, 16 * scale, 20 * scale)
     assert psnr(got, expected(model, scale, 0, 16, 20)) >= 60
@@ -126,10 +126,10 @@ def test_sizes_off_the_alignment_are_refused_with_it(
         with pytest.raises(
             ArgumentError, match=rf"`size` is {size[0]}x{size[1]}; .*multiples of {alignment} px"
         ):
-            export_onnx(path, model=model, scale=scale, noise=0, size=size)
+            export_network(path, model=model, scale=scale, noise=0, size=size)
     assert list(tmp_path.iterdir()) == []
     # The smallest size equals the alignment.
-    made = export_onnx(path, model=model, scale=scale, noise=0, size=(alignment, alignment))
+    made = export_network(path, model=model, scale=scale, noise=0, size=(alignment, alignment))
     assert made.alignment == alignment
     assert run(path, picture(alignment, alignment)).shape[2:] == (alignment * scale,) * 2
 
@@ -137,7 +137,7 @@ def test_sizes_off_the_alignment_are_refused_with_it(
 @pytest.mark.parametrize("opset", [13, 21])
 def test_opset_is_that_asked_for(tmp_path: Path, opset: int) -> None:
     path = tmp_path / "a.onnx"
-    export_onnx(path, model="upconv_7", opset=opset)
+    export_network(path, model="upconv_7", opset=opset)
     assert [one.version for one in onnx.load(path).opset_import] == [opset]
     np.testing.assert_allclose(
         run(path, picture(16, 20)), expected("upconv_7", 2, None, 16, 20), rtol=0, atol=1e-4
@@ -147,7 +147,7 @@ def test_opset_is_that_asked_for(tmp_path: Path, opset: int) -> None:
 @pytest.mark.parametrize("opset", [12, 22, 0])
 def test_other_opsets_are_refused(tmp_path: Path, opset: int) -> None:
     with pytest.raises(ArgumentError, match=f"opset is {opset}; it must be 13 to 21"):
-        export_onnx(tmp_path / "a.onnx", model="upconv_7", opset=opset)
+        export_network(tmp_path / "a.onnx", model="upconv_7", opset=opset)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +156,7 @@ def test_metadata_says_what_a_caller_must_know(
     tmp_path: Path, noise: int | None, written: str
 ) -> None:
     path = tmp_path / "a.onnx"
-    made = export_onnx(path, noise=noise)
+    made = export_network(path, noise=noise)
     assert (made.scale, made.margin, made.alignment) == (2, 18, 2)
     found = {one.key: one.value for one in onnx.load(path).metadata_props}
     source = registry.model("cunet").source
@@ -177,7 +177,7 @@ def test_metadata_says_what_a_caller_must_know(
 
 
 def upconv(path: Path | str, *, overwrite: bool = False) -> Export:
-    return export_onnx(path, model="upconv_7", overwrite=overwrite)
+    return export_network(path, model="upconv_7", overwrite=overwrite)
 
 
 def test_an_existing_file_is_kept_unless_overwriting(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_half_precision_that_does_not_check_out_never_appears(
     true = export.evaluate
     monkeypatch.setattr(export, "evaluate", lambda graph, batch: true(graph, batch) + 2e-3)
     with pytest.raises(EngineError, match=r"allowed \(60 dB\), and was not written"):
-        export_onnx(tmp_path / "a.onnx", model="upconv_7", fp16=True)
+        export_network(tmp_path / "a.onnx", model="upconv_7", fp16=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -313,5 +313,5 @@ def test_networks_that_do_not_exist_are_refused(
     tmp_path: Path, model: str, scale: int, noise: int | None, message: str
 ) -> None:
     with pytest.raises(ArgumentError, match=message):
-        export_onnx(tmp_path / "a.onnx", model=model, scale=scale, noise=noise)
+        export_network(tmp_path / "a.onnx", model=model, scale=scale, noise=noise)
     assert list(tmp_path.iterdir()) == []

@@ -30,8 +30,8 @@ from waifu2x.network.graph import (
     Resize,
     Upsample,
 )
-from waifu2x.network.onnx import INPUT, MAX_OPSET, MIN_OPSET, OUTPUT, to_onnx
 from waifu2x.network.reference import evaluate
+from waifu2x.network.writers.onnx import INPUT, MAX_OPSET, MIN_OPSET, OUTPUT, to_onnx
 
 OPSETS = range(13, 22)
 

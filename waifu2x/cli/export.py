@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..network.registry import Level
-from .page import Command, Option, help_option
+from .page import Command, Decorated, Option, help_option
 from .params import FileName, NoiseLevel, Number, Size, model_option, overwrite_option
 
-HELP = """Write a network as ONNX, for onnxruntime, vs-mlrt, onnxruntime-web and others.
+if TYPE_CHECKING:
+    from ..network.export import Export
 
-Input: (1, 3, H, W) float32, RGB in [0, 1]. Output: the enlarged picture. The metadata holds scale,
-margin and alignment. The network is run and compared with float64 before the file is written.
+HELP = """Write a network as ONNX, safetensors or ncnn, for other programs.
+
+The suffix of OUT decides: .onnx, .safetensors or .param, with a .bin next to it. An ONNX file
+replicates the picture's edge inside and returns exactly the enlarged picture; it is run and
+compared with float64. Every file is read back and compared before it gets its name.
 """
 
 EXAMPLES = (
     ("cunet.onnx", "cunet, 2x, keeps noise"),
     ("-m upconv_7 -n 1 small.onnx --fp16", "float16, removes noise"),
+    ("cunet.param", "for ncnn, with cunet.bin"),
+)
+
+
+def format_options(command: Decorated) -> Decorated:
+    """Declare the options of files of networks."""
+    for option in reversed(_FORMAT_OPTIONS):
+        command = option(command)
+    return command
+
+
+_FORMAT_OPTIONS: tuple[Callable[[Decorated], Decorated], ...] = (
+    click.option(
+        "--fp16", cls=Option, is_flag=True, help="Weights in float16, half the size; in ONNX all"
+    ),
+    click.option(
+        "--opset",
+        cls=Option,
+        type=Number("a whole number from 13 to 21, for example 17"),
+        metavar="N",
+        shown_default="17",
+        help="ONNX operator set, 13 to 21",
+    ),
+    click.option(
+        "--static",
+        "size",
+        cls=Option,
+        type=Size("HxW"),
+        metavar="HxW",
+        shown_default="any size",
+        help="Fixed input size of ONNX, such as 720x1280",
+    ),
+    overwrite_option("Options", "Replace OUT if it exists"),
+    help_option(),
 )
 
 
@@ -26,11 +66,11 @@ EXAMPLES = (
     "export",
     cls=Command,
     help=HELP,
-    short_help="Write a network as ONNX",
-    usage="[OPTIONS] OUT.onnx",
+    short_help="Write a network as ONNX, safetensors or ncnn",
+    usage="[OPTIONS] OUT",
     examples=EXAMPLES,
 )
-@click.argument("target", metavar="OUT.onnx", type=FileName())
+@click.argument("target", metavar="OUT", type=FileName())
 @model_option("Options")
 @click.option(
     "-n",
@@ -50,41 +90,20 @@ EXAMPLES = (
     default=2,
     help="Scale of the network, 1 to 4; 1 only denoises",
 )
-@click.option(
-    "--fp16", cls=Option, is_flag=True, help="Weights and arithmetic in float16, half the size"
-)
-@click.option(
-    "--opset",
-    cls=Option,
-    type=Number("a whole number from 13 to 21, for example 17"),
-    metavar="N",
-    default=17,
-    help="ONNX operator set, 13 to 21",
-)
-@click.option(
-    "--static",
-    "size",
-    cls=Option,
-    type=Size("HxW"),
-    metavar="HxW",
-    shown_default="any size",
-    help="Fixed input size, such as 720x1280",
-)
-@overwrite_option("Options", "Replace OUT.onnx if it exists")
-@help_option()
+@format_options
 def export(
     target: str,
     model: str,
     noise: Level | None,
     scale: int,
     fp16: bool,
-    opset: int,
+    opset: int | None,
     size: tuple[int, int] | None,
     overwrite: bool,
 ) -> None:
-    from ..network.export import export_onnx
+    from ..network.export import export_network
 
-    result = export_onnx(
+    result = export_network(
         Path(target),
         model=model,
         scale=scale,
@@ -94,7 +113,15 @@ def export(
         size=size,
         overwrite=overwrite,
     )
-    click.echo(
-        f"{result.path}: {model} {result.scale}x, margin {result.margin}, "
-        f"alignment {result.alignment}, {result.error:.1e} off float64 ({result.psnr:.0f} dB)"
+    click.echo(export_line(result, model))
+
+
+def export_line(result: Export, what: str) -> str:
+    """Describe a written network; ``what`` is the model or the file that it comes from."""
+    accuracy = "the same weights"
+    if result.error:
+        accuracy = f"{result.error:.1e} off float64 ({result.psnr:.0f} dB)"
+    return (
+        f"{result.path}: {what} {result.scale}x, margin {result.margin}, "
+        f"alignment {result.alignment}, {accuracy}"
     )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .._text import natural_key, reason, shown
+from .._text import natural_key, plural, reason, shown
 from ..errors import DecodeError
 from ..network.merging import METHODS, Method, Recipe
+from .export import export_line
 from .page import Command, Option, help_option
 from .params import FileName, Number, NumberList, Word, overwrite_option
 
@@ -27,8 +28,8 @@ share. Weights of linear and slerp are divided by their sum.
 """
 
 EXAMPLES = (
-    ("a.pth b.pth -o c.safetensors -w 0.6,0.4", "Weighted mean"),
-    ("a.pth b.pth -o d.safetensors -w 1,1 --eval pictures", "Compare"),
+    ("a.pth b.pth -o c.onnx -w 0.6,0.4", "Weighted mean"),
+    ("a.pth b.pth -o d.onnx -w 1,1 --eval pictures", "Compare"),
 )
 
 
@@ -124,22 +125,21 @@ def merge(
     if jpeg is not None and not 1 <= jpeg <= 100:
         raise click.UsageError(f"jpeg is {jpeg}; it must be a whole number from 1 to 100")
     assert target is not None
-    place = _checked_place(Path(target), [*parents, *([base] if base else [])], overwrite=overwrite)
+    from ..network.export import check_target, write_network  # loaded when needed
+    from ..network.readers.file import read_file
+
+    sources = [*parents, *([base] if base else [])]
+    check_target(target, sources=sources, overwrite=overwrite)
     pictures = _pictures(Path(folder)) if folder is not None else []
-
-    from ..network.readers.file import read_file  # loaded when needed
-
     graphs = [read_file(path) for path in parents]
     start = read_file(base) if base is not None else None
     child = recipe.merge(graphs, start)
-    names = [*parents, *([base] if base else []), target]
+    names = [*sources, target]
     networks = [*graphs, *([start] if start else []), child]
     found = _scores(networks, pictures, jpeg) if pictures else []
-    _write(child, place, _metadata(recipe, parents, base), overwrite=overwrite)
-    click.echo(
-        f"{shown(target)}: {method} merge of {len(parents)} networks, {child.scale}x, "
-        f"{child.parameters} weights"
-    )
+    metadata = _metadata(recipe, parents, base)
+    result = write_network(child, target, metadata=metadata, overwrite=overwrite)
+    click.echo(export_line(result, f"{method} merge of {plural(len(parents), 'network')}"))
     if found:
         for line in _table(names, found):
             click.echo(line)
@@ -219,20 +219,6 @@ def _table(names: Sequence[str], found: Sequence[Score]) -> Iterator[str]:
         )
 
 
-def _checked_place(path: Path, sources: Sequence[str], *, overwrite: bool) -> Path:
-    """Return the path with links resolved; it is none of the networks that are read."""
-    from ..atomic import check_place, check_writable
-
-    if path.suffix.lower() != ".safetensors":
-        raise click.UsageError(
-            f"{shown(path)}: the name of a merged network must end in .safetensors"
-        )
-    for source in sources:
-        place = check_place(path, overwrite=overwrite, source=source)
-    check_writable(place)
-    return place
-
-
 def _metadata(recipe: Recipe, parents: Sequence[str], base: str | None) -> dict[str, str]:
     """Return what the file records about its origin: names without folders."""
     made = {
@@ -247,12 +233,3 @@ def _metadata(recipe: Recipe, parents: Sequence[str], base: str | None) -> dict[
     if recipe.method == "dare":
         made["seed"] = str(recipe.seed or 0)
     return made
-
-
-def _write(graph: Graph, place: Path, metadata: dict[str, str], *, overwrite: bool) -> None:
-    from ..atomic import write_file
-    from ..network.architectures import state_dict
-    from ..network.safetensors import to_safetensors
-
-    data = to_safetensors(state_dict(graph), metadata=metadata)
-    write_file(place, lambda file: file.write(data), overwrite=overwrite)

@@ -22,6 +22,7 @@ from .._signals import SIGNALED, handled
 from .._text import nearest, reason
 from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
+from .convert import convert
 from .export import export
 from .merge import merge
 from .models import models
@@ -195,7 +196,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, export, merge),
+    commands=(models, export, convert, merge),
 )
 @all_options
 def main(**values: Any) -> None:

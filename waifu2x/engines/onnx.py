@@ -11,8 +11,8 @@ import onnxruntime
 from .._machine import processors
 from ..errors import DeviceMemoryError, EngineError
 from ..network.graph import Graph, OnnxModel
-from ..network.onnx import to_onnx
 from ..network.rewrite import fold_scales, shuffle_transposed
+from ..network.writers.onnx import to_onnx
 from .base import first_line
 from .device import Batch
 from .host import HostCompiled, HostEngine

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import GraphError
 from . import graph as g
+from .compare import same
 
 #: ITU-R BT.601, as in the YCbCr of JPEG and Pillow.
 _LUMA: Final = (0.299, 0.587, 0.114)
@@ -63,6 +64,64 @@ def on_luma(graph: g.Graph) -> g.Graph:
         g.Node(result, g.Add(), (spread, base)),
     ]
     return g.Graph(nodes, output=result, inputs=(g.Input(source, 3), *others))
+
+
+def unadapted(graph: g.Graph) -> tuple[g.Graph, int]:
+    """Return the network inside of one that `on_luma`, `enlarged`, or both in sequence made.
+
+    Also returns the factor of the enlargement, 1 if there is none. Any other graph is returned as
+    it is.
+    """
+    graph, factor = _without_enlargement(graph)
+    return _without_luma(graph), factor
+
+
+def _without_enlargement(graph: g.Graph) -> tuple[g.Graph, int]:
+    picture = graph.inputs[0]
+    first, *others = [node for node in graph.nodes if picture.name in node.inputs]
+    if others or not isinstance(first.op, g.Upsample):
+        return graph, 1
+    nodes = [node for node in graph.nodes if node is not first]
+    last = graph.nodes[-1]
+    outputs = [graph.output, *(last.inputs if isinstance(last.op, g.Crop) else ())]
+    for output in outputs:
+        inner = _attempt(nodes, output, g.Input(first.name, picture.channels))
+        if inner is not None and inner.out.scale == 1:
+            again = enlarged(inner, first.op.factor)
+            if same(again, graph):
+                return inner, first.op.factor
+    return graph, 1
+
+
+def _without_luma(graph: g.Graph) -> g.Graph:
+    made = {node.name: node for node in graph.nodes}
+    for first in graph.nodes:
+        if first.inputs != (graph.inputs[0].name,) or not _has_weight(first, (1, 3, 1, 1)):
+            continue
+        nodes = [node for node in graph.nodes if node is not first]
+        spreads = [made.get(name) for name in made[graph.output].inputs]
+        changes = [
+            made.get(node.inputs[0])
+            for node in spreads
+            if node is not None and _has_weight(node, (3, 1, 1, 1))
+        ]
+        for output in (name for node in changes if node is not None for name in node.inputs):
+            inner = _attempt(nodes, output, g.Input(first.name, 1))
+            if inner is not None and inner.channels == (1, 1) and same(on_luma(inner), graph):
+                return inner
+    return graph
+
+
+def _has_weight(node: g.Node, shape: tuple[int, ...]) -> bool:
+    return isinstance(node.op, g.Conv) and node.op.weight.shape == shape
+
+
+def _attempt(nodes: list[g.Node], output: str, picture: g.Input) -> g.Graph | None:
+    """Return the part of a graph from a value to another; None if they do not bound a part."""
+    try:
+        return g.Graph(nodes, output=output, inputs=(picture,))
+    except GraphError:
+        return None
 
 
 def _unused(graph: g.Graph, name: str) -> str:

@@ -159,6 +159,15 @@ class Resize:
     kind: ResizeKind
 
     @property
+    def rounded_ratio(self) -> float:
+        """The ratio rounded up to float32; runtimes multiply a size by it and round down."""
+        ratio = self.numerator / self.denominator
+        rounded = np.float32(ratio)
+        if rounded < ratio:
+            rounded = np.nextafter(rounded, np.float32(np.inf))
+        return float(rounded)
+
+    @property
     def support(self) -> int:
         """Distance of the farthest sample that a result depends on, in samples of the input."""
         return 1 if self.kind == "bilinear" else 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -42,6 +43,60 @@ def _scaled(op: g.Conv | g.ConvTranspose, affine: g.Affine) -> g.Conv | g.ConvTr
     weight = (op.weight * scale.reshape(shape)).astype(np.float32)
     bias = (op.bias * scale + np.asarray(affine.offset, np.float64)).astype(np.float32)
     return replace(op, weight=weight, bias=bias)
+
+
+def fuse_activations(graph: g.Graph, kinds: Collection[g.ActivationKind]) -> g.Graph:
+    """Return the graph with activations of these kinds as part of the convolution before them.
+
+    Only if the convolution has no activation and nothing else reads its result.
+    """
+    made = {node.name: node for node in graph.nodes}
+    readers = Counter(name for node in graph.nodes for name in node.inputs)
+    fused: dict[str, g.Node] = {}
+    dropped: set[str] = set()
+    for node in graph.nodes:
+        source = made.get(node.inputs[0])
+        if not isinstance(node.op, g.Activate) or source is None or readers[source.name] > 1:
+            continue
+        activation = node.op.activation
+        if (
+            activation.kind in kinds
+            and isinstance(source.op, g.Conv | g.ConvTranspose)
+            and source.op.activation is None
+        ):
+            op = replace(source.op, activation=activation)
+            fused[node.name] = g.Node(node.name, op, source.inputs)
+            dropped.add(source.name)
+    nodes = [fused.get(node.name, node) for node in graph.nodes if node.name not in dropped]
+    return g.Graph(nodes, output=graph.output, inputs=graph.inputs)
+
+
+def joined(nodes: Sequence[g.Node], output: str) -> list[g.Node]:
+    """Return the nodes with operations joined that files of other programs split.
+
+    These are a factor and the offset after it, and a value times its sigmoid (SiLU). The nodes must
+    be in topological order, and inputs of nodes may be missing.
+    """
+    readers = Counter(name for node in nodes for name in node.inputs)
+    readers[output] += 1
+    made: dict[str, g.Node] = {}
+    for node in nodes:
+        before = made.get(node.inputs[-1]) if node.inputs else None
+        match before, node.op:
+            case (
+                g.Node(op=g.Affine(scale=scale, offset=float(first))),
+                g.Affine(scale=float(factor), offset=offset),
+            ) if first == 0 and factor == 1 and readers[before.name] == 1:
+                del made[before.name]
+                node = g.Node(node.name, g.Affine(scale, offset), before.inputs)
+            case (
+                g.Node(op=g.Activate(activation=g.Activation(kind="sigmoid"))),
+                g.Multiply(),
+            ) if before.inputs == node.inputs[:1] and readers[before.name] == 1:
+                del made[before.name]
+                node = g.Node(node.name, g.Activate(g.Activation("silu")), before.inputs)
+        made[node.name] = node
+    return list(made.values())
 
 
 def shuffle_transposed(graph: g.Graph, *, least_taps: int = 1) -> g.Graph:

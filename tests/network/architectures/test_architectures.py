@@ -18,7 +18,7 @@ from waifu2x.network.graph import Graph
 from waifu2x.network.readers.pytorch import parse_pytorch
 from waifu2x.network.readers.safetensors import parse_safetensors
 from waifu2x.network.reference import evaluate
-from waifu2x.network.safetensors import to_safetensors
+from waifu2x.network.writers.safetensors import to_safetensors
 
 State = Mapping[str, Any]
 

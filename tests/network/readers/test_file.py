@@ -14,9 +14,9 @@ from waifu2x.errors import GraphError, WeightsError
 from waifu2x.network.adapt import enlarged, on_luma
 from waifu2x.network.architectures import build
 from waifu2x.network.graph import Graph
-from waifu2x.network.onnx import to_onnx
 from waifu2x.network.readers.file import read_file
 from waifu2x.network.reference import evaluate
+from waifu2x.network.writers.onnx import to_onnx
 
 
 def module(channels: int = 3) -> Compact:

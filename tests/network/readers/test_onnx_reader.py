@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from waifu2x.errors import GraphError
 from waifu2x.network import graph as g
-from waifu2x.network.onnx import to_onnx
 from waifu2x.network.readers import _protobuf
 from waifu2x.network.readers.onnx import parse_onnx
 from waifu2x.network.reference import evaluate
+from waifu2x.network.writers.onnx import to_onnx
 
 
 def in_onnxruntime(data: bytes, picture: np.ndarray) -> np.ndarray:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
+import numpy as np
+
 from ...errors import GraphError
-from ..graph import Activate, Activation, Conv, ConvTranspose, Graph, Weights
+from ..compare import same
+from ..graph import Activate, Activation, Conv, ConvTranspose, Graph, Node, Weights
 from ..readers.tensors import Tensors
 from . import compact, cunet, esrgan, resnet10, sequential, span
 from ._builder import listed
@@ -17,6 +21,13 @@ class Architecture(Protocol):
     @property
     def NAME(self) -> str:
         """The name in messages."""
+
+    @property
+    def MARKS(self) -> tuple[str, ...]:
+        """The tensors that mark a variant, and are no weights."""
+
+    def layers(self, count: int) -> Sequence[list[str]]:
+        """Return the names of ``count`` layers with weights, in order, for each such network."""
 
     def detect(self, tensors: Tensors) -> bool:
         """Return whether a state dict is probably one of this architecture, by its names."""
@@ -33,6 +44,8 @@ ARCHITECTURES: Final[tuple[Architecture, ...]] = (
     sequential,
     resnet10,
 )
+
+_OTHER_FORMATS: Final = "only ONNX (.onnx) and ncnn (.param) hold networks of any architecture"
 
 
 def architecture_of(tensors: Tensors) -> Architecture:
@@ -53,29 +66,45 @@ def build(tensors: Tensors) -> Graph:
 
 
 def state_dict(graph: Graph) -> dict[str, Weights]:
-    """Return the tensors of a graph that `build` made, under names from which `build` makes it.
+    """Return the tensors of a network under names from which `build` makes it.
 
-    The names are those of the family, of its latest generation; biases of zeros are included.
+    The names are those of the family, of its latest generation; biases of zeros are included. They
+    follow from the structure, not from the names in the graph: all layers with weights are in
+    sequence, so that their order is the same in every format.
 
-    Raises `GraphError` if the graph is none of these architectures.
+    Raises `GraphError` if the network is none of these architectures.
     """
-    tensors: dict[str, Weights] = {}
-    for node in graph.nodes:
-        match node.op:
-            case Conv() | ConvTranspose():
-                tensors[f"{node.name}.weight"] = node.op.weight
-                tensors[f"{node.name}.bias"] = node.op.bias
-            case Activate(activation=Activation(slopes=slopes)) if slopes is not None:
-                tensors[f"{node.name}.weight"] = slopes
-    tensors.update({**span.marks(graph), **cunet.marks(graph)})
-    again = build(tensors)
-    if _structure(again) != _structure(graph):
-        raise GraphError("the network has the names of an architecture, but other operations")
-    return tensors
+    layers = [tensors for node in graph.nodes if (tensors := _tensors(node))]
+    alike: list[str] = []
+    for architecture in ARCHITECTURES:
+        for names in architecture.layers(len(layers)):
+            tensors = {
+                f"{name}.{kind}": array
+                for name, layer in zip(names, layers, strict=True)
+                for kind, array in layer.items()
+            }
+            for marks in ({}, dict.fromkeys(architecture.MARKS, np.zeros(1, np.float32))):
+                marked = {**tensors, **marks}
+                try:
+                    made = architecture.build(marked)
+                except GraphError:
+                    continue
+                if same(made, graph, exact=False):
+                    return marked
+                alike.append(architecture.NAME)
+    if alike:
+        raise GraphError(
+            f"the network has the layers of {alike[0]}, but other operations; {_OTHER_FORMATS}"
+        )
+    raise GraphError(f"the architecture is unknown; {_OTHER_FORMATS}")
 
 
-def _structure(graph: Graph) -> list[tuple[object, ...]]:
-    """Return what a graph is, except for its weights."""
-    return [
-        (node.name, node.inputs, type(node.op), graph.values[node.name]) for node in graph.nodes
-    ]
+def _tensors(node: Node) -> dict[str, Weights]:
+    """Return the weights of a layer by their kind; none if the node has no weights."""
+    match node.op:
+        case Conv() | ConvTranspose():
+            return {"weight": node.op.weight, "bias": node.op.bias}
+        case Activate(activation=Activation(slopes=slopes)) if slopes is not None:
+            return {"weight": slopes}
+        case _:
+            return {}

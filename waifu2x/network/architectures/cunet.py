@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from .. import graph as g
 from ..readers.tensors import Tensors
 from ._builder import INPUT, Builder
@@ -20,6 +18,8 @@ NAME: Final = "cunet"
 _SLOPE: Final = g.Activation("leaky_relu", slope=0.1)
 #: Marks Real-CUGAN's Pro networks, which compute on 0.7 x + 0.15.
 _PRO: Final = "pro"
+#: Tensors that a file may have in addition to weights.
+MARKS: Final = (_PRO,)
 _PRO_SCALE: Final = 0.7
 _PRO_OFFSET: Final = 0.15
 
@@ -35,6 +35,26 @@ def detect(tensors: Tensors) -> bool:
             "unet2.conv5",
         )
     )
+
+
+def layers(count: int) -> list[list[str]]:
+    """Return the names of ``count`` layers with weights, in order, for each possible network."""
+    names = [
+        *_pair("unet1.conv1"),
+        *("unet1.conv1_down", *_pair("unet1.conv2", gate=True), "unet1.conv2_up"),
+        *("unet1.conv3", "unet1.conv_bottom"),
+        *_pair("unet2.conv1"),
+        *("unet2.conv1_down", *_pair("unet2.conv2", gate=True)),
+        *("unet2.conv2_down", *_pair("unet2.conv3", gate=True), "unet2.conv3_up"),
+        *(*_pair("unet2.conv4", gate=True), "unet2.conv4_up"),
+        *("unet2.conv5", "unet2.conv_bottom", "conv_final"),
+    ]
+    return [names[:count]] if count in (len(names) - 1, len(names)) else []
+
+
+def _pair(name: str, *, gate: bool = False) -> list[str]:
+    parts = ("conv.0", "conv.2", *(("seblock.conv1", "seblock.conv2") if gate else ()))
+    return [f"{name}.{part}" for part in parts]
 
 
 def build(tensors: Tensors) -> g.Graph:
@@ -64,11 +84,6 @@ def build(tensors: Tensors) -> g.Graph:
         scaled = g.Affine(scale=1 / _PRO_SCALE, offset=-_PRO_OFFSET / _PRO_SCALE)
         value = make.add("pro.output", scaled, value)
     return make.graph(value, 3 if fast else inputs)
-
-
-def marks(graph: g.Graph) -> Tensors:
-    """Return the marks of a state dict that are no weights of a layer."""
-    return {_PRO: np.zeros(1, np.float32)} if _PRO in graph.values else {}
 
 
 def _first_unet(make: Builder, value: str) -> str:

@@ -17,6 +17,7 @@ from ..readers.tensors import Tensors
 from ._builder import INPUT, Builder, indices, side
 
 NAME: Final = "ESRGAN"
+MARKS: Final = ()
 
 _SLOPE: Final = g.Activation("leaky_relu", slope=0.2)
 _RESIDUAL_SCALE: Final = 0.2
@@ -39,6 +40,21 @@ def detect(tensors: Tensors) -> bool:
             ("model.0", "model.1.sub.0.RDB1.conv1.0"),
         )
     )
+
+
+def layers(count: int) -> list[list[str]]:
+    """Return the names of ``count`` layers with weights, in order, for each possible network."""
+    blocks, doublings = divmod(count - 4, 15)
+    if blocks < 1:
+        return []
+    dense = [
+        f"body.{block}.rdb{number}.conv{layer}"
+        for block in range(blocks)
+        for number in (1, 2, 3)
+        for layer in (1, 2, 3, 4, 5)
+    ]
+    ups = [f"conv_up{number}" for number in range(1, doublings + 1)]
+    return [["conv_first", *dense, "conv_body", *ups, "conv_hr", "conv_last"]]
 
 
 def build(tensors: Tensors) -> g.Graph:

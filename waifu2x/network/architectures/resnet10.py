@@ -13,6 +13,7 @@ from ..readers.tensors import Tensors
 from ._builder import INPUT, Builder, indices
 
 NAME: Final = "resnet10"
+MARKS: Final = ()
 
 _SLOPE: Final = g.Activation("leaky_relu", slope=0.1)
 
@@ -20,6 +21,17 @@ _SLOPE: Final = g.Activation("leaky_relu", slope=0.1)
 def detect(tensors: Tensors) -> bool:
     """Return whether the names are those of a residual network of waifu2x-chainer."""
     return all(f"{layer}.weight" in tensors for layer in ("conv_pre", "res1.conv1", "conv_post"))
+
+
+def layers(count: int) -> list[list[str]]:
+    """Return the names of ``count`` layers with weights, in order, for each possible network."""
+    made = []
+    for parts in (("conv1", "conv2"), ("conv1", "conv2", "fc1", "fc2")):
+        blocks, rest = divmod(count - 3, len(parts))
+        if blocks > 0 and not rest:
+            inner = [f"res{block}.{part}" for block in range(1, blocks + 1) for part in parts]
+            made.append(["conv_pre", *inner, "conv_bridge", "conv_post"])
+    return made
 
 
 def build(tensors: Tensors) -> g.Graph:

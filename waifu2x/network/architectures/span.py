@@ -23,6 +23,8 @@ _BLOCKS: Final = 6
 _MEAN: Final = (0.4488, 0.4371, 0.4040)
 _RANGE: Final = 255.0
 _NO_MEAN: Final = "no_norm"
+#: Tensors that a file may have in addition to weights.
+MARKS: Final = (_NO_MEAN,)
 _SILU: Final = g.Activation("silu")
 
 
@@ -31,6 +33,17 @@ def detect(tensors: Tensors) -> bool:
     return all(f"{layer}.weight" in tensors for layer in ("conv_cat", "upsampler.0")) and any(
         f"block_1.c1_r.{part}.weight" in tensors for part in ("sk", "eval_conv")
     )
+
+
+def layers(count: int) -> list[list[str]]:
+    """Return the names of ``count`` layers with weights, in order, for each possible network."""
+    blocks = [
+        f"block_{number}.c{part}_r.eval_conv"
+        for number in range(1, _BLOCKS + 1)
+        for part in (1, 2, 3)
+    ]
+    names = ["conv_1.eval_conv", *blocks, "conv_2.eval_conv", "conv_cat", "upsampler.0"]
+    return [names] if len(names) == count else []
 
 
 def build(tensors: Tensors) -> g.Graph:
@@ -59,12 +72,6 @@ def build(tensors: Tensors) -> g.Graph:
     if factor > 1:
         value = make.add("upsampler.1", g.PixelShuffle(factor), value)
     return make.graph(value, channels)
-
-
-def marks(graph: g.Graph) -> Tensors:
-    """Return the marks of a state dict that are no weights of a layer."""
-    plain = "upsampler.0" in graph.values and "normalized" not in graph.values
-    return {_NO_MEAN: np.zeros(1, np.float32)} if plain else {}
 
 
 def _block(make: Builder, name: str, value: str) -> tuple[str, str]:

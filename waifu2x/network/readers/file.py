@@ -27,12 +27,15 @@ from .chainer import parse_chainer
 from .ncnn import parse_ncnn
 from .onnx import parse_onnx
 from .pytorch import is_pytorch, parse_pytorch
-from .safetensors import parse_safetensors
+from .safetensors import parse_metadata, parse_safetensors
 from .waifu2x_json import parse_waifu2x_json
 
 _NCNN: Final = b"7767517"
 #: Largest ncnn .param; RRDB with 23 blocks has 150 KB. Its layers take 100 times their text.
 _MAX_PARAM: Final = 1 << 20
+#: The entry in the metadata of safetensors for the enlargement in front of a 1x network.
+ENLARGED: Final = "enlarged"
+_FACTORS: Final = ("1", "2", "3", "4")
 _LONGEST_MESSAGE: Final = 360
 _SPACES: Final = str.maketrans("\r\n\t", "   ")
 _FORMATS: Final = "ncnn .param, .pth, .pt, .safetensors, .onnx, waifu2x .json and Chainer .npz"
@@ -57,13 +60,35 @@ def read_file(path: str | os.PathLike[str]) -> Graph:
         raise GraphError(text) from error
 
 
+def read_safetensors(data: bytes) -> Graph:
+    """Read the network in a safetensors file, as `read_file` does.
+
+    The enlargement in front of a 1x network is in the metadata, see `ENLARGED`.
+
+    Raises `GraphError`.
+    """
+    return _with_enlargement(architectures.build(parse_safetensors(data)), _factor(data))
+
+
+def _factor(data: bytes) -> int:
+    """Return the factor of the enlargement in front of a network, from the metadata."""
+    text = parse_metadata(data).get(ENLARGED, "1")
+    if text not in _FACTORS:
+        raise GraphError(f"safetensors: {ENLARGED} is {t.quoted(text)}; it must be 1 to 4")
+    return int(text)
+
+
 def _adapted(data: bytes, path: Path) -> Graph:
     graph, older = _parsed(data, path)
+    enlarges = older and graph.scale == 1 and "scale" in path.stem.lower()
+    return _with_enlargement(graph, 2 if enlarges else 1)
+
+
+def _with_enlargement(graph: Graph, factor: int) -> Graph:
+    """Return the network for RGB, with an enlargement of the picture in front of it."""
     if graph.channels == (1, 1):
         graph = on_luma(graph)
-    if older and graph.scale == 1 and "scale" in path.stem.lower():
-        graph = enlarged(graph)
-    return graph
+    return enlarged(graph, factor) if factor > 1 else graph
 
 
 def _parsed(data: bytes, path: Path) -> tuple[Graph, bool]:
@@ -77,7 +102,7 @@ def _parsed(data: bytes, path: Path) -> tuple[Graph, bool]:
     if is_pytorch(data):
         return architectures.build(parse_pytorch(data)), False
     if path.suffix.lower() == ".safetensors" or data[8:9] == b"{":
-        return architectures.build(parse_safetensors(data)), False
+        return read_safetensors(data), False
     if data.lstrip()[:1] == b"[":
         return parse_waifu2x_json(data), True
     if path.suffix.lower() == ".onnx" or data.startswith(b"\x08"):

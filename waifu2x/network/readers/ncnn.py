@@ -18,11 +18,12 @@ import numpy as np
 
 from ...errors import GraphError
 from .. import graph as g
+from ..rewrite import joined
 
-_MAGIC: Final = "7767517"
-_FLOAT16_FLAG: Final = 0x01306B47
+MAGIC: Final = "7767517"
+FLOAT16_FLAG: Final = 0x01306B47
 _FLOAT32_FLAGS: Final = (0, 0x0002C056)
-_FROM_SECOND_INPUT: Final = -233
+FROM_SECOND_INPUT: Final = -233
 _ARRAY_KEY: Final = -23300
 #: More than any super-resolution network has; a larger count in a damaged file is not allocated.
 _MAX_CHANNELS: Final = 1 << 16
@@ -124,7 +125,7 @@ class _Blobs:
     def flagged(self, count: int, what: str) -> g.Weights:
         """Read ``count`` float16 or float32 values after their storage flag."""
         (flag,) = struct.unpack("<I", self._take(4, what))
-        if flag == _FLOAT16_FLAG:
+        if flag == FLOAT16_FLAG:
             data = self._take(-(-2 * count // 4) * 4, what)
             return np.frombuffer(data, "<f2", count).astype(np.float32)
         if flag in _FLOAT32_FLAGS:
@@ -215,7 +216,7 @@ def parse_ncnn(param: str, weights: bytes) -> g.Graph:
             f"the ncnn network has {len(inputs)} inputs and {len(ends)} outputs; "
             "it must have one of each"
         )
-    graph = g.Graph(nodes, output=ends[0], inputs=inputs)
+    graph = g.Graph(joined(nodes, ends[0]), output=ends[0], inputs=inputs)
     return _with_residual(graph) if _lacks_residual(graph) else graph
 
 
@@ -246,8 +247,8 @@ def _with_residual(graph: g.Graph) -> g.Graph:
 
 def _parse(param: str) -> list[_Layer]:
     lines = [line for line in param.splitlines() if line.strip()]
-    if len(lines) < 2 or lines[0].strip() != _MAGIC:
-        raise GraphError(f"not an ncnn .param file: it must begin with {_MAGIC}")
+    if len(lines) < 2 or lines[0].strip() != MAGIC:
+        raise GraphError(f"not an ncnn .param file: it must begin with {MAGIC}")
     try:
         layer_count, blob_count = (int(number) for number in lines[1].split())
         layers = [_parse_line(line) for line in lines[2:]]
@@ -344,8 +345,8 @@ def _pooling(layer: _Layer, blobs: _Blobs) -> _Read:
 
 
 def _scale(layer: _Layer, blobs: _Blobs) -> _Read:
-    layer.require({0: (_FROM_SECOND_INPUT,), 1: (0,)})
-    if len(layer.inputs) != 2 or layer.integer(0) != _FROM_SECOND_INPUT:
+    layer.require({0: (FROM_SECOND_INPUT,), 1: (0,)})
+    if len(layer.inputs) != 2 or layer.integer(0) != FROM_SECOND_INPUT:
         raise layer.error("only scaling by a second input is supported")
     return [layer.node(g.Multiply())], layer.channels[0]
 
@@ -465,7 +466,7 @@ def _constant(layer: _Layer, blobs: _Blobs) -> g.Weights:
     layer.require({0: (), 1: (), 2: (), 11: (0,), 21: (0, 1)})
     sides = [layer.integer(key) for key in (0, 1, 2)]
     count = max(sides)
-    if sides not in ([1, 1, count], [1, 0, 0]) or not 1 <= count <= _MAX_CHANNELS:
+    if sides not in ([1, 1, count], [count, 0, 0]) or not 1 <= count <= _MAX_CHANNELS:
         raise layer.error(f"a constant of shape {sides} is not supported; it must be [1, 1, C]")
     read = blobs.plain if layer.integer(21, 1) else blobs.flagged
     return read(count, layer.name)
@@ -519,7 +520,7 @@ def _pixel_shuffle(layer: _Layer, blobs: _Blobs) -> _Read:
 
 _NEAREST, _BILINEAR, _BICUBIC = 1, 2, 3
 #: Largest numerator and denominator of a factor of enlargement.
-_MAX_RATIO: Final = 64
+MAX_RATIO: Final = 64
 
 
 def _interp(layer: _Layer, blobs: _Blobs) -> _Read:
@@ -527,15 +528,15 @@ def _interp(layer: _Layer, blobs: _Blobs) -> _Read:
         0: (_NEAREST, _BILINEAR, _BICUBIC), 1: (), 2: (), 3: (0,), 4: (0,), 5: (0,), 6: (0,),
     })  # fmt: skip
     kind, factor = layer.integer(0), layer.number(1, 1.0)
-    ratio = Fraction(factor).limit_denominator(_MAX_RATIO)
+    ratio = Fraction(factor).limit_denominator(MAX_RATIO)
     if (
         factor != layer.number(2, 1.0)
-        or not 1 / _MAX_RATIO <= factor <= _MAX_RATIO
+        or not 1 / MAX_RATIO <= factor <= MAX_RATIO
         or abs(float(ratio) / factor - 1) > 1e-6
     ):
         raise layer.error(
             f"a resize by {factor:g} and {layer.number(2, 1.0):g} is not supported; both must be "
-            f"the same fraction of numbers up to {_MAX_RATIO}"
+            f"the same fraction of numbers up to {MAX_RATIO}"
         )
     if kind != _NEAREST:
         name: g.ResizeKind = "bilinear" if kind == _BILINEAR else "bicubic"

@@ -6,7 +6,8 @@ general ones make millions of objects of a small hostile file.
 
 Constants are folded as far as shapes and paddings need. A clip to [0, 1] at the end is dropped,
 because results are always clipped. A crop per axis becomes one crop, a padding with zeros the
-padding of the convolution after it.
+padding of the convolution after it. A replicated edge around the whole network, as in exported
+files, is dropped together with the crop at the end: the edge of a picture is replicated anyway.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from ...errors import GraphError
 from .. import graph as g
+from ..rewrite import joined
 from . import _protobuf as pb
 from . import tensors as t
 
@@ -67,6 +69,7 @@ _FAR: Final = 1 << 30
 #: Bytes of weights that a model may have without storing them.
 _FREE_BYTES: Final = 1 << 25
 _LARGEST_FACTOR: Final = 16
+_LARGEST_EDGE: Final = 1 << 12
 
 
 def parse_onnx(data: bytes, folder: Path | None = None) -> g.Graph:
@@ -162,6 +165,8 @@ class _Model:
     constants: dict[str, Array] = field(default_factory=dict)
     reader: pb.Reader = field(default_factory=pb.Reader)
     crops: dict[tuple[str, int], str] = field(default_factory=dict)
+    picture: _Value | None = None
+    edge: int = 0
     external_bytes: int = 0
     spent: int = 0
 
@@ -195,8 +200,34 @@ class _Model:
             raise GraphError(f"ONNX: the model has {len(outputs)} outputs; it must have one")
         if outputs[0] not in self.values:
             raise GraphError(f"ONNX: nothing makes the output {t.quoted(outputs[0])}")
-        result = self._plain(replace(self.values[outputs[0]], clipped=False), "the output")
-        return g.Graph(_joined(self.nodes, result), output=result, inputs=(picture,))
+        made = replace(self.values[outputs[0]], clipped=False)
+        if self.edge:
+            return self._without_edge(made, picture)
+        return self._ended(made, picture)
+
+    def _ended(self, made: _Value, picture: g.Input) -> g.Graph:
+        """Return the graph that ends in a value."""
+        result = self._plain(made, "the output")
+        return g.Graph(joined(self.nodes, result), output=result, inputs=(picture,))
+
+    def _without_edge(self, made: _Value, picture: g.Input) -> g.Graph:
+        """Return the graph without the replicated edge and the crop of the result by as much.
+
+        Of a crop, as much stays as the result needs to begin at a whole pixel.
+        """
+        padded = g.Input(f"{picture.name}:padded", picture.channels)
+        if any(picture.name in node.inputs for node in self.nodes):
+            raise GraphError("ONNX: the picture is read with its edge replicated, and without")
+        if self._ended(made, padded).lost != self.edge:
+            raise GraphError(
+                f"ONNX: the edge of the picture is replicated by {self.edge} px, and the result "
+                "is not cropped to the size of the picture"
+            )
+        for crop in range(made.crop[0] + 1):
+            graph = self._ended(replace(made, crop=(crop, crop)), padded)
+            if graph.out.origin.denominator == 1:
+                return graph
+        raise AssertionError("the whole crop makes a whole number of pixels")
 
     # --- parts of the file --------------------------------------------------------------------
 
@@ -221,7 +252,7 @@ class _Model:
             raise GraphError(
                 f"ONNX: the input {t.quoted(name)} must be floats (N, C, H, W) with a fixed C"
             )
-        self.values[name] = _Value(name, channels)
+        self.picture = self.values[name] = _Value(name, channels)
         return g.Input(name, channels)
 
     def _inner(self, fields: pb.Fields, number: int) -> pb.Fields:
@@ -427,26 +458,6 @@ class _Model:
         if message is None:
             raise node.error(f"the attribute {name} is no tensor")
         return self._tensor(self.reader.fields(message), node.name)
-
-
-def _joined(nodes: Sequence[g.Node], output: str) -> list[g.Node]:
-    """Return the nodes with a factor and the offset after it as one operation."""
-    readers: dict[str, int] = {output: 1}
-    for node in nodes:
-        for name in node.inputs:
-            readers[name] = readers.get(name, 0) + 1
-    made: dict[str, g.Node] = {}
-    for node in nodes:
-        before = made.get(node.inputs[0])
-        match before, node.op:
-            case (
-                g.Node(op=g.Affine(scale=scale, offset=float(first))),
-                g.Affine(scale=float(factor), offset=offset),
-            ) if first == 0 and factor == 1 and readers[before.name] == 1:
-                del made[before.name]
-                node = g.Node(node.name, g.Affine(scale, offset), before.inputs)
-        made[node.name] = node
-    return list(made.values())
 
 
 def _shortest(number: float) -> float:
@@ -722,6 +733,9 @@ def _resize(model: _Model, node: _Node) -> None:
 def _pad(model: _Model, node: _Node) -> None:
     value = model.value(node)
     pads = model.integers(node, 1, "pads")
+    if node.string("mode", "constant") == "edge":
+        _pad_edge(model, node, value, pads)
+        return
     if node.string("mode", "constant") != "constant":
         raise node.error(f"padding by {t.quoted(node.string('mode', ''))} is not supported")
     fill = model.constant(node, 2)
@@ -743,6 +757,16 @@ def _pad(model: _Model, node: _Node) -> None:
         model.define(node, _Value(name, value.channels, value.pooled, padding=amount))
     else:
         model.define(node, value)
+
+
+def _pad_edge(model: _Model, node: _Node, value: _Value, pads: list[int] | None) -> None:
+    amount = pads[2] if pads is not None and len(pads) == 8 else 0
+    if value != model.picture or model.edge or not 0 < amount <= _LARGEST_EDGE:
+        raise node.error("only the edge of the picture may be replicated, once")
+    if pads != [0, 0, amount, amount] * 2:
+        raise node.error(f"the padding {pads} is not supported")
+    model.edge = amount
+    model.define(node, replace(value, name=f"{value.name}:padded"))
 
 
 def _slice(model: _Model, node: _Node) -> None:

@@ -74,6 +74,14 @@ def parse_safetensors(data: bytes) -> t.Tensors:
     return {name: made[name] for name in header}
 
 
+def parse_metadata(data: bytes) -> dict[str, str]:
+    """Read the metadata of a file. Raises `GraphError` for a malformed header."""
+    found = _header(data)[0].get("__metadata__", {})
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise GraphError("safetensors: the metadata must be pairs of strings")
+    return found
+
+
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
     """Return the parsed header and the offset of the tensors."""
     if len(data) < 8:

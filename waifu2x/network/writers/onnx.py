@@ -14,8 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ..errors import GraphError
-from . import graph as g
+from ...errors import GraphError
+from .. import graph as g
 
 #: Pad with edge values and Resize with 3 inputs need opset 11, PRelu with broadcasting 13.
 MIN_OPSET: Final = 13
@@ -155,19 +155,11 @@ class _Writer:
                     self.resize(
                         name,
                         inputs[0],
-                        _rounded_up(node.op.numerator / node.op.denominator),
+                        node.op.rounded_ratio,
                         mode="linear" if node.op.kind == "bilinear" else "cubic",
                         coordinate_transformation_mode="half_pixel",
                         cubic_coeff_a=-0.75,
                     )
-
-
-def _rounded_up(scale: float) -> float:
-    """Round to float32; runtimes multiply a size by the result and round down."""
-    rounded = np.float32(scale)
-    if rounded < scale:
-        rounded = np.nextafter(rounded, np.float32(np.inf))
-    return float(rounded)
 
 
 def to_onnx(
