@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import art
 from helpers.command import WAIFU2X, on_terminal, waifu2x
+from helpers.weight_files import compact_file
 
 from waifu2x.batch import BatchOptions
 from waifu2x.cli import main
@@ -115,6 +116,8 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     (tmp_path / "pictures" / "more").mkdir(parents=True)
     for name in ("in.png", "in.jpg", "pictures/1.png", "pictures/more/2.png"):
         art.anime_face(24, 20).save(tmp_path / name)
+    for seed, name in enumerate(("a.pth", "b.pth")):
+        compact_file(tmp_path / name, seed=seed)
     examples = [line for line in page(command) if line.startswith("  waifu2x ")]
     examples = [line for line in examples if "--help" not in line]
     assert len(examples) >= 2

@@ -276,6 +276,14 @@ def test_names_order_and_fused_activations_do_not_matter() -> None:
     np.testing.assert_allclose(evaluate(back, picture), evaluate(merged, picture), rtol=1e-6)
 
 
+def test_the_terms_of_a_sum_may_be_in_any_order() -> None:
+    def summed(*terms: str) -> Graph:
+        nodes = [conv("a", "input", kernel=5), conv("b", "input"), Node("c", Crop(1), ("b",))]
+        return Graph([*nodes, Node("sum", Add(), terms)], output="sum")
+
+    assert same(merging.linear([summed("a", "c"), summed("c", "a")], [1, 2]), summed("a", "c"))
+
+
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [

@@ -209,14 +209,10 @@ def _originals(pictures: Sequence[Path], scale: int) -> Iterator[Pixels]:
 
 
 def _table(names: Sequence[str], found: Sequence[Score]) -> Iterator[str]:
-    rows = [(shown(name), f"{each.psnr:.2f} dB", f"{each.ssim:.4f}")
-            for name, each in zip(names, found, strict=True)]  # fmt: skip
-    rows.insert(0, ("", "PSNR", "SSIM"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, *cells in rows:
-        yield "  ".join(
-            [f"{name:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(cells, widths[1:], strict=True))]
-        )
+    """Yield a line for each network; its name is last, since names have any length."""
+    yield f"{'PSNR':<8}  SSIM"
+    for name, each in zip(names, found, strict=True):
+        yield f"{each.psnr:5.2f} dB  {each.ssim:.4f}  {shown(name)}"
 
 
 def _metadata(recipe: Recipe, parents: Sequence[str], base: str | None) -> dict[str, str]:

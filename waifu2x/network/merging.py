@@ -10,6 +10,7 @@ All methods compute in float64, tensor by tensor, and round the result to float3
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -345,10 +346,11 @@ class _Part:
 
 def _parts(graph: Graph) -> list[_Part]:
     """Return the operations in an order that depends only on the wiring."""
+    inputs = _arranged(graph)
     numbers = {value.name: -1 - index for index, value in enumerate(graph.inputs)}
     parts: list[_Part] = []
-    for node in _ordered(graph):
-        reads = tuple(numbers[name] for name in node.inputs)
+    for node in _ordered(graph, inputs):
+        reads = tuple(numbers[name] for name in inputs[node.name])
         for op in _split(node):
             tensors = dict(_tensors(op))
             parts.append(_Part(node.name, _kind(op, tensors), reads, tensors))
@@ -357,21 +359,38 @@ def _parts(graph: Graph) -> list[_Part]:
     return parts
 
 
-def _ordered(graph: Graph) -> Iterator[Node]:
+def _arranged(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Return what each node reads, the terms of sums in an order that depends on the wiring."""
+    digests = {value.name: str(index) for index, value in enumerate(graph.inputs)}
+    inputs: dict[str, tuple[str, ...]] = {}
+    for node in graph.nodes:
+        reads = node.inputs
+        if isinstance(node.op, Add):
+            reads = tuple(sorted(reads, key=digests.__getitem__))
+        inputs[node.name] = reads
+        found = [digests[name] for name in reads]
+        for op in _split(node):
+            text = " ".join([_kind(op, dict(_tensors(op))), *found])
+            found = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest()]
+        digests[node.name] = found[0]
+    return inputs
+
+
+def _ordered(graph: Graph, inputs: Mapping[str, tuple[str, ...]]) -> Iterator[Node]:
     """Yield the nodes as their results are needed, from the output."""
     made = {node.name: node for node in graph.nodes}
     done: set[str] = set()
     waiting = [graph.output]
     while waiting:
-        node = made.get(waiting[-1])
-        missing = [] if node is None else [n for n in node.inputs if n in made and n not in done]
+        name = waiting[-1]
+        missing = [each for each in inputs.get(name, ()) if each in made and each not in done]
         if missing:
             waiting.append(missing[0])
             continue
-        name = waiting.pop()
-        if node is not None and name not in done:
+        waiting.pop()
+        if name in made and name not in done:
             done.add(name)
-            yield node
+            yield made[name]
 
 
 def _split(node: Node) -> list[Any]:
