@@ -423,7 +423,7 @@ def test_sums_of_task_arithmetic_may_be_zero() -> None:
 # --- by results -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("family", "share"), zip(FAMILIES, (0, 0.3, 0.5, 0.9), strict=True))
+@pytest.mark.parametrize(("family", "share"), [*zip(FAMILIES, (0, 0.3, 0.5, 0.9), strict=True)])
 def test_the_average_of_results(family: str, share: float) -> None:
     a, b = FAMILIES[family](seed=1), FAMILIES[family](seed=2)
     both = merging.average([a, b], [1 - share, share])

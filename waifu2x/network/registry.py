@@ -209,5 +209,5 @@ def _model(entry: dict[str, Any]) -> Model:
     return Model(
         **{field: entry[field] for field in fields},
         networks=networks,
-        mixed_by_weights=tuple(tuple(pair) for pair in entry["mixed_by_weights"]),
+        mixed_by_weights=tuple(map(tuple, entry.get("mixed_by_weights", ()))),
     )
