@@ -70,6 +70,9 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x export --st", ["--static"]),
         ("waifu2x export -n ", ["none", "conservative", "0", "1", "2", "3"]),
         ("waifu2x export o", [FILES]),
+        ("waifu2x conv", [FILES, "convert"]),
+        ("waifu2x convert --o", ["--opset", "--overwrite"]),
+        ("waifu2x convert a.pth o", [FILES]),
     ],
 )
 def test_completion(folder: Path, line: str, offered: list[str]) -> None:

@@ -474,7 +474,7 @@ def _(run: Command) -> None:
         assert done.stdout == f"waifu2x, version {__version__}\n"
 
 
-@shows("help", of=(*MODES, "models", "export", "merge"))
+@shows("help", of=(*MODES, "models", "export", "convert", "merge"))
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
     for option in ("-h", "--help"):
@@ -498,9 +498,16 @@ def _(run: Command) -> None:
 
 
 def exported(run: Command, *options: str) -> onnx.ModelProto:
+    """Run `waifu2x export`, or `waifu2x convert` on an exported network."""
     name = f"{run.new()}.onnx"
-    model = [] if "-m" in options else ["-m", "upconv_7"]
-    done = waifu2x("export", name, *model, *options, cwd=run.folder)
+    if run.name == "convert":
+        source = run.folder / "upconv_7.safetensors"
+        if not source.exists():
+            waifu2x("export", "-m", "upconv_7", source.name, cwd=run.folder)
+        done = waifu2x("convert", source.name, name, *options, cwd=run.folder)
+    else:
+        model = [] if "-m" in options else ["-m", "upconv_7"]
+        done = waifu2x("export", name, *model, *options, cwd=run.folder)
     assert done.returncode == 0, done.stderr
     return onnx.load(run.folder / name)
 
@@ -529,13 +536,13 @@ def _(run: Command) -> None:
     assert made[0] == weights(exported(run))
 
 
-@shows("fp16", of=("export",))
+@shows("fp16", of=("export", "convert"))
 def _(run: Command) -> None:
     full, half = (exported(run, *options).ByteSize() for options in ([], ["--fp16"]))
     assert half < 0.6 * full
 
 
-@shows("opset", of=("export",))
+@shows("opset", of=("export", "convert"))
 def _(run: Command) -> None:
     for opset in (13, 20):
         versions = {each.domain: each.version for each in
@@ -543,7 +550,7 @@ def _(run: Command) -> None:
         assert versions[""] == opset
 
 
-@shows("size", of=("export",))
+@shows("size", of=("export", "convert"))
 def _(run: Command) -> None:
     sides = [
         [
@@ -566,6 +573,23 @@ def _(run: Command) -> None:
     replaced = waifu2x("export", "-m", "upconv_7", target.name, "--overwrite", cwd=run.folder)
     assert replaced.returncode == 0
     assert onnx.load(target).graph.node
+
+
+@shows("overwrite", of=("convert",))
+def _(run: Command) -> None:
+    assert exported(run).graph.node
+    source, target = "upconv_7.safetensors", run.folder / "kept.param"
+    target.with_suffix(".bin").write_bytes(b"kept")
+    refused = waifu2x("convert", source, target.name, cwd=run.folder)
+    assert refused.returncode == 1
+    assert "kept.bin exists already" in refused.stderr
+    assert not target.exists()
+    replaced = waifu2x("convert", source, target.name, "--overwrite", cwd=run.folder)
+    assert replaced.stdout == (
+        f"{target.name}: {source} 2x, margin 7, alignment 1, the same weights\n"
+    )
+    assert target.read_text().startswith("7767517\n")
+    assert target.with_suffix(".bin").stat().st_size > 1e6
 
 
 def merged(run: Command, *options: str, parents: tuple[str, ...] = ("a", "b")) -> bytes:

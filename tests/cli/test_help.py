@@ -118,6 +118,8 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
         art.anime_face(24, 20).save(tmp_path / name)
     for seed, name in enumerate(("a.pth", "b.pth")):
         compact_file(tmp_path / name, seed=seed)
+    if command == "convert":
+        assert waifu2x("export", "-m", "upconv_7", "model.param", cwd=tmp_path).returncode == 0
     examples = [line for line in page(command) if line.startswith("  waifu2x ")]
     examples = [line for line in examples if "--help" not in line]
     assert len(examples) >= 2

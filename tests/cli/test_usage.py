@@ -235,7 +235,7 @@ USAGE = {
     "version": "version is neither a file nor a command; did you mean waifu2x --version?",
     "models x": "argument 'x' is one too many for waifu2x models",
     "models --jsn": "option --jsn does not exist; did you mean --json?",
-    "export": "OUT.onnx is missing; see waifu2x export --help",
+    "export": "OUT is missing; see waifu2x export --help",
     "export a.onnx b.onnx": "argument 'b.onnx' is one too many for waifu2x export",
     "merge": (
         "there is no network; for example: waifu2x merge a.pth b.pth -o c.onnx --weights 1,1"
@@ -290,8 +290,14 @@ USAGE = {
         "c.pth: the name of an exported network must end in .onnx, .safetensors or .param"
     ),
     "merge '' b.pth -o c.onnx -w 1,1": "A is ''; it must be the name of a file or folder",
-    "export ''": "OUT.onnx is ''; it must be the name of a file or folder",
-    "export a.txt": "a.txt: the name of an exported network must end in .onnx",
+    "export ''": "OUT is ''; it must be the name of a file or folder",
+    "export a.txt": (
+        "a.txt: the name of an exported network must end in .onnx, .safetensors or .param"
+    ),
+    "export a.param --opset 17": "opset is 17, and only ONNX has one; leave out --opset",
+    "export a.param --static 64x96": (
+        "--static is 64x96, and only ONNX can fix it; leave out --static"
+    ),
     "export a.onnx --scal 2": "option --scal does not exist; did you mean --scale?",
     "export a.onnx -n": "option -n needs a value: -n LEVEL",
     "export a.onnx -n auto": "noise 'auto' is unknown; allowed are none, conservative, 0, 1, 2, 3",
@@ -307,6 +313,22 @@ USAGE = {
         "static is '20'; it must be HEIGHTxWIDTH in pixels, for example 720x1280"
     ),
     "export a.onnx --static 33x20": "--static is 33x20; both sides must be multiples of 2 px",
+    "convrt a.pth a.onnx": "convrt is neither a file nor a command; did you mean waifu2x convert?",
+    "convert": "IN is missing; see waifu2x convert --help",
+    "convert a.pth": "OUT is missing; see waifu2x convert --help",
+    "convert a.pth b.onnx c.onnx": "argument 'c.onnx' is one too many for waifu2x convert",
+    "convert '' a.onnx": "IN is ''; it must be the name of a file or folder",
+    "convert a.pth b.pth": (
+        "b.pth: the name of an exported network must end in .onnx, .safetensors or .param"
+    ),
+    "convert a.pth b.onnx --scale 2": ("option --scale does not exist; see waifu2x convert --help"),
+    "convert a.pth b.onnx --opset 5": "opset is 5; it must be 13 to 21",
+    "convert a.pth b.safetensors --opset 17": (
+        "opset is 17, and only ONNX has one; leave out --opset"
+    ),
+    "convert a.pth b.onnx --static 20": (
+        "static is '20'; it must be HEIGHTxWIDTH in pixels, for example 720x1280"
+    ),
 }
 
 
@@ -478,6 +500,19 @@ FILES = {
     "export there.onnx": (
         1,
         "there.onnx exists already; choose another name, or replace it with --overwrite",
+    ),
+    "convert gone.pth a.onnx": (
+        1,
+        "cannot read weights gone.pth: No such file or directory",
+    ),
+    "convert in.png a.onnx": (
+        1,
+        "in.png: no weights file; supported are ncnn .param, .pth, .pt, .safetensors, .onnx, "
+        "waifu2x .json and Chainer .npz",
+    ),
+    "convert there.onnx there.onnx --overwrite": (
+        1,
+        "there.onnx is the input itself, which is never replaced; choose another name",
     ),
 }
 

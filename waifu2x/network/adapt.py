@@ -83,7 +83,8 @@ def _without_enlargement(graph: g.Graph) -> tuple[g.Graph, int]:
         return graph, 1
     nodes = [node for node in graph.nodes if node is not first]
     last = graph.nodes[-1]
-    outputs = [graph.output, *(last.inputs if isinstance(last.op, g.Crop) else ())]
+    # Without the crop of `enlarged`, if there may be one.
+    outputs = [*(last.inputs if isinstance(last.op, g.Crop) else ()), graph.output]
     for output in outputs:
         inner = _attempt(nodes, output, g.Input(first.name, picture.channels))
         if inner is not None and inner.out.scale == 1:

@@ -7,6 +7,7 @@ connection in parallel; they are folded into one 3x3 convolution, as for inferen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,8 @@ from ._builder import INPUT, Builder, side
 NAME: Final = "SPAN"
 
 _BLOCKS: Final = 6
+#: How many times as many channels the inner layers of the training have.
+_GAIN: Final = 2
 #: The files do not hold these constants of the training.
 _MEAN: Final = (0.4488, 0.4371, 0.4040)
 _RANGE: Final = 255.0
@@ -72,6 +75,40 @@ def build(tensors: Tensors) -> g.Graph:
     if factor > 1:
         value = make.add("upsampler.1", g.PixelShuffle(factor), value)
     return make.graph(value, channels)
+
+
+def completed(tensors: Mapping[str, g.Weights]) -> dict[str, g.Weights]:
+    """Return a folded state dict with layers of the training that fold to the same convolutions.
+
+    Other programs fold these layers when they load a file, and refuse files without them. The layer
+    of 3x3 has the weights; the layers of 1x1 around it copy, and the skip connection is zero.
+    """
+    made: dict[str, g.Weights] = {}
+    for name, array in tensors.items():
+        layer = name.removesuffix(".eval_conv.weight")
+        if layer != name:
+            made |= _unfolded(layer, array, tensors[f"{layer}.eval_conv.bias"])
+        made[name] = array
+    return made
+
+
+def _unfolded(name: str, weight: g.Weights, bias: g.Weights) -> dict[str, g.Weights]:
+    outputs, inputs = weight.shape[:2]
+    wide_out, wide_in = _GAIN * outputs, _GAIN * inputs
+    middle = np.zeros((wide_out, wide_in, 3, 3), np.float32)
+    middle[:outputs, :inputs] = weight
+    middle_bias = np.zeros(wide_out, np.float32)
+    middle_bias[:outputs] = bias
+    return {
+        f"{name}.sk.weight": np.zeros((outputs, inputs, 1, 1), np.float32),
+        f"{name}.sk.bias": np.zeros(outputs, np.float32),
+        f"{name}.conv.0.weight": np.eye(wide_in, inputs, dtype=np.float32)[:, :, None, None],
+        f"{name}.conv.0.bias": np.zeros(wide_in, np.float32),
+        f"{name}.conv.1.weight": middle,
+        f"{name}.conv.1.bias": middle_bias,
+        f"{name}.conv.2.weight": np.eye(outputs, wide_out, dtype=np.float32)[:, :, None, None],
+        f"{name}.conv.2.bias": np.zeros(outputs, np.float32),
+    }
 
 
 def _block(make: Builder, name: str, value: str) -> tuple[str, str]:

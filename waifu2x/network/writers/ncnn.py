@@ -261,7 +261,7 @@ def _plain(array: npt.NDArray[Any]) -> bytes:
 def _text(picture: g.Input, output: str, layers: list[_Layer]) -> str:
     """Return the .param of layers, with a Split after each value that is read more than once."""
     counts = Counter(name for layer in layers for name in layer.inputs)
-    first = _Layer("Input", (), picture.name, {0: -1, 1: -1, 2: picture.channels})
+    first = _Layer("Input", (), picture.name, {2: picture.channels})
     names: dict[str, list[str]] = {}  # the blobs of each value, one for each reader
     lines: list[str] = []
     blobs = 0
