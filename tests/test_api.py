@@ -184,8 +184,8 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     "width": (["9", True, 0, 1.5], "; it must be a whole number, at least 1 pixel"),
     "height": (["9", False, -1, 1.5], "; it must be a whole number, at least 1 pixel"),
     "noise": (
-        ["1", 4, -1, True, 1.0, "none"],
-        "; allowed are None, 'auto', 'conservative', 0, 1, 2 and 3",
+        ["1", 4, -1, True, np.True_, 3.1, -0.5, float("nan"), float("inf"), 1j, [1], "none"],
+        "; allowed are None, 'auto', 'conservative' and numbers from 0 to 3, such as 1 or 1.5",
     ),
     "model": ([None, 1, b"cunet"], "; it must be a name such as 'cunet', or a path"),
     "engine": ([None, 1, True], "; allowed are auto, native, onnx, torch, cuda"),
@@ -339,6 +339,10 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert (picture.scale, picture.noise, picture.quality) == (1.5, 2, 90)
     assert {type(picture.scale), type(picture.noise), type(picture.quality)} == {float, int}
     assert waifu2x.Options(scale=Fraction(3, 2)).scale == 1.5  # type: ignore[arg-type]
+    between = waifu2x.Options(noise=np.float32(1.5)).noise  # type: ignore[arg-type]
+    assert (between, type(between)) == (1.5, float)
+    whole = waifu2x.Options(noise=2.0).noise
+    assert (whole, type(whole)) == (2, int)
     assert waifu2x.UpscalerOptions(threads=np.int32(2), tta=np.True_).tta is True  # type: ignore[arg-type]
     assert waifu2x.BatchOptions(shard=(np.int64(3), 16)).shard == (3, 16)
 
@@ -476,7 +480,7 @@ def test_a_users_script_runs_and_has_types(folder: Path) -> None:
     wrong.write_text(
         "import waifu2x\n"
         "reveal_type(waifu2x.upscale('a.png'))\n"
-        "waifu2x.upscale('a.png', noise=7)\n"
+        "waifu2x.upscale('a.png', noise='7')\n"
         "waifu2x.upscale_many('a', 'b', engine='ncnn')\n"
         "waifu2x.upscale_fille\n"
     )

@@ -264,7 +264,7 @@ _OPTIONS = (
         metavar="LEVEL",
         type=NoiseLevel(auto=True),
         default="auto",
-        help="auto, none, conservative, 0 to 3",
+        help="auto, none, conservative, 0 to 3, 1.5",
     ),
     model_option("Model and engine"),
     _engine(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
+
+import numpy as np
 
 from .. import engines
 from .._text import unknown
@@ -24,8 +27,12 @@ _SIDE = optional(whole("it must be a whole number, at least 1 pixel", least=1))
 def _noise(value: object) -> Noise:
     if value is None or (isinstance(value, str) and value in ("auto", "conservative")):
         return value  # type: ignore[return-value]
-    level: Noise = whole("", least=0, most=3).convert(value)
-    return level
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise TypeError
+    level = float(value)
+    if not 0 <= level <= 3:
+        raise ValueError
+    return int(level) if level.is_integer() else level
 
 
 def _model(value: object) -> str:
@@ -77,9 +84,9 @@ class PictureOptions:
     width, height: size of the result in pixels instead of a scale; the aspect is kept if only one
         is given.
     noise: level of JPEG noise to remove, 0 (least) to 3, or "conservative", as far as the model has
-        it; None for none. "auto", the default for a file, chooses by the quality of a JPEG, and
-        none for other files. An array, or an image without a file, has no such quality: the
-        default is None, and "auto" is an error.
+        it; a number between two of its levels, such as 1.5, mixes them; None for none. "auto", the
+        default for a file, chooses by the quality of a JPEG, and none for other files. An array, or
+        an image without a file, has no such quality: the default is None, and "auto" is an error.
 
     Raises `ArgumentError` for a value that is not allowed.
     """

@@ -22,12 +22,13 @@ from .._text import listed
 from ..engines import Streaming
 from ..errors import ArgumentError, DeviceLostError, LimitError
 from ..network import registry
+from ..network.mixing import mix_of
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
-from .auto_noise import Level, is_level, resolve_noise
+from .auto_noise import AnyLevel, Level, is_fraction, is_level, resolve_noise
 from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
-from .request import Request, denoising_scale, plan_request
+from .request import Costs, Request, denoising_scale, plan_request
 from .resize import shrink
 from .squeeze_excitation import LoadedNetwork, SamplingPlan
 from .streamed import RowsCallback
@@ -73,7 +74,7 @@ class PassPlan:
 class NoiseChoice:
     """The noise level to remove, or None, and why if it was chosen automatically."""
 
-    level: Level | None
+    level: AnyLevel | None
     reason: str
 
 
@@ -106,14 +107,14 @@ class Pipeline:
         self.options = options
         self.model = registry.model(options.model, read=engines.read_model)
         registry.require_installed(self.model)
-        self._costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
+        self._costs: Costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
         self.engine = engines.create(
             engines.for_model(options.engine, self.model.only_engine, device=options.device),
             threads=options.threads,
             device=options.device,
             precision=options.precision,
         )
-        self._networks: dict[tuple[int, Level | None], LoadedNetwork] = {}
+        self._networks: dict[tuple[int, AnyLevel | None], LoadedNetwork] = {}
         self._lock = threading.Lock()
 
     def request(
@@ -123,13 +124,13 @@ class Pipeline:
         scale: float | None = None,
         width: int | None = None,
         height: int | None = None,
-        noise: Level | None = None,
+        noise: AnyLevel | None = None,
     ) -> Request:
         """Resolve and check the requested size and noise level.
 
         scale: enlargement, any number above 0; `Model.default_scale` if no size is given.
         width, height: size of the result instead; the aspect is kept if only one is given.
-        noise: level of noise to remove, or None.
+        noise: level of noise to remove, a number between two levels, or None.
 
         Raises `ArgumentError`, and `LimitError` if the result or a stage on the way is too large.
         """
@@ -143,7 +144,7 @@ class Pipeline:
             target_width=width,
             target_height=height,
             noise=noise,
-            costs=self._costs,
+            costs={**self._costs, **self._mixed_costs(noise)},
         )
         _check_size(picture, request, self.options.limit)
         return request
@@ -154,7 +155,7 @@ class Pipeline:
         A level that is chosen does not change the scales of the passes.
         """
 
-        def request(noise: Level | None) -> Request:
+        def request(noise: AnyLevel | None) -> Request:
             return self.request(
                 picture,
                 scale=options.scale,
@@ -171,7 +172,7 @@ class Pipeline:
         choice = NoiseChoice(*resolve_noise(options.noise, picture, levels))
         return request(choice.level), choice
 
-    def _check_level(self, noise: Level | None) -> None:
+    def _check_level(self, noise: AnyLevel | None) -> None:
         if noise is None:
             return
         levels = self.model.noise_levels()
@@ -180,12 +181,21 @@ class Pipeline:
                 f"model {self.model.name} removes no noise, and `noise={noise!r}` is given; "
                 "leave it out, or choose another `model=`"
             )
+        if is_fraction(noise) and self._mixed_costs(noise):
+            return
         if not is_level(noise) or noise not in levels:
             raise ArgumentError(
                 f"model {self.model.name} has no noise level {noise!r}; its levels are "
                 f"{listed([str(level) for level in levels], 'and')}; choose one of them, none, or "
                 "another `model=`"
             )
+
+    def _mixed_costs(self, noise: AnyLevel | None) -> Costs:
+        """Return the cost of a noise level between two, at the scales that have both."""
+        if not is_fraction(noise):
+            return {}
+        mixes = {scale: mix_of(self.model, scale, noise) for scale in self.model.scales}
+        return {(scale, noise): mix.macs_per_pixel for scale, mix in mixes.items() if mix}
 
     def footprint(
         self, picture: Picture, request: Request, *, dtype: npt.DTypeLike | None = None
@@ -302,24 +312,31 @@ class Pipeline:
 
     # --- networks -----------------------------------------------------------------------------
 
-    def network(self, scale: int, noise: Level | None) -> CompiledNetwork:
+    def network(self, scale: int, noise: AnyLevel | None) -> CompiledNetwork:
         """Return a network, compiled; loads it if needed. Raises `ArgumentError` without it."""
         return self._load(scale, noise).whole
 
-    def _load(self, scale: int, noise: Level | None) -> LoadedNetwork:
+    def _load(self, scale: int, noise: AnyLevel | None) -> LoadedNetwork:
         with self._lock:
             loaded = self._networks.get((scale, noise))
             if loaded is None:
                 entry = self.model.network(scale, noise)
-                if entry is None:
+                mix = mix_of(self.model, scale, noise) if is_fraction(noise) else None
+                if entry is not None:
+                    graph = registry.load(entry)
+                elif mix is not None:
+                    graph = mix.load()
+                else:
                     raise ArgumentError(
                         f"model {self.model.name} has no network for {scale}x and noise {noise}; "
                         "choose another `model=` or `noise=`"
                     )
-                loaded = LoadedNetwork(registry.load(entry), self.engine)
+                loaded = LoadedNetwork(graph, self.engine)
                 self._networks[scale, noise] = loaded
                 _log.debug(
-                    "loaded %s %dx noise %s on %s", self.model.name, scale, noise, self.engine.name
+                    "loaded %s %dx noise %s on %s%s",
+                    *(self.model.name, scale, noise, self.engine.name),
+                    f": {mix}" if mix is not None else "",
                 )
             return loaded
 
@@ -334,7 +351,9 @@ class Pipeline:
 
     # --- passes -------------------------------------------------------------------------------
 
-    def _plan_pass(self, scale: int, noise: Level | None, *, width: int, height: int) -> PassPlan:
+    def _plan_pass(
+        self, scale: int, noise: AnyLevel | None, *, width: int, height: int
+    ) -> PassPlan:
         """Plan the pass of one network over a picture of ``width`` x ``height`` pixels."""
         loaded = self._load(scale, noise)
         network, options = loaded.whole, self.options

@@ -9,12 +9,12 @@ from numbers import Integral
 from typing import TypeAlias
 
 from ..errors import ArgumentError, LimitError
-from ..network.registry import Level
+from ..network.registry import AnyLevel
 
 #: Multiply-accumulates per input pixel of each network of a model, by its scale and noise level.
-Costs: TypeAlias = Mapping[tuple[int, Level | None], float]
+Costs: TypeAlias = Mapping[tuple[int, AnyLevel | None], float]
 
-_Passes: TypeAlias = tuple[tuple[int, Level | None], ...]
+_Passes: TypeAlias = tuple[tuple[int, AnyLevel | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def plan_request(
     scale: float | None = None,
     target_width: int | None = None,
     target_height: int | None = None,
-    noise: Level | None = None,
+    noise: AnyLevel | None = None,
     costs: Costs,
 ) -> Request:
     """Resolve a scale or a target size for a picture of ``width`` x ``height`` pixels.
@@ -107,7 +107,7 @@ def plan_request(
 
 
 def _enlarging(
-    noise: Level | None,
+    noise: AnyLevel | None,
     costs: Costs,
     reached: Callable[[int], bool],
     exact: Callable[[int], bool],
