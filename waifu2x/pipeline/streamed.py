@@ -19,6 +19,23 @@ _log = logging.getLogger(__name__)
 #: Receives the next rows of a result, top to bottom: color (n, W, C), and alpha (n, W) or None.
 RowsCallback: TypeAlias = Callable[[Samples, Samples | None], object]
 
+#: Receives a result that is still computed, and the number of its rows, from the top, that are
+#: final.
+ReadyCallback: TypeAlias = Callable[[Samples, int], object]
+
+
+def handing_over(rows: RowsCallback) -> ReadyCallback:
+    """Return a function that passes the rows of a result to ``rows`` as soon as they are final."""
+    written = 0
+
+    def hand_over(result: Samples, ready: int) -> None:
+        nonlocal written
+        if ready > written:
+            start, written = written, ready
+            rows(result[start:ready], None)
+
+    return hand_over
+
 
 def run(
     source: Samples,
@@ -28,32 +45,27 @@ def run(
     means: tuple[Batch, ...],
     cost: float,
     progress: Progress,
-    rows: RowsCallback | None,
+    ready: ReadyCallback | None,
 ) -> Samples:
     """Run one network over (H, W, C) samples and return a new array of ``dtype``.
 
     means: the global means of a network that takes them.
     cost: multiply-accumulates of the pass, for ``progress``.
-    rows: receives the rows while those below are still computed.
+    ready: follows the rows while those below are still computed.
 
-    Raises `EngineError` for values that are not finite, `CancelledError`, and what ``rows`` raises.
+    Raises `EngineError` for values that are not finite, `CancelledError`, and what ``ready``
+    raises.
     """
     compiled, tiling = cast("Streaming", network.compiled), network.tiling
     height, width, channels = source.shape
     _log.debug("%dx pass over %dx%d px in one stream", tiling.scale, width, height)
     target: Samples = np.empty((height * tiling.scale, width * tiling.scale, channels), dtype)
     set_share = progress.span(cost)
-    written = 0
 
-    def hand_over(ready: int) -> None:
-        nonlocal written
-        if rows is not None and ready > written:
-            start, written = written, ready
-            rows(target[start:ready], None)
-
-    def on_rows(share: float, ready: int) -> bool:
+    def on_rows(share: float, final: int) -> bool:
         set_share(share)
-        hand_over(ready)
+        if ready is not None:
+            ready(target, final)
         return progress.cancelled
 
     progress.check()
@@ -68,5 +80,6 @@ def run(
     )
     kernels.require_finite(nonfinite, target.size, "in the result")
     set_share(1.0)
-    hand_over(len(target))
+    if ready is not None:
+        ready(target, len(target))
     return target
