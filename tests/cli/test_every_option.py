@@ -199,10 +199,18 @@ def shows(*options: str, of: tuple[str, ...] = MODES) -> Callable[[Case], Case]:
 
 
 @functools.cache
-def expected(source: str = "in.png", noise: int | None = None, **options: object) -> np.ndarray:
+def expected(
+    source: str = "in.png",
+    noise: int | None = None,
+    strength: float = 1,
+    color_fix: bool = False,
+    **options: object,
+) -> np.ndarray:
     """Return the result of `waifu2x.Upscaler` for the input picture of all runs."""
     upscaler = Upscaler(**{"model": "upconv_7", **options})  # type: ignore[arg-type]
-    return upscaler.upscale(np.asarray(art.anime_face(24, 20)), noise=noise)
+    return upscaler.upscale(
+        np.asarray(art.anime_face(24, 20)), noise=noise, strength=strength, color_fix=color_fix
+    )
 
 
 # --- options for each picture
@@ -227,6 +235,20 @@ def _(run: Command) -> None:
     assert len(set(results)) == 3
     assert run(source="in.jpg").array.tobytes() == results[1], "level 1 by its quality"
     assert run("-n", "3").array.tobytes() == expected(noise=3).tobytes()
+
+
+@shows("strength")
+def _(run: Command) -> None:
+    for strength in (0, 0.7):
+        made = run("--strength", str(strength)).array.tobytes()
+        assert made == expected(strength=strength).tobytes() != expected().tobytes()
+    assert run("--strength", "1").array.tobytes() == expected().tobytes()
+
+
+@shows("color_fix")
+def _(run: Command) -> None:
+    made = run("--color-fix").array.tobytes()
+    assert made == expected(color_fix=True).tobytes() != expected().tobytes()
 
 
 @shows("model")

@@ -271,7 +271,7 @@ _OPTIONS = (
         metavar="NUMBER",
         type=Number("a number from 0 to 1, for example 0.7", whole=False),
         default=1,
-        help="Share of the network, 0 to 1; the rest is Lanczos",
+        help="Share of the network; the rest is Lanczos",
     ),
     _picture("--color-fix", is_flag=True, help="Flat areas keep exactly their color"),
     model_option("Model and engine"),

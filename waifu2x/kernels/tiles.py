@@ -199,9 +199,7 @@ def quantize(canvas: Float, dtype: npt.DTypeLike) -> Samples:
 COLOR_FIX_HALO: Final = 5
 
 
-def fix_colors(
-    source: Samples, result: Float, out: Float, *, scale: int, first: int = 0
-) -> None:
+def fix_colors(source: Samples, result: Float, out: Float, *, scale: int, first: int = 0) -> None:
     """Match the low frequencies of rows of a result to its source (csrc/color_fix.h).
 
     Where the source is flat, the result becomes exactly the color of the source. At edges, the

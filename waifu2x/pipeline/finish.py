@@ -96,9 +96,7 @@ class Finish:
         top, bottom = max(0, start - COLOR_FIX_HALO), end + COLOR_FIX_HALO
         window = as_float(result[top * scale : bottom * scale])
         fixed = np.empty(((end - start) * scale, *result.shape[1:]), np.float32)
-        kernels.fix_colors(
-            self._source[top:bottom], window, fixed, scale=scale, first=start - top
-        )
+        kernels.fix_colors(self._source[top:bottom], window, fixed, scale=scale, first=start - top)
         return fixed
 
     def _fix_in_place(self, result: Samples) -> None:

@@ -167,8 +167,10 @@ class Pipeline:
             first = passes[0][0] if passes else denoising_scale(self._costs)
             levels = () if first is None else self.model.noise_levels(first)
         choice = NoiseChoice(*resolve_noise(options.noise, picture, levels))
-        finishing = {"strength": options.strength, "color_fix": options.color_fix}
-        return replace(request(choice.level), **finishing), choice
+        resolved = replace(
+            request(choice.level), strength=options.strength, color_fix=options.color_fix
+        )
+        return resolved, choice
 
     def _check_level(self, noise: Level | None) -> None:
         if noise is None:

@@ -48,18 +48,16 @@ def shrink(color: npt.NDArray[np.float32], *, width: int, height: int) -> npt.ND
     return result
 
 
-def enlarge_rows(
-    source: Samples, *, scale: int, start: int, end: int
-) -> npt.NDArray[np.float32]:
+def enlarge_rows(source: Samples, *, scale: int, start: int, end: int) -> npt.NDArray[np.float32]:
     """Return the rows ``start`` to ``end`` of ``source``, enlarged by Lanczos in float32.
 
     source: (H, W, C) samples. Returns a new array ((end - start) * scale, W * scale, C), which may
-    leave [0, 1] as in `shrink`. It equals those rows of the enlarged picture, except for rounding
-    in the last bit at scales that are not powers of two.
+    leave [0, 1] as in `shrink`. It equals those rows of the enlarged picture, except for the last
+    bit, which Pillow rounds in another way.
     """
     if scale == 1:
         return np.array(as_float(source[start:end]), order="C")
-    height, width, channels = source.shape
+    width, channels = source.shape[1:]
     top = max(0, start - _REACH - 1)
     rows = as_float(source[top : end + _REACH + 1])
     size = (width * scale, (end - start) * scale)
