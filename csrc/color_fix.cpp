@@ -14,6 +14,8 @@ namespace {
 constexpr float kEdge = 12.0f / 255.0f;
 constexpr float kExact = 0.25f / 255.0f;
 constexpr float kInexact = 0.75f / 255.0f;
+// The color of pixels outside the picture: unlike any other, so that they count nothing.
+constexpr float kOutside = 1e4f;
 
 // Planes of a source row. Gray has one plane of each kind of color.
 enum Plane : std::int64_t {
@@ -72,6 +74,7 @@ class ColorFix {
         range_(static_cast<std::size_t>(6 * wide_)),
         across_(static_cast<std::size_t>(3 * wide_)),
         row_(static_cast<std::size_t>(6 * wide_)),
+        sums_(static_cast<std::size_t>(8 * width_)),
         spline_(scale) {}
 
   void run(const Image<float>& out) {
@@ -81,6 +84,11 @@ class ColorFix {
     for (std::int64_t y = from; y < to; ++y) {
       measure_range(y);
       measure_drift(y);
+    }
+    for (std::int64_t y = from; y < to; ++y) {
+      for (std::int64_t c = 0; c < source_.channels; ++c) {
+        pad(plane(y, kColor + c), kOutside, kOutside);
+      }
     }
     for (std::int64_t neighbor = 0; neighbor < 3; ++neighbor) {
       for (std::int64_t x = 0; x < wide_; ++x) {
@@ -107,12 +115,9 @@ class ColorFix {
     return spread_.data() + y % 3 * kWidePlanes * wide_pitch_ + scale_;
   }
 
-  // The edge of the picture is replicated.
-  void pad(float* row) const {
-    for (std::int64_t i = 1; i <= kColorFixReach; ++i) {
-      row[-i] = row[0];
-      row[width_ - 1 + i] = row[width_ - 1];
-    }
+  void pad(float* row, float before, float after) const {
+    std::fill_n(row - kColorFixReach, kColorFixReach, before);
+    std::fill_n(row + width_, kColorFixReach, after);
   }
 
   void read_color(std::int64_t y) {
@@ -120,7 +125,7 @@ class ColorFix {
     for (std::int64_t c = 0; c < source_.channels; ++c) {
       float* to = plane(y, kColor + c);
       for (std::int64_t x = 0; x < width_; ++x) to[x] = normalize(from[x * source_.channels + c]);
-      pad(to);
+      pad(to, to[0], to[width_ - 1]);
     }
   }
 
@@ -152,23 +157,21 @@ class ColorFix {
       exact[x] = std::clamp((kInexact - range) * (1.0f / (kInexact - kExact)), 0.0f, 1.0f);
       flat[x] = std::max(0.0f, 1.0f - edge * edge);
     }
-    for (std::int64_t i = 1; i <= kColorFixReach; ++i) {  // pixels outside do not count
-      flat[-i] = flat[width_ - 1 + i] = 0.0f;
-    }
+    pad(flat, 0.0f, 0.0f);
   }
 
   void measure_drift(std::int64_t y) {
     const std::int64_t channels = source_.channels;
     const float share = 1.0f / static_cast<float>(scale_ * scale_);
-    for (std::int64_t c = 0; c < channels; ++c) std::fill_n(plane(y, kDrift + c), width_, 0.0f);
-    for (std::int64_t part = 0; part < scale_; ++part) {
-      const float* from = result_.row(y * scale_ + part);
-      for (std::int64_t c = 0; c < channels; ++c) {
-        float* sums = plane(y, kDrift + c);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      float* sums = plane(y, kDrift + c);
+      std::fill_n(sums, width_, 0.0f);
+      for (std::int64_t part = 0; part < scale_; ++part) {
+        const float* from = result_.row(y * scale_ + part) + c;
         for (std::int64_t x = 0; x < width_; ++x) {
-          for (std::int64_t i = x * scale_; i < (x + 1) * scale_; ++i) {
-            sums[x] += from[i * channels + c];
-          }
+          float sum = 0.0f;
+          for (std::int64_t i = 0; i < scale_; ++i, from += channels) sum += *from;
+          sums[x] += sum;
         }
       }
     }
@@ -176,7 +179,7 @@ class ColorFix {
       const float* color = plane(y, kColor + c);
       float* drift = plane(y, kDrift + c);
       for (std::int64_t x = 0; x < width_; ++x) drift[x] = color[x] - drift[x] * share;
-      pad(drift);
+      pad(drift, 0.0f, 0.0f);
     }
   }
 
@@ -195,7 +198,8 @@ class ColorFix {
     }
     float* mean[] = {plane(y, kMean), plane(y, kMean + 1), plane(y, kMean + 2)};
     kernels_.average_drift(rows, static_cast<std::size_t>(below - above + 1),
-                           static_cast<std::size_t>(y - above), mean, plane(y, kConfidence),
+                           static_cast<std::size_t>(y - above), sums_.data(), mean,
+                           plane(y, kConfidence),
                            static_cast<std::size_t>(width_));
     float* to_row = spread_row(y);
     for (std::int64_t c = 0; c < 3; ++c) {
@@ -267,6 +271,7 @@ class ColorFix {
   std::vector<float> range_;
   std::vector<float> across_;
   std::vector<float> row_;
+  std::vector<float> sums_;
   Spline spline_;
 };
 

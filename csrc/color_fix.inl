@@ -6,9 +6,12 @@
 // channels.
 constexpr float kSourceLikeness = 10.0f / 255.0f;
 constexpr float kResultLikeness = 10.0f / 255.0f;
-// Total weight of pixels, and of the interpolation, from which a mean counts fully.
+// Source pixels on each side of the mean regardless of flatness.
+constexpr int kNearReach = 2;
+// Total weight of flat pixels from which their mean counts fully.
 constexpr float kEnoughPixels = 3.0f;
-constexpr float kEnoughNear = 0.1f;
+// Weight of a correction without flat pixels, relative to one with enough of them.
+constexpr float kUnsure = 0.5f;
 // Rounding of the interpolation's weights, which add up to 1.
 constexpr float kRounding = 1.00001f;
 
@@ -16,34 +19,70 @@ WAIFU2X_INLINE float smaller(float a, float b) { return a < b ? a : b; }
 WAIFU2X_INLINE float larger(float a, float b) { return a > b ? a : b; }
 
 // 1 for equal colors, falling with the square of the squared difference.
-WAIFU2X_INLINE float likeness(float weight, float r, float g, float b, float scale) {
+WAIFU2X_INLINE float likeness(float r, float g, float b, float scale) {
   const float falling = 1.0f + (r * r + g * g + b * b) * scale;
-  return weight / (falling * falling);
+  return 1.0f / (falling * falling);
 }
 
-// Adds the drift of a row, seen from the pixels of the row `r`, `g`, `b`.
-void add_drifts(const float* r, const float* g, const float* b, const DriftRow& row,
-                float* __restrict weights, float* __restrict dr, float* __restrict dg,
-                float* __restrict db, std::size_t n) {
+// Adds the drift of a row, seen from the pixels of the row `own`. With Near, adds to both sums, the
+// second regardless of flatness. Sums are parameters, so that the compiler trusts __restrict.
+template <bool Near>
+void add_drift(const DriftRow& own, const DriftRow& row, float* __restrict flat_weight,
+               float* __restrict flat_r, float* __restrict flat_g, float* __restrict flat_b,
+               float* __restrict any_weight, float* __restrict any_r, float* __restrict any_g,
+               float* __restrict any_b, std::size_t n) {
   constexpr float kScale = 1.0f / (kSourceLikeness * kSourceLikeness);
+  const float* own_r = own.color[0];
+  const float* own_g = own.color[1];
+  const float* own_b = own.color[2];
+  const float* r = row.color[0];
+  const float* g = row.color[1];
+  const float* b = row.color[2];
+  const float* dr = row.drift[0];
+  const float* dg = row.drift[1];
+  const float* db = row.drift[2];
+  const float* flatness = row.flat;
   for (std::size_t i = 0; i < n; ++i) {
-    const float weight = likeness(row.flat[i], r[i] - row.color[0][i], g[i] - row.color[1][i],
-                                  b[i] - row.color[2][i], kScale);
-    weights[i] += weight;
-    dr[i] += weight * row.drift[0][i];
-    dg[i] += weight * row.drift[1][i];
-    db[i] += weight * row.drift[2][i];
+    const float like = likeness(own_r[i] - r[i], own_g[i] - g[i], own_b[i] - b[i], kScale);
+    const float weight = flatness[i] * like;
+    flat_weight[i] += weight;
+    flat_r[i] += weight * dr[i];
+    flat_g[i] += weight * dg[i];
+    flat_b[i] += weight * db[i];
+    if (Near) {
+      any_weight[i] += like;
+      any_r[i] += like * dr[i];
+      any_g[i] += like * dg[i];
+      any_b[i] += like * db[i];
+    }
   }
 }
 
-void average_drift(const DriftRow* rows, std::size_t count, std::size_t own, float* const* mean,
-                   float* __restrict confidence, std::size_t n) {
-  float* __restrict dr = mean[0];
-  float* __restrict dg = mean[1];
-  float* __restrict db = mean[2];
-  for (std::size_t i = 0; i < n; ++i) confidence[i] = dr[i] = dg[i] = db[i] = 0.0f;
-  const DriftRow& center = rows[own];
+void finish_mean(const float* flat_weight, const float* flat_r, const float* flat_g,
+                 const float* flat_b, const float* any_weight, const float* any_r,
+                 const float* any_g, const float* any_b, float* __restrict mean_r,
+                 float* __restrict mean_g, float* __restrict mean_b,
+                 float* __restrict confidence, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const float enough = smaller(1.0f, flat_weight[i] * (1.0f / kEnoughPixels));
+    const float share = enough / larger(flat_weight[i], 1e-6f);
+    // Without flat pixels, only the hue is corrected.
+    const float other = (1.0f - enough) / any_weight[i];
+    const float gray = luma(any_r[i], any_g[i], any_b[i]);
+    mean_r[i] = share * flat_r[i] + other * (any_r[i] - gray);
+    mean_g[i] = share * flat_g[i] + other * (any_g[i] - gray);
+    mean_b[i] = share * flat_b[i] + other * (any_b[i] - gray);
+    confidence[i] = enough + (1.0f - enough) * kUnsure;
+  }
+}
+
+void average_drift(const DriftRow* rows, std::size_t count, std::size_t own, float* scratch,
+                   float* const* mean, float* confidence, std::size_t n) {
+  for (std::size_t i = 0; i < 8 * n; ++i) scratch[i] = 0.0f;
+  float* sums[8];
+  for (std::size_t i = 0; i < 8; ++i) sums[i] = scratch + i * n;
   for (std::size_t y = 0; y < count; ++y) {
+    const bool near_row = y + kNearReach >= own && y <= own + kNearReach;
     for (int x = -kColorFixReach; x <= kColorFixReach; ++x) {
       DriftRow row = rows[y];
       for (int c = 0; c < 3; ++c) {
@@ -51,21 +90,18 @@ void average_drift(const DriftRow* rows, std::size_t count, std::size_t own, flo
         row.drift[c] += x;
       }
       row.flat += x;
-      add_drifts(center.color[0], center.color[1], center.color[2], row, confidence, dr, dg, db, n);
+      const bool near = near_row && x >= -kNearReach && x <= kNearReach;
+      (near ? add_drift<true> : add_drift<false>)(rows[own], row, sums[0], sums[1], sums[2],
+                                                  sums[3], sums[4], sums[5], sums[6], sums[7], n);
     }
   }
-  for (std::size_t i = 0; i < n; ++i) {
-    const float inverse = 1.0f / larger(confidence[i], 1e-6f);
-    dr[i] *= inverse;
-    dg[i] *= inverse;
-    db[i] *= inverse;
-    confidence[i] = smaller(1.0f, confidence[i] * (1.0f / kEnoughPixels));
-  }
+  finish_mean(sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7], mean[0],
+              mean[1], mean[2], confidence, n);
 }
 
 // What the nine source pixels around a pixel of the result add up to.
 struct Around {
-  float weight = 0.0f, near = 0.0f, exact = 0.0f;
+  float weight = 0.0f, exact = 0.0f;
   float dr = 0.0f, dg = 0.0f, db = 0.0f;  // drift
   float sr = 0.0f, sg = 0.0f, sb = 0.0f;  // difference of color to the source pixel below
 };
@@ -79,11 +115,10 @@ WAIFU2X_INLINE void add_pixel(Around& sum, const float* pixel, std::ptrdiff_t pl
   constexpr float kScale = 1.0f / (kResultLikeness * kResultLikeness);
   const float r = pixel[0], g = pixel[plane], b = pixel[2 * plane];
   const float dr = pixel[3 * plane], dg = pixel[4 * plane], db = pixel[5 * plane];
-  const float near = space * pixel[6 * plane];
+  const float sure = space * pixel[6 * plane];
   const float exact = space * pixel[7 * plane];
-  const float weight = likeness(near, result.r - (r - dr), result.g - (g - dg),
-                                result.b - (b - db), kScale);
-  sum.near += near;
+  const float weight = sure * likeness(result.r - (r - dr), result.g - (g - dg),
+                                       result.b - (b - db), kScale);
   sum.weight += weight;
   sum.dr += weight * dr;
   sum.dg += weight * dg;
@@ -126,7 +161,7 @@ void apply_drift(const CorrectedRow& row, const float* result_r, const float* re
     add_pixel(sum, below + i - step, plane, down * left[i], result, source);
     add_pixel(sum, below + i, plane, down * middle[i], result, source);
     add_pixel(sum, below + i + step, plane, down * right[i], result, source);
-    const float share = smaller(1.0f, sum.near * (1.0f / kEnoughNear)) / larger(sum.weight, 1e-9f);
+    const float share = 1.0f / larger(sum.weight, 1e-9f);
     const float exact = smaller(1.0f, sum.exact * kRounding);
     const float* low = range + i;
     const float* high = low + 3 * width;

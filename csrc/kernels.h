@@ -78,7 +78,8 @@ struct Kernels {
                        float* canvas, std::size_t n);
 
   // The mean drift (3 rows of n) around each pixel of rows[own], and its confidence, 0 to 1.
-  void (*average_drift)(const DriftRow* rows, std::size_t count, std::size_t own,
+  // scratch: 8 * n floats.
+  void (*average_drift)(const DriftRow* rows, std::size_t count, std::size_t own, float* scratch,
                         float* const* mean, float* confidence, std::size_t n);
   // Three planes of the result -> three corrected planes.
   void (*apply_drift)(const CorrectedRow& row, const float* result_r, const float* result_g,

@@ -1,5 +1,6 @@
 #include "engine/target.h"
 #include "kernels.h"
+#include "sample.h"
 
 namespace waifu2x {
 namespace {

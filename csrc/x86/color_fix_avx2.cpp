@@ -3,6 +3,7 @@
 #if WAIFU2X_X86
 
 #include "engine/target.h"
+#include "sample.h"
 #include "x86/avx2.h"
 
 WAIFU2X_AVX2_BEGIN

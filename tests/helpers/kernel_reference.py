@@ -166,16 +166,25 @@ def fix_colors(source, result, scale):
     exact = np.clip((f(0.75 / 255) - spread) * f(255 / 0.5), 0, 1)
     drift = color - result.reshape(height, scale, width, scale, channels).mean((1, 3))
 
-    weights, drifts = np.zeros((height, width), f), np.zeros_like(color)
-    for other, its_drift, its_flat in zip(
-        *(around(color, 3, "edge"), around(drift, 3, "edge"), around(flat, 3, "constant")),
-        strict=True,
-    ):
-        weight = its_flat / likeness(color - other)
-        weights += weight
-        drifts += weight[..., None] * its_drift
-    drift = drifts / np.maximum(weights, f(1e-6))[..., None]
-    confidence = np.minimum(1, weights / 3)
+    def average(radius, factor):
+        weights, drifts = np.zeros((height, width), f), np.zeros_like(color)
+        for other, its_drift, its_factor in zip(
+            *(around(color, radius, "edge"), around(drift, radius, "edge")),
+            around(factor, radius, "constant"),
+            strict=True,
+        ):
+            weight = its_factor / likeness(color - other)
+            weights += weight
+            drifts += weight[..., None] * its_drift
+        return weights, drifts / np.maximum(weights, f(1e-6))[..., None]
+
+    weights, mean = average(3, flat)
+    enough = np.minimum(1, weights / 3)[..., None]
+    hue = average(2, np.ones_like(flat))[1]
+    luma = np.float32([0.299, 0.587, 0.114]) if channels == 3 else np.ones(1, f)
+    hue -= (hue @ luma)[..., None]
+    drift = enough * mean + (1 - enough) * hue
+    confidence = enough[..., 0] + (1 - enough[..., 0]) * f(0.5)
 
     def wide(array):
         return array.repeat(scale, 0).repeat(scale, 1)
@@ -183,20 +192,18 @@ def fix_colors(source, result, scale):
     t = (np.arange(scale, dtype=f) + f(0.5)) / scale
     spline = np.stack([0.5 * (1 - t) ** 2, 0.75 - (t - 0.5) ** 2, 0.5 * t * t])
     own, smooth = wide(color), np.zeros_like(result)
-    weights, near, share = (np.zeros(result.shape[:2], f) for _ in range(3))
+    weights, share = (np.zeros(result.shape[:2], f) for _ in range(2))
     drifts = np.zeros_like(result)
     planes = (around(each, 1, "edge") for each in (color, drift, confidence, exact))
     for index, (c, d, sure, same) in enumerate(zip(*planes, strict=True)):
         space = np.tile(np.outer(spline[index // 3], spline[index % 3]), (height, width)).astype(f)
         weight = space * wide(sure) / likeness(result - wide(c - d))
-        near += space * wide(sure)
         weights += weight
         drifts += weight[..., None] * wide(d)
         share += space * wide(same)
         smooth += (space * wide(same))[..., None] * (wide(c) - own)
-    certain = np.minimum(1, near * 10) / np.maximum(weights, f(1e-9))
     corrected = np.clip(
-        result + drifts * certain[..., None],
+        result + drifts / np.maximum(weights, f(1e-9))[..., None],
         np.minimum(result, wide(low)),
         np.maximum(result, wide(high)),
     )
