@@ -7,6 +7,8 @@ has the same bytes whether its rows arrive as a stream, in tiles or as a whole.
 from __future__ import annotations
 
 import math
+import mmap
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy.typing as npt
 
 from .. import kernels
 from ..kernels import COLOR_FIX_HALO
-from ..picture import Samples, as_float
+from ..picture import Picture, Samples, as_float
 from .progress import Progress
 from .request import Request
 from .resize import enlarge_rows, shrink
@@ -22,6 +24,44 @@ from .streamed import RowsCallback
 
 #: Source rows that are finished together.
 BAND: Final = 16
+#: Source rows whose result is in memory as it streams, those of the engine included; measured with
+#: two threads.
+_ROWS_HELD: Final = 128
+
+
+class Rows:
+    """Float32 samples whose rows can be freed from the top while those below are written."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._row = 4 * math.prod(shape[1:])
+        self._freed = 0  # bytes
+        self._memory: mmap.mmap | None = None
+        self.samples: npt.NDArray[np.float32]
+        if sys.platform == "linux":
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            self._memory = mmap.mmap(-1, self._row * shape[0], flags=flags)
+            self.samples = np.frombuffer(self._memory, np.float32).reshape(shape)
+        else:
+            self.samples = np.empty(shape, np.float32)
+
+    def free(self, rows: int) -> None:
+        """Return the memory of the first rows to the system, if it can take a part of an array."""
+        if self._memory is None or sys.platform != "linux":
+            return
+        end = rows * self._row // mmap.PAGESIZE * mmap.PAGESIZE
+        if end > self._freed:
+            self._memory.madvise(mmap.MADV_DONTNEED, self._freed, end - self._freed)
+            self._freed = end
+
+
+def rows_held(source: Picture, height: int) -> int:
+    """Return how many rows of a result in float32 are in memory at once as it streams.
+
+    height: of the result.
+    """
+    if sys.platform != "linux":
+        return height
+    return min(height, _ROWS_HELD * height // source.height)
 
 
 class Finish:
@@ -46,6 +86,14 @@ class Finish:
         self._scale = math.prod(scale for scale, _ in request.passes)
         self._done = 0  # source rows
         self._target: Samples | None = None
+        self._rows_of_result: Rows | None = None
+
+    def allocate(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Samples:
+        """Return an array for the float32 result of a network that streams."""
+        if self._request.resize:
+            return np.empty(shape, np.float32)
+        self._rows_of_result = Rows(shape)
+        return self._rows_of_result.samples
 
     def advance(self, result: Samples, ready: int) -> None:
         """Finish and hand over the rows that depend on the first ``ready`` rows of ``result``.
@@ -71,6 +119,8 @@ class Finish:
             if self._rows is not None:
                 self._rows(self._target[rows], None)
             self._done = end
+            if self._rows_of_result is not None:
+                self._rows_of_result.free((end - COLOR_FIX_HALO) * scale)
 
     def complete(self, result: Samples) -> Samples:
         """Finish all rows and reach the requested size; may change ``result``."""

@@ -25,13 +25,13 @@ from ..network import registry
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
 from .auto_noise import Level, is_level, resolve_noise
-from .finish import Finish
+from .finish import Finish, rows_held
 from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
 from .request import Request, denoising_scale, plan_request
 from .resize import shrink
 from .squeeze_excitation import LoadedNetwork, SamplingPlan
-from .streamed import ReadyCallback, RowsCallback
+from .streamed import HandOver, Receiver, RowsCallback
 from .tiling import CompiledNetwork
 
 _log = logging.getLogger(__name__)
@@ -200,8 +200,11 @@ class Pipeline:
         work = before = 0
         height = picture.height
         for index, (plan, width, height) in enumerate(self._plan_passes(picture, request), 1):
-            last = index == len(request.passes) and not request.resize and not request.finished
-            after = 0 if last else 4 * picture.color.shape[2] * width * height
+            last = index == len(request.passes) and not request.resize
+            rows = 0 if last and not request.finished else height
+            if last and request.finished and plan.streamed:
+                rows = rows_held(picture, height)
+            after = 4 * picture.color.shape[2] * width * rows
             work = max(work, before + after + plan.memory)
             before = after
         # The shrink goes by way of one picture of the final width, in float32 as well.
@@ -395,15 +398,15 @@ class Pipeline:
         """Run all passes over (H, W, C) samples and reach the requested size, in ``dtype``."""
         engine, source = self.engine, color
         finish: Finish | None = None
-        ready = None if rows is None else streamed.handing_over(rows)
+        receiver: Receiver | None = None if rows is None else HandOver(rows)
         made = np.dtype(np.float32) if request.resize else dtype
         if request.finished:
-            finish = Finish(color, request, dtype, progress, rows)
-            ready, made = finish.advance, np.dtype(np.float32)
+            receiver = finish = Finish(color, request, dtype, progress, rows)
+            made = np.dtype(np.float32)
         if request.passes:
             try:
                 with engine.session() as session:
-                    source = self._on_device(session, color, made, request, progress, ready)
+                    source = self._on_device(session, color, made, request, progress, receiver)
             except DeviceLostError:
                 self._fall_back_to_cpu(engine)
                 raise
@@ -422,11 +425,11 @@ class Pipeline:
         dtype: np.dtype[Any],
         request: Request,
         progress: Progress,
-        ready: ReadyCallback | None,
+        receiver: Receiver | None,
     ) -> Samples:
         """Run all passes in the memory of a device: one copy to it, one copy back.
 
-        dtype: of the result of the last network. ready: follows the rows of that result.
+        dtype: of the result of the last network. receiver: follows the rows of that result.
         """
         picture = session.upload(color)
         for index, (scale, noise) in enumerate(request.passes):
@@ -438,7 +441,7 @@ class Pipeline:
             progress.check()
             if plan.streamed:
                 picture = self._stream(
-                    session, picture, loaded, plan, made, progress, ready if last else None
+                    session, picture, loaded, plan, made, progress, receiver if last else None
                 )
                 continue
             set_share = progress.span(plan.cost)
@@ -458,7 +461,7 @@ class Pipeline:
         plan: PassPlan,
         dtype: np.dtype[Any],
         progress: Progress,
-        ready: ReadyCallback | None,
+        receiver: Receiver | None,
     ) -> Samples:
         means: tuple[engines.Batch, ...] = ()
         cost = plan.cost
@@ -479,7 +482,13 @@ class Pipeline:
         elif plan.network.graph.means:
             _log.debug("global means: exact, inside the run")
         return streamed.run(
-            picture, plan.network, dtype, means=means, cost=cost, progress=progress, ready=ready
+            picture,
+            plan.network,
+            dtype,
+            means=means,
+            cost=cost,
+            progress=progress,
+            receiver=receiver,
         )
 
     def _bleed_depth(self, picture: Picture, request: Request) -> int:

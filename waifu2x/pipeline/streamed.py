@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -19,22 +19,33 @@ _log = logging.getLogger(__name__)
 #: Receives the next rows of a result, top to bottom: color (n, W, C), and alpha (n, W) or None.
 RowsCallback: TypeAlias = Callable[[Samples, Samples | None], object]
 
-#: Receives a result that is still computed, and the number of its rows, from the top, that are
-#: final.
-ReadyCallback: TypeAlias = Callable[[Samples, int], object]
+
+class Receiver(Protocol):
+    """Follows the result of the last network while it is computed."""
+
+    def allocate(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Samples:
+        """Return an array for the result, not initialized."""
+
+    def advance(self, result: Samples, ready: int) -> object:
+        """Use the first ``ready`` rows of ``result``, which are final."""
 
 
-def handing_over(rows: RowsCallback) -> ReadyCallback:
-    """Return a function that passes the rows of a result to ``rows`` as soon as they are final."""
-    written = 0
+class HandOver:
+    """Passes the rows of a result to a callback as soon as they are final; a `Receiver`."""
 
-    def hand_over(result: Samples, ready: int) -> None:
-        nonlocal written
-        if ready > written:
-            start, written = written, ready
-            rows(result[start:ready], None)
+    def __init__(self, rows: RowsCallback) -> None:
+        self._rows, self._written = rows, 0
 
-    return hand_over
+    def allocate(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Samples:
+        """Return a new array, which is the result."""
+        result: Samples = np.empty(shape, dtype)
+        return result
+
+    def advance(self, result: Samples, ready: int) -> None:
+        """Pass the rows that are new."""
+        if ready > self._written:
+            start, self._written = self._written, ready
+            self._rows(result[start:ready], None)
 
 
 def run(
@@ -45,27 +56,30 @@ def run(
     means: tuple[Batch, ...],
     cost: float,
     progress: Progress,
-    ready: ReadyCallback | None,
+    receiver: Receiver | None,
 ) -> Samples:
     """Run one network over (H, W, C) samples and return a new array of ``dtype``.
 
     means: the global means of a network that takes them.
     cost: multiply-accumulates of the pass, for ``progress``.
-    ready: follows the rows while those below are still computed.
+    receiver: follows the rows while those below are still computed.
 
-    Raises `EngineError` for values that are not finite, `CancelledError`, and what ``ready``
+    Raises `EngineError` for values that are not finite, `CancelledError`, and what ``receiver``
     raises.
     """
     compiled, tiling = cast("Streaming", network.compiled), network.tiling
     height, width, channels = source.shape
     _log.debug("%dx pass over %dx%d px in one stream", tiling.scale, width, height)
-    target: Samples = np.empty((height * tiling.scale, width * tiling.scale, channels), dtype)
+    shape = (height * tiling.scale, width * tiling.scale, channels)
+    target: Samples = (
+        np.empty(shape, dtype) if receiver is None else receiver.allocate(shape, dtype)
+    )
     set_share = progress.span(cost)
 
     def on_rows(share: float, final: int) -> bool:
         set_share(share)
-        if ready is not None:
-            ready(target, final)
+        if receiver is not None:
+            receiver.advance(target, final)
         return progress.cancelled
 
     progress.check()
@@ -80,6 +94,6 @@ def run(
     )
     kernels.require_finite(nonfinite, target.size, "in the result")
     set_share(1.0)
-    if ready is not None:
-        ready(target, len(target))
+    if receiver is not None:
+        receiver.advance(target, len(target))
     return target
