@@ -91,7 +91,8 @@ def test_the_functions_take_the_same_options() -> None:
 def test_the_method_takes_the_options_of_a_picture() -> None:
     method, function = options(waifu2x.Upscaler.upscale), options(waifu2x.upscale)
     method.pop("self")
-    assert set(method) == {"scale", "width", "height", "noise", "progress", "cancel"}
+    picture = {"scale", "width", "height", "noise", "strength", "color_fix"}
+    assert set(method) == {*picture, "progress", "cancel"}
     assert all(function[name] == each for name, each in method.items())
     assert set(parameters(waifu2x.Upscaler)) == {
         field.name for field in fields(waifu2x.UpscalerOptions)
@@ -155,7 +156,8 @@ def test_docstrings_may_be_stripped() -> None:
 
     documented(PictureOptions)(function)
     assert function.__doc__ is None
-    assert list(parameters(function)) == ["image", "scale", "width", "height", "noise"]
+    picture = ["scale", "width", "height", "noise", "strength", "color_fix"]
+    assert list(parameters(function)) == ["image", *picture]
 
 
 # --- wrong types and values -------------------------------------------------------------------
@@ -187,6 +189,11 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         ["1", 4, -1, True, np.True_, 3.1, -0.5, float("nan"), float("inf"), 1j, [1], "none"],
         "; allowed are None, 'auto', 'conservative' and numbers from 0 to 3, such as 1 or 1.5",
     ),
+    "strength": (
+        ["1", None, True, -0.1, 1.5, float("nan"), float("inf")],
+        "; it must be a number from 0 to 1, for example 0.7",
+    ),
+    "color_fix": (["yes", 1, None], "; it must be True or False"),
     "model": ([None, 1, b"cunet"], "; it must be a name such as 'cunet', or a path"),
     "engine": ([None, 1, True], "; allowed are auto, native, onnx, torch, cuda"),
     "threads": (["2", 2.5, True, 0], "; it must be a whole number, at least 1, or left out"),

@@ -202,10 +202,18 @@ def shows(*options: str, of: tuple[str, ...] = MODES) -> Callable[[Case], Case]:
 
 
 @functools.cache
-def expected(source: str = "in.png", noise: float | None = None, **options: object) -> np.ndarray:
+def expected(
+    source: str = "in.png",
+    noise: float | None = None,
+    strength: float = 1,
+    color_fix: bool = False,
+    **options: object,
+) -> np.ndarray:
     """Return the result of `waifu2x.Upscaler` for the input picture of all runs."""
     upscaler = Upscaler(**{"model": "upconv_7", **options})  # type: ignore[arg-type]
-    return upscaler.upscale(np.asarray(art.anime_face(24, 20)), noise=noise)
+    return upscaler.upscale(
+        np.asarray(art.anime_face(24, 20)), noise=noise, strength=strength, color_fix=color_fix
+    )
 
 
 # --- options for each picture
@@ -234,6 +242,20 @@ def _(run: Command) -> None:
     assert run("-n", "1.5").array.tobytes() == expected(noise=1.5).tobytes()
     named = run("-n", "1.5", "--name", "{stem}_{noise}{ext}") if run.name == MODES[1] else None
     assert named is None or named.target.name == "in_1.5.png"
+
+
+@shows("strength")
+def _(run: Command) -> None:
+    for strength in (0, 0.7):
+        made = run("--strength", str(strength)).array.tobytes()
+        assert made == expected(strength=strength).tobytes() != expected().tobytes()
+    assert run("--strength", "1").array.tobytes() == expected().tobytes()
+
+
+@shows("color_fix")
+def _(run: Command) -> None:
+    made = run("--color-fix").array.tobytes()
+    assert made == expected(color_fix=True).tobytes() != expected().tobytes()
 
 
 @shows("model")

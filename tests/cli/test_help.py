@@ -81,8 +81,8 @@ def test_the_defaults_on_the_page_are_those_of_the_records() -> None:
             shown[str(option.name)] = found[1]
     records = (Options(), UpscalerOptions(), BatchOptions())
     known = {each.name: getattr(record, each.name) for record in records for each in fields(record)}
-    plain = {name for name in shown if isinstance(known.get(name), str)}
-    assert {name: shown[name] for name in plain} == {name: known[name] for name in plain}
+    plain = {"strength", *(name for name in shown if isinstance(known.get(name), str))}
+    assert {name: shown[name] for name in plain} == {name: str(known[name]) for name in plain}
     # A default that is described: None or 0 in the record, which chooses at run time.
     assert {name: known[name] for name in shown.keys() - plain - {"progress"}} == {
         "scale": None,

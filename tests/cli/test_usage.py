@@ -31,6 +31,7 @@ EXTENSIONS = ".gif, .png, .jpg, .webp, .avif, .tif, .bmp, .jxl"
 LEVELS = "auto, none, conservative, 0, 1, 2, 3 and numbers between, such as 1.5"
 WEIGHTS = "it must be a number for each network, such as 0.6,0.4"
 SCALE = "it must be a number above 0, for example 2, 1.5 or 0.5"
+STRENGTH = "it must be a number from 0 to 1, for example 0.7"
 WIDTH = "it must be a whole number above 0, for example 1920"
 SIDE = "it must be a whole number, at least 1 pixel"
 DEVICE = "it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu"
@@ -63,6 +64,12 @@ USAGE = {
     "in.png --height -3": f"height is -3; {SIDE}",
     "in.png -s 2 --width 9": "-s and --width exclude each other; give a scale or a size",
     "in.png -s 2 --height 9": "-s and --height exclude each other; give a scale or a size",
+    "in.png --strength 70": f"strength is 70; {STRENGTH}",
+    "in.png --strength -0.5": f"strength is -0.5; {STRENGTH}",
+    "in.png --strength nan": f"strength is nan; {STRENGTH}",
+    "in.png --strength half": f"strength is 'half'; {STRENGTH}",
+    "in.png --color-fix=yes": "option --color-fix takes no value",
+    "in.png --colour-fix": "option --colour-fix does not exist; did you mean --color-fix?",
     "in.png -n 4": f"noise '4' is unknown; allowed are {LEVELS}",
     "in.png -n -2": f"noise '-2' is unknown; allowed are {LEVELS}",
     "in.png -n non": f"noise 'non' is unknown (did you mean none?); allowed are {LEVELS}",

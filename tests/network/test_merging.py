@@ -341,7 +341,7 @@ def test_scalars_are_part_of_the_structure() -> None:
 
 def test_what_cannot_be_merged() -> None:
     whole = Graph([Node("m", OnnxModel(b"", 3, 9, 2, 0, 1, 4, 99), ("input",))], output="m")
-    with pytest.raises(GraphError, match="'m' is a whole ONNX model, whose weights cannot be"):
+    with pytest.raises(GraphError, match="'m' runs on engine onnx alone, so its weights cannot be"):
         merging.linear([whole, whole], [1, 1])
     endless = graph_of(np.full((3, 3, 1, 1), np.inf))
     with pytest.raises(GraphError, match="'conv' has weights that are not finite when merged"):

@@ -15,7 +15,7 @@ from .._text import unknown
 from ..codec import pixel_limit
 from ..errors import ArgumentError
 from ..network import model_files, registry
-from .arguments import Allowed, check, choice, flag, optional, positive, text, whole
+from .arguments import Allowed, check, choice, flag, optional, positive, share, text, whole
 from .auto_noise import ALLOWED_NOISE, Noise
 
 EngineName: TypeAlias = Literal["auto", "native", "onnx", "torch", "cuda"]
@@ -53,6 +53,8 @@ _PICTURE = {
     "width": _SIDE,
     "height": _SIDE,
     "noise": Allowed(ALLOWED_NOISE, _noise),
+    "strength": share("it must be a number from 0 to 1, for example 0.7"),
+    "color_fix": flag(),
 }
 
 _UPSCALER = {
@@ -73,11 +75,13 @@ class SizeKeywords(TypedDict, total=False):
     width: int | None
     height: int | None
     noise: Noise
+    strength: float
+    color_fix: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PictureOptions:
-    """The size of a result and the noise to remove.
+    """The size of a result, the noise to remove, and how much of the networks to use.
 
     scale: enlargement, any number above 0; 2 if no size is given. 1 only denoises. A ratio that the
         networks of the model reach in one pass or several is exact; others are shrunk to.
@@ -87,6 +91,10 @@ class PictureOptions:
         it; a number between two of its levels, such as 1.5, mixes them; None for none. "auto", the
         default for a file, chooses by the quality of a JPEG, and none for other files. An array, or
         an image without a file, has no such quality: the default is None, and "auto" is an error.
+    strength: share of the networks, 0 to 1; the rest is the plain Lanczos enlargement of the
+        source. Alpha is not mixed.
+    color_fix: match the low frequencies of the result to the source, for models that shift colors:
+        flat areas keep exactly their color.
 
     Raises `ArgumentError` for a value that is not allowed.
     """
@@ -95,6 +103,8 @@ class PictureOptions:
     width: int | None = None
     height: int | None = None
     noise: Noise = "auto"
+    strength: float = 1
+    color_fix: bool = False
 
     def __post_init__(self) -> None:
         check(self, _PICTURE)

@@ -26,12 +26,13 @@ from ..network.mixing import mix_of
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
 from .auto_noise import AnyLevel, Level, is_fraction, is_level, resolve_noise
+from .finish import Finish, rows_held
 from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
 from .request import Costs, Request, denoising_scale, plan_request
 from .resize import shrink
 from .squeeze_excitation import LoadedNetwork, SamplingPlan
-from .streamed import RowsCallback
+from .streamed import HandOver, Receiver, RowsCallback
 from .tiling import CompiledNetwork
 
 _log = logging.getLogger(__name__)
@@ -150,9 +151,9 @@ class Pipeline:
         return request
 
     def resolve(self, picture: Picture, options: PictureOptions) -> tuple[Request, NoiseChoice]:
-        """Resolve the size and the noise level of ``options``, "auto" included; see `request`.
+        """Resolve ``options``: the size, the noise level, "auto" included, and how to finish.
 
-        A level that is chosen does not change the scales of the passes.
+        A level that is chosen does not change the scales of the passes. See `request` for errors.
         """
 
         def request(noise: AnyLevel | None) -> Request:
@@ -170,7 +171,10 @@ class Pipeline:
             first = passes[0][0] if passes else denoising_scale(self._costs)
             levels = () if first is None else self.model.noise_levels(first)
         choice = NoiseChoice(*resolve_noise(options.noise, picture, levels))
-        return request(choice.level), choice
+        resolved = replace(
+            request(choice.level), strength=options.strength, color_fix=options.color_fix
+        )
+        return resolved, choice
 
     def _check_level(self, noise: AnyLevel | None) -> None:
         if noise is None:
@@ -210,11 +214,17 @@ class Pipeline:
         height = picture.height
         for index, (plan, width, height) in enumerate(self._plan_passes(picture, request), 1):
             last = index == len(request.passes) and not request.resize
-            after = 0 if last else 4 * picture.color.shape[2] * width * height
+            rows = 0 if last and not request.finished else height
+            if last and request.finished and plan.streamed:
+                rows = rows_held(picture, height)
+            after = 4 * picture.color.shape[2] * width * rows
             work = max(work, before + after + plan.memory)
             before = after
         # The shrink goes by way of one picture of the final width, in float32 as well.
         work = max(work, before + (4 * channels * request.width * height if request.resize else 0))
+        if request.resize and request.finished and request.strength < 1:
+            # The result, its plain enlargement and their mix.
+            work = max(work, before + 3 * 4 * channels * request.width * request.height)
         if self.options.tta:
             work += 8 * picture.color.nbytes
         return Footprint(result, work, networks=bool(request.passes))
@@ -290,6 +300,8 @@ class Pipeline:
                 # A network of scale 1 restores the picture, which alpha does not need.
                 costs={key: cost for key, cost in self._costs.items() if key[0] > 1},
             )
+            # Alpha is never mixed, so that sprites keep hard edges.
+            alpha_request = replace(alpha_request, color_fix=request.color_fix)
             requests.append(alpha_request)
         cost = sum(plan.cost for each in requests for plan, *_ in self._plan_passes(picture, each))
         tracker = Progress(cost, progress, cancel)
@@ -412,13 +424,21 @@ class Pipeline:
     ) -> Samples:
         """Run all passes over (H, W, C) samples and reach the requested size, in ``dtype``."""
         engine, source = self.engine, color
+        finish: Finish | None = None
+        receiver: Receiver | None = None if rows is None else HandOver(rows)
+        made = np.dtype(np.float32) if request.resize else dtype
+        if request.finished:
+            receiver = finish = Finish(color, request, dtype, progress, rows)
+            made = np.dtype(np.float32)
         if request.passes:
             try:
                 with engine.session() as session:
-                    source = self._on_device(session, color, dtype, request, progress, rows)
+                    source = self._on_device(session, color, made, request, progress, receiver)
             except DeviceLostError:
                 self._fall_back_to_cpu(engine)
                 raise
+        if finish is not None:
+            return finish.complete(source)
         if not request.resize:
             return source
         progress.check()
@@ -432,12 +452,15 @@ class Pipeline:
         dtype: np.dtype[Any],
         request: Request,
         progress: Progress,
-        rows: RowsCallback | None,
+        receiver: Receiver | None,
     ) -> Samples:
-        """Run all passes in the memory of a device: one copy to it, one copy back."""
+        """Run all passes in the memory of a device: one copy to it, one copy back.
+
+        dtype: of the result of the last network. receiver: follows the rows of that result.
+        """
         picture = session.upload(color)
         for index, (scale, noise) in enumerate(request.passes):
-            last = index == len(request.passes) - 1 and not request.resize
+            last = index == len(request.passes) - 1
             made = dtype if last else np.dtype(np.float32)
             height, width, _ = picture.shape
             plan = self._plan_pass(scale, noise, width=width, height=height)
@@ -445,7 +468,7 @@ class Pipeline:
             progress.check()
             if plan.streamed:
                 picture = self._stream(
-                    session, picture, loaded, plan, made, progress, rows if last else None
+                    session, picture, loaded, plan, made, progress, receiver if last else None
                 )
                 continue
             set_share = progress.span(plan.cost)
@@ -465,7 +488,7 @@ class Pipeline:
         plan: PassPlan,
         dtype: np.dtype[Any],
         progress: Progress,
-        rows: RowsCallback | None,
+        receiver: Receiver | None,
     ) -> Samples:
         means: tuple[engines.Batch, ...] = ()
         cost = plan.cost
@@ -486,7 +509,13 @@ class Pipeline:
         elif plan.network.graph.means:
             _log.debug("global means: exact, inside the run")
         return streamed.run(
-            picture, plan.network, dtype, means=means, cost=cost, progress=progress, rows=rows
+            picture,
+            plan.network,
+            dtype,
+            means=means,
+            cost=cost,
+            progress=progress,
+            receiver=receiver,
         )
 
     def _bleed_depth(self, picture: Picture, request: Request) -> int:

@@ -24,12 +24,20 @@ class Request:
     passes: (scale, noise) of each network, in order.
     width, height: size of the result in pixels.
     resize: whether a shrink to that size follows.
+    strength, color_fix: of `waifu2x.pipeline.options.PictureOptions`.
     """
 
     passes: _Passes
     width: int
     height: int
     resize: bool
+    strength: float = 1
+    color_fix: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result of the last network is finished in float32 (`finish.Finish`)."""
+        return bool(self.passes) and (self.strength < 1 or self.color_fix)
 
 
 def plan_request(
