@@ -120,7 +120,7 @@ def contestants(without: Sequence[str] = ()) -> list[Contestant]:
             "ncnn fp32",
             "fp16 and bf16 storage, packing and arithmetic off",
             partial(Ncnn, float32=True),
-        ),  # fmt: skip
+        ),
         Contestant("ncnn default", "default options", Ncnn),
         Contestant(
             "openvino fp32",
