@@ -1,7 +1,8 @@
 """Measures seams between tiles, and the cost and error of the global means of cunet.
 
     python -m benchmarks.seams DIR [--model cunet] [--engine onnx,...] [--crop PX]
-                               [--seams 29_manga_page,...] [--threads 2] [--rounds 5] [--json FILE]
+                               [--seams 29_manga_page,...] [--threads 2] [--rounds 5]
+                               [--save FOLDER] [--json FILE]
 
 DIR holds pictures as PNG. The program prints three tables for cunet:
 
@@ -33,6 +34,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from PIL import Image
 
 from waifu2x import engines
 from waifu2x.codec import from_array
@@ -132,9 +134,18 @@ def measure_seams(pictures: dict[str, Pixels], threads: int, names: Sequence[str
 
 
 def measure_tiles(
-    model: str, pictures: dict[str, Pixels], threads: int, names: Sequence[str]
+    model: str,
+    pictures: dict[str, Pixels],
+    threads: int,
+    names: Sequence[str],
+    folder: Path | None = None,
 ) -> list[Row]:
-    """Compare tiled with untiled results at every scale of ``model``."""
+    """Compare tiled with untiled results at every scale of ``model``; save them to ``folder``."""
+
+    def save(result: Pixels, *facts: object) -> None:
+        if folder:
+            Image.fromarray(result).save(folder / f"{'-'.join(map(str, facts))}.png")
+
     rows: list[Row] = []
     for scale, engine in itertools.product(registry.model(model).scales, names):
         row: Row = {"model": f"{model} {scale}x", "engine": engine}
@@ -147,8 +158,10 @@ def measure_tiles(
         for name, pixels in pictures.items():
             picture = from_array(pixels)
             whole = upscale(pipeline, picture, scale, tile=max(pixels.shape[:2])).color
+            save(whole, name, model, f"{scale}x", engine, "untiled")
             for tile in MODEL_TILES:
                 tiled = upscale(pipeline, picture, scale, tile=tile).color
+                save(tiled, name, model, f"{scale}x", engine, tile)
                 found = compare_tiles(whole, tiled, tile * scale)
                 rows.append({**row, "picture": name, "tile": tile, **found})
     return rows
@@ -273,6 +286,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seams", metavar="NAMES", help="stems of files, separated by commas")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="(default 2)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default 5)")
+    parser.add_argument(
+        "--save", type=Path, metavar="FOLDER", help="save the results of models other than cunet"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
     options = parser.parse_args(argv)
     loaded = [each for path in sorted(options.folder.glob("*.png")) for each in load_pictures(path)]
@@ -298,7 +314,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if others := [model for model in options.models if model != "cunet"]:
         report["tiles"] = []
         for model in others:
-            report["tiles"] += measure_tiles(model, chosen, options.threads, options.engines)
+            report["tiles"] += measure_tiles(
+                model, chosen, options.threads, options.engines, options.save
+            )
         print("\nTiles: compared with the untiled result\n")
         print(record_table(report["tiles"], COLUMNS["tiles"]), flush=True)
     if options.json:
