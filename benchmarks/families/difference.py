@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from waifu2x.codec import from_array
+from waifu2x.picture import as_float
 
 from ..common.engines import create_pipeline, require_engine, upscale
 from ..common.measure import FailureError, reason
@@ -102,7 +103,7 @@ def measure(case: Case, pictures: Pixels, options: FamilyOptions) -> dict[str, d
             pipeline = create_pipeline(case.model, engine=engine, threads=options.threads)
             require_engine(pipeline.engine, engine)
             ours = [
-                upscale(pipeline, from_array(pixels), case.scale, dtype=np.float32).color
+                as_float(upscale(pipeline, from_array(pixels), case.scale, dtype=np.float32).color)
                 for pixels in pictures
             ]
         except Exception as error:  # of any kind: the table shows the reason

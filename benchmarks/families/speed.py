@@ -117,9 +117,9 @@ def measure(case: Case, options: FamilyOptions) -> tuple[dict[str, Any], list[Re
     peer = Ncnn(job)
     tried = {}
     for tile in _candidates(job.graph, side):
-        call = partial(_run_all, peer, cut(job.graph, pixels, tile))
-        call()
-        tried[tile] = timed(call).wall_s
+        attempt = partial(_run_all, peer, cut(job.graph, pixels, tile))
+        attempt()
+        tried[tile] = timed(attempt).wall_s
     fastest = min(tried, key=lambda tile: tried[tile])
     calls: dict[str, Callable[[], object]] = {
         NATIVE: partial(upscale, pipeline, picture, case.scale),

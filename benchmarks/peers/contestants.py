@@ -33,7 +33,7 @@ class Job:
 
     model: str
     scale: int
-    noise: int | None
+    noise: registry.Level | None
     threads: int
     onnx: Path
 
