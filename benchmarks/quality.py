@@ -50,7 +50,7 @@ from .common.engines import require_engine
 from .common.environment import describe, environment
 from .common.measure import FailureError
 from .common.parts import write_json
-from .common.pictures import Batch, Pixels, to_batch, to_levels
+from .common.pictures import Batch, Pixels, crop_result, to_batch, to_levels
 from .common.tables import markdown, record_table
 
 FILTERS = {
@@ -138,7 +138,7 @@ def direct(model: str, noise: int | None) -> Method:
 
     def upscale(pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]
-        result = run(to_batch(graph, pixels))[0, :, : height * graph.scale, : width * graph.scale]
+        result = crop_result(graph, run(to_batch(graph, pixels)), height=height, width=width)[0]
         return to_levels(result.transpose(1, 2, 0))
 
     return upscale

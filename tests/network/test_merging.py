@@ -22,9 +22,9 @@ from waifu2x.network.graph import (
     Affine,
     Conv,
     Crop,
+    ExternalModel,
     Graph,
     Node,
-    OnnxModel,
 )
 from waifu2x.network.merging import Recipe
 from waifu2x.network.reference import evaluate
@@ -340,7 +340,9 @@ def test_scalars_are_part_of_the_structure() -> None:
 
 
 def test_what_cannot_be_merged() -> None:
-    whole = Graph([Node("m", OnnxModel(b"", 3, 9, 2, 0, 1, 4, 99), ("input",))], output="m")
+    whole = Graph(
+        [Node("m", ExternalModel("onnx", "", b"", 3, 9, 2, 0, 1, 4, 99), ("input",))], output="m"
+    )
     with pytest.raises(GraphError, match="'m' runs on engine onnx alone, so its weights cannot be"):
         merging.linear([whole, whole], [1, 1])
     endless = graph_of(np.full((3, 3, 1, 1), np.inf))
