@@ -187,7 +187,7 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         ["1", 4, -1, True, np.True_, 3.1, -0.5, float("nan"), float("inf"), 1j, [1], "none"],
         "; allowed are None, 'auto', 'conservative' and numbers from 0 to 3, such as 1 or 1.5",
     ),
-    "model": ([None, 1], f"; allowed are {', '.join(MODELS)}"),
+    "model": ([None, 1, b"cunet"], "; it must be a name such as 'cunet', or a path"),
     "engine": ([None, 1, True], "; allowed are auto, native, onnx, torch, cuda"),
     "threads": (["2", 2.5, True, 0], "; it must be a whole number, at least 1, or left out"),
     "device": (

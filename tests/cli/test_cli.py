@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pty
 import re
@@ -15,6 +17,8 @@ import pytest
 import torch
 from helpers import art
 from helpers.command import WAIFU2X, ended, importable, on_terminal, started, waifu2x, wait_for
+from helpers.torch_networks import Compact
+from helpers.weight_files import torch_bytes
 from PIL import Image
 
 from waifu2x.network import registry
@@ -368,3 +372,43 @@ def test_verbose_says_where_the_global_means_come_from(folder: Path) -> None:
     result = waifu2x("in.png", "out.png", "--verbose", "-e", "onnx", "-t", "16", cwd=folder)
     assert result.returncode == 0
     assert "global means: exact, over all of" in result.stderr
+
+
+def test_the_models_of_the_user_are_listed_and_described(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = Compact(8, 1, 4)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "own.pth").write_bytes(torch_bytes(made.state_dict()))
+    (tmp_path / "broken.pth").write_bytes(b"nothing")
+    env = {"WAIFU2X_MODELS": str(tmp_path)}
+    table = waifu2x("models", cwd=folder, env=env).stdout
+    assert re.search(r"^sub/own +- +- +- +- +none +\dk +unknown +Compact$", table, re.MULTILINE)
+    assert re.search(r"^broken .* see waifu2x info broken: broken.pth: no weights", table, re.M)
+    listed = json.loads(waifu2x("models", "--json", cwd=folder, env=env).stdout)
+    own = {each["name"]: each for each in listed}
+    assert own["broken"]["error"].startswith("broken.pth: no weights file")
+    assert own["sub/own"]["scales"][0]["scale"] == 4
+    page = waifu2x("info", "sub/own", cwd=folder, env=env).stdout
+    for text in ("Compact", "4x none", "native, onnx", str(tmp_path / "sub" / "own.pth")):
+        assert text in page
+    assert hashlib.sha256((tmp_path / "sub" / "own.pth").read_bytes()).hexdigest() in page
+    result = waifu2x("in.png", "own.png", "-m", "sub/own", cwd=folder, env=env)
+    assert result.returncode == 0, result.stderr
+    assert ", own, noise none" in result.stdout
+    with Image.open(folder / "in.png") as before, Image.open(folder / "own.png") as after:
+        assert after.size == (4 * before.width, 4 * before.height)
+    failed = waifu2x("in.png", "x.png", "-m", "broken", cwd=folder, env=env)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("Error: broken.pth: no weights file")
+
+
+def test_a_drift_of_flat_colors_is_said(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = Compact(8, 1, 2)
+    with torch.no_grad():
+        made.body[-1].weight *= 0.01
+        made.body[-1].bias[:] = -6 / 255
+    (tmp_path / "dark.pth").write_bytes(torch_bytes(made.state_dict()))
+    page = waifu2x("info", "dark.pth", cwd=tmp_path).stdout
+    assert "0, 122, 249" in page
+    assert "flat areas change by up to 6 of 255; --color-fix keeps their color" in page

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -240,6 +241,9 @@ def _(run: Command) -> None:
     assert expected().tobytes() != expected(model="upconv_7_photo").tobytes()
     for model in ("upconv_7", "upconv_7_photo"):
         assert run("-m", model).array.tobytes() == expected(model=model).tobytes()
+    file = run.folder / "own.pth"
+    compact_file(file, seed=0)
+    assert run("-m", "own.pth").array.tobytes() == expected(model=str(file)).tobytes()
 
 
 @shows("engine", "fp32", "tile", "threads")
@@ -474,7 +478,7 @@ def _(run: Command) -> None:
         assert done.stdout == f"waifu2x, version {__version__}\n"
 
 
-@shows("help", of=(*MODES, "models", "export", "convert", "merge"))
+@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge"))
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
     for option in ("-h", "--help"):
@@ -484,6 +488,39 @@ def _(run: Command) -> None:
 
 
 # --- the other commands
+
+
+def described(run: Command, *options: str) -> Any:
+    done = waifu2x("info", "cunet", "--json", *options, cwd=run.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+@shows("scales", "levels", "no_measure", of=("info",))
+def _(run: Command) -> None:
+    def networks(*options: str) -> list[tuple[int, int | None]]:
+        found = described(run, "--no-measure", *options)["networks"]
+        assert not any("flat" in network for network in found)
+        return [(network["scale"], network["noise"]) for network in found]
+
+    every = networks()
+    assert len(every) == 9
+    assert networks("-s", "1") == [each for each in every if each[0] == 1]
+    assert networks("-n", "none", "-n", "3") == [(1, 3), (2, None), (2, 3)]
+    measured = described(run, "-s", "2", "-n", "none")["networks"][0]
+    assert measured["seconds_per_megapixel"] > 0
+    assert [*measured["flat"]] == ["0", "128", "255"]
+
+
+@shows("as_json", of=("info",))
+def _(run: Command) -> None:
+    facts = described(run, "-s", "2", "-n", "none")
+    plain = waifu2x("info", "cunet", "-s", "2", "-n", "none", cwd=run.folder).stdout
+    network = facts["networks"][0]
+    for text in (facts["license"], facts["source"], network["files"][0]["sha256"], "2x none"):
+        assert text in plain
+    assert facts["engines"]["native"] is None
+    assert "native, onnx" in plain
 
 
 @shows("as_json", of=("models",))

@@ -97,7 +97,7 @@ def test_the_defaults_on_the_page_are_those_of_the_records() -> None:
 def test_the_page_lists_the_choices() -> None:
     by_name = {str(option.name): row("", option) for option in options_of("")}
     for name, words in {
-        "model": ["Listed by waifu2x models"],
+        "model": ["Listed by waifu2x models; or a file"],
         "engine": ["auto", "native", "onnx", "torch", "cuda"],
         "format": ["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"],
         "progress": ["auto", "bar", "json", "none"],
@@ -118,6 +118,7 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
         art.anime_face(24, 20).save(tmp_path / name)
     for seed, name in enumerate(("a.pth", "b.pth")):
         compact_file(tmp_path / name, seed=seed)
+    compact_file(tmp_path / "model.pth", seed=0)
     if command == "convert":
         assert waifu2x("export", "-m", "upconv_7", "model.param", cwd=tmp_path).returncode == 0
     examples = [line for line in page(command) if line.startswith("  waifu2x ")]

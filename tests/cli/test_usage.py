@@ -41,6 +41,7 @@ SHARD = "it must be K/N, part K of N, with K from 1 to N, for example 3/16"
 LARGER = "it must be WIDTHxHEIGHT in pixels, for example 1920x1080"
 MEMORY = "it must be a number of bytes, with K, M, G or T, such as 4G"
 PROGRESS = "allowed are auto, bar, json, none"
+INFO_NETWORKS = "1x 0, 1x 1, 1x 2, 1x 3, 2x none, 2x 0, 2x 1, 2x 2 and 2x 3"
 ALL_NETWORKS = "1x 0, 1x 1, 1x 2, 1x 3, 2x none, 2x 0, 2x 1, 2x 2, 2x 3"
 
 #: Exit code 2, in a folder without any file: arguments, and the text after "Error: ".
@@ -235,6 +236,14 @@ USAGE = {
     "version": "version is neither a file nor a command; did you mean waifu2x --version?",
     "models x": "argument 'x' is one too many for waifu2x models",
     "models --jsn": "option --jsn does not exist; did you mean --json?",
+    "info": "MODEL is missing; see waifu2x info --help",
+    "info ''": "model '' is unknown; allowed are " + MODELS,
+    "info cunett": f"model 'cunett' is unknown (did you mean cunet?); allowed are {MODELS}",
+    "info cunet upconv_7": "argument 'upconv_7' is one too many for waifu2x info",
+    "info cunet -s x": "scale is 'x'; it must be 1, 2, 3 or 4, as far as the model has it",
+    "info cunet -s 3": f"model cunet has no such network; choose among {INFO_NETWORKS}",
+    "info cunet -s 1 -n none": f"model cunet has no such network; choose among {INFO_NETWORKS}",
+    "info cunet -n 4": "noise '4' is unknown; allowed are none, conservative, 0, 1, 2, 3",
     "export": "OUT is missing; see waifu2x export --help",
     "export a.onnx b.onnx": "argument 'b.onnx' is one too many for waifu2x export",
     "merge": (
@@ -336,6 +345,15 @@ USAGE = {
 FILES = {
     "gone.png": (1, "gone.png does not exist"),
     "gone.png out.png": (1, "gone.png does not exist"),
+    "in.png -m gone.pth": (1, "cannot read weights gone.pth: No such file or directory"),
+    "in.png -m text.png": (
+        1,
+        "text.png: no weights file; supported are ncnn .param, .pth, .pt, .safetensors, .onnx, "
+        "waifu2x .json and Chainer .npz",
+    ),
+    "in.png -m ./empty": (1, "cannot read weights empty: not a file"),
+    "info gone.bin": (1, "cannot read weights gone.param: No such file or directory"),
+    "export x.onnx -m gone.pth": (1, "cannot read weights gone.pth: No such file or directory"),
     "-i gone.png -o out.png": (1, "gone.png does not exist"),
     "gone out -r": (1, "gone does not exist"),
     "gone gone -r": (1, "gone does not exist"),

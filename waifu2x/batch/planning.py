@@ -156,7 +156,10 @@ def _template(upscaler: Upscaler, options: Options, batch: BatchOptions) -> Name
     if batch.name is None:
         return None
     return NameTemplate.parse(
-        batch.name, scale=_scale(options), model=upscaler.pipeline.model.name, noise=options.noise
+        batch.name,
+        scale=_scale(options, upscaler.pipeline.model.default_scale),
+        model=upscaler.pipeline.model.name,
+        noise=options.noise,
     )
 
 
@@ -182,10 +185,10 @@ def _planned(
     )
 
 
-def _scale(options: Options) -> float | None:
+def _scale(options: Options, default: int) -> float | None:
     if options.width is not None or options.height is not None:
         return None
-    return 2 if options.scale is None else options.scale
+    return default if options.scale is None else options.scale
 
 
 def _check_options(upscaler: Upscaler, options: Options) -> None:

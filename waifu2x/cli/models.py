@@ -10,15 +10,17 @@ from typing import Any
 
 import click
 
+from ..errors import GraphError, WeightsError
 from ..network import registry
 from .page import Command, Option, help_option, table
 
 HELP = """List the models: kind of pictures, noise levels, cost and license; and the kernels built.
 
-A column per scale lists the noise levels of its networks. Cost is in thousands of
-multiply-accumulates for each input pixel of a 2x pass, or of 4x if the model has no 2x network. It
-does not predict time: cunet costs 1.4 times as much as upconv_7, and took 2.4 (16 megapixels) to
-3.4 times (0.1 megapixels) as long on two CPU cores (benchmarks/results/README.md).
+The model files in the folder WAIFU2X_MODELS follow. A column per scale lists the noise levels of
+its networks. Cost is in thousands of multiply-accumulates for each input pixel of a 2x pass, or of
+the smallest scale if the model has no 2x network. It does not predict time: cunet costs 1.4 times
+as much as upconv_7, and took 2.4 (16 megapixels) to 3.4 times (0.1 megapixels) as long on two CPU
+cores (benchmarks/results/README.md). waifu2x info measures it.
 """
 
 EXAMPLES = (("", "A table"), ("--json", "JSON, for programs"))
@@ -47,11 +49,15 @@ _HEADER = (
 )
 @help_option()
 def models(as_json: bool) -> None:
+    own = registry.in_folder()
     if as_json:
         facts = [_facts(model) for model in registry.models()]
+        facts += [_own_facts(name, model) for name, model in own.items()]
         click.echo(json.dumps(facts, indent=2))
         return
-    for line in _lines([_row(model) for model in registry.models()]):
+    rows = [_row(model) for model in registry.models()]
+    rows += [_own_row(name, model) for name, model in own.items()]
+    for line in _lines(rows):
         click.echo(line)
     click.echo(f"\n{_kernels()}")
 
@@ -84,8 +90,26 @@ def _facts(model: registry.Model) -> dict[str, Any]:
     }
 
 
+def _own_facts(name: str, model: registry.Model | GraphError | WeightsError) -> dict[str, Any]:
+    """The facts about a file in the folder of the user, or why it cannot be read."""
+    if isinstance(model, registry.Model):
+        return {**_facts(model), "name": name}
+    return {"name": name, "error": str(model)}
+
+
+def _own_row(name: str, model: registry.Model | GraphError | WeightsError) -> tuple[str, ...]:
+    if isinstance(model, registry.Model):
+        _, style, *levels, license, text = _row(model)
+        return (name, style or "-", *levels, license, text or model.family or "-")
+    return (name, *"-" * (len(_HEADER) - 2), f"see waifu2x info {name}: {_short(str(model))}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
 def _row(model: registry.Model) -> tuple[str, ...]:
-    scale = min(scale for scale in model.scales if scale > 1)
+    scale = min((scale for scale in model.scales if scale > 1), default=1)
     missing = "" if model.installed else f"(run: {registry.install_command(model)}) "
     return (
         model.name,
@@ -110,6 +134,10 @@ def _lines(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
         yield "  ".join(
             f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)
         ).rstrip()
+
+
+#: Most characters of an error in the table.
+_LONGEST = 100
 
 
 def _plain(model: registry.Model, scale: int) -> bool:

@@ -58,8 +58,8 @@ class CommandOptions:
 
     @property
     def model(self) -> str:
-        """The name of the model."""
-        return self.upscaler.model
+        """The name of the model; that of a file without its suffix."""
+        return self.upscaler.name
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> CommandOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 import click
@@ -13,7 +13,8 @@ from click.shell_completion import CompletionItem
 
 from .._text import nearest
 from ..codec.formats import format_named
-from ..network import registry
+from ..errors import WeightsError
+from ..network import model_files, registry
 from .page import Decorated, Option
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ def _called(param: click.Parameter | None) -> str:
     """What messages call ``param``: its long option without dashes, or its metavar."""
     if isinstance(param, click.Option):
         return max(param.opts, key=len).lstrip("-")
+    if param is not None and isinstance(param.type, ModelName):
+        return "model"
     return "the name" if param is None else str(param.metavar).rstrip(".")
 
 
@@ -233,6 +236,36 @@ _MODELS_ELSEWHERE = {
 }
 
 
+class ModelName(Word):
+    """A model by name, or a file of weights by path; the file is not opened."""
+
+    name = "model"
+
+    def __init__(self) -> None:
+        super().__init__([model.name for model in registry.models()], habits=_MODELS_ELSEWHERE)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse a name that is neither a model, nor a path, nor in the folder of the user."""
+        name = str(value)
+        if PurePath(name).name not in _MODELS_ELSEWHERE or Path(name).is_file():
+            path = model_files.find(name)
+            if path is not None:
+                return path
+        return super().convert(value, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete names, and let the shell complete a path."""
+        try:
+            own = list(model_files.in_folder())
+        except WeightsError:
+            own = []
+        found = [CompletionItem(name) for name in (*self._words, *own)]
+        found = [item for item in found if item.value.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
+
+
 def model_option(group: str) -> Callable[[Decorated], Decorated]:
     """Declare -m."""
     return click.option(
@@ -241,9 +274,9 @@ def model_option(group: str) -> Callable[[Decorated], Decorated]:
         cls=Option,
         group=group,
         metavar="NAME",
-        type=Word([model.name for model in registry.models()], habits=_MODELS_ELSEWHERE),
+        type=ModelName(),
         default="cunet",
-        help="Listed by waifu2x models",
+        help="Listed by waifu2x models; or a file",
     )
 
 

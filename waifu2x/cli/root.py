@@ -24,6 +24,7 @@ from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
 from .convert import convert
 from .export import export
+from .info import info
 from .merge import merge
 from .models import models
 from .options import CommandOptions, all_options
@@ -196,7 +197,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, export, convert, merge),
+    commands=(models, info, export, convert, merge),
 )
 @all_options
 def main(**values: Any) -> None:

@@ -11,9 +11,11 @@ from .._machine import nvidia_gpus, thread_limit
 from .._text import unknown
 from ..errors import ArgumentError, EngineError
 from ..kernels import tiles
+from ..network.graph import Graph
 from .base import Compiled, Concurrency, Engine, OnRows, Streaming
 from .device import Batch, DevicePicture, Session, TileBatch, TileCopy, TileStats, Transform
 from .host import RUNTIME_OVERHEAD
+from .model_file import read_model
 
 __all__ = [
     "ENGINES",
@@ -33,6 +35,9 @@ __all__ = [
     "Transform",
     "check",
     "create",
+    "for_model",
+    "obstacles",
+    "read_model",
 ]
 
 _log = logging.getLogger(__name__)
@@ -98,6 +103,43 @@ def create(
         _log.warning("torch finds no CUDA device: using engine native on the CPU")
         return _native(threads)
     return TorchEngine(threads=threads, device=device or "cuda:0", precision=precision, name="cuda")
+
+
+def for_model(name: str, only: str | None, *, device: str | None = None) -> str:
+    """Return the name of the engine for a model that only the engine ``only`` runs, if any.
+
+    name: as in `create`. "torch" as the only engine includes "cuda".
+
+    Raises `EngineError` if ``name`` is another engine.
+    """
+    if only is None:
+        return name
+    if name == "auto":
+        return "cuda" if only == "torch" and _chosen(device) == "cuda" else only
+    if name != only and (only, name) != ("torch", "cuda"):
+        raise EngineError(
+            f"engine is {name!r}, and this model runs on engine {only} only; "
+            f"choose `engine={only!r}`"
+        )
+    return name
+
+
+def obstacles(graph: Graph) -> dict[str, str | None]:
+    """Return why an engine cannot run a network on this machine, for each; None if it can."""
+    return {name: _obstacle(name, graph) for name in ENGINES}
+
+
+def _obstacle(name: str, graph: Graph) -> str | None:
+    try:
+        if name == "cuda":
+            from .torch import cuda_is_there
+
+            if not cuda_is_there():
+                return "torch finds no CUDA device"
+        create(name).compile(graph)
+    except EngineError as error:
+        return str(error).split(";")[0]
+    return None
 
 
 def check(

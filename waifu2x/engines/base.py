@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import EngineError
 from ..network.graph import Graph
 from ..picture import Samples
 from .device import Batch, DevicePicture, Session, TileBatch
@@ -18,6 +19,13 @@ from .device import Batch, DevicePicture, Session, TileBatch
 def first_line(error: Exception) -> str:
     """Return the first line of the message of a runtime's error."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def check_runs(graph: Graph, engine: str) -> None:
+    """Raise `EngineError` if the runtime of another engine has to execute the network."""
+    only = graph.only_engine
+    if only is not None and only != engine:
+        raise EngineError(f"this network runs on engine {only} only; choose `engine={only!r}`")
 
 
 class Compiled(Protocol):

@@ -20,7 +20,7 @@ from ..kernels import _native, tiles
 from ..network import graph as g
 from ..network.rewrite import Ref, Step, fold_scales, fuse, sub_pixel
 from ..picture import Samples
-from .base import Concurrency, OnRows
+from .base import Concurrency, OnRows, check_runs
 from .device import Batch, Session, TileBatch, TileCopy, Transform
 from .host import HostCompiled, HostEngine, write_tile
 from .tta import averaged, restored
@@ -443,4 +443,5 @@ class NativeEngine(HostEngine):
 
     def compile(self, graph: g.Graph) -> NativeCompiled:
         """Transform and pack the weights. Raises `EngineError` for an unsupported operation."""
+        check_runs(graph, "native")
         return NativeCompiled(graph, self._pool, self._isa)

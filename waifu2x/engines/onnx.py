@@ -10,10 +10,10 @@ import onnxruntime
 
 from .._machine import processors
 from ..errors import DeviceMemoryError, EngineError
-from ..network.graph import Graph, OnnxModel
+from ..network.graph import ExternalModel, Graph
 from ..network.rewrite import fold_scales, shuffle_transposed
 from ..network.writers.onnx import to_onnx
-from .base import first_line
+from .base import check_runs, first_line
 from .device import Batch
 from .host import HostCompiled, HostEngine
 
@@ -27,7 +27,7 @@ class OnnxCompiled(HostCompiled):
     def __init__(self, graph: Graph, options: onnxruntime.SessionOptions) -> None:
         self.graph = graph
         match [node.op for node in graph.nodes]:
-            case [OnnxModel(model=model)]:
+            case [ExternalModel(model=model)]:
                 pass
             case _:
                 # With one tap, a sum over channels has one order anyway, and cunet would take 17%
@@ -47,10 +47,16 @@ class OnnxCompiled(HostCompiled):
         picture, *means = self._session.get_inputs()
         self._picture = picture.name
         self._dtype = np.float16 if picture.type == "tensor(float16)" else np.float32
+        #: Whether the file takes one picture at a time, as many models of other programs do.
+        self._single = picture.shape[0] == 1
         self._means = [value.name for value in means]
 
     def run(self, batch: Batch, means: Sequence[Batch] = ()) -> Batch:
         """Run the network; see `waifu2x.engines.base.Compiled.run`."""
+        if self._single and len(batch) > 1:
+            many = [np.broadcast_to(mean, (len(batch), *mean.shape[1:])) for mean in means]
+            runs = [self.run(batch[[i]], [mean[[i]] for mean in many]) for i in range(len(batch))]
+            return np.concatenate(runs)
         feed = {self._picture: batch.astype(self._dtype, copy=False)}
         for name, given, mean in zip(self._means, self.graph.inputs[1:], means, strict=True):
             feed[name] = np.broadcast_to(mean, (batch.shape[0], given.channels, 1, 1))
@@ -92,4 +98,5 @@ class OnnxEngine(HostEngine):
 
     def compile(self, graph: Graph) -> OnnxCompiled:
         """Build the ONNX model and its session. Raises `EngineError`."""
+        check_runs(graph, "onnx")
         return OnnxCompiled(graph, self._options)

@@ -15,7 +15,7 @@ import onnxruntime
 
 from .._machine import processors
 from ..errors import EngineError
-from ..network.graph import Graph, Input, Node, OnnxModel
+from ..network.graph import ExternalModel, Graph, Input, Node
 from ..network.readers.onnx import check_contained
 from .base import first_line
 
@@ -54,7 +54,9 @@ def measure_onnx(data: bytes) -> Graph:
             "a network must enlarge by a whole number"
         )
     multiple = model.alignment(scale, lost)
-    op = OnnxModel(
+    op = ExternalModel(
+        "onnx",
+        "",
         data,
         model.channels_out,
         parameters,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..errors import DeviceLostError, EngineError, MissingExtraError
 from ..network.graph import Graph
-from .base import Concurrency, first_line
+from .base import Concurrency, check_runs, first_line
 from .device import Batch, TileBatch, Transform
 from .host import RUNTIME_OVERHEAD
 from .tta import averaged, restored, transformed
@@ -63,8 +63,10 @@ class ModuleRunner:
         self.dtype = dtype
         if dtype != torch.float32:
             module.reduce(dtype)
-        # Convolutions are fastest with channels last.
-        module = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = module.to(device)
+        if graph.only_engine is None:  # modules of other packages may take views of their values
+            # Convolutions are fastest with channels last.
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._module = module
 
     def __call__(self, batch: torch.Tensor, means: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -176,7 +178,8 @@ class TorchCompiled:
         batch: torch.Tensor,
         means: Sequence[torch.Tensor],
     ) -> torch.Tensor:
-        if device.graphs is None:
+        # A module of another package may synchronize, which a captured graph must not.
+        if device.graphs is None or self.graph.only_engine is not None:
             return runner(batch, means)
 
         def has_memory() -> bool:
@@ -299,6 +302,7 @@ class TorchEngine:
 
     def compile(self, graph: Graph) -> TorchCompiled:
         """Compile a graph; weights are copied to a device before its first run there."""
+        check_runs(graph, "torch")
         return TorchCompiled(graph, self)
 
     def make_runner(self, graph: Graph, device: Device, dtype: torch.dtype) -> Runner:

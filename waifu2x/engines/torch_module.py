@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..errors import EngineError
 from ..network import graph as g
 from ..network.rewrite import fold_scales, shuffle_transposed
 
 _CUDNN = threading.RLock()
 
+#: Name of the submodule of an `ExternalModel`.
+_MODULE: Final = "external"
 #: Most input channels that oneDNN sums in an order independent of the size of the input: measured
 #: for 128, not so for 256 (AVX-512 of Zen 4).
 _LONGEST_SUM: Final = 128
@@ -41,6 +43,9 @@ class GraphModule(torch.nn.Module):
     def __init__(self, graph: g.Graph) -> None:
         super().__init__()
         self.graph = shuffle_transposed(fold_scales(graph))
+        for node in self.graph.nodes:
+            if isinstance(node.op, g.ExternalModel):  # copied, because it moves to another device
+                self.add_module(_MODULE, copy.deepcopy(node.op.model))
         # Buffers are numbered: their names must not contain dots, unlike those of nodes.
         self._names: dict[int, str] = {}
         for node in self.graph.nodes:
@@ -52,6 +57,7 @@ class GraphModule(torch.nn.Module):
     def reduce(self, dtype: torch.dtype) -> GraphModule:
         """Convert all weights but those of the last convolution to ``dtype``; returns itself.
 
+        A module of another package stays in float32, since not every architecture can be reduced.
         The last layer stays in float32, because float16 resolves the output to only eight steps per
         8-bit level.
         """
@@ -115,8 +121,10 @@ class GraphModule(torch.nn.Module):
                 return F.interpolate(x, scale_factor=float(op.factor), mode="nearest")
             case g.Resize():
                 return resize(x, op)
-            case g.OnnxModel():
-                raise EngineError("an ONNX model with operators of its own runs on engine onnx")
+            case g.ExternalModel():
+                module = self.get_submodule(_MODULE)
+                result: torch.Tensor = module(x.to(next(module.parameters()).dtype))
+                return result.to(x.dtype)
 
     def _constant(self, value: float | np.ndarray) -> float | torch.Tensor:
         return self._tensor(value).reshape(-1, 1, 1) if isinstance(value, np.ndarray) else value

@@ -66,11 +66,17 @@ def on_luma(graph: g.Graph) -> g.Graph:
     return g.Graph(nodes, output=result, inputs=(g.Input(source, 3), *others))
 
 
-def unadapted(graph: g.Graph) -> tuple[g.Graph, int]:
-    """Return the network inside of one that `on_luma`, `enlarged`, or both in sequence made.
+def adapted(graph: g.Graph, factor: int = 1) -> g.Graph:
+    """Return a network for RGB, with an enlargement by ``factor`` in front of it if above 1."""
+    if graph.channels == (1, 1):
+        graph = on_luma(graph)
+    return enlarged(graph, factor) if factor > 1 else graph
 
-    Also returns the factor of the enlargement, 1 if there is none. Any other graph is returned as
-    it is.
+
+def unadapted(graph: g.Graph) -> tuple[g.Graph, int]:
+    """Return the network and the factor from which `adapted` makes ``graph``.
+
+    These are the graph itself and 1 unless it is on the luma or has an enlargement.
     """
     graph, factor = _without_enlargement(graph)
     return _without_luma(graph), factor

@@ -90,8 +90,8 @@ class _Digests:
             case g.Resize():
                 ratio = Fraction(node.op.numerator, node.op.denominator)
                 key = _hash("Resize", ratio, node.op.kind, *inputs)
-            case g.OnnxModel():
-                key = _hash("OnnxModel", node.op.model, *inputs)
+            case g.ExternalModel():
+                key = _hash("ExternalModel", node.op.model, *inputs)
             case g.GlobalMean() | g.Concat():
                 key = _hash(type(node.op).__name__, *inputs)
         self.keys[node.name] = key

@@ -24,7 +24,7 @@ from ..atomic import check_place, check_writable, write_files
 from ..errors import ArgumentError, EngineError, GraphError
 from . import architectures, registry
 from . import graph as g
-from .adapt import on_luma, unadapted
+from .adapt import adapted, unadapted
 from .architectures import span
 from .compare import same
 from .readers.file import ENLARGED, read_file, read_safetensors
@@ -69,7 +69,7 @@ def export_network(
     path: str | os.PathLike[str],
     *,
     model: str = "cunet",
-    scale: int = 2,
+    scale: int | None = None,
     noise: registry.Level | None = None,
     fp16: bool = False,
     opset: int | None = None,
@@ -78,13 +78,15 @@ def export_network(
 ) -> Export:
     """Write one network of ``model``; see `write_network`.
 
-    scale, noise: select the network; see `waifu2x.models`.
+    model: a name of `waifu2x.models`, or the path of a file.
+    scale, noise: select the network; a scale of None is 2, or that of the network in a file.
 
     Raises `ArgumentError` for an unknown network, in addition.
     """
     path = Path(path)
     _check_options(path, opset, size)
     entry = registry.model(model)
+    scale = entry.default_scale if scale is None else scale
     network = entry.network(scale, noise)
     if network is None:
         there = ", ".join(
@@ -96,10 +98,10 @@ def export_network(
         )
     _targets(path, overwrite=overwrite)
     metadata = {
-        "model": model,
+        "model": entry.name,
         "noise": "none" if noise is None else str(noise),
         "license": entry.license,
-        "source": entry.source,
+        "source": entry.source if entry.packages else Path(entry.source).name,
     }
     return write_network(
         registry.load(network),
@@ -173,8 +175,7 @@ def write_network(
     """
     path = Path(path)
     suffix = _check_options(path, opset, size)
-    if graph.channels == (1, 1):
-        graph = on_luma(graph)
+    graph = adapted(graph)
     if size is not None and (min(size) < 1 or any(side % graph.alignment for side in size)):
         raise ArgumentError(
             f"`size` is {size[0]}x{size[1]}; both sides must be multiples of {graph.alignment} px"
@@ -297,11 +298,12 @@ def _safetensors(graph: g.Graph, fp16: bool, metadata: Mapping[str, str]) -> byt
 def _halved(graph: g.Graph, suffix: str) -> g.Graph:
     """Return the network as a float16 file of a format holds it.
 
-    ncnn stores the weights of convolutions in float16, safetensors all weights, and ONNX all
-    constants.
+    ncnn stores the weights of convolutions in float16, safetensors all weights of the architecture,
+    and ONNX all constants.
     """
-    nodes = [replace(node, op=_halved_op(node.name, node.op, suffix)) for node in graph.nodes]
-    return g.Graph(nodes, output=graph.output, inputs=graph.inputs)
+    inner, factor = unadapted(graph) if suffix == _SAFETENSORS else (graph, 1)
+    nodes = [replace(node, op=_halved_op(node.name, node.op, suffix)) for node in inner.nodes]
+    return adapted(g.Graph(nodes, output=inner.output, inputs=inner.inputs), factor)
 
 
 def _halved_op(name: str, op: g.Op, suffix: str) -> g.Op:

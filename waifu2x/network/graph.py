@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -174,17 +174,21 @@ class Resize:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OnnxModel:
-    """A whole network as an ONNX model that only onnxruntime runs, with measured geometry.
+class ExternalModel:
+    """A network that only one runtime executes, with declared or measured geometry.
 
-    model: the file. channels: of the result. parameters: number of weights.
+    engine: the engine of the runtime. architecture: its name, or empty.
+    model: for "onnx" an ONNX file, as bytes; for "torch" a `torch.nn.Module` in evaluation mode.
+    channels: of the result. parameters: number of weights.
     scale: samples of the result per sample. lost: samples consumed on each side.
     multiple: input sizes, and shifts that the result follows, are multiples of this.
     reach: farthest sample that a result depends on; None if it is farther than measured.
     bytes_per_pixel: estimate of the memory of a run per sample.
     """
 
-    model: bytes
+    engine: Literal["onnx", "torch"]
+    architecture: str
+    model: Any
     channels: int
     parameters: int
     scale: int
@@ -208,7 +212,7 @@ Op: TypeAlias = (
     | PixelUnshuffle
     | Upsample
     | Resize
-    | OnnxModel
+    | ExternalModel
 )
 
 
@@ -382,6 +386,17 @@ class Graph:
 
     # --- cost ---------------------------------------------------------------------------------
 
+    @property
+    def external(self) -> ExternalModel | None:
+        """The part that only one runtime executes; None if all operations are known."""
+        ops = (node.op for node in self.nodes)
+        return next((op for op in ops if isinstance(op, ExternalModel)), None)
+
+    @property
+    def only_engine(self) -> str | None:
+        """The only engine that runs the network; None if it consists of known operations."""
+        return None if self.external is None else self.external.engine
+
     @cached_property
     def parameters(self) -> int:
         """Number of weights."""
@@ -390,7 +405,7 @@ class Graph:
             activation = getattr(node.op, "activation", None)
             if isinstance(node.op, Conv | ConvTranspose):
                 total += node.op.weight.size + node.op.bias.size
-            if isinstance(node.op, OnnxModel):
+            if isinstance(node.op, ExternalModel):
                 total += node.op.parameters
             if activation is not None and activation.slopes is not None:
                 total += activation.slopes.size
@@ -409,7 +424,7 @@ class Graph:
                 total += op.weight.size * self.values[node.name].scale ** 2
             elif isinstance(op, ConvTranspose):
                 total += op.weight.size * self.values[node.inputs[0]].scale ** 2
-            elif isinstance(op, OnnxModel):  # as if every weight were used at every sample
+            elif isinstance(op, ExternalModel):  # as if every weight were used at every sample
                 total += op.parameters
         return float(total)
 
@@ -420,7 +435,7 @@ class Graph:
         peak = Fraction(0)
         for index, node in enumerate(self.nodes):
             live[node.name] = _bytes(self.values[node.name])
-            inside = node.op.bytes_per_pixel if isinstance(node.op, OnnxModel) else 0
+            inside = node.op.bytes_per_pixel if isinstance(node.op, ExternalModel) else 0
             peak = max(peak, sum(live.values(), Fraction(inside)))
             live = {
                 name: size for name, size in live.items() if self.last_use.get(name, -1) > index
@@ -475,7 +490,7 @@ _MAX_CHANNELS: Final = 1 << 16
 _MAX_SCALE: Final = 1 << 12
 
 #: Stands for a reach that is not known: farther than any context.
-_FAR: Final = 1 << 12
+MAX_REACH: Final = 1 << 12
 
 #: Number of inputs of operations, if other than one; 0 stands for any number.
 _ARITY: Mapping[type, int] = {Add: 2, Multiply: 2, Concat: 0}
@@ -540,7 +555,7 @@ def _stride(op: Op) -> tuple[int, int]:
             return op.stride, 2 * op.padding - op.weight.shape[-1]
         case PixelUnshuffle():
             return op.factor, 0
-        case OnnxModel():
+        case ExternalModel():
             return op.multiple, 0
         case Resize() if min(op.numerator, op.denominator) > 0:
             return op.denominator // math.gcd(op.numerator, op.denominator), 0
@@ -579,7 +594,7 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             )
     first = arguments[0]
     if first.pooled and isinstance(
-        op, Crop | PixelShuffle | PixelUnshuffle | Upsample | Resize | OnnxModel
+        op, Crop | PixelShuffle | PixelUnshuffle | Upsample | Resize | ExternalModel
     ):
         raise GraphError(f"{node.name!r} ({type(op).__name__}) reads a value that is pooled")
     match op:
@@ -632,8 +647,8 @@ def _apply(node: Node, arguments: Sequence[Value]) -> tuple[Value, bool]:
             return replace(
                 first, channels=channels, scale=first.scale * factor, lost=first.lost * factor
             ), False
-        case OnnxModel():
-            reach = _FAR if op.reach is None else op.reach
+        case ExternalModel():
+            reach = MAX_REACH if op.reach is None else op.reach
             return Value(
                 op.channels,
                 False,

@@ -68,8 +68,8 @@ def _apply(op: g.Op, inputs: list[Array]) -> Array:
             return x.repeat(op.factor, axis=2).repeat(op.factor, axis=3)
         case g.Resize():
             return _resize(op, _resize(op, x.swapaxes(2, 3)).swapaxes(2, 3))
-        case g.OnnxModel():
-            raise GraphError("an ONNX model with operators of its own cannot be evaluated here")
+        case g.ExternalModel():
+            raise GraphError(f"a model of engine {op.engine} alone cannot be evaluated here")
 
 
 def _constant(value: float | g.Weights) -> float | Array:

@@ -1,4 +1,4 @@
-"""The registry of models: the manifest, and weights verified against it."""
+"""The registry of models: those of the manifest, verified against it, and files of the user."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import functools
 import hashlib
 import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from .._text import unknown
-from ..errors import ArgumentError, WeightsError
+from .._text import reason, shown, unknown
+from ..errors import ArgumentError, GraphError, WeightsError
+from . import architectures, model_files
 from .graph import Graph
+from .readers.file import read_file
 from .readers.ncnn import parse_ncnn
 
 #: A noise level. "conservative" removes light noise and changes the picture least.
@@ -27,7 +30,12 @@ AnyLevel: TypeAlias = Level | float
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """A file of an installed package and its expected sha256, in hexadecimal."""
+    """A file of an installed package, or of the user, and its sha256 in hexadecimal.
+
+    package: the name for import; empty for a file of the user.
+    path: in the package; that of the file otherwise.
+    sha256: expected of a file of a package; computed of a file of the user.
+    """
 
     package: str
     path: str
@@ -41,7 +49,8 @@ class Network:
     scale: output pixels per input pixel.
     noise: the noise level that it removes, "conservative" or 0 to 3; None for upscaling only.
     macs_per_pixel: multiply-accumulates per input pixel.
-    format: the format of the files; "ncnn" is a .param and a .bin file.
+    format: the format of the files; "ncnn" is a .param and a .bin file, "file" is one of the user.
+    graph: the network itself, if it was read from a file of the user.
     """
 
     scale: int
@@ -49,18 +58,19 @@ class Network:
     macs_per_pixel: int = field(repr=False)
     format: str = field(repr=False)
     files: tuple[WeightsFile, ...] = field(repr=False)
+    graph: Graph | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """Networks of one architecture, trained for one kind of picture.
 
-    name: the name that `waifu2x.Upscaler` takes.
-    family: the architecture.
-    style: the kind of picture, such as "art".
-    description: what the model is good for.
-    license: that of the weights, an SPDX identifier.
-    source: where the weights come from.
+    name: the name that `waifu2x.Upscaler` takes; for a file of the user, its name without suffix.
+    family: the architecture; empty if it has no name.
+    style: the kind of picture, such as "art"; empty for a file.
+    description: what the model is good for; usually empty for a file.
+    license: that of the weights, an SPDX identifier; "unknown" for a file.
+    source: where the weights come from; the path of a file.
     networks: the networks, one for each scale and noise level.
     mixed_by_weights: scale, lower and upper noise level of the pairs between which a level is mixed
         from their weights; between others, from their results.
@@ -83,14 +93,27 @@ class Model:
     @property
     def packages(self) -> tuple[str, ...]:
         """The names for pip of the packages that hold the weights."""
-        names = {file.package: None for network in self.networks for file in network.files}
-        return tuple(_distribution(name) for name in names)
+        return tuple(_distribution(name) for name in self._packages())
 
     @property
     def installed(self) -> bool:
         """Whether the packages of the weights are installed; their files are not checked."""
-        names = {file.package for network in self.networks for file in network.files}
-        return all(_folder(name) is not None for name in names)
+        return all(_folder(name) is not None for name in self._packages())
+
+    def _packages(self) -> tuple[str, ...]:
+        files = (file for network in self.networks for file in network.files)
+        return tuple({file.package: None for file in files if file.package})
+
+    @property
+    def default_scale(self) -> int:
+        """The scale of a result if none is given: 2; that of the network for a file."""
+        return 2 if self._packages() else self.scales[0]
+
+    @property
+    def only_engine(self) -> str | None:
+        """The only engine that runs the networks, for some files of the user."""
+        graphs = (network.graph for network in self.networks)
+        return next((graph.only_engine for graph in graphs if graph is not None), None)
 
     def noise_levels(self, scale: int | None = None) -> tuple[Level, ...]:
         """Return the noise levels that have a network at ``scale``, ascending.
@@ -119,12 +142,89 @@ def _manifest() -> Path:
     return installed if installed.is_file() else here.parent / "models" / "manifest.json"
 
 
-def model(name: str) -> Model:
-    """Return the model ``name``. Raises `ArgumentError` that lists the models."""
+def model(name: str, *, read: Callable[[Path], Graph] = read_file) -> Model:
+    """Return the model ``name``, or that of a file.
+
+    name: a model of the manifest, the path of a file, or a name in the folder of the user; the
+        first of them that there is.
+    read: reads the network in a file.
+
+    Raises `ArgumentError` that lists the models, and the errors of ``read``.
+    """
     for candidate in models():
         if candidate.name == name:
             return candidate
-    raise ArgumentError(unknown("model", name, [each.name for each in models()]))
+    path = model_files.find(name)
+    if path is None:
+        raise ArgumentError(unknown("model", name, known_names()))
+    return _file_model(Path(path), read(Path(path)))
+
+
+def known_names() -> list[str]:
+    """Return the names of models: those of the manifest, then those in the folder of the user."""
+    names = [each.name for each in models()]
+    return names + [name for name in model_files.in_folder() if name not in names]
+
+
+def in_folder() -> dict[str, Model | GraphError | WeightsError]:
+    """Return the models in the folder of the user by name, or the error of reading one.
+
+    Raises `WeightsError` if the folder cannot be read.
+    """
+    found: dict[str, Model | GraphError | WeightsError] = {}
+    for name, path in model_files.in_folder().items():
+        try:
+            found[name] = _file_model(path, read_file(path))
+        except (GraphError, WeightsError) as error:
+            found[name] = error
+    return found
+
+
+def _file_model(path: Path, graph: Graph) -> Model:
+    family = _family(graph)
+    files = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".param" else [path]
+    network = Network(
+        scale=graph.scale,
+        noise=None,
+        macs_per_pixel=round(graph.macs_per_pixel),
+        format="file",
+        files=tuple(WeightsFile("", str(file), _sha256(file)) for file in files),
+        graph=graph,
+    )
+    known = _known(network.files[-1])
+    return Model(
+        name=path.stem,
+        family=family if known is None else known.family,
+        style="",
+        description="" if known is None else f"the weights of {known.name}",
+        license="unknown" if known is None else known.license,
+        source=str(path.absolute()),
+        networks=(network,),
+    )
+
+
+def _family(graph: Graph) -> str:
+    if graph.external is not None:
+        return graph.external.architecture
+    try:
+        return architectures.architecture_of(architectures.state_dict(graph)).NAME
+    except GraphError:
+        return ""
+
+
+def _known(weights: WeightsFile) -> Model | None:
+    """Return the model of the manifest whose weights these are, for example in another folder."""
+    for each in models():
+        if any(network.files[-1].sha256 == weights.sha256 for network in each.networks):
+            return each
+    return None
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"cannot read weights {shown(path)}: {reason(error)}") from error
 
 
 def require_installed(model: Model) -> None:
@@ -142,10 +242,12 @@ def install_command(model: Model) -> str:
 
 
 def load(network: Network) -> Graph:
-    """Read a network; the sha256 of each file is checked before it is parsed.
+    """Read a network; the sha256 of each file of a package is checked before it is parsed.
 
     Raises `WeightsError` if a file is missing or differs from the manifest.
     """
+    if network.graph is not None:
+        return network.graph
     contents = [_read(file) for file in network.files]
     if network.format != "ncnn":
         raise WeightsError(f"weights format {network.format!r} is unknown; allowed is ncnn")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from numbers import Real
+from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
 
 from .. import engines
+from .._text import unknown
 from ..codec import pixel_limit
 from ..errors import ArgumentError
-from ..network.registry import models
+from ..network import model_files, registry
 from .arguments import Allowed, check, choice, flag, optional, positive, text, whole
 from .auto_noise import ALLOWED_NOISE, Noise
 
@@ -30,6 +33,19 @@ def _noise(value: object) -> Noise:
     if not 0 <= level <= 3:
         raise ValueError
     return int(level) if level.is_integer() else level
+
+
+def _model(value: object) -> str:
+    """Return the name of a model, or the path of a file; raises `ArgumentError` for others."""
+    name = os.fspath(value)  # type: ignore[call-overload]
+    if not isinstance(name, str):
+        raise TypeError
+    if name in [model.name for model in registry.models()]:
+        return name
+    path = model_files.find(name)
+    if path is None:
+        raise ArgumentError(unknown("model", name, registry.known_names()))
+    return path
 
 
 _PICTURE = {
@@ -105,7 +121,9 @@ class UpscalerKeywords(TypedDict, total=False):
 class UpscalerOptions:
     """A model and how to run it; only ``model`` and ``tta`` change results by more than rounding.
 
-    model: a name from `waifu2x.models`, such as "cunet", "upconv_7" or "realcugan".
+    model: a name from `waifu2x.models`, such as "cunet", "upconv_7" or "realcugan"; the path of a
+        model file (ncnn .param, .pth, .pt, .safetensors, .onnx, waifu2x .json, Chainer .npz); or
+        the name of a file in the folder of the environment variable WAIFU2X_MODELS.
     engine: "native", "onnx", "torch" or "cuda" (both need ``torch``), or "auto":
         "cuda" if torch sees an NVIDIA GPU, else "native".
     threads: threads inside one network run, at least 1; None lets the engine choose.
@@ -134,13 +152,19 @@ class UpscalerOptions:
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
-        check(self, {"model": choice([model.name for model in models()])})
+        check(self, {"model": Allowed("it must be a name such as 'cunet', or a path", _model)})
         check(self, _UPSCALER)
         engines.check(
             self.engine, threads=self.threads, device=self.device, precision=self.precision
         )
         if self.max_pixels is None:  # read once: a pickled copy keeps the limit
             object.__setattr__(self, "max_pixels", pixel_limit())
+
+    @property
+    def name(self) -> str:
+        """The name of the model; that of a file without its suffix."""
+        known = [model.name for model in registry.models()]
+        return self.model if self.model in known else Path(self.model).stem
 
     @property
     def limit(self) -> int:

@@ -100,15 +100,16 @@ class Pipeline:
     def __init__(self, options: UpscalerOptions) -> None:
         """Choose a model and an engine.
 
-        Raises `ArgumentError` for unknown names, `WeightsError` if the weights are not installed,
-        and `MissingExtraError` if torch is not.
+        Raises `ArgumentError` for unknown names, `WeightsError` if the weights are not installed
+        or a file cannot be read, `GraphError` for what is in a file, `MissingExtraError` if torch
+        is not installed, and `EngineError` if another engine has to run the model.
         """
         self.options = options
-        self.model = registry.model(options.model)
+        self.model = registry.model(options.model, read=engines.read_model)
         registry.require_installed(self.model)
         self._costs: Costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
         self.engine = engines.create(
-            options.engine,
+            engines.for_model(options.engine, self.model.only_engine, device=options.device),
             threads=options.threads,
             device=options.device,
             precision=options.precision,
@@ -127,13 +128,15 @@ class Pipeline:
     ) -> Request:
         """Resolve and check the requested size and noise level.
 
-        scale: enlargement, any number above 0; 2 if no size is given.
+        scale: enlargement, any number above 0; `Model.default_scale` if no size is given.
         width, height: size of the result instead; the aspect is kept if only one is given.
         noise: level of noise to remove, a number between two levels, or None.
 
         Raises `ArgumentError`, and `LimitError` if the result or a stage on the way is too large.
         """
         self._check_level(noise)
+        if scale is None and width is None and height is None:
+            scale = self.model.default_scale
         request = plan_request(
             width=picture.width,
             height=picture.height,
@@ -284,7 +287,8 @@ class Pipeline:
                 height=picture.height,
                 target_width=request.width,
                 target_height=request.height,
-                costs=self._costs,
+                # A network of scale 1 restores the picture, which alpha does not need.
+                costs={key: cost for key, cost in self._costs.items() if key[0] > 1},
             )
             requests.append(alpha_request)
         cost = sum(plan.cost for each in requests for plan, *_ in self._plan_passes(picture, each))
@@ -307,6 +311,10 @@ class Pipeline:
         )
 
     # --- networks -----------------------------------------------------------------------------
+
+    def network(self, scale: int, noise: AnyLevel | None) -> CompiledNetwork:
+        """Return a network, compiled; loads it if needed. Raises `ArgumentError` without it."""
+        return self._load(scale, noise).whole
 
     def _load(self, scale: int, noise: AnyLevel | None) -> LoadedNetwork:
         with self._lock:

@@ -51,7 +51,8 @@ def plan_request(
     target side is given, the other keeps the aspect.
 
     costs: the networks of the model. If none of scale 1 removes the noise, denoising alone enlarges
-        the picture and shrinks it back.
+        the picture and shrinks it back. A network of scale 1 without a noise level restores the
+        picture, so it runs even if nothing else is to be done.
 
     Raises `ArgumentError` unless either the scale or target sides are given, positive and finite,
     or if there is no network for ``noise``, and `LimitError` for a result of more than 2^31 pixels
@@ -96,6 +97,8 @@ def plan_request(
         return (width * grown, height * grown) == size
 
     passes: _Passes = ()
+    if reached(1) and noise is None and (1, None) in costs:
+        return Request(((1, None),), *size, resize=not exact(1))
     if not reached(1) or (noise is not None and (1, noise) not in costs):
         passes = _enlarging(noise, costs, reached, exact)
     elif noise is not None:
@@ -120,6 +123,11 @@ def _enlarging(
     while True:
         steps = {scale: cost for (scale, at), cost in costs.items() if at == level and scale > 1}
         if not steps:
+            if level is None:
+                raise ArgumentError(
+                    "the model has no network that enlarges; give `scale=1`, or choose another "
+                    "`model=`"
+                )
             raise ArgumentError(
                 f"the model has no network that enlarges with noise {level!r}; "
                 "choose another `model=` or `noise=`"

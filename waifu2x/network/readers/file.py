@@ -19,7 +19,7 @@ from typing import Final
 from ..._text import reason, shown
 from ...errors import GraphError, WeightsError
 from .. import architectures
-from ..adapt import enlarged, on_luma
+from ..adapt import adapted
 from ..graph import Graph
 from . import tensors as t
 from ._zip import MAGIC, Archive
@@ -31,6 +31,8 @@ from .safetensors import parse_metadata, parse_safetensors
 from .waifu2x_json import parse_waifu2x_json
 
 _NCNN: Final = b"7767517"
+#: The suffixes of model files; .pth, .pt and .ckpt are one format, and a .param needs its .bin.
+SUFFIXES: Final = (".param", ".pth", ".pt", ".ckpt", ".safetensors", ".onnx", ".json", ".npz")
 #: Largest ncnn .param; RRDB with 23 blocks has 150 KB. Its layers take 100 times their text.
 _MAX_PARAM: Final = 1 << 20
 #: The entry in the metadata of safetensors for the enlargement in front of a 1x network.
@@ -60,6 +62,15 @@ def read_file(path: str | os.PathLike[str]) -> Graph:
         raise GraphError(text) from error
 
 
+def read_tensors(path: str | os.PathLike[str]) -> t.Tensors | None:
+    """Read a state dict of any architecture; None if the file is of another format.
+
+    Raises the errors of `read_file`.
+    """
+    path = Path(path)
+    return _tensors(_read(path), path)
+
+
 def read_safetensors(data: bytes) -> Graph:
     """Read the network in a safetensors file, as `read_file` does.
 
@@ -67,7 +78,7 @@ def read_safetensors(data: bytes) -> Graph:
 
     Raises `GraphError`.
     """
-    return _with_enlargement(architectures.build(parse_safetensors(data)), _factor(data))
+    return adapted(architectures.build(parse_safetensors(data)), _factor(data))
 
 
 def _factor(data: bytes) -> int:
@@ -81,14 +92,7 @@ def _factor(data: bytes) -> int:
 def _adapted(data: bytes, path: Path) -> Graph:
     graph, older = _parsed(data, path)
     enlarges = older and graph.scale == 1 and "scale" in path.stem.lower()
-    return _with_enlargement(graph, 2 if enlarges else 1)
-
-
-def _with_enlargement(graph: Graph, factor: int) -> Graph:
-    """Return the network for RGB, with an enlargement of the picture in front of it."""
-    if graph.channels == (1, 1):
-        graph = on_luma(graph)
-    return enlarged(graph, factor) if factor > 1 else graph
+    return adapted(graph, 2 if enlarges else 1)
 
 
 def _parsed(data: bytes, path: Path) -> tuple[Graph, bool]:
@@ -101,13 +105,23 @@ def _parsed(data: bytes, path: Path) -> tuple[Graph, bool]:
         return parse_chainer(data), True
     if is_pytorch(data):
         return architectures.build(parse_pytorch(data)), False
-    if path.suffix.lower() == ".safetensors" or data[8:9] == b"{":
+    if _is_safetensors(data, path):
         return read_safetensors(data), False
     if data.lstrip()[:1] == b"[":
         return parse_waifu2x_json(data), True
     if path.suffix.lower() == ".onnx" or data.startswith(b"\x08"):
         return parse_onnx(data, path.parent), False
     raise GraphError(f"no weights file; supported are {_FORMATS}")
+
+
+def _tensors(data: bytes, path: Path) -> t.Tensors | None:
+    if is_pytorch(data):
+        return parse_pytorch(data)
+    return parse_safetensors(data) if _is_safetensors(data, path) else None
+
+
+def _is_safetensors(data: bytes, path: Path) -> bool:
+    return path.suffix.lower() == ".safetensors" or data[8:9] == b"{"
 
 
 def _is_chainer(data: bytes) -> bool:

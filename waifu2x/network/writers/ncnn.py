@@ -72,6 +72,8 @@ class _Writer:
         #: The values that stand for operations without effect, such as a crop by 0.
         self._same: dict[str, str] = {}
         self._made = {node.name: node for node in graph.nodes}
+        #: Crops that nothing has read yet. Their order differs between formats.
+        self._crops: dict[str, g.Node] = {}
         readers = Counter(name for node in graph.nodes for name in node.inputs)
         #: Factors that the sum after them applies.
         self._factors = {
@@ -85,11 +87,24 @@ class _Writer:
     def layers(self) -> tuple[list[_Layer], str]:
         """Return the layers and the value that is the output."""
         for node in self._graph.nodes:
-            if node.name not in self._factors:
-                self._node(node, tuple(self._read(name) for name in node.inputs))
+            if isinstance(node.op, g.Crop):
+                self._crops[node.name] = node
+            elif node.name not in self._factors:
+                self._emit(node)
+        self._emit_crop(self._graph.output)
         if not self._layers:
             raise GraphError("ncnn: the network has no operation")
         return self._layers, self._read(self._graph.output)
+
+    def _emit(self, node: g.Node) -> None:
+        """Add the layers of a node, and of crops that it is the first to read."""
+        for name in node.inputs:
+            self._emit_crop(self._factors[name].inputs[0] if name in self._factors else name)
+        self._node(node, tuple(self._read(name) for name in node.inputs))
+
+    def _emit_crop(self, name: str) -> None:
+        if name in self._crops:
+            self._emit(self._crops.pop(name))
 
     def _read(self, name: str) -> str:
         return self._same.get(name, name)
@@ -138,7 +153,7 @@ class _Writer:
                 self._resize(node, inputs, _NEAREST, g.Resize(factor, 1, "bilinear"))
             case g.Resize(kind=kind):
                 self._resize(node, inputs, _RESIZES[kind], node.op)
-            case g.OnnxModel():
+            case g.ExternalModel():
                 raise _error(node, "an ONNX model with operators of its own")
 
     def _convolution(

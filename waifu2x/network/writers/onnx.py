@@ -140,8 +140,10 @@ class _Writer:
                 case g.PixelUnshuffle():
                     channels = self.graph.values[node.inputs[0]].channels
                     self.unshuffle(name, inputs[0], channels, node.op.factor)
-                case g.OnnxModel():
-                    raise GraphError("the network is an ONNX model with operators of its own")
+                case g.ExternalModel():
+                    raise GraphError(
+                        f"the network runs on engine {node.op.engine} alone, and has no graph"
+                    )
                 case g.Upsample():
                     self.resize(
                         name,
