@@ -22,9 +22,9 @@ from waifu2x.network.graph import (
     Affine,
     Conv,
     Crop,
+    ExternalModel,
     Graph,
     Node,
-    OnnxModel,
 )
 from waifu2x.network.merging import Recipe
 from waifu2x.network.reference import evaluate
@@ -340,8 +340,10 @@ def test_scalars_are_part_of_the_structure() -> None:
 
 
 def test_what_cannot_be_merged() -> None:
-    whole = Graph([Node("m", OnnxModel(b"", 3, 9, 2, 0, 1, 4, 99), ("input",))], output="m")
-    with pytest.raises(GraphError, match="'m' is a whole ONNX model, whose weights cannot be"):
+    whole = Graph(
+        [Node("m", ExternalModel("onnx", "", b"", 3, 9, 2, 0, 1, 4, 99), ("input",))], output="m"
+    )
+    with pytest.raises(GraphError, match="'m' runs as a whole on engine onnx; the weights of"):
         merging.linear([whole, whole], [1, 1])
     endless = graph_of(np.full((3, 3, 1, 1), np.inf))
     with pytest.raises(GraphError, match="'conv' has weights that are not finite when merged"):

@@ -21,7 +21,17 @@ import numpy.typing as npt
 
 from .._text import unknown
 from ..errors import ArgumentError, GraphError
-from .graph import Activate, Activation, Add, Affine, Conv, ConvTranspose, Graph, Node, OnnxModel
+from .graph import (
+    Activate,
+    Activation,
+    Add,
+    Affine,
+    Conv,
+    ConvTranspose,
+    ExternalModel,
+    Graph,
+    Node,
+)
 
 Method: TypeAlias = Literal["linear", "slerp", "task", "ties", "dare"]
 Tensor: TypeAlias = npt.NDArray[np.float64]
@@ -427,9 +437,10 @@ def _merged(graphs: Sequence[Graph], merge: _Merge) -> Graph:
     """Return the first graph with merged tensors."""
     for graph in graphs:
         for node in graph.nodes:
-            if isinstance(node.op, OnnxModel):
+            if isinstance(node.op, ExternalModel):
                 raise GraphError(
-                    f"{node.name!r} is a whole ONNX model, whose weights cannot be merged"
+                    f"{node.name!r} runs as a whole on engine {node.op.engine}; the weights of "
+                    "such a network cannot be merged"
                 )
     parts = [_parts(graph) for graph in graphs]
     for other, graph in zip(parts[1:], graphs[1:], strict=True):
