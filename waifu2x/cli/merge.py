@@ -139,7 +139,7 @@ def merge(
     found = _scores(networks, pictures, jpeg) if pictures else []
     metadata = _metadata(recipe, parents, base)
     result = write_network(child, target, metadata=metadata, overwrite=overwrite)
-    click.echo(export_line(result, f"{method} merge of {plural(len(parents), 'network')}"))
+    click.echo(export_line(result, f"{method} merge of {plural(len(parents), 'network')},"))
     if found:
         for line in _table(names, found):
             click.echo(line)
