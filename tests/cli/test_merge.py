@@ -48,7 +48,7 @@ def refused(*words: str) -> str:
 @pytest.mark.parametrize("suffix", [".onnx", ".safetensors", ".param"])
 def test_the_file_holds_the_merged_weights(folder: Path, suffix: str) -> None:
     (line,) = merge("a.pth", "b.pth", "-o", f"c{suffix}", "-w", "0.6,0.4")
-    assert line.startswith(f"c{suffix}: linear merge of 2 networks 2x")
+    assert line.startswith(f"c{suffix}: linear merge of 2 networks, 2x")
     expected = linear([read_file("a.pth"), read_file("b.pth")], [0.6, 0.4])
     assert same(read_file(f"c{suffix}"), expected)
 

@@ -31,6 +31,7 @@ from waifu2x.network.graph import (
     Resize,
     Upsample,
 )
+from waifu2x.network.mixing import mix_of
 from waifu2x.network.reference import evaluate
 
 SEED = 20261126
@@ -86,6 +87,15 @@ def test_official_networks_are_those_of_float64(
     assert made.shape == want.shape
     assert made.dtype == np.float32
     assert psnr(made, want) > 60
+
+
+@pytest.mark.parametrize(("model", "side"), [("upconv_7", 20), ("cunet", 38)])
+def test_a_noise_level_between_two(model: str, side: int, native: ModuleType) -> None:
+    mix = mix_of(registry.model(model), 2, 1.25)
+    assert mix is not None
+    graph = mix.load()
+    batch = pictures(2, side, side)
+    assert psnr(run(runner(graph, native), batch), evaluate(graph, batch)) > 60
 
 
 def test_cunet_with_given_means_and_a_stage(native: ModuleType) -> None:

@@ -343,7 +343,7 @@ def test_what_cannot_be_merged() -> None:
     whole = Graph(
         [Node("m", ExternalModel("onnx", "", b"", 3, 9, 2, 0, 1, 4, 99), ("input",))], output="m"
     )
-    with pytest.raises(GraphError, match="'m' runs on engine onnx alone, so its weights cannot be"):
+    with pytest.raises(GraphError, match="'m' runs as a whole on engine onnx; the weights of"):
         merging.linear([whole, whole], [1, 1])
     endless = graph_of(np.full((3, 3, 1, 1), np.inf))
     with pytest.raises(GraphError, match="'conv' has weights that are not finite when merged"):

@@ -135,16 +135,17 @@ def merge(
     start = read_file(base) if base is not None else None
     child = recipe.merge(graphs, start)
     names = [*sources, target]
-    networks = [*graphs, *([start] if start else []), child]
+    networks = [*graphs, *([start] if start is not None else []), child]
     found = _scores(networks, pictures, jpeg) if pictures else []
     metadata = _metadata(recipe, parents, base)
     result = write_network(child, target, metadata=metadata, overwrite=overwrite)
-    click.echo(export_line(result, f"{method} merge of {plural(len(parents), 'network')}"))
+    click.echo(export_line(result, f"{method} merge of {plural(len(parents), 'network')},"))
     if found:
         for line in _table(names, found):
             click.echo(line)
-        how = "" if jpeg is None else f", as JPEG of quality {jpeg}"
-        click.echo(f"mean of {len(pictures)} pictures, shrunk by {child.scale}{how}")
+        inputs = [f"shrunk by {child.scale}"] * (child.scale > 1)
+        inputs += [f"as JPEG of quality {jpeg}"] * (jpeg is not None)
+        click.echo(", ".join([f"mean of {plural(len(pictures), 'picture')}", *inputs]))
 
 
 def _recipe(

@@ -439,8 +439,8 @@ def _merged(graphs: Sequence[Graph], merge: _Merge) -> Graph:
         for node in graph.nodes:
             if isinstance(node.op, ExternalModel):
                 raise GraphError(
-                    f"{node.name!r} runs on engine {node.op.engine} alone, "
-                    "so its weights cannot be merged"
+                    f"{node.name!r} runs as a whole on engine {node.op.engine}; the weights of "
+                    "such a network cannot be merged"
                 )
     parts = [_parts(graph) for graph in graphs]
     for other, graph in zip(parts[1:], graphs[1:], strict=True):

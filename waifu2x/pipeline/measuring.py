@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from ..network.registry import AnyLevel
 from ..picture import Picture
-from .auto_noise import AnyLevel
 from .pipeline import Pipeline
 from .request import Request
 
