@@ -87,7 +87,7 @@ _FORMAT_OPTIONS: tuple[Callable[[Decorated], Decorated], ...] = (
     cls=Option,
     metavar="NUMBER",
     type=Number("1, 2, 3 or 4, as far as the model has it"),
-    default=2,
+    shown_default="2; that of a file",
     help="Scale of the network, 1 to 4; 1 only denoises",
 )
 @format_options
@@ -95,7 +95,7 @@ def export(
     target: str,
     model: str,
     noise: Level | None,
-    scale: int,
+    scale: int | None,
     fp16: bool,
     opset: int | None,
     size: tuple[int, int] | None,
