@@ -157,7 +157,7 @@ def test_a_file_of_pytorch_is_converted(tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "c.onnx")
     assert [entry.version for entry in model.opset_import] == [18]
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    assert metadata["source"] == "b.safetensors"
+    assert metadata["source"] == "a.pth"  # where the network comes from
     assert metadata["scale"] == "4"
     sides = [side.dim_value for side in model.graph.output[0].type.tensor_type.shape.dim]
     assert sides == [1, 3, 96, 128]
@@ -205,7 +205,10 @@ def test_a_conversion_keeps_the_license(tmp_path: Path) -> None:
     export_network(tmp_path / "c.safetensors", model="upconv_7", noise=1)
     assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
     convert_network(tmp_path / "c.safetensors", tmp_path / "d.onnx")
-    assert (tmp_path / "d.onnx").read_bytes() == (tmp_path / "a.onnx").read_bytes()
+    assert read_metadata(tmp_path / "d.onnx") == read_metadata(tmp_path / "a.onnx")
+    assert read_metadata(tmp_path / "d.onnx")["license"] == "MIT"
+    convert_network(tmp_path / "d.onnx", tmp_path / "e.param")
+    assert read_metadata(tmp_path / "e.param") == {}
 
 
 @pytest.mark.parametrize("name", ["a.param", "a.safetensors", "a.onnx"])
