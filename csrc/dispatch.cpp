@@ -68,6 +68,7 @@ void install_avx2(Kernels& kernels) {
   install_gather_avx2(kernels);
   install_blend_avx2(kernels);
   install_feather_avx2(kernels);
+  install_color_fix_avx2(kernels);
   install_engine_avx2(kernels);
 }
 
@@ -92,6 +93,7 @@ void install_scalar(Kernels& kernels) {
   install_blend_scalar(kernels);
   install_feather_scalar(kernels);
   install_bleed_scalar(kernels);
+  install_color_fix_scalar(kernels);
   install_engine_scalar(kernels);
 }
 

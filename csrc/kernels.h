@@ -41,6 +41,31 @@ struct SampleKernels {
   void (*bleed)(Image<T> color, Image<const T> alpha, std::int64_t iterations);
 };
 
+// Source pixels on each side over which color_fix.h averages the drift of colors.
+constexpr int kColorFixReach = 3;
+
+// A row of source pixels: red, green and blue, their drift, and how flat the source is, 0 to 1.
+// kColorFixReach pixels of padding precede and follow every plane.
+struct DriftRow {
+  const float* color[3];
+  const float* drift[3];
+  const float* flat;
+};
+
+// What corrects a row of n pixels of the result. A source row has 8 planes of floats, `plane`
+// apart: color, mean drift, its confidence, and the share of the color itself. Every pixel is
+// repeated `step` times; `step` samples of padding precede and follow each plane.
+struct CorrectedRow {
+  const float* above;
+  const float* here;
+  const float* below;
+  std::ptrdiff_t plane;
+  std::ptrdiff_t step;
+  const float* across;  // (3, n): weights of the pixel on the left, below and on the right
+  float down[3];        // weights of the three rows
+  const float* range;   // (6, n): lowest and highest color around
+};
+
 struct Kernels {
   SampleKernels<std::uint8_t> u8;
   SampleKernels<std::uint16_t> u16;
@@ -51,6 +76,15 @@ struct Kernels {
                       float* canvas, std::size_t n);
   void (*feather_gray)(const float* r, const float* g, const float* b, const float* wx, float wy,
                        float* canvas, std::size_t n);
+
+  // The mean drift (3 rows of n) around each pixel of rows[own], and its confidence, 0 to 1.
+  // scratch: 8 * n floats.
+  void (*average_drift)(const DriftRow* rows, std::size_t count, std::size_t own, float* scratch,
+                        float* const* mean, float* confidence, std::size_t n);
+  // Three planes of the result -> three corrected planes.
+  void (*apply_drift)(const CorrectedRow& row, const float* result_r, const float* result_g,
+                      const float* result_b, float* out_r, float* out_g, float* out_b,
+                      std::size_t n);
 
   engine::Kernels engine;
 };
@@ -74,12 +108,14 @@ void install_gather_scalar(Kernels& kernels);
 void install_blend_scalar(Kernels& kernels);
 void install_feather_scalar(Kernels& kernels);
 void install_bleed_scalar(Kernels& kernels);
+void install_color_fix_scalar(Kernels& kernels);
 void install_engine_scalar(Kernels& kernels);
 
 #if WAIFU2X_X86
 void install_gather_avx2(Kernels& kernels);
 void install_blend_avx2(Kernels& kernels);
 void install_feather_avx2(Kernels& kernels);
+void install_color_fix_avx2(Kernels& kernels);
 void install_engine_avx2(Kernels& kernels);
 void install_engine_avx512(Kernels& kernels);
 #elif WAIFU2X_ARM

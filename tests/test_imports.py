@@ -70,6 +70,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "pillow_jxl": {"codec.*": "at run time"},
     "PIL": {
         "codec.*": "anywhere",
+        "pipeline.evaluation": "anywhere",
         "pipeline.upscaler": "anywhere",
         "pipeline.resize": "anywhere",
         "cli.*": "anywhere",

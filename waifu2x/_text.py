@@ -49,6 +49,13 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s'[: count != 1]}"
 
 
+def level_text(noise: float | str | None) -> str:
+    """A noise level, as in "none", "conservative", "1" and "1.5"."""
+    if noise is None:
+        return "none"
+    return noise if isinstance(noise, str) else f"{noise:.10g}"
+
+
 def listed(names: Sequence[str], last: str = "or") -> str:
     """``names`` as in "a, b or c"."""
     return f" {last} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

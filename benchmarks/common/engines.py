@@ -24,13 +24,18 @@ def create_pipeline(model: str, *, tile: int = 0, **options: Any) -> Pipeline:
 
 
 def upscale(
-    pipeline: Pipeline, picture: Picture, *, tile: int = 0, dtype: npt.DTypeLike | None = None
+    pipeline: Pipeline,
+    picture: Picture,
+    scale: int = 2,
+    *,
+    tile: int = 0,
+    dtype: npt.DTypeLike | None = None,
 ) -> Picture:
-    """Double a picture. ``tile`` replaces that of the pipeline for this run."""
+    """Enlarge a picture. ``tile`` replaces that of the pipeline for this run."""
     kept = pipeline.options
     pipeline.options = replace(kept, tile=tile or kept.tile)
     try:
-        return pipeline.run(picture, pipeline.request(picture, scale=2), dtype=dtype)
+        return pipeline.run(picture, pipeline.request(picture, scale=scale), dtype=dtype)
     finally:
         pipeline.options = kept
 

@@ -96,9 +96,9 @@ def mosaic(pictures: Sequence[Pixels], side: int) -> Pixels:
 def to_batch(graph: Graph, pixels: Pixels) -> Batch:
     """Convert a picture to a network input (1, 3, H, W), the edge replicated around it.
 
-    The padding is what the network consumes, rounded up to a size that the network accepts.
+    The padding is the border of the graph, rounded up to a size that the network accepts.
     """
-    before = graph.lost
+    before = graph.border
     pads = [
         (before, graph.input_size(side + 2 * before) - side - before) for side in pixels.shape[:2]
     ]
@@ -108,6 +108,13 @@ def to_batch(graph: Graph, pixels: Pixels) -> Batch:
     )
 
 
+def crop_result(graph: Graph, result: Batch, *, height: int, width: int) -> Batch:
+    """Cut the picture of ``height`` x ``width`` input pixels out of the result for `to_batch`."""
+    scale, first = graph.scale, (graph.border - graph.lost) * graph.scale
+    cropped: Batch = result[:, :, first : first + height * scale, first : first + width * scale]
+    return cropped
+
+
 def upscale_tiles(
     run: Callable[[Batch], Batch],
     pixels: Pixels,
@@ -115,13 +122,15 @@ def upscale_tiles(
     tile: int,
     window: int,
     lost: int,
+    crop: int = 0,
     scale: int = 2,
     batch: int = 1,
 ) -> Pixels:
     """Upscale a picture tile by tile, as programs around a network of fixed size do.
 
     tile: side of a tile in input pixels. window: side of the network's input.
-    lost: input pixels that the network consumes on each side. batch: tiles per run.
+    lost: input pixels around a tile on each side. crop: output pixels to cut off on each side.
+    batch: tiles per run.
     """
     height, width = pixels.shape[:2]
     result: Pixels = np.empty((scale * height, scale * width, 3), np.uint8)
@@ -140,7 +149,8 @@ def upscale_tiles(
             target = result[
                 scale * top : scale * (top + tile), scale * left : scale * (left + tile)
             ]
-            values = output.transpose(1, 2, 0)[: target.shape[0], : target.shape[1]]
+            rows, columns = slice(crop, crop + len(target)), slice(crop, crop + target.shape[1])
+            values = output.transpose(1, 2, 0)[rows, columns]
             target[:] = np.clip(values * np.float32(255) + np.float32(0.5), 0, 255)
     return result
 

@@ -27,6 +27,8 @@ from waifu2x.network.graph import (
     Multiply,
     Op,
     PixelShuffle,
+    PixelUnshuffle,
+    Resize,
     Upsample,
 )
 
@@ -87,7 +89,11 @@ def _step(op: Op, tensor: _Tensor) -> Step:
         case Multiply():
             return torch.mul
         case Affine():
-            return lambda x: x * op.scale + op.offset
+            scale, offset = (
+                tensor(each)[:, None, None] if isinstance(each, np.ndarray) else each
+                for each in (op.scale, op.offset)
+            )
+            return lambda x: x * scale + offset
         case Concat():
             return lambda *parts: torch.cat(parts, 1)
         case Crop():
@@ -96,8 +102,15 @@ def _step(op: Op, tensor: _Tensor) -> Step:
             return lambda x: F.adaptive_avg_pool2d(x, 1)
         case PixelShuffle():
             return lambda x: F.pixel_shuffle(x, op.factor)
+        case PixelUnshuffle():
+            return lambda x: F.pixel_unshuffle(x, op.factor)
         case Upsample():
             return lambda x: F.interpolate(x, scale_factor=op.factor)
+        case Resize():
+            ratio = op.numerator / op.denominator
+            return lambda x: F.interpolate(x, scale_factor=ratio, mode=op.kind)
+        case _:
+            raise NotImplementedError(f"plain torch has no {type(op).__name__} here")
 
 
 def _activation(activation: Activation | None, tensor: _Tensor) -> Step:
@@ -110,6 +123,10 @@ def _activation(activation: Activation | None, tensor: _Tensor) -> Step:
             return lambda x: F.leaky_relu(x, activation.slope)
         case "sigmoid":
             return torch.sigmoid
+        case "silu":
+            return F.silu
+        case "tanh":
+            return torch.tanh
         case "prelu":
             assert activation.slopes is not None  # checked by Graph
             slopes = tensor(activation.slopes)

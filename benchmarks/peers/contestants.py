@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -33,7 +33,7 @@ class Job:
 
     model: str
     scale: int
-    noise: int | None
+    noise: registry.Level | None
     threads: int
     onnx: Path
 
@@ -117,9 +117,11 @@ def contestants(without: Sequence[str] = ()) -> list[Contestant]:
             for name in CPU_ENGINES
         ),
         Contestant(
-            "ncnn fp32", "fp16 and bf16 storage, packing and arithmetic off", _ncnn(float32=True)
+            "ncnn fp32",
+            "fp16 and bf16 storage, packing and arithmetic off",
+            partial(Ncnn, float32=True),
         ),
-        Contestant("ncnn default", "default options", _ncnn(float32=False)),
+        Contestant("ncnn default", "default options", Ncnn),
         Contestant(
             "openvino fp32",
             "ONNX of fixed size, latency hint, precision hint f32",
@@ -147,35 +149,49 @@ def _ours(name: str) -> Callable[[Job], Run]:
     return load
 
 
-def _ncnn(*, float32: bool) -> Callable[[Job], Run]:
-    def load(job: Job) -> Run:
+class Ncnn:
+    """A network in ncnn, on the CPU.
+
+    float32: switch storage, packing and arithmetic of 16 bits off.
+    """
+
+    def __init__(self, job: Job, *, float32: bool = False) -> None:
         import ncnn  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-        net = ncnn.Net()
-        net.opt.use_vulkan_compute = False
-        net.opt.num_threads = job.threads
+        self._net, self._mat = ncnn.Net(), ncnn.Mat
+        options = self._net.opt
+        options.use_vulkan_compute = False
+        options.num_threads = job.threads
         if float32:
-            net.opt.use_fp16_packed = net.opt.use_fp16_storage = False
-            net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
-            net.opt.use_fp16_arithmetic = False
+            options.use_fp16_packed = options.use_fp16_storage = False
+            options.use_bf16_packed = options.use_bf16_storage = False
+            options.use_fp16_arithmetic = False
         param, weights = job.ncnn
-        for status in (net.load_param(param), net.load_model(weights)):
+        for status in (self._net.load_param(param), self._net.load_model(weights)):
             if status != 0:
                 raise RuntimeError(f"ncnn cannot load the weights: {status}")
-        (source,), (target,) = net.input_names(), net.output_names()
+        (self._source,), (self._target,) = self._net.input_names(), self._net.output_names()
+        # The file of a 4x Real-CUGAN leaves its last step to the program; the reader adds it.
+        self._enlarged = 0 if self._target == job.graph.output else job.scale
+        self._lost = job.graph.lost
 
-        def run(batch: Batch) -> Batch:
-            extractor = net.create_extractor()
-            picture = batch[0]  # kept alive here, because the Mat only refers to it
-            extractor.input(source, ncnn.Mat(picture))
-            status, result = extractor.extract(target)
-            if status != 0:
-                raise RuntimeError(f"ncnn cannot run the network: {status}")
-            return np.array(result)[None]
+    def __call__(self, batch: Batch) -> Batch:
+        result: Batch = np.array(self.extract(batch[0]))[None]
+        if self._enlarged:
+            lost = self._lost
+            inner = batch[:, :, lost : batch.shape[2] - lost, lost : batch.shape[3] - lost]
+            result += inner.repeat(self._enlarged, 2).repeat(self._enlarged, 3)
+        return result
 
-        return run
-
-    return load
+    def extract(self, picture: Batch) -> Any:
+        """Run the file as it is on (C, H, W), and return ncnn's own array."""
+        extractor = self._net.create_extractor()
+        # The Mat refers to the memory of ``picture``, which outlives the run.
+        extractor.input(self._source, self._mat(picture))
+        status, result = extractor.extract(self._target)
+        if status != 0:
+            raise RuntimeError(f"ncnn cannot run the network: {status}")
+        return result
 
 
 class _OpenVino:

@@ -47,7 +47,7 @@ def run(options: PeerOptions) -> Part:
     picture = options.folder / "picture.npy"
     np.save(picture, pixels)
     job = Job(model, 2, noise, threads, options.folder / "network.onnx")
-    window = job.graph.input_size(tile + 2 * job.graph.lost)
+    window = job.graph.input_size(tile + 2 * job.graph.border)
     write_onnx(job.graph, job.onnx, side=window)
     rows: list[Row] = [
         {"name": each.name, "ours": each.engine is not None, "not_run": "", "samples": []}
@@ -130,15 +130,19 @@ def measure(name: str, job: Job, picture: Path, tile: int, window: int) -> dict[
         upscaler = waifu2x.Upscaler(job.model, engine=contestant.engine, threads=job.threads)
         require_engine(upscaler.pipeline.engine, contestant.engine)
         # The first picture, of four pixels, loads the network.
-        upscaler.upscale(np.zeros((2, 2, 3), np.uint8), 2, noise=job.noise)
+        upscaler.upscale(np.zeros((2, 2, 3), np.uint8), job.scale, noise=job.noise)
         loaded = _status("VmRSS")
         pixels = np.load(picture)
-        result = upscaler.upscale(pixels, 2, noise=job.noise)
+        result = upscaler.upscale(pixels, job.scale, noise=job.noise)
     else:
         run = contestant.load(job)
         loaded = _status("VmRSS")
         pixels = np.load(picture)
-        result = upscale_tiles(run, pixels, tile=tile, window=window, lost=job.graph.lost)
+        graph = job.graph
+        result = upscale_tiles(
+            run, pixels, tile=tile, window=window, lost=graph.border,
+            crop=(graph.border - graph.lost) * graph.scale, scale=graph.scale,
+        )  # fmt: skip
     return {
         "before": before,
         "loaded": loaded,

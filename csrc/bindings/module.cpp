@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/arguments.h"
+#include "color_fix.h"
 #include "tiles.h"
 
 namespace waifu2x {
@@ -121,6 +122,38 @@ void bleed_in_place(const py::array& color, const py::array& alpha, std::int64_t
   });
 }
 
+void fix_colors_into(const py::array& source, const py::array& result, const py::array& out,
+                     std::int64_t scale, std::int64_t first, const Isa& isa) {
+  const Kernels& kernels = kernels_for(isa);
+  const Argument s{"source", source};
+  const Argument r{"result", result};
+  const Argument o{"out", out};
+  require_dtype<float>(r, "float32");
+  require_dtype<float>(o, "float32");
+  const Image<const float> from = image<const float>(r);
+  const Image<float> to = image<float>(o);
+  constexpr std::int64_t kMaxScale = 1 << 15;
+  if (scale < 1 || scale > kMaxScale) {
+    refuse("scale is ", scale, "; it must be from 1 to ", kMaxScale);
+  }
+  with_sample_type(s, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const Image<const T> colors = image<const T>(s);
+    if (from.height != colors.height * scale || from.width != colors.width * scale ||
+        from.channels != colors.channels) {
+      refuse("result has shape ", shape_of(result), "; it must be ", scale, " times source, ",
+             shape_of(source));
+    }
+    if (to.width != from.width || to.channels != from.channels || to.height % scale != 0 ||
+        first < 0 || first > colors.height - to.height / scale) {
+      refuse("out has shape ", shape_of(out), "; it must be rows of result, ", shape_of(result),
+             ", from ", scale, " times ", first, " on");
+    }
+    const py::gil_scoped_release release;
+    fix_colors<T>(kernels, colors, from, to, scale, first);
+  });
+}
+
 py::tuple isas() {
   const auto& usable = levels();
   py::tuple names(usable.size());
@@ -154,6 +187,9 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
         "Clamp and quantize a canvas; returns how many samples were not finite.");
   m.def("bleed", &bleed_in_place, array("color"), array("alpha"), py::arg("iterations"),
         py::kw_only(), isa, "Spread color under transparent pixels, in place.");
+  m.def("fix_colors", &fix_colors_into, array("source"), array("result"), array("out"),
+        py::arg("scale"), py::arg("first"), py::kw_only(), isa,
+        "Match the low frequencies of rows of a result to its source.");
   bind_engine(m);
   bind_png_filter(m);
 }

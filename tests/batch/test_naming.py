@@ -28,7 +28,7 @@ def template(
     *,
     scale: float | None = 2,
     model: str = "cunet",
-    noise: int | str | None = None,
+    noise: float | str | None = None,
 ) -> NameTemplate:
     return NameTemplate.parse(text, scale=scale, model=model, noise=noise)
 
@@ -78,9 +78,10 @@ def test_scales_are_written_as_short_as_they_are(scale: float, expected: str) ->
 
 
 @pytest.mark.parametrize(
-    ("noise", "expected"), [(None, "none"), ("auto", "auto"), (0, "0"), (3, "3")]
+    ("noise", "expected"),
+    [(None, "none"), ("auto", "auto"), (0, "0"), (3, "3"), (1.5, "1.5"), (0.1 + 0.2, "0.3")],
 )
-def test_noise(noise: int | str | None, expected: str) -> None:
+def test_noise(noise: float | str | None, expected: str) -> None:
     assert template("{stem}{noise}{ext}", noise=noise).name("", ".png") == f"{expected}.png"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import art
+from helpers import art, networks
 from helpers.benchmark_results import make_result
 
 from benchmarks.common import environment, measure, parts, pictures, processes, tables
@@ -73,6 +73,26 @@ def test_the_plain_torch_network_is_the_network(model, scale, noise):
     side = graph.input_size(2 * graph.lost + 8)
     batch = np.random.default_rng(SEED).random((1, 3, side, side), np.float32)
     assert np.abs(eager(graph)(batch) - evaluate(graph, batch)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        networks.compact(),
+        networks.esrgan(blocks=1, unshuffled=2),
+        networks.span(),
+        networks.cugan(),
+        networks.shrunk(networks.compact(), 3, 4),
+    ],
+    ids=["compact", "esrgan", "span", "cugan", "shrunk"],
+)
+def test_plain_torch_has_every_operation(graph):
+    pytest.importorskip("torch")
+    from benchmarks.common.torch_eager import eager
+
+    side = graph.input_size(48)
+    batch = np.random.default_rng(SEED).random((1, 3, side, side), np.float32)
+    assert np.abs(eager(graph)(batch) - evaluate(graph, batch)).max() < 2e-5
 
 
 # --- samples and tables --------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import art
+from helpers.families import needs
 
 from benchmarks import seams
 from waifu2x.pipeline import squeeze_excitation
@@ -32,3 +34,30 @@ def test_seams_runs(
     ]
     assert 0 < result["sample"][0]["share seen"] < 1
     assert "dB" in capsys.readouterr().out
+
+
+@needs("realcugan")
+def test_tiles_of_another_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    art.anime_face(40, 48).save(tmp_path / "face.png")
+    art.manga_page(40, 48).save(tmp_path / "page.png")
+    monkeypatch.setattr(seams, "MODEL_TILES", (16,))
+    target = tmp_path / "tiles.json"
+    arguments = ["--model", "realcugan", "--engine", "onnx", "--crop", "32", "--seams", "page"]
+    seams.main([str(tmp_path), *arguments, "--json", str(target)])
+    rows = json.loads(target.read_text("utf-8"))["tiles"]
+    assert [row["model"] for row in rows] == ["realcugan 2x", "realcugan 3x", "realcugan 4x"]
+    assert {row["picture"] for row in rows} == {"page"}
+    assert all(row["largest"] <= 1 for row in rows)
+    assert "step at seams" in capsys.readouterr().out
+
+
+def test_a_seam_has_a_larger_step_than_its_surroundings() -> None:
+    whole = np.full((12, 12, 3), 100, np.uint8)
+    tiled = whole.copy()
+    tiled[:, 6:] += 3
+    found = seams.compare_tiles(whole, tiled, 6)
+    assert (found["largest"], found["mean"], found["more than 1"]) == (3, 1.5, 0.5)
+    # One of the two seams has the step; the other rows and columns are even.
+    assert (found["step at seams"], found["step elsewhere"]) == (1.5, 0)

@@ -59,6 +59,10 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x --memory ", []),
         ("waifu2x mod", [FILES, "models"]),
         ("waifu2x ex", [FILES, "export"]),
+        ("waifu2x me", [FILES, "merge"]),
+        ("waifu2x merge --me", ["--method"]),
+        ("waifu2x merge --method t", ["task", "ties"]),
+        ("waifu2x merge a.pth b", [FILES]),
         ("waifu2x mo", [FILES]),  # the folder "moon"
         ("waifu2x in.png mod", [FILES]),
         ("waifu2x -x mod", [FILES]),

@@ -19,12 +19,12 @@ import onnx
 import pytest
 from helpers import art
 from helpers.command import importable, on_terminal, started, waifu2x
-from helpers.torch_networks import Compact
-from helpers.weight_files import torch_bytes
+from helpers.weight_files import compact_file
 from PIL import Image, PngImagePlugin
 
 from waifu2x import Upscaler, __version__
 from waifu2x.cli import main
+from waifu2x.network.readers.safetensors import parse_safetensors
 
 #: Records the options of the first `waifu2x.Upscaler` that the command creates.
 RECORDER = """
@@ -202,10 +202,18 @@ def shows(*options: str, of: tuple[str, ...] = MODES) -> Callable[[Case], Case]:
 
 
 @functools.cache
-def expected(source: str = "in.png", noise: int | None = None, **options: object) -> np.ndarray:
+def expected(
+    source: str = "in.png",
+    noise: float | None = None,
+    strength: float = 1,
+    color_fix: bool = False,
+    **options: object,
+) -> np.ndarray:
     """Return the result of `waifu2x.Upscaler` for the input picture of all runs."""
     upscaler = Upscaler(**{"model": "upconv_7", **options})  # type: ignore[arg-type]
-    return upscaler.upscale(np.asarray(art.anime_face(24, 20)), noise=noise)
+    return upscaler.upscale(
+        np.asarray(art.anime_face(24, 20)), noise=noise, strength=strength, color_fix=color_fix
+    )
 
 
 # --- options for each picture
@@ -230,6 +238,24 @@ def _(run: Command) -> None:
     assert len(set(results)) == 3
     assert run(source="in.jpg").array.tobytes() == results[1], "level 1 by its quality"
     assert run("-n", "3").array.tobytes() == expected(noise=3).tobytes()
+    assert run("-n", "3.0").array.tobytes() == expected(noise=3).tobytes()
+    assert run("-n", "1.5").array.tobytes() == expected(noise=1.5).tobytes()
+    named = run("-n", "1.5", "--name", "{stem}_{noise}{ext}") if run.name == MODES[1] else None
+    assert named is None or named.target.name == "in_1.5.png"
+
+
+@shows("strength")
+def _(run: Command) -> None:
+    for strength in (0, 0.7):
+        made = run("--strength", str(strength)).array.tobytes()
+        assert made == expected(strength=strength).tobytes() != expected().tobytes()
+    assert run("--strength", "1").array.tobytes() == expected().tobytes()
+
+
+@shows("color_fix")
+def _(run: Command) -> None:
+    made = run("--color-fix").array.tobytes()
+    assert made == expected(color_fix=True).tobytes() != expected().tobytes()
 
 
 @shows("model")
@@ -238,7 +264,7 @@ def _(run: Command) -> None:
     for model in ("upconv_7", "upconv_7_photo"):
         assert run("-m", model).array.tobytes() == expected(model=model).tobytes()
     file = run.folder / "own.pth"
-    file.write_bytes(torch_bytes(Compact(8, 1, 2).state_dict()))
+    compact_file(file, seed=0)
     assert run("-m", "own.pth").array.tobytes() == expected(model=str(file)).tobytes()
 
 
@@ -474,7 +500,7 @@ def _(run: Command) -> None:
         assert done.stdout == f"waifu2x, version {__version__}\n"
 
 
-@shows("help", of=(*MODES, "models", "info", "export", "convert"))
+@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge"))
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
     for option in ("-h", "--help"):
@@ -623,6 +649,105 @@ def _(run: Command) -> None:
     )
     assert target.read_text().startswith("7767517\n")
     assert target.with_suffix(".bin").stat().st_size > 1e6
+
+
+def merged(run: Command, *options: str, parents: tuple[str, ...] = ("a", "b")) -> bytes:
+    """Merge a.pth and b.pth; return the safetensors file."""
+    for seed, name in enumerate(("o", "a", "b")):
+        compact_file(run.folder / f"{name}.pth", seed=seed)
+    name = f"{run.new()}.safetensors"
+    weights = [] if {"-w", "--weights"} & set(options) else ["-w", ",".join("1" for _ in parents)]
+    files = [f"{parent}.pth" for parent in parents]
+    done = waifu2x("merge", *files, "-o", name, *weights, *options, cwd=run.folder)
+    assert done.returncode == 0, done.stderr
+    return (run.folder / name).read_bytes()
+
+
+def tensors_of(data: bytes) -> dict[str, np.ndarray]:
+    return dict(parse_safetensors(data))
+
+
+BASE = ("--base", "o.pth")
+
+
+@shows("weights", of=("merge",))
+def _(run: Command) -> None:
+    assert merged(run) == merged(run, "--weights", "1,1")
+    assert tensors_of(merged(run, "-w", "0.75,0.25"))["body.0.weight"] == pytest.approx(
+        0.75 * tensors_of(merged(run, "-w", "1,0"))["body.0.weight"]
+        + 0.25 * tensors_of(merged(run, "-w", "0,1"))["body.0.weight"],
+        abs=1e-6,
+    )
+
+
+@shows("target", of=("merge",))
+def _(run: Command) -> None:
+    merged(run)
+    done = waifu2x("merge", "a.pth", "b.pth", "--output", "x.onnx", "-w", "1,1", cwd=run.folder)
+    assert done.returncode == 0, done.stderr
+    assert onnx.load(run.folder / "x.onnx").graph.node
+
+
+@shows("method", "base", of=("merge",))
+def _(run: Command) -> None:
+    made = [
+        merged(run),
+        merged(run, "--method", "slerp"),
+        *(merged(run, "--method", name, *BASE) for name in ("task", "ties", "dare")),
+        merged(run, "--method", "task", "--base", "a.pth"),
+    ]
+    whole = [tensors_of(each)["body.0.weight"].tobytes() for each in made]
+    assert whole[2] == whole[4], "dare without dropping is task arithmetic"
+    assert len({each for index, each in enumerate(whole) if index != 4}) == 5
+    assert merged(run) == made[0]
+
+
+@shows("density", of=("merge",))
+def _(run: Command) -> None:
+    for method in ("ties", "dare"):
+        made = [merged(run, "--method", method, *BASE, *more)
+                for more in ([], ["--density", "1"], ["--density", "0.2"])]  # fmt: skip
+        first, same, less = (tensors_of(each)["body.0.weight"] for each in made)
+        base = tensors_of(merged(run, "-w", "1,0", parents=("o", "a")))["body.0.weight"]
+        assert np.array_equal(first, same)
+        assert np.mean(less != base) < 0.5 < np.mean(first != base)
+
+
+@shows("seed", of=("merge",))
+def _(run: Command) -> None:
+    options = ("--method", "dare", *BASE, "--density", "0.5")
+    made = [merged(run, *options, *seed)
+            for seed in ([], ["--seed", "0"], ["--seed", "1"], ["--seed", "1"])]  # fmt: skip
+    assert made[0] == made[1] != made[2] == made[3]
+
+
+@shows("folder", "jpeg", of=("merge",))
+def _(run: Command) -> None:
+    merged(run)
+    (run.folder / "pictures").mkdir(exist_ok=True)
+    art.anime_face(40, 36).save(run.folder / "pictures" / "1.png")
+    words = ("merge", "a.pth", "b.pth", "-o", "y.onnx", "-w", "1,1", "--overwrite")
+    told = [
+        waifu2x(*words, *more, cwd=run.folder).stdout.splitlines()
+        for more in ([], ["--eval", "pictures"], ["--eval", "pictures", "--jpeg", "40"])
+    ]
+    assert [len(lines) for lines in told] == [1, 6, 6]
+    assert told[0][0] == told[1][0]
+    assert [line.split()[-1] for line in told[1][2:5]] == ["a.pth", "b.pth", "y.onnx"]
+    assert told[1][2:5] != told[2][2:5]
+    assert told[2][5].endswith(", as JPEG of quality 40")
+
+
+@shows("overwrite", of=("merge",))
+def _(run: Command) -> None:
+    merged(run)
+    target = run.folder / "kept.onnx"
+    target.write_bytes(b"kept")
+    words = ("merge", "a.pth", "b.pth", "-o", target.name, "-w", "1,1")
+    assert waifu2x(*words, cwd=run.folder).returncode == 1
+    assert target.read_bytes() == b"kept"
+    assert waifu2x(*words, "--overwrite", cwd=run.folder).returncode == 0
+    assert onnx.load(target).graph.node
 
 
 def test_every_option_has_a_case() -> None:

@@ -16,8 +16,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import art
 from helpers.command import WAIFU2X, on_terminal, waifu2x
-from helpers.torch_networks import Compact
-from helpers.weight_files import torch_bytes
+from helpers.weight_files import compact_file
 
 from waifu2x.batch import BatchOptions
 from waifu2x.cli import main
@@ -82,8 +81,8 @@ def test_the_defaults_on_the_page_are_those_of_the_records() -> None:
             shown[str(option.name)] = found[1]
     records = (Options(), UpscalerOptions(), BatchOptions())
     known = {each.name: getattr(record, each.name) for record in records for each in fields(record)}
-    plain = {name for name in shown if isinstance(known.get(name), str)}
-    assert {name: shown[name] for name in plain} == {name: known[name] for name in plain}
+    plain = {"strength", *(name for name in shown if isinstance(known.get(name), str))}
+    assert {name: shown[name] for name in plain} == {name: str(known[name]) for name in plain}
     # A default that is described: None or 0 in the record, which chooses at run time.
     assert {name: known[name] for name in shown.keys() - plain - {"progress"}} == {
         "scale": None,
@@ -117,7 +116,9 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     (tmp_path / "pictures" / "more").mkdir(parents=True)
     for name in ("in.png", "in.jpg", "pictures/1.png", "pictures/more/2.png"):
         art.anime_face(24, 20).save(tmp_path / name)
-    (tmp_path / "model.pth").write_bytes(torch_bytes(Compact(8, 1, 2).state_dict()))
+    for seed, name in enumerate(("a.pth", "b.pth")):
+        compact_file(tmp_path / name, seed=seed)
+    compact_file(tmp_path / "model.pth", seed=0)
     if command == "convert":
         assert waifu2x("export", "-m", "upconv_7", "model.param", cwd=tmp_path).returncode == 0
     examples = [line for line in page(command) if line.startswith("  waifu2x ")]

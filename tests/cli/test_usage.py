@@ -28,8 +28,10 @@ MODELS = (
 ENGINES = "auto, native, onnx, torch, cuda"
 FORMATS = "gif, png, jpeg, webp, avif, tiff, bmp, jxl"
 EXTENSIONS = ".gif, .png, .jpg, .webp, .avif, .tif, .bmp, .jxl"
-LEVELS = "auto, none, conservative, 0, 1, 2, 3"
+LEVELS = "auto, none, conservative, 0, 1, 2, 3 and numbers between, such as 1.5"
+WEIGHTS = "it must be a number for each network, such as 0.6,0.4"
 SCALE = "it must be a number above 0, for example 2, 1.5 or 0.5"
+STRENGTH = "it must be a number from 0 to 1, for example 0.7"
 WIDTH = "it must be a whole number above 0, for example 1920"
 SIDE = "it must be a whole number, at least 1 pixel"
 DEVICE = "it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu"
@@ -62,9 +64,20 @@ USAGE = {
     "in.png --height -3": f"height is -3; {SIDE}",
     "in.png -s 2 --width 9": "-s and --width exclude each other; give a scale or a size",
     "in.png -s 2 --height 9": "-s and --height exclude each other; give a scale or a size",
+    "in.png --strength 70": f"strength is 70; {STRENGTH}",
+    "in.png --strength -0.5": f"strength is -0.5; {STRENGTH}",
+    "in.png --strength nan": f"strength is nan; {STRENGTH}",
+    "in.png --strength half": f"strength is 'half'; {STRENGTH}",
+    "in.png --color-fix=yes": "option --color-fix takes no value",
+    "in.png --colour-fix": "option --colour-fix does not exist; did you mean --color-fix?",
     "in.png -n 4": f"noise '4' is unknown; allowed are {LEVELS}",
     "in.png -n -2": f"noise '-2' is unknown; allowed are {LEVELS}",
     "in.png -n non": f"noise 'non' is unknown (did you mean none?); allowed are {LEVELS}",
+    "in.png -n 3.5": f"noise '3.5' is unknown; allowed are {LEVELS}",
+    "in.png -n 1.": f"noise '1.' is unknown; allowed are {LEVELS}",
+    "in.png -n 1e0": f"noise '1e0' is unknown; allowed are {LEVELS}",
+    "in.png -n nan": f"noise 'nan' is unknown; allowed are {LEVELS}",
+    "in.png -n -0.5": f"noise '-0.5' is unknown; allowed are {LEVELS}",
     "in.png -n conservative": (
         "model cunet has no noise level 'conservative'; its levels are 0, 1, 2 and 3; choose one "
         "of them, none, or another --model"
@@ -240,6 +253,59 @@ USAGE = {
     "info cunet -n 4": "noise '4' is unknown; allowed are none, conservative, 0, 1, 2, 3",
     "export": "OUT is missing; see waifu2x export --help",
     "export a.onnx b.onnx": "argument 'b.onnx' is one too many for waifu2x export",
+    "merge": (
+        "there is no network; for example: waifu2x merge a.pth b.pth -o c.onnx --weights 1,1"
+    ),
+    "merge a.pth b.pth": "there is no output; give -o FILE",
+    "merge a.pth b.pth -o c.onnx": ("there are no weights; for equal ones give --weights 1,1"),
+    "merge a.pth b.pth -o c.onnx -w": "option -w needs a value: -w NUMBERS",
+    "merge a.pth b.pth -o c.onnx -w x,1": f"weights is 'x,1'; {WEIGHTS}",
+    "merge a.pth b.pth -o c.onnx -w 1,": f"weights is '1,'; {WEIGHTS}",
+    "merge a.pth b.pth -o c.onnx -w 1,nan": "a weight is nan; weights must be finite",
+    "merge a.pth b.pth -o c.onnx -w 1,1e999": "a weight is inf; weights must be finite",
+    "merge a.pth b.pth -o c.onnx -w 1,-1": (
+        "the sum of the --weights is 0; they are divided by it"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1": ("there are 2 networks and 1 --weights; give one for each"),
+    "merge a.pth -o c.onnx -w 1": "method linear merges at least 2 networks, and 1 are given",
+    "merge a.pth b.pth c.pth -o d.onnx -w 1,1,1 --method slerp": (
+        "method slerp merges 2 networks, and 3 are given"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --method tie": (
+        "method 'tie' is unknown (did you mean ties?); allowed are linear, slerp, task, ties, dare"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --method task": (
+        "method task adds differences from a base; give --base"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --base o.pth": (
+        "method linear has no base, and --base is given; leave it out, or choose task, ties or dare"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --density 0.5": (
+        "method linear keeps all differences, and --density 0.5 is given; leave it out, or choose "
+        "ties or dare"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --method ties --base o.pth --density 0": (
+        "density is 0; it must be above 0 and at most 1"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --method ties --base o.pth --density half": (
+        "density is 'half'; it must be a number above 0 and at most 1, for example 0.5"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --seed 1": (
+        "method linear draws no random numbers, and --seed 1 is given; leave it out, or choose dare"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --method dare --base o.pth --seed -1": (
+        "seed is -1; it must be a whole number of at least 0"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --jpeg 60": (
+        "--jpeg is for the pictures of --eval; give --eval FOLDER"
+    ),
+    "merge a.pth b.pth -o c.onnx -w 1,1 --eval in --jpeg 0": (
+        "jpeg is 0; it must be a whole number from 1 to 100"
+    ),
+    "merge a.pth b.pth -o c.pth -w 1,1": (
+        "c.pth: the name of an exported network must end in .onnx, .safetensors or .param"
+    ),
+    "merge '' b.pth -o c.onnx -w 1,1": "A is ''; it must be the name of a file or folder",
     "export ''": "OUT is ''; it must be the name of a file or folder",
     "export a.txt": (
         "a.txt: the name of an exported network must end in .onnx, .safetensors or .param"
@@ -435,6 +501,27 @@ FILES = {
         "choose a smaller --scale",
     ),
     "export gone/a.onnx": (1, "gone/a.onnx: directory gone does not exist; create it first"),
+    "merge gone.pth b.pth -o c.onnx -w 1,1": (
+        1,
+        "cannot read weights gone.pth: No such file or directory",
+    ),
+    "merge gone.pth b.pth -o gone/c.onnx -w 1,1": (
+        1,
+        "gone/c.onnx: directory gone does not exist; create it first",
+    ),
+    "merge gone.pth b.pth -o there.onnx -w 1,1": (
+        1,
+        "there.onnx exists already; choose another name, or replace it with --overwrite",
+    ),
+    "merge there.onnx b.pth -o there.onnx -w 1,1 --overwrite": (
+        1,
+        "there.onnx is the input itself, which is never replaced; choose another name",
+    ),
+    "merge gone.pth b.pth -o c.onnx -w 1,1 --eval gone": (
+        1,
+        "folder gone cannot be read: No such file or directory",
+    ),
+    "merge gone.pth b.pth -o c.onnx -w 1,1 --eval empty": (1, "folder empty holds no picture"),
     "export there.onnx": (
         1,
         "there.onnx exists already; choose another name, or replace it with --overwrite",

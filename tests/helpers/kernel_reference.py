@@ -143,3 +143,69 @@ def assert_same_bits(actual, expected):
         np.testing.assert_array_equal(np.isnan(actual), nan)
         actual, expected = (np.where(nan, 0, a).view(np.uint32) for a in (actual, expected))
     np.testing.assert_array_equal(actual, expected)
+
+
+def fix_colors(source, result, scale):
+    """Match the colors of a result (H * scale, W * scale, C) to its source (H, W, C)."""
+    f = np.float32
+    color = source if source.dtype == np.float32 else (source / full(source.dtype)).astype(f)
+    height, width, channels = color.shape
+
+    def around(array, radius, mode):
+        pad = ((radius, radius), (radius, radius), *[(0, 0)] * (array.ndim - 2))
+        padded, span = np.pad(array, pad, mode), range(2 * radius + 1)
+        return [padded[y : y + height, x : x + width] for y in span for x in span]
+
+    def likeness(difference):
+        square = (difference**2).sum(2) * (3 // channels)
+        return (1 + square * f((255 / 10) ** 2)) ** 2
+
+    low, high = (pick(around(color, 1, "edge"), axis=0) for pick in (np.min, np.max))
+    spread = (high - low).max(2)
+    flat = np.maximum(0, 1 - (spread * f(255 / 12)) ** 2)
+    exact = np.clip((f(0.75 / 255) - spread) * f(255 / 0.5), 0, 1)
+    drift = color - result.reshape(height, scale, width, scale, channels).mean((1, 3))
+
+    def average(radius, factor):
+        weights, drifts = np.zeros((height, width), f), np.zeros_like(color)
+        for other, its_drift, its_factor in zip(
+            *(around(color, radius, "edge"), around(drift, radius, "edge")),
+            around(factor, radius, "constant"),
+            strict=True,
+        ):
+            weight = its_factor / likeness(color - other)
+            weights += weight
+            drifts += weight[..., None] * its_drift
+        return weights, drifts / np.maximum(weights, f(1e-6))[..., None]
+
+    weights, mean = average(3, flat)
+    enough = np.minimum(1, weights / 3)[..., None]
+    hue = average(2, np.ones_like(flat))[1]
+    luma = np.float32([0.299, 0.587, 0.114]) if channels == 3 else np.ones(1, f)
+    hue -= (hue @ luma)[..., None]
+    drift = enough * mean + (1 - enough) * hue
+    confidence = enough[..., 0] + (1 - enough[..., 0]) * f(0.5)
+
+    def wide(array):
+        return array.repeat(scale, 0).repeat(scale, 1)
+
+    t = (np.arange(scale, dtype=f) + f(0.5)) / scale
+    spline = np.stack([0.5 * (1 - t) ** 2, 0.75 - (t - 0.5) ** 2, 0.5 * t * t])
+    own, smooth = wide(color), np.zeros_like(result)
+    weights, share = (np.zeros(result.shape[:2], f) for _ in range(2))
+    drifts = np.zeros_like(result)
+    planes = (around(each, 1, "edge") for each in (color, drift, confidence, exact))
+    for index, (c, d, sure, same) in enumerate(zip(*planes, strict=True)):
+        space = np.tile(np.outer(spline[index // 3], spline[index % 3]), (height, width)).astype(f)
+        weight = space * wide(sure) / likeness(result - wide(c - d))
+        weights += weight
+        drifts += weight[..., None] * wide(d)
+        share += space * wide(same)
+        smooth += (space * wide(same))[..., None] * (wide(c) - own)
+    corrected = np.clip(
+        result + drifts / np.maximum(weights, f(1e-9))[..., None],
+        np.minimum(result, wide(low)),
+        np.maximum(result, wide(high)),
+    )
+    share = np.minimum(1, share * f(1.00001))[..., None]
+    return share * (own + smooth) + (1 - share) * corrected

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import struct
+from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,3 +58,18 @@ def torch_bytes(value: object, *, legacy: bool = False, protocol: int = 2) -> by
     file = io.BytesIO()
     torch.save(value, file, _use_new_zipfile_serialization=not legacy, pickle_protocol=protocol)
     return file.getvalue()
+
+
+def compact_file(path: Path, *, seed: int, features: int = 8, layers: int = 2) -> None:
+    """Write a 2x Compact network with random weights, as Real-ESRGAN's programs save it."""
+    rng = np.random.default_rng(seed)
+    sides = [3, *[features] * layers, 12]
+    tensors: OrderedDict[str, torch.Tensor] = OrderedDict()
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sides)):
+        weight = rng.standard_normal((outputs, inputs, 3, 3)) / (9 * inputs) ** 0.5
+        tensors[f"body.{2 * index}.weight"] = torch.from_numpy(weight.astype(np.float32))
+        tensors[f"body.{2 * index}.bias"] = torch.zeros(outputs)
+        if index < layers:
+            slopes = rng.uniform(0, 0.3, outputs).astype(np.float32)
+            tensors[f"body.{2 * index + 1}.weight"] = torch.from_numpy(slopes)
+    path.write_bytes(torch_bytes({"params": tensors}))

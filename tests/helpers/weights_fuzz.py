@@ -15,7 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -160,7 +160,7 @@ def seeds() -> dict[str, Seed]:
     param = param.replace("6 7", "7 8") + "BinaryOp add 2 1 p out y 0=0\n"
     weights = struct.pack("<I", 0) + conv + struct.pack("<I", 0) + conv[:48]
     zipped = torch_bytes({"params": state})
-    return {
+    files = {
         "safetensors": Seed(safetensors_bytes(tensors), _same),
         "safetensors-header": Seed(
             safetensors_bytes(tensors)[8:],
@@ -175,7 +175,100 @@ def seeds() -> dict[str, Seed]:
         "npz": Seed(npz.getvalue(), _same),
         "npy": _member(npz.getvalue(), "conv1/W.npy"),
         "ncnn": Seed(param.encode() + _SPLIT + weights, _same),
+        "ncnn-layers": Seed(_ncnn_layers(), _same),
+        "onnx-exported": Seed(_exported(), _same),
     }
+    for name, module in _modules().items():
+        arrays = {key: value.numpy() for key, value in module.state_dict().items()}
+        files[name] = Seed(safetensors_bytes(arrays), _same)
+        files[f"onnx-{name}"] = Seed(
+            to_onnx(architectures.build(arrays)).SerializeToString(), _same
+        )
+    older = {key: value.numpy() for key, value in _modules()["esrgan"].first_names().items()}
+    files["esrgan-older"] = Seed(safetensors_bytes(older), _same)
+    return files
+
+
+def _modules() -> dict[str, Any]:
+    """Return a small torch module of each architecture."""
+    from helpers import torch_networks
+
+    return {
+        "esrgan": torch_networks.RRDBNet(2, 1, 2, 1),
+        "esrgan-unshuffled": torch_networks.RRDBNet(2, 1, 2, 2, 2),
+        "span": torch_networks.Span(2, 2),
+        "cunet": torch_networks.CUNet(2),
+        "cugan-4x": torch_networks.Cugan4x(),
+    }
+
+
+def _exported() -> bytes:
+    """Return a model that torch exports, with foldable constants and every kind of join."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made = F.pad(self.first(x), (-2, -2, -2, -2))
+            made = made / 3 + torch.tensor([1.0, 2, 3, 4]).view(1, 4, 1, 1)
+            made = made * torch.sigmoid(made.mean((2, 3), keepdim=True))
+            made = torch.cat([made, 1 - F.silu(made), torch.tanh(made[:, :, 0:])], 1)
+            made = F.interpolate(F.pixel_shuffle(made, 2), scale_factor=2, mode="nearest")
+            return self.last(F.pad(made, (1, 1, 1, 1)))[:, :, 2:-2, 2:-2].clamp(0, 1)
+
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Network().eval(), (torch.zeros(1, 3, 20, 20),), file, dynamo=False, opset_version=17,
+            input_names=["x"], dynamic_axes={"x": {0: "n", 2: "h", 3: "w"}},
+        )  # fmt: skip
+    return file.getvalue()
+
+
+def _ncnn_layers() -> bytes:
+    """Return an ncnn network with layers of most kinds."""
+    lines = (
+        "Input data 0 1 data 2=2",
+        "PReLU p 1 1 data bent 0=2",
+        "Swish w 1 1 bent swish",
+        "TanH t 1 1 swish tanh",
+        "Split s 1 3 tanh left right more",
+        "Pooling mean 1 1 left mean 0=1 4=1",
+        "InnerProduct squeeze 1 1 mean squeezed 0=1 1=1 2=2 9=1",
+        "InnerProduct excite 1 1 squeezed gate 0=2 1=0 2=2 9=4",
+        "Scale scale 2 1 right gate gated 0=-233",
+        "MemoryData m 0 1 m 0=1 1=1 2=2",
+        "BinaryOp less 2 1 gated m moved 0=1",
+        "BinaryOp twice 1 1 moved doubled 0=2 1=1 2=2.0",
+        "Eltwise sum 2 1 doubled more summed 0=1 -23301=2,0.25,1.0",
+        "Deconvolution up 1 1 summed large 0=2 1=2 3=2 4=0 5=1 6=16",
+        "Split s2 1 4 large a b c d",
+        "Concat cat 4 1 a b c d wide",
+        "Crop crop 1 1 wide cut -23309=2,2,2 -23310=2,-2,-2 -23311=2,-2,-1",
+        "Pooling again 1 1 cut again 0=1 4=1",
+        "BinaryOp times 2 1 cut again scaled 0=2",
+        "Crop crop2 1 1 scaled inner -23309=2,2,2 -23310=2,-2,-2 -23311=2,-2,-1",
+        "PixelShuffle shuffle 1 1 inner out 0=2",
+    )
+    blobs = sum(int(line.split()[3]) for line in lines)
+    param = "\n".join(["7767517", f"{len(lines)} {blobs}", *lines, ""])
+
+    def numbers(count: int, *, flag: bool = True) -> bytes:
+        return b"\0\0\0\0" * flag + np.linspace(-1, 1, count, dtype="<f4").tobytes()
+
+    weights = [
+        numbers(2, flag=False),  # PReLU
+        *(numbers(2), numbers(1, flag=False), numbers(2)),  # InnerProduct
+        numbers(2, flag=False),  # MemoryData
+        *(numbers(16), numbers(2, flag=False)),  # Deconvolution
+    ]
+    return param.encode() + _SPLIT + b"".join(weights)
 
 
 _NUMBERS = (0, 1, 2, 3, 4, 7, 8, 0x7F, 0x80, 0xFF)

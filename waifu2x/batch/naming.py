@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from string import Formatter
 from typing import Final, NamedTuple
 
-from .._text import folded, natural_key, reason, shown
+from .._text import folded, level_text, natural_key, reason, shown
 from ..errors import ArgumentError, OutputExistsError
 from ..files.naming import SUFFIX, stem_suffix
 from .inputs import Found, with_separator
@@ -72,7 +72,7 @@ class NameTemplate:
 
     @classmethod
     def parse(
-        cls, text: str, *, scale: float | None, model: str, noise: int | str | None
+        cls, text: str, *, scale: float | None, model: str, noise: float | str | None
     ) -> NameTemplate:
         """Parse a template such as "{stem}_{scale}x{ext}".
 
@@ -102,7 +102,7 @@ class NameTemplate:
         known = {
             "scale": "" if scale is None else f"{scale:.10g}",
             "model": _UNSAFE.sub("_", model),
-            "noise": "none" if noise is None else str(noise),
+            "noise": level_text(noise),
         }
         pieces = _joined(pieces, known)
         size = _size("".join(literal for literal, _ in pieces))

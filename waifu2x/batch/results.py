@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from .._text import folded, reason, shown
 from ..errors import ArgumentError, EncodeError, Waifu2xError
-from ..pipeline.auto_noise import Level
+from ..pipeline.auto_noise import AnyLevel
 from .limits import Seconds
 
 Status: TypeAlias = Literal["done", "skipped", "failed"]
@@ -40,7 +40,7 @@ class BatchResult:
     status: Status
     size_in: tuple[int, int] | None = None
     size_out: tuple[int, int] | None = None
-    noise: Level | None = None
+    noise: AnyLevel | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
     error: Waifu2xError | None = None

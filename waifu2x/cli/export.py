@@ -87,7 +87,7 @@ _FORMAT_OPTIONS: tuple[Callable[[Decorated], Decorated], ...] = (
     cls=Option,
     metavar="NUMBER",
     type=Number("1, 2, 3 or 4, as far as the model has it"),
-    shown_default="2; that of a file",
+    shown_default="2, or that of a file",
     help="Scale of the network, 1 to 4; 1 only denoises",
 )
 @format_options

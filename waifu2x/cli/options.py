@@ -264,8 +264,16 @@ _OPTIONS = (
         metavar="LEVEL",
         type=NoiseLevel(auto=True),
         default="auto",
-        help="auto, none, conservative, 0 to 3",
+        help="auto, none, conservative, 0 to 3, 1.5",
     ),
+    _picture(
+        "--strength",
+        metavar="NUMBER",
+        type=Number("a number from 0 to 1, for example 0.7", whole=False),
+        default=1,
+        help="Share of the network; the rest is Lanczos",
+    ),
+    _picture("--color-fix", is_flag=True, help="Flat areas keep exactly their color"),
     model_option("Model and engine"),
     _engine(
         "-e",

@@ -77,18 +77,48 @@ class Number(_ParamType):
         return refuse(f"{_called(param)} is {value!r}; it must be {self._allowed}")
 
 
+class NumberList(_ParamType):
+    """Numbers with commas between them.
+
+    allowed: completes "it must be ...".
+    """
+
+    name = "numbers"
+
+    def __init__(self, allowed: str) -> None:
+        self._allowed = allowed
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Convert the numbers, in digits or e-notation; nan and inf are refused later."""
+        if isinstance(value, tuple):
+            return value
+        number = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?\s*|\s*[+-]?(nan|inf)\s*"
+        words = str(value).split(",")
+        if not all(re.fullmatch(number, word, re.IGNORECASE) for word in words):
+            refuse(f"{_called(param)} is {value!r}; it must be {self._allowed}")
+        return tuple(float(word) for word in words)
+
+
 class Word(_ParamType):
     """One of few words.
 
     also: accepted, but not listed. habits: words of other programs and the word to use here.
+    more: what else is allowed, at the end of messages.
     """
 
     name = "word"
 
     def __init__(
-        self, words: Sequence[str], *, also: Sequence[str] = (), habits: Mapping[str, str] = {}
+        self,
+        words: Sequence[str],
+        *,
+        also: Sequence[str] = (),
+        habits: Mapping[str, str] = {},
+        more: str = "",
     ) -> None:
-        self._words, self._also, self._habits = tuple(words), tuple(also), habits
+        self._words, self._also, self._habits, self._more = tuple(words), tuple(also), habits, more
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an unknown word; the message suggests a similar one."""
@@ -99,7 +129,7 @@ class Word(_ParamType):
             word, [each for each in self._words if each.isidentifier()]
         )
         hint = f" (did you mean {meant}?)" if meant else ""
-        allowed = ", ".join(self._words)
+        allowed = ", ".join(self._words) + self._more
         return refuse(f"{_called(param)} {value!r} is unknown{hint}; allowed are {allowed}")
 
     def shell_complete(
@@ -120,18 +150,25 @@ class FormatName(Word):
 
 
 class NoiseLevel(Word):
-    """A noise level, none and, if allowed, auto; -1 means none in other programs."""
+    """A noise level, none and, if allowed, auto; -1 means none in other programs.
+
+    auto: allow auto, and numbers between two levels.
+    """
 
     name = "noise"
 
     def __init__(self, *, auto: bool) -> None:
         words = ("auto",) * auto + ("none", *map(str, registry.LEVELS))
-        super().__init__(words, also=("-1",))
+        super().__init__(words, also=("-1",), more=" and numbers between, such as 1.5" * auto)
+        self._between = auto
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Convert a word to "auto", a level, or None for none."""
-        if value is None or isinstance(value, int):
+        """Convert a word to "auto", a level, a number between two levels, or None for none."""
+        if value is None or isinstance(value, int | float):
             return value
+        if self._between and re.fullmatch(r"[0-2]\.[0-9]{1,9}|3\.0{1,9}", str(value)):
+            number = float(value)
+            return int(number) if number.is_integer() else number
         word = super().convert(value, param, ctx)
         if word in ("none", "-1"):
             return None
@@ -213,7 +250,7 @@ class ModelName(Word):
         if PurePath(name).name not in _MODELS_ELSEWHERE or Path(name).is_file():
             path = model_files.find(name)
             if path is not None:
-                return str(path)
+                return path
         return super().convert(value, param, ctx)
 
     def shell_complete(

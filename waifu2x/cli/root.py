@@ -25,6 +25,7 @@ from ..errors import ArgumentError, Waifu2xError
 from .convert import convert
 from .export import export
 from .info import info
+from .merge import merge
 from .models import models
 from .options import CommandOptions, all_options
 from .page import Command
@@ -196,7 +197,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, info, export, convert),
+    commands=(models, info, export, convert, merge),
 )
 @all_options
 def main(**values: Any) -> None:

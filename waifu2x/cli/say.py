@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .._text import shown
+from .._text import level_text, shown
 from ..codec.limits import MAX_PIXELS_VARIABLE
 from .convert import convert
 from .export import export
+from .merge import merge
 from .options import all_options
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _declared() -> dict[str, list[click.Option]]:
     """The options of all commands by the name of their argument."""
     upscale = click.command()(all_options(lambda: None))
     found: dict[str, list[click.Option]] = {}
-    for option in (*upscale.params, *export.params, *convert.params):
+    for option in (*upscale.params, *export.params, *convert.params, *merge.params):
         if isinstance(option, click.Option):
             found.setdefault(str(option.name), []).append(option)
     return found
@@ -114,11 +115,10 @@ def result_line(result: FileResult | BatchResult, model: str) -> str:
     target = "standard output" if result.target is None else shown(result.target)
     if result.size_out is None:  # an earlier attempt finished it without a report
         return "; ".join([f"{target}: done", *map(in_shell_words, result.notes)])
-    level = "none" if result.noise is None else str(result.noise)
     why = f" ({result.reason})" if result.reason else ""
     done = (
         f"{target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
-        f"{model}, noise {level}{why}"
+        f"{model}, noise {level_text(result.noise)}{why}"
     )
     return "; ".join([done, *map(in_shell_words, result.notes)])
 

@@ -21,7 +21,7 @@ from .._text import reason
 from ..atomic import check_place, check_writable, write_file
 from ..errors import ArgumentError, EncodeError
 from ..pipeline.arguments import documented, kind_of, picked, refuse_unknown
-from ..pipeline.auto_noise import Level
+from ..pipeline.auto_noise import AnyLevel
 from ..pipeline.options import UpscalerOptions
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.upscaler import (
@@ -72,7 +72,7 @@ class FileResult:
     target: Path | None
     size_in: tuple[int, int]
     size_out: tuple[int, int]
-    noise: Level | None
+    noise: AnyLevel | None
     reason: str
     notes: tuple[str, ...]
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from .. import codec
 from .._text import plural, shown
 from ..errors import EncodeError, SkippedError
-from ..pipeline.auto_noise import LEVELS
+from ..pipeline.auto_noise import strength
 from ..pipeline.progress import ProgressCallback
 from .naming import ARCHIVE_SUFFIXES
 from .pages import ArchiveReader, Member, check_pages, rewrite
@@ -94,9 +94,8 @@ class ArchiveJob:
             size_in=max((each.size_in for each in results), key=_area),
             size_out=max((each.size_out for each in results), key=_area),
             noise=max(
-                (each.noise for each in results if each.noise is not None),
-                key=LEVELS.index,
-                default=None,
+                (each.noise for each in results),
+                key=strength,
             ),
             reason="chosen for each page" if self._options.noise == "auto" else "",
             notes=(*counts, *made.notes, *_merged([each.notes for each in results])),

@@ -17,7 +17,7 @@ from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
 from ..picture import Metadata, Picture, Source
 from ..pipeline.arguments import Allowed, check, flag, optional, whole
-from ..pipeline.auto_noise import Level
+from ..pipeline.auto_noise import AnyLevel
 from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
@@ -161,7 +161,7 @@ class Result:
 
     size_in: tuple[int, int]
     size_out: tuple[int, int]
-    noise: Level | None
+    noise: AnyLevel | None
     reason: str
     notes: tuple[str, ...]
 
@@ -229,7 +229,7 @@ class Task:
     pipeline: Pipeline
     options: Options
     size: tuple[int, int]
-    noise: Level | None
+    noise: AnyLevel | None
     reason: str
     request: Request
     slot: ComputeSlot | None = None

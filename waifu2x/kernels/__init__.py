@@ -3,9 +3,11 @@
 from importlib.util import find_spec
 
 from .tiles import (
+    COLOR_FIX_HALO,
     bleed,
     blend,
     blend_feathered,
+    fix_colors,
     gather,
     isa,
     isas,
@@ -15,10 +17,12 @@ from .tiles import (
 )
 
 __all__ = [
+    "COLOR_FIX_HALO",
     "bleed",
     "blend",
     "blend_feathered",
     "cuda_built",
+    "fix_colors",
     "gather",
     "isa",
     "isas",

@@ -42,6 +42,15 @@ def blend_feathered(
 ) -> None: ...
 def quantize(src: _Float, dst: Samples, *, isa: str | None = None) -> int: ...
 def bleed(color: Samples, alpha: Samples, iterations: int, *, isa: str | None = None) -> None: ...
+def fix_colors(
+    source: Samples,
+    result: _Float,
+    out: _Float,
+    scale: int,
+    first: int,
+    *,
+    isa: str | None = None,
+) -> None: ...
 def filter_png(
     color: npt.NDArray[np.uint8] | npt.NDArray[np.uint16],
     dst: npt.NDArray[np.uint8],

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,11 @@ from ..picture import Samples
 from . import _native
 
 __all__ = [
+    "COLOR_FIX_HALO",
     "bleed",
     "blend",
     "blend_feathered",
+    "fix_colors",
     "gather",
     "isa",
     "isas",
@@ -191,6 +193,35 @@ def quantize(canvas: Float, dtype: npt.DTypeLike) -> Samples:
         bad = _native.quantize(readable(_with_channels(canvas), 1), _with_channels(result))
     require_finite(bad, canvas.size, "on the canvas")
     return result
+
+
+#: Source rows above and below a row on which the result of `fix_colors` depends.
+COLOR_FIX_HALO: Final = 5
+
+
+def fix_colors(source: Samples, result: Float, out: Float, *, scale: int, first: int = 0) -> None:
+    """Match the low frequencies of rows of a result to its source (csrc/color_fix.h).
+
+    Where the source is flat, the result becomes exactly the color of the source. At edges, the
+    result stays inside the range of the 3x3 source pixels around, as far as it was.
+
+    source: (H, W, C) or (H, W), uint8, uint16 or float32: a window of rows of the picture, with
+        `COLOR_FIX_HALO` rows above and below the rows of ``out``, or fewer at the picture's edge.
+    result: (H * scale, W * scale, C) float32, for the same rows.
+    out: (n * scale, W * scale, C) float32, written in place: the rows of ``result`` for the source
+        rows ``first`` to ``first + n``. It must not overlap ``result``.
+
+    A row has the same bytes in every window. Raises ArgumentError for any other shape, dtype,
+    layout or rectangle.
+    """
+    with _argument_errors():
+        _native.fix_colors(
+            readable(_with_channels(source), 1),
+            readable(_with_channels(result), 1),
+            _with_channels(out),
+            scale,
+            first,
+        )
 
 
 def bleed(color: Samples, alpha: Samples, iterations: int) -> Samples:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -247,6 +247,24 @@ def _check_options(path: Path, opset: int | None, size: tuple[int, int] | None) 
             f"opset is {opset}; it must be {writer.MIN_OPSET} to {writer.MAX_OPSET}"
         )
     return suffix
+
+
+def check_target(
+    path: str | os.PathLike[str],
+    *,
+    sources: Iterable[str | os.PathLike[str]] = (),
+    overwrite: bool = False,
+) -> None:
+    """Check that `write_network` can write ``path``, and replaces no network of ``sources``.
+
+    Raises `ArgumentError` for its suffix, and `OutputExistsError` or `EncodeError`.
+    """
+    path = Path(path)
+    _check_options(path, None, None)
+    _targets(path, overwrite=overwrite)
+    for source in map(Path, sources):
+        for file in (source, source.with_suffix(_NCNN_WEIGHTS)):
+            _targets(path, overwrite=overwrite, source=file)
 
 
 def _targets(path: Path, *, overwrite: bool, source: Path | None = None) -> list[Path]:

@@ -17,8 +17,8 @@ VARIABLE: Final = "WAIFU2X_MODELS"
 _MOST: Final = 10_000
 
 
-def find(name: str) -> Path | None:
-    """Return the file that ``name`` stands for; None if it can only be the name of a model.
+def find(name: str) -> str | None:
+    """Return the path of the file that ``name`` stands for; None if it is the name of a model.
 
     A path comes before a name in the folder of the user. The .bin file of ncnn stands for its
     .param file. The file of a path need not exist.
@@ -27,16 +27,16 @@ def find(name: str) -> Path | None:
     """
     path = Path(name)
     if path.suffix.lower() == ".bin":
-        path = path.with_suffix(".param")
+        name, path = f"{name[:-4]}.param", path.with_suffix(".param")
     if path.is_file():
-        return path
+        return name
     folder = os.environ.get(VARIABLE)
     if folder:
         if found := in_folder().get(name):
-            return found
+            return str(found)
         if path.suffix.lower() in SUFFIXES and Path(folder, path).is_file():
-            return Path(folder, path)
-    return path if path.suffix.lower() in SUFFIXES or path.name != name else None
+            return str(Path(folder, path))
+    return name if path.suffix.lower() in SUFFIXES or path.name != name else None
 
 
 def in_folder() -> dict[str, Path]:

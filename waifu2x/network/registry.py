@@ -24,6 +24,9 @@ Level: TypeAlias = Literal["conservative", 0, 1, 2, 3]
 #: All noise levels, from the least to the strongest.
 LEVELS: Final[tuple[Level, ...]] = ("conservative", 0, 1, 2, 3)
 
+#: A noise level, or a number between two levels, which mixes their networks.
+AnyLevel: TypeAlias = Level | float
+
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
@@ -69,6 +72,8 @@ class Model:
     license: that of the weights, an SPDX identifier; "unknown" for a file.
     source: where the weights come from; the path of a file.
     networks: the networks, one for each scale and noise level.
+    mixed_by_weights: scale, lower and upper noise level of the pairs between which a level is mixed
+        from their weights; between others, from their results.
     """
 
     name: str
@@ -78,6 +83,7 @@ class Model:
     license: str = field(repr=False)
     source: str = field(repr=False)
     networks: tuple[Network, ...] = field(repr=False)
+    mixed_by_weights: tuple[tuple[int, int, int], ...] = field(default=(), repr=False)
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -117,7 +123,7 @@ class Model:
         there = {n.noise for n in self.networks if scale is None or n.scale == scale}
         return tuple(level for level in LEVELS if level in there)
 
-    def network(self, scale: int, noise: Level | None) -> Network | None:
+    def network(self, scale: int, noise: AnyLevel | None) -> Network | None:
         """Return the network for exactly this scale and noise level, or None."""
         return next((n for n in self.networks if (n.scale, n.noise) == (scale, noise)), None)
 
@@ -151,7 +157,7 @@ def model(name: str, *, read: Callable[[Path], Graph] = read_file) -> Model:
     path = model_files.find(name)
     if path is None:
         raise ArgumentError(unknown("model", name, known_names()))
-    return _file_model(path, read(path))
+    return _file_model(Path(path), read(Path(path)))
 
 
 def known_names() -> list[str]:
@@ -302,4 +308,8 @@ def _model(entry: dict[str, Any]) -> Model:
         for item in entry["networks"]
     )
     fields = ("name", "family", "style", "description", "license", "source")
-    return Model(**{field: entry[field] for field in fields}, networks=networks)
+    return Model(
+        **{field: entry[field] for field in fields},
+        networks=networks,
+        mixed_by_weights=tuple(map(tuple, entry.get("mixed_by_weights", ()))),
+    )

@@ -113,6 +113,19 @@ def positive(text: str) -> Allowed:
     return Allowed(text, convert)
 
 
+def share(text: str) -> Allowed:
+    """Allow numbers from 0 to 1, of NumPy as well, but no booleans."""
+
+    def convert(value: Any) -> float:
+        if not _is_a(Real, value):
+            raise TypeError
+        if not 0 <= value <= 1:
+            raise ValueError
+        return int(value) if _is_a(Integral, value) else float(value)
+
+    return Allowed(text, convert)
+
+
 def flag() -> Allowed:
     """Allow True and False."""
 

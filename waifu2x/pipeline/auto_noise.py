@@ -7,11 +7,12 @@ from typing import Literal, TypeAlias, TypeGuard
 
 from ..errors import ArgumentError
 from ..network.registry import LEVELS as LEVELS
+from ..network.registry import AnyLevel as AnyLevel
 from ..network.registry import Level as Level
 from ..picture import Picture, Source
 
-#: A noise level, None for none, or "auto".
-Noise: TypeAlias = Literal["auto"] | Level | None
+#: A noise level or a number between two levels, None for none, or "auto".
+Noise: TypeAlias = Literal["auto"] | AnyLevel | None
 
 # The networks were trained on JPEG qualities 85-95 (level 0), 65-85 (level 1) and 27-70 (levels 2
 # and 3). Level 3 smooths most and removes fine lines, so it gets only the part of that range where
@@ -73,7 +74,7 @@ def _nearest(level: Level, levels: Collection[Level]) -> Level:
 
 def resolve_noise(
     noise: Noise, picture: Picture, levels: Collection[Level]
-) -> tuple[Level | None, str]:
+) -> tuple[AnyLevel | None, str]:
     """Return the noise level to remove and, for "auto", the reason.
 
     levels: those of the networks that may run.
@@ -82,15 +83,27 @@ def resolve_noise(
     """
     if noise == "auto":
         return choose_noise(picture.source, levels)
-    if noise is None or is_level(noise):
+    if noise is None or is_level(noise) or is_fraction(noise):
         return noise, ""
     raise ArgumentError(f"noise is {noise!r}; {ALLOWED_NOISE}")
 
 
 #: Completes a message about a noise level that does not exist.
-ALLOWED_NOISE = "allowed are None, 'auto', 'conservative', 0, 1, 2 and 3"
+ALLOWED_NOISE = "allowed are None, 'auto', 'conservative' and numbers from 0 to 3, such as 1 or 1.5"
 
 
 def is_level(value: object) -> TypeGuard[Level]:
     """Whether ``value`` is a noise level; neither booleans nor floats are."""
     return type(value) in (int, str) and value in LEVELS
+
+
+def is_fraction(value: object) -> TypeGuard[float]:
+    """Whether ``value`` is a number between two whole noise levels."""
+    return isinstance(value, float) and 0 < value < 3 and not value.is_integer()
+
+
+def strength(level: AnyLevel | None) -> float:
+    """Return a number by which noise levels are ordered, from none to the strongest."""
+    if level is None:
+        return -2.0
+    return -1.0 if level == "conservative" else float(level)

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from ..network.registry import Level
 from ..picture import Picture
+from .auto_noise import AnyLevel
 from .pipeline import Pipeline
 from .request import Request
 
@@ -39,7 +39,7 @@ class Measurement:
         return max(abs(made - value) for made, value in zip(self.flat, FLAT, strict=True))
 
 
-def measure(pipeline: Pipeline, scale: int, noise: Level | None) -> Measurement:
+def measure(pipeline: Pipeline, scale: int, noise: AnyLevel | None) -> Measurement:
     """Run one network of a model, on its engine.
 
     The time is the least of three runs over random noise, for each pixel that the network sees, its
@@ -61,7 +61,7 @@ def measure(pipeline: Pipeline, scale: int, noise: Level | None) -> Measurement:
     return Measurement(min(times) / (height * width) * 1e6, flat)
 
 
-def _flat(pipeline: Pipeline, step: tuple[int, Level | None], value: int) -> float:
+def _flat(pipeline: Pipeline, step: tuple[int, AnyLevel | None], value: int) -> float:
     picture = Picture(np.full((_FLAT_SIDE, _FLAT_SIDE, 3), value / 255, np.float32))
     side = _FLAT_SIDE * step[0]
     result = pipeline.run(picture, Request((step,), side, side, resize=False))

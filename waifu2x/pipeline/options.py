@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
+
+import numpy as np
 
 from .. import engines
 from .._text import unknown
 from ..codec import pixel_limit
 from ..errors import ArgumentError
 from ..network import model_files, registry
-from .arguments import Allowed, check, choice, flag, optional, positive, text, whole
+from .arguments import Allowed, check, choice, flag, optional, positive, share, text, whole
 from .auto_noise import ALLOWED_NOISE, Noise
 
 EngineName: TypeAlias = Literal["auto", "native", "onnx", "torch", "cuda"]
@@ -24,8 +27,12 @@ _SIDE = optional(whole("it must be a whole number, at least 1 pixel", least=1))
 def _noise(value: object) -> Noise:
     if value is None or (isinstance(value, str) and value in ("auto", "conservative")):
         return value  # type: ignore[return-value]
-    level: Noise = whole("", least=0, most=3).convert(value)
-    return level
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise TypeError
+    level = float(value)
+    if not 0 <= level <= 3:
+        raise ValueError
+    return int(level) if level.is_integer() else level
 
 
 def _model(value: object) -> str:
@@ -38,7 +45,7 @@ def _model(value: object) -> str:
     path = model_files.find(name)
     if path is None:
         raise ArgumentError(unknown("model", name, registry.known_names()))
-    return str(path)
+    return path
 
 
 _PICTURE = {
@@ -46,6 +53,8 @@ _PICTURE = {
     "width": _SIDE,
     "height": _SIDE,
     "noise": Allowed(ALLOWED_NOISE, _noise),
+    "strength": share("it must be a number from 0 to 1, for example 0.7"),
+    "color_fix": flag(),
 }
 
 _UPSCALER = {
@@ -66,20 +75,26 @@ class SizeKeywords(TypedDict, total=False):
     width: int | None
     height: int | None
     noise: Noise
+    strength: float
+    color_fix: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PictureOptions:
-    """The size of a result and the noise to remove.
+    """The size of a result, the noise to remove, and how much of the networks to use.
 
     scale: enlargement, any number above 0; 2 if no size is given. 1 only denoises. A ratio that the
         networks of the model reach in one pass or several is exact; others are shrunk to.
     width, height: size of the result in pixels instead of a scale; the aspect is kept if only one
         is given.
     noise: level of JPEG noise to remove, 0 (least) to 3, or "conservative", as far as the model has
-        it; None for none. "auto", the default for a file, chooses by the quality of a JPEG, and
-        none for other files. An array, or an image without a file, has no such quality: the
-        default is None, and "auto" is an error.
+        it; a number between two of its levels, such as 1.5, mixes them; None for none. "auto", the
+        default for a file, chooses by the quality of a JPEG, and none for other files. An array, or
+        an image without a file, has no such quality: the default is None, and "auto" is an error.
+    strength: share of the networks, 0 to 1; the rest is the plain Lanczos enlargement of the
+        source. Alpha is not mixed.
+    color_fix: match the low frequencies of the result to the source, for models that shift colors:
+        flat areas keep exactly their color.
 
     Raises `ArgumentError` for a value that is not allowed.
     """
@@ -88,6 +103,8 @@ class PictureOptions:
     width: int | None = None
     height: int | None = None
     noise: Noise = "auto"
+    strength: float = 1
+    color_fix: bool = False
 
     def __post_init__(self) -> None:
         check(self, _PICTURE)

@@ -22,15 +22,17 @@ from .._text import listed
 from ..engines import Streaming
 from ..errors import ArgumentError, DeviceLostError, LimitError
 from ..network import registry
+from ..network.mixing import mix_of
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
-from .auto_noise import Level, is_level, resolve_noise
+from .auto_noise import AnyLevel, Level, is_fraction, is_level, resolve_noise
+from .finish import Finish, rows_held
 from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
-from .request import Request, denoising_scale, plan_request
+from .request import Costs, Request, denoising_scale, plan_request
 from .resize import shrink
 from .squeeze_excitation import LoadedNetwork, SamplingPlan
-from .streamed import RowsCallback
+from .streamed import HandOver, Receiver, RowsCallback
 from .tiling import CompiledNetwork
 
 _log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class PassPlan:
 class NoiseChoice:
     """The noise level to remove, or None, and why if it was chosen automatically."""
 
-    level: Level | None
+    level: AnyLevel | None
     reason: str
 
 
@@ -106,14 +108,14 @@ class Pipeline:
         self.options = options
         self.model = registry.model(options.model, read=engines.read_model)
         registry.require_installed(self.model)
-        self._costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
+        self._costs: Costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
         self.engine = engines.create(
             engines.for_model(options.engine, self.model.only_engine, device=options.device),
             threads=options.threads,
             device=options.device,
             precision=options.precision,
         )
-        self._networks: dict[tuple[int, Level | None], LoadedNetwork] = {}
+        self._networks: dict[tuple[int, AnyLevel | None], LoadedNetwork] = {}
         self._lock = threading.Lock()
 
     def request(
@@ -123,13 +125,13 @@ class Pipeline:
         scale: float | None = None,
         width: int | None = None,
         height: int | None = None,
-        noise: Level | None = None,
+        noise: AnyLevel | None = None,
     ) -> Request:
         """Resolve and check the requested size and noise level.
 
         scale: enlargement, any number above 0; `Model.default_scale` if no size is given.
         width, height: size of the result instead; the aspect is kept if only one is given.
-        noise: level of noise to remove, or None.
+        noise: level of noise to remove, a number between two levels, or None.
 
         Raises `ArgumentError`, and `LimitError` if the result or a stage on the way is too large.
         """
@@ -143,18 +145,18 @@ class Pipeline:
             target_width=width,
             target_height=height,
             noise=noise,
-            costs=self._costs,
+            costs={**self._costs, **self._mixed_costs(noise)},
         )
         _check_size(picture, request, self.options.limit)
         return request
 
     def resolve(self, picture: Picture, options: PictureOptions) -> tuple[Request, NoiseChoice]:
-        """Resolve the size and the noise level of ``options``, "auto" included; see `request`.
+        """Resolve ``options``: the size, the noise level, "auto" included, and how to finish.
 
-        A level that is chosen does not change the scales of the passes.
+        A level that is chosen does not change the scales of the passes. See `request` for errors.
         """
 
-        def request(noise: Level | None) -> Request:
+        def request(noise: AnyLevel | None) -> Request:
             return self.request(
                 picture,
                 scale=options.scale,
@@ -169,9 +171,12 @@ class Pipeline:
             first = passes[0][0] if passes else denoising_scale(self._costs)
             levels = () if first is None else self.model.noise_levels(first)
         choice = NoiseChoice(*resolve_noise(options.noise, picture, levels))
-        return request(choice.level), choice
+        resolved = replace(
+            request(choice.level), strength=options.strength, color_fix=options.color_fix
+        )
+        return resolved, choice
 
-    def _check_level(self, noise: Level | None) -> None:
+    def _check_level(self, noise: AnyLevel | None) -> None:
         if noise is None:
             return
         levels = self.model.noise_levels()
@@ -180,12 +185,21 @@ class Pipeline:
                 f"model {self.model.name} removes no noise, and `noise={noise!r}` is given; "
                 "leave it out, or choose another `model=`"
             )
+        if is_fraction(noise) and self._mixed_costs(noise):
+            return
         if not is_level(noise) or noise not in levels:
             raise ArgumentError(
                 f"model {self.model.name} has no noise level {noise!r}; its levels are "
                 f"{listed([str(level) for level in levels], 'and')}; choose one of them, none, or "
                 "another `model=`"
             )
+
+    def _mixed_costs(self, noise: AnyLevel | None) -> Costs:
+        """Return the cost of a noise level between two, at the scales that have both."""
+        if not is_fraction(noise):
+            return {}
+        mixes = {scale: mix_of(self.model, scale, noise) for scale in self.model.scales}
+        return {(scale, noise): mix.macs_per_pixel for scale, mix in mixes.items() if mix}
 
     def footprint(
         self, picture: Picture, request: Request, *, dtype: npt.DTypeLike | None = None
@@ -200,11 +214,17 @@ class Pipeline:
         height = picture.height
         for index, (plan, width, height) in enumerate(self._plan_passes(picture, request), 1):
             last = index == len(request.passes) and not request.resize
-            after = 0 if last else 4 * picture.color.shape[2] * width * height
+            rows = 0 if last and not request.finished else height
+            if last and request.finished and plan.streamed:
+                rows = rows_held(picture, height)
+            after = 4 * picture.color.shape[2] * width * rows
             work = max(work, before + after + plan.memory)
             before = after
         # The shrink goes by way of one picture of the final width, in float32 as well.
         work = max(work, before + (4 * channels * request.width * height if request.resize else 0))
+        if request.resize and request.finished and request.strength < 1:
+            # The result, its plain enlargement and their mix.
+            work = max(work, before + 3 * 4 * channels * request.width * request.height)
         if self.options.tta:
             work += 8 * picture.color.nbytes
         return Footprint(result, work, networks=bool(request.passes))
@@ -280,6 +300,8 @@ class Pipeline:
                 # A network of scale 1 restores the picture, which alpha does not need.
                 costs={key: cost for key, cost in self._costs.items() if key[0] > 1},
             )
+            # Alpha is never mixed, so that sprites keep hard edges.
+            alpha_request = replace(alpha_request, color_fix=request.color_fix)
             requests.append(alpha_request)
         cost = sum(plan.cost for each in requests for plan, *_ in self._plan_passes(picture, each))
         tracker = Progress(cost, progress, cancel)
@@ -302,24 +324,31 @@ class Pipeline:
 
     # --- networks -----------------------------------------------------------------------------
 
-    def network(self, scale: int, noise: Level | None) -> CompiledNetwork:
+    def network(self, scale: int, noise: AnyLevel | None) -> CompiledNetwork:
         """Return a network, compiled; loads it if needed. Raises `ArgumentError` without it."""
         return self._load(scale, noise).whole
 
-    def _load(self, scale: int, noise: Level | None) -> LoadedNetwork:
+    def _load(self, scale: int, noise: AnyLevel | None) -> LoadedNetwork:
         with self._lock:
             loaded = self._networks.get((scale, noise))
             if loaded is None:
                 entry = self.model.network(scale, noise)
-                if entry is None:
+                mix = mix_of(self.model, scale, noise) if is_fraction(noise) else None
+                if entry is not None:
+                    graph = registry.load(entry)
+                elif mix is not None:
+                    graph = mix.load()
+                else:
                     raise ArgumentError(
                         f"model {self.model.name} has no network for {scale}x and noise {noise}; "
                         "choose another `model=` or `noise=`"
                     )
-                loaded = LoadedNetwork(registry.load(entry), self.engine)
+                loaded = LoadedNetwork(graph, self.engine)
                 self._networks[scale, noise] = loaded
                 _log.debug(
-                    "loaded %s %dx noise %s on %s", self.model.name, scale, noise, self.engine.name
+                    "loaded %s %dx noise %s on %s%s",
+                    *(self.model.name, scale, noise, self.engine.name),
+                    f": {mix}" if mix is not None else "",
                 )
             return loaded
 
@@ -334,7 +363,9 @@ class Pipeline:
 
     # --- passes -------------------------------------------------------------------------------
 
-    def _plan_pass(self, scale: int, noise: Level | None, *, width: int, height: int) -> PassPlan:
+    def _plan_pass(
+        self, scale: int, noise: AnyLevel | None, *, width: int, height: int
+    ) -> PassPlan:
         """Plan the pass of one network over a picture of ``width`` x ``height`` pixels."""
         loaded = self._load(scale, noise)
         network, options = loaded.whole, self.options
@@ -393,13 +424,21 @@ class Pipeline:
     ) -> Samples:
         """Run all passes over (H, W, C) samples and reach the requested size, in ``dtype``."""
         engine, source = self.engine, color
+        finish: Finish | None = None
+        receiver: Receiver | None = None if rows is None else HandOver(rows)
+        made = np.dtype(np.float32) if request.resize else dtype
+        if request.finished:
+            receiver = finish = Finish(color, request, dtype, progress, rows)
+            made = np.dtype(np.float32)
         if request.passes:
             try:
                 with engine.session() as session:
-                    source = self._on_device(session, color, dtype, request, progress, rows)
+                    source = self._on_device(session, color, made, request, progress, receiver)
             except DeviceLostError:
                 self._fall_back_to_cpu(engine)
                 raise
+        if finish is not None:
+            return finish.complete(source)
         if not request.resize:
             return source
         progress.check()
@@ -413,12 +452,15 @@ class Pipeline:
         dtype: np.dtype[Any],
         request: Request,
         progress: Progress,
-        rows: RowsCallback | None,
+        receiver: Receiver | None,
     ) -> Samples:
-        """Run all passes in the memory of a device: one copy to it, one copy back."""
+        """Run all passes in the memory of a device: one copy to it, one copy back.
+
+        dtype: of the result of the last network. receiver: follows the rows of that result.
+        """
         picture = session.upload(color)
         for index, (scale, noise) in enumerate(request.passes):
-            last = index == len(request.passes) - 1 and not request.resize
+            last = index == len(request.passes) - 1
             made = dtype if last else np.dtype(np.float32)
             height, width, _ = picture.shape
             plan = self._plan_pass(scale, noise, width=width, height=height)
@@ -426,7 +468,7 @@ class Pipeline:
             progress.check()
             if plan.streamed:
                 picture = self._stream(
-                    session, picture, loaded, plan, made, progress, rows if last else None
+                    session, picture, loaded, plan, made, progress, receiver if last else None
                 )
                 continue
             set_share = progress.span(plan.cost)
@@ -446,7 +488,7 @@ class Pipeline:
         plan: PassPlan,
         dtype: np.dtype[Any],
         progress: Progress,
-        rows: RowsCallback | None,
+        receiver: Receiver | None,
     ) -> Samples:
         means: tuple[engines.Batch, ...] = ()
         cost = plan.cost
@@ -467,7 +509,13 @@ class Pipeline:
         elif plan.network.graph.means:
             _log.debug("global means: exact, inside the run")
         return streamed.run(
-            picture, plan.network, dtype, means=means, cost=cost, progress=progress, rows=rows
+            picture,
+            plan.network,
+            dtype,
+            means=means,
+            cost=cost,
+            progress=progress,
+            receiver=receiver,
         )
 
     def _bleed_depth(self, picture: Picture, request: Request) -> int:

@@ -9,12 +9,12 @@ from numbers import Integral
 from typing import TypeAlias
 
 from ..errors import ArgumentError, LimitError
-from ..network.registry import Level
+from ..network.registry import AnyLevel
 
 #: Multiply-accumulates per input pixel of each network of a model, by its scale and noise level.
-Costs: TypeAlias = Mapping[tuple[int, Level | None], float]
+Costs: TypeAlias = Mapping[tuple[int, AnyLevel | None], float]
 
-_Passes: TypeAlias = tuple[tuple[int, Level | None], ...]
+_Passes: TypeAlias = tuple[tuple[int, AnyLevel | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,20 @@ class Request:
     passes: (scale, noise) of each network, in order.
     width, height: size of the result in pixels.
     resize: whether a shrink to that size follows.
+    strength, color_fix: of `waifu2x.pipeline.options.PictureOptions`.
     """
 
     passes: _Passes
     width: int
     height: int
     resize: bool
+    strength: float = 1
+    color_fix: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result of the last network is finished in float32 (`finish.Finish`)."""
+        return bool(self.passes) and (self.strength < 1 or self.color_fix)
 
 
 def plan_request(
@@ -39,7 +47,7 @@ def plan_request(
     scale: float | None = None,
     target_width: int | None = None,
     target_height: int | None = None,
-    noise: Level | None = None,
+    noise: AnyLevel | None = None,
     costs: Costs,
 ) -> Request:
     """Resolve a scale or a target size for a picture of ``width`` x ``height`` pixels.
@@ -107,7 +115,7 @@ def plan_request(
 
 
 def _enlarging(
-    noise: Level | None,
+    noise: AnyLevel | None,
     costs: Costs,
     reached: Callable[[int], bool],
     exact: Callable[[int], bool],

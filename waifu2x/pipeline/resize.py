@@ -9,6 +9,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import ArgumentError
+from ..picture import Samples, as_float
+
+#: Lanczos reaches three pixels of the coarser grid.
+_REACH = 3
 
 
 def shrink(color: npt.NDArray[np.float32], *, width: int, height: int) -> npt.NDArray[np.float32]:
@@ -44,7 +48,31 @@ def shrink(color: npt.NDArray[np.float32], *, width: int, height: int) -> npt.ND
     return result
 
 
-def _resized(plane: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[Any]:
+def enlarge_rows(source: Samples, *, scale: int, start: int, end: int) -> npt.NDArray[np.float32]:
+    """Return the rows ``start`` to ``end`` of ``source``, enlarged by Lanczos in float32.
+
+    source: (H, W, C) samples. Returns a new array ((end - start) * scale, W * scale, C), which may
+    leave [0, 1] as in `shrink`. It equals those rows of the enlarged picture, except for the last
+    bit, which Pillow rounds in another way.
+    """
+    if scale == 1:
+        return np.array(as_float(source[start:end]), order="C")
+    width, channels = source.shape[1:]
+    top = max(0, start - _REACH - 1)
+    rows = as_float(source[top : end + _REACH + 1])
+    size = (width * scale, (end - start) * scale)
+    result = np.empty((*size[::-1], channels), np.float32)
+    for channel in range(channels):
+        box = (0, start - top, width, end - top)
+        result[:, :, channel] = _resized(rows[:, :, channel], size, box)
+    return result
+
+
+def _resized(
+    plane: npt.NDArray[np.float32],
+    size: tuple[int, int],
+    box: tuple[int, int, int, int] | None = None,
+) -> npt.NDArray[Any]:
     # fromarray shares the memory of a contiguous plane; a channel of RGB is copied once.
     image = Image.fromarray(np.ascontiguousarray(plane))
-    return np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(image.resize(size, Image.Resampling.LANCZOS, box))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -20,6 +20,34 @@ _log = logging.getLogger(__name__)
 RowsCallback: TypeAlias = Callable[[Samples, Samples | None], object]
 
 
+class Receiver(Protocol):
+    """Follows the result of the last network while it is computed."""
+
+    def allocate(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Samples:
+        """Return an array for the result, not initialized."""
+
+    def advance(self, result: Samples, ready: int) -> object:
+        """Use the first ``ready`` rows of ``result``, which are final."""
+
+
+class HandOver:
+    """Passes the rows of a result to a callback as soon as they are final; a `Receiver`."""
+
+    def __init__(self, rows: RowsCallback) -> None:
+        self._rows, self._written = rows, 0
+
+    def allocate(self, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Samples:
+        """Return a new array, which is the result."""
+        result: Samples = np.empty(shape, dtype)
+        return result
+
+    def advance(self, result: Samples, ready: int) -> None:
+        """Pass the rows that are new."""
+        if ready > self._written:
+            start, self._written = self._written, ready
+            self._rows(result[start:ready], None)
+
+
 def run(
     source: Samples,
     network: CompiledNetwork,
@@ -28,32 +56,30 @@ def run(
     means: tuple[Batch, ...],
     cost: float,
     progress: Progress,
-    rows: RowsCallback | None,
+    receiver: Receiver | None,
 ) -> Samples:
     """Run one network over (H, W, C) samples and return a new array of ``dtype``.
 
     means: the global means of a network that takes them.
     cost: multiply-accumulates of the pass, for ``progress``.
-    rows: receives the rows while those below are still computed.
+    receiver: follows the rows while those below are still computed.
 
-    Raises `EngineError` for values that are not finite, `CancelledError`, and what ``rows`` raises.
+    Raises `EngineError` for values that are not finite, `CancelledError`, and what ``receiver``
+    raises.
     """
     compiled, tiling = cast("Streaming", network.compiled), network.tiling
     height, width, channels = source.shape
     _log.debug("%dx pass over %dx%d px in one stream", tiling.scale, width, height)
-    target: Samples = np.empty((height * tiling.scale, width * tiling.scale, channels), dtype)
+    shape = (height * tiling.scale, width * tiling.scale, channels)
+    target: Samples = (
+        np.empty(shape, dtype) if receiver is None else receiver.allocate(shape, dtype)
+    )
     set_share = progress.span(cost)
-    written = 0
 
-    def hand_over(ready: int) -> None:
-        nonlocal written
-        if rows is not None and ready > written:
-            start, written = written, ready
-            rows(target[start:ready], None)
-
-    def on_rows(share: float, ready: int) -> bool:
+    def on_rows(share: float, final: int) -> bool:
         set_share(share)
-        hand_over(ready)
+        if receiver is not None:
+            receiver.advance(target, final)
         return progress.cancelled
 
     progress.check()
@@ -68,5 +94,6 @@ def run(
     )
     kernels.require_finite(nonfinite, target.size, "in the result")
     set_share(1.0)
-    hand_over(len(target))
+    if receiver is not None:
+        receiver.advance(target, len(target))
     return target
