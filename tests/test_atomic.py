@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from waifu2x import atomic
-from waifu2x.atomic import remove_live, remove_stale, temporary_in, write_file
-from waifu2x.errors import DecodeError
+from waifu2x.atomic import remove_live, remove_stale, temporary_in, write_file, write_files
+from waifu2x.errors import DecodeError, EncodeError, OutputExistsError
 
 WRITER = """
 import sys
@@ -183,4 +183,74 @@ def test_a_check_at_the_end_keeps_the_file_from_appearing(tmp_path: Path) -> Non
 
     with pytest.raises(DecodeError, match="changed"):
         write_file(tmp_path / "a", lambda file: file.write(b"x"), overwrite=True, check=refuse)
+    assert names(tmp_path) == []
+
+
+# --- files that belong together ----------------------------------------------------------------
+
+
+def pair(folder: Path, *contents: bytes) -> list[tuple[Path, bytes]]:
+    return [*zip((folder / "a", folder / "b"), contents, strict=True)]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_appear_together(tmp_path: Path, overwrite: bool) -> None:
+    if overwrite:
+        write_files(pair(tmp_path, b"1", b"2"), overwrite=False)
+    write_files(pair(tmp_path, b"one", b"two"), overwrite=overwrite)
+    assert names(tmp_path) == ["a", "b"]
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("existing", ["a", "b"])
+def test_a_file_that_appears_meanwhile_is_kept_and_its_partner_not_written(
+    tmp_path: Path, existing: str
+) -> None:
+    (tmp_path / existing).write_bytes(b"other")
+    with pytest.raises(OutputExistsError, match=f"{existing} has appeared meanwhile"):
+        write_files(pair(tmp_path, b"one", b"two"), overwrite=False)
+    assert names(tmp_path) == [existing]
+    assert (tmp_path / existing).read_bytes() == b"other"
+
+
+@pytest.mark.parametrize("links", [False, True])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("before", [(), ("a",), ("b",), ("a", "b")])
+def test_a_rename_that_fails_undoes_the_one_before(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: tuple[str, ...],
+    error: BaseException,
+    links: bool,
+) -> None:
+    for name in before:
+        (tmp_path / name).write_bytes(name.encode())
+    renames = 0
+    replace = Path.replace
+
+    def fail(path: Path, target: Path) -> Path:
+        nonlocal renames
+        renames += 1
+        if renames == 2:
+            raise error
+        return replace(path, target)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "replace", fail)
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises((EncodeError, KeyboardInterrupt)):
+        write_files(pair(tmp_path, b"one", b"two"), overwrite=True)
+    assert names(tmp_path) == list(before)
+    assert all((tmp_path / name).read_bytes() == name.encode() for name in before)
+
+
+def test_a_file_that_cannot_be_filled_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = [(tmp_path / "a", b"one"), (tmp_path / "gone" / "b", b"two")]
+    with pytest.raises(EncodeError, match="cannot be written"):
+        write_files(missing, overwrite=True)
     assert names(tmp_path) == []

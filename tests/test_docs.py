@@ -163,7 +163,7 @@ def test_pages_have_the_steps_that_are_counted_on() -> None:
     assert counts["docs/batch.md"] >= 3
     assert counts["docs/gpu.md"] >= 6
     assert counts["docs/models.md"] >= 5
-    assert counts["docs/onnx.md"] >= 4
+    assert counts["docs/convert.md"] >= 7
     assert counts["docs/archives.md"] >= 1
     assert all(step.code for name in ONE_PROGRAM for step in steps(ROOT / name))
 
@@ -192,7 +192,7 @@ def test_code_for_many_files_reports_each(name: str, tmp_path: Path) -> None:
 
 
 def test_onnx_consumer_is_ten_lines_and_agrees(tmp_path: Path) -> None:
-    (step,) = (step for step in steps(ROOT / "docs/onnx.md") if step.code)
+    (step,) = (step for step in steps(ROOT / "docs/convert.md") if step.code)
     statements = [line for line in step.text.splitlines() if line]
     assert len(statements) <= 11  # ten, plus the second import
     art.anime_face(41, 35).save(tmp_path / "in.png")

@@ -194,11 +194,11 @@ def write_files(contents: Sequence[tuple[Path, bytes]], *, overwrite: bool) -> N
 
 def _second_name(target: Path) -> Path | None:
     """Give the file ``target`` a temporary second name, or copy it; None if there is no file."""
+    if not os.path.lexists(target):
+        return None
     second = _temporary_name(target.parent)
     try:
         os.link(target, second)
-    except FileNotFoundError:
-        return None
     except (OSError, NotImplementedError, AttributeError):  # a file system without links
         shutil.copy2(target, second)
     return second

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ from helpers.torch_networks import Compact, Stack
 from PIL import Image
 
 from waifu2x.errors import GraphError
-from waifu2x.network.adapt import enlarged, on_luma
+from waifu2x.network.adapt import adapted, enlarged, on_luma, unadapted
 from waifu2x.network.architectures import build
-from waifu2x.network.graph import Graph
+from waifu2x.network.compare import same
+from waifu2x.network.graph import Conv, Graph
 from waifu2x.network.reference import evaluate
 
 
@@ -76,3 +79,41 @@ def test_the_luma_is_that_of_pillow() -> None:
 def test_only_networks_of_one_channel_are_of_the_luma() -> None:
     with pytest.raises(GraphError, match="not one of the luma alone"):
         on_luma(stack(2))
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_the_network_inside_is_found_again(layers: int, channels: int, factor: int) -> None:
+    graph = stack(layers, channels)
+    made = adapted(graph, factor)
+    assert made.channels == (3, 3)
+    assert made.scale == factor
+    inside, found = unadapted(made)
+    assert found == factor
+    assert inside.channels == graph.channels
+    assert same(inside, graph)
+    assert same(adapted(inside, found), made)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_network_of_the_luma_is_found_at_any_scale(scale: int) -> None:
+    torch.manual_seed(0)
+    graph = graph_of(Compact(4, 1, scale, channels=1))
+    inside, factor = unadapted(on_luma(graph))
+    assert factor == 1
+    assert same(inside, graph)
+
+
+def test_other_networks_are_returned_as_they_are() -> None:
+    torch.manual_seed(0)
+    for graph in (stack(3), graph_of(Compact(4, 1, 2)), stack(3, channels=1)):
+        assert unadapted(graph) == (graph, 1)
+    # Another weight of the luma makes it a network of its own.
+    made = on_luma(stack(3, channels=1))
+    luma = made.nodes[0].op
+    assert isinstance(luma, Conv)
+    other = Conv(luma.weight + np.float32(1e-3), luma.bias)
+    nodes = [replace(made.nodes[0], op=other), *made.nodes[1:]]
+    changed = Graph(nodes, output=made.output, inputs=made.inputs)
+    assert unadapted(changed) == (changed, 1)

@@ -32,7 +32,7 @@ from waifu2x.network.adapt import enlarged, on_luma
 from waifu2x.network.architectures import state_dict
 from waifu2x.network.compare import same
 from waifu2x.network.export import convert_network, export_network, write_network
-from waifu2x.network.readers.file import read_file, read_safetensors
+from waifu2x.network.readers.file import read_file, read_metadata, read_safetensors
 from waifu2x.network.readers.ncnn import parse_ncnn
 from waifu2x.network.readers.onnx import parse_onnx
 from waifu2x.network.readers.safetensors import parse_metadata, parse_safetensors
@@ -157,7 +157,7 @@ def test_a_file_of_pytorch_is_converted(tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "c.onnx")
     assert [entry.version for entry in model.opset_import] == [18]
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    assert metadata["source"] == "b.safetensors"
+    assert metadata["source"] == "a.pth"  # where the network comes from
     assert metadata["scale"] == "4"
     sides = [side.dim_value for side in model.graph.output[0].type.tensor_type.shape.dim]
     assert sides == [1, 3, 96, 128]
@@ -199,6 +199,31 @@ def test_an_exported_model_has_its_license_in_safetensors(tmp_path: Path) -> Non
     }
 
 
+def test_a_conversion_keeps_the_license(tmp_path: Path) -> None:
+    export_network(tmp_path / "a.onnx", model="upconv_7", noise=1)
+    convert_network(tmp_path / "a.onnx", tmp_path / "b.safetensors")
+    export_network(tmp_path / "c.safetensors", model="upconv_7", noise=1)
+    assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "c.safetensors").read_bytes()
+    convert_network(tmp_path / "c.safetensors", tmp_path / "d.onnx")
+    assert read_metadata(tmp_path / "d.onnx") == read_metadata(tmp_path / "a.onnx")
+    assert read_metadata(tmp_path / "d.onnx")["license"] == "MIT"
+    convert_network(tmp_path / "d.onnx", tmp_path / "e.param")
+    assert read_metadata(tmp_path / "e.param") == {}
+
+
+@pytest.mark.parametrize("name", ["a.param", "a.safetensors", "a.onnx"])
+def test_a_file_is_exported_at_its_scale(tmp_path: Path, name: str) -> None:
+    graph = random_graph("compact")
+    write_network(graph, tmp_path / name)
+    made = export_network(tmp_path / "b.onnx", model=str(tmp_path / name))
+    assert made.scale == 4
+    assert same(read_file(tmp_path / "b.onnx"), graph)
+    metadata = read_metadata(tmp_path / "b.onnx")
+    assert (metadata["model"], metadata["source"]) == ("a", name)
+    with pytest.raises(OutputExistsError, match="is the input itself"):
+        export_network(tmp_path / name, model=str(tmp_path / name), overwrite=True)
+
+
 # --- what cannot be written ---------------------------------------------------------------------
 
 
@@ -214,7 +239,7 @@ def test_an_unknown_architecture_is_not_written_as_safetensors(tmp_path: Path) -
 
 @pytest.mark.parametrize("suffix", [".onnx", ".safetensors", ".param"])
 def test_a_model_of_onnx_operators_is_refused(tmp_path: Path, suffix: str) -> None:
-    op = g.OnnxModel(b"", 3, 1, 2, 0, 1, 1, 1)
+    op = g.ExternalModel("onnx", "", b"", 3, 1, 2, 0, 1, 1, 1)
     graph = g.Graph([g.Node("m", op, ("input",))], output="m")
     with pytest.raises(GraphError):
         write_network(graph, tmp_path / f"a{suffix}")

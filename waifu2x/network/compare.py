@@ -91,7 +91,10 @@ class _Digests:
                 ratio = Fraction(node.op.numerator, node.op.denominator)
                 key = _hash("Resize", ratio, node.op.kind, *inputs)
             case g.ExternalModel():
-                key = _hash("ExternalModel", node.op.model, *inputs)
+                model = node.op.model
+                key = _hash(
+                    "ExternalModel", model if isinstance(model, bytes) else id(model), *inputs
+                )
             case g.GlobalMean() | g.Concat():
                 key = _hash(type(node.op).__name__, *inputs)
         self.keys[node.name] = key

@@ -27,7 +27,7 @@ from . import graph as g
 from .adapt import adapted, unadapted
 from .architectures import span
 from .compare import same
-from .readers.file import ENLARGED, read_file, read_safetensors
+from .readers.file import ENLARGED, read_file, read_metadata, read_safetensors
 from .readers.ncnn import parse_ncnn
 from .readers.onnx import parse_onnx
 from .reference import evaluate
@@ -44,6 +44,11 @@ _ROUNDING: Final = 1e-6
 
 _ONNX, _SAFETENSORS, _NCNN = SUFFIXES = (".onnx", ".safetensors", ".param")
 _NCNN_WEIGHTS: Final = ".bin"
+
+
+#: Entries of metadata that a conversion keeps, and most characters of each.
+_KEPT: Final = ("model", "noise", "license", "source")
+_LONGEST: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,11 @@ def export_network(
 ) -> Export:
     """Write one network of ``model``; see `write_network`.
 
-    model: a name of `waifu2x.models`, or the path of a file.
-    scale, noise: select the network; a scale of None is 2, or that of the network in a file.
+    model: a name, or a file, which is never replaced.
+    scale, noise: select the network; see `waifu2x.models`. The scale is that of a file if None, 2
+        of any other model.
 
-    Raises `ArgumentError` for an unknown network, in addition.
+    Raises `ArgumentError` for an unknown network, and what `read_file` raises, in addition.
     """
     path = Path(path)
     _check_options(path, opset, size)
@@ -93,15 +99,17 @@ def export_network(
             f"{n.scale}x {'none' if n.noise is None else n.noise}" for n in entry.networks
         )
         raise ArgumentError(
-            f"model {model} has no network for {scale}x, noise "
+            f"model {entry.name} has no network for {scale}x, noise "
             f"{'none' if noise is None else noise}; use {there}"
         )
-    _targets(path, overwrite=overwrite)
+    own = [Path(file.path) for file in network.files if not file.package]
+    for source in (None, *own):
+        _targets(path, overwrite=overwrite, source=source)
     metadata = {
         "model": entry.name,
         "noise": "none" if noise is None else str(noise),
         "license": entry.license,
-        "source": entry.source if entry.packages else Path(entry.source).name,
+        "source": own[0].name if own else entry.source,
     }
     return write_network(
         registry.load(network),
@@ -139,9 +147,16 @@ def convert_network(
         fp16=fp16,
         opset=opset,
         size=size,
-        metadata={"source": shown(source.name)},
+        metadata=_origin(source),
         overwrite=overwrite,
     )
+
+
+def _origin(source: Path) -> dict[str, str]:
+    """Return what the file of a network says about its origin, at least the name of the file."""
+    found = read_metadata(source)
+    kept = {name: shown(text)[:_LONGEST] for name, text in found.items() if name in _KEPT and text}
+    return {**kept, "source": kept.get("source", shown(source.name))}
 
 
 def write_network(

@@ -234,9 +234,9 @@ def test_layers_without_kernels(line: str, blob: bytes, expected: np.ndarray) ->
     ],
 )
 @pytest.mark.parametrize("flag", [None, FLOAT32, FLOAT16])
-@pytest.mark.parametrize("shape", ["0=1 1=1 2=2", "0=1"])
+@pytest.mark.parametrize("shape", ["0=1 1=1 2=2", "0=2", "0=1"])
 def test_constants(names: str, kind: int, expected, shape: str, flag: int | None) -> None:
-    constant = np.array([0.25, -2.0][: 2 if "2=2" in shape else 1], np.float32)
+    constant = np.array([0.25, -2.0][: 1 if shape == "0=1" else 2], np.float32)
     text = param(
         f"MemoryData m 0 1 m {shape} 21={int(flag is None)}",
         f"BinaryOp b 2 1 {names} out 0={kind}",

@@ -226,6 +226,37 @@ def test_a_model_of_this_package_is_read_as_the_same_network(name: str, opset: i
     np.testing.assert_allclose(evaluate(read, picture), evaluate(graph, picture), atol=1e-6)
 
 
+#: Those that enlarge by a whole number from a whole pixel.
+EXPORTED = {
+    name: graph
+    for name, graph in [(name, make()) for name, make in GRAPHS.items()]
+    if graph.out.origin.denominator == graph.out.scale.denominator == 1
+} | {
+    # Crops a pixel to begin at a whole pixel, which stays.
+    "odd": chain(g.Upsample(2), conv(3, 3), g.Crop(1))
+}
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+@pytest.mark.parametrize("name", EXPORTED)
+def test_an_exported_model_is_read_without_its_edge(name: str, fp16: bool) -> None:
+    """The edge and the crop are dropped, and the network is what it was."""
+    graph = EXPORTED[name]
+    model = to_onnx(graph, pad_edges=True, fp16=fp16, batch=1)
+    read = parse_onnx(model.SerializeToString())
+    assert read.out.scale == graph.out.scale
+    assert (read.lost, read.border) <= (graph.lost, graph.border)
+    if not isinstance(graph.nodes[-1].op, g.Crop) or name == "odd":
+        assert (read.out, read.border) == (graph.out, graph.border)
+    side = graph.input_size(24) + 2 * graph.border
+    picture = np.random.default_rng(0).random((1, 3, side, side))
+    cut = (graph.lost - read.lost) * graph.scale
+    inside = (..., slice(cut, -cut or None), slice(cut, -cut or None))
+    np.testing.assert_allclose(
+        evaluate(read, picture)[inside], evaluate(graph, picture), atol=0.05 if fp16 else 1e-6
+    )
+
+
 def test_constants_come_back_as_they_were() -> None:
     """The same operations with the same numbers, so that the model is written with equal bytes."""
     graph = chain(
@@ -439,7 +470,13 @@ W = {"w": random(3, 3, 3, 3)}
         (bytes_of([node("Pad", "x", "p", mode="reflect")], {"p": np.array([0, 0, 1, 1] * 2)}),
          "padding by 'reflect'"),
         (bytes_of([node("Pad", "x", "p", mode="edge")], {"p": np.array([0, 0, 1, 1] * 2)}),
-         "padding by 'edge'"),
+         "replicated by 1 px, and the result is not cropped"),
+        (bytes_of([node("Pad", "x", "p", mode="edge")], {"p": np.array([0, 0, 1, 2] * 2)}),
+         "the padding [0, 0, 1, 2, 0, 0, 1, 2]"),
+        (bytes_of([node("Relu", "x", output="z"), node("Pad", "z", "p", mode="edge")],
+                  {"p": np.array([0, 0, 1, 1] * 2)}), "only the edge of the picture"),
+        (bytes_of([node("Pad", "x", "p", mode="edge", output="z"), node("Add", "x", "z")],
+                  {"p": np.array([0, 0, 1, 1] * 2)}), "with its edge replicated, and without"),
         (bytes_of([node("Pad", "x", "p", "v")],
                   {"p": np.array([0, 0, 1, 1] * 2), "v": np.ones(1, np.float32)}), "than 0"),
         (bytes_of([node("Pad", "x", "p")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 2])}),

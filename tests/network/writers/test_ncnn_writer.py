@@ -46,6 +46,7 @@ def tanh() -> g.Activate:
     return g.Activate(g.Activation("tanh"))
 
 
+EXTERNAL = g.ExternalModel("onnx", "", b"", 3, 1, 2, 0, 1, 1, 1)
 GATE = (g.GlobalMean(), conv(4, 8, 1, activation=g.Activation("relu")))
 
 OPERATIONS: dict[str, g.Graph] = {
@@ -196,8 +197,8 @@ def test_activations_of_their_own_become_part_of_convolutions() -> None:
         (chain(g.Upsample(100)), r"'v0' \(Upsample\): a resize by 100"),
         (chain(g.Affine(1e39)), r"the constant 1e\+39 is beyond the range of float32"),
         (
-            g.Graph([g.Node("m", g.OnnxModel(b"", 3, 1, 2, 0, 1, 1, 1), ("input",))], output="m"),
-            r"'m' \(OnnxModel\): an ONNX model with operators of its own",
+            g.Graph([g.Node("m", EXTERNAL, ("input",))], output="m"),
+            r"'m' \(ExternalModel\): it runs on engine onnx alone",
         ),
         (g.Graph([], output="input"), "the network has no operation"),
         (chain(g.Crop(0)), "the network has no operation"),

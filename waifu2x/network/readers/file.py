@@ -25,9 +25,11 @@ from . import tensors as t
 from ._zip import MAGIC, Archive
 from .chainer import parse_chainer
 from .ncnn import parse_ncnn
+from .onnx import parse_metadata as onnx_metadata
 from .onnx import parse_onnx
 from .pytorch import is_pytorch, parse_pytorch
-from .safetensors import parse_metadata, parse_safetensors
+from .safetensors import parse_metadata as safetensors_metadata
+from .safetensors import parse_safetensors
 from .waifu2x_json import parse_waifu2x_json
 
 _NCNN: Final = b"7767517"
@@ -71,6 +73,18 @@ def read_tensors(path: str | os.PathLike[str]) -> t.Tensors | None:
     return _tensors(_read(path), path)
 
 
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read the metadata of a safetensors or ONNX file; other formats have none.
+
+    Raises the errors of `read_file`.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".safetensors", ".onnx"):
+        return {}
+    data = _read(path)
+    return safetensors_metadata(data) if _is_safetensors(data, path) else onnx_metadata(data)
+
+
 def read_safetensors(data: bytes) -> Graph:
     """Read the network in a safetensors file, as `read_file` does.
 
@@ -83,7 +97,7 @@ def read_safetensors(data: bytes) -> Graph:
 
 def _factor(data: bytes) -> int:
     """Return the factor of the enlargement in front of a network, from the metadata."""
-    text = parse_metadata(data).get(ENLARGED, "1")
+    text = safetensors_metadata(data).get(ENLARGED, "1")
     if text not in _FACTORS:
         raise GraphError(f"safetensors: {ENLARGED} is {t.quoted(text)}; it must be 1 to 4")
     return int(text)

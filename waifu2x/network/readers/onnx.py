@@ -84,6 +84,14 @@ def parse_onnx(data: bytes, folder: Path | None = None) -> g.Graph:
     return _Model(data, folder).graph()
 
 
+def parse_metadata(data: bytes) -> dict[str, str]:
+    """Read the metadata of a model. Raises `GraphError` for a damaged file."""
+    reader = pb.Reader()
+    entries = pb.messages(reader.fields(memoryview(data)), 14)
+    fields = [reader.fields(entry) for entry in entries]
+    return {pb.text(entry, 1): pb.text(entry, 2) for entry in fields}
+
+
 def check_contained(data: bytes) -> int:
     """Return the number of weights of a model, which must all be in the file itself.
 

@@ -154,7 +154,7 @@ class _Writer:
             case g.Resize(kind=kind):
                 self._resize(node, inputs, _RESIZES[kind], node.op)
             case g.ExternalModel():
-                raise _error(node, "an ONNX model with operators of its own")
+                raise _error(node, f"it runs on engine {node.op.engine} alone")
 
     def _convolution(
         self, node: g.Node, op: g.Conv | g.ConvTranspose, inputs: tuple[str, ...]
