@@ -15,7 +15,7 @@ from helpers.families import needs
 
 from waifu2x import engines
 from waifu2x.errors import ArgumentError, EncodeError, EngineError, OutputExistsError
-from waifu2x.network import export, registry
+from waifu2x.network import export, merging, registry
 from waifu2x.network.export import Export, export_network
 from waifu2x.network.writers import onnx as writer
 
@@ -254,6 +254,24 @@ def test_half_precision_that_does_not_check_out_never_appears(
     with pytest.raises(EngineError, match=r"allowed \(60 dB\), and was not written"):
         export_network(tmp_path / "a.onnx", model="upconv_7", fp16=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("weight", "fp16", "advice"), [(1e30, False, ""), (1e4, True, "; leave out `fp16=True`")]
+)
+def test_a_network_that_overflows_never_appears(
+    tmp_path: Path, weight: float, fp16: bool, advice: str
+) -> None:
+    networks = {network.noise: network for network in registry.model("upconv_7").networks}
+    plain, other = registry.load(networks[None]), registry.load(networks[3])
+    graph = merging.task(plain, [other], [weight])
+    with pytest.raises(EngineError) as caught:
+        export.write_network(graph, tmp_path / "net.onnx", fp16=fp16)
+    assert str(caught.value) == (
+        "the exported network returns values that are not finite for a test picture, and was "
+        f"not written{advice}"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_onnxruntime_refuses_never_appears(

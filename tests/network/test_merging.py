@@ -365,6 +365,7 @@ def test_what_cannot_be_merged() -> None:
         ),
         ({"weights": (1, math.nan)}, "a weight is nan; weights must be finite"),
         ({"weights": (1, -1)}, "the sum of the `weights` is 0; they are divided by it"),
+        ({"weights": (1e308, 1e308)}, "the sum of the `weights` is too large; divide them all"),
         (
             {"density": 0.5},
             "method linear keeps all differences, and `density=0.5` is given; leave it out, or "

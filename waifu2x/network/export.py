@@ -217,6 +217,12 @@ def write_network(
         )
     if suffix != _ONNX:
         error, psnr = _compare(written, graph, size) if fp16 else (0.0, math.inf)
+    if math.isinf(error):
+        advice = "; leave out `fp16=True`" if fp16 else ""
+        raise EngineError(
+            "the exported network returns values that are not finite for a test picture, and was "
+            f"not written{advice}"
+        )
     if (psnr < FLOAT16_PSNR) if fp16 else (error > _allowed(error, graph, size)):
         allowed = f"{FLOAT16_PSNR:g} dB" if fp16 else f"{FLOAT32_TOLERANCE:g}"
         advice = "leave out `fp16=True`" if fp16 else "report this"
@@ -363,11 +369,14 @@ def _compare(
 ) -> tuple[float, float]:
     """Return largest difference and PSNR of a model from the graph in float64.
 
-    model: ONNX, which onnxruntime runs, or a graph, which is evaluated in float64.
+    model: ONNX, which onnxruntime runs, or a graph, which is evaluated in float64. The difference
+        of values that are not finite is infinite.
     """
     picture = _test_picture(*_size(graph, size))
     expected = _evaluate(graph, picture)
     result = _run(model, picture) if isinstance(model, bytes) else _evaluate(model, picture)
+    if not np.isfinite(result).all() or not np.isfinite(expected).all():
+        return math.inf, -math.inf
     difference = result.astype(np.float64) - expected
     mean_square = float(np.mean(np.square(result.clip(0, 1) - expected.clip(0, 1))))
     psnr = -10 * math.log10(mean_square) if mean_square > 0 else math.inf

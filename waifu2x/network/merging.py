@@ -295,7 +295,10 @@ def _checked(weights: Sequence[float], count: int) -> list[float]:
 def _shares(weights: Sequence[float], count: int) -> list[float]:
     """Return the weights divided by their sum."""
     given = _checked(weights, count)
-    total = math.fsum(given)
+    try:
+        total = math.fsum(given)
+    except OverflowError:
+        raise ArgumentError("the sum of the `weights` is too large; divide them all") from None
     if abs(total) < 1e-8:
         raise ArgumentError("the sum of the `weights` is 0; they are divided by it")
     return [weight / total for weight in given]
