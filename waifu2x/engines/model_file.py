@@ -9,7 +9,7 @@ from pathlib import Path
 from .._text import shown
 from ..errors import EngineError, GraphError, MissingExtraError
 from ..network.graph import Graph
-from ..network.readers.file import read_file, read_tensors
+from ..network.readers.file import about, read_file, read_tensors
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def _onnx(path: Path) -> Graph:
     try:
         graph = measure_onnx(path.read_bytes())
     except (EngineError, GraphError) as error:
-        raise type(error)(f"{shown(path.name)}: {error}") from error
+        raise type(error)(about(path, error)) from error
     if graph.channels != (3, 3):
         raise GraphError(
             f"{shown(path.name)}: the model takes {graph.channels[0]} channel; it must take RGB"
