@@ -41,6 +41,15 @@ def test_names_are_paths_without_their_suffix(folder: Path) -> None:
     assert model_files.find("readme") is None
 
 
+def test_a_name_stands_for_one_file(folder: Path) -> None:
+    for name in ("net.onnx", "net.pth", "net.pth.onnx", "net.pth.onnx.pt"):
+        (folder / name).touch()
+    found = model_files.in_folder()
+    assert {name: path.name for name, path in found.items()} == {
+        name: name for name in ("net.onnx", "net.pth", "net.pth.onnx", "net.pth.onnx.pt")
+    }
+
+
 def test_a_path_comes_before_a_name_in_the_folder(folder: Path) -> None:
     (folder / "net.pth").touch()
     Path("net.pth").touch()

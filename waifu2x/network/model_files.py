@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -42,7 +43,8 @@ def find(name: str) -> str | None:
 def in_folder() -> dict[str, Path]:
     """Return the files in the folder of the user and below, by the names that `find` takes.
 
-    A name is the path in the folder without the suffix; with it if two files differ only there.
+    A name is the path in the folder without the suffix. It has the suffix if two files differ only
+    there, or if another file has the name without it.
 
     Raises `WeightsError` if the folder cannot be read.
     """
@@ -57,7 +59,7 @@ def in_folder() -> dict[str, Path]:
             "create it, or unset the variable"
         ) from error
     bare = [Path(name).with_suffix("").as_posix() for name in names]
-    counts = {each: bare.count(each) for each in bare}
+    counts = Counter((*names, *bare))
     return {
         each if counts[each] == 1 else name: Path(folder, name)
         for name, each in zip(names, bare, strict=True)

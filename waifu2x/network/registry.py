@@ -162,8 +162,16 @@ def model(name: str, *, read: Callable[[Path], Graph] = read_file) -> Model:
 
 def known_names() -> list[str]:
     """Return the names of models: those of the manifest, then those in the folder of the user."""
+    return [*(each.name for each in models()), *_user_files()]
+
+
+def _user_files() -> dict[str, Path]:
+    """Return the files in the folder of the user by name; names of the manifest get the suffix."""
     names = [each.name for each in models()]
-    return names + [name for name in model_files.in_folder() if name not in names]
+    return {
+        f"{name}{path.suffix}" if name in names else name: path
+        for name, path in model_files.in_folder().items()
+    }
 
 
 def in_folder() -> dict[str, Model | GraphError | WeightsError]:
@@ -172,7 +180,7 @@ def in_folder() -> dict[str, Model | GraphError | WeightsError]:
     Raises `WeightsError` if the folder cannot be read.
     """
     found: dict[str, Model | GraphError | WeightsError] = {}
-    for name, path in model_files.in_folder().items():
+    for name, path in _user_files().items():
         try:
             found[name] = _file_model(path, read_file(path))
         except (GraphError, WeightsError) as error:
