@@ -8,6 +8,7 @@ import pytest
 
 from waifu2x.errors import WeightsError
 from waifu2x.network import model_files
+from waifu2x.network.readers.file import read_file
 
 
 @pytest.fixture
@@ -62,6 +63,14 @@ def test_a_path_comes_before_a_name_in_the_folder(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["net.pth", "./net", "a/net", "/a/net", "NET.ONNX"])
 def test_a_path_need_not_exist(folder: Path, name: str) -> None:
     assert model_files.find(name) == name
+
+
+def test_a_path_that_cannot_be_looked_up() -> None:
+    name = "n" * 5000
+    assert model_files.find(name) is None
+    assert model_files.find(f"{name}.pth") == f"{name}.pth"
+    with pytest.raises(WeightsError, match="File name too long"):
+        read_file(f"{name}.pth")
 
 
 def test_the_weights_of_ncnn_stand_for_the_network() -> None:

@@ -267,7 +267,19 @@ def _read_model(path: Path) -> Any:
 def test_spandrel_does_not_know_every_architecture(spandrel: Any, tmp_path: Path) -> None:
     path = tmp_path / "own.pth"
     path.write_bytes(torch_bytes(Gelu().state_dict()))
-    with pytest.raises(GraphError, match=r"own\.pth: .*'first.weight'.*; spandrel cannot build"):
+    with pytest.raises(GraphError, match=r"own\.pth: .*'first.weight'.*; spandrel has no such"):
+        waifu2x.Upscaler(path)
+
+
+def test_a_network_far_larger_than_its_file_is_refused(spandrel: Any, tmp_path: Path) -> None:
+    from spandrel.architectures.RCAN import RCAN
+
+    state = RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16, reduction=4).state_dict()
+    for name in [name for name in state if name.startswith("body.0.body.0.")]:
+        state[name.replace("body.0.body.0.", "body.0.body.9999.")] = state[name]
+    path = tmp_path / "deep.pth"
+    path.write_bytes(torch_bytes(state))
+    with pytest.raises(GraphError, match="far more parameters than the file"):
         waifu2x.Upscaler(path)
 
 

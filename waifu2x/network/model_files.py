@@ -29,13 +29,13 @@ def find(name: str) -> str | None:
     path = Path(name)
     if path.suffix.lower() == ".bin":
         name, path = f"{name[:-4]}.param", path.with_suffix(".param")
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113  (False for a path that cannot be looked up)
         return name
     folder = os.environ.get(VARIABLE)
     if folder:
         if found := in_folder().get(name):
             return str(found)
-        if path.suffix.lower() in SUFFIXES and Path(folder, path).is_file():
+        if path.suffix.lower() in SUFFIXES and os.path.isfile(Path(folder, path)):  # noqa: PTH113
             return str(Path(folder, path))
     return name if path.suffix.lower() in SUFFIXES or path.name != name else None
 
