@@ -283,6 +283,16 @@ def test_a_network_far_larger_than_its_file_is_refused(spandrel: Any, tmp_path: 
         waifu2x.Upscaler(path)
 
 
+def test_weights_that_are_not_finite_are_refused_without_spandrel(tmp_path: Path) -> None:
+    state = Gelu().state_dict()
+    state["first.weight"][0] = torch.nan
+    path = tmp_path / "own.pth"
+    path.write_bytes(torch_bytes(state))
+    expected = "own.pth: the tensor 'first.weight' has values that are not finite"
+    with pytest.raises(GraphError, match=f"^{expected}$"):
+        waifu2x.Upscaler(path)
+
+
 def test_without_spandrel_the_message_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,12 @@ def write_network(
         )
     if suffix != _ONNX:
         error, psnr = _compare(written, graph, size) if fp16 else (0.0, math.inf)
+    if not math.isfinite(error):
+        advice = "leave out `fp16=True`" if fp16 else "its weights are damaged"
+        raise EngineError(
+            "the exported network returns values that are not finite, and was not written; "
+            f"{advice}"
+        )
     if (psnr < FLOAT16_PSNR) if fp16 else (error > _allowed(error, graph, size)):
         allowed = f"{FLOAT16_PSNR:g} dB" if fp16 else f"{FLOAT32_TOLERANCE:g}"
         advice = "leave out `fp16=True`" if fp16 else "report this"
