@@ -302,7 +302,7 @@ def test_a_network_that_overflows_never_appears(tmp_path: Path) -> None:
         if value.ndim == 4:
             state[name] = np.full_like(value, 1e30)
     (tmp_path / "in.safetensors").write_bytes(safetensors_bytes(state))
-    with pytest.raises(EngineError, match="values that are not finite.*weights are damaged"):
+    with pytest.raises(EngineError, match=r"values that are not finite.*weights are damaged"):
         convert_network(tmp_path / "in.safetensors", tmp_path / "out.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
 
