@@ -204,5 +204,5 @@ def test_half_precision_that_overflows_names_the_argument() -> None:
     assert str(caught.value) == (
         "the network returned values that are not finite (12 of 12 samples in the tile at (0, 0)); "
         "half precision can overflow, so choose `precision='fp32'`; if that fails too, the weights "
-        "are damaged, so reinstall them"
+        "are damaged, so install or download them again"
     )

@@ -402,6 +402,24 @@ def test_the_models_of_the_user_are_listed_and_described(folder: Path, tmp_path:
     assert failed.stderr.startswith("Error: broken.pth: no weights file")
 
 
+def test_a_file_with_the_name_of_a_model_does_not_replace_it(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cunet.pth").write_bytes(torch_bytes(Compact(8, 1, 4).state_dict()))
+    (tmp_path / "two\nlines.pth").write_bytes(b"nothing")
+    env = {"WAIFU2X_MODELS": str(tmp_path)}
+    for given in ((), ("-m", "cunet")):
+        result = waifu2x("in.png", "own.png", "--overwrite", *given, cwd=folder, env=env)
+        assert result.returncode == 0, result.stderr
+        with Image.open(folder / "in.png") as before, Image.open(folder / "own.png") as after:
+            assert after.size == (2 * before.width, 2 * before.height)
+    table = waifu2x("models", cwd=folder, env=env).stdout
+    assert re.search(r"^cunet\.pth .*Compact$", table, re.MULTILINE)
+    assert "\ntwo\\nlines " in table
+    page = waifu2x("info", "cunet.pth", "--no-measure", cwd=folder, env=env).stdout
+    assert "Compact" in page
+    missing = {"WAIFU2X_MODELS": str(tmp_path / "missing")}
+    assert waifu2x("in.png", "missing.png", cwd=folder, env=missing).returncode == 0
+
+
 def test_a_drift_of_flat_colors_is_said(tmp_path: Path) -> None:
     torch.manual_seed(0)
     made = Compact(8, 1, 2)

@@ -359,7 +359,7 @@ FILES = {
         "waifu2x .json and Chainer .npz",
     ),
     "in.png -m ./empty": (1, "cannot read weights empty: not a file"),
-    "info gone.bin": (1, "cannot read weights gone.param: No such file or directory"),
+    "info ./gone.bin": (1, "cannot read weights gone.bin: No such file or directory"),
     "export x.onnx -m gone.pth": (1, "cannot read weights gone.pth: No such file or directory"),
     "-i gone.png -o out.png": (1, "gone.png does not exist"),
     "gone out -r": (1, "gone does not exist"),

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from waifu2x import engines
+from waifu2x.engines import onnx_model
 from waifu2x.engines.onnx_model import measure_onnx
 from waifu2x.errors import EngineError, GraphError
 from waifu2x.network.graph import Graph
@@ -185,6 +186,12 @@ def test_a_model_that_is_no_network_of_this_kind(model: onnx.ModelProto, expecte
     with pytest.raises(EngineError, match=expected) as caught:
         measure_onnx(model.SerializeToString())
     assert str(caught.value).isprintable()
+
+
+def test_a_model_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_model, "_SECONDS", 0)
+    with pytest.raises(EngineError, match="small pictures take more than 0 s"):
+        measure_onnx(exported(Model(layers=20)))
 
 
 def test_external_data_is_refused_wherever_it_is() -> None:

@@ -1,7 +1,8 @@
 """Weights files made to crash, hang, fill the memory or run code, and a child to read them.
 
-``python hostile_weights.py FOLDER`` writes the corpus to FOLDER and reads every file. A JSON line
-for each has its name, the outcome, the seconds and the peak memory of the process so far.
+``python hostile_weights.py FOLDER FUNCTION`` reads the files that FOLDER/list.json lists, with
+`read_file` or `read_model`. A JSON line for each has its name, the outcome, the seconds and the
+peak memory of the process so far.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from waifu2x.errors import GraphError, WeightsError
+from waifu2x.engines.model_file import read_model
+from waifu2x.errors import EngineError, GraphError, WeightsError
 from waifu2x.network.readers.file import read_file
 
 #: Files that code in a weights file would make, in the working folder.
@@ -202,7 +204,10 @@ def weight(shape: tuple[int, ...], data: bytes, more: bytes = b"") -> bytes:
 
 
 def onnx_model(*parts: bytes, channels: int = 3) -> bytes:
-    sides = b"".join(field(1, field(1, side)) for side in (1, channels, 64, 64))
+    """Return a model of pictures of any size."""
+    sides = b"".join(
+        field(1, field(1, side) if side else field(2, b"n")) for side in (1, channels, 0, 0)
+    )
     kind = field(1, field(1, 1) + field(2, sides))
     graph = b"".join(parts) + field(11, field(1, b"x") + field(2, kind)) + field(12, field(1, b"y"))
     return field(1, 8) + field(7, graph) + field(8, field(2, 17))
@@ -257,6 +262,7 @@ def onnx_files() -> Iterator[tuple[str, bytes]]:
         5, field(1, 1) + field(2, 7) + field(8, b"s") + field(9, struct.pack("<q", 1 << 50))
     )
     yield "filled", onnx_model(shape, operator("ConstantOfShape", "s"))
+    yield from onnx_files_for_onnxruntime()
     nested = b""
     for _ in range(10_000):
         nested = field(5, field(1, b"body") + field(6, field(1, nested)))
@@ -265,6 +271,42 @@ def onnx_files() -> Iterator[tuple[str, bytes]]:
     yield "fields", b"\x08\x00" * 4_000_000
     yield "length", b"\x3a" + b"\xff" * 8 + b"\x7f"
     yield "truncated", onnx_model(shared, operator("Conv", "x", "w"), channels=1000)[:-3_000_000]
+
+
+def onnx_files_for_onnxruntime() -> Iterator[tuple[str, bytes]]:
+    """Yield valid models with operators that the graph does not have."""
+
+    def integers(*values: int) -> bytes:
+        dims = field(1, len(values)) if len(values) > 1 else b""
+        data = struct.pack(f"<{len(values)}q", *values)
+        return field(5, dims + field(2, 7) + field(8, b"s") + field(9, data))
+
+    def added(kind: str, *inputs: str, attributes: bytes = b"") -> tuple[bytes, ...]:
+        most = operator("ReduceMax", "a", output="b", attributes=integer("keepdims", 0))
+        made = operator(kind, *inputs, output="a", attributes=attributes)
+        return made, most, operator("Add", "x", "b")
+
+    def integer(name: str, *values: int) -> bytes:
+        number, kind = (3, 2) if name == "keepdims" else (8, 7)
+        numbers = b"".join(field(number, value) for value in values)
+        return field(5, field(1, name.encode()) + numbers + field(20, kind))
+
+    sin = operator("Sin", "v")
+    shape = field(
+        5, field(1, 1) + field(2, 7) + field(8, b"s") + field(9, struct.pack("<q", 1 << 33))
+    )
+    yield "constant", onnx_model(shape, *added("ConstantOfShape", "s"))
+    yield "random", onnx_model(*added("RandomNormal", attributes=integer("shape", 1 << 33)))
+    large = integers(1 << 24, 3, 1, 1)
+    yield "expanding", onnx_model(large, operator("Expand", "x", "s", output="v"), sin)
+    yield "tiling", onnx_model(large, operator("Tile", "x", "s", output="v"), sin)
+    pads = integers(0, 0, 1 << 16, 1 << 16, 0, 0, 1 << 16, 1 << 16)
+    yield "padding", onnx_model(pads, operator("Pad", "x", "s", output="v"), sin)
+    body = field(1, operator("Sin", "x", output="b")[2:])
+    loop = field(5, field(1, b"body") + field(6, body) + field(20, 5))
+    yield "loop", onnx_model(integers(1 << 60), operator("Loop", "s", "", attributes=loop))
+    sins = [operator("Sin", f"v{i}" if i else "x", output=f"v{i + 1}") for i in range(30_000)]
+    yield "many-operators", onnx_model(*sins, operator("Sin", "v30000"))
 
 
 # --- the older formats, ncnn ----------------------------------------------------------------------
@@ -377,15 +419,17 @@ def peak_mebibytes() -> int:
     return int(line.split()[1]) >> 10
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, function: str) -> None:
     """Read every file of the corpus, in a process that writes nothing else to stdout."""
     most = MEBIBYTES << 20
+    read = {"read_file": read_file, "read_model": read_model}[function]
+    sys.modules["spandrel"] = None  # type: ignore[assignment]  # as if it were not installed
     for path in json.loads((folder / "list.json").read_text()):
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         start = time.perf_counter()
         try:
-            outcome = f"read: {len(read_file(path).nodes)} nodes"
-        except (GraphError, WeightsError) as error:
+            outcome = f"read: {len(read(path).nodes)} nodes"
+        except (EngineError, GraphError, WeightsError) as error:
             outcome = str(error)
         seconds = time.perf_counter() - start
         faulthandler.cancel_dump_traceback_later()
@@ -397,4 +441,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -296,6 +296,17 @@ def test_half_precision_that_is_too_inaccurate_never_appears(tmp_path: Path, suf
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_overflows_never_appears(tmp_path: Path) -> None:
+    state = random_state("vgg_7")
+    for name, value in state.items():
+        if value.ndim == 4:
+            state[name] = np.full_like(value, 1e30)
+    (tmp_path / "in.safetensors").write_bytes(safetensors_bytes(state))
+    with pytest.raises(EngineError, match="values that are not finite for a test picture"):
+        convert_network(tmp_path / "in.safetensors", tmp_path / "out.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.safetensors"]
+
+
 def test_a_network_that_amplifies_rounding_is_written_in_float32(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     nodes = []

@@ -8,6 +8,7 @@ import pytest
 
 from waifu2x.errors import WeightsError
 from waifu2x.network import model_files
+from waifu2x.network.readers.file import read_file
 
 
 @pytest.fixture
@@ -41,6 +42,15 @@ def test_names_are_paths_without_their_suffix(folder: Path) -> None:
     assert model_files.find("readme") is None
 
 
+def test_a_name_stands_for_one_file(folder: Path) -> None:
+    for name in ("net.onnx", "net.pth", "net.pth.onnx", "net.pth.onnx.pt"):
+        (folder / name).touch()
+    found = model_files.in_folder()
+    assert {name: path.name for name, path in found.items()} == {
+        name: name for name in ("net.onnx", "net.pth", "net.pth.onnx", "net.pth.onnx.pt")
+    }
+
+
 def test_a_path_comes_before_a_name_in_the_folder(folder: Path) -> None:
     (folder / "net.pth").touch()
     Path("net.pth").touch()
@@ -55,7 +65,18 @@ def test_a_path_need_not_exist(folder: Path, name: str) -> None:
     assert model_files.find(name) == name
 
 
-def test_the_weights_of_ncnn_stand_for_the_network() -> None:
+def test_a_path_that_cannot_be_looked_up() -> None:
+    name = "n" * 5000
+    assert model_files.find(name) is None
+    assert model_files.find(f"{name}.pth") == f"{name}.pth"
+    with pytest.raises(WeightsError, match="File name too long"):
+        read_file(f"{name}.pth")
+
+
+def test_the_weights_of_ncnn_stand_for_the_network(folder: Path) -> None:
+    assert model_files.find("a/net.bin") == "a/net.bin"
+    Path("a").mkdir()
+    Path("a/net.param").touch()
     assert model_files.find("a/net.bin") == "a/net.param"
 
 

@@ -22,6 +22,7 @@ import waifu2x
 from waifu2x.errors import ArgumentError, EngineError, GraphError, WeightsError
 from waifu2x.network import model_files, registry
 from waifu2x.network.architectures import build
+from waifu2x.network.export import convert_network
 from waifu2x.network.readers.file import read_file
 from waifu2x.network.writers.onnx import to_onnx
 from waifu2x.pipeline.measuring import FLAT, measure
@@ -142,6 +143,12 @@ def test_a_model_file_is_described(tmp_path: Path) -> None:
     known = registry.model(str(copied[0]))
     assert (known.family, known.license) == ("cunet", "MIT")
     assert known.description == "the weights of cunet"
+    weights = {name: tensor.numpy() for name, tensor in compact().state_dict().items()}
+    metadata = {"license": "CC-BY-4.0"}
+    (tmp_path / "m.safetensors").write_bytes(safetensors_bytes(weights, metadata=metadata))
+    assert registry.model(str(tmp_path / "m.safetensors")).license == "CC-BY-4.0"
+    made = convert_network(tmp_path / "x.bin", tmp_path / "y.safetensors")
+    assert registry.model(str(made.path)).family == "cunet"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +274,29 @@ def _read_model(path: Path) -> Any:
 def test_spandrel_does_not_know_every_architecture(spandrel: Any, tmp_path: Path) -> None:
     path = tmp_path / "own.pth"
     path.write_bytes(torch_bytes(Gelu().state_dict()))
-    with pytest.raises(GraphError, match=r"own\.pth: .*'first.weight'.*; spandrel cannot build"):
+    with pytest.raises(GraphError, match=r"own\.pth: .*'first.weight'.*; spandrel has no such"):
+        waifu2x.Upscaler(path)
+
+
+def test_a_network_far_larger_than_its_file_is_refused(spandrel: Any, tmp_path: Path) -> None:
+    from spandrel.architectures.RCAN import RCAN
+
+    state = RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=16, reduction=4).state_dict()
+    for name in [name for name in state if name.startswith("body.0.body.0.")]:
+        state[name.replace("body.0.body.0.", "body.0.body.9999.")] = state[name]
+    path = tmp_path / "deep.pth"
+    path.write_bytes(torch_bytes(state))
+    with pytest.raises(GraphError, match="far more parameters than the file"):
+        waifu2x.Upscaler(path)
+
+
+def test_weights_that_are_not_finite_are_refused_without_spandrel(tmp_path: Path) -> None:
+    state = Gelu().state_dict()
+    state["first.weight"][0] = torch.nan
+    path = tmp_path / "own.pth"
+    path.write_bytes(torch_bytes(state))
+    expected = "own.pth: the tensor 'first.weight' has values that are not finite"
+    with pytest.raises(GraphError, match=f"^{expected}$"):
         waifu2x.Upscaler(path)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._text import listed
+from .._text import listed, shown
 from ..errors import GraphError
 from ..network import registry
 from ..network.graph import MAX_REACH, Graph
@@ -181,11 +181,11 @@ def _page(facts: dict[str, Any]) -> Iterator[str]:
         ("family", facts["family"] or "unknown"),
         ("good for", facts["description"] or "unknown"),
         ("license", facts["license"]),
-        ("source", facts["source"]),
+        ("source", shown(facts["source"])),
         ("engines", ", ".join(can) or "none"),
         *((f"not {', '.join(names)}", why) for why, names in cannot.items()),
     ]
-    yield facts["name"]
+    yield shown(facts["name"])
     yield from table(rows, width)
     yield ""
     networks = facts["networks"]
@@ -201,7 +201,7 @@ def _page(facts: dict[str, Any]) -> Iterator[str]:
     yield ""
     for network in networks:
         for file in network["files"]:
-            yield f"sha256 {file['sha256']}  {file['path']}"
+            yield f"sha256 {file['sha256']}  {shown(file['path'])}"
     drift = max((network.get("drift", 0) for network in networks), default=0)
     if drift > _DRIFT:
         yield ""

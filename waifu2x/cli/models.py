@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from .._text import shown
 from ..errors import GraphError, WeightsError
 from ..network import registry
 from .page import Command, Option, help_option, table
@@ -98,6 +99,7 @@ def _own_facts(name: str, model: registry.Model | GraphError | WeightsError) -> 
 
 
 def _own_row(name: str, model: registry.Model | GraphError | WeightsError) -> tuple[str, ...]:
+    name = shown(name)
     if isinstance(model, registry.Model):
         _, style, *levels, license, text = _row(model)
         return (name, style or "-", *levels, license, text or model.family or "-")

@@ -247,6 +247,8 @@ class ModelName(Word):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse a name that is neither a model, nor a path, nor in the folder of the user."""
         name = str(value)
+        if name in self._words:  # before a file of the same name
+            return name
         if PurePath(name).name not in _MODELS_ELSEWHERE or Path(name).is_file():
             path = model_files.find(name)
             if path is not None:

@@ -118,7 +118,7 @@ def result_line(result: FileResult | BatchResult, model: str) -> str:
     why = f" ({result.reason})" if result.reason else ""
     done = (
         f"{target}: {_size(result.size_in)} -> {_size(result.size_out)} px, "
-        f"{model}, noise {level_text(result.noise)}{why}"
+        f"{shown(model)}, noise {level_text(result.noise)}{why}"
     )
     return "; ".join([done, *map(in_shell_words, result.notes)])
 

@@ -6,10 +6,13 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
+
 from .._text import shown
 from ..errors import EngineError, GraphError, MissingExtraError
 from ..network.graph import Graph
-from ..network.readers.file import read_file, read_tensors
+from ..network.readers.file import about, read_file, read_tensors
+from ..network.readers.tensors import quoted
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +40,10 @@ def read_model(path: str | os.PathLike[str]) -> Graph:
         raise refused from None
     if tensors is None:
         raise refused
+    for name, value in tensors.items():
+        if not np.isfinite(value).all():
+            what = f"the tensor {quoted(name)} has values that are not finite"
+            raise GraphError(about(path, GraphError(what))) from None
     from .spandrel_model import spandrel_graph  # loaded when needed
 
     try:
@@ -51,7 +58,7 @@ def _onnx(path: Path) -> Graph:
     try:
         graph = measure_onnx(path.read_bytes())
     except (EngineError, GraphError) as error:
-        raise type(error)(f"{shown(path.name)}: {error}") from error
+        raise type(error)(about(path, error)) from error
     if graph.channels != (3, 3):
         raise GraphError(
             f"{shown(path.name)}: the model takes {graph.channels[0]} channel; it must take RGB"

@@ -6,6 +6,9 @@ the result, which confirms the alignment. An impulse shows how far a result depe
 
 from __future__ import annotations
 
+import functools
+import threading
+import time
 from collections.abc import Callable
 from typing import Final, TypeAlias, TypeVar
 
@@ -32,6 +35,13 @@ _ROUNDING: Final = 1e-3
 _CHANNELS: Final = 64
 _LIVE: Final = (6, 2)
 _MAX_SCALE: Final = 16
+#: Memory of a run in bytes; transformers with large windows take 1 GiB.
+_MEMORY: Final = 1 << 31
+#: Limit of all runs in seconds.
+_SECONDS: Final = 300
+#: Parts of the messages with which onnxruntime reports the two limits.
+_NO_MEMORY: Final = ("BFCArena", "bad_alloc", "bad allocation", "Failed to allocate memory")
+_TERMINATED: Final = "terminate flag"
 
 
 def measure_onnx(data: bytes) -> Graph:
@@ -40,8 +50,10 @@ def measure_onnx(data: bytes) -> Graph:
     data: a model with one input (N, C, H, W) and one output, without external data. Height and
         width must be dynamic.
 
+    Memory and time of the runs are limited, because the operators of a small file can take any.
+
     Raises `GraphError` for a damaged file, and `EngineError` for a model that onnxruntime does not
-    run, or whose results have no size in proportion to the picture.
+    run within the limits, or whose results have no size in proportion to the picture.
     """
     parameters = check_contained(data)
     model = _Session(data)
@@ -78,7 +90,10 @@ class _Session:
         options.log_severity_level = 4
         options.intra_op_num_threads = processors()
         options.enable_mem_pattern = False
-        options.enable_cpu_mem_arena = False
+        # Otherwise, constants are computed before a run, without limits.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        _limit_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         self._session = _attempt(
             lambda: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         )
@@ -104,11 +119,22 @@ class _Session:
         self.channels: int = shape[1]
         self.channels_out = 0
         self._rng = np.random.default_rng(0)
+        self._deadline = time.monotonic() + _SECONDS
 
     def run(self, picture: Picture) -> Picture:
         """Run the model on (C, H, W)."""
         feed = {self._name: picture[None].astype(self._dtype)}
-        (made,) = _attempt(lambda: self._session.run(None, feed))
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        left = max(0.0, self._deadline - time.monotonic())
+        timer = threading.Timer(left, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            (made,) = _attempt(lambda: self._session.run(None, feed, options))
+        finally:
+            timer.cancel()
         made = np.asarray(made, np.float32)
         if made.ndim != 4 or made.shape[0] != 1 or made.shape[1] != self.channels:
             raise EngineError(
@@ -161,6 +187,8 @@ class _Session:
             whole = self.run(picture)
             part = self.run(picture[:, multiple:, multiple:])
         except EngineError:
+            if time.monotonic() > self._deadline:
+                raise
             return np.inf
         shift = scale * multiple
         whole_size = tuple(scale * (side - 2 * lost) for side in (height, width))
@@ -197,6 +225,17 @@ class _Session:
         return reach
 
 
+@functools.cache
+def _limit_memory() -> None:
+    """Give onnxruntime an allocator with a limit, which only sessions with an option for it use."""
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    # Grows by the requested sizes, so that a run leaves little behind.
+    arena = onnxruntime.OrtArenaCfg(_MEMORY, 1, 1 << 20, -1)
+    onnxruntime.create_and_register_allocator(info, arena)
+
+
 _T = TypeVar("_T")
 
 
@@ -204,4 +243,9 @@ def _attempt(run: Callable[[], _T]) -> _T:
     try:
         return run()
     except Exception as error:  # onnxruntime raises plain Exceptions of several kinds
-        raise EngineError(f"onnxruntime cannot run this model: {first_line(error)}") from error
+        text = first_line(error)
+        if any(sign in text for sign in _NO_MEMORY):
+            text = f"it needs more than {_MEMORY >> 30} GiB for a small picture"
+        elif _TERMINATED in text:
+            text = f"small pictures take more than {_SECONDS} s"
+        raise EngineError(f"onnxruntime cannot run this model: {text}") from error

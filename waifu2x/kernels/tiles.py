@@ -287,5 +287,5 @@ def require_finite(bad: int, total: int, where: str) -> None:
         raise EngineError(
             f"the network returned values that are not finite ({bad} of {total} samples {where}); "
             "half precision can overflow, so choose `precision='fp32'`; if that fails too, the "
-            "weights are damaged, so reinstall them"
+            "weights are damaged, so install or download them again"
         )

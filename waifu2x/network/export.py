@@ -22,7 +22,7 @@ import numpy.typing as npt
 from .._text import reason, shown
 from ..atomic import check_place, check_writable, write_files
 from ..errors import ArgumentError, EngineError, GraphError
-from . import architectures, registry
+from . import architectures, model_files, registry
 from . import graph as g
 from .adapt import adapted, unadapted
 from .architectures import span
@@ -133,11 +133,13 @@ def convert_network(
 ) -> Export:
     """Write the network in the file ``source`` in another format; see `write_network`.
 
-    source: a file that `read_file` reads. Neither it nor its .bin is ever replaced.
+    source: a file that `read_file` reads, or its name in the folder of the user. Neither it nor its
+        .bin is ever replaced.
 
     Raises what `read_file` raises, in addition.
     """
-    source, path = Path(source), Path(path)
+    source = os.fspath(source)
+    source, path = Path(model_files.find(source) or source), Path(path)
     _check_options(path, opset, size)
     for file in (source, source.with_suffix(_NCNN_WEIGHTS)):
         _targets(path, overwrite=overwrite, source=file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -20,21 +21,21 @@ _MOST: Final = 10_000
 def find(name: str) -> str | None:
     """Return the path of the file that ``name`` stands for; None if it is the name of a model.
 
-    A path comes before a name in the folder of the user. The .bin file of ncnn stands for its
-    .param file. The file of a path need not exist.
+    A path comes before a name in the folder of the user. The .bin file of ncnn stands for the
+    .param file next to it. The file of a path need not exist.
 
     Raises `WeightsError` if the folder in the environment variable cannot be read.
     """
     path = Path(name)
-    if path.suffix.lower() == ".bin":
-        name, path = f"{name[:-4]}.param", path.with_suffix(".param")
-    if path.is_file():
+    if path.suffix.lower() == ".bin" and os.path.isfile(f"{name[:-4]}.param"):  # noqa: PTH113
+        return f"{name[:-4]}.param"
+    if os.path.isfile(path):  # noqa: PTH113  (False for a path that cannot be looked up)
         return name
     folder = os.environ.get(VARIABLE)
     if folder:
         if found := in_folder().get(name):
             return str(found)
-        if path.suffix.lower() in SUFFIXES and Path(folder, path).is_file():
+        if path.suffix.lower() in SUFFIXES and os.path.isfile(Path(folder, path)):  # noqa: PTH113
             return str(Path(folder, path))
     return name if path.suffix.lower() in SUFFIXES or path.name != name else None
 
@@ -42,7 +43,8 @@ def find(name: str) -> str | None:
 def in_folder() -> dict[str, Path]:
     """Return the files in the folder of the user and below, by the names that `find` takes.
 
-    A name is the path in the folder without the suffix; with it if two files differ only there.
+    A name is the path in the folder without the suffix. It has the suffix if two files differ only
+    there, or if another file has the name without it.
 
     Raises `WeightsError` if the folder cannot be read.
     """
@@ -57,7 +59,7 @@ def in_folder() -> dict[str, Path]:
             "create it, or unset the variable"
         ) from error
     bare = [Path(name).with_suffix("").as_posix() for name in names]
-    counts = {each: bare.count(each) for each in bare}
+    counts = Counter((*names, *bare))
     return {
         each if counts[each] == 1 else name: Path(folder, name)
         for name, each in zip(names, bare, strict=True)

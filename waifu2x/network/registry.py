@@ -15,11 +15,14 @@ from .._text import reason, shown, unknown
 from ..errors import ArgumentError, GraphError, WeightsError
 from . import architectures, model_files
 from .graph import Graph
-from .readers.file import read_file
+from .readers.file import read_file, read_metadata
 from .readers.ncnn import parse_ncnn
 
 #: A noise level. "conservative" removes light noise and changes the picture least.
 Level: TypeAlias = Literal["conservative", 0, 1, 2, 3]
+
+#: Most characters of a license that are shown.
+_LONGEST_LICENSE: Final = 60
 
 #: All noise levels, from the least to the strongest.
 LEVELS: Final[tuple[Level, ...]] = ("conservative", 0, 1, 2, 3)
@@ -69,7 +72,7 @@ class Model:
     family: the architecture; empty if it has no name.
     style: the kind of picture, such as "art"; empty for a file.
     description: what the model is good for; usually empty for a file.
-    license: that of the weights, an SPDX identifier; "unknown" for a file.
+    license: that of the weights, an SPDX identifier; for a file as it names it, or "unknown".
     source: where the weights come from; the path of a file.
     networks: the networks, one for each scale and noise level.
     mixed_by_weights: scale, lower and upper noise level of the pairs between which a level is mixed
@@ -162,8 +165,16 @@ def model(name: str, *, read: Callable[[Path], Graph] = read_file) -> Model:
 
 def known_names() -> list[str]:
     """Return the names of models: those of the manifest, then those in the folder of the user."""
+    return [*(each.name for each in models()), *_user_files()]
+
+
+def _user_files() -> dict[str, Path]:
+    """Return the files in the folder of the user by name; names of the manifest get the suffix."""
     names = [each.name for each in models()]
-    return names + [name for name in model_files.in_folder() if name not in names]
+    return {
+        f"{name}{path.suffix}" if name in names else name: path
+        for name, path in model_files.in_folder().items()
+    }
 
 
 def in_folder() -> dict[str, Model | GraphError | WeightsError]:
@@ -172,7 +183,7 @@ def in_folder() -> dict[str, Model | GraphError | WeightsError]:
     Raises `WeightsError` if the folder cannot be read.
     """
     found: dict[str, Model | GraphError | WeightsError] = {}
-    for name, path in model_files.in_folder().items():
+    for name, path in _user_files().items():
         try:
             found[name] = _file_model(path, read_file(path))
         except (GraphError, WeightsError) as error:
@@ -197,7 +208,7 @@ def _file_model(path: Path, graph: Graph) -> Model:
         family=family if known is None else known.family,
         style="",
         description="" if known is None else f"the weights of {known.name}",
-        license="unknown" if known is None else known.license,
+        license=_license(path) if known is None else known.license,
         source=str(path.absolute()),
         networks=(network,),
     )
@@ -210,6 +221,12 @@ def _family(graph: Graph) -> str:
         return architectures.architecture_of(architectures.state_dict(graph)).NAME
     except GraphError:
         return ""
+
+
+def _license(path: Path) -> str:
+    """Return the license that a file names, on one short line, or "unknown"."""
+    found = read_metadata(path).get("license", "").strip()
+    return shown(found)[:_LONGEST_LICENSE] or "unknown"
 
 
 def _known(weights: WeightsFile) -> Model | None:

@@ -19,14 +19,16 @@ pytestmark = pytest.mark.skipif(
 ENDINGS = (".pth", ".safetensors", ".onnx", ".json", ".npz", ".param", ".txt", ".png")
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+@pytest.fixture(scope="module", params=["read_file", "read_model"])
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], str]:
     folder = tmp_path_factory.mktemp("hostile") / "corpus"
     folder.mkdir()
     paths = write(folder)
     (folder / "list.json").write_text(json.dumps([str(path) for path in paths]))
     child = subprocess.run(
-        [sys.executable, hostile_weights.__file__, folder],
+        [sys.executable, hostile_weights.__file__, folder, request.param],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -58,10 +58,13 @@ def read_file(path: str | os.PathLike[str]) -> Graph:
     try:
         return _adapted(data, path)
     except GraphError as error:
-        text = shown(f"{path.name}: {error}")
-        if len(text) > _LONGEST_MESSAGE:
-            text = f"{text[: _LONGEST_MESSAGE - 3]}..."
-        raise GraphError(text) from error
+        raise GraphError(about(path, error)) from error
+
+
+def about(path: Path, error: Exception) -> str:
+    """Return the message of an error in a file, on one line of limited length."""
+    text = shown(f"{path.name}: {error}")
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 3]}..."
 
 
 def read_tensors(path: str | os.PathLike[str]) -> t.Tensors | None:

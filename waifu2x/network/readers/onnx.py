@@ -61,6 +61,10 @@ _PARTS: Final[Mapping[int, Mapping[int, int]]] = {
     _TENSOR: {},
 }
 _MAX_NODES: Final = 10_000
+#: Of a model that another program runs, in which an operation takes more of them.
+_MAX_OTHER_NODES: Final = 30_000
+#: Operators that repeat a graph; the number of repetitions has no limit.
+_LOOPS: Final = ("Loop", "Scan")
 #: Most elements of a constant that is computed from others: shapes and paddings.
 _MAX_FOLDED: Final = 1 << 12
 #: More channels than any super-resolution network has.
@@ -96,14 +100,15 @@ def check_contained(data: bytes) -> int:
     """Return the number of weights of a model, which must all be in the file itself.
 
     For models that are run by another program. Raises `GraphError` for a damaged file, external
-    data, functions, and sizes of tensors beyond the file.
+    data, functions, loops, too many operators, and sizes of tensors beyond the file.
     """
     t.check_file_size(len(data))
     reader = pb.Reader()
     model = reader.fields(memoryview(data))
     if model.get(_FUNCTIONS):
         raise GraphError("ONNX: functions in a model are not supported")
-    total = 0
+    total = operators = 0
+    loops: list[str] = []
     waiting = [(_GRAPH, message) for message in pb.messages(model, 7)]
     while waiting:
         kind, message = waiting.pop()
@@ -115,11 +120,18 @@ def check_contained(data: bytes) -> int:
             if not 0 <= size <= max(4096, 8 * len(data)):
                 raise GraphError("ONNX: a tensor is larger than the file")
             total += size
+        elif kind == _NODE:
+            operators += 1
+            loops += [name for name in _LOOPS if name == pb.text(fields, 4)]
         waiting += [
             (inner, part)
             for number, inner in _PARTS[kind].items()
             for part in pb.messages(fields, number)
         ]
+    if loops:
+        raise GraphError(f"ONNX: operator {loops[0]}, which is refused: it may have no end")
+    if operators > _MAX_OTHER_NODES:
+        raise GraphError(f"ONNX: {operators} operators; at most {_MAX_OTHER_NODES} are run")
     return total
 
 
