@@ -151,7 +151,7 @@ class UpscalerOptions:
     Raises `ArgumentError` for a value that is not allowed.
     """
 
-    model: str = field(default="cunet", kw_only=False)
+    model: str | os.PathLike[str] = field(default="cunet", kw_only=False)
     engine: EngineName = "auto"
     threads: int | None = None
     device: str | None = None

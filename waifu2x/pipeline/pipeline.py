@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -106,7 +107,7 @@ class Pipeline:
         is not installed, and `EngineError` if another engine has to run the model.
         """
         self.options = options
-        self.model = registry.model(options.model, read=engines.read_model)
+        self.model = registry.model(os.fspath(options.model), read=engines.read_model)
         registry.require_installed(self.model)
         self._costs: Costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
         self.engine = engines.create(

@@ -65,7 +65,7 @@ class PictureKeywords(SizeKeywords, RunKeywords, total=False):
 class ModelKeywords(UpscalerKeywords, total=False):
     """The fields of `UpscalerOptions`, as keyword arguments."""
 
-    model: str
+    model: str | os.PathLike[str]
 
 
 class UseKeywords(TypedDict, total=False):
@@ -92,7 +92,9 @@ class Upscaler:
     pipeline: Pipeline
 
     @documented(UpscalerOptions)
-    def __init__(self, model: str = "cunet", **options: Unpack[UpscalerKeywords]) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] = "cunet", **options: Unpack[UpscalerKeywords]
+    ) -> None:
         """Choose a model and how to run it; networks are loaded when first needed.
 
         Raises `ArgumentError` for a value that is not allowed, and `MissingExtraError` if the
