@@ -41,7 +41,12 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = shown(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
+    return shortened(text, 160)
+
+
+def shortened(text: str, most: int) -> str:
+    """``text``, or its beginning and "..." in ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def plural(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._text import listed, shown
+from .._text import level_text, listed, shown
 from ..errors import GraphError
 from ..network import registry
 from ..network.graph import MAX_REACH, Graph
@@ -88,9 +88,9 @@ def info(
         if network.scale in (scales or model.scales) and (not levels or network.noise in levels)
     ]
     if not networks:
-        there = dict.fromkeys(_called(network) for network in model.networks)
+        there = [_called(network.scale, network.noise) for network in model.networks]
         raise click.UsageError(
-            f"model {model.name} has no such network; choose among {listed([*there], 'and')}"
+            f"model {model.name} has no such network; choose among {listed(there, 'and')}"
         )
     graphs = [registry.load(network) for network in networks]
     facts: dict[str, Any] = {
@@ -210,7 +210,7 @@ def _page(facts: dict[str, Any]) -> Iterator[str]:
 
 def _row(network: dict[str, Any]) -> tuple[str, ...]:
     row = (
-        _name(network["scale"], network["noise"]),
+        _called(network["scale"], network["noise"]),
         "unknown" if network["margin"] is None else str(network["margin"]),
         str(network["alignment"]),
         f"{network['parameters'] / 1000:.0f}k",
@@ -222,9 +222,5 @@ def _row(network: dict[str, Any]) -> tuple[str, ...]:
     return (*row, f"{network['seconds_per_megapixel']:.3g}", made)
 
 
-def _called(network: registry.Network) -> str:
-    return _name(network.scale, network.noise)
-
-
-def _name(scale: int, noise: registry.Level | None) -> str:
-    return f"{scale}x {'none' if noise is None else noise}"
+def _called(scale: int, noise: registry.Level | None) -> str:
+    return f"{scale}x {level_text(noise)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .._text import shown
+from .._text import shortened, shown
 from ..errors import GraphError, WeightsError
 from ..network import registry
 from .page import Command, Option, help_option, table
@@ -26,6 +26,8 @@ cores (benchmarks/results/README.md). waifu2x info measures it.
 
 EXAMPLES = (("", "A table"), ("--json", "JSON, for programs"))
 
+#: Most characters of an error in the table.
+_LONGEST = 100
 _SCALES = (1, 2, 3, 4)
 _HEADER = (
     "model",
@@ -103,11 +105,8 @@ def _own_row(name: str, model: registry.Model | GraphError | WeightsError) -> tu
     if isinstance(model, registry.Model):
         _, style, *levels, license, text = _row(model)
         return (name, style or "-", *levels, license, text or model.family or "-")
-    return (name, *"-" * (len(_HEADER) - 2), f"see waifu2x info {name}: {_short(str(model))}")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    why = shortened(str(model), _LONGEST)
+    return (name, *"-" * (len(_HEADER) - 2), f"see waifu2x info {name}: {why}")
 
 
 def _row(model: registry.Model) -> tuple[str, ...]:
@@ -136,10 +135,6 @@ def _lines(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
         yield "  ".join(
             f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)
         ).rstrip()
-
-
-#: Most characters of an error in the table.
-_LONGEST = 100
 
 
 def _plain(model: registry.Model, scale: int) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from .._text import reason, shown
+from .._text import level_text, reason, shown
 from ..atomic import check_place, check_writable, write_files
 from ..errors import ArgumentError, EngineError, GraphError
 from . import architectures, model_files, registry
@@ -95,19 +95,17 @@ def export_network(
     scale = entry.default_scale if scale is None else scale
     network = entry.network(scale, noise)
     if network is None:
-        there = ", ".join(
-            f"{n.scale}x {'none' if n.noise is None else n.noise}" for n in entry.networks
-        )
+        there = ", ".join(f"{n.scale}x {level_text(n.noise)}" for n in entry.networks)
         raise ArgumentError(
-            f"model {entry.name} has no network for {scale}x, noise "
-            f"{'none' if noise is None else noise}; use {there}"
+            f"model {entry.name} has no network for {scale}x, noise {level_text(noise)}; "
+            f"use {there}"
         )
     own = [Path(file.path) for file in network.files if not file.package]
     for source in (None, *own):
         _targets(path, overwrite=overwrite, source=source)
     metadata = {
         "model": entry.name,
-        "noise": "none" if noise is None else str(noise),
+        "noise": level_text(noise),
         "license": entry.license,
         "source": own[0].name if own else entry.source,
     }

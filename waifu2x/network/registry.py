@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -37,7 +37,7 @@ class WeightsFile:
 
     package: the name for import; empty for a file of the user.
     path: in the package; that of the file otherwise.
-    sha256: expected of a file of a package; computed of a file of the user.
+    sha256: expected of a file of a package; computed of a file of the user, or empty.
     """
 
     package: str
@@ -145,12 +145,14 @@ def _manifest() -> Path:
     return installed if installed.is_file() else here.parent / "models" / "manifest.json"
 
 
-def model(name: str, *, read: Callable[[Path], Graph] = read_file) -> Model:
+def model(name: str, *, read: Callable[[Path], Graph] = read_file, describe: bool = True) -> Model:
     """Return the model ``name``, or that of a file.
 
     name: a model of the manifest, the path of a file, or a name in the folder of the user; the
         first of them that there is.
     read: reads the network in a file.
+    describe: whether to find the family, the license and the checksums of a file, which takes
+        longer than reading the file and serves lists and exports only.
 
     Raises `ArgumentError` that lists the models, and the errors of ``read``.
     """
@@ -160,7 +162,8 @@ def model(name: str, *, read: Callable[[Path], Graph] = read_file) -> Model:
     path = model_files.find(name)
     if path is None:
         raise ArgumentError(unknown("model", name, known_names()))
-    return _file_model(Path(path), read(Path(path)))
+    found = _file_model(Path(path), read(Path(path)))
+    return _described(found) if describe else found
 
 
 def known_names() -> list[str]:
@@ -185,32 +188,46 @@ def in_folder() -> dict[str, Model | GraphError | WeightsError]:
     found: dict[str, Model | GraphError | WeightsError] = {}
     for name, path in _user_files().items():
         try:
-            found[name] = _file_model(path, read_file(path))
+            found[name] = _described(_file_model(path, read_file(path)))
         except (GraphError, WeightsError) as error:
             found[name] = error
     return found
 
 
 def _file_model(path: Path, graph: Graph) -> Model:
-    family = _family(graph)
+    """Return the model of a file without what `_described` adds."""
     files = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".param" else [path]
     network = Network(
         scale=graph.scale,
         noise=None,
         macs_per_pixel=round(graph.macs_per_pixel),
         format="file",
-        files=tuple(WeightsFile("", str(file), _sha256(file)) for file in files),
+        files=tuple(WeightsFile("", str(file), "") for file in files),
         graph=graph,
     )
-    known = _known(network.files[-1])
     return Model(
         name=path.stem,
-        family=family if known is None else known.family,
+        family="",
         style="",
-        description="" if known is None else f"the weights of {known.name}",
-        license=_license(path) if known is None else known.license,
+        description="",
+        license="unknown",
         source=str(path.absolute()),
         networks=(network,),
+    )
+
+
+def _described(model: Model) -> Model:
+    """Return the model of a file with its family, license and checksums."""
+    (network,) = model.networks
+    assert network.graph is not None
+    files = tuple(replace(file, sha256=_sha256(Path(file.path))) for file in network.files)
+    known = _known(files[-1])
+    return replace(
+        model,
+        family=_family(network.graph) if known is None else known.family,
+        description="" if known is None else f"the weights of {known.name}",
+        license=_license(Path(files[0].path)) if known is None else known.license,
+        networks=(replace(network, files=files),),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
-from .._text import unknown
+from .._text import shortened, unknown
 from ..errors import ArgumentError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -79,8 +79,7 @@ def picked(given: Mapping[str, Any], record: type) -> dict[str, Any]:
 
 def shown_value(value: object) -> str:
     """``repr(value)`` on one short line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return shortened(" ".join(repr(value).split()), _SHOWN)
 
 
 # --- kinds of values --------------------------------------------------------------------------

@@ -20,11 +20,10 @@ from PIL import Image
 
 from .. import kernels
 from ..network.graph import Graph
-from ..network.registry import Level, Model, Network
+from ..network.registry import Model, Network
 from ..picture import Picture, as_float
 from .options import UpscalerOptions
 from .pipeline import Pipeline
-from .squeeze_excitation import LoadedNetwork
 
 Luma: TypeAlias = npt.NDArray[np.float64]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
@@ -149,16 +148,12 @@ class NetworkPipeline(Pipeline):
     def __init__(self, graph: Graph, *, threads: int | None = None) -> None:
         """Compile ``graph``. Raises `EngineError` for an operation that the engine lacks."""
         super().__init__(UpscalerOptions(engine="native", threads=threads))
-        # A network that does not enlarge removes something, or the pipeline would have no pass.
-        level: Level | None = None if graph.scale > 1 else 0
-        network = Network(graph.scale, level, round(graph.macs_per_pixel), "", ())
+        network = Network(graph.scale, None, round(graph.macs_per_pixel), "", (), graph)
         self.model = Model("network", "", "", "", "", "", (network,))
-        self._costs = {(graph.scale, level): graph.macs_per_pixel}
-        self._networks[graph.scale, level] = LoadedNetwork(graph, self.engine)
-        self._scale, self._level = graph.scale, level
+        self._costs = {(graph.scale, None): graph.macs_per_pixel}
+        self.network(graph.scale, None)
 
     def restore(self, pixels: Pixels) -> Pixels:
         """Return (H, W, 3) uint8 pixels enlarged by the network's scale."""
         picture = Picture(pixels)
-        request = self.request(picture, scale=self._scale, noise=self._level)
-        return self.run(picture, request).color.astype(np.uint8, copy=False)
+        return self.run(picture, self.request(picture)).color.astype(np.uint8, copy=False)

@@ -31,7 +31,7 @@ from .finish import Finish, rows_held
 from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
 from .request import Costs, Request, denoising_scale, plan_request
-from .resize import shrink
+from .resize import LANCZOS_RADIUS, shrink
 from .squeeze_excitation import LoadedNetwork, SamplingPlan
 from .streamed import HandOver, Receiver, RowsCallback
 from .tiling import CompiledNetwork
@@ -43,8 +43,6 @@ RESULT_FACTOR: Final = 4
 
 #: Reach of a block of outputs relative to the reach of its kernel, for engines that compute blocks.
 _BLOCK_REACH: Final = 4
-#: Lanczos reaches three pixels of the coarser grid.
-_LANCZOS_RADIUS: Final = 3
 #: Rows of every layer that a streaming engine keeps, per pixel of margin, and the width of the
 #: region that a thread works on; measured (docs/engine.md).
 _RING_ROWS_PER_MARGIN: Final = 6
@@ -107,7 +105,9 @@ class Pipeline:
         is not installed, and `EngineError` if another engine has to run the model.
         """
         self.options = options
-        self.model = registry.model(os.fspath(options.model), read=engines.read_model)
+        self.model = registry.model(
+            os.fspath(options.model), read=engines.read_model, describe=False
+        )
         registry.require_installed(self.model)
         self._costs: Costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
         self.engine = engines.create(
@@ -527,7 +527,7 @@ class Pipeline:
         """
         margins = [self._load(*each).whole.tiling.margin for each in request.passes]
         ratio = max(picture.width / request.width, picture.height / request.height, 1.0)
-        return max(int(_LANCZOS_RADIUS * ratio) + 1, _BLOCK_REACH * max(margins, default=0)) + 2
+        return max(int(LANCZOS_RADIUS * ratio) + 1, _BLOCK_REACH * max(margins, default=0)) + 2
 
 
 def _check_size(picture: Picture, request: Request, max_pixels: int) -> None:

@@ -12,7 +12,7 @@ from ..errors import ArgumentError
 from ..picture import Samples, as_float
 
 #: Lanczos reaches three pixels of the coarser grid.
-_REACH = 3
+LANCZOS_RADIUS = 3
 
 
 def shrink(color: npt.NDArray[np.float32], *, width: int, height: int) -> npt.NDArray[np.float32]:
@@ -58,8 +58,8 @@ def enlarge_rows(source: Samples, *, scale: int, start: int, end: int) -> npt.ND
     if scale == 1:
         return np.array(as_float(source[start:end]), order="C")
     width, channels = source.shape[1:]
-    top = max(0, start - _REACH - 1)
-    rows = as_float(source[top : end + _REACH + 1])
+    top = max(0, start - LANCZOS_RADIUS - 1)
+    rows = as_float(source[top : end + LANCZOS_RADIUS + 1])
     size = (width * scale, (end - start) * scale)
     result = np.empty((*size[::-1], channels), np.float32)
     for channel in range(channels):

@@ -16,7 +16,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ..._text import reason, shown
+from ..._text import reason, shortened, shown
 from ...errors import GraphError, WeightsError
 from .. import architectures
 from ..adapt import adapted
@@ -63,8 +63,7 @@ def read_file(path: str | os.PathLike[str]) -> Graph:
 
 def about(path: Path, error: Exception) -> str:
     """Return the message of an error in a file, on one line of limited length."""
-    text = shown(f"{path.name}: {error}")
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 3]}..."
+    return shortened(shown(f"{path.name}: {error}"), _LONGEST_MESSAGE)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> t.Tensors | None:

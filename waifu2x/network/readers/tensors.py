@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..._text import shown
+from ..._text import shortened, shown
 from ...errors import GraphError
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -32,8 +32,7 @@ _LONGEST_NAME: Final = 80
 
 def quoted(name: str) -> str:
     """Return a name of a file in quotes, printable and short enough for a message."""
-    text = shown(name)
-    return f"'{text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 3] + '...'}'"
+    return f"'{shortened(shown(name), _LONGEST_NAME)}'"
 
 
 def widened(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
