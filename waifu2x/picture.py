@@ -29,6 +29,7 @@ class Metadata:
     chromaticities: x and y of white, red, green and blue as PNG's cHRM stores them, or None.
     rendering_intent: 0..3 of PNG's sRGB chunk, which declares the colors as sRGB, or None.
     cicp: PNG's cICP chunk: primaries, transfer, matrix and full-range flag (ITU-T H.273), or None.
+    mastering_display, content_light: data of PNG's mDCV (24 bytes) and cLLI (8 bytes), or None.
     text: PNG's text chunks in order, (keyword, text) each.
     """
 
@@ -40,6 +41,8 @@ class Metadata:
     chromaticities: tuple[float, float, float, float, float, float, float, float] | None = None
     rendering_intent: int | None = None
     cicp: tuple[int, int, int, int] | None = None
+    mastering_display: bytes | None = None
+    content_light: bytes | None = None
     text: tuple[tuple[str, str], ...] = ()
 
 
@@ -52,6 +55,7 @@ class Source:
     jpeg_quality: 1..100 estimated from the quantization tables of a JPEG, or None.
     reduced: whether a file of 16 bits per channel was read with 8 bits.
     converted: the color space that was converted to sRGB ("CMYK", "LAB"), or "".
+    notes: what was left out or repaired when the file was read, one short sentence each.
     """
 
     format: str | None = None
@@ -59,6 +63,7 @@ class Source:
     jpeg_quality: int | None = None
     reduced: bool = False
     converted: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

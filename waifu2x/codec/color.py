@@ -59,9 +59,11 @@ def implied_profile(metadata: Metadata, channels: int) -> ImpliedProfile:
     """Return cICP, sRGB, gAMA and cHRM of a picture without a profile as an ICC profile.
 
     channels: 1 gray, 3 RGB. Precedence: cICP, sRGB, gAMA with cHRM. cHRM alone is ignored, as by
-    every reader of PNG. sRGB colors (gamma within 1%) need no profile.
+    every reader of PNG, with a note. sRGB colors (gamma within 1%) need no profile.
     """
     notes: list[str] = []
+    if metadata.mastering_display is not None or metadata.content_light is not None:
+        notes.append("levels of a mastering display (mDCV, cLLI), which only PNG holds: left out")
     if metadata.cicp is not None:
         primaries, transfer, matrix, full = metadata.cicp
         if primaries in _PRIMARIES and transfer in _TRANSFERS and (matrix, full) == (0, 1):
@@ -71,10 +73,12 @@ def implied_profile(metadata: Metadata, channels: int) -> ImpliedProfile:
             return ImpliedProfile(_profile(_PRIMARIES[primaries], gamma, channels))
         code = "/".join(map(str, metadata.cicp))
         notes.append(f"the colors are labeled cICP {code}, which only PNG holds: left out")
-    if metadata.rendering_intent is not None or metadata.gamma is None:
-        return ImpliedProfile(None, tuple(notes))
     chromaticities = metadata.chromaticities or SRGB
     known = all(abs(a - b) <= _SAME_CHROMATICITY for a, b in zip(chromaticities, SRGB, strict=True))
+    if metadata.rendering_intent is not None or metadata.gamma is None:
+        if metadata.rendering_intent is None and not (known or channels == 1):
+            notes.append("chromaticities without a gamma (cHRM), which only PNG holds: left out")
+        return ImpliedProfile(None, tuple(notes))
     if abs(metadata.gamma / _SRGB_GAMMA - 1) <= _SAME_GAMMA and (known or channels == 1):
         return ImpliedProfile(None, tuple(notes))
     exponent = 1 / metadata.gamma if metadata.gamma > 0 else math.inf

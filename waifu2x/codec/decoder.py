@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from PIL import Image, UnidentifiedImageError
 
-from .._text import AGAIN, reason, shown
+from .._text import AGAIN, plural, reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
 from ..picture import Picture, Source
 from . import high_depth, jxl_header, limits, png_reader
@@ -139,25 +139,28 @@ def _decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
     header = png_reader.read_header(stream, name)
     check_pixels(header.width, header.height, limit, name)
     chunks = png_reader.read_chunks(stream, name)
+    if chunks.frames:
+        raise _animated(chunks.frames, name)
     found = chunks.metadata
     deeper = header.depth == 16 and header.color_type != 0  # Pillow holds 16-bit gray
+    plain, pixels = stream, b""
     if deeper or not chunks.plain:
         limits.check_bytes(stream, limit, name)
-    plain = stream
-    if not chunks.plain:
-        plain = io.BytesIO(png_reader.filter_chunks(stream, png_reader.PIXEL_CHUNKS))
+        pixels = chunks.pixels(stream)
+        plain = io.BytesIO(pixels)
     with _open(plain, ("PNG",), name, limit) as image:
-        _check_frames(image, name)
-        stored = raw_mode(image)
-        planes = high_depth.png_planes(stream, image.size) if deeper else None
+        planes = high_depth.png_planes(pixels, header, ended=chunks.ended) if deeper else None
         if planes is None:
             image.load()
         # `read_chunks` found the same or more, within limits.
         image.info["exif"] = found.exif or b""
         image.info["xmp"] = found.xmp
         image.info["icc_profile"] = found.icc
-        source = source_of(image)
-        return picture_of(image, source, stored, planes=planes, found=found)
+        if chunks.transparent is not None:
+            values = chunks.transparent
+            image.info["transparency"] = values if len(values) == 3 else values[0]
+        source = replace(source_of(image), notes=chunks.notes)
+        return picture_of(image, source, "", planes=planes, found=found)
 
 
 def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
@@ -394,10 +397,14 @@ def _check_frames(image: Image.Image, name: str) -> None:
         return  # extra views of a camera; layers, read as their composite; counted before
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1:
-        raise DecodeError(
-            f"{name} is an animation of {frames} frames, not one picture; "
-            "upscale it with `waifu2x.upscale_file`"
-        )
+        raise _animated(frames, name)
+
+
+def _animated(frames: int, name: str) -> DecodeError:
+    return DecodeError(
+        f"{name} is an animation of {plural(frames, 'frame')}, not one picture; "
+        "upscale it with `waifu2x.upscale_file`"
+    )
 
 
 def damaged(name: str, label: str, why: str) -> DecodeError:

@@ -7,6 +7,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, BinaryIO, Final, cast
 
@@ -374,11 +375,17 @@ def _labels(
     options: dict[str, Any] = {}
     icc = matching_icc(metadata.icc, channels)
     if "color" in output.holds:
-        for key in ("gamma", "chromaticities", "rendering_intent", "cicp"):
+        for key in (
+            *("gamma", "chromaticities", "rendering_intent", "cicp"),
+            *("mastering_display", "content_light"),
+        ):
             if getattr(metadata, key) is not None:
                 options[key] = getattr(metadata, key)
-    elif icc is None:
-        icc, lost = implied_profile(metadata, channels)
+    else:
+        # cICP counts before a profile; gAMA and cHRM count only without one.
+        like = metadata if icc is None else replace(metadata, gamma=None, chromaticities=None)
+        implied, lost = implied_profile(like, channels)
+        icc = implied or icc
         notes += lost
 
     def add(key: str, block: bytes, what: str, limit: int | None) -> None:

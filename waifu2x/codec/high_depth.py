@@ -11,6 +11,7 @@ import io
 import logging
 import re
 import struct
+import zlib
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,7 +19,8 @@ import numpy.typing as npt
 
 from ..errors import ArgumentError
 from ..picture import sample_max
-from .png_reader import filter_chunks
+from .png_chunks import SIGNATURE, chunk, chunks_of
+from .png_reader import PngHeader
 from .samples import FLOAT_SLACK, check_floats
 from .tiff_header import TiffLayout
 
@@ -28,15 +30,44 @@ Planes: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 _STRIP_PIXELS = 1 << 20
 
 
-def png_planes(stream: BinaryIO, size: tuple[int, int]) -> Planes:
+def png_planes(data: bytes, header: PngHeader, *, ended: bool) -> Planes:
     """Decode a PNG of 16 bits per channel to uint16 planes, its tRNS color as alpha.
 
-    size: width and height in its header. Raises what imagecodecs raises for damaged files.
+    data: the file, without metadata. ended: whether its compressed pixels are complete to the last
+    byte. Raises what imagecodecs raises for damaged files.
     """
     import imagecodecs
 
-    data = filter_chunks(stream, (b"IHDR", b"tRNS", b"IDAT", b"IEND"))
-    return split_planes(_of_size(imagecodecs.png_decode(data), size))
+    if ended and not header.interlaced:
+        size = header.width, header.height
+        return split_planes(_of_size(imagecodecs.png_decode(data), size))
+    # imagecodecs prints a warning of libpng for an interlaced file and refuses one without its last
+    # bytes, so each pass becomes a file.
+    packed = b"".join(body for kind, body in chunks_of(data) if kind == b"IDAT")
+    rows = zlib.decompressobj().decompress(packed, header.filtered_bytes())
+    key = b"".join(chunk(kind, body) for kind, body in chunks_of(data) if kind == b"tRNS")
+    pixels: npt.NDArray[Any] | None = None
+    position = 0
+    for (left, top, *steps), size in zip(header.pattern, header.passes(), strict=True):
+        if 0 in size:
+            continue
+        width, height = size
+        end = position + height * (1 + (width * header.pixel_bits + 7) // 8)
+        part = rows[position:end]
+        if len(part) < end - position:
+            raise EOFError("image file is truncated")
+        still = (
+            SIGNATURE
+            + chunk(b"IHDR", struct.pack(">II5B", *size, header.depth, header.color_type, 0, 0, 0))
+            + (key + chunk(b"IDAT", zlib.compress(part, 0)) + chunk(b"IEND", b""))
+        )
+        found = _of_size(imagecodecs.png_decode(still), size)
+        if pixels is None:
+            pixels = np.empty((header.height, header.width, found.shape[2]), found.dtype)
+        pixels[top :: steps[1], left :: steps[0]] = found
+        position = end
+    assert pixels is not None
+    return split_planes(pixels)
 
 
 def tiff_planes(stream: BinaryIO, layout: TiffLayout) -> Planes:

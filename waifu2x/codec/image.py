@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
@@ -18,7 +17,7 @@ from ._pillow import is_tiff, pillow_errors
 from .exif import DESCRIPTIVE_TAGS, reset_orientation
 from .high_depth import Planes
 from .jpeg_quality import estimate_quality
-from .samples import check_floats, interleave
+from .samples import check_floats, interleave, valid_dpi
 from .xmp import MAX_XMP
 from .xmp import orientation as xmp_orientation
 from .xmp import reset_orientation as reset_xmp_orientation
@@ -101,7 +100,7 @@ def picture_of(
     orientation, exif = _orientation_and_exif(image, by_pillow=planes is None)
     color, alpha = _planes(image, stored) if planes is None else planes
     color, alpha = apply_orientation(color, alpha, orientation)
-    dpi = _dpi(image)
+    dpi = _dpi(image) if found is None else found.dpi
     if dpi is not None and orientation >= 5:
         dpi = dpi[1], dpi[0]
     icc = None if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile")
@@ -240,16 +239,6 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return valid_dpi(image.info.get("dpi"))
 
 
-def valid_dpi(dpi: object) -> tuple[float, float] | None:
-    """Return a pair of resolutions as floats, or None if it is no pair or out of range."""
-    try:
-        x, y = (float(value) for value in cast("tuple[Any, Any]", dpi))
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        return None
-    # JPEG holds at most 65535.
-    return (x, y) if all(math.isfinite(v) and 0 < v <= 65535 for v in (x, y)) else None
-
-
 # --- pixels
 
 
@@ -258,7 +247,8 @@ def _planes(image: Image.Image, stored: str = "") -> Planes:
     mode = image.mode
     if mode in ("1", "L"):
         color = _copied(image, np.uint8)
-        return color, _key_alpha(image, color, 1)
+        # Pillow scales samples below 8 bits, and not the key.
+        return color, _key_alpha(image, color, 1, {"L;2": 85, "L;4": 17}.get(stored, 1))
     if mode == "RGB":
         color = _copied(image, np.uint8)
         # Pillow keeps the high bytes of 16-bit color, so those of the key count.
@@ -363,7 +353,7 @@ def _copied_with_alpha(image: Image.Image, colors: int) -> Planes:
 
 
 def _key_alpha(
-    image: Image.Image, color: npt.NDArray[Any], divisor: int
+    image: Image.Image, color: npt.NDArray[Any], divisor: int, factor: int = 1
 ) -> npt.NDArray[Any] | None:
     """Return alpha from the color that PNG or GIF declares transparent, or None."""
     key = image.info.get("transparency")
@@ -371,7 +361,7 @@ def _key_alpha(
     if len(values) != color.shape[2] or not all(isinstance(value, int) for value in values):
         return None
     opaque = np.iinfo(color.dtype).max
-    values = tuple(value // divisor for value in values)
+    values = tuple(value * factor // divisor for value in values)
     if not all(0 <= value <= opaque for value in values):
         return None
     visible = np.any(color != np.array(values, color.dtype), axis=2)

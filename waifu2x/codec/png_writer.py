@@ -43,13 +43,15 @@ def metadata_chunks(
     chromaticities: tuple[float, ...] | None = None,
     rendering_intent: int | None = None,
     cicp: tuple[int, int, int, int] | None = None,
+    mastering_display: bytes | None = None,
+    content_light: bytes | None = None,
     text: tuple[tuple[str, str], ...] = (),
     **options: Any,
 ) -> bytes:
     """Return the chunks in front of the pixels.
 
-    xmp, gamma, chromaticities, rendering_intent, cicp, text: as in `Metadata`. A profile excludes
-        sRGB, which is then left out.
+    xmp, gamma, chromaticities, rendering_intent, cicp, mastering_display, content_light, text: as
+        in `Metadata`. A profile excludes sRGB, which is then left out.
     options: icc_profile, exif and dpi, as for `PIL.Image.Image.save` of a PNG.
 
     Raises ArgumentError for a text that `holds_text` refuses, and what Pillow raises.
@@ -57,6 +59,10 @@ def metadata_chunks(
     chunks = []
     if cicp is not None:
         chunks.append(chunk(b"cICP", bytes(cicp)))
+    if mastering_display is not None:
+        chunks.append(chunk(b"mDCV", mastering_display))
+    if content_light is not None:
+        chunks.append(chunk(b"cLLI", content_light))
     if gamma is not None:
         chunks.append(chunk(b"gAMA", _fixed(gamma)))
     if chromaticities is not None:

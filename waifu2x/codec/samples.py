@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -146,3 +147,13 @@ def to_array(picture: Picture, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if like.ndim == 2:
         array = array[:, :, 0]
     return array.astype(like.dtype, copy=False)
+
+
+def valid_dpi(dpi: object) -> tuple[float, float] | None:
+    """Return a pair of resolutions as floats, or None if it is no pair or out of range."""
+    try:
+        x, y = (float(value) for value in cast("tuple[Any, Any]", dpi))
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    # JPEG holds at most 65535.
+    return (x, y) if all(math.isfinite(v) and 0 < v <= 65535 for v in (x, y)) else None

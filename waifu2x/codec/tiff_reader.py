@@ -9,7 +9,8 @@ from PIL import Image
 from ..picture import Metadata, Picture, Samples, Source
 from .exif import reset_orientation
 from .high_depth import tiff_planes
-from .image import apply_orientation, kept_xmp, matching_icc, tiff_exif, valid_dpi
+from .image import apply_orientation, kept_xmp, matching_icc, tiff_exif
+from .samples import valid_dpi
 from .tiff_header import TiffLayout
 from .xmp import orientation as xmp_orientation
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from .. import codec
+from .._text import plural
 from ..codec.animation import (
     Animation,
     AnimationWriter,
@@ -102,7 +103,7 @@ class AnimationJob:
             has_alpha=animation.has_alpha,
         )
         made = upscale_animation(animation, upscale, writer, progress=begin_frame)
-        frames = f"{made.frames} frames"
+        frames = plural(made.frames, "frame")
         if made.distinct < made.frames:
             frames += f" ({made.distinct} different)"
         return task.result(animation.source, frames, *made.notes)

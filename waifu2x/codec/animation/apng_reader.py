@@ -138,11 +138,13 @@ class _ApngReader(ContainerReader):
                 self._header(self._data(kind, length, 13))
             elif not self.head.header:
                 raise DecodeError(f"{self._name} is damaged: IHDR is not its first chunk{AGAIN}")
-            elif kind == b"acTL" and not pixels:
-                self.head.plays = struct.unpack(">II", self._data(kind, length, 8))[1]
-                check_pixels(*self._size, self._limit, self._name)
+            elif kind == b"acTL" and not pixels and length == 8:
+                data, stored = self._read(8), self._read(4)
+                if checksum_matches(kind, data, stored):
+                    self.head.plays = struct.unpack(">II", data)[1]
+                    check_pixels(*self._size, self._limit, self._name)
             elif kind == b"fcTL" and self.head.plays is not None:
-                if current is not None and pixels:
+                if current is not None and held:
                     yield current
                 self._frame += 1
                 held = 0
@@ -168,7 +170,7 @@ class _ApngReader(ContainerReader):
                     self._skip(length + 4)
             elif kind == b"IEND":
                 self._skip(length + 4)
-                if current is not None and pixels:
+                if current is not None and held:
                     yield current
                 return
             elif pixels:
@@ -183,14 +185,14 @@ class _ApngReader(ContainerReader):
             raise DecodeError(f"{self._name} is {self._size[0]}x{self._size[1]}; no side may be 0")
 
     def _ancillary(self, kind: bytes, length: int) -> None:
-        known = kind in (b"PLTE", b"tRNS")
-        if known and length > 768:
-            raise DecodeError(
-                f"{self._name} is damaged: its {shown(kind.decode())} is too long{AGAIN}"
-            )
-        if known:
+        if kind == b"PLTE" and length > 768:
+            raise DecodeError(f"{self._name} is damaged: its PLTE is too long{AGAIN}")
+        if kind == b"PLTE":
             self.head.palette += chunk(kind, self._data(kind, length, length))
-            self.head.transparent |= kind == b"tRNS"
+        elif kind == b"tRNS" and length <= 256:
+            # With its checksum: a damaged chunk is left out when a frame is decoded.
+            self.head.palette += struct.pack(">I4s", length, kind) + self._read(length + 4)
+            self.head.transparent = True
         elif len(self.head.rest) + length <= _MAX_METADATA:
             # With its checksum: the decoder checks it if the chunk matters.
             self.head.rest += struct.pack(">I4s", length, kind) + self._read(length + 4)

@@ -70,16 +70,22 @@ class AvifWriter(AnimationWriter):
                 **avif_options("L" if self.channels == 1 else "RGB", target.quality),
                 **options,
             )
-        try:
-            set_loop(buffer, target.loop)
-        except ValueError as error:
-            raise EncodeError(
-                "the installed libavif writes animations without a loop count; use WebP or PNG"
-            ) from error
+        if len(self._kept) == 1:  # libavif writes a still picture
+            self.notes.append("AVIF holds a single frame as a still picture")
+        else:
+            self._set_loop(buffer)
         target.stream.write(buffer.getbuffer())
         self.notes += self._rounder.notes(
             "AVIF is written with time in 1/1000 s", "AVIF shows a frame for 49 days"
         )
+
+    def _set_loop(self, buffer: io.BytesIO) -> None:
+        try:
+            set_loop(buffer, self.target.loop)
+        except ValueError as error:
+            raise EncodeError(
+                "the installed libavif writes animations without a loop count; use WebP or PNG"
+            ) from error
 
 
 class _StoredFrames(Image.Image):
