@@ -140,12 +140,77 @@ def test_primaries_that_are_none(chromaticities) -> None:
         Metadata(gamma=0.458),
         Metadata(gamma=0.45455, chromaticities=color.SRGB),
         Metadata(gamma=1.0, rendering_intent=0),
-        Metadata(chromaticities=ADOBE),
         Metadata(cicp=(1, 13, 0, 1), gamma=1.0),
     ],
 )
 def test_what_is_srgb_needs_no_profile(metadata) -> None:
     assert color.implied_profile(metadata, 3) == (None, ())
+
+
+def test_chromaticities_alone_are_noted() -> None:
+    note = "chromaticities without a gamma (cHRM), which only PNG holds: left out"
+    assert color.implied_profile(Metadata(chromaticities=ADOBE), 3) == (None, (note,))
+    assert color.implied_profile(Metadata(chromaticities=ADOBE), 1) == (None, ())
+    assert color.implied_profile(Metadata(chromaticities=color.SRGB), 3) == (None, ())
+
+
+def srgb_curve(light):
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
+def test_all_bits_are_converted_before_they_are_rounded(gamma, channels, dtype) -> None:
+    white = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    ramp = (np.linspace(0, 1, 4096) * white).astype(dtype)
+    samples = np.repeat(ramp[None, :, None], channels, axis=2)
+    icc = (
+        color.gray_profile(color.SRGB[:2], gamma)
+        if channels == 1
+        else color.matrix_profile(color.SRGB, gamma)
+    )
+    found = color.samples_to_srgb(samples, icc)
+    assert (found.shape, found.dtype) == ((1, 4096, 3), np.uint8)
+    exact = 255 * srgb_curve((samples / white) ** (round(256 * gamma) / 256))
+    assert np.abs(found - exact).max() < 0.55
+
+
+def test_wide_primaries_of_sixteen_bits() -> None:
+    samples = np.random.default_rng(3).integers(0, 65536, (64, 64, 3)).astype(np.uint16)
+    found = color.samples_to_srgb(samples, WIDE["Display P3"])
+    rgb = (samples / 65535).astype(np.float64)
+    light = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    # From Display P3 to sRGB, both of white D65: CSS Color 4.
+    matrix = np.array(
+        [
+            [1.2249402, -0.2249402, 0],
+            [-0.0420570, 1.0420570, 0],
+            [-0.0196376, -0.0786361, 1.0982736],
+        ]
+    )
+    exact = 255 * srgb_curve(np.clip(light @ matrix.T, 0, 1))
+    assert np.abs(found - exact).max() < 1.2
+    assert np.abs(found - exact).mean() < 0.3
+
+
+def test_a_broken_profile_converts_nothing() -> None:
+    for channels in (1, 3):
+        for dtype in (np.uint8, np.uint16):
+            assert color.samples_to_srgb(np.zeros((2, 2, channels), dtype), b"rubbish") is None
+
+
+@pytest.mark.parametrize("format", ["bmp", "jxl"])
+def test_gray_of_sixteen_bits_with_a_linear_curve(format) -> None:
+    if format == "jxl":
+        pytest.importorskip("pillow_jxl")
+    ramp = (np.arange(65536, dtype=np.uint16)).reshape(256, 256, 1)
+    buffer = io.BytesIO()
+    codec.encode_stream(
+        Picture(ramp, metadata=Metadata(gamma=1.0)), buffer, codec.resolve_format(None, format)
+    )
+    exact = 255 * srgb_curve(ramp / 65535)
+    assert np.abs(codec.decode(io.BytesIO(buffer.getvalue())).color - exact).max() < 0.55
 
 
 def test_what_is_not_srgb_gets_one() -> None:

@@ -19,7 +19,7 @@ from .._text import reason
 from ..errors import EncodeError, MissingExtraError, Waifu2xError
 from ..picture import Metadata, Picture, Samples, sample_max
 from ._pillow import quiet
-from .color import implied_profile, is_srgb
+from .color import implied_profile, is_srgb, samples_to_srgb
 from .exif import set_size
 from .formats import (
     OutputFormat,
@@ -29,7 +29,7 @@ from .formats import (
     reduction_notes,
     written_dtype,
 )
-from .image import image_over, matching_icc, to_srgb
+from .image import image_over, matching_icc
 from .png_writer import holds_text
 from .row_writer import RowBlock, RowCounter, RowWriter
 from .samples import convert_samples
@@ -262,17 +262,18 @@ class _CollectingWriter(PictureWriter):
         if alpha is not None and not output.has_alpha:
             color, alpha = _on_white(color, alpha), None
             self.notes += (f"{output.label} has no transparency: composited on white",)
-        color = _converted(color, self.dtype)
-        alpha = None if alpha is None else _converted(alpha, self.dtype)
+        _check_finite(color)
         height, width, channels = color.shape
         options, lost = _labels(self._metadata, output, channels, (width, height))
-        image = image_over(color, alpha)
         if "icc" not in output.holds:
-            image, converted = _in_srgb(image, options.pop("icc_profile", None), output.label)
+            color, converted = _in_srgb(color, options.pop("icc_profile", None), output.label)
             lost += converted
-        elif image.mode not in output.modes:
-            image, converted = _as_rgb(image, options.pop("icc_profile", None), output.label)
+        elif channels == 1 and ("L" if alpha is None else "LA") not in output.modes:
+            color, converted = _as_rgb(color, options.pop("icc_profile", None), output.label)
             lost += converted
+        color = _converted(color, self.dtype)
+        alpha = None if alpha is None else _converted(alpha, self.dtype)
+        image = image_over(color, alpha)
         self.notes += tuple(lost)
         assert output.save_options is not None
         return image, {**output.save_options(image.mode, self._quality), **options}
@@ -329,39 +330,34 @@ class _Sink:
             raise
 
 
-def _converted(samples: Samples, dtype: np.dtype[Any]) -> Samples:
+def _check_finite(samples: Samples) -> None:
     if samples.dtype == np.float32 and not np.isfinite(samples).all():
         raise EncodeError("the picture holds NaN or infinity; its samples must be finite")
+
+
+def _converted(samples: Samples, dtype: np.dtype[Any]) -> Samples:
+    _check_finite(samples)
     return convert_samples(samples, dtype)
 
 
-def _as_rgb(image: Image.Image, icc: bytes | None, label: str) -> tuple[Image.Image, list[str]]:
+def _as_rgb(color: Samples, icc: bytes | None, label: str) -> tuple[Samples, list[str]]:
     """Return gray as RGB, and notes; its profile is applied, as it cannot describe RGB pixels."""
-    alpha = image.getchannel("A") if image.mode == "LA" else None
-    gray = image.getchannel("L")
-    converted = None if icc is None or is_srgb(icc, 1) else to_srgb(gray, icc)
-    rgb = gray.convert("RGB") if converted is None else converted
-    if alpha is not None:
-        rgb.putalpha(alpha)
-    note = f"{label} has no gray, nor profiles of it: colors converted to sRGB"
-    return rgb, [] if converted is None else [note]
-
-
-def _in_srgb(image: Image.Image, icc: bytes | None, label: str) -> tuple[Image.Image, list[str]]:
-    """Return ``image`` (L, LA, RGB or RGBA) converted by its profile to sRGB, and notes."""
-    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-    gray = image.mode in ("L", "LA")
-    if icc is None or is_srgb(icc, 1 if gray else 3):
-        return image, []
-    plain = image.convert("L" if gray else "RGB") if alpha is not None else image
-    converted = to_srgb(plain, icc)
+    converted = None if icc is None or is_srgb(icc, 1) else samples_to_srgb(color, icc)
     if converted is None:
-        return image, [f"{label} holds no color profile, and this one is broken: left out"]
-    if gray:
-        converted = converted.getchannel("G")
-    if alpha is not None:
-        converted.putalpha(alpha)
-    return converted, [f"{label} is written without a color profile: colors converted to sRGB"]
+        return cast("Samples", np.repeat(color, 3, axis=2)), []
+    return converted, [f"{label} has no gray, nor profiles of it: colors converted to sRGB"]
+
+
+def _in_srgb(color: Samples, icc: bytes | None, label: str) -> tuple[Samples, list[str]]:
+    """Return samples (H, W, C) converted by their profile to sRGB, and notes."""
+    channels = color.shape[2]
+    if icc is None or is_srgb(icc, channels):
+        return color, []
+    converted = samples_to_srgb(color, icc)
+    if converted is None:
+        return color, [f"{label} holds no color profile, and this one is broken: left out"]
+    note = f"{label} is written without a color profile: colors converted to sRGB"
+    return np.ascontiguousarray(converted[:, :, :channels]), [note]
 
 
 def _labels(

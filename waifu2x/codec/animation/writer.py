@@ -11,11 +11,11 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import numpy as np
 
 from ...errors import ArgumentError
-from ...picture import Metadata, Picture
-from ..color import ImpliedProfile, implied_profile, is_srgb
+from ...picture import Metadata, Picture, Samples
+from ..color import ImpliedProfile, implied_profile, is_srgb, samples_to_srgb
 from ..encoder import encode_stream
 from ..formats import resolve_format
-from ..image import image_over, matching_icc, to_srgb
+from ..image import matching_icc
 from ..samples import convert_samples, interleave
 from .frames import Bytes
 
@@ -184,7 +184,6 @@ class AnimationWriter(ABC):
         """Write what follows the frames."""
 
     def _pixels(self, picture: Picture) -> Bytes:
-        color = cast("Bytes", convert_samples(picture.color, "uint8"))
         alpha = None if picture.alpha is None else convert_samples(picture.alpha, "uint8")
         if picture.gray != self.target.gray:
             kind = "gray" if picture.gray else "RGB"
@@ -195,8 +194,11 @@ class AnimationWriter(ABC):
                     f"frame {self.frames} is transparent somewhere, and has_alpha was False"
                 )
             alpha = None
-        if self._source_profile is not None:
-            color = self._in_srgb(color, self._source_profile)
+        color = (
+            cast("Bytes", convert_samples(picture.color, "uint8"))
+            if self._source_profile is None
+            else self._in_srgb(picture.color, self._source_profile)
+        )
         if color.shape[2] == 1 and not self._gray:
             color = np.repeat(color, 3, axis=2)
         if alpha is None and self.target.has_alpha:
@@ -204,16 +206,16 @@ class AnimationWriter(ABC):
         pixels = interleave(color, cast("Bytes | None", alpha))
         return pixels.copy() if pixels is picture.color else pixels
 
-    def _in_srgb(self, color: Bytes, icc: bytes) -> Bytes:
-        converted = to_srgb(image_over(color, None), icc)
+    def _in_srgb(self, color: Samples, icc: bytes) -> Bytes:
+        converted = samples_to_srgb(color, icc)
         if converted is None:
             self.notes.append(f"the color profile is broken: left out of {self.label}")
-            return color
+            return cast("Bytes", convert_samples(color, "uint8"))
         if not self.holds_icc:
             self.notes.append(
                 f"{self.label} is written without a color profile: colors converted to sRGB"
             )
-        return np.array(converted, np.uint8)
+        return converted
 
 
 def _source_profile(target: Target) -> ImpliedProfile:
