@@ -115,6 +115,10 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 return _decode_tiff(stream, head, name, limit)
             if kind == "jxl":
                 return _decode_jxl(stream, name, limit)
+            if kind == "gif":
+                from .animation.gif_reader import read_gif  # which imports this module
+
+                return read_gif(stream, name, limit)
             return _decode_other(stream, head, name, limit)
         except ArgumentError as error:
             raise DecodeError(f"{name}: {error}") from error
@@ -140,7 +144,7 @@ def _decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
     check_pixels(header.width, header.height, limit, name)
     chunks = png_reader.read_chunks(stream, name)
     if chunks.frames:
-        raise _animated(chunks.frames, name)
+        raise animated(chunks.frames, name)
     found = chunks.metadata
     deeper = header.depth == 16 and header.color_type != 0  # Pillow holds 16-bit gray
     plain, pixels = stream, b""
@@ -397,10 +401,11 @@ def _check_frames(image: Image.Image, name: str) -> None:
         return  # extra views of a camera; layers, read as their composite; counted before
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1:
-        raise _animated(frames, name)
+        raise animated(frames, name)
 
 
-def _animated(frames: int, name: str) -> DecodeError:
+def animated(frames: int, name: str) -> DecodeError:
+    """Return the error for an animation, of which a still would lose frames."""
     return DecodeError(
         f"{name} is an animation of {plural(frames, 'frame')}, not one picture; "
         "upscale it with `waifu2x.upscale_file`"
