@@ -19,6 +19,7 @@ from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
 from ..picture import Picture, Source
 from . import high_depth, jxl_header, limits, png_reader
 from ._pillow import pillow_errors
+from .format_readers import reader_of
 from .formats import FORMATS, JXL_INSTALL
 from .image import picture_of, raw_mode, source_of
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
@@ -29,10 +30,14 @@ from .tiff_reader import tiff_picture
 #: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
 
-#: Pillow's names of the formats that it identifies by itself; PNG, TIFF and JPEG XL are recognized
-#: and checked before. Without a list, Pillow would also pass EPS to Ghostscript, read text as XBM,
-#: and guess at scientific formats.
-PILLOW_FORMATS = tuple(row.pillow for row in FORMATS if row.name not in ("png", "tiff", "jxl"))
+#: Pillow's names of the formats that it identifies by itself; others are recognized before. Without
+#: a list, Pillow would also pass EPS to Ghostscript, read text as XBM, and guess at scientific
+#: formats.
+PILLOW_FORMATS = tuple(
+    row.pillow
+    for row in FORMATS
+    if row.name not in ("png", "tiff", "jxl", "gif", "bmp", "dib", "ico")
+)
 
 _WEBP_ANIMATION = 0x02
 
@@ -119,6 +124,9 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 from .animation.gif_reader import read_gif  # which imports this module
 
                 return read_gif(stream, name, limit)
+            reader = reader_of(head)
+            if reader is not None:
+                return reader.read(stream, name, limit)
             return _decode_other(stream, head, name, limit)
         except ArgumentError as error:
             raise DecodeError(f"{name}: {error}") from error

@@ -213,7 +213,10 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(name="qoi", label="QOI", extensions=(".qoi",), signature=rb"qoif", pillow="QOI"),
     # The first bytes of these say too little; Pillow decides.
-    Format(name="ico", label="ICO", extensions=(".ico",), in_archives=False, pillow="ICO"),
+    Format(
+        name="ico", label="ICO", extensions=(".ico",), folder_extensions=(".cur",),
+        in_archives=False, pillow="ICO",
+    ),
     Format(name="pcx", label="PCX", extensions=(".pcx",), in_archives=False, pillow="PCX"),
     Format(name="dds", label="DDS", extensions=(".dds",), in_archives=False, pillow="DDS"),
     Format(name="dib", label="DIB", extensions=(".dib",), in_archives=False, pillow="DIB"),

@@ -11,6 +11,7 @@ from ..errors import Waifu2xError
 from . import jxl_header, limits, png_reader
 from ._pillow import pillow_errors
 from .decoder import PILLOW_FORMATS
+from .format_readers import reader_of
 from .sniff import sniff
 from .tiff_header import read_layout
 
@@ -56,7 +57,10 @@ def _read(stream: BinaryIO, limit: int, name: str) -> Header:
     if kind == "jxl":
         found = jxl_header.read_header(stream)
         return Header(found.width, found.height, 4 * -(-found.bits // 8))
+    reader = reader_of(head)
+    if reader is not None:
+        return Header(*reader.size(stream, name), 4)
     limits.check_header(stream, head, limit, name)
     stream.seek(0)
-    with Image.open(stream, formats=PILLOW_FORMATS) as image:
+    with Image.open(stream, formats=(*PILLOW_FORMATS, "GIF")) as image:
         return Header(image.width, image.height, len(image.getbands()))

@@ -14,15 +14,12 @@ from typing import BinaryIO
 from .._text import AGAIN
 from ..errors import DecodeError, LimitError
 from .high_depth import jpeg2000_components
-from .png_chunks import SIGNATURE
 from .sniff import sniff
 
 #: The environment variable that changes the limit.
 MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
 
 HOW_TO_RAISE = "raise the limit with `max_pixels=`"
-
-_ICO_SIGNATURE = b"\0\0\1\0"
 
 # libjpeg decodes each scan over the whole picture. Encoders write about ten, a bomb has thousands.
 _MAX_SCANS = 100
@@ -74,8 +71,6 @@ def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool |
         check_jpeg2000(stream, limit, name)
     elif kind in ("avif", "heic", "video"):
         check_bytes(stream, limit, name)
-    elif head.startswith(_ICO_SIGNATURE):
-        check_ico(stream, limit, name)
     return None
 
 
@@ -156,24 +151,6 @@ def _skip_gif_extension(stream: BinaryIO) -> None:
 def _gif_block(stream: BinaryIO) -> bytes:
     size = stream.read(1)
     return stream.read(size[0]) if size else b""
-
-
-def check_ico(stream: BinaryIO, limit: int, name: str) -> None:
-    """Check the pictures inside an icon; its directory does not give their sizes."""
-    stream.seek(4)
-    entries = stream.read(2)
-    table = stream.read(16 * int.from_bytes(entries, "little"))
-    for _, offset in struct.iter_unpack("<12sI", table[: len(table) // 16 * 16]):
-        stream.seek(offset)
-        start = stream.read(24)
-        if len(start) < 24:
-            continue  # Pillow refuses it when it selects this picture
-        if start.startswith(SIGNATURE):
-            width, height = struct.unpack_from(">II", start, 16)
-        else:
-            width, height = (abs(side) for side in struct.unpack_from("<ii", start, 4))
-            height //= 2  # the mask is included
-        check_pixels(width, height, limit, name)
 
 
 def check_psd(head: bytes, limit: int, name: str) -> None:

@@ -1,0 +1,34 @@
+"""Which reader of this package reads a file that Pillow reads wrongly or in part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO, Final, NamedTuple
+
+from ..picture import Picture
+from . import bmp_reader, ico_reader
+
+
+class Reader(NamedTuple):
+    """A reader of one format.
+
+    accepts: returns whether a file that begins with these 64 KiB, or all of it, is in the format.
+    size: width and height of a seekable file, for a name in messages.
+    read: the picture of at most so many pixels, checked before memory is allocated.
+    """
+
+    accepts: Callable[[bytes], bool]
+    size: Callable[[BinaryIO, str], tuple[int, int]]
+    read: Callable[[BinaryIO, str, int], Picture]
+
+
+#: In the order in which they are tried; those without a signature come last.
+READERS: Final = (
+    Reader(bmp_reader.is_bmp, bmp_reader.read_size, bmp_reader.read_bmp),
+    Reader(ico_reader.is_ico, ico_reader.read_size, ico_reader.read_ico),
+)
+
+
+def reader_of(head: bytes) -> Reader | None:
+    """Return the reader of a file that begins with ``head``, or None."""
+    return next((reader for reader in READERS if reader.accepts(head)), None)
