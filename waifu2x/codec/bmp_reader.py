@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from .._text import AGAIN
 from ..errors import DecodeError
 from ..picture import Metadata, Picture, Source
+from .faults import damaged, truncated, unsupported
 from .image import matching_icc
 from .limits import check_pixels
 from .png_reader import MAX_PROFILE
@@ -141,16 +141,12 @@ def read_layout(stream: BinaryIO, start: int, name: str, *, pixels: int = 0) -> 
     stream.seek(start)
     size = int.from_bytes(stream.read(4), "little")
     if size > _LARGEST_HEADER:
-        raise DecodeError(
-            f"{name} is damaged or truncated: it begins as BMP, but its header is not one{AGAIN}"
-        )
+        raise damaged(name, "BMP", "its header is not one")
     if not (size == 12 or 16 <= size <= 64 or size in (108, 124)):
-        raise DecodeError(
-            f"{name} is a BMP whose header has {size} bytes, which is not supported; save it as PNG"
-        )
+        raise unsupported(name, f"a BMP whose header has {size} bytes")
     stored = stream.read(size - 4)
     if len(stored) < size - 4:
-        raise _truncated(name)
+        raise truncated(name)
     body = stored.ljust(120, b"\0")
     if size == 12:
         width, height, _, bits = struct.unpack_from("<4H", body)
@@ -173,7 +169,7 @@ def read_layout(stream: BinaryIO, start: int, name: str, *, pixels: int = 0) -> 
             count = 3 if compression == _MASKS else 4
             extra = stream.read(4 * count)
             if len(extra) < 4 * count:
-                raise _truncated(name)
+                raise truncated(name)
             end += 4 * count
             masks = struct.unpack("<4I", extra.ljust(16, b"\0"))
         if not any(masks):
@@ -218,21 +214,14 @@ def _check_kind(bits: int, compression: int, name: str) -> None:
     if not sound:
         what = _UNSUPPORTED.get(compression, f"compression {compression}")
         what = f"{bits} bits per pixel" if compression == _RGB or masks else what
-        raise DecodeError(f"{name} is a BMP with {what}, which is not supported; save it as PNG")
+        raise unsupported(name, f"a BMP with {what}")
 
 
 def _check_masks(masks: tuple[int, ...], name: str) -> None:
     for mask in masks:
         plain = mask // (mask & -mask) if mask else 0
         if plain & (plain + 1):
-            raise DecodeError(
-                f"{name} is a BMP with the mask {mask:#x}, whose bits are apart, which is not "
-                "supported; save it as PNG"
-            )
-
-
-def _truncated(name: str) -> DecodeError:
-    return DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
+            raise unsupported(name, f"a BMP with the mask {mask:#x}, whose bits are apart")
 
 
 # --- pixels
@@ -265,7 +254,7 @@ def read_pixels(
         # The padding of the last row may be missing.
         missing = count * layout.stride - len(data)
         if missing > (layout.stride - (width * bits + 7) // 8 if top + count == height else 0):
-            raise _truncated(name)
+            raise truncated(name)
         strip = np.frombuffer(data.ljust(count * layout.stride, b"\0"), np.uint8)
         strip = strip.reshape(count, layout.stride)
         part = slice(top, top + count)
@@ -362,13 +351,13 @@ def _run_length(stream: BinaryIO, layout: BmpLayout, name: str) -> BmpPixels:
             break
         elif value == 2:
             if at + 2 > end:
-                raise _truncated(name)
+                raise truncated(name)
             x, y, at = x + data[at], y + data[at + 1], at + 2
         else:
             size = (value * bits + 7) // 8
             part = np.frombuffer(data, np.uint8, min(size, end - at), at)
             if len(part) < size:
-                raise _truncated(name)
+                raise truncated(name)
             at += size + (size & 1)
             indices = _indices(part[None], value, bits)[0] if bits < 24 else part
             stop = min(x + value, width)
@@ -378,7 +367,7 @@ def _run_length(stream: BinaryIO, layout: BmpLayout, name: str) -> BmpPixels:
             x += value
     else:
         if y < height and not (y == height - 1 and drawn[y].all()):
-            raise _truncated(name)
+            raise truncated(name)
     notes = [] if drawn.all() else ["pixels that the file skips have the first color"]
     if not layout.top_down:
         canvas = canvas[::-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from .._text import AGAIN, plural, reason, shown
+from .._text import reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
 from ..picture import Picture, Source
 from . import high_depth, jxl_header, limits, png_reader
 from ._pillow import pillow_errors
+from .faults import animated, damaged
 from .format_readers import reader_of
 from .formats import FORMATS, JXL_INSTALL
+from .gif_reader import read_gif
 from .image import picture_of, raw_mode, source_of
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
+from .pillow_open import UnknownFormatError, open_image, refused_by_pillow
+from .png_decoder import decode_png
 from .sniff import HEAD_BYTES, FileType, sniff
 from .tiff_header import TiffLayout, read_layout
 from .tiff_reader import tiff_picture
@@ -36,7 +39,7 @@ DEFAULT_MAX_PIXELS = 178_956_970
 PILLOW_FORMATS = tuple(
     row.pillow
     for row in FORMATS
-    if row.name not in ("png", "tiff", "jxl", "gif", "bmp", "dib", "ico")
+    if row.name not in ("png", "tiff", "jxl", "gif", "bmp", "dib", "ico", "pcx", "tga")
 )
 
 _WEBP_ANIMATION = 0x02
@@ -115,14 +118,12 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
         kind = sniff(head).name
         try:
             if kind == "png":
-                return _decode_png(stream, name, limit)
+                return decode_png(stream, name, limit)
             if kind == "tiff":
                 return _decode_tiff(stream, head, name, limit)
             if kind == "jxl":
                 return _decode_jxl(stream, name, limit)
             if kind == "gif":
-                from .animation.gif_reader import read_gif  # which imports this module
-
                 return read_gif(stream, name, limit)
             reader = reader_of(head)
             if reader is not None:
@@ -147,34 +148,6 @@ def may_be_animation(stream: BinaryIO) -> bool:
 # --- one function per format
 
 
-def _decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
-    header = png_reader.read_header(stream, name)
-    check_pixels(header.width, header.height, limit, name)
-    chunks = png_reader.read_chunks(stream, name)
-    if chunks.frames:
-        raise animated(chunks.frames, name)
-    found = chunks.metadata
-    deeper = header.depth == 16 and header.color_type != 0  # Pillow holds 16-bit gray
-    plain, pixels = stream, b""
-    if deeper or not chunks.plain:
-        limits.check_bytes(stream, limit, name)
-        pixels = chunks.pixels(stream)
-        plain = io.BytesIO(pixels)
-    with _open(plain, ("PNG",), name, limit) as image:
-        planes = high_depth.png_planes(pixels, header, ended=chunks.ended) if deeper else None
-        if planes is None:
-            image.load()
-        # `read_chunks` found the same or more, within limits.
-        image.info["exif"] = found.exif or b""
-        image.info["xmp"] = found.xmp
-        image.info["icc_profile"] = found.icc
-        if chunks.transparent is not None:
-            values = chunks.transparent
-            image.info["transparency"] = values if len(values) == 3 else values[0]
-        source = replace(source_of(image), notes=chunks.notes)
-        return picture_of(image, source, "", planes=planes, found=found)
-
-
 def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
     try:
         layout = read_layout(stream)
@@ -195,7 +168,7 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
         return tiff_picture(stream, layout)
     try:
         return _decode_with_pillow(stream, head, ("TIFF",), name, limit)
-    except _UnknownError:
+    except UnknownFormatError:
         if layout.readable:
             return tiff_picture(stream, layout)
         raise DecodeError(
@@ -232,7 +205,7 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
     try:
         opened = Image.open(stream, formats=("JXL",))
     except Image.DecompressionBombError as error:
-        raise _refused_by_pillow(error, limit, name) from error
+        raise refused_by_pillow(error, limit, name) from error
     except Exception as error:  # the plugin's messages do not help users
         raise damaged(name, "JPEG XL", "cannot be opened as such") from error
     with opened as image:
@@ -255,7 +228,7 @@ def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictu
     lossy = limits.check_header(stream, head, limit, name)
     try:
         return _decode_with_pillow(stream, head, PILLOW_FORMATS, name, limit, lossy=lossy)
-    except _UnknownError as error:
+    except UnknownFormatError as error:
         raise _unidentified(sniff(head), name) from error
 
 
@@ -268,7 +241,7 @@ def _decode_with_pillow(
     *,
     lossy: bool | None = None,
 ) -> Picture:
-    with _open(stream, formats, name, limit) as image:
+    with open_image(stream, formats, name, limit) as image:
         _check_frames(image, name)
         stored = raw_mode(image)
         source = source_of(image, lossy=lossy)
@@ -299,27 +272,6 @@ def _high_depth_planes(
                 return high_depth.jpeg2000_planes(stream, image.size, found.bits), source
             return None, replace(source, reduced=True)
     return None, source
-
-
-class _UnknownError(Exception):
-    """Pillow does not recognize the file."""
-
-
-def _open(stream: BinaryIO, formats: tuple[str, ...], name: str, limit: int) -> Image.Image:
-    """Open an image with Pillow and check its size; raises `_UnknownError`."""
-    stream.seek(0)
-    try:
-        image = Image.open(stream, formats=formats)
-    except UnidentifiedImageError as error:
-        raise _UnknownError from error
-    except Image.DecompressionBombError as error:
-        raise _refused_by_pillow(error, limit, name) from error
-    try:
-        check_pixels(image.width, image.height, limit, name)
-    except LimitError:
-        image.close()
-        raise
-    return image
 
 
 # --- opening
@@ -391,18 +343,6 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
 # --- errors
 
 
-def _refused_by_pillow(error: Exception, limit: int, name: str) -> LimitError:
-    """Return the error for an image beyond Pillow's own limit, which it checks on opening."""
-    number = re.search(r"\d+", str(error))
-    pixels = int(number[0]) if number else limit + 1
-    if pixels > limit:
-        return LimitError(f"{name} is {pixels} pixels, and the limit is {limit}; " + HOW_TO_RAISE)
-    return LimitError(
-        f"{name} is {pixels} pixels, and Pillow's own limit is lower than max_pixels; "
-        "raise PIL.Image.MAX_IMAGE_PIXELS too"
-    )
-
-
 def _check_frames(image: Image.Image, name: str) -> None:
     """Refuse animations, whose other frames would be lost silently."""
     if image.format in ("MPO", "PSD", "TIFF"):
@@ -410,19 +350,6 @@ def _check_frames(image: Image.Image, name: str) -> None:
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1:
         raise animated(frames, name)
-
-
-def animated(frames: int, name: str) -> DecodeError:
-    """Return the error for an animation, of which a still would lose frames."""
-    return DecodeError(
-        f"{name} is an animation of {plural(frames, 'frame')}, not one picture; "
-        "upscale it with `waifu2x.upscale_file`"
-    )
-
-
-def damaged(name: str, label: str, why: str) -> DecodeError:
-    """Return the error for a file that begins as ``label`` and is broken."""
-    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {why}{AGAIN}")
 
 
 def _unidentified(found: FileType, name: str) -> DecodeError:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Final, NamedTuple
 
 from ..picture import Picture
-from . import bmp_reader, ico_reader
+from . import bmp_reader, ico_reader, pcx_reader, tga_reader
 
 
 class Reader(NamedTuple):
@@ -26,6 +26,8 @@ class Reader(NamedTuple):
 READERS: Final = (
     Reader(bmp_reader.is_bmp, bmp_reader.read_size, bmp_reader.read_bmp),
     Reader(ico_reader.is_ico, ico_reader.read_size, ico_reader.read_ico),
+    Reader(pcx_reader.is_pcx, pcx_reader.read_size, pcx_reader.read_pcx),
+    Reader(tga_reader.is_tga, tga_reader.read_size, tga_reader.read_tga),
 )
 
 

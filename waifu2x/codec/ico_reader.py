@@ -17,8 +17,10 @@ from .._text import AGAIN
 from ..errors import DecodeError
 from ..picture import Metadata, Picture, Source
 from .bmp_reader import Bytes, read_layout, read_pixels
+from .faults import truncated
 from .limits import check_bytes, check_pixels
 from .png_chunks import SIGNATURE
+from .png_decoder import decode_png
 from .png_reader import read_header
 
 _MAX_ENTRIES = 1024
@@ -57,11 +59,9 @@ def read_ico(stream: BinaryIO, name: str, limit: int) -> Picture:
     check_pixels(entry.width, entry.height, limit, name)
     stream.seek(entry.offset)
     if stream.read(8) == SIGNATURE:
-        from .decoder import decode_stream  # which imports this module
-
         check_bytes(stream, limit, name)
         stream.seek(entry.offset)
-        picture = decode_stream(io.BytesIO(stream.read()), name, limit)
+        picture = decode_png(io.BytesIO(stream.read()), name, limit)
         return replace(picture, source=replace(picture.source, format="ICO"))
     layout = read_layout(stream, entry.offset, name)
     layout = replace(layout, height=layout.height // 2)
@@ -89,7 +89,7 @@ def _mask(stream: BinaryIO, start: int, width: int, height: int, name: str) -> B
     stream.seek(start)
     data = stream.read(stride * height)
     if len(data) < stride * height:
-        raise DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
+        raise truncated(name)
     rows = np.frombuffer(data, np.uint8).reshape(height, stride)
     return np.unpackbits(rows, axis=1)[:, :width].astype(np.bool_)
 

@@ -14,10 +14,11 @@ from typing import BinaryIO
 
 from ..._text import AGAIN, shown
 from ...errors import DecodeError
+from ..container_reader import ContainerReader
 from ..limits import check_pixels
 from ..png_chunks import SIGNATURE, checksum_matches, chunk
 from .frames import Animation, Dispose, FrameControl, Patch
-from .stills import ContainerReader, animation_of, decode_still, patch_of
+from .stills import animation_of, decode_still, patch_of
 
 _ALPHA_TYPES = (4, 6)
 _DISPOSE = (Dispose.KEEP, Dispose.CLEAR, Dispose.RESTORE)

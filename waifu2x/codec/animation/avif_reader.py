@@ -18,7 +18,7 @@ from ...errors import ArgumentError, DecodeError
 from ...picture import Picture
 from .._pillow import pillow_errors
 from ..boxes import boxes
-from ..decoder import damaged
+from ..faults import damaged
 from ..image import picture_of, raw_mode, source_of
 from ..limits import check_pixels
 from .frames import FOREVER, Animation, Frame

@@ -86,14 +86,6 @@ class FrameControl:
     dispose: Dispose
     blend: bool
 
-    @property
-    def area(self) -> tuple[slice, slice]:
-        """Rows and columns of the rectangle."""
-        return (
-            slice(self.top, self.top + self.height),
-            slice(self.left, self.left + self.width),
-        )
-
     def covers(self, width: int, height: int) -> bool:
         """Return whether the rectangle is the whole canvas."""
         return (self.left, self.top, self.width, self.height) == (0, 0, width, height)

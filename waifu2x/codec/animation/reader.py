@@ -9,11 +9,12 @@ from typing import BinaryIO
 from ...errors import ArgumentError
 from .._pillow import pillow_errors
 from ..decoder import may_be_animation
+from ..gif_reader import GifBlocks
 from ..sniff import HEAD_BYTES, sniff
 from .apng_reader import open_apng
 from .avif_reader import open_avif
 from .frames import Animation, Frame
-from .gif_reader import GifBlocks, open_gif
+from .gif_reader import open_gif
 from .webp_reader import open_webp
 
 _READERS = {"gif": open_gif, "png": open_apng, "webp": open_webp, "avif": open_avif}

@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 from ..._text import AGAIN
 from ...errors import DecodeError
+from ..container_reader import ContainerReader
 from ..limits import check_pixels
 from .frames import Animation, Dispose, FrameControl, Patch
-from .stills import ContainerReader, animation_of, decode_still, patch_of
+from .stills import animation_of, decode_still, patch_of
 
 ANIMATION, XMP, EXIF, ALPHA, ICC = 0x02, 0x04, 0x08, 0x10, 0x20
 
