@@ -265,11 +265,11 @@ def read_pixels(
         elif bits == 24 and layout.compression == _RGB:
             color[part] = strip[:, : 3 * width].reshape(count, width, 3)[:, :, ::-1]
         else:
-            values = _values(strip, width, bits)
+            values = unpacked(strip, width, bits)
             for channel, mask in enumerate(layout.masks[:3]):
-                color[part, :, channel] = _scaled(values, mask, dtype)
+                color[part, :, channel] = scaled(values, mask, dtype)
             if alpha is not None:
-                alpha[part] = _scaled(values, layout.masks[3], dtype)
+                alpha[part] = scaled(values, layout.masks[3], dtype)
             if fourth is not None:
                 fourth[part] = values >> np.uint32(24)
     return BmpPixels(color, alpha, fourth)
@@ -298,7 +298,7 @@ def _indices(strip: Bytes, width: int, bits: int) -> Bytes:
     return found.reshape(len(strip), -1)[:, :width]
 
 
-def _values(strip: Bytes, width: int, bits: int) -> npt.NDArray[np.uint32]:
+def unpacked(strip: Bytes, width: int, bits: int) -> npt.NDArray[np.uint32]:
     """Return pixels of 16, 24 or 32 bits as integers (rows, width)."""
     count = bits // 8
     stored = strip[:, : count * width].reshape(len(strip), width, count)
@@ -308,7 +308,7 @@ def _values(strip: Bytes, width: int, bits: int) -> npt.NDArray[np.uint32]:
     return values
 
 
-def _scaled(values: npt.NDArray[np.uint32], mask: int, dtype: type[Any]) -> Samples:
+def scaled(values: npt.NDArray[np.uint32], mask: int, dtype: type[Any]) -> Samples:
     """Return the samples under ``mask`` scaled to the full range of ``dtype``, rounded."""
     if not mask:
         return np.zeros(values.shape, dtype)

@@ -39,7 +39,8 @@ DEFAULT_MAX_PIXELS = 178_956_970
 PILLOW_FORMATS = tuple(
     row.pillow
     for row in FORMATS
-    if row.name not in ("png", "tiff", "jxl", "gif", "bmp", "dib", "ico", "pcx", "tga")
+    if row.name
+    not in ("png", "tiff", "jxl", "gif", "bmp", "dib", "ico", "pcx", "tga", "ppm", "qoi", "dds")
 )
 
 _WEBP_ANIMATION = 0x02
@@ -259,9 +260,6 @@ def _high_depth_planes(
 
     ``reduced`` of the source is set if a file has more bits that cannot be read.
     """
-    if image.format == "PPM" and image.mode == "RGB":
-        planes = high_depth.ppm_planes(stream, image.size)
-        return planes, replace(source, reduced=high_depth.ppm_is_high_depth(head))
     if image.format == "AVIF":
         bits = high_depth.avif_bits(head)
         return (high_depth.avif_planes(stream, image.size, bits) if bits > 8 else None), source

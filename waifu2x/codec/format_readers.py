@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import BinaryIO, Final, NamedTuple
 
 from ..picture import Picture
-from . import bmp_reader, ico_reader, pcx_reader, tga_reader
+from . import (
+    bmp_reader,
+    dds_reader,
+    ico_reader,
+    pcx_reader,
+    ppm_reader,
+    qoi_reader,
+    tga_reader,
+)
 
 
 class Reader(NamedTuple):
@@ -25,6 +33,9 @@ class Reader(NamedTuple):
 #: In the order in which they are tried; those without a signature come last.
 READERS: Final = (
     Reader(bmp_reader.is_bmp, bmp_reader.read_size, bmp_reader.read_bmp),
+    Reader(ppm_reader.is_ppm, ppm_reader.read_size, ppm_reader.read_ppm),
+    Reader(qoi_reader.is_qoi, qoi_reader.read_size, qoi_reader.read_qoi),
+    Reader(dds_reader.is_dds, dds_reader.read_size, dds_reader.read_dds),
     Reader(ico_reader.is_ico, ico_reader.read_size, ico_reader.read_ico),
     Reader(pcx_reader.is_pcx, pcx_reader.read_size, pcx_reader.read_pcx),
     Reader(tga_reader.is_tga, tga_reader.read_size, tga_reader.read_tga),

@@ -199,8 +199,9 @@ FORMATS: tuple[Format, ...] = (
         extra=_JXL, encoder_memory=22.0, save_options=_jxl_options,
     ),
     Format(
-        name="ppm", label="PPM", extensions=(".ppm", ".pgm"), folder_extensions=(".pbm", ".pnm"),
-        signature=rb"P[456]\n", pillow="PPM",
+        name="ppm", label="PPM", extensions=(".ppm", ".pgm"),
+        folder_extensions=(".pbm", ".pnm", ".pam", ".pfm"),
+        signature=rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+\d|P7\n|P[Ff]\n\d", pillow="PPM",
     ),
     Format(
         name="psd", label="PSD", extensions=(".psd",), in_archives=False, signature=rb"8BPS",

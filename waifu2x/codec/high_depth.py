@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import struct
 import zlib
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
@@ -21,7 +20,7 @@ from ..errors import ArgumentError
 from ..picture import sample_max
 from .png_chunks import SIGNATURE, chunk, chunks_of
 from .png_reader import PngHeader
-from .samples import FLOAT_SLACK, check_floats
+from .samples import check_floats, unpremultiplied
 from .tiff_header import TiffLayout
 
 Planes: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
@@ -132,7 +131,7 @@ def _tiff_planes(pixels: npt.NDArray[Any], layout: TiffLayout) -> Planes:
         if alpha is not None:
             alpha[part] = strip[:, :, colors]
             if kind == 1:
-                shades = _unpremultiplied(shades, alpha[part])
+                shades = unpremultiplied(shades, alpha[part])
         color[part] = shades
     return color, alpha
 
@@ -148,57 +147,7 @@ def _full_range(strip: npt.NDArray[Any], layout: TiffLayout) -> npt.NDArray[Any]
     return to_16_bits(strip, layout.bits)
 
 
-def _unpremultiplied(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return premultiplied color divided by its alpha; 0 where alpha is 0."""
-    divisor = alpha[:, :, None]
-    if color.dtype.kind == "f":
-        quotient = np.zeros_like(color)
-        np.divide(color, divisor, out=quotient, where=divisor > 0)
-        clipped: npt.NDArray[Any] = np.clip(quotient, -FLOAT_SLACK, 1 + FLOAT_SLACK)
-        return clipped
-    full = sample_max(color.dtype)
-    wide = divisor.astype(np.uint32)
-    quotient = (color.astype(np.uint32) * full + wide // 2) // np.maximum(wide, 1)
-    return np.where(wide == 0, 0, np.minimum(quotient, full)).astype(color.dtype)
-
-
 # --- formats that imagecodecs decodes at full depth
-
-
-def ppm_planes(stream: BinaryIO, size: tuple[int, int]) -> Planes | None:
-    """Decode a binary PPM (P6) with a maximum above 255 to uint16 planes; None for other files.
-
-    Raises EOFError if the pixels end too early. Format: netpbm's ppm(5).
-    """
-    stream.seek(0)
-    head = stream.read(1 << 12)
-    found = _PPM.match(head)
-    if found is None or head[:2] != b"P6":
-        return None
-    width, height, most = (int(number) for number in found.groups())
-    if (width, height) != size or not 255 < most < 65536:
-        return None
-    stream.seek(found.end())
-    data = stream.read(6 * width * height)
-    if len(data) < 6 * width * height:
-        raise EOFError("image file is truncated")
-    color = np.frombuffer(data, ">u2").reshape(height, width, 3).astype(np.uint16)
-    if most < 65535:
-        rows = max(1, _STRIP_PIXELS // width)
-        for top in range(0, height, rows):
-            wide = np.minimum(color[top : top + rows], most).astype(np.uint32)
-            color[top : top + rows] = (wide * 65535 + most // 2) // most
-    return color, None
-
-
-def ppm_is_high_depth(head: bytes) -> bool:
-    """Return whether ``head`` begins a PPM, binary or text, of more than 8 bits."""
-    found = _PPM.match(head)
-    return found is not None and int(found[3]) > 255
-
-
-_SPACE = rb"(?:\s|#[^\n]*\n)+"
-_PPM = re.compile(rb"P[36]" + rb"".join(_SPACE + rb"(\d{1,9})" for _ in range(3)) + rb"\s")
 
 
 class Components(NamedTuple):

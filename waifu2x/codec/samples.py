@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .. import kernels
 from ..errors import ArgumentError
-from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
+from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float, sample_max
 
 #: Allows for the overshoot of a sharpening filter; beyond it, a float picture has other units.
 FLOAT_SLACK = 0.5
@@ -157,3 +157,17 @@ def valid_dpi(dpi: object) -> tuple[float, float] | None:
         return None
     # JPEG holds at most 65535.
     return (x, y) if all(math.isfinite(v) and 0 < v <= 65535 for v in (x, y)) else None
+
+
+def unpremultiplied(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return premultiplied color divided by its alpha; 0 where alpha is 0."""
+    divisor = alpha[:, :, None]
+    if color.dtype.kind == "f":
+        quotient = np.zeros_like(color)
+        np.divide(color, divisor, out=quotient, where=divisor > 0)
+        clipped: npt.NDArray[Any] = np.clip(quotient, -FLOAT_SLACK, 1 + FLOAT_SLACK)
+        return clipped
+    full = sample_max(color.dtype)
+    wide = divisor.astype(np.uint32)
+    quotient = (color.astype(np.uint32) * full + wide // 2) // np.maximum(wide, 1)
+    return np.where(wide == 0, 0, np.minimum(quotient, full)).astype(color.dtype)

@@ -18,6 +18,7 @@ from ..picture import Metadata, Picture, Source
 from .faults import truncated, unsupported
 from .limits import check_pixels
 from .run_length import Bytes, expand
+from .samples import unpremultiplied
 from .sniff import sniff
 
 _MAPPED, _COLOR, _GRAY = 1, 2, 3
@@ -34,9 +35,6 @@ _USEFUL, _PREMULTIPLIED = 3, 4
 _HEADS: Final = range(256)
 _COUNTS: Final = tuple((head & 127) + 1 for head in _HEADS)
 _RUNS: Final = np.array([head >> 7 for head in _HEADS], np.uint8)
-
-# Rows of this many pixels are unpacked at once, so that wide copies stay small.
-_STRIP_PIXELS: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ def read_tga(stream: BinaryIO, name: str, limit: int) -> Picture:
         notes.append("a channel of TGA that is not declared as transparency: left out")
     color = channels
     if alpha is not None and extension.channel == _PREMULTIPLIED:
-        color = _unpremultiplied(color, alpha)
+        color = unpremultiplied(color, alpha)
     color, alpha = _upright(color, header), None if alpha is None else _upright(alpha, header)
     texts = (*_text("Comment", title), *extension.texts)
     source = Source("TGA", False, notes=tuple(notes))
@@ -204,18 +202,6 @@ def _unpacked(pixels: Bytes, depth: int) -> tuple[Bytes, Bytes | None]:
         return color, None
     # The bit is set where the overlay of a video shows through, as in GIMP and ImageMagick.
     return color, np.where(values >> np.uint16(15), 0, 255).astype(np.uint8)
-
-
-def _unpremultiplied(color: Bytes, alpha: Bytes) -> Bytes:
-    """Return premultiplied color divided by its alpha, rounded; 0 where alpha is 0."""
-    result = np.empty_like(color)
-    rows = max(1, _STRIP_PIXELS // color.shape[1])
-    for top in range(0, len(color), rows):
-        part = slice(top, top + rows)
-        divisor = np.maximum(alpha[part, :, None], 1).astype(np.uint32)
-        wide = (color[part].astype(np.uint32) * 255 + divisor // 2) // divisor
-        result[part] = np.where(alpha[part, :, None] == 0, 0, np.minimum(wide, 255))
-    return result
 
 
 def _upright(rows: npt.NDArray[Any], header: _Header) -> npt.NDArray[Any]:
