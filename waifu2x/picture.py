@@ -52,6 +52,7 @@ class Source:
     jpeg_quality: 1..100 estimated from the quantization tables of a JPEG, or None.
     reduced: whether a file of 16 bits per channel was read with 8 bits.
     converted: the color space that was converted to sRGB ("CMYK", "LAB"), or "".
+    notes: what was left out or repaired when the file was read, one short sentence each.
     """
 
     format: str | None = None
@@ -59,6 +60,7 @@ class Source:
     jpeg_quality: int | None = None
     reduced: bool = False
     converted: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from PIL import Image, UnidentifiedImageError
 
 from .._text import AGAIN, reason, shown
-from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
+from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError, Waifu2xError
 from ..picture import Picture, Source
 from . import high_depth, jxl_header, limits, png_reader
 from ._pillow import pillow_errors
@@ -23,8 +23,8 @@ from .formats import FORMATS, JXL_INSTALL
 from .image import picture_of, raw_mode, source_of
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .sniff import HEAD_BYTES, FileType, sniff
-from .tiff_header import TiffLayout, read_layout
-from .tiff_reader import tiff_picture
+from .tiff_header import OLD_JPEG, read_layout
+from .tiff_reader import tiff_picture, with_tags
 
 #: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -176,23 +176,27 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
         raise DecodeError(
             f"{name} is a TIFF of {layout.pages} pages; save the page you want as a picture"
         )
-    if layout.high_depth:
-        return tiff_picture(stream, layout)
-    try:
-        return _decode_with_pillow(stream, head, ("TIFF",), name, limit)
-    except _UnknownError:
-        if layout.readable:
-            return tiff_picture(stream, layout)
+    if layout.unsupported:
         raise DecodeError(
-            f"{name} is a TIFF of an unsupported kind ({_kind(layout)}); save it as 8 or 16-bit RGB"
-        ) from None
-
-
-def _kind(layout: TiffLayout) -> str:
-    return (
-        f"photometric {layout.photometric}, {layout.samples} samples of {layout.bits} bits, "
-        f"sample format {layout.sample_format}, compression {layout.compression}"
-    )
+            f"{name} is a TIFF with {layout.unsupported}, which is not supported; "
+            "save it as 8 or 16-bit RGB"
+        )
+    if layout.by_pillow:
+        try:
+            picture = _decode_with_pillow(stream, head, ("TIFF",), name, limit)
+            return with_tags(picture, stream, layout)
+        except Waifu2xError:
+            raise
+        except Exception as error:
+            if layout.compression == OLD_JPEG:
+                raise DecodeError(
+                    f"{name} is a TIFF with old-style JPEG compression that cannot be read; "
+                    "save it as 8 or 16-bit RGB"
+                ) from error
+            if not isinstance(error, _UnknownError):
+                raise
+    limits.check_bytes(stream, limit, name)
+    return tiff_picture(stream, layout)
 
 
 def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:

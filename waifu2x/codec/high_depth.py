@@ -1,14 +1,12 @@
-"""Pixels of more than 8 bits that Pillow cannot hold, by imagecodecs and tifffile.
+"""Pixels of more than 8 bits that Pillow cannot hold, by imagecodecs.
 
-Both are imported only when a file needs them. Every function receives a size that was checked
+It is imported only when a file needs them. Every function receives a size that was checked
 against the limit, and refuses pixels of another size. ``Planes`` are color (H, W, 1 or 3) and
 alpha (H, W) or None as stored, before the orientation is applied.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 import re
 import struct
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
@@ -17,10 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError
-from ..picture import sample_max
 from .png_reader import filter_chunks
-from .samples import FLOAT_SLACK, check_floats
-from .tiff_header import TiffLayout
+from .samples import check_floats
 
 Planes: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 
@@ -37,98 +33,6 @@ def png_planes(stream: BinaryIO, size: tuple[int, int]) -> Planes:
 
     data = filter_chunks(stream, (b"IHDR", b"tRNS", b"IDAT", b"IEND"))
     return split_planes(_of_size(imagecodecs.png_decode(data), size))
-
-
-def tiff_planes(stream: BinaryIO, layout: TiffLayout) -> Planes:
-    """Decode a TIFF whose ``layout`` is readable to uint8, uint16 or float32 planes.
-
-    9 to 15 bits are scaled to 16; floats must lie in [-0.5, 1.5]. Premultiplied color is divided
-    by its alpha, white at zero is inverted. Samples beyond color and alpha are dropped.
-
-    Raises ArgumentError for floats out of range, and what tifffile raises for damaged files.
-    """
-    import tifffile
-
-    # It logs warnings about files that are refused here, or whose faults are ignored.
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
-    stream.seek(0)
-    with tifffile.TiffFile(stream, is_ome=False) as file:
-        page = file.pages.first
-        tile = (page.tilewidth, page.tilelength) if page.is_tiled else None
-        same = (
-            (page.imagewidth, page.imagelength, page.imagedepth, page.tiledepth)
-            == (layout.width, layout.height, 1, 1)
-        ) and (page.samplesperpixel, page.bitspersample, page.sampleformat, page.compression) == (
-            layout.samples,
-            layout.bits,
-            layout.sample_format,
-            layout.compression,
-        )
-        if not same or tile != layout.tile:
-            raise ValueError("its tags contradict each other")
-        offsets, counts = page.dataoffsets, page.databytecounts
-        if len(offsets) != len(counts) or not all(offsets) or not all(counts):
-            raise ValueError("some of its strips or tiles are missing")
-        if sum(counts) > stream.seek(0, io.SEEK_END):
-            raise ValueError("its strips or tiles overlap")
-        stored = page.asarray(squeeze=False, maxworkers=1)
-    separate, _, height, width, contiguous = stored.shape
-    if (width, height, separate * contiguous) != (layout.width, layout.height, layout.samples):
-        raise ValueError("its tags contradict each other")
-    by_plane = stored.reshape(separate, height, width, contiguous)
-    pixels = by_plane[0] if contiguous > 1 or separate == 1 else by_plane[..., 0].transpose(1, 2, 0)
-    return _tiff_planes(pixels, layout)
-
-
-def _tiff_planes(pixels: npt.NDArray[Any], layout: TiffLayout) -> Planes:
-    """Return color and alpha from the samples (H, W, S) that a TIFF stores."""
-    colors = layout.colors
-    extra = layout.extra or (2,) * (layout.samples - colors)
-    kind = extra[0] if extra and layout.samples > colors else 0
-    dtype = np.dtype(
-        {1: np.uint8 if layout.bits == 8 else np.uint16}.get(layout.sample_format, np.float32)
-    )
-    height, width = pixels.shape[:2]
-    color = np.empty((height, width, colors), dtype)
-    alpha = np.empty((height, width), dtype) if kind else None
-    rows = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        part = slice(top, top + rows)
-        strip = _full_range(pixels[part, :, : colors + bool(kind)], layout)
-        shades = strip[:, :, :colors]
-        if layout.photometric == 0:
-            shades = dtype.type(sample_max(dtype)) - shades
-        if alpha is not None:
-            alpha[part] = strip[:, :, colors]
-            if kind == 1:
-                shades = _unpremultiplied(shades, alpha[part])
-        color[part] = shades
-    return color, alpha
-
-
-def _full_range(strip: npt.NDArray[Any], layout: TiffLayout) -> npt.NDArray[Any]:
-    if layout.sample_format == 3:
-        with np.errstate(over="ignore"):  # infinities are refused by `check_floats`
-            strip = strip.astype(np.float32, copy=False)
-        check_floats(strip, "image")
-        return strip
-    if layout.bits in (8, 16):
-        return strip
-    return to_16_bits(strip, layout.bits)
-
-
-def _unpremultiplied(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return premultiplied color divided by its alpha; 0 where alpha is 0."""
-    divisor = alpha[:, :, None]
-    if color.dtype.kind == "f":
-        quotient = np.zeros_like(color)
-        np.divide(color, divisor, out=quotient, where=divisor > 0)
-        clipped: npt.NDArray[Any] = np.clip(quotient, -FLOAT_SLACK, 1 + FLOAT_SLACK)
-        return clipped
-    full = sample_max(color.dtype)
-    wide = divisor.astype(np.uint32)
-    quotient = (color.astype(np.uint32) * full + wide // 2) // np.maximum(wide, 1)
-    return np.where(wide == 0, 0, np.minimum(quotient, full)).astype(color.dtype)
 
 
 # --- formats that imagecodecs decodes at full depth

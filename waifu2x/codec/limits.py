@@ -84,7 +84,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
 
     VP8 is lossy, VP8L lossless; the first of them counts.
     """
-    size = _webp_size(head)
+    size = webp_size(head)
     if size is not None:
         check_pixels(*size, limit, name)
     check_bytes(stream, limit, name)
@@ -102,7 +102,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
     return None
 
 
-def _webp_size(head: bytes) -> tuple[int, int] | None:
+def webp_size(head: bytes) -> tuple[int, int] | None:
     """Return the size in a WebP header, or None if it is missing."""
     chunk, data = head[12:16], head[20:]
     if len(data) < 10:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .. import kernels
 from ..errors import ArgumentError
-from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
+from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float, sample_max
 
 #: Allows for the overshoot of a sharpening filter; beyond it, a float picture has other units.
 FLOAT_SLACK = 0.5
@@ -146,3 +146,17 @@ def to_array(picture: Picture, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if like.ndim == 2:
         array = array[:, :, 0]
     return array.astype(like.dtype, copy=False)
+
+
+def unpremultiplied(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return premultiplied color (H, W, C) divided by its alpha (H, W); 0 where alpha is 0."""
+    divisor = alpha[:, :, None]
+    if color.dtype.kind == "f":
+        quotient = np.zeros_like(color)
+        np.divide(color, divisor, out=quotient, where=divisor > 0)
+        clipped: npt.NDArray[Any] = np.clip(quotient, -FLOAT_SLACK, 1 + FLOAT_SLACK)
+        return clipped
+    full = sample_max(color.dtype)
+    wide = divisor.astype(np.uint32)
+    quotient = (color.astype(np.uint32) * full + wide // 2) // np.maximum(wide, 1)
+    return np.where(wide == 0, 0, np.minimum(quotient, full)).astype(color.dtype)
