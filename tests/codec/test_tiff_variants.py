@@ -124,7 +124,7 @@ def test_layouts(photometric, colors, extra, planar, dtype):
                     np.testing.assert_array_equal(
                         picture.alpha, array[:, :, colors + extra.index(2)]
                     )
-                noted = "1 channels beyond color and alpha: left out" in picture.source.notes
+                noted = "channels beyond color and alpha: 1 left out" in picture.source.notes
                 assert noted == (0 in extra)
 
 

@@ -22,6 +22,7 @@ from ._pillow import pillow_errors
 from .formats import FORMATS, JXL_INSTALL
 from .image import picture_of, raw_mode, source_of
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
+from .psd_reader import psd_picture
 from .sniff import HEAD_BYTES, FileType, sniff
 from .tiff_header import OLD_JPEG, read_layout
 from .tiff_reader import tiff_picture, with_tags
@@ -29,10 +30,12 @@ from .tiff_reader import tiff_picture, with_tags
 #: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
 
-#: Pillow's names of the formats that it identifies by itself; PNG, TIFF and JPEG XL are recognized
-#: and checked before. Without a list, Pillow would also pass EPS to Ghostscript, read text as XBM,
-#: and guess at scientific formats.
-PILLOW_FORMATS = tuple(row.pillow for row in FORMATS if row.name not in ("png", "tiff", "jxl"))
+#: Pillow's names of the formats that it identifies by itself. PNG, TIFF, PSD and JPEG XL are
+#: recognized and checked before. Without a list, Pillow would also pass EPS to Ghostscript, read
+#: text as XBM, and guess at scientific formats.
+PILLOW_FORMATS = tuple(
+    row.pillow for row in FORMATS if row.name not in ("png", "tiff", "psd", "jxl")
+)
 
 _WEBP_ANIMATION = 0x02
 
@@ -63,8 +66,8 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
         (``PIL.Image.MAX_IMAGE_PIXELS``, a setting of the whole process) must be raised as well.
 
     Reads PNG, JPEG (MPO: the first picture), WebP, AVIF, GIF, BMP, TIFF, PPM / PGM / PBM, TGA, PSD
-    (the composite), JPEG 2000, QOI, ICO (the largest), PCX and DDS, and JPEG XL with the extra
-    ``jxl``. Samples become:
+    and PSB (the composite), JPEG 2000, QOI, ICO (the largest), PCX and DDS, and JPEG XL with the
+    extra ``jxl``. Samples become:
 
     =============================  ===============================================================
     1, 2, 4 and 8-bit gray         gray uint8
@@ -113,6 +116,8 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 return _decode_png(stream, name, limit)
             if kind == "tiff":
                 return _decode_tiff(stream, head, name, limit)
+            if kind == "psd":
+                return _decode_psd(stream, name, limit)
             if kind == "jxl":
                 return _decode_jxl(stream, name, limit)
             return _decode_other(stream, head, name, limit)
@@ -197,6 +202,13 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
                 raise
     limits.check_bytes(stream, limit, name)
     return tiff_picture(stream, layout)
+
+
+def _decode_psd(stream: BinaryIO, name: str, limit: int) -> Picture:
+    try:
+        return psd_picture(stream, name, limit)
+    except ValueError as error:
+        raise damaged(name, "PSD", reason(error)) from error
 
 
 def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
@@ -394,8 +406,8 @@ def _refused_by_pillow(error: Exception, limit: int, name: str) -> LimitError:
 
 def _check_frames(image: Image.Image, name: str) -> None:
     """Refuse animations, whose other frames would be lost silently."""
-    if image.format in ("MPO", "PSD", "TIFF"):
-        return  # extra views of a camera; layers, read as their composite; counted before
+    if image.format in ("MPO", "TIFF"):
+        return  # extra views of a camera; counted before
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1:
         raise DecodeError(

@@ -58,8 +58,8 @@ def check_bytes(stream: BinaryIO, limit: int, name: str) -> None:
 def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
     """Run the checks for a file that begins with ``head`` and that Pillow will open.
 
-    PNG, TIFF and JPEG XL are checked by their own readers. Returns whether the pixels are lossy, if
-    the header tells.
+    PNG, TIFF, PSD and JPEG XL are checked by their own readers. Returns whether the
+    pixels are lossy, if the header tells.
     """
     kind = sniff(head).name
     if kind == "webp":
@@ -68,8 +68,6 @@ def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool |
         check_jpeg(stream, name)
     elif kind == "gif":
         check_gif(stream, limit, name)
-    elif kind == "psd":
-        check_psd(head, limit, name)
     elif kind == "jpeg2000":
         check_jpeg2000(stream, limit, name)
     elif kind in ("avif", "heic", "video"):
@@ -174,26 +172,6 @@ def check_ico(stream: BinaryIO, limit: int, name: str) -> None:
             width, height = (abs(side) for side in struct.unpack_from("<ii", start, 4))
             height //= 2  # the mask is included
         check_pixels(width, height, limit, name)
-
-
-def check_psd(head: bytes, limit: int, name: str) -> None:
-    """Check a Photoshop file's version, depth and size. Layout: Adobe's file format specification.
-
-    Raises DecodeError for unsupported versions and depths.
-    """
-    if len(head) < 26:
-        return
-    version, _, _, height, width, bits, _ = struct.unpack_from(">H6sHIIHH", head, 4)
-    if version == 2:
-        raise DecodeError(
-            f"{name} is a large Photoshop document (PSB), which is not supported; save it as PNG"
-        )
-    if bits > 8:
-        raise DecodeError(
-            f"{name} is a Photoshop file of {bits} bits per channel, which is not supported; "
-            "save it as 16-bit PNG or TIFF"
-        )
-    check_pixels(width, height, limit, name)
 
 
 def check_jpeg2000(stream: BinaryIO, limit: int, name: str) -> None:

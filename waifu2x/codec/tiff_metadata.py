@@ -78,7 +78,7 @@ def read_metadata(stream: BinaryIO, layout: TiffLayout) -> TiffMetadata:
         notes.append("the white point and primaries in TIFF tags: left out")
     surplus = layout.samples - layout.colors - (layout.alpha is not None)
     if surplus > 0:
-        notes.append(f"{surplus} channels beyond color and alpha: left out")
+        notes.append(f"channels beyond color and alpha: {surplus} left out")
     if layout.masks:
         notes.append("the transparency mask: left out")
     return TiffMetadata(
