@@ -89,3 +89,21 @@ def lab_to_rgb(lab: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> npt.NDArra
         encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
         result[top : top + rows] = np.floor(encoded * full + 0.5)
     return result
+
+
+def ycc_to_rgb(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return sYCC (H, W, 3) as RGB of the same type: full range (IEC 61966-2-1, amendment 1).
+
+    samples: uint8 or uint16; gray has chroma 128 or 32768.
+    """
+    full = sample_max(samples.dtype)
+    middle = (full + 1) // 2
+    result = np.empty_like(samples)
+    rows = max(1, _STRIP_PIXELS // samples.shape[1])
+    for top in range(0, len(samples), rows):
+        luma, blue, red = np.moveaxis(samples[top : top + rows].astype(np.float64), 2, 0)
+        blue, red = blue - middle, red - middle
+        rgb = luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue
+        strip = np.clip(np.stack(rgb, axis=-1), 0, full)
+        result[top : top + rows] = np.floor(strip + 0.5)
+    return result

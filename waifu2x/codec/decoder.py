@@ -21,6 +21,7 @@ from . import high_depth, jxl_header, limits, png_reader
 from ._pillow import pillow_errors
 from .formats import FORMATS, JXL_INSTALL
 from .image import picture_of, raw_mode, source_of
+from .jpeg2000_reader import jpeg2000_picture
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .psd_reader import psd_picture
 from .sniff import HEAD_BYTES, FileType, sniff
@@ -30,11 +31,11 @@ from .tiff_reader import tiff_picture, with_tags
 #: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
 
-#: Pillow's names of the formats that it identifies by itself. PNG, TIFF, PSD and JPEG XL are
-#: recognized and checked before. Without a list, Pillow would also pass EPS to Ghostscript, read
-#: text as XBM, and guess at scientific formats.
+#: Pillow's names of the formats that it identifies by itself. PNG, TIFF, PSD, JPEG 2000 and
+#: JPEG XL are recognized and checked before. Without a list, Pillow would also pass EPS to
+#: Ghostscript, read text as XBM, and guess at scientific formats.
 PILLOW_FORMATS = tuple(
-    row.pillow for row in FORMATS if row.name not in ("png", "tiff", "psd", "jxl")
+    row.pillow for row in FORMATS if row.name not in ("png", "tiff", "psd", "jpeg2000", "jxl")
 )
 
 _WEBP_ANIMATION = 0x02
@@ -118,6 +119,8 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 return _decode_tiff(stream, head, name, limit)
             if kind == "psd":
                 return _decode_psd(stream, name, limit)
+            if kind == "jpeg2000":
+                return _decode_jpeg2000(stream, name, limit)
             if kind == "jxl":
                 return _decode_jxl(stream, name, limit)
             return _decode_other(stream, head, name, limit)
@@ -211,6 +214,13 @@ def _decode_psd(stream: BinaryIO, name: str, limit: int) -> Picture:
         raise damaged(name, "PSD", reason(error)) from error
 
 
+def _decode_jpeg2000(stream: BinaryIO, name: str, limit: int) -> Picture:
+    try:
+        return jpeg2000_picture(stream, name, limit)
+    except ValueError as error:
+        raise damaged(name, "JPEG 2000", reason(error)) from error
+
+
 def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
     try:
         header = jxl_header.read_header(stream)
@@ -293,12 +303,6 @@ def _high_depth_planes(
     if image.format == "AVIF":
         bits = high_depth.avif_bits(head)
         return (high_depth.avif_planes(stream, image.size, bits) if bits > 8 else None), source
-    if image.format == "JPEG2000":
-        found = high_depth.jpeg2000_components(stream)
-        if found is not None and found.bits > 8:
-            if found.plain and found.bits <= 16:
-                return high_depth.jpeg2000_planes(stream, image.size, found.bits), source
-            return None, replace(source, reduced=True)
     return None, source
 
 

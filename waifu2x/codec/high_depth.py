@@ -8,8 +8,7 @@ alpha (H, W) or None as stored, before the orientation is applied.
 from __future__ import annotations
 
 import re
-import struct
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -74,48 +73,6 @@ _SPACE = rb"(?:\s|#[^\n]*\n)+"
 _PPM = re.compile(rb"P[36]" + rb"".join(_SPACE + rb"(\d{1,9})" for _ in range(3)) + rb"\s")
 
 
-class Components(NamedTuple):
-    """The samples of a JPEG 2000 codestream.
-
-    bits: of the first component. pixels, tiles: their counts. plain: at most four components,
-    unsigned, alike, and in a color space that needs no conversion.
-    """
-
-    bits: int
-    pixels: int
-    tiles: int
-    plain: bool
-
-
-def jpeg2000_components(stream: BinaryIO) -> Components | None:
-    """Read the SIZ marker of a JPEG 2000 file; None if it is not near the start.
-
-    Layout: ISO/IEC 15444-1, annex A.5.1.
-    """
-    stream.seek(0)
-    head = stream.read(1 << 20)
-    at = head.find(b"\xff\x4f\xff\x51")
-    body = head[at + 8 : at + 8 + 36 + 3 * 16]
-    if at < 0 or len(body) < 36 + 3:
-        return None
-    x1, y1, _, _, step_x, step_y, x0, y0, count = struct.unpack_from(">8IH", body, 0)
-    if not (step_x and step_y):
-        return None
-    width, height = max(x1 - x0, 0), max(y1 - y0, 0)
-    tiles = -(-width // step_x) * -(-height // step_y)
-    sizes = {body[i : i + 3] for i in range(34, 34 + 3 * min(count, 16), 3)}
-    depth, *steps = next(iter(sizes))
-    plain = len(sizes) == 1 and depth < 128 and steps == [1, 1] and count <= 4
-    # 18 is sYCC among the color spaces of the "colr" box; Pillow converts it to RGB.
-    sycc = b"colr\x01\0\0\0\0\0\x12" in head[:at] or b"colr\x01\0\x01\0\0\0\x12" in head[:at]
-    return Components((depth & 127) + 1, width * height, tiles, plain and not sycc)
-
-
-def jpeg2000_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
-    """Decode a JPEG 2000 file of 9 to 16 ``bits`` per sample to uint16 planes."""
-    return split_planes(to_16_bits(_decoded("jpeg2k", stream, size), bits))
-
-
 def avif_bits(head: bytes) -> int:
     """Return the bits per sample of an AVIF whose first bytes are ``head``: 8, 10 or 12.
 
@@ -165,6 +122,15 @@ def _of_size(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any
             f"image has {pixels.dtype} samples, which is not supported; save it as 16-bit"
         )
     return pixels
+
+
+def to_8_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
+    """Return ``samples`` of 1 to 8 ``bits`` scaled to uint8, rounded to the nearest."""
+    most = (1 << bits) - 1
+    values = np.arange(most + 1, dtype=np.uint32)
+    table = ((values * 255 + most // 2) // most).astype(np.uint8)
+    scaled: npt.NDArray[np.uint8] = table[samples.astype(np.uint8)]
+    return scaled
 
 
 def to_16_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint16]:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from .._text import AGAIN
 from ..errors import DecodeError, LimitError
-from .high_depth import jpeg2000_components
+from .jpeg2000_header import read_codestream
 from .png_chunks import SIGNATURE
 from .sniff import sniff
 
@@ -177,7 +177,7 @@ def check_ico(stream: BinaryIO, limit: int, name: str) -> None:
 def check_jpeg2000(stream: BinaryIO, limit: int, name: str) -> None:
     """Check the number of tiles of a JPEG 2000 file, each of which costs memory."""
     check_bytes(stream, limit, name)
-    found = jpeg2000_components(stream)
+    found = read_codestream(stream)
     if found is None:
         return
     if found.tiles > max(_MAX_TILES, found.pixels // _PIXELS_PER_TILE):

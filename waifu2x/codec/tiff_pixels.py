@@ -17,7 +17,8 @@ import numpy.typing as npt
 from ..errors import ArgumentError
 from ..picture import sample_max
 from . import conversion, jxl_header, tiff_header
-from .high_depth import jpeg2000_components, to_16_bits
+from .high_depth import to_8_bits, to_16_bits
+from .jpeg2000_header import read_codestream
 from .samples import check_floats, unpremultiplied
 from .tiff_header import TiffLayout
 
@@ -132,7 +133,7 @@ def _check_segment(stream: BinaryIO, offset: int, count: int, compression: int, 
         declared = _jpeg_area(stream, offset)
     elif compression in tiff_header.JPEG_2000:
         stream.seek(offset)
-        found = jpeg2000_components(io.BytesIO(stream.read(1 << 12)))
+        found = read_codestream(io.BytesIO(stream.read(1 << 16)))
         declared = 0 if found is None or found.tiles > max(64, area // 256) else found.pixels
     elif compression == tiff_header.WEBP:
         stream.seek(offset)
@@ -217,15 +218,6 @@ def _full_range(strip: npt.NDArray[Any], layout: TiffLayout) -> npt.NDArray[Any]
     if bits < 8:
         return to_8_bits(strip, bits)
     return to_16_bits(strip, bits)
-
-
-def to_8_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
-    """Return ``samples`` of 1 to 8 ``bits`` scaled to uint8, rounded to the nearest."""
-    most = (1 << bits) - 1
-    values = np.arange(most + 1, dtype=np.uint32)
-    table = ((values * 255 + most // 2) // most).astype(np.uint8)
-    scaled: npt.NDArray[np.uint8] = table[samples.astype(np.uint8)]
-    return scaled
 
 
 class _Converter:
