@@ -24,6 +24,7 @@ from .image import picture_of, raw_mode, source_of
 from .jpeg2000_reader import jpeg2000_picture
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .psd_reader import psd_picture
+from .samples import unpremultiplied
 from .sniff import HEAD_BYTES, FileType, sniff
 from .tiff_header import OLD_JPEG, read_layout
 from .tiff_reader import tiff_picture, with_tags
@@ -232,6 +233,10 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
         raise DecodeError(
             f"{name} is an animated JPEG XL, which is not supported; save it as PNG or WebP"
         )
+    if jxl_header.BLACK in header.channels:
+        raise DecodeError(
+            f"{name} is a JPEG XL with CMYK colors, which is not supported; save it as PNG"
+        )
     try:
         import pillow_jxl  # noqa: F401  (registers itself with Pillow)
     except ImportError as error:
@@ -239,6 +244,8 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
             f"{name} is a JPEG XL file, and its reader is not installed; run `{JXL_INSTALL}`"
         ) from error
     packet = jxl_header.read_xmp(stream)
+    exif = jxl_header.read_exif(stream)
+    notes = jxl_header.notes(stream, header)
     stream.seek(0)
     try:
         opened = Image.open(stream, formats=("JXL",))
@@ -249,17 +256,24 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
     with opened as image:
         check_pixels(image.width, image.height, limit, name)
         planes = None
-        if header.bits > 8:
-            planes = high_depth.jxl_planes(stream, image.size, header.bits)
+        if header.bits != 8:
+            alpha = jxl_header.ALPHA in header.channels
+            planes = high_depth.jxl_planes(stream, image.size, header.bits, alpha=alpha)
         else:
             image.load()
         if packet is not None:
             image.info["xmp"] = packet
+        if exif is not None:
+            image.info["exif"] = exif  # the plugin does not decompress it
         icc = image.info.get("icc_profile")
         if isinstance(icc, bytes) and jxl_header.is_default_profile(icc):
             del image.info["icc_profile"]
         lossy = True if getattr(image, "jpeg", False) else header.lossy  # a recompressed JPEG
-        return picture_of(image, source_of(image, lossy=lossy), "", planes=planes)
+        source = replace(source_of(image, lossy=lossy), notes=notes)
+        picture = picture_of(image, source, "", planes=planes)
+        if header.premultiplied and picture.alpha is not None:
+            return replace(picture, color=unpremultiplied(picture.color, picture.alpha))
+        return picture
 
 
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:

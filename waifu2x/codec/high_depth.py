@@ -88,14 +88,22 @@ def avif_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     return split_planes(to_16_bits(_decoded("avif", stream, size, index=0, numthreads=1), bits))
 
 
-def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
-    """Decode a JPEG XL file of more than 8 ``bits`` to uint16 or float32 planes, upright.
+def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int, *, alpha: bool = True) -> Planes:
+    """Decode a JPEG XL file to uint8 (up to 8 ``bits``), uint16 or float32 planes, upright.
+
+    alpha: whether one of its extra channels, if there are any, is alpha.
 
     Raises ArgumentError for floats out of range.
     """
-    pixels = _decoded("jpegxl", stream, size, index=0)
+    import imagecodecs
+
+    stream.seek(0)
+    pixels = imagecodecs.jpegxl_decode(stream.read(), index=0)
+    if not alpha and pixels.ndim == 3 and pixels.shape[1::-1] != size:
+        pixels = pixels[0]  # gray, and the other channels as planes
+    pixels = _of_size(pixels, size)
     if pixels.dtype.kind != "f":
-        return split_planes(to_16_bits(pixels, bits))
+        return split_planes(to_8_bits(pixels, bits) if bits <= 8 else to_16_bits(pixels, bits))
     pixels = pixels.astype(np.float32, copy=False)
     check_floats(pixels, "image")
     return split_planes(pixels)
