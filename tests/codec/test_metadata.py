@@ -258,19 +258,6 @@ def test_an_icon_with_a_huge_picture_inside():
         decode(b"\0\0\1\0\1\0" + entry + bitmap, max_pixels=1_000_000)
 
 
-def test_photoshop_files_that_we_do_not_read():
-    def psd(version=1, size=(4, 4), bits=8):
-        return b"8BPS" + struct.pack(">H6sHIIHH", version, bytes(6), 3, *size, bits, 3) + bytes(14)
-
-    for data, error, words in (
-        (psd(bits=16), DecodeError, "16 bits per channel"),
-        (psd(version=2), DecodeError, "PSB"),
-        (psd(size=(30000, 30000)), LimitError, "30000x30000"),
-    ):
-        with pytest.raises(error, match=words):
-            decode(data)
-
-
 def test_jpeg2000_of_too_many_tiles():
     data = bytearray(saved("JPEG2000", no_jp2=True))
     at = data.index(b"\xff\x4f\xff\x51") + 8

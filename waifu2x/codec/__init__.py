@@ -3,9 +3,11 @@
 One module per job. Formats: `formats` (the table), `sniff` (what a file is). Writing: `encoder`,
 `png_writer` and `tiff_writer` (row by row, on several threads, over `row_writer` and `deflate`),
 `color` (ICC profiles of PNG's color chunks). Reading: `decoder`, `header` (the size alone),
-`limits` (sizes declared in headers), `png_reader`, `tiff_header` and `jxl_header`, `high_depth` and
-`tiff_reader` (more than 8 bits), `jpeg_quality`. Both: `image` (Pillow images), `samples` (arrays
-and sample types), `exif`, `xmp`, `png_chunks`. `animation` is a package of its own.
+`limits` (sizes declared in headers); `png_reader`; `tiff_reader` over `tiff_header`, `tiff_pixels`
+and `tiff_metadata`; `psd_reader`; `jpeg2000_reader` over `jpeg2000_header`; `jxl_header`;
+`high_depth` (more than 8 bits), `jpeg_quality`. Both: `image` (Pillow images), `conversion` (CMYK,
+CIELab and YCC), `samples` (arrays and sample types), `exif`, `xmp`, `png_chunks`, `boxes`.
+`animation` is a package of its own.
 """
 
 from .decoder import (

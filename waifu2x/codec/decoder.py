@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from PIL import Image
 
 from .._text import reason, shown
-from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
+from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError, Waifu2xError
 from ..picture import Picture, Source
 from . import high_depth, jxl_header, limits, png_reader
 from ._pillow import pillow_errors
@@ -23,12 +23,15 @@ from .format_readers import reader_of
 from .formats import FORMATS, JXL_INSTALL
 from .gif_reader import read_gif
 from .image import picture_of, raw_mode, source_of
+from .jpeg2000_reader import jpeg2000_picture
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .pillow_open import UnknownFormatError, open_image, refused_by_pillow
 from .png_decoder import decode_png
+from .psd_reader import psd_picture
+from .samples import unpremultiplied
 from .sniff import HEAD_BYTES, FileType, sniff
-from .tiff_header import TiffLayout, read_layout
-from .tiff_reader import tiff_picture
+from .tiff_header import OLD_JPEG, read_layout
+from .tiff_reader import tiff_picture, with_tags
 
 #: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -40,7 +43,10 @@ PILLOW_FORMATS = tuple(
     row.pillow
     for row in FORMATS
     if row.name
-    not in ("png", "tiff", "jxl", "gif", "bmp", "dib", "ico", "pcx", "tga", "ppm", "qoi", "dds")
+    not in (
+        *("png", "tiff", "psd", "jpeg2000", "jxl", "gif"),
+        *("bmp", "dib", "ico", "pcx", "tga", "ppm", "qoi", "dds"),
+    )
 )
 
 _WEBP_ANIMATION = 0x02
@@ -72,8 +78,8 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
         (``PIL.Image.MAX_IMAGE_PIXELS``, a setting of the whole process) must be raised as well.
 
     Reads PNG, JPEG (MPO: the first picture), WebP, AVIF, GIF, BMP, TIFF, PPM / PGM / PBM, TGA, PSD
-    (the composite), JPEG 2000, QOI, ICO (the largest), PCX and DDS, and JPEG XL with the extra
-    ``jxl``. Samples become:
+    and PSB (the composite), JPEG 2000, QOI, ICO (the largest), PCX and DDS, and JPEG XL with the
+    extra ``jxl``. Samples become:
 
     =============================  ===============================================================
     1, 2, 4 and 8-bit gray         gray uint8
@@ -122,6 +128,10 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 return decode_png(stream, name, limit)
             if kind == "tiff":
                 return _decode_tiff(stream, head, name, limit)
+            if kind == "psd":
+                return _decode_psd(stream, name, limit)
+            if kind == "jpeg2000":
+                return _decode_jpeg2000(stream, name, limit)
             if kind == "jxl":
                 return _decode_jxl(stream, name, limit)
             if kind == "gif":
@@ -165,23 +175,41 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
         raise DecodeError(
             f"{name} is a TIFF of {layout.pages} pages; save the page you want as a picture"
         )
-    if layout.high_depth:
-        return tiff_picture(stream, layout)
-    try:
-        return _decode_with_pillow(stream, head, ("TIFF",), name, limit)
-    except UnknownFormatError:
-        if layout.readable:
-            return tiff_picture(stream, layout)
+    if layout.unsupported:
         raise DecodeError(
-            f"{name} is a TIFF of an unsupported kind ({_kind(layout)}); save it as 8 or 16-bit RGB"
-        ) from None
+            f"{name} is a TIFF with {layout.unsupported}, which is not supported; "
+            "save it as 8 or 16-bit RGB"
+        )
+    if layout.by_pillow:
+        try:
+            picture = _decode_with_pillow(stream, head, ("TIFF",), name, limit)
+            return with_tags(picture, stream, layout)
+        except Waifu2xError:
+            raise
+        except Exception as error:
+            if layout.compression == OLD_JPEG:
+                raise DecodeError(
+                    f"{name} is a TIFF with old-style JPEG compression that cannot be read; "
+                    "save it as 8 or 16-bit RGB"
+                ) from error
+            if not isinstance(error, UnknownFormatError):
+                raise
+    limits.check_bytes(stream, limit, name)
+    return tiff_picture(stream, layout)
 
 
-def _kind(layout: TiffLayout) -> str:
-    return (
-        f"photometric {layout.photometric}, {layout.samples} samples of {layout.bits} bits, "
-        f"sample format {layout.sample_format}, compression {layout.compression}"
-    )
+def _decode_psd(stream: BinaryIO, name: str, limit: int) -> Picture:
+    try:
+        return psd_picture(stream, name, limit)
+    except ValueError as error:
+        raise damaged(name, "PSD", reason(error)) from error
+
+
+def _decode_jpeg2000(stream: BinaryIO, name: str, limit: int) -> Picture:
+    try:
+        return jpeg2000_picture(stream, name, limit)
+    except ValueError as error:
+        raise damaged(name, "JPEG 2000", reason(error)) from error
 
 
 def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
@@ -195,6 +223,10 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
         raise DecodeError(
             f"{name} is an animated JPEG XL, which is not supported; save it as PNG or WebP"
         )
+    if jxl_header.BLACK in header.channels:
+        raise DecodeError(
+            f"{name} is a JPEG XL with CMYK colors, which is not supported; save it as PNG"
+        )
     try:
         import pillow_jxl  # noqa: F401  (registers itself with Pillow)
     except ImportError as error:
@@ -202,6 +234,8 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
             f"{name} is a JPEG XL file, and its reader is not installed; run `{JXL_INSTALL}`"
         ) from error
     packet = jxl_header.read_xmp(stream)
+    exif = jxl_header.read_exif(stream)
+    notes = jxl_header.notes(stream, header)
     stream.seek(0)
     try:
         opened = Image.open(stream, formats=("JXL",))
@@ -212,17 +246,24 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
     with opened as image:
         check_pixels(image.width, image.height, limit, name)
         planes = None
-        if header.bits > 8:
-            planes = high_depth.jxl_planes(stream, image.size, header.bits)
+        if header.bits != 8:
+            alpha = jxl_header.ALPHA in header.channels
+            planes = high_depth.jxl_planes(stream, image.size, header.bits, alpha=alpha)
         else:
             image.load()
         if packet is not None:
             image.info["xmp"] = packet
+        if exif is not None:
+            image.info["exif"] = exif  # the plugin does not decompress it
         icc = image.info.get("icc_profile")
         if isinstance(icc, bytes) and jxl_header.is_default_profile(icc):
             del image.info["icc_profile"]
         lossy = True if getattr(image, "jpeg", False) else header.lossy  # a recompressed JPEG
-        return picture_of(image, source_of(image, lossy=lossy), "", planes=planes)
+        source = replace(source_of(image, lossy=lossy), notes=notes)
+        picture = picture_of(image, source, "", planes=planes)
+        if header.premultiplied and picture.alpha is not None:
+            return replace(picture, color=unpremultiplied(picture.color, picture.alpha))
+        return picture
 
 
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
@@ -263,12 +304,6 @@ def _high_depth_planes(
     if image.format == "AVIF":
         bits = high_depth.avif_bits(head)
         return (high_depth.avif_planes(stream, image.size, bits) if bits > 8 else None), source
-    if image.format == "JPEG2000":
-        found = high_depth.jpeg2000_components(stream)
-        if found is not None and found.bits > 8:
-            if found.plain and found.bits <= 16:
-                return high_depth.jpeg2000_planes(stream, image.size, found.bits), source
-            return None, replace(source, reduced=True)
     return None, source
 
 
@@ -343,8 +378,8 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
 
 def _check_frames(image: Image.Image, name: str) -> None:
     """Refuse animations, whose other frames would be lost silently."""
-    if image.format in ("MPO", "PSD", "TIFF"):
-        return  # extra views of a camera; layers, read as their composite; counted before
+    if image.format in ("MPO", "TIFF"):
+        return  # extra views of a camera; counted before
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1:
         raise animated(frames, name)

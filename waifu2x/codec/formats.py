@@ -204,8 +204,8 @@ FORMATS: tuple[Format, ...] = (
         signature=rb"P[1-6](?:\s|#[^\n\r]*[\n\r])+\d|P7\n|P[Ff]\n\d", pillow="PPM",
     ),
     Format(
-        name="psd", label="PSD", extensions=(".psd",), in_archives=False, signature=rb"8BPS",
-        pillow="PSD",
+        name="psd", label="PSD", extensions=(".psd",), folder_extensions=(".psb",),
+        in_archives=False, signature=rb"8BPS", pillow="PSD",
     ),
     Format(
         name="jpeg2000", label="JPEG 2000", extensions=(".jp2", ".j2k"),

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from ..errors import Waifu2xError
-from . import jxl_header, limits, png_reader
+from . import jpeg2000_header, jxl_header, limits, png_reader, psd_reader
 from ._pillow import pillow_errors
 from .decoder import PILLOW_FORMATS
 from .format_readers import reader_of
@@ -54,6 +54,15 @@ def _read(stream: BinaryIO, limit: int, name: str) -> Header:
     if kind == "tiff":
         tiff = read_layout(stream)
         return Header(tiff.width, tiff.height, tiff.samples * -(-tiff.bits // 8))
+    if kind == "psd":
+        psd = psd_reader.read_header(stream)
+        return Header(psd.width, psd.height, psd.channels * -(-psd.bits // 8))
+    if kind == "jpeg2000":
+        codestream = jpeg2000_header.read_codestream(stream)
+        if codestream is None:
+            raise ValueError("no codestream")
+        pixel_bytes = len(codestream.components) * -(-codestream.components[0].bits // 8)
+        return Header(codestream.width, codestream.height, pixel_bytes)
     if kind == "jxl":
         found = jxl_header.read_header(stream)
         return Header(found.width, found.height, 4 * -(-found.bits // 8))

@@ -1,27 +1,23 @@
-"""Pixels of more than 8 bits that Pillow cannot hold, by imagecodecs and tifffile.
+"""Pixels of more than 8 bits that Pillow cannot hold, by imagecodecs.
 
-Both are imported only when a file needs them. Every function receives a size that was checked
+It is imported only when a file needs them. Every function receives a size that was checked
 against the limit, and refuses pixels of another size. ``Planes`` are color (H, W, 1 or 3) and
 alpha (H, W) or None as stored, before the orientation is applied.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 import struct
 import zlib
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError
-from ..picture import sample_max
 from .png_chunks import SIGNATURE, chunk, chunks_of
 from .png_reader import PngHeader
-from .samples import check_floats, unpremultiplied
-from .tiff_header import TiffLayout
+from .samples import check_floats
 
 Planes: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 
@@ -69,129 +65,6 @@ def png_planes(data: bytes, header: PngHeader, *, ended: bool) -> Planes:
     return split_planes(pixels)
 
 
-def tiff_planes(stream: BinaryIO, layout: TiffLayout) -> Planes:
-    """Decode a TIFF whose ``layout`` is readable to uint8, uint16 or float32 planes.
-
-    9 to 15 bits are scaled to 16; floats must lie in [-0.5, 1.5]. Premultiplied color is divided
-    by its alpha, white at zero is inverted. Samples beyond color and alpha are dropped.
-
-    Raises ArgumentError for floats out of range, and what tifffile raises for damaged files.
-    """
-    import tifffile
-
-    # It logs warnings about files that are refused here, or whose faults are ignored.
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
-    stream.seek(0)
-    with tifffile.TiffFile(stream, is_ome=False) as file:
-        page = file.pages.first
-        tile = (page.tilewidth, page.tilelength) if page.is_tiled else None
-        same = (
-            (page.imagewidth, page.imagelength, page.imagedepth, page.tiledepth)
-            == (layout.width, layout.height, 1, 1)
-        ) and (page.samplesperpixel, page.bitspersample, page.sampleformat, page.compression) == (
-            layout.samples,
-            layout.bits,
-            layout.sample_format,
-            layout.compression,
-        )
-        if not same or tile != layout.tile:
-            raise ValueError("its tags contradict each other")
-        offsets, counts = page.dataoffsets, page.databytecounts
-        if len(offsets) != len(counts) or not all(offsets) or not all(counts):
-            raise ValueError("some of its strips or tiles are missing")
-        if sum(counts) > stream.seek(0, io.SEEK_END):
-            raise ValueError("its strips or tiles overlap")
-        stored = page.asarray(squeeze=False, maxworkers=1)
-    separate, _, height, width, contiguous = stored.shape
-    if (width, height, separate * contiguous) != (layout.width, layout.height, layout.samples):
-        raise ValueError("its tags contradict each other")
-    by_plane = stored.reshape(separate, height, width, contiguous)
-    pixels = by_plane[0] if contiguous > 1 or separate == 1 else by_plane[..., 0].transpose(1, 2, 0)
-    return _tiff_planes(pixels, layout)
-
-
-def _tiff_planes(pixels: npt.NDArray[Any], layout: TiffLayout) -> Planes:
-    """Return color and alpha from the samples (H, W, S) that a TIFF stores."""
-    colors = layout.colors
-    extra = layout.extra or (2,) * (layout.samples - colors)
-    kind = extra[0] if extra and layout.samples > colors else 0
-    dtype = np.dtype(
-        {1: np.uint8 if layout.bits == 8 else np.uint16}.get(layout.sample_format, np.float32)
-    )
-    height, width = pixels.shape[:2]
-    color = np.empty((height, width, colors), dtype)
-    alpha = np.empty((height, width), dtype) if kind else None
-    rows = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        part = slice(top, top + rows)
-        strip = _full_range(pixels[part, :, : colors + bool(kind)], layout)
-        shades = strip[:, :, :colors]
-        if layout.photometric == 0:
-            shades = dtype.type(sample_max(dtype)) - shades
-        if alpha is not None:
-            alpha[part] = strip[:, :, colors]
-            if kind == 1:
-                shades = unpremultiplied(shades, alpha[part])
-        color[part] = shades
-    return color, alpha
-
-
-def _full_range(strip: npt.NDArray[Any], layout: TiffLayout) -> npt.NDArray[Any]:
-    if layout.sample_format == 3:
-        with np.errstate(over="ignore"):  # infinities are refused by `check_floats`
-            strip = strip.astype(np.float32, copy=False)
-        check_floats(strip, "image")
-        return strip
-    if layout.bits in (8, 16):
-        return strip
-    return to_16_bits(strip, layout.bits)
-
-
-# --- formats that imagecodecs decodes at full depth
-
-
-class Components(NamedTuple):
-    """The samples of a JPEG 2000 codestream.
-
-    bits: of the first component. pixels, tiles: their counts. plain: at most four components,
-    unsigned, alike, and in a color space that needs no conversion.
-    """
-
-    bits: int
-    pixels: int
-    tiles: int
-    plain: bool
-
-
-def jpeg2000_components(stream: BinaryIO) -> Components | None:
-    """Read the SIZ marker of a JPEG 2000 file; None if it is not near the start.
-
-    Layout: ISO/IEC 15444-1, annex A.5.1.
-    """
-    stream.seek(0)
-    head = stream.read(1 << 20)
-    at = head.find(b"\xff\x4f\xff\x51")
-    body = head[at + 8 : at + 8 + 36 + 3 * 16]
-    if at < 0 or len(body) < 36 + 3:
-        return None
-    x1, y1, _, _, step_x, step_y, x0, y0, count = struct.unpack_from(">8IH", body, 0)
-    if not (step_x and step_y):
-        return None
-    width, height = max(x1 - x0, 0), max(y1 - y0, 0)
-    tiles = -(-width // step_x) * -(-height // step_y)
-    sizes = {body[i : i + 3] for i in range(34, 34 + 3 * min(count, 16), 3)}
-    depth, *steps = next(iter(sizes))
-    plain = len(sizes) == 1 and depth < 128 and steps == [1, 1] and count <= 4
-    # 18 is sYCC among the color spaces of the "colr" box; Pillow converts it to RGB.
-    sycc = b"colr\x01\0\0\0\0\0\x12" in head[:at] or b"colr\x01\0\x01\0\0\0\x12" in head[:at]
-    return Components((depth & 127) + 1, width * height, tiles, plain and not sycc)
-
-
-def jpeg2000_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
-    """Decode a JPEG 2000 file of 9 to 16 ``bits`` per sample to uint16 planes."""
-    return split_planes(to_16_bits(_decoded("jpeg2k", stream, size), bits))
-
-
 def avif_bits(head: bytes) -> int:
     """Return the bits per sample of an AVIF whose first bytes are ``head``: 8, 10 or 12.
 
@@ -207,14 +80,22 @@ def avif_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     return split_planes(to_16_bits(_decoded("avif", stream, size, index=0, numthreads=1), bits))
 
 
-def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
-    """Decode a JPEG XL file of more than 8 ``bits`` to uint16 or float32 planes, upright.
+def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int, *, alpha: bool = True) -> Planes:
+    """Decode a JPEG XL file to uint8 (up to 8 ``bits``), uint16 or float32 planes, upright.
+
+    alpha: whether one of its extra channels, if there are any, is alpha.
 
     Raises ArgumentError for floats out of range.
     """
-    pixels = _decoded("jpegxl", stream, size, index=0)
+    import imagecodecs
+
+    stream.seek(0)
+    pixels = imagecodecs.jpegxl_decode(stream.read(), index=0)
+    if not alpha and pixels.ndim == 3 and pixels.shape[1::-1] != size:
+        pixels = pixels[0]  # gray, and the other channels as planes
+    pixels = _of_size(pixels, size)
     if pixels.dtype.kind != "f":
-        return split_planes(to_16_bits(pixels, bits))
+        return split_planes(to_8_bits(pixels, bits) if bits <= 8 else to_16_bits(pixels, bits))
     pixels = pixels.astype(np.float32, copy=False)
     check_floats(pixels, "image")
     return split_planes(pixels)
@@ -241,6 +122,15 @@ def _of_size(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any
             f"image has {pixels.dtype} samples, which is not supported; save it as 16-bit"
         )
     return pixels
+
+
+def to_8_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
+    """Return ``samples`` of 1 to 8 ``bits`` scaled to uint8, rounded to the nearest."""
+    most = (1 << bits) - 1
+    values = np.arange(most + 1, dtype=np.uint32)
+    table = ((values * 255 + most // 2) // most).astype(np.uint8)
+    scaled: npt.NDArray[np.uint8] = table[samples.astype(np.uint8)]
+    return scaled
 
 
 def to_16_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint16]:

@@ -222,7 +222,10 @@ def tiff_exif(tags: Image.Exif) -> bytes | None:
     kept = Image.Exif()
     for tag in DESCRIPTIVE_TAGS:
         value = tags.get(tag)
-        if isinstance(value, (str, bytes, int)):
+        if isinstance(value, str):
+            # Pillow reads bytes as Latin-1, and would write "?" for those above ASCII.
+            value = value.encode("latin-1", "replace")
+        if isinstance(value, (bytes, int)):
             kept[tag] = value
     for directory in (_EXIF_IFD, _GPS_IFD):
         if directory in tags:

@@ -16,7 +16,7 @@ from .xmp import MAX_XMP
 
 _CODESTREAM = b"\xff\x0a"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-_HEAD = 256  # the header of a codestream is shorter
+_HEAD = 1 << 16  # the header of a codestream is shorter, unless channels have very long names
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class JxlHeader:
     """Size in pixels as shown (upright), bits per sample, whether animated.
 
     lossy: whether colors are stored as XYB, as lossy encoders do; None if the header ends before.
+    channels: the kinds of the channels beyond color, such as ALPHA. premultiplied: whether the
+    first alpha channel is associated with the colors.
     """
 
     width: int
@@ -31,6 +33,8 @@ class JxlHeader:
     bits: int
     animated: bool
     lossy: bool | None
+    channels: tuple[int, ...] = ()
+    premultiplied: bool = False
 
 
 def read_header(stream: BinaryIO) -> JxlHeader:
@@ -47,8 +51,9 @@ def read_header(stream: BinaryIO) -> JxlHeader:
         raise ValueError("it has no picture")
     bits = _BitReader(head[2:])
     width, height = bits.size()
-    depth, animated, orientation = 8, False, 1
+    depth, animated, orientation, premultiplied = 8, False, 1, False
     lossy: bool | None = True
+    channels: tuple[int, ...] = ()
     if not bits.take(1):  # not all default
         if bits.take(1):
             orientation = bits.take(3) + 1
@@ -61,24 +66,52 @@ def read_header(stream: BinaryIO) -> JxlHeader:
                 bits.animation()
         depth = bits.depth(bool(bits.take(1)))
         try:
-            lossy = bits.xyb()
+            channels, premultiplied = bits.channels()
+            lossy = bool(bits.take(1))  # xyb_encoded
         except ValueError:  # after a channel with a very long name
             lossy = None
     if orientation >= 5:
         width, height = height, width
-    return JxlHeader(width, height, depth, animated, lossy)
+    return JxlHeader(width, height, depth, animated, lossy, channels, premultiplied)
 
 
 def read_xmp(stream: BinaryIO) -> bytes | None:
     """Return the XMP packet of the JPEG XL in ``stream``, decompressed, or None."""
+    return _metadata(stream, b"xml ")
+
+
+def read_exif(stream: BinaryIO) -> bytes | None:
+    """Return the EXIF block of the JPEG XL in ``stream``, from the TIFF header on, or None."""
+    body = _metadata(stream, b"Exif")
+    if body is None or len(body) < 4:
+        return None
+    return body[4 + int.from_bytes(body[:4], "big") :] or None
+
+
+def notes(stream: BinaryIO, header: JxlHeader) -> tuple[str, ...]:
+    """Return what is left out of the JPEG XL in ``stream``, one short sentence each."""
+    found = {kind for kind, _, _ in _boxes(stream)}
+    # Spot colors are rendered by the decoder.
+    kinds = list(header.channels)
+    surplus = len([kind for kind in kinds if kind not in (ALPHA, SPOT_COLOR)])
+    surplus += max(0, kinds.count(ALPHA) - 1)
+    return (
+        *([f"channels beyond color and alpha: {surplus} left out"] if surplus else []),
+        *(["the gain map: left out"] if b"jhgm" in found else []),
+        *(["the JUMBF data: left out"] if b"jumb" in found else []),
+    )
+
+
+def _metadata(stream: BinaryIO, wanted: bytes) -> bytes | None:
+    """Return the content of the first box of a kind, decompressed, or None."""
     for kind, start, size in _boxes(stream):
-        if kind not in (b"xml ", b"brob") or size > MAX_XMP:
+        if kind not in (wanted, b"brob") or size > MAX_XMP:
             continue
         stream.seek(start)
         body = stream.read(size)
-        if kind == b"xml ":
+        if kind == wanted:
             return body
-        if body[:4] == b"xml ":
+        if body[:4] == wanted:
             return _decompressed(body[4:])
     return None
 
@@ -162,24 +195,29 @@ class _BitReader:
         self.take(4)
         return bits
 
-    def xyb(self) -> bool:
-        """Read xyb_encoded, which follows the descriptions of extra channels."""
+    def channels(self) -> tuple[tuple[int, ...], bool]:
+        """Read the kinds of extra channels, and whether the first alpha is premultiplied."""
         self.take(1)  # 16-bit buffers suffice
+        kinds: list[int] = []
+        premultiplied = False
         for _ in range(self.choice((0, 0), (1, 0), (2, 4), (1, 12))):
             if self.take(1):  # alpha, straight, 8 bits
+                kinds.append(ALPHA)
                 continue
             kind = self.choice((0, 0), (1, 0), (2, 4), (18, 6))
             self.depth(bool(self.take(1)))
             self.choice((0, 0), (3, 0), (4, 0), (1, 3))
             self.take(8 * self.choice((0, 0), (0, 4), (16, 5), (48, 10)))
-            if kind == _ALPHA:
-                self.take(1)
-            elif kind == _SPOT_COLOR:
+            if kind == ALPHA:
+                associated = bool(self.take(1))
+                premultiplied = premultiplied or (associated and ALPHA not in kinds)
+            elif kind == SPOT_COLOR:
                 self.take(4 * 16)
-            elif kind == _FILTER_ARRAY:
+            elif kind == COLOR_FILTER_ARRAY:
                 self.choice((1, 0), (0, 2), (3, 4), (19, 8))
-        return bool(self.take(1))
+            kinds.append(kind)
+        return tuple(kinds), premultiplied
 
 
-# Kinds of extra channels.
-_ALPHA, _SPOT_COLOR, _FILTER_ARRAY = 0, 2, 5
+#: Kinds of extra channels.
+ALPHA, SPOT_COLOR, BLACK, COLOR_FILTER_ARRAY = 0, 2, 4, 5

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from .._text import AGAIN
 from ..errors import DecodeError, LimitError
-from .high_depth import jpeg2000_components
+from .jpeg2000_header import read_codestream
 from .sniff import sniff
 
 #: The environment variable that changes the limit.
@@ -55,8 +55,8 @@ def check_bytes(stream: BinaryIO, limit: int, name: str) -> None:
 def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
     """Run the checks for a file that begins with ``head`` and that Pillow will open.
 
-    PNG, TIFF and JPEG XL are checked by their own readers. Returns whether the pixels are lossy, if
-    the header tells.
+    PNG, TIFF, PSD and JPEG XL are checked by their own readers. Returns whether the
+    pixels are lossy, if the header tells.
     """
     kind = sniff(head).name
     if kind == "webp":
@@ -65,8 +65,6 @@ def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool |
         check_jpeg(stream, name)
     elif kind == "gif":
         check_gif(stream, limit, name)
-    elif kind == "psd":
-        check_psd(head, limit, name)
     elif kind == "jpeg2000":
         check_jpeg2000(stream, limit, name)
     elif kind in ("avif", "heic", "video"):
@@ -79,7 +77,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
 
     VP8 is lossy, VP8L lossless; the first of them counts.
     """
-    size = _webp_size(head)
+    size = webp_size(head)
     if size is not None:
         check_pixels(*size, limit, name)
     check_bytes(stream, limit, name)
@@ -97,7 +95,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
     return None
 
 
-def _webp_size(head: bytes) -> tuple[int, int] | None:
+def webp_size(head: bytes) -> tuple[int, int] | None:
     """Return the size in a WebP header, or None if it is missing."""
     chunk, data = head[12:16], head[20:]
     if len(data) < 10:
@@ -153,30 +151,10 @@ def _gif_block(stream: BinaryIO) -> bytes:
     return stream.read(size[0]) if size else b""
 
 
-def check_psd(head: bytes, limit: int, name: str) -> None:
-    """Check a Photoshop file's version, depth and size. Layout: Adobe's file format specification.
-
-    Raises DecodeError for unsupported versions and depths.
-    """
-    if len(head) < 26:
-        return
-    version, _, _, height, width, bits, _ = struct.unpack_from(">H6sHIIHH", head, 4)
-    if version == 2:
-        raise DecodeError(
-            f"{name} is a large Photoshop document (PSB), which is not supported; save it as PNG"
-        )
-    if bits > 8:
-        raise DecodeError(
-            f"{name} is a Photoshop file of {bits} bits per channel, which is not supported; "
-            "save it as 16-bit PNG or TIFF"
-        )
-    check_pixels(width, height, limit, name)
-
-
 def check_jpeg2000(stream: BinaryIO, limit: int, name: str) -> None:
     """Check the number of tiles of a JPEG 2000 file, each of which costs memory."""
     check_bytes(stream, limit, name)
-    found = jpeg2000_components(stream)
+    found = read_codestream(stream)
     if found is None:
         return
     if found.tiles > max(_MAX_TILES, found.pixels // _PIXELS_PER_TILE):

@@ -160,7 +160,7 @@ def valid_dpi(dpi: object) -> tuple[float, float] | None:
 
 
 def unpremultiplied(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return premultiplied color divided by its alpha; 0 where alpha is 0."""
+    """Return premultiplied color (H, W, C) divided by its alpha (H, W); 0 where alpha is 0."""
     divisor = alpha[:, :, None]
     if color.dtype.kind == "f":
         quotient = np.zeros_like(color)

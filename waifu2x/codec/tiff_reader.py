@@ -1,81 +1,63 @@
-"""Reads a TIFF that Pillow cannot hold: pixels by `high_depth`, tags by Pillow."""
+"""Reads a TIFF: pixels by Pillow or `tiff_pixels`, tags by `tiff_metadata`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import BinaryIO, cast
-
-from PIL import Image
 
 from ..picture import Metadata, Picture, Samples, Source
 from .exif import reset_orientation
-from .high_depth import tiff_planes
-from .image import apply_orientation, kept_xmp, matching_icc, tiff_exif
-from .samples import valid_dpi
-from .tiff_header import TiffLayout
+from .image import apply_orientation, icc_space, kept_xmp, matching_icc
+from .tiff_header import JPEG, JPEG_2000, JPEG_XL, WEBP, TiffLayout
+from .tiff_metadata import TiffMetadata, read_metadata
+from .tiff_pixels import tiff_pixels
 from .xmp import orientation as xmp_orientation
 
-_X_RESOLUTION = 282
-_Y_RESOLUTION = 283
-_RESOLUTION_UNIT = 296
-_XMP = 700
-_ICC = 34675
-_CENTIMETER = 3
+_LOSSY = {JPEG: True, WEBP: None, **dict.fromkeys((*JPEG_2000, *JPEG_XL))}
 
 
 def tiff_picture(stream: BinaryIO, layout: TiffLayout) -> Picture:
-    """Read the TIFF in ``stream``, whose ``layout`` is readable and within the limits.
+    """Read the TIFF in ``stream``, whose ``layout`` is supported and within the limits.
 
-    Raises ArgumentError for floats out of range, and what tifffile and Pillow raise for damage.
+    Raises ArgumentError for samples out of range, and what tifffile raises for damage.
     """
-    color, alpha = tiff_planes(stream, layout)
-    tags = _tags(stream)
-    xmp = tags.get(_XMP)
-    if isinstance(xmp, tuple):  # integers, if the type of the tag is BYTE
-        xmp = bytes(xmp) if all(isinstance(v, int) and 0 <= v < 256 for v in xmp) else None
+    found = read_metadata(stream, layout)
+    pixels = tiff_pixels(stream, layout, found.icc)
     orientation = layout.orientation
     if not 1 <= orientation <= 8:
         orientation = 1
-    if orientation == 1 and isinstance(xmp, bytes) and not tags.get(0x0112):
-        orientation = xmp_orientation(xmp)
-    color, alpha = apply_orientation(color, alpha, orientation)
+    if orientation == 1 and found.xmp is not None and not found.orientation:
+        orientation = xmp_orientation(found.xmp)
+    color, alpha = apply_orientation(pixels.color, pixels.alpha, orientation)
+    source = Source("TIFF", _LOSSY.get(layout.compression, False), converted=pixels.space)
+    picture = Picture(cast("Samples", color), cast("Samples | None", alpha), source=source)
+    return _described(picture, found, swapped=orientation >= 5)
+
+
+def with_tags(picture: Picture, stream: BinaryIO, layout: TiffLayout) -> Picture:
+    """Return ``picture``, whose pixels Pillow read, with the metadata that the tags hold."""
+    found = read_metadata(stream, layout)
+    swapped = layout.orientation in range(5, 9)
+    if not found.orientation and found.xmp is not None:
+        swapped = xmp_orientation(found.xmp) >= 5
+    return _described(picture, found, swapped=swapped)
+
+
+def _described(picture: Picture, found: TiffMetadata, *, swapped: bool) -> Picture:
+    channels = picture.color.shape[2]
+    icc = None if picture.source.converted else matching_icc(found.icc, channels)
+    dpi = found.dpi
+    notes = found.notes
+    if found.icc is not None and icc is None and not _was_applied(picture, found.icc):
+        notes = (*notes, "the color profile does not fit the pixels: left out")
     metadata = Metadata(
-        icc=matching_icc(tags.get(_ICC), color.shape[2]),
-        exif=_exif(tags),
-        dpi=_dpi(tags, swapped=orientation >= 5),
-        xmp=kept_xmp(xmp),
+        icc=icc,
+        exif=reset_orientation(found.exif) if found.exif else None,
+        dpi=(dpi[1], dpi[0]) if dpi is not None and swapped else dpi,
+        xmp=kept_xmp(found.xmp),
     )
-    return Picture(
-        cast("Samples", color), cast("Samples | None", alpha), metadata, Source("TIFF", False)
-    )
+    return replace(picture, metadata=metadata, source=replace(picture.source, notes=notes))
 
 
-def _tags(stream: BinaryIO) -> Image.Exif:
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    stream.seek(0)
-    head = stream.read(16)
-    directory = ImageFileDirectory_v2(head if b"+" in head[:4] else head[:8])
-    tags = Image.Exif()
-    tags.bigtiff = directory._bigtiff
-    tags.endian = directory._endian
-    tags.load_from_fp(stream, directory.next)
-    return tags
-
-
-def _exif(tags: Image.Exif) -> bytes | None:
-    try:
-        exif = tiff_exif(tags)
-    except Exception:  # broken EXIF is no reason to refuse the picture
-        return None
-    return reset_orientation(exif) if exif else None
-
-
-def _dpi(tags: Image.Exif, *, swapped: bool) -> tuple[float, float] | None:
-    unit = tags.get(_RESOLUTION_UNIT, 2)
-    dpi = valid_dpi((tags.get(_X_RESOLUTION), tags.get(_Y_RESOLUTION)))
-    if dpi is None or unit not in (2, _CENTIMETER):
-        return None
-    x, y = dpi
-    if unit == _CENTIMETER:
-        x, y = x * 2.54, y * 2.54
-    return (y, x) if swapped else (x, y)
+def _was_applied(picture: Picture, icc: bytes) -> bool:
+    return picture.source.converted == "CMYK" and icc_space(icc) == "CMYK"
