@@ -81,7 +81,8 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
     LAB, YCbCr                     RGB uint8
     =============================  ===============================================================
 
-    The orientation in EXIF, or else in XMP, is applied and reset to 1 in both. The ICC profile is
+    The orientation in EXIF is applied and reset to 1; AVIF has its own. XMP turns no picture, and
+    its orientation is reset to 1 too. The ICC profile is
     kept if it describes these pixels: not that of a CMYK file, nor an RGB profile on gray.
     `Metadata` lists the rest; texts of PNG above 1 MiB, or 8 MiB in all, and XMP above 16 MiB are
     left out.
@@ -259,7 +260,10 @@ def _decode_with_pillow(
         source = source_of(image, lossy=lossy)
         planes, source = _high_depth_planes(image, source, stream, head)
         if planes is None:
+            packet = image.info.pop("xmp", None)  # Pillow turns a TIFF by the orientation in XMP
             image.load()
+            if packet is not None:
+                image.info["xmp"] = packet
             check_pixels(image.width, image.height, limit, name)
         return picture_of(image, source, stored, planes=planes)
 

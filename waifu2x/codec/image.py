@@ -16,11 +16,11 @@ from ..errors import ArgumentError
 from ..picture import Metadata, Picture, Samples, Source
 from ._pillow import is_tiff, pillow_errors
 from .exif import DESCRIPTIVE_TAGS, reset_orientation
+from .exif import orientation as exif_orientation
 from .high_depth import Planes
 from .jpeg_quality import estimate_quality
 from .samples import check_floats, interleave
 from .xmp import MAX_XMP
-from .xmp import orientation as xmp_orientation
 from .xmp import reset_orientation as reset_xmp_orientation
 
 _ORIENTATION = 0x0112
@@ -193,26 +193,36 @@ def _orientation_and_exif(image: Image.Image, *, by_pillow: bool) -> tuple[int, 
     by_pillow: whether Pillow decoded the pixels; it applies the orientation of TIFF itself.
     Unreadable EXIF is left out.
     """
+    exif: bytes | None
     try:
-        parsed = image.getexif()
-        orientation = parsed.get(_ORIENTATION, 0)
         if is_tiff(image):
             # The tags are those of the file.
-            exif: object = tiff_exif(parsed)
-            if by_pillow:
-                orientation = 1
+            parsed = image.getexif()
+            exif = tiff_exif(parsed)
+            orientation = 1 if by_pillow else parsed.get(_ORIENTATION, 1)
+            orientation = orientation if orientation in _UPRIGHT else 1
         else:
-            exif = image.info.get("exif")
-            if exif is None and len(parsed):  # PNG's "Raw profile type exif"
-                exif = parsed.tobytes()
+            exif = stored_exif(image)
+            orientation = 1 if exif is None else exif_orientation(exif)
     except Exception:
-        orientation, exif = 0, None
-    if orientation not in _UPRIGHT:
-        packet = image.info.get("xmp")
-        orientation = xmp_orientation(packet) if isinstance(packet, bytes) else 1
+        orientation, exif = 1, None
     if image.format == "JXL" and not getattr(image, "jpeg", False):
         orientation = 1  # the decoder returns upright pixels, and EXIF does not count
-    return orientation, reset_orientation(exif) if isinstance(exif, bytes) and exif else None
+    return orientation, None if exif is None else reset_orientation(exif)
+
+
+def stored_exif(image: Image.Image) -> bytes | None:
+    """Return the EXIF block as the file stores it, or the one that was set on ``image``."""
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        return exif or None
+    profile = image.info.get("Raw profile type exif")  # a text of PNG
+    if isinstance(profile, str):
+        return bytes.fromhex("".join(profile.split("\n")[3:]))
+    if image.info.get("xmp") is not None:
+        return None  # Pillow would invent a block for the orientation in XMP
+    parsed = image.getexif()
+    return parsed.tobytes() if len(parsed) else None
 
 
 def tiff_exif(tags: Image.Exif) -> bytes | None:

@@ -11,7 +11,6 @@ from .exif import reset_orientation
 from .high_depth import tiff_planes
 from .image import apply_orientation, kept_xmp, matching_icc, tiff_exif, valid_dpi
 from .tiff_header import TiffLayout
-from .xmp import orientation as xmp_orientation
 
 _X_RESOLUTION = 282
 _Y_RESOLUTION = 283
@@ -34,8 +33,6 @@ def tiff_picture(stream: BinaryIO, layout: TiffLayout) -> Picture:
     orientation = layout.orientation
     if not 1 <= orientation <= 8:
         orientation = 1
-    if orientation == 1 and isinstance(xmp, bytes) and not tags.get(0x0112):
-        orientation = xmp_orientation(xmp)
     color, alpha = apply_orientation(color, alpha, orientation)
     metadata = Metadata(
         icc=matching_icc(tags.get(_ICC), color.shape[2]),
