@@ -29,6 +29,7 @@ class Metadata:
     chromaticities: x and y of white, red, green and blue as PNG's cHRM stores them, or None.
     rendering_intent: 0..3 of PNG's sRGB chunk, which declares the colors as sRGB, or None.
     cicp: PNG's cICP chunk: primaries, transfer, matrix and full-range flag (ITU-T H.273), or None.
+        From an AVIF, its primaries and transfer, as those of RGB.
     text: PNG's text chunks in order, (keyword, text) each.
     """
 
@@ -52,6 +53,7 @@ class Source:
     jpeg_quality: 1..100 estimated from the quantization tables of a JPEG, or None.
     reduced: whether a file of 16 bits per channel was read with 8 bits.
     converted: the color space that was converted to sRGB ("CMYK", "LAB"), or "".
+    notes: what was left out or repaired when the file was read, one short sentence each.
     """
 
     format: str | None = None
@@ -59,6 +61,7 @@ class Source:
     jpeg_quality: int | None = None
     reduced: bool = False
     converted: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,11 @@ def pillow_errors(name: str) -> Iterator[None]:
             ) from error
 
 
+def damaged(name: str, label: str, why: str) -> DecodeError:
+    """Return the error for a file that begins as ``label`` and is broken."""
+    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {why}{AGAIN}")
+
+
 def is_tiff(image: Image.Image) -> TypeGuard[TiffImageFile]:
     """Return whether Pillow read a TIFF, without importing its TIFF reader for other files."""
     return image.format == "TIFF"

@@ -14,11 +14,11 @@ from typing import BinaryIO, Final
 
 from PIL import Image, UnidentifiedImageError
 
-from .._text import AGAIN, reason, shown
+from .._text import reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError
 from ..picture import Picture, Source
-from . import high_depth, jxl_header, limits, png_reader
-from ._pillow import pillow_errors
+from . import avif_reader, high_depth, jxl_header, limits, png_reader
+from ._pillow import damaged, pillow_errors
 from .formats import FORMATS, JXL_INSTALL
 from .image import picture_of, raw_mode, source_of
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
@@ -116,6 +116,8 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 return _decode_tiff(stream, head, name, limit)
             if kind == "jxl":
                 return _decode_jxl(stream, name, limit)
+            if kind == "avif":
+                return _decode_avif(stream, name, limit)
             return _decode_other(stream, head, name, limit)
         except ArgumentError as error:
             raise DecodeError(f"{name}: {error}") from error
@@ -237,6 +239,17 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
         return picture_of(image, source_of(image, lossy=lossy), "", planes=planes)
 
 
+def _decode_avif(stream: BinaryIO, name: str, limit: int) -> Picture:
+    header = avif_reader.checked_header(stream, name, limit)
+    try:
+        opened = _open(stream, ("AVIF",), name, limit)
+    except _UnknownError as error:
+        raise damaged(name, "AVIF", "cannot be opened as such") from error
+    with opened as image:
+        _check_frames(image, name)
+        return avif_reader.still_of(image, stream, header)
+
+
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
     lossy = limits.check_header(stream, head, limit, name)
     try:
@@ -278,9 +291,6 @@ def _high_depth_planes(
     if image.format == "PPM" and image.mode == "RGB":
         planes = high_depth.ppm_planes(stream, image.size)
         return planes, replace(source, reduced=high_depth.ppm_is_high_depth(head))
-    if image.format == "AVIF":
-        bits = high_depth.avif_bits(head)
-        return (high_depth.avif_planes(stream, image.size, bits) if bits > 8 else None), source
     if image.format == "JPEG2000":
         found = high_depth.jpeg2000_components(stream)
         if found is not None and found.bits > 8:
@@ -402,11 +412,6 @@ def _check_frames(image: Image.Image, name: str) -> None:
             f"{name} is an animation of {frames} frames, not one picture; "
             "upscale it with `waifu2x.upscale_file`"
         )
-
-
-def damaged(name: str, label: str, why: str) -> DecodeError:
-    """Return the error for a file that begins as ``label`` and is broken."""
-    return DecodeError(f"{name} is damaged or truncated: it begins as {label}, but {why}{AGAIN}")
 
 
 def _unidentified(found: FileType, name: str) -> DecodeError:

@@ -250,7 +250,11 @@ class _CollectingWriter(PictureWriter):
             alphas = [block.alpha for block in self._blocks if block.alpha is not None]
             image, options = self._prepare(_joined(colors), _joined(alphas) if alphas else None)
             # Given a real file, Pillow writes past Python and loses the reason of a failure.
-            image.save(cast("Any", self._sink), self._output.pillow, **options)
+            sink = cast("Any", self._sink)
+            if self._output.save is None:
+                image.save(sink, self._output.pillow, **options)
+            else:
+                load(self._output.save, __package__)(image, sink, **options)
 
     def abort(self) -> None:
         self._blocks = []
@@ -377,6 +381,8 @@ def _labels(
         for key in ("gamma", "chromaticities", "rendering_intent", "cicp"):
             if getattr(metadata, key) is not None:
                 options[key] = getattr(metadata, key)
+    elif icc is None and "nclx" in output.holds and (metadata.cicp or ())[2:] == (0, 1):
+        options["nclx"] = (metadata.cicp or ())[:2]
     elif icc is None:
         icc, lost = implied_profile(metadata, channels)
         notes += lost

@@ -56,7 +56,8 @@ class OutputFormat(Format):
     modes: the channels it holds, of L (gray), LA, RGB and RGBA.
     dtypes: the sample types it holds, of "uint8", "uint16" and "float32".
     holds: the metadata it holds, of "icc", "exif", "xmp", "dpi", "color" (gAMA, cHRM, sRGB and
-        cICP; other formats get an ICC profile instead) and "text" (PNG's texts).
+        cICP; other formats get an ICC profile instead), "nclx" (primaries and transfer of cICP) and
+        "text" (PNG's texts).
     lossy: ``quality`` is accepted.
     default_quality: what ``quality=None`` means; None is lossless, and then quality 100 is too.
     max_side: the largest width or height.
@@ -69,6 +70,7 @@ class OutputFormat(Format):
         measured on a painted scene of 16 megapixels, and rounded up.
     save_options: options of `PIL.Image.Image.save` for a mode and a quality; None if Pillow does
         not write this format.
+    save: module and function, with a dot, that replace `PIL.Image.Image.save`, or None.
     row_writer: module and class, with a dot, of the `RowWriter` of the format, or None.
     needs_seek: the row writer seeks in its output.
     animation_writer: module and class in `codec.animation`, with a dot, or None if the format
@@ -90,6 +92,7 @@ class OutputFormat(Format):
     extra: tuple[str, str] | None = None
     encoder_memory: float
     save_options: Callable[[str, int | None], dict[str, Any]] | None = None
+    save: str | None = None
     row_writer: str | None = None
     needs_seek: bool = False
     animation_writer: str | None = None
@@ -176,9 +179,11 @@ FORMATS: tuple[Format, ...] = (
     ),
     OutputFormat(
         name="avif", label="AVIF", extensions=(".avif",), signature=rb".{4}ftypavi[fs]",
-        pillow="AVIF", modes=frozenset({"L", "RGB", "RGBA"}), lossy=True, default_quality=90,
+        pillow="AVIF", modes=frozenset({"L", "RGB", "RGBA"}),
+        holds=frozenset({"icc", "nclx", "exif", "xmp"}), lossy=True, default_quality=90,
         max_side=32768, max_pixels=16384 * 16384, feature="avif", encoder_memory=15.0,
-        save_options=avif_options, animation_writer="avif_writer.AvifWriter",
+        save_options=avif_options, save="avif_writer.save_avif",
+        animation_writer="avif_writer.AvifWriter",
     ),
     OutputFormat(
         name="tiff", label="TIFF", extensions=(".tif", ".tiff"), signature=rb"II[*+]\0|MM\0[*+]",
@@ -246,7 +251,7 @@ ENCODER_MEMORY = {
 
 
 def load(name: str, package: str | None) -> Any:
-    """Import a writer, which a row names by module and class; loaded only when needed."""
+    """Import a writer that a row names by its module; loaded only when needed."""
     module, _, writer = name.partition(".")
     return getattr(import_module(f".{module}", package), writer)
 

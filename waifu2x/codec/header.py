@@ -10,6 +10,7 @@ from PIL import Image
 from ..errors import Waifu2xError
 from . import jxl_header, limits, png_reader
 from ._pillow import pillow_errors
+from .avif_reader import checked_header
 from .decoder import PILLOW_FORMATS
 from .sniff import sniff
 from .tiff_header import read_layout
@@ -56,6 +57,9 @@ def _read(stream: BinaryIO, limit: int, name: str) -> Header:
     if kind == "jxl":
         found = jxl_header.read_header(stream)
         return Header(found.width, found.height, 4 * -(-found.bits // 8))
+    if kind == "avif":
+        avif = checked_header(stream, name, limit)
+        return Header(avif.width, avif.height, 4 * -(-avif.bits // 8))
     limits.check_header(stream, head, limit, name)
     stream.seek(0)
     with Image.open(stream, formats=PILLOW_FORMATS) as image:

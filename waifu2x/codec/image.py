@@ -89,17 +89,20 @@ def picture_of(
     *,
     planes: Planes | None = None,
     found: Metadata | None = None,
+    orientation: int | None = None,
 ) -> Picture:
     """Return the picture of a loaded ``image`` that was ``stored`` in that raw mode.
 
     planes: its pixels if another reader decoded them, before the orientation is applied; ``image``
         need not be loaded then.
-    found: its PNG fields from `png_reader`; None takes those that Pillow read.
+    found: its fields of `Metadata` from another reader; None takes those of PNG that Pillow read.
+    orientation: as in EXIF, if the container has its own; None takes that of EXIF.
 
     Raises ArgumentError for unsupported samples.
     """
-    orientation, exif = _orientation_and_exif(image, by_pillow=planes is None)
-    color, alpha = _planes(image, stored) if planes is None else planes
+    stored_orientation, exif = _orientation_and_exif(image, by_pillow=planes is None)
+    orientation = stored_orientation if orientation is None else orientation
+    color, alpha = planes_of(image, stored) if planes is None else planes
     color, alpha = apply_orientation(color, alpha, orientation)
     dpi = _dpi(image)
     if dpi is not None and orientation >= 5:
@@ -263,7 +266,7 @@ def valid_dpi(dpi: object) -> tuple[float, float] | None:
 # --- pixels
 
 
-def _planes(image: Image.Image, stored: str = "") -> Planes:
+def planes_of(image: Image.Image, stored: str = "") -> Planes:
     """Return color (H, W, 1 or 3) and alpha (H, W) or None of a loaded image, as stored."""
     mode = image.mode
     if mode in ("1", "L"):
@@ -292,11 +295,11 @@ def _planes(image: Image.Image, stored: str = "") -> Planes:
     converted = _converted(image)
     if converted is None:
         raise ArgumentError(f"image has mode {mode}, which is not supported; convert it to RGB")
-    return _planes(converted)
+    return planes_of(converted)
 
 
 def _converted(image: Image.Image) -> Image.Image | None:
-    """Return ``image`` in a mode that `_planes` reads directly, or None for an unknown mode."""
+    """Return ``image`` in a mode that `planes_of` reads directly, or None for an unknown mode."""
     mode = image.mode
     if mode in ("P", "PA"):
         return image.convert("RGBA" if image.has_transparency_data else "RGB")

@@ -58,8 +58,8 @@ def check_bytes(stream: BinaryIO, limit: int, name: str) -> None:
 def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
     """Run the checks for a file that begins with ``head`` and that Pillow will open.
 
-    PNG, TIFF and JPEG XL are checked by their own readers. Returns whether the pixels are lossy, if
-    the header tells.
+    PNG, TIFF, JPEG XL and AVIF are checked by their own readers. Returns whether the pixels are
+    lossy, if the header tells.
     """
     kind = sniff(head).name
     if kind == "webp":
@@ -72,7 +72,7 @@ def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool |
         check_psd(head, limit, name)
     elif kind == "jpeg2000":
         check_jpeg2000(stream, limit, name)
-    elif kind in ("avif", "heic", "video"):
+    elif kind in ("heic", "video"):
         check_bytes(stream, limit, name)
     elif head.startswith(_ICO_SIGNATURE):
         check_ico(stream, limit, name)

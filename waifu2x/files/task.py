@@ -266,6 +266,7 @@ class Task:
             notes=(
                 *(["16 bits per channel read as 8"] if source.reduced else []),
                 *([f"{source.converted} converted to sRGB"] if source.converted else []),
+                *source.notes,
                 *notes,
                 *(["nothing to enlarge or denoise"] if idle else []),
             ),

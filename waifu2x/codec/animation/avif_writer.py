@@ -14,6 +14,8 @@ from PIL import Image
 from ...errors import EncodeError
 from ...picture import Picture
 from .._pillow import quiet
+from ..avif_header import read_header
+from ..avif_writer import save_avif
 from ..formats import avif_options
 from ..image import image_over
 from .avif_reader import set_loop
@@ -22,7 +24,6 @@ from .spill import Kept, PictureStore
 from .writer import AnimationWriter, DurationRounder, Target, still_with_metadata
 
 _MAX_DURATION = (1 << 32) - 1
-_METADATA = ("icc_profile", "exif", "xmp")
 
 
 class AvifWriter(AnimationWriter):
@@ -59,16 +60,19 @@ class AvifWriter(AnimationWriter):
         still, notes = still_with_metadata(target, "avif")
         self.notes += notes
         with quiet(), Image.open(io.BytesIO(still), formats=["AVIF"]) as flat:
-            # A gray profile does not describe frames written as RGB.
-            held = ("exif", "xmp") if target.gray and not self.holds_gray else _METADATA
-            options = {key: flat.info[key] for key in held if key in flat.info}
-            lazy.save(
+            header = read_header(io.BytesIO(still))
+            # The color of gray does not describe frames written as RGB.
+            recolored = target.gray and not self.holds_gray
+            held = ("xmp",) if recolored else ("xmp", "icc_profile")
+            save_avif(
+                lazy,
                 buffer,
-                "AVIF",
+                exif=header.exif,
+                nclx=None if recolored else header.colors,
                 save_all=True,
                 duration=self._durations,
                 **avif_options("L" if self.channels == 1 else "RGB", target.quality),
-                **options,
+                **{key: flat.info[key] for key in held if key in flat.info},
             )
         try:
             set_loop(buffer, target.loop)
