@@ -88,7 +88,7 @@ def read_header(stream: BinaryIO) -> AvifHeader:
     try:
         found = {kind: (start, size) for kind, start, size in boxes(stream)}
         stream.seek(8)
-        sequence = stream.read(4) == b"avis" and b"moov" in found
+        sequence = stream.read(4) != b"avif" and b"moov" in found
         items = _items(_content(stream, *found[b"meta"], _MAX_META), found[b"meta"][0])
         if sequence:
             movie = found[b"moov"]

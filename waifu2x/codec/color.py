@@ -1,7 +1,7 @@
 """ICC profiles for the color chunks of PNG and the color label of AVIF.
 
-A matrix and a curve express gAMA, cHRM and the plain kinds of cICP (nclx in AVIF) exactly, so a picture keeps its
-colors in every format that holds a profile.
+A matrix and a curve express gAMA, cHRM and the plain kinds of cICP (nclx in AVIF) exactly, so a
+picture keeps its colors in every format that holds a profile.
 
 Profiles: ICC.1:2001-04 (version 2.4), display class. Adaptation to D50: Bradford, ICC.1 Annex E
 (Lam, 1985). Code points of cICP: ITU-T H.273.
@@ -48,8 +48,14 @@ _PRIMARIES: dict[int, Chromaticities] = {
     22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
 _TRANSFERS: dict[int, Curve] = {
-    **{1: "BT.709", 6: "BT.709", 14: "BT.709", 15: "BT.709"},
-    **{4: 2.2, 5: 2.8, 8: 1.0, 13: None},
+    1: "BT.709",
+    6: "BT.709",
+    14: "BT.709",
+    15: "BT.709",
+    4: 2.2,
+    5: 2.8,
+    8: 1.0,
+    13: None,
 }
 
 _SRGB_GAMMA = 0.45455
@@ -129,9 +135,7 @@ def matrix_profile(
     return _assembled(b"RGB ", _white(chromaticities[:2]), name, tags)
 
 
-def gray_profile(
-    white: tuple[float, float], gamma: Curve = None, *, name: str = "Gray"
-) -> bytes:
+def gray_profile(white: tuple[float, float], gamma: Curve = None, *, name: str = "Gray") -> bytes:
     """Return an ICC profile of gray; white: x and y; the rest as for `matrix_profile`."""
     return _assembled(b"GRAY", _white(white), name, {b"kTRC": _curve(gamma)})
 

@@ -178,7 +178,8 @@ FORMATS: tuple[Format, ...] = (
         encoder_memory=8.0, save_options=webp_options, animation_writer="webp_writer.WebpWriter",
     ),
     OutputFormat(
-        name="avif", label="AVIF", extensions=(".avif",), signature=rb".{4}ftypavi[fs]",
+        name="avif", label="AVIF", extensions=(".avif",),
+        signature=rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1|miaf)(?:.{4}){1,16}?avi[fs])",
         pillow="AVIF", modes=frozenset({"L", "RGB", "RGBA"}),
         holds=frozenset({"icc", "nclx", "exif", "xmp"}), lossy=True, default_quality=90,
         max_side=32768, max_pixels=16384 * 16384, feature="avif", encoder_memory=15.0,

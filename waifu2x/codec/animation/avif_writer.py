@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from typing import Any
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from ...errors import EncodeError
 from ...picture import Picture
@@ -71,7 +72,7 @@ class AvifWriter(AnimationWriter):
                 nclx=None if recolored else header.colors,
                 save_all=True,
                 duration=self._durations,
-                **avif_options("L" if self.channels == 1 else "RGB", target.quality),
+                **_options("L" if self.channels == 1 else "RGB", target.quality),
                 **{key: flat.info[key] for key in held if key in flat.info},
             )
         try:
@@ -84,6 +85,19 @@ class AvifWriter(AnimationWriter):
         self.notes += self._rounder.notes(
             "AVIF is written with time in 1/1000 s", "AVIF shows a frame for 49 days"
         )
+
+
+def _options(mode: str, quality: int | None) -> dict[str, Any]:
+    """Options of Pillow's AVIF encoder for frames.
+
+    At speed 7 and above, libaom compares frames by brightness alone and drops changes of color:
+    mean errors of 7 of 255, up to 220. Its tuning for screen content compares colors too: means of
+    1.0 to 1.5 in 1.4 times the time. Speed 6 has 0.9 to 1.2, and takes 6 to 20 times as long.
+    """
+    options = avif_options(mode, quality)
+    if AvifImagePlugin.get_codec_version("aom") is not None:
+        options |= {"codec": "aom", "advanced": {"tune-content": "screen"}}
+    return options
 
 
 class _StoredFrames(Image.Image):
