@@ -30,7 +30,8 @@ class Metadata:
     rendering_intent: 0..3 of PNG's sRGB chunk, which declares the colors as sRGB, or None.
     cicp: PNG's cICP chunk: primaries, transfer, matrix and full-range flag (ITU-T H.273), or None.
         From an AVIF, its primaries and transfer, as those of RGB.
-    text: PNG's text chunks in order, (keyword, text) each.
+    text: PNG's text chunks in order, (keyword, text) each; comments of JPEG as "Comment".
+    iptc: IPTC-IIM records as raw bytes, or None.
     """
 
     icc: bytes | None = None
@@ -42,6 +43,7 @@ class Metadata:
     rendering_intent: int | None = None
     cicp: tuple[int, int, int, int] | None = None
     text: tuple[tuple[str, str], ...] = ()
+    iptc: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,9 +279,9 @@ def test_what_is_left_out_is_noted() -> None:
     plain = saved()
     assert decode(plain).source.notes == ()
     for data, note in (
-        (with_item(plain, b"tmap"), "the gain map (HDR) is left out"),
-        (with_item(plain, b"av01"), "other pictures in the file are left out: 1"),
-        (with_properties(plain, (b"clli", bytes(4))), "light levels of HDR (clli) are left out"),
+        (with_item(plain, b"tmap"), "the gain map (HDR): left out"),
+        (with_item(plain, b"av01"), "other pictures in the file: left out (1)"),
+        (with_properties(plain, (b"clli", bytes(4))), "light levels of HDR (clli): left out"),
         (
             with_properties(plain, (b"pasp", struct.pack(">II", 2, 1))),
             "pixels of 2:1 are written as square",

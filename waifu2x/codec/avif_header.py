@@ -255,13 +255,13 @@ def _left_out(items: _Items) -> tuple[str, ...]:
     """Return notes of the pictures in addition to the primary one."""
     notes = []
     if b"tmap" in items.types.values():
-        notes.append("the gain map (HDR) is left out")
+        notes.append("the gain map (HDR): left out")
     if any(
         kind == b"auxC" and _DEPTH_MAP in data
         for properties in items.properties.values()
         for kind, data in properties
     ):
-        notes.append("the depth map is left out")
+        notes.append("the depth map: left out")
     parts = {
         item
         for kind, source, targets in items.references
@@ -273,7 +273,7 @@ def _left_out(items: _Items) -> tuple[str, ...]:
         if kind in _PICTURES and item not in (items.primary, *parts, *items.hidden)
     ]
     if others:
-        notes.append(f"other pictures in the file are left out: {len(others)}")
+        notes.append(f"other pictures in the file: left out ({len(others)})")
     return tuple(notes)
 
 
@@ -346,7 +346,7 @@ def _described(
         exif=exif,
         notes=(
             *notes,
-            *([f"light levels of HDR ({', '.join(levels)}) are left out"] if levels else []),
+            *([f"light levels of HDR ({', '.join(levels)}): left out"] if levels else []),
             *(["cropped to the clean aperture"] if crop else []),
             *(
                 [f"pixels of {aspect[0]}:{aspect[1]} are written as square"]

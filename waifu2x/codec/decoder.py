@@ -21,6 +21,7 @@ from . import avif_reader, high_depth, jxl_header, limits, png_reader
 from ._pillow import damaged, pillow_errors
 from .formats import FORMATS, JXL_INSTALL
 from .image import picture_of, raw_mode, source_of
+from .jpeg_reader import read_jpeg
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .sniff import HEAD_BYTES, FileType, sniff
 from .tiff_header import TiffLayout, read_layout
@@ -118,6 +119,8 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 return _decode_jxl(stream, name, limit)
             if kind == "avif":
                 return _decode_avif(stream, name, limit)
+            if kind == "jpeg":
+                return read_jpeg(stream, name, limit)
             return _decode_other(stream, head, name, limit)
         except ArgumentError as error:
             raise DecodeError(f"{name}: {error}") from error

@@ -408,8 +408,18 @@ def _labels(
         notes.append(f"{output.label} holds no XMP: left out")
     elif metadata.xmp:
         add("xmp", metadata.xmp, "the XMP packet", output.max_xmp)
-    if metadata.text and "text" not in output.holds:
-        notes.append(f"{output.label} holds no texts like those of PNG: left out")
+    if metadata.iptc and "iptc" not in output.holds:
+        notes.append(f"{output.label} holds no IPTC: left out")
+    elif metadata.iptc:
+        add("iptc", metadata.iptc, "the IPTC data", output.max_iptc)
+    if metadata.text and "comment" in output.holds:
+        comments = tuple(text.encode() for key, text in metadata.text if key == "Comment")
+        options["comments"] = comments
+        if len(comments) < len(metadata.text):
+            notes.append(f"{output.label} holds no texts like those of PNG: left out")
+    elif metadata.text and "text" not in output.holds:
+        what = "comments" if all(key == "Comment" for key, _ in metadata.text) else "texts"
+        notes.append(f"{output.label} holds no {what} like those of PNG: left out")
     elif metadata.text:
         options["text"] = tuple(pair for pair in metadata.text if holds_text(*pair))
         if len(options["text"]) < len(metadata.text):

@@ -56,14 +56,14 @@ class OutputFormat(Format):
     modes: the channels it holds, of L (gray), LA, RGB and RGBA.
     dtypes: the sample types it holds, of "uint8", "uint16" and "float32".
     holds: the metadata it holds, of "icc", "exif", "xmp", "dpi", "color" (gAMA, cHRM, sRGB and
-        cICP; other formats get an ICC profile instead), "nclx" (primaries and transfer of cICP) and
-        "text" (PNG's texts).
+        cICP; other formats get an ICC profile instead), "nclx" (primaries and transfer of cICP),
+        "text" (PNG's texts), "comment" (those called Comment alone) and "iptc".
     lossy: ``quality`` is accepted.
     default_quality: what ``quality=None`` means; None is lossless, and then quality 100 is too.
     max_side: the largest width or height.
     max_pixels: the largest width * height, or None.
     max_bytes: the most bytes of samples, or None: offsets in the file are 32-bit.
-    max_icc, max_exif, max_xmp: the most bytes of each block, or None.
+    max_icc, max_exif, max_xmp, max_iptc: the most bytes of each block, or None.
     feature: the Pillow feature it needs, or None.
     extra: the optional package it needs, as (name for pip, module), or None.
     encoder_memory: bytes that encoding takes for each byte of samples, in addition to the samples;
@@ -88,6 +88,7 @@ class OutputFormat(Format):
     max_icc: int | None = None
     max_exif: int | None = None
     max_xmp: int | None = None
+    max_iptc: int | None = None
     feature: str | None = None
     extra: tuple[str, str] | None = None
     encoder_memory: float
@@ -168,9 +169,10 @@ FORMATS: tuple[Format, ...] = (
     OutputFormat(
         name="jpeg", label="JPEG", extensions=(".jpg", ".jpeg", ".jpe", ".jfif"),
         signature=rb"\xff\xd8\xff", pillow="JPEG", modes=frozenset({"L", "RGB"}),
-        holds=frozenset({"icc", "exif", "xmp", "dpi"}), lossy=True, default_quality=95,
-        max_side=65500, max_icc=255 * 65519, max_exif=65533, max_xmp=65502, encoder_memory=1.5,
-        save_options=_jpeg_options,
+        holds=frozenset({"icc", "exif", "xmp", "dpi", "iptc", "comment"}), lossy=True,
+        default_quality=95, max_side=65500, max_icc=255 * 65519, max_exif=65533, max_xmp=65502,
+        max_iptc=65500, encoder_memory=1.5, save_options=_jpeg_options,
+        save="jpeg_writer.save_jpeg",
     ),
     OutputFormat(
         name="webp", label="WebP", extensions=(".webp",), signature=rb"RIFF.{4}WEBP", pillow="WEBP",
@@ -189,8 +191,8 @@ FORMATS: tuple[Format, ...] = (
     OutputFormat(
         name="tiff", label="TIFF", extensions=(".tif", ".tiff"), signature=rb"II[*+]\0|MM\0[*+]",
         pillow="TIFF", modes=_ALL_MODES, dtypes=("uint8", "uint16", "float32"),
-        holds=frozenset({"icc", "exif", "xmp", "dpi"}), max_bytes=2**32 - 2**26, encoder_memory=0.7,
-        row_writer="tiff_writer.TiffWriter", needs_seek=True,
+        holds=frozenset({"icc", "exif", "xmp", "dpi", "iptc"}), max_bytes=2**32 - 2**26,
+        encoder_memory=0.7, row_writer="tiff_writer.TiffWriter", needs_seek=True,
     ),
     OutputFormat(
         name="bmp", label="BMP", extensions=(".bmp",), signature=rb"BM", pillow="BMP",

@@ -217,6 +217,16 @@ def avif_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     return split_planes(to_16_bits(_decoded("avif", stream, size, index=0, numthreads=1), bits))
 
 
+def jpeg_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
+    """Decode a JPEG of 2 to 16 ``bits`` per sample to uint8 planes up to 8 bits, else uint16."""
+    pixels = _decoded("jpeg8", stream, size)
+    if bits >= 8:
+        return split_planes(to_16_bits(pixels, bits))
+    most = (1 << bits) - 1
+    wide = np.minimum(pixels, most).astype(np.uint16)
+    return split_planes(((wide * 255 + most // 2) // most).astype(np.uint8))
+
+
 def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     """Decode a JPEG XL file of more than 8 ``bits`` to uint16 or float32 planes, upright.
 

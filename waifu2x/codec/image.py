@@ -20,7 +20,7 @@ from .exif import orientation as exif_orientation
 from .high_depth import Planes
 from .jpeg_quality import estimate_quality
 from .samples import check_floats, interleave
-from .xmp import MAX_XMP
+from .xmp import MAX_XMP, without_promises
 from .xmp import reset_orientation as reset_xmp_orientation
 
 _ORIENTATION = 0x0112
@@ -134,12 +134,15 @@ def apply_orientation(
 
 
 def kept_xmp(xmp: object) -> bytes | None:
-    """Return an XMP packet with its orientation reset; None if it is missing or too large."""
+    """Return an XMP packet for a result; None if it is missing or too large.
+
+    Its orientation is reset, and it promises no other parts of the file.
+    """
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "replace")
     if not isinstance(xmp, bytes) or not 0 < len(xmp) <= MAX_XMP:
         return None
-    return reset_xmp_orientation(xmp)
+    return reset_xmp_orientation(without_promises(xmp))
 
 
 def _png_fields(image: Image.Image) -> Metadata:
