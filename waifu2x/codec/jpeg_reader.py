@@ -79,38 +79,43 @@ def _without_height(stream: BinaryIO, header: JpegHeader) -> bool:
 
 
 def _eight_bits(stream: BinaryIO, header: JpegHeader, name: str, limit: int) -> Picture:
-    try:
+    if header.ended:
         with _opened(stream, name) as image:
-            check_pixels(image.width, image.height, limit, name)
+            return _picture(image, header, name, limit)
+    check_bytes(stream, limit, name)
+    stream.seek(0)
+    data = _without_padding(stream.read())
+    cause = None
+    with _opened(io.BytesIO(data), name) as image:
+        check_pixels(image.width, image.height, limit, name)
+        try:
             image.load()
-            return _picture(image, header)
-    except OSError as error:
-        if header.ended or error.errno is not None or "truncated" not in str(error):
-            raise
-        check_bytes(stream, limit, name)
-        stream.seek(0)
-        data = _without_padding(stream.read())
-        if not _all_scans(header) or not _is_complete(data, name):
-            raise  # truncated
+        except OSError as error:
+            cause = error
+    if not _all_scans(header) or not _is_complete(data, name):
+        raise DecodeError(
+            f"{name} is truncated: the file ends before the picture does{AGAIN}"
+        ) from cause
     header.notes.append("the file ends without its end marker, and all pixels are there")
     with _opened(io.BytesIO(data + _END), name) as image:
-        image.load()
-        return _picture(image, header)
+        return _picture(image, header, name, limit)
 
 
 def _opened(stream: BinaryIO, name: str) -> Image.Image:
     stream.seek(0)
     try:
         return Image.open(stream, formats=("JPEG",))
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, MemoryError):
         raise
-    except (OSError, SyntaxError) as error:
+    except Exception as error:
         if "truncated" in str(error).lower():
             raise
         raise damaged(name, "JPEG", "cannot be opened as such") from error
 
 
-def _picture(image: Image.Image, header: JpegHeader) -> Picture:
+def _picture(image: Image.Image, header: JpegHeader, name: str, limit: int) -> Picture:
+    check_pixels(image.width, image.height, limit, name)
+    image.load()
     notes = header.notes
     if image.mode == "CMYK" and header.adobe is None:
         notes = [*notes, "CMYK without an Adobe marker, read as inverted, as by browsers"]
@@ -163,7 +168,7 @@ def _is_complete(data: bytes, name: str) -> bool:
 
 def _all_scans(header: JpegHeader) -> bool:
     """Return whether the scans bring every bit of every coefficient, and all restarts."""
-    if not header.scans:
+    if not header.scans or not all(scan.components for scan in header.scans):
         return False
     left = {number: [1] * 64 for number in header.components}
     for scan in header.scans:

@@ -159,12 +159,11 @@ class _Finder:
     def _end(self, _: str) -> None:
         element = self._open.pop()
         if element.removed_from is not None:
-            at = self._parser.CurrentByteIndex
-            # An empty element ends where it begins.
-            end = self._xmp.find(b">", at) + 1
-            if at == element.removed_from:
-                tag = _TAG.match(self._xmp, at)
-                end = at if tag is None else tag.end()
+            tag = _TAG.match(self._xmp, element.removed_from)
+            if tag is not None and tag[0].endswith(b"/>"):
+                end = tag.end()
+            else:
+                end = self._xmp.find(b">", self._parser.CurrentByteIndex) + 1
             self.spans.append((element.removed_from, end))
 
 
