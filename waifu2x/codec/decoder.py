@@ -26,6 +26,7 @@ from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .sniff import HEAD_BYTES, FileType, sniff
 from .tiff_header import TiffLayout, read_layout
 from .tiff_reader import tiff_picture
+from .webp_container import mended
 
 #: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -117,6 +118,8 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 return _decode_tiff(stream, head, name, limit)
             if kind == "jxl":
                 return _decode_jxl(stream, name, limit)
+            if kind == "webp":
+                return _decode_webp(stream, head, name, limit)
             if kind == "avif":
                 return _decode_avif(stream, name, limit)
             if kind == "jpeg":
@@ -251,6 +254,16 @@ def _decode_avif(stream: BinaryIO, name: str, limit: int) -> Picture:
     with opened as image:
         _check_frames(image, name)
         return avif_reader.still_of(image, stream, header)
+
+
+def _decode_webp(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
+    lossy = limits.check_webp(stream, head, limit, name)
+    plain, notes = mended(stream, name)
+    try:
+        picture = _decode_with_pillow(plain, head, ("WEBP",), name, limit, lossy=lossy)
+    except _UnknownError as error:
+        raise damaged(name, "WebP", "cannot be opened as such") from error
+    return replace(picture, source=replace(picture.source, notes=notes))
 
 
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:

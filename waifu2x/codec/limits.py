@@ -10,7 +10,6 @@ import io
 import struct
 from typing import BinaryIO
 
-from .._text import AGAIN
 from ..errors import DecodeError, LimitError
 from .high_depth import jpeg2000_components
 from .png_chunks import SIGNATURE
@@ -74,7 +73,7 @@ def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool |
 
 
 def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
-    """Check the canvas and the length of a WebP; return whether it is lossy, if known.
+    """Check the canvas of a WebP and the size of the file; return whether it is lossy, if known.
 
     VP8 is lossy, VP8L lossless; the first of them counts.
     """
@@ -82,10 +81,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
     if size is not None:
         check_pixels(*size, limit, name)
     check_bytes(stream, limit, name)
-    length = stream.seek(0, io.SEEK_END)
-    end = 8 + int.from_bytes(head[4:8], "little")
-    if end > length:
-        raise DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
+    end = stream.seek(0, io.SEEK_END)
     position = 12
     while position + 8 <= end:
         stream.seek(position)
