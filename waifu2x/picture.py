@@ -29,8 +29,10 @@ class Metadata:
     chromaticities: x and y of white, red, green and blue as PNG's cHRM stores them, or None.
     rendering_intent: 0..3 of PNG's sRGB chunk, which declares the colors as sRGB, or None.
     cicp: PNG's cICP chunk: primaries, transfer, matrix and full-range flag (ITU-T H.273), or None.
+        From an AVIF, its primaries and transfer, as those of RGB.
     mastering_display, content_light: data of PNG's mDCV (24 bytes) and cLLI (8 bytes), or None.
-    text: PNG's text chunks in order, (keyword, text) each.
+    text: PNG's text chunks in order, (keyword, text) each; comments of JPEG as "Comment".
+    iptc: IPTC-IIM records as raw bytes, or None.
     """
 
     icc: bytes | None = None
@@ -44,6 +46,7 @@ class Metadata:
     mastering_display: bytes | None = None
     content_light: bytes | None = None
     text: tuple[tuple[str, str], ...] = ()
+    iptc: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,22 @@ def test_primaries_that_are_none(chromaticities) -> None:
     assert found == (None, ("the chromaticities make no sense: left out",))
 
 
+def test_the_curve_of_bt709() -> None:
+    for sample in (0, 10, 40, 128, 200, 255):
+        value = sample / 255
+        light = value / 4.5 if value < 0.081 else ((value + 0.099) / 1.099) ** (1 / 0.45)
+        exact = 255 * (12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055)
+        image = Image.new("RGB", (1, 1), (sample,) * 3)
+        converted = to_srgb(image, color.matrix_profile(color.SRGB, "BT.709"))
+        assert converted is not None
+        assert np.abs(np.array(converted.getpixel((0, 0))) - exact).max() <= 1
+
+
+@pytest.mark.parametrize("primaries", color._PRIMARIES)
+def test_every_known_primaries_make_a_profile(primaries) -> None:
+    assert color.matrix_profile(color._PRIMARIES[primaries], 2.2)
+
+
 # --- color chunks of PNG
 
 
@@ -220,6 +236,8 @@ def test_what_is_not_srgb_gets_one() -> None:
         (Metadata(gamma=0.45455, chromaticities=ADOBE), color.matrix_profile(ADOBE, 2.2)),
         (Metadata(cicp=(12, 13, 0, 1)), color.matrix_profile(p3)),
         (Metadata(cicp=(9, 8, 0, 1)), color.matrix_profile(color._PRIMARIES[9], 1.0)),
+        (Metadata(cicp=(1, 1, 0, 1)), color.matrix_profile(color.SRGB, "BT.709")),
+        (Metadata(cicp=(9, 14, 0, 1)), color.matrix_profile(color._PRIMARIES[9], "BT.709")),
     ):
         assert color.implied_profile(metadata, 3) == (expected, ())
     gray = color.implied_profile(Metadata(gamma=1.0, chromaticities=ADOBE), 1).icc
@@ -228,7 +246,9 @@ def test_what_is_not_srgb_gets_one() -> None:
     assert color.implied_profile(Metadata(gamma=0.45455, chromaticities=ADOBE), 1).icc is None
     pq = color.implied_profile(Metadata(cicp=(9, 16, 0, 1), gamma=1.0), 3)
     assert pq.icc == color.matrix_profile(color.SRGB, 1.0)
-    assert pq.notes == ("the colors are labeled cICP 9/16/0/1, which only PNG holds: left out",)
+    assert pq.notes == (
+        "the colors are labeled cICP 9/16/0/1, which only PNG and AVIF hold: left out",
+    )
     for gamma in (0.0, -1.0, 1e-9, 1e9, float("inf"), float("nan")):
         found = color.implied_profile(Metadata(gamma=gamma), 3)
         assert found.icc is None

@@ -580,7 +580,8 @@ def test_a_camera_mpo_is_its_first_picture():
     data = saved(first, "MPO", save_all=True, append_images=[second], quality=90)
     assert Image.open(io.BytesIO(data)).n_frames == 2
     picture = decode(data)
-    assert picture.source == Source("JPEG", True, 90)
+    notes = ("other pictures in the file: left out (1)",)
+    assert picture.source == Source("JPEG", True, 90, notes=notes)
     assert picture.color[0, 0, 0] > 240
 
 

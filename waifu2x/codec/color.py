@@ -1,7 +1,7 @@
-"""ICC profiles for the color chunks of PNG, and conversion to sRGB.
+"""ICC profiles for color chunks of PNG and labels of AVIF, and conversion to sRGB.
 
-A matrix and a curve express gAMA, cHRM and the plain kinds of cICP exactly, so a picture keeps its
-colors in every format that holds a profile.
+A matrix and a curve express gAMA, cHRM and the plain kinds of cICP (nclx in AVIF) exactly, so a
+picture keeps its colors in every format that holds a profile.
 
 Profiles: ICC.1:2001-04 (version 2.4), display class. Adaptation to D50: Bradford, ICC.1 Annex E
 (Lam, 1985). Code points of cICP: ITU-T H.273.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +28,36 @@ _D65 = (0.3127, 0.3290)
 SRGB: Chromaticities = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 DISPLAY_P3: Chromaticities = (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
 
+_ILLUMINANT_C = (0.310, 0.316)
+_SMPTE_170M: Chromaticities = (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070)
+
+#: The curve from samples to light: an exponent, None for that of sRGB, or that of BT.709, which
+#: BT.601 and BT.2020 share.
+Curve: TypeAlias = "float | Literal['BT.709'] | None"
+
 # The primaries and transfers of H.273 that a matrix and a curve describe.
 _PRIMARIES: dict[int, Chromaticities] = {
     1: SRGB,
+    4: (*_ILLUMINANT_C, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
     5: (*_D65, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
-    6: (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    6: _SMPTE_170M,
+    7: _SMPTE_170M,
+    8: (*_ILLUMINANT_C, 0.681, 0.319, 0.243, 0.692, 0.145, 0.049),
     9: (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     12: DISPLAY_P3,
+    22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-_TRANSFERS: dict[int, float | None] = {4: 2.2, 5: 2.8, 8: 1.0, 13: None}
+_TRANSFERS: dict[int, Curve] = {
+    1: "BT.709",
+    6: "BT.709",
+    14: "BT.709",
+    15: "BT.709",
+    4: 2.2,
+    5: 2.8,
+    8: 1.0,
+    13: None,
+}
 
 _SRGB_GAMMA = 0.45455
 _SAME_GAMMA = 0.01  # relative
@@ -76,7 +97,7 @@ def implied_profile(metadata: Metadata, channels: int) -> ImpliedProfile:
             gamma = _TRANSFERS[transfer]
             return ImpliedProfile(_profile(_PRIMARIES[primaries], gamma, channels))
         code = "/".join(map(str, metadata.cicp))
-        notes.append(f"the colors are labeled cICP {code}, which only PNG holds: left out")
+        notes.append(f"the colors are labeled cICP {code}, which only PNG and AVIF hold: left out")
     chromaticities = metadata.chromaticities or SRGB
     known = all(abs(a - b) <= _SAME_CHROMATICITY for a, b in zip(chromaticities, SRGB, strict=True))
     if metadata.rendering_intent is not None or metadata.gamma is None:
@@ -96,19 +117,19 @@ def implied_profile(metadata: Metadata, channels: int) -> ImpliedProfile:
         return ImpliedProfile(None, (*notes, "the chromaticities make no sense: left out"))
 
 
-def _profile(chromaticities: Chromaticities, gamma: float | None, channels: int) -> bytes:
+def _profile(chromaticities: Chromaticities, gamma: Curve, channels: int) -> bytes:
     if channels == 1:
         return gray_profile(chromaticities[:2], gamma)
     return matrix_profile(chromaticities, gamma)
 
 
 def matrix_profile(
-    chromaticities: Chromaticities, gamma: float | None = None, *, name: str = "RGB"
+    chromaticities: Chromaticities, gamma: Curve = None, *, name: str = "RGB"
 ) -> bytes:
     """Return an ICC profile of RGB with these primaries.
 
-    gamma: the exponent from samples to light, 1/256 to below 256, kept to 1/256; None is the curve
-    of sRGB (IEC 61966-2-1). name: description, ASCII.
+    gamma: an exponent of 1/256 to below 256, kept to 1/256; None is the curve of sRGB
+    (IEC 61966-2-1), "BT.709" that of ITU-R BT.709. name: description, ASCII.
 
     Raises ValueError for collinear primaries, or primaries that a profile cannot hold.
     """
@@ -122,9 +143,7 @@ def matrix_profile(
     return _assembled(b"RGB ", _white(chromaticities[:2]), name, tags)
 
 
-def gray_profile(
-    white: tuple[float, float], gamma: float | None = None, *, name: str = "Gray"
-) -> bytes:
+def gray_profile(white: tuple[float, float], gamma: Curve = None, *, name: str = "Gray") -> bytes:
     """Return an ICC profile of gray; white: x and y; the rest as for `matrix_profile`."""
     return _assembled(b"GRAY", _white(white), name, {b"kTRC": _curve(gamma)})
 
@@ -230,11 +249,14 @@ def _xyz(values: npt.NDArray[np.float64]) -> bytes:
     return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * value) for value in values))
 
 
-def _curve(gamma: float | None) -> bytes:
-    if gamma is not None:
+def _curve(gamma: Curve) -> bytes:
+    if isinstance(gamma, float):
         return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(256 * gamma))
     sample = np.linspace(0, 1, _CURVE_POINTS)
-    light = np.where(sample <= 0.04045, sample / 12.92, ((sample + 0.055) / 1.055) ** 2.4)
+    if gamma is None:
+        light = np.where(sample <= 0.04045, sample / 12.92, ((sample + 0.055) / 1.055) ** 2.4)
+    else:
+        light = np.where(sample < 0.081, sample / 4.5, ((sample + 0.099) / 1.099) ** (1 / 0.45))
     points = np.rint(65535 * light).astype(">u2")
     return b"".join((b"curv\0\0\0\0", struct.pack(">I", _CURVE_POINTS), points.tobytes()))
 

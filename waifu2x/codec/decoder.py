@@ -15,8 +15,8 @@ from PIL import Image
 
 from .._text import reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError, Waifu2xError
-from ..picture import Picture, Source
-from . import high_depth, jxl_header, limits, png_reader
+from ..picture import Picture
+from . import avif_reader, high_depth, jxl_header, limits, png_reader
 from ._pillow import pillow_errors
 from .faults import animated, damaged
 from .format_readers import reader_of
@@ -24,6 +24,7 @@ from .formats import FORMATS, JXL_INSTALL
 from .gif_reader import read_gif
 from .image import picture_of, raw_mode, source_of
 from .jpeg2000_reader import jpeg2000_picture
+from .jpeg_reader import read_jpeg
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .pillow_open import UnknownFormatError, open_image, refused_by_pillow
 from .png_decoder import decode_png
@@ -32,6 +33,7 @@ from .samples import unpremultiplied
 from .sniff import HEAD_BYTES, FileType, sniff
 from .tiff_header import OLD_JPEG, read_layout
 from .tiff_reader import tiff_picture, with_tags
+from .webp_container import mended
 
 #: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -96,7 +98,8 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
     LAB, YCbCr                     RGB uint8
     =============================  ===============================================================
 
-    The orientation in EXIF, or else in XMP, is applied and reset to 1 in both. The ICC profile is
+    The orientation in EXIF is applied and reset to 1; AVIF has its own. XMP turns no picture, and
+    its orientation is reset to 1 too. The ICC profile is
     kept if it describes these pixels: not that of a CMYK file, nor an RGB profile on gray.
     `Metadata` lists the rest; texts of PNG above 1 MiB, or 8 MiB in all, and XMP above 16 MiB are
     left out.
@@ -136,6 +139,12 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
                 return _decode_jxl(stream, name, limit)
             if kind == "gif":
                 return read_gif(stream, name, limit)
+            if kind == "webp":
+                return _decode_webp(stream, head, name, limit)
+            if kind == "avif":
+                return _decode_avif(stream, name, limit)
+            if kind == "jpeg":
+                return read_jpeg(stream, name, limit)
             reader = reader_of(head)
             if reader is not None:
                 return reader.read(stream, name, limit)
@@ -266,6 +275,27 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
         return picture
 
 
+def _decode_avif(stream: BinaryIO, name: str, limit: int) -> Picture:
+    header = avif_reader.checked_header(stream, name, limit)
+    try:
+        opened = open_image(stream, ("AVIF",), name, limit)
+    except UnknownFormatError as error:
+        raise damaged(name, "AVIF", "cannot be opened as such") from error
+    with opened as image:
+        _check_frames(image, name)
+        return avif_reader.still_of(image, stream, header)
+
+
+def _decode_webp(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
+    lossy = limits.check_webp(stream, head, limit, name)
+    plain, notes = mended(stream, name)
+    try:
+        picture = _decode_with_pillow(plain, head, ("WEBP",), name, limit, lossy=lossy)
+    except UnknownFormatError as error:
+        raise damaged(name, "WebP", "cannot be opened as such") from error
+    return replace(picture, source=replace(picture.source, notes=notes))
+
+
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
     lossy = limits.check_header(stream, head, limit, name)
     try:
@@ -287,24 +317,12 @@ def _decode_with_pillow(
         _check_frames(image, name)
         stored = raw_mode(image)
         source = source_of(image, lossy=lossy)
-        planes, source = _high_depth_planes(image, source, stream, head)
-        if planes is None:
-            image.load()
-            check_pixels(image.width, image.height, limit, name)
-        return picture_of(image, source, stored, planes=planes)
-
-
-def _high_depth_planes(
-    image: Image.Image, source: Source, stream: BinaryIO, head: bytes
-) -> tuple[high_depth.Planes | None, Source]:
-    """Return the pixels if Pillow would reduce them to 8 bits, else None, and the source.
-
-    ``reduced`` of the source is set if a file has more bits that cannot be read.
-    """
-    if image.format == "AVIF":
-        bits = high_depth.avif_bits(head)
-        return (high_depth.avif_planes(stream, image.size, bits) if bits > 8 else None), source
-    return None, source
+        packet = image.info.pop("xmp", None)  # Pillow turns a TIFF by the orientation in XMP
+        image.load()
+        if packet is not None:
+            image.info["xmp"] = packet
+        check_pixels(image.width, image.height, limit, name)
+        return picture_of(image, source, stored)
 
 
 # --- opening

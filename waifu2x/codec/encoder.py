@@ -251,7 +251,11 @@ class _CollectingWriter(PictureWriter):
             alphas = [block.alpha for block in self._blocks if block.alpha is not None]
             image, options = self._prepare(_joined(colors), _joined(alphas) if alphas else None)
             # Given a real file, Pillow writes past Python and loses the reason of a failure.
-            image.save(cast("Any", self._sink), self._output.pillow, **options)
+            sink = cast("Any", self._sink)
+            if self._output.save is None:
+                image.save(sink, self._output.pillow, **options)
+            else:
+                load(self._output.save, __package__)(image, sink, **options)
 
     def abort(self) -> None:
         self._blocks = []
@@ -377,6 +381,8 @@ def _labels(
         ):
             if getattr(metadata, key) is not None:
                 options[key] = getattr(metadata, key)
+    elif icc is None and "nclx" in output.holds and (metadata.cicp or ())[2:] == (0, 1):
+        options["nclx"] = (metadata.cicp or ())[:2]
     else:
         # cICP counts before a profile; gAMA and cHRM count only without one.
         like = metadata if icc is None else replace(metadata, gamma=None, chromaticities=None)
@@ -405,8 +411,18 @@ def _labels(
         notes.append(f"{output.label} holds no XMP: left out")
     elif metadata.xmp:
         add("xmp", metadata.xmp, "the XMP packet", output.max_xmp)
-    if metadata.text and "text" not in output.holds:
-        notes.append(f"{output.label} holds no texts like those of PNG: left out")
+    if metadata.iptc and "iptc" not in output.holds:
+        notes.append(f"{output.label} holds no IPTC: left out")
+    elif metadata.iptc:
+        add("iptc", metadata.iptc, "the IPTC data", output.max_iptc)
+    if metadata.text and "comment" in output.holds:
+        comments = tuple(text.encode() for key, text in metadata.text if key == "Comment")
+        options["comments"] = comments
+        if len(comments) < len(metadata.text):
+            notes.append(f"{output.label} holds no texts like those of PNG: left out")
+    elif metadata.text and "text" not in output.holds:
+        what = "comments" if all(key == "Comment" for key, _ in metadata.text) else "texts"
+        notes.append(f"{output.label} holds no {what} like those of PNG: left out")
     elif metadata.text:
         options["text"] = tuple(pair for pair in metadata.text if holds_text(*pair))
         if len(options["text"]) < len(metadata.text):

@@ -22,9 +22,12 @@ DESCRIPTIVE_TAGS = (
 
 _ORIENTATION = 0x0112
 _EXIF_IFD = 0x8769
-_PIXEL_WIDTH = 0xA002
-_PIXEL_HEIGHT = 0xA003
-_FORMATS = {3: "H", 4: "I"}  # SHORT and LONG, the types of every tag above
+_INTEROP_IFD = 0xA005
+# Width and height: of the first directory, of the Exif and of the interoperability directory.
+_SIZES = ((0x0100, 0x0101), (0xA002, 0xA003), (0x1001, 0x1002))
+# BYTE, SHORT, LONG, SBYTE, SSHORT, SLONG and IFD: writers use all of them for whole numbers.
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
+_LONG = 4
 
 
 class _Block:
@@ -45,39 +48,69 @@ class _Block:
         except struct.error as error:
             raise ValueError("EXIF block ends too early") from error
 
-    def entries(self, directory: int) -> dict[int, int]:
-        """Return tag -> offset of its entry, for the directory at ``directory``."""
+    def entries(self, directory: int) -> list[tuple[int, int]]:
+        """Return the tag and the offset of each entry of the directory at ``directory``."""
         count = self._unpack("H", directory)
         offsets = (directory + 2 + 12 * index for index in range(count))
-        return {self._unpack("H", offset): offset for offset in offsets}
+        return [(self._unpack("H", offset), offset) for offset in offsets]
+
+    def found(self, directory: int, tag: int) -> list[int]:
+        """Return the offsets of all entries of ``tag``; some writers repeat a tag."""
+        return [offset for other, offset in self.entries(directory) if other == tag]
 
     def after(self, directory: int) -> int:
         """Return the offset of the link from ``directory`` to the next one."""
         return directory + 2 + 12 * self._unpack("H", directory)
 
     def single(self, entry: int) -> tuple[str, int] | None:
-        """Return the format and value of an entry with one SHORT or LONG, else None."""
-        kind = _FORMATS.get(self._unpack("H", entry + 2))
+        """Return the format and value of an entry with one integer, else None."""
+        kind = _INTEGERS.get(self._unpack("H", entry + 2))
         if kind is None or self._unpack("I", entry + 4) != 1:
             return None
         return kind, self._unpack(kind, entry + 8)
 
-    def set(self, entry: int, value: int) -> None:
-        """Overwrite the value of ``entry`` if it is one SHORT or LONG that can hold it."""
-        found = self.single(entry)
-        if found is not None and value < 1 << 8 * struct.calcsize("=" + found[0]):
-            struct.pack_into(self.order + found[0], self.data, entry + 8, value)
+    def orientation(self) -> int:
+        """Return the orientation 1..8; 1 if it is missing or unknown. The last entry counts."""
+        values = map(self.single, self.found(self.first, _ORIENTATION))
+        known = [value[1] for value in values if value is not None and 1 <= value[1] <= 8]
+        return known[-1] if known else 1
 
-    def directories(self) -> Iterator[int]:
-        """Yield the main directory and the Exif directory, if there is one."""
-        yield self.first
-        link = self.entries(self.first).get(_EXIF_IFD)
-        found = None if link is None else self.single(link)
-        if found is not None:
-            yield found[1]
+    def set(self, entry: int, value: int) -> None:
+        """Overwrite the value of ``entry`` if it is one integer; it becomes LONG if need be."""
+        found = self.single(entry)
+        if found is None or entry + 12 > len(self.data):
+            return
+        try:
+            data = struct.pack(self.order + found[0], value).ljust(4, b"\0")
+        except struct.error:
+            struct.pack_into(self.order + "H", self.data, entry + 2, _LONG)
+            data = struct.pack(self.order + "I", value)
+        self.data[entry + 8 : entry + 12] = data
+
+    def directories(self) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Yield each directory that records the size of the picture, and the tags of the size."""
+        directory = self.first
+        for sizes, link in zip(_SIZES, (_EXIF_IFD, _INTEROP_IFD, None), strict=True):
+            yield directory, sizes
+            links = [] if link is None else self.found(directory, link)
+            inner = self.single(links[-1]) if links else None
+            if inner is None or inner[0] != "I":
+                return
+            directory = inner[1]
 
     def patched(self) -> bytes:
         return EXIF_PREFIX + bytes(self.data)
+
+
+def orientation(exif: bytes) -> int:
+    """Return the orientation 1..8 of an EXIF block; 1 if it is missing or unknown.
+
+    Any integer type counts, in both byte orders.
+    """
+    try:
+        return _Block(exif).orientation()
+    except ValueError:
+        return 1
 
 
 def reset_orientation(exif: bytes) -> bytes | None:
@@ -88,12 +121,12 @@ def reset_orientation(exif: bytes) -> bytes | None:
     """
     try:
         block = _Block(exif)
-        entry = block.entries(block.first).get(_ORIENTATION)
-        if entry is not None and block.single(entry) not in (None, ("H", 1)):
+        changes = block.orientation() != 1
+        for entry in block.found(block.first, _ORIENTATION):
             block.set(entry, 1)
-            link = block.after(block.first)
-            if link + 4 <= len(block.data):
-                struct.pack_into("=I", block.data, link, 0)
+        link = block.after(block.first)
+        if changes and link + 4 <= len(block.data):
+            struct.pack_into("=I", block.data, link, 0)
     except ValueError:
         return None
     return block.patched()
@@ -106,11 +139,10 @@ def set_size(exif: bytes, width: int, height: int) -> bytes | None:
     except ValueError:
         return None
     try:
-        for directory in block.directories():
-            entries = block.entries(directory)
-            for tag, value in ((_PIXEL_WIDTH, width), (_PIXEL_HEIGHT, height)):
-                if tag in entries:
-                    block.set(entries[tag], value)
+        for directory, tags in block.directories():
+            for tag, value in zip(tags, (width, height), strict=True):
+                for entry in block.found(directory, tag):
+                    block.set(entry, value)
     except ValueError:
         pass  # The rest of a block with a broken inner directory is still worth keeping.
     return block.patched()

@@ -56,19 +56,21 @@ class OutputFormat(Format):
     modes: the channels it holds, of L (gray), LA, RGB and RGBA.
     dtypes: the sample types it holds, of "uint8", "uint16" and "float32".
     holds: the metadata it holds, of "icc", "exif", "xmp", "dpi", "color" (gAMA, cHRM, sRGB and
-        cICP; other formats get an ICC profile instead) and "text" (PNG's texts).
+        cICP; other formats get an ICC profile instead), "nclx" (primaries and transfer of cICP),
+        "text" (PNG's texts), "comment" (those called Comment alone) and "iptc".
     lossy: ``quality`` is accepted.
     default_quality: what ``quality=None`` means; None is lossless, and then quality 100 is too.
     max_side: the largest width or height.
     max_pixels: the largest width * height, or None.
     max_bytes: the most bytes of samples, or None: offsets in the file are 32-bit.
-    max_icc, max_exif, max_xmp: the most bytes of each block, or None.
+    max_icc, max_exif, max_xmp, max_iptc: the most bytes of each block, or None.
     feature: the Pillow feature it needs, or None.
     extra: the optional package it needs, as (name for pip, module), or None.
     encoder_memory: bytes that encoding takes for each byte of samples, in addition to the samples;
         measured on a painted scene of 16 megapixels, and rounded up.
     save_options: options of `PIL.Image.Image.save` for a mode and a quality; None if Pillow does
         not write this format.
+    save: module and function, with a dot, that replace `PIL.Image.Image.save`, or None.
     row_writer: module and class, with a dot, of the `RowWriter` of the format, or None.
     needs_seek: the row writer seeks in its output.
     animation_writer: module and class in `codec.animation`, with a dot, or None if the format
@@ -86,10 +88,12 @@ class OutputFormat(Format):
     max_icc: int | None = None
     max_exif: int | None = None
     max_xmp: int | None = None
+    max_iptc: int | None = None
     feature: str | None = None
     extra: tuple[str, str] | None = None
     encoder_memory: float
     save_options: Callable[[str, int | None], dict[str, Any]] | None = None
+    save: str | None = None
     row_writer: str | None = None
     needs_seek: bool = False
     animation_writer: str | None = None
@@ -165,9 +169,10 @@ FORMATS: tuple[Format, ...] = (
     OutputFormat(
         name="jpeg", label="JPEG", extensions=(".jpg", ".jpeg", ".jpe", ".jfif"),
         signature=rb"\xff\xd8\xff", pillow="JPEG", modes=frozenset({"L", "RGB"}),
-        holds=frozenset({"icc", "exif", "xmp", "dpi"}), lossy=True, default_quality=95,
-        max_side=65500, max_icc=255 * 65519, max_exif=65533, max_xmp=65502, encoder_memory=1.5,
-        save_options=_jpeg_options,
+        holds=frozenset({"icc", "exif", "xmp", "dpi", "iptc", "comment"}), lossy=True,
+        default_quality=95, max_side=65500, max_icc=255 * 65519, max_exif=65533, max_xmp=65502,
+        max_iptc=65500, encoder_memory=1.5, save_options=_jpeg_options,
+        save="jpeg_writer.save_jpeg",
     ),
     OutputFormat(
         name="webp", label="WebP", extensions=(".webp",), signature=rb"RIFF.{4}WEBP", pillow="WEBP",
@@ -175,16 +180,19 @@ FORMATS: tuple[Format, ...] = (
         encoder_memory=8.0, save_options=webp_options, animation_writer="webp_writer.WebpWriter",
     ),
     OutputFormat(
-        name="avif", label="AVIF", extensions=(".avif",), signature=rb".{4}ftypavi[fs]",
-        pillow="AVIF", modes=frozenset({"L", "RGB", "RGBA"}), lossy=True, default_quality=90,
+        name="avif", label="AVIF", extensions=(".avif",),
+        signature=rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1|miaf)(?:.{4}){1,16}?avi[fs])",
+        pillow="AVIF", modes=frozenset({"L", "RGB", "RGBA"}),
+        holds=frozenset({"icc", "nclx", "exif", "xmp"}), lossy=True, default_quality=90,
         max_side=32768, max_pixels=16384 * 16384, feature="avif", encoder_memory=15.0,
-        save_options=avif_options, animation_writer="avif_writer.AvifWriter",
+        save_options=avif_options, save="avif_writer.save_avif",
+        animation_writer="avif_writer.AvifWriter",
     ),
     OutputFormat(
         name="tiff", label="TIFF", extensions=(".tif", ".tiff"), signature=rb"II[*+]\0|MM\0[*+]",
         pillow="TIFF", modes=_ALL_MODES, dtypes=("uint8", "uint16", "float32"),
-        holds=frozenset({"icc", "exif", "xmp", "dpi"}), max_bytes=2**32 - 2**26, encoder_memory=0.7,
-        row_writer="tiff_writer.TiffWriter", needs_seek=True,
+        holds=frozenset({"icc", "exif", "xmp", "dpi", "iptc"}), max_bytes=2**32 - 2**26,
+        encoder_memory=0.7, row_writer="tiff_writer.TiffWriter", needs_seek=True,
     ),
     OutputFormat(
         name="bmp", label="BMP", extensions=(".bmp",), signature=rb"BM", pillow="BMP",
@@ -250,7 +258,7 @@ ENCODER_MEMORY = {
 
 
 def load(name: str, package: str | None) -> Any:
-    """Import a writer, which a row names by module and class; loaded only when needed."""
+    """Import a writer that a row names by its module; loaded only when needed."""
     module, _, writer = name.partition(".")
     return getattr(import_module(f".{module}", package), writer)
 

@@ -10,6 +10,7 @@ from PIL import Image
 from ..errors import Waifu2xError
 from . import jpeg2000_header, jxl_header, limits, png_reader, psd_reader
 from ._pillow import pillow_errors
+from .avif_reader import checked_header
 from .decoder import PILLOW_FORMATS
 from .format_readers import reader_of
 from .sniff import sniff
@@ -69,6 +70,9 @@ def _read(stream: BinaryIO, limit: int, name: str) -> Header:
     reader = reader_of(head)
     if reader is not None:
         return Header(*reader.size(stream, name), 4)
+    if kind == "avif":
+        avif = checked_header(stream, name, limit)
+        return Header(avif.width, avif.height, 4 * -(-avif.bits // 8))
     limits.check_header(stream, head, limit, name)
     stream.seek(0)
     with Image.open(stream, formats=(*PILLOW_FORMATS, "GIF")) as image:

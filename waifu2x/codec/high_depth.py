@@ -65,19 +65,19 @@ def png_planes(data: bytes, header: PngHeader, *, ended: bool) -> Planes:
     return split_planes(pixels)
 
 
-def avif_bits(head: bytes) -> int:
-    """Return the bits per sample of an AVIF whose first bytes are ``head``: 8, 10 or 12.
-
-    Read from the first av1C box, that of the color: AV1 Codec ISO Media File Format, 2.3.
-    """
-    at = head.find(b"av1C")
-    flags = head[at + 6] if 0 < at < len(head) - 6 else 0
-    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
-
-
 def avif_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     """Decode an AVIF of 10 or 12 ``bits`` per sample to uint16 planes."""
     return split_planes(to_16_bits(_decoded("avif", stream, size, index=0, numthreads=1), bits))
+
+
+def jpeg_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
+    """Decode a JPEG of 2 to 16 ``bits`` per sample to uint8 planes up to 8 bits, else uint16."""
+    pixels = _decoded("jpeg8", stream, size)
+    if bits >= 8:
+        return split_planes(to_16_bits(pixels, bits))
+    most = (1 << bits) - 1
+    wide = np.minimum(pixels, most).astype(np.uint16)
+    return split_planes(((wide * 255 + most // 2) // most).astype(np.uint8))
 
 
 def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int, *, alpha: bool = True) -> Planes:

@@ -15,11 +15,11 @@ from ..errors import ArgumentError
 from ..picture import Metadata, Picture, Samples, Source
 from ._pillow import is_tiff, pillow_errors
 from .exif import DESCRIPTIVE_TAGS, reset_orientation
+from .exif import orientation as exif_orientation
 from .high_depth import Planes
 from .jpeg_quality import estimate_quality
 from .samples import check_floats, interleave, valid_dpi
-from .xmp import MAX_XMP
-from .xmp import orientation as xmp_orientation
+from .xmp import MAX_XMP, without_promises
 from .xmp import reset_orientation as reset_xmp_orientation
 
 _ORIENTATION = 0x0112
@@ -88,17 +88,20 @@ def picture_of(
     *,
     planes: Planes | None = None,
     found: Metadata | None = None,
+    orientation: int | None = None,
 ) -> Picture:
     """Return the picture of a loaded ``image`` that was ``stored`` in that raw mode.
 
     planes: its pixels if another reader decoded them, before the orientation is applied; ``image``
         need not be loaded then.
-    found: its PNG fields from `png_reader`; None takes those that Pillow read.
+    found: its fields of `Metadata` from another reader; None takes those of PNG that Pillow read.
+    orientation: as in EXIF, if the container has its own; None takes that of EXIF.
 
     Raises ArgumentError for unsupported samples.
     """
-    orientation, exif = _orientation_and_exif(image, by_pillow=planes is None)
-    color, alpha = _planes(image, stored) if planes is None else planes
+    stored_orientation, exif = _orientation_and_exif(image, by_pillow=planes is None)
+    orientation = stored_orientation if orientation is None else orientation
+    color, alpha = planes_of(image, stored) if planes is None else planes
     color, alpha = apply_orientation(color, alpha, orientation)
     dpi = _dpi(image) if found is None else found.dpi
     if dpi is not None and orientation >= 5:
@@ -130,12 +133,15 @@ def apply_orientation(
 
 
 def kept_xmp(xmp: object) -> bytes | None:
-    """Return an XMP packet with its orientation reset; None if it is missing or too large."""
+    """Return an XMP packet for a result; None if it is missing or too large.
+
+    Its orientation is reset, and it promises no other parts of the file.
+    """
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "replace")
     if not isinstance(xmp, bytes) or not 0 < len(xmp) <= MAX_XMP:
         return None
-    return reset_xmp_orientation(xmp)
+    return reset_xmp_orientation(without_promises(xmp))
 
 
 def _png_fields(image: Image.Image) -> Metadata:
@@ -192,26 +198,36 @@ def _orientation_and_exif(image: Image.Image, *, by_pillow: bool) -> tuple[int, 
     by_pillow: whether Pillow decoded the pixels; it applies the orientation of TIFF itself.
     Unreadable EXIF is left out.
     """
+    exif: bytes | None
     try:
-        parsed = image.getexif()
-        orientation = parsed.get(_ORIENTATION, 0)
         if is_tiff(image):
             # The tags are those of the file.
-            exif: object = tiff_exif(parsed)
-            if by_pillow:
-                orientation = 1
+            parsed = image.getexif()
+            exif = tiff_exif(parsed)
+            orientation = 1 if by_pillow else parsed.get(_ORIENTATION, 1)
+            orientation = orientation if orientation in _UPRIGHT else 1
         else:
-            exif = image.info.get("exif")
-            if exif is None and len(parsed):  # PNG's "Raw profile type exif"
-                exif = parsed.tobytes()
+            exif = stored_exif(image)
+            orientation = 1 if exif is None else exif_orientation(exif)
     except Exception:
-        orientation, exif = 0, None
-    if orientation not in _UPRIGHT:
-        packet = image.info.get("xmp")
-        orientation = xmp_orientation(packet) if isinstance(packet, bytes) else 1
+        orientation, exif = 1, None
     if image.format == "JXL" and not getattr(image, "jpeg", False):
         orientation = 1  # the decoder returns upright pixels, and EXIF does not count
-    return orientation, reset_orientation(exif) if isinstance(exif, bytes) and exif else None
+    return orientation, None if exif is None else reset_orientation(exif)
+
+
+def stored_exif(image: Image.Image) -> bytes | None:
+    """Return the EXIF block as the file stores it, or the one that was set on ``image``."""
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        return exif or None
+    profile = image.info.get("Raw profile type exif")  # a text of PNG
+    if isinstance(profile, str):
+        return bytes.fromhex("".join(profile.split("\n")[3:]))
+    if image.info.get("xmp") is not None:
+        return None  # Pillow would invent a block for the orientation in XMP
+    parsed = image.getexif()
+    return parsed.tobytes() if len(parsed) else None
 
 
 def tiff_exif(tags: Image.Exif) -> bytes | None:
@@ -245,7 +261,7 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 # --- pixels
 
 
-def _planes(image: Image.Image, stored: str = "") -> Planes:
+def planes_of(image: Image.Image, stored: str = "") -> Planes:
     """Return color (H, W, 1 or 3) and alpha (H, W) or None of a loaded image, as stored."""
     mode = image.mode
     if mode in ("1", "L"):
@@ -275,11 +291,11 @@ def _planes(image: Image.Image, stored: str = "") -> Planes:
     converted = _converted(image)
     if converted is None:
         raise ArgumentError(f"image has mode {mode}, which is not supported; convert it to RGB")
-    return _planes(converted)
+    return planes_of(converted)
 
 
 def _converted(image: Image.Image) -> Image.Image | None:
-    """Return ``image`` in a mode that `_planes` reads directly, or None for an unknown mode."""
+    """Return ``image`` in a mode that `planes_of` reads directly, or None for an unknown mode."""
     mode = image.mode
     if mode in ("P", "PA"):
         return image.convert("RGBA" if image.has_transparency_data else "RGB")

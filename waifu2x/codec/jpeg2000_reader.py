@@ -23,10 +23,10 @@ from ..picture import Metadata, Picture, Samples, Source
 from . import conversion, jpeg2000_header
 from .exif import EXIF_PREFIX, reset_orientation
 from .high_depth import to_8_bits, to_16_bits
-from .image import icc_space, kept_xmp, matching_icc, valid_dpi
+from .image import icc_space, kept_xmp, matching_icc
 from .jpeg2000_header import Boxes, Codestream, ColorSpec
 from .limits import check_jpeg2000, check_pixels
-from .samples import unpremultiplied
+from .samples import unpremultiplied, valid_dpi
 
 _MOST_COMPONENTS = 16
 _METERS_PER_INCH = 0.0254

@@ -7,11 +7,9 @@ first, or for which a small file takes much work. Each takes a seekable stream a
 from __future__ import annotations
 
 import io
-import re
 import struct
 from typing import BinaryIO
 
-from .._text import AGAIN
 from ..errors import DecodeError, LimitError
 from .jpeg2000_header import read_codestream
 from .sniff import sniff
@@ -21,8 +19,6 @@ MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
 
 HOW_TO_RAISE = "raise the limit with `max_pixels=`"
 
-# libjpeg decodes each scan over the whole picture. Encoders write about ten, a bomb has thousands.
-_MAX_SCANS = 100
 
 # A tile of JPEG 2000 costs the decoder some 6 KB before anything is decoded.
 _MAX_TILES = 4096
@@ -55,25 +51,23 @@ def check_bytes(stream: BinaryIO, limit: int, name: str) -> None:
 def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
     """Run the checks for a file that begins with ``head`` and that Pillow will open.
 
-    PNG, TIFF, PSD and JPEG XL are checked by their own readers. Returns whether the
+    PNG, TIFF, PSD, JPEG, JPEG XL and AVIF are checked by their own readers. Returns whether the
     pixels are lossy, if the header tells.
     """
     kind = sniff(head).name
     if kind == "webp":
         return check_webp(stream, head, limit, name)
-    if kind == "jpeg":
-        check_jpeg(stream, name)
-    elif kind == "gif":
+    if kind == "gif":
         check_gif(stream, limit, name)
     elif kind == "jpeg2000":
         check_jpeg2000(stream, limit, name)
-    elif kind in ("avif", "heic", "video"):
+    elif kind in ("heic", "video"):
         check_bytes(stream, limit, name)
     return None
 
 
 def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
-    """Check the canvas and the length of a WebP; return whether it is lossy, if known.
+    """Check the canvas of a WebP and the size of the file; return whether it is lossy, if known.
 
     VP8 is lossy, VP8L lossless; the first of them counts.
     """
@@ -81,10 +75,7 @@ def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | N
     if size is not None:
         check_pixels(*size, limit, name)
     check_bytes(stream, limit, name)
-    length = stream.seek(0, io.SEEK_END)
-    end = 8 + int.from_bytes(head[4:8], "little")
-    if end > length:
-        raise DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
+    end = stream.seek(0, io.SEEK_END)
     position = 12
     while position + 8 <= end:
         stream.seek(position)
@@ -162,63 +153,3 @@ def check_jpeg2000(stream: BinaryIO, limit: int, name: str) -> None:
             f"{name} cannot be decoded: it has {found.tiles} tiles, too many for its size; "
             "save it as PNG"
         )
-
-
-# A marker within or after scan data, except stuffed zeros, restarts and fill bytes.
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SCAN, _END = 0xDA, 0xD9
-
-
-def check_jpeg(stream: BinaryIO, name: str) -> None:
-    """Raise DecodeError for a JPEG of more than 100 scans.
-
-    Reads markers up to the end of the first picture. A first scan with all components ends the
-    check, since libjpeg stops there too.
-    """
-    position, components, scans = 2, 0, 0
-    while True:
-        stream.seek(position)
-        head = stream.read(4)
-        if len(head) < 4 or head[0] != 0xFF:
-            return  # damaged; Pillow reports the damage
-        if head[1] == 0xFF:  # fill
-            position += 1
-            continue
-        if head[1] == _END:
-            return
-        length = int.from_bytes(head[2:], "big")
-        if head[1] in _FRAMES:
-            frame = stream.read(6)
-            progressive = head[1] in (0xC2, 0xC6, 0xCA, 0xCE)
-            components = 255 if progressive or len(frame) < 6 else frame[5]
-        position += 2 + length
-        if head[1] != _SCAN:
-            continue
-        scans += 1
-        if scans == 1 and stream.read(1) == bytes([components]):
-            return
-        if scans > _MAX_SCANS:
-            raise DecodeError(
-                f"{name} cannot be decoded: it is a JPEG of more than {_MAX_SCANS} scans, "
-                "which no encoder writes; save it as PNG"
-            )
-        after = _next_marker(stream, position)
-        if after is None:
-            return
-        position = after
-
-
-def _next_marker(stream: BinaryIO, position: int) -> int | None:
-    """Return the position of the first marker at or after ``position``, or None."""
-    stream.seek(position)
-    kept = b""
-    while True:
-        block = stream.read(1 << 16)
-        found = _MARKER.search(kept + block)
-        if found:
-            return position - len(kept) + found.start()
-        if not block:
-            return None
-        position += len(block)
-        kept = block[-1:]

@@ -21,8 +21,9 @@ from ..errors import DecodeError
 from ..picture import Metadata, Picture, Samples, Source, sample_max
 from . import conversion
 from .exif import EXIF_PREFIX, reset_orientation
-from .image import icc_space, kept_xmp, matching_icc, valid_dpi
+from .image import icc_space, kept_xmp, matching_icc
 from .limits import check_bytes, check_pixels
+from .samples import valid_dpi
 
 _BITMAP, _GRAY, _INDEXED, _RGB, _CMYK, _MULTICHANNEL, _DUOTONE, _LAB = 0, 1, 2, 3, 4, 7, 8, 9
 _COLORS: Final = {_BITMAP: 1, _GRAY: 1, _INDEXED: 1, _RGB: 3, _CMYK: 4, _DUOTONE: 1, _LAB: 3}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from .exif import DESCRIPTIVE_TAGS, EXIF_PREFIX
-from .image import valid_dpi
+from .samples import valid_dpi
 from .tiff_header import Entries, TiffLayout, TiffReader
 from .xmp import MAX_XMP
 

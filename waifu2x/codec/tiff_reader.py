@@ -11,7 +11,6 @@ from .image import apply_orientation, icc_space, kept_xmp, matching_icc
 from .tiff_header import JPEG, JPEG_2000, JPEG_XL, WEBP, TiffLayout
 from .tiff_metadata import TiffMetadata, read_metadata
 from .tiff_pixels import tiff_pixels
-from .xmp import orientation as xmp_orientation
 
 _LOSSY = {JPEG: True, WEBP: None, **dict.fromkeys((*JPEG_2000, *JPEG_XL))}
 
@@ -26,8 +25,6 @@ def tiff_picture(stream: BinaryIO, layout: TiffLayout) -> Picture:
     orientation = layout.orientation
     if not 1 <= orientation <= 8:
         orientation = 1
-    if orientation == 1 and found.xmp is not None and not found.orientation:
-        orientation = xmp_orientation(found.xmp)
     color, alpha = apply_orientation(pixels.color, pixels.alpha, orientation)
     source = Source("TIFF", _LOSSY.get(layout.compression, False), converted=pixels.space)
     picture = Picture(cast("Samples", color), cast("Samples | None", alpha), source=source)
@@ -37,10 +34,7 @@ def tiff_picture(stream: BinaryIO, layout: TiffLayout) -> Picture:
 def with_tags(picture: Picture, stream: BinaryIO, layout: TiffLayout) -> Picture:
     """Return ``picture``, whose pixels Pillow read, with the metadata that the tags hold."""
     found = read_metadata(stream, layout)
-    swapped = layout.orientation in range(5, 9)
-    if not found.orientation and found.xmp is not None:
-        swapped = xmp_orientation(found.xmp) >= 5
-    return _described(picture, found, swapped=swapped)
+    return _described(picture, found, swapped=layout.orientation in range(5, 9))
 
 
 def _described(picture: Picture, found: TiffMetadata, *, swapped: bool) -> Picture:

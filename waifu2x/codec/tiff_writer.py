@@ -76,13 +76,14 @@ class TiffWriter(RowWriter[bytes]):
         exif: bytes | None = None,
         xmp: bytes | None = None,
         dpi: tuple[float, float] | None = None,
+        iptc: bytes | None = None,
     ) -> None:
         """Write the header.
 
         stream: receives the file from its position on, always in the calling thread; left open.
-        icc_profile, exif, xmp, dpi: as in `Metadata`. Of the first EXIF directory, the descriptive
-            tags are kept; the Exif and GPS directories are kept whole; the thumbnail is not. With
-            float samples, a big-endian block is converted to little-endian.
+        icc_profile, exif, xmp, dpi, iptc: as in `Metadata`. Of the first EXIF directory, the
+            descriptive tags are kept; the Exif and GPS directories are kept whole; the thumbnail is
+            not. With float samples, a big-endian block is converted to little-endian.
         The rest is as for `RowWriter`. Raises also what ``stream`` raises.
         """
         super().__init__(
@@ -95,7 +96,7 @@ class TiffWriter(RowWriter[bytes]):
         )
         self._stream = stream
         self._width, self._height, self._channels = width, height, channels
-        self._icc, self._xmp, self._dpi = icc_profile, xmp, dpi
+        self._icc, self._xmp, self._dpi, self._iptc = icc_profile, xmp, dpi, iptc
         self._offsets: list[int] = []
         self._sizes: list[int] = []
         block = b"" if exif is None else exif.removeprefix(EXIF_PREFIX)
@@ -181,6 +182,8 @@ class TiffWriter(RowWriter[bytes]):
             fields[296] = shorts(_INCH)
         if self._xmp is not None:
             fields[700] = (_BYTE, len(self._xmp), self._xmp)
+        if self._iptc is not None:
+            fields[33723] = (_UNDEFINED, len(self._iptc), self._iptc)
         if self._icc is not None:
             fields[34675] = (_UNDEFINED, len(self._icc), self._icc)
         return fields

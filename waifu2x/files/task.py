@@ -214,7 +214,7 @@ def options_for_format(options: Options, output: OutputFormat, source: Source) -
 
 def kept_metadata(metadata: Metadata, options: Options) -> Metadata:
     """The metadata of the source that is written to the result."""
-    return replace(metadata, exif=None, xmp=None, text=()) if options.strip else metadata
+    return replace(metadata, exif=None, xmp=None, text=(), iptc=None) if options.strip else metadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,6 @@ def open_apng(stream: BinaryIO, name: str, limit: int) -> Animation | None:
         head.still(head.size, b"".join(default.parts), metadata=True),
         name,
         limit,
-        stored=head.size,
         size=head.size,
         controls=controls,
         loop=head.plays or 0,

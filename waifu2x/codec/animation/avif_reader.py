@@ -17,9 +17,10 @@ from PIL import Image, UnidentifiedImageError
 from ...errors import ArgumentError, DecodeError
 from ...picture import Picture
 from .._pillow import pillow_errors
+from ..avif_header import AvifHeader
+from ..avif_reader import checked_header, frame_of
 from ..boxes import boxes
 from ..faults import damaged
-from ..image import picture_of, raw_mode, source_of
 from ..limits import check_pixels
 from .frames import FOREVER, Animation, Frame
 from .stills import to_8_bits
@@ -59,19 +60,20 @@ def open_avif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     timing = timing_of(stream)
     if timing is None:
         return None
+    header = checked_header(stream, name, limit)
     with _opened(stream, name) as image:
         check_pixels(image.width, image.height, limit, name)
         frames = int(getattr(image, "n_frames", 1))
         has_alpha = image.mode == "RGBA"
         if frames < 2:
             return None
-        first = _frame(image, 0, name)
+        first = _frame(image, header, 0, name)
 
     def play() -> Iterator[Frame]:
         durations = _durations(timing)
         with _opened(stream, name) as image:
             for number in range(frames):
-                picture = _frame(image, number, f"frame {number + 1} of {name}")
+                picture = _frame(image, header, number, f"frame {number + 1} of {name}")
                 yield Frame(picture, next(durations, Fraction(0)))
 
     return Animation(
@@ -96,13 +98,11 @@ def _opened(stream: BinaryIO, name: str) -> Image.Image:
             raise damaged(name, "AVIF", "cannot be opened as such") from error
 
 
-def _frame(image: Image.Image, number: int, name: str) -> Picture:
+def _frame(image: Image.Image, header: AvifHeader, number: int, name: str) -> Picture:
     with pillow_errors(name):
         image.seek(number)
-        stored = raw_mode(image)
-        image.load()
         try:
-            picture = picture_of(image, source_of(image, lossy=None), stored)
+            picture = frame_of(image, header)
         except ArgumentError as error:
             raise DecodeError(f"{name}: {error}") from error
     alpha = None if picture.alpha is None else to_8_bits(picture.alpha)

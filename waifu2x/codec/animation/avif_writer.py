@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from typing import Any
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from ...errors import EncodeError
 from ...picture import Picture
 from .._pillow import quiet
+from ..avif_header import read_header
+from ..avif_writer import save_avif
 from ..formats import avif_options
 from ..image import image_over
 from .avif_reader import set_loop
@@ -22,7 +25,6 @@ from .spill import Kept, PictureStore
 from .writer import AnimationWriter, DurationRounder, Target, still_with_metadata
 
 _MAX_DURATION = (1 << 32) - 1
-_METADATA = ("icc_profile", "exif", "xmp")
 
 
 class AvifWriter(AnimationWriter):
@@ -59,16 +61,19 @@ class AvifWriter(AnimationWriter):
         still, notes = still_with_metadata(target, "avif")
         self.notes += notes
         with quiet(), Image.open(io.BytesIO(still), formats=["AVIF"]) as flat:
-            # A gray profile does not describe frames written as RGB.
-            held = ("exif", "xmp") if target.gray and not self.holds_gray else _METADATA
-            options = {key: flat.info[key] for key in held if key in flat.info}
-            lazy.save(
+            header = read_header(io.BytesIO(still))
+            # The color of gray does not describe frames written as RGB.
+            recolored = target.gray and not self.holds_gray
+            held = ("xmp",) if recolored else ("xmp", "icc_profile")
+            save_avif(
+                lazy,
                 buffer,
-                "AVIF",
+                exif=header.exif,
+                nclx=None if recolored else header.colors,
                 save_all=True,
                 duration=self._durations,
-                **avif_options("L" if self.channels == 1 else "RGB", target.quality),
-                **options,
+                **_options("L" if self.channels == 1 else "RGB", target.quality),
+                **{key: flat.info[key] for key in held if key in flat.info},
             )
         if len(self._kept) == 1:  # libavif writes a still picture
             self.notes.append("AVIF holds a single frame as a still picture")
@@ -86,6 +91,19 @@ class AvifWriter(AnimationWriter):
             raise EncodeError(
                 "the installed libavif writes animations without a loop count; use WebP or PNG"
             ) from error
+
+
+def _options(mode: str, quality: int | None) -> dict[str, Any]:
+    """Options of Pillow's AVIF encoder for frames.
+
+    At speed 7 and above, libaom compares frames by brightness alone and drops changes of color:
+    mean errors of 7 of 255, up to 220. Its tuning for screen content compares colors too: means of
+    1.0 to 1.5 in 1.4 times the time. Speed 6 has 0.9 to 1.2, and takes 6 to 20 times as long.
+    """
+    options = avif_options(mode, quality)
+    if AvifImagePlugin.get_codec_version("aom") is not None:
+        options |= {"codec": "aom", "advanced": {"tune-content": "screen"}}
+    return options
 
 
 class _StoredFrames(Image.Image):

@@ -62,7 +62,7 @@ def has_frames(stream: BinaryIO, name: str) -> bool:
             images = GifBlocks(stream, name).images(keep=False)
             return next(images, None) is not None and next(images, None) is not None
     if kind == "avif":
-        return head[8:12] == b"avis"
+        return head[8:12] in (b"avis", b"msf1")
     return may_be_animation(stream)
 
 

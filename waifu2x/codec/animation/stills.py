@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import cast
 
 from PIL import Image
 
 from ...picture import Picture, Samples
 from .._pillow import pillow_errors
 from ..decoder import decode
-from ..image import image_over, picture_of
+from ..exif import orientation as exif_orientation
+from ..image import apply_orientation, stored_exif
 from ..samples import convert_samples
 from .frames import Animation, Bytes, Dispose, Frame, FrameControl, Patch, compose
-
-_ORIENTATION = 0x0112
 
 
 class _NamedBytes(io.BytesIO):
@@ -47,7 +47,6 @@ def animation_of(
     name: str,
     limit: int,
     *,
-    stored: tuple[int, int],
     size: tuple[int, int],
     controls: list[FrameControl],
     loop: int,
@@ -58,24 +57,20 @@ def animation_of(
     """Return the animation of stored frames.
 
     still: a file with the metadata of all frames; name: of it, for messages.
-    stored: width and height of it, before the orientation is applied. size: those of the canvas.
+    size: width and height of the canvas, before the orientation is applied.
     controls: of all frames. patches: reads them from the start.
     has_alpha: by the header. reduced: frames have 16 bits per channel, of which 8 are read.
     """
     like = decode_still(still, name, limit)
     source = replace(like.source, reduced=like.source.reduced or reduced)
-    exif = _rotating_exif(still, name)
-    width, height = size if exif is None or (like.width, like.height) == stored else size[::-1]
+    orientation = _orientation(still, name)
+    width, height = size if orientation < 5 else size[::-1]
 
     def play() -> Iterator[Frame]:
         for color, alpha, duration in compose(*size, like.color.shape[2], patches()):
-            picture = Picture(color, alpha, like.metadata, source)
-            if exif is not None:
-                image = image_over(color, alpha)
-                image.info["exif"] = exif
-                upright = picture_of(image, source, "")
-                picture = replace(picture, color=upright.color, alpha=upright.alpha)
-            yield Frame(picture, duration)
+            planes = apply_orientation(color, alpha, orientation)
+            color, alpha = cast("tuple[Bytes, Bytes | None]", planes)
+            yield Frame(Picture(color, alpha, like.metadata, source), duration)
 
     return Animation(
         width=width,
@@ -94,8 +89,8 @@ def animation_of(
     )
 
 
-def _rotating_exif(data: bytes, name: str) -> bytes | None:
-    """Return the EXIF block of the file ``data`` if it rotates or mirrors its picture."""
+def _orientation(data: bytes, name: str) -> int:
+    """Return the EXIF orientation 1..8 of the file ``data``."""
     with pillow_errors(name), Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:
-        exif = image.getexif()
-        return exif.tobytes() if exif.get(_ORIENTATION, 1) in range(2, 9) else None
+        exif = stored_exif(image)
+    return 1 if exif is None else exif_orientation(exif)

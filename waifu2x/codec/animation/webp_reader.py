@@ -100,7 +100,6 @@ def open_webp(stream: BinaryIO, name: str, limit: int) -> Animation | None:
         next(_WebpReader(stream, name, limit).frames(keep=True)).still(reader.metadata),
         f"frame 1 of {name}",
         limit,
-        stored=(controls[0].width, controls[0].height),
         size=reader.size,
         controls=controls,
         loop=reader.plays,

@@ -1,0 +1,81 @@
+"""AVIF in: labels by `avif_header`, pixels by Pillow, or by imagecodecs at more than 8 bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import BinaryIO
+
+from PIL import Image
+
+from .._text import reason
+from ..errors import DecodeError, LimitError
+from ..picture import Metadata, Picture
+from . import high_depth
+from .avif_header import AvifHeader, read_header
+from .faults import damaged
+from .image import picture_of, planes_of, raw_mode, source_of
+from .limits import check_bytes, check_pixels
+
+# The limits of libavif, as Pillow and imagecodecs build it.
+_MAX_SIDE = 32768
+_MAX_PIXELS = 16384 * 16384
+
+
+def checked_header(stream: BinaryIO, name: str, limit: int) -> AvifHeader:
+    """Read the header of an AVIF that its decoders can open, before they see it.
+
+    Raises DecodeError for damage, LimitError for a picture beyond ``limit`` or beyond libavif.
+    """
+    check_bytes(stream, limit, name)
+    try:
+        header = read_header(stream)
+    except ValueError as error:
+        raise damaged(name, "AVIF", reason(error)) from error
+    width, height = header.width, header.height
+    if 0 in (width, height):
+        raise DecodeError(f"{name} is {width}x{height}; no side may be 0")
+    check_pixels(width, height, limit, name)
+    if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
+        raise LimitError(
+            f"{name} is {width}x{height}, and libavif reads AVIF of at most {_MAX_SIDE} pixels a "
+            f"side and {_MAX_PIXELS} in all; save it as PNG"
+        )
+    return header
+
+
+def still_of(image: Image.Image, stream: BinaryIO, header: AvifHeader) -> Picture:
+    """Return the only picture of an AVIF that Pillow opened as ``image``, upright."""
+    if header.bits > 8:
+        planes = high_depth.avif_planes(stream, image.size, header.bits)
+        return _picture(image, header, planes)
+    return frame_of(image, header)
+
+
+def frame_of(image: Image.Image, header: AvifHeader) -> Picture:
+    """Return the selected frame of ``image``, upright, with 8 bits."""
+    stored = raw_mode(image)
+    image.load()
+    picture = _picture(image, header, planes_of(image, stored))
+    return replace(picture, source=replace(picture.source, reduced=header.bits > 8))
+
+
+def _picture(image: Image.Image, header: AvifHeader, planes: high_depth.Planes) -> Picture:
+    color, alpha = planes
+    if header.crop is not None:
+        left, top, width, height = header.crop
+        place = slice(top, top + height), slice(left, left + width)
+        color, alpha = color[place], None if alpha is None else alpha[place]
+    if header.exif is not None:
+        image.info["exif"] = header.exif  # Pillow's is rewritten
+    # An ICC profile counts before the code points.
+    labeled = header.colors is not None and "icc_profile" not in image.info
+    found = Metadata(cicp=(*header.colors, 0, 1) if labeled and header.colors else None)
+    source = replace(source_of(image), notes=header.notes)
+    return picture_of(
+        image,
+        source,
+        "",
+        planes=(color, alpha),
+        found=found,
+        orientation=header.orientation,
+    )
