@@ -73,7 +73,8 @@ def test_every_error_is_public() -> None:
 def test_the_functions_take_the_same_options() -> None:
     one, file, many = (options(function) for function in FUNCTIONS)
     assert file.keys() - one.keys() == {
-        *("format", "quality", "depth", "strip", "skip_larger", "overwrite", "keep_times")
+        *("format", "quality", "depth", "strip", "skip_larger", "strict"),
+        *("overwrite", "keep_times"),
     }
     assert many.keys() - file.keys() == {
         *("recursive", "include", "exclude", "name", "shard", "resume", "memory"),
@@ -216,6 +217,7 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         [5, (5,), (0, 5), ("5", 5), "5x5", (1, 2, 3)],
         "; it must be (width, height) in pixels, 1 or more",
     ),
+    "strict": ([1, "yes", None], "; it must be True or False"),
     "overwrite": ([1, "yes", None], "; it must be True or False"),
     "keep_times": ([1, "yes", None], "; it must be True or False"),
     "recursive": ([1, "yes", None], "; it must be True or False"),

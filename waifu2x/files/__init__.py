@@ -51,6 +51,7 @@ class FileKeywords(UpscaleKeywords, total=False):
     depth: Depth | None
     strip: bool
     skip_larger: tuple[int, int] | None
+    strict: bool
     overwrite: bool
     keep_times: bool
 
@@ -75,6 +76,7 @@ class FileResult:
     noise: AnyLevel | None
     reason: str
     notes: tuple[str, ...]
+    failures: tuple[str, ...] = ()
 
 
 @documented(*FILE_RECORDS)
@@ -92,7 +94,8 @@ def upscale_file(
 
     Without a format, the name of ``target`` decides. Without a name, a picture becomes a PNG and an
     animation keeps its format; in a file object both keep their format. Pages of an archive keep
-    their format if it can be written, else become PNG.
+    their format if it can be written, else become PNG. A page that fails is carried over unchanged,
+    and `FileResult.failures` names it.
 
     Raises the errors of `Upscaler.upscale`, `SkippedError` for a picture beyond ``skip_larger``,
     and `EncodeError` or `OutputExistsError` if the result cannot be written.
