@@ -97,7 +97,10 @@ class Summary:
 
 def check_report(path: str | os.PathLike[str], targets: Iterable[Path]) -> None:
     """Raise `ArgumentError` if the report at ``path`` is one of the results ``targets``."""
-    own, name = os.path.realpath(path), folded(os.path.basename(path))  # noqa: PTH119
+    try:
+        own, name = os.path.realpath(path), folded(os.path.basename(path))  # noqa: PTH119
+    except (OSError, ValueError):
+        return  # `Report` cannot open such a path either
     for target in targets:
         if folded(target.name) == name and os.path.realpath(target) == own:
             raise ArgumentError(
