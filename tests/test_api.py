@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import fields
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -73,7 +74,8 @@ def test_every_error_is_public() -> None:
 def test_the_functions_take_the_same_options() -> None:
     one, file, many = (options(function) for function in FUNCTIONS)
     assert file.keys() - one.keys() == {
-        *("format", "quality", "depth", "strip", "skip_larger", "overwrite", "keep_times")
+        *("format", "quality", "depth", "strip", "skip_larger", "strict"),
+        *("overwrite", "keep_times"),
     }
     assert many.keys() - file.keys() == {
         *("recursive", "include", "exclude", "name", "shard", "resume", "memory"),
@@ -177,14 +179,16 @@ MODELS = [
     *("realesrgan_animevideo", "realesrgan_anime", "realesrgan"),
 ]
 
+SIDE = "it must be a whole number of pixels, 1 to 2147483648"
+
 #: Keyword -> wrong values and what the message says after the name.
 WRONG: dict[str, tuple[list[Any], str]] = {
     "scale": (
         ["2", True, 0, -1, float("nan"), float("inf"), 10**400, [2], Number()],
         "; it must be a number above 0, for example 2, 1.5 or 0.5",
     ),
-    "width": (["9", True, 0, 1.5], "; it must be a whole number, at least 1 pixel"),
-    "height": (["9", False, -1, 1.5], "; it must be a whole number, at least 1 pixel"),
+    "width": (["9", True, 0, 1.5, 2**31 + 1], f"; {SIDE}"),
+    "height": (["9", False, -1, 1.5, 10**400], f"; {SIDE}"),
     "noise": (
         ["1", 4, -1, True, np.True_, 3.1, -0.5, float("nan"), float("inf"), 1j, [1], "none"],
         "; allowed are None, 'auto', 'conservative' and numbers from 0 to 3, such as 1 or 1.5",
@@ -216,6 +220,7 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         [5, (5,), (0, 5), ("5", 5), "5x5", (1, 2, 3)],
         "; it must be (width, height) in pixels, 1 or more",
     ),
+    "strict": ([1, "yes", None], "; it must be True or False"),
     "overwrite": ([1, "yes", None], "; it must be True or False"),
     "keep_times": ([1, "yes", None], "; it must be True or False"),
     "recursive": ([1, "yes", None], "; it must be True or False"),
@@ -321,6 +326,143 @@ def test_wrong_arguments_precede_any_file(call: Callable[[], object], message: s
     with pytest.raises(waifu2x.ArgumentError) as error:
         call()
     assert message in str(error.value)
+
+
+class Raising:
+    """An object whose methods raise."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+    def __bool__(self) -> bool:
+        raise RuntimeError
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError
+
+    def __iter__(self) -> Any:
+        raise RuntimeError
+
+    def __fspath__(self) -> str:
+        raise RuntimeError
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class RaisingInt(int):
+    def __int__(self) -> int:
+        raise RuntimeError
+
+    def __float__(self) -> float:
+        raise RuntimeError
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+class BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"in.png"
+
+
+class TextPicture:
+    def read(self, count: int = -1) -> str:
+        return "text"
+
+
+#: Values that no argument takes.
+HOSTILE: dict[str, Any] = {
+    "huge": 10**5000,
+    "negative": -(10**5000),
+    "huge pair": (10**5000, 10**5000),
+    "complex": 2 + 0j,
+    "raising": Raising(),
+    "raising int": RaisingInt(2),
+    "decimal": Decimal("sNaN"),
+    "array": np.zeros((2, 2, 2, 2)),
+    "date": np.datetime64("2020"),
+    "itself": NotImplemented,
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("name", [*WRONG, "upscaler", "report"])
+def test_no_value_escapes_the_checks(
+    name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in calls(name):
+        with pytest.raises(waifu2x.ArgumentError) as error:
+            call(**{name: value})
+        assert str(error.value).startswith(name)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 250
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [*HOSTILE.values(), BytesPath()], ids=[*HOSTILE, "bytes path"])
+def test_no_file_escapes_the_checks(value: Any, tmp_path: Path) -> None:
+    art.anime_face(8, 8).save(tmp_path / "in.png")
+    for call in (
+        lambda: waifu2x.upscale(value),
+        lambda: waifu2x.upscale_file(value, tmp_path / "out.png"),
+        lambda: waifu2x.upscale_file(tmp_path / "in.png", value),
+        lambda: waifu2x.upscale_many(value, tmp_path),
+        lambda: waifu2x.upscale_many([value], tmp_path),
+        lambda: waifu2x.upscale_many(tmp_path / "in.png", value),
+        lambda: waifu2x.Upscaler.from_options(value),
+    ):
+        with pytest.raises(waifu2x.ArgumentError) as error:
+            call()
+        assert str(error.value).isprintable()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
+def test_what_is_closed_is_refused(tmp_path: Path) -> None:
+    art.anime_face(8, 8).save(tmp_path / "in.png")
+    stream = io.BytesIO((tmp_path / "in.png").read_bytes())
+    lazy = Image.open(stream)
+    stream.close()
+    closed = Image.new("RGB", (8, 8))
+    closed.close()
+    opened = Image.open(tmp_path / "in.png")
+    opened.close()
+    for image in (lazy, closed, opened):
+        with pytest.raises(waifu2x.ArgumentError, match=r"^image is closed; it must be open$"):
+            waifu2x.upscale(image)
+    message = "is a BytesIO that is closed; it must be open$"
+    with pytest.raises(waifu2x.ArgumentError, match=f"^image {message}"):
+        waifu2x.upscale(stream)
+    with pytest.raises(waifu2x.ArgumentError, match=f"^source {message}"):
+        waifu2x.upscale_file(stream, tmp_path / "out.png")
+    with pytest.raises(waifu2x.ArgumentError, match=f"^target {message}"):
+        waifu2x.upscale_file(tmp_path / "in.png", stream)
+
+
+def test_a_stream_of_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(waifu2x.ArgumentError, match="the input reads as str"):
+        waifu2x.upscale(TextPicture())  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".png", "a\0b.png", "\ud800.png"])
+def test_names_that_no_file_has(name: str, tmp_path: Path) -> None:
+    art.anime_face(8, 8).save(tmp_path / "in.png")
+    upscaler = waifu2x.Upscaler("upconv_7")
+    for call in (
+        lambda: waifu2x.upscale(name),
+        lambda: waifu2x.upscale_file(name, tmp_path / "out.png", upscaler=upscaler),
+        lambda: waifu2x.upscale_file(tmp_path / "in.png", tmp_path / name, upscaler=upscaler),
+        lambda: waifu2x.upscale_many(tmp_path / "in.png", tmp_path / name, upscaler=upscaler),
+        lambda: waifu2x.upscale_many(
+            tmp_path / "in.png", tmp_path / "out", report=tmp_path / name, upscaler=upscaler
+        ),
+    ):
+        with pytest.raises(waifu2x.Waifu2xError) as error:
+            call()
+        assert str(error.value).isprintable()
 
 
 def test_long_values_are_cut() -> None:

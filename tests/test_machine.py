@@ -92,6 +92,34 @@ def test_resident_memory_is_that_of_a_python_with_numpy() -> None:
     assert 10 << 20 < _machine.resident_memory() < 64 * GB
 
 
+@pytest.mark.parametrize(
+    "error", [psutil.NoSuchProcess(1), FileNotFoundError("/proc/meminfo"), NotImplementedError()]
+)
+def test_memory_is_known_without_proc(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    def failing(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(_machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", failing)
+    monkeypatch.setattr(psutil, "Process", failing)
+    assert 10 << 20 < _machine.resident_memory() < 64 * GB
+    assert 0 < _machine.available_memory() <= _machine.total_memory()
+    assert memory.budget(None) > 0
+
+
+def test_free_memory_that_the_system_does_not_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*args: object) -> int:
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(os, "sysconf", failing)
+    monkeypatch.setattr(_machine, "total_memory", lambda: 6 * GB)
+    monkeypatch.setattr(_machine, "_CGROUP", Path("nowhere"))
+    monkeypatch.setattr(psutil, "virtual_memory", failing)
+    assert _machine.available_memory() == 3 * GB
+
+
 def test_large_blocks_go_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
 

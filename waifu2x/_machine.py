@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -80,12 +81,17 @@ def nvidia_gpus() -> int:
 def available_memory() -> int:
     """Bytes available without swapping, within the limit of the container if any.
 
+    Without /proc, cached files do not count as available.
+
     Source for control groups: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of
     the kernel.
     """
-    import psutil  # loaded for batches only
+    try:
+        import psutil  # loaded for batches only
 
-    available = int(psutil.virtual_memory().available)
+        available = int(psutil.virtual_memory().available)
+    except Exception:  # psutil raises many errors without /proc
+        available = _free_memory()
     for limit, used in (
         (_CGROUP / "memory.max", _CGROUP / "memory.current"),
         (
@@ -100,11 +106,25 @@ def available_memory() -> int:
     return available
 
 
-def resident_memory() -> int:
-    """Resident memory of this process in bytes."""
-    import psutil
+def _free_memory() -> int:
+    """Free memory in bytes; half of the machine's memory if the system does not report any."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return total_memory() // 2
 
-    return int(psutil.Process().memory_info().rss)
+
+def resident_memory() -> int:
+    """Resident memory of this process in bytes; without /proc, the maximum so far."""
+    try:
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)
+    except Exception:  # psutil raises many errors without /proc
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def give_memory_back() -> None:

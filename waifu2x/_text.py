@@ -19,6 +19,9 @@ from typing import Final
 AGAIN: Final = "; copy or download it again"
 
 
+#: Characters of a name that a message shows at most.
+_LONGEST: Final = 255
+
 _BACKQUOTE: Final = {0x60: r"\x60"}
 
 
@@ -76,7 +79,8 @@ def unknown(what: str, value: str, allowed: Sequence[str]) -> str:
     """A message that ``value`` is none of the names ``allowed``; it suggests the closest name."""
     meant = nearest(value, allowed)
     guess = f" (did you mean {meant}?)" if meant else ""
-    return f"{what} {shown(value)!r} is unknown{guess}; allowed are {', '.join(allowed)}"
+    short = shortened(shown(value), _LONGEST)
+    return f"{what} {short!r} is unknown{guess}; allowed are {', '.join(allowed)}"
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

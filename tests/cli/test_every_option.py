@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -364,6 +365,18 @@ def _(run: Command) -> None:
     for size in ("23x20", "24x19"):
         done = run("--skip-larger", size)
         assert (done.code, done.files) == (0, {})
+
+
+@shows("strict")
+def _(run: Command) -> None:
+    with zipfile.ZipFile(run.folder / "in.cbz", "w") as archive:
+        archive.write(run.folder / "in.png", "1.png")
+        archive.writestr("2.png", b"")
+    lenient = run(source="in.cbz")
+    assert (lenient.code, list(lenient.files)) == (1, ["in.cbz"])
+    assert "2.png" in lenient.err
+    strict = run("--strict", source="in.cbz")
+    assert (strict.code, strict.files) == (1, {})
 
 
 @shows("progress")

@@ -48,6 +48,7 @@ def test_every_option_is_a_field_of_a_record() -> None:
         (["--include", "a*", "--include", "b*"], "batch", "include", ("a*", "b*")),
         (["--memory", "4G"], "batch", "memory", 4 << 30),
         (["--keep-times"], "batch", "keep_times", True),
+        (["--strict"], "options", "strict", True),
     ],
 )
 def test_options_reach_their_record(args: list[str], record: str, name: str, value: object) -> None:

@@ -33,7 +33,7 @@ WEIGHTS = "it must be a number for each network, such as 0.6,0.4"
 SCALE = "it must be a number above 0, for example 2, 1.5 or 0.5"
 STRENGTH = "it must be a number from 0 to 1, for example 0.7"
 WIDTH = "it must be a whole number above 0, for example 1920"
-SIDE = "it must be a whole number, at least 1 pixel"
+SIDE = "it must be a whole number of pixels, 1 to 2147483648"
 DEVICE = "it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu"
 TEMPLATE = (
     'must hold {stem} and {ext} once, and {parent} at most once, for example "{stem}_{scale}x{ext}"'

@@ -46,10 +46,6 @@ PNG = picture()
 JPEG = picture("JPEG")
 
 
-def is_picture(head: bytes) -> bool:
-    return head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"))
-
-
 class Raw(NamedTuple):
     """A raw archive member, in which every field can be invalid."""
 
@@ -119,7 +115,7 @@ def packed(files: dict[str, bytes], comment: bytes = b"") -> bytes:
 
 
 def reader(data: bytes, **limits: Any) -> ArchiveReader:
-    return ArchiveReader(io.BytesIO(data), "book.cbz", is_picture, **limits)
+    return ArchiveReader(io.BytesIO(data), "book.cbz", **limits)
 
 
 def rewritten(
@@ -127,11 +123,27 @@ def rewritten(
     sink: BinaryIO | None = None,
     convert: Callable[[Member, bytes], bytes] = lambda member, data: b"new " + data,
     suffix: str = ".webp",
+    **handling: Any,
 ) -> tuple[zipfile.ZipFile, RewriteResult]:
     sink = io.BytesIO() if sink is None else sink
-    result = archive.rewrite(reader(data), sink, convert, extension=lambda member: suffix)
+    result = archive.rewrite(
+        reader(data), sink, convert, extension=lambda member: suffix, **handling
+    )
     assert isinstance(sink, io.BytesIO)
     return zipfile.ZipFile(io.BytesIO(sink.getvalue())), result
+
+
+class Failures(dict[str, str]):
+    """The messages of members that failed, by name."""
+
+    def __call__(self, member: Member, error: Waifu2xError) -> None:
+        self[member.name] = str(error)
+
+
+def new_unless_broken(member: Member, data: bytes) -> bytes:
+    if not data.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+        raise DecodeError("no picture")
+    return b"new " + data
 
 
 def refusal(data: bytes, error: type[Waifu2xError] = DecodeError, **limits: Any) -> str:
@@ -187,7 +199,7 @@ ZIP64_AES = struct.pack("<2H7s", 0x9901, 7, b"\2\0AE\3\0\0")
         (b"PK\3\4" + b"\0" * 100, "list of files is missing"),
         (build(Raw())[:-1], "list of files is missing"),
         (build(Raw())[: len(PNG)], "list of files is missing"),
-        (build(Raw()) + b"tail", "list of files is missing"),
+        (b"PK\3\4" + bytes(30) + build(Raw()) + b"tail", "list of files is missing"),
         (build(Raw(), end={"count": 2, "here": 2}), "lists 1 members and counts 2"),
         (build(Raw(), end={"size": 20}), "damaged"),
         (build(Raw(), end={"offset": 1 << 30}), "begins before the file"),
@@ -299,7 +311,7 @@ def test_members_that_overlap_are_refused() -> None:
 def test_limits() -> None:
     data = build(Raw(), Raw(b"a.txt", b"x" * 50), Raw(b"b.txt", b"x" * 51))
     assert "3 members; 2 are allowed" in refusal(data, LimitError, max_members=2)
-    assert "page 001.png has" in refusal(data, LimitError, max_page_bytes=len(PNG) - 1)
+    assert "page 001.png: it has" in refusal(data, LimitError, max_page_bytes=len(PNG) - 1)
     assert "101 bytes of other files" in refusal(data, LimitError, max_other_bytes=100)
     assert reader(data, max_members=3, max_page_bytes=len(PNG), max_other_bytes=101).pages
     huge = build(Raw(), end={"size": 1 << 27})
@@ -354,16 +366,13 @@ def test_pages_are_replaced_and_everything_else_survives() -> None:
         "notes/é 表.txt": b"text",
     }
     source = packed({"010.jpg": JPEG, **other, "002.PNG": PNG, "002b.jpg": JPEG}, comment=b"a scan")
-    out, result = rewritten(source)
+    out, result = rewritten(source, convert=new_unless_broken, failed=(failed := Failures()))
     before = zipfile.ZipFile(io.BytesIO(source))
-    assert result == RewriteResult(
-        pages=3,
-        carried=6,
-        renamed=0,
-        notes=(
-            "not pictures in spite of their names, carried over unchanged: error.jpg, empty.png",
-        ),
-    )
+    assert result == RewriteResult(pages=5, carried=4, renamed=0, notes=())
+    assert failed == {
+        "error.jpg": "book.cbz: page error.jpg: no picture",
+        "empty.png": "book.cbz: page empty.png: no picture",
+    }
     assert out.namelist() == ["010.webp", *other, "002.webp", "002b.webp"]
     assert out.comment == b"a scan"
     assert out.read("010.webp") == b"new " + JPEG
@@ -509,7 +518,7 @@ def test_files_and_archives_beyond_4_gib() -> None:
     theirs = zipfile.ZipFile(file)
     assert [info.file_size for info in theirs.infolist()] == [size, len(PNG)]
     assert theirs.read("1.png") == PNG
-    ours = ArchiveReader(file, "book.cbz", is_picture, max_other_bytes=size)
+    ours = ArchiveReader(file, "book.cbz", max_other_bytes=size)
     assert [member.size for member in ours.members] == [size, len(PNG)]
     assert ours.read(ours.pages[0]) == PNG
     assert ours.comment == b"end"
@@ -549,7 +558,7 @@ def test_memory_stays_flat_with_a_large_file() -> None:
     stream = io.BytesIO(source)
     tracemalloc.start()
     try:
-        book = ArchiveReader(stream, "book.cbz", is_picture)
+        book = ArchiveReader(stream, "book.cbz")
         archive.check_pages(book, lambda member, data: None)
         archive.rewrite(book, sink, lambda member, data: data, extension=lambda member: ".png")  # type: ignore[arg-type]
         _, peak = tracemalloc.get_traced_memory()
@@ -586,6 +595,71 @@ def test_errors_of_the_conversion_name_the_page_and_keep_their_class() -> None:
         rewritten(source, convert=partial(fail, EngineError("not finite")))
     with pytest.raises(CancelledError, match=r"^stopped$"):
         rewritten(source, convert=partial(fail, CancelledError("stopped")))
+
+
+@pytest.mark.parametrize("behind", [b"\0", bytes(10), bytes(70_000), b"tail", b"PK\5\6", JPEG])
+def test_bytes_behind_an_archive_are_left_out(behind: bytes) -> None:
+    for source in (packed({"1.png": PNG}), packed({"1.png": PNG}, comment=b"a scan")):
+        book = reader(source + behind)
+        count = f"{len(behind):,} byte{'s'[: len(behind) != 1]}"
+        assert book.notes == (f"{count} behind the archive left out",)
+        out, _ = rewritten(source + behind)
+        assert out.testzip() is None
+        assert out.namelist() == ["1.webp"]
+        assert out.comment == reader(source).comment
+
+
+def test_bytes_behind_an_archive_in_zip64_are_left_out() -> None:
+    source = packed({"1.png": PNG, **{f"{n:05}/": b"" for n in range(66_000)}})
+    assert b"PK\6\6" in source[-98:-76]
+    assert len(reader(source + bytes(20)).members) == 66_001
+
+
+def test_a_cut_archive_is_not_taken_for_an_archive_inside_of_it() -> None:
+    inner = packed({"a.png": PNG})
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as out:
+        out.writestr("1.png", PNG)
+        out.writestr("extras.zip", inner)
+    data = stored.getvalue()
+    assert "list of files is missing" in refusal(data[: data.index(inner) + len(inner) + 30])
+
+
+@pytest.mark.parametrize("method", [0, 8])
+def test_damaged_members_are_carried_over_as_they_are_stored(method: int) -> None:
+    source = build(
+        Raw(b"1.png"), Raw(b"2.png", method=method, crc=7), Raw(b"a.txt", b"text", crc=8)
+    )
+    book, failed = reader(source), Failures()
+    archive.check_pages(book, lambda member, data: None, failed)
+    assert failed == {
+        "2.png": "book.cbz: member 2.png is damaged: its checksum (CRC) is wrong; "
+        "download it again",
+        "a.txt": "book.cbz: member a.txt is damaged: its checksum (CRC) is wrong; "
+        "download it again",
+    }
+    out, result = rewritten(source, unchanged=set(failed))
+    assert (result.pages, result.carried) == (2, 1)
+    assert [info.CRC for info in out.infolist()][1:] == [7, 8]
+    again = reader(_file(out).getvalue())
+    blocks: list[bytes] = []
+    again.copy(again.members[1], blocks.append)
+    assert b"".join(blocks) == (deflated(PNG) if method else PNG)
+
+
+def test_a_page_that_fails_keeps_its_name() -> None:
+    source = packed({"1.gif": b"GIF8", "2.jpg": JPEG, "2.jpg.webp": b"RIFF"})
+    out, _ = rewritten(source, convert=new_unless_broken, failed=(failed := Failures()))
+    assert list(failed) == ["1.gif", "2.jpg.webp"]
+    assert out.namelist() == ["1.gif", "2.jpg.2.webp", "2.jpg.webp"]
+    assert out.read("2.jpg.webp") == b"RIFF"
+
+
+def test_a_page_beyond_the_limit_fails_alone() -> None:
+    book = reader(build(Raw(b"1.png"), Raw(b"2.png", PNG + b"\0")), max_page_bytes=len(PNG))
+    archive.check_pages(book, lambda member, data: None, failed := Failures())
+    assert list(failed) == ["2.png"]
+    assert f"it has {len(PNG) + 1:,} bytes" in failed["2.png"]
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -763,6 +837,6 @@ def test_whatever_the_names_the_result_is_safe(
         assert any("another order" in note for note in result.notes)
 
 
-def _file(out: zipfile.ZipFile) -> BinaryIO:
+def _file(out: zipfile.ZipFile) -> io.BytesIO:
     assert isinstance(out.fp, io.BytesIO)
     return out.fp

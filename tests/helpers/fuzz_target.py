@@ -89,7 +89,6 @@ def _read_archive(data: bytes, max_pixels: int) -> str:
     reader = ArchiveReader(
         io.BytesIO(data),
         "the archive",
-        codec.is_picture,
         max_members=1000,
         max_page_bytes=1 << 22,
         max_other_bytes=1 << 22,

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 from ..errors import ArgumentError
@@ -25,6 +26,7 @@ from ..pipeline.arguments import (
     documented,
     kind_of,
     optional,
+    path_text,
     picked,
     refuse_unknown,
     text,
@@ -222,9 +224,8 @@ def upscale_many(
     cluster = checked(options, _CLUSTER).get("cluster")
     run = checked_run(options)
     report = options.get("report")
-    for name, path in (("out", out), ("report", report)):
-        if not isinstance(path, str | os.PathLike) and (name == "out" or path is not None):
-            raise ArgumentError(f"{name} is {kind_of(path)}; it must be a path")
+    out = path_text("out", out)
+    report = None if report is None else path_text("report", report)
     found = _listed(inputs)
     upscaler = chosen_upscaler(options, run_memory=for_one_run(batch.memory))
     plan = plan_batch(found, out, chosen, batch, upscaler=upscaler)
@@ -238,10 +239,18 @@ def upscale_many(
 def _listed(inputs: Any) -> list[str | os.PathLike[str]]:
     """The inputs as a list; raises `ArgumentError` for anything but paths."""
     several = isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | os.PathLike)
-    found = list(inputs) if several else [inputs]
-    for each in found:
+    try:
+        given = list(inputs) if several else [inputs]
+    except Exception as error:  # the methods of any object may raise anything
+        raise ArgumentError(
+            f"inputs is {kind_of(inputs)}; allowed are paths and patterns"
+        ) from error
+    found: list[str | os.PathLike[str]] = []
+    for each in given:
         if not isinstance(each, str | os.PathLike):
             raise ArgumentError(f"inputs holds {kind_of(each)}; allowed are paths and patterns")
+        text = path_text("inputs", each)
+        found.append(text if isinstance(each, str) else Path(text))  # a path is never a list
     return found
 
 

@@ -411,6 +411,7 @@ def _with_given_names(result: BatchResult, item: Item, root: Path) -> BatchResul
         source=item.source,
         target=item.target,
         notes=tuple(map(named, result.notes)),
+        failures=tuple(map(named, result.failures)),
         error=None if error is None else type(error)(named(str(error))),
     )
 

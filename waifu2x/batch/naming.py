@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import unicodedata
@@ -16,7 +15,14 @@ from typing import Final, NamedTuple
 
 from .._text import folded, level_text, natural_key, reason, shown
 from ..errors import ArgumentError, OutputExistsError
-from ..files.naming import SUFFIX, stem_suffix
+from ..files.naming import (
+    MAX_NAME_BYTES,
+    SUFFIX,
+    digest,
+    name_size,
+    shortened_name,
+    stem_suffix,
+)
 from .inputs import Found, with_separator
 
 _FIELDS = ("stem", "ext", "scale", "model", "noise", "parent")
@@ -24,8 +30,6 @@ _FIELDS = ("stem", "ext", "scale", "model", "noise", "parent")
 #: Characters that would leave the directory, or that Windows forbids in names.
 _UNSAFE = re.compile(r'[/\\:*?"<>|]')
 
-#: Maximum bytes of a file name on all common file systems.
-_MAX_BYTES = 255
 _MAX_TEMPLATE_BYTES = 96
 
 #: An extension that may be added to a stem.
@@ -105,7 +109,7 @@ class NameTemplate:
             "noise": level_text(noise),
         }
         pieces = _joined(pieces, known)
-        size = _size("".join(literal for literal, _ in pieces))
+        size = name_size("".join(literal for literal, _ in pieces))
         if size > _MAX_TEMPLATE_BYTES:
             raise ArgumentError(
                 f"{what} has {size} bytes in addition to {{stem}}, {{parent}} and {{ext}}; "
@@ -123,12 +127,12 @@ class NameTemplate:
         """
         name = self._filled(stem + mark, ext, parent)
         # UTF-8 has at most four bytes per character.
-        if 4 * len(name) > _MAX_BYTES and _size(name) > _MAX_BYTES:
-            room = _MAX_BYTES - _size(self._filled(mark, ext, ""))
+        if 4 * len(name) > MAX_NAME_BYTES and name_size(name) > MAX_NAME_BYTES:
+            room = MAX_NAME_BYTES - name_size(self._filled(mark, ext, ""))
             if any(field == "parent" for _, field in self.pieces):
-                parent = _shortened(parent, room // 2)
-                room -= _size(parent)
-            name = self._filled(_shortened(stem, room) + mark, ext, parent)
+                parent = shortened_name(parent, room // 2)
+                room -= name_size(parent)
+            name = self._filled(shortened_name(stem, room) + mark, ext, parent)
         return name
 
     def _filled(self, stem: str, ext: str, parent: str) -> str:
@@ -241,31 +245,6 @@ def _joined(pieces: _Pieces, known: Mapping[str, str]) -> _Pieces:
     return tuple(joined)
 
 
-def _size(text: str) -> int:
-    """Size of a name on disk in bytes."""
-    try:
-        return len(text.encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError:  # a lone surrogate, possible on Windows
-        return len(text.encode("utf-8", "surrogatepass"))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _shortened(text: str, room: int) -> str:
-    """``text``, shortened to ``room`` bytes including a checksum if it is longer."""
-    if _size(text) <= room:
-        return text
-    end = "~" + _digest(text)[:8]
-    left = room - len(end)
-    for index, char in enumerate(text):
-        left -= _size(char)
-        if left < 0:
-            return text[:index] + end
-    return text
-
-
 # --- collisions -------------------------------------------------------------------------------
 
 #: The templates of the rule for names, by the text that `stem_suffix` returns.
@@ -319,7 +298,7 @@ class _File:
         if level:
             # After 64 digits, other checksums follow: a directory may have any of these names.
             more = max(0, level - 4)
-            digits = _digest(self.identity + "\0" * more)[: 8 << min(level - 1, 3)]
+            digits = digest(self.identity + "\0" * more)[: 8 << min(level - 1, 3)]
             mark += f"~{digits}"
         return mark
 

@@ -30,6 +30,7 @@ class BatchResult:
         if the file is not done, or an earlier attempt finished it without a report.
     noise: the noise level removed, or None; ``reason`` explains an automatic choice.
     notes: remarks for the user.
+    failures: what is wrong with each member of an archive that was carried over unchanged.
     error: why the file failed.
     seconds: time from begin to end; ``stages`` has the time in each stage, or None if it was not
         measured.
@@ -43,6 +44,7 @@ class BatchResult:
     noise: AnyLevel | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
     error: Waifu2xError | None = None
     seconds: float = 0.0
     stages: Seconds | None = None
@@ -61,6 +63,7 @@ class BatchResult:
             "noise": self.noise,
             "reason": self.reason,
             "notes": self.notes,
+            "failures": self.failures,
             "error": None if self.error is None else " ".join(str(self.error).split()),
             "seconds": round(self.seconds, 4),
             "stages": None
@@ -71,15 +74,20 @@ class BatchResult:
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of files by status."""
+    """Counts of files by status.
+
+    incomplete: how many of the files that are done hold members that failed.
+    """
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    incomplete: int = 0
 
     def count(self, result: BatchResult) -> None:
         """Count one result."""
         setattr(self, result.status, getattr(self, result.status) + 1)
+        self.incomplete += bool(result.failures)
 
     @property
     def ended(self) -> int:
@@ -89,7 +97,10 @@ class Summary:
 
 def check_report(path: str | os.PathLike[str], targets: Iterable[Path]) -> None:
     """Raise `ArgumentError` if the report at ``path`` is one of the results ``targets``."""
-    own, name = os.path.realpath(path), folded(os.path.basename(path))  # noqa: PTH119
+    try:
+        own, name = os.path.realpath(path), folded(os.path.basename(path))  # noqa: PTH119
+    except (OSError, ValueError):
+        return  # `Report` cannot open such a path either
     for target in targets:
         if folded(target.name) == name and os.path.realpath(target) == own:
             raise ArgumentError(

@@ -35,7 +35,8 @@ class OutputTree:
             if create or root.exists():
                 self._status = root.stat()
         except (OSError, ValueError) as error:
-            what = "is a file" if root.exists() else f"cannot be created: {reason(error)}"
+            exists = os.path.exists(root)  # noqa: PTH110  (never raises)
+            what = "is a file" if exists else f"cannot be created: {reason(error)}"
             raise EncodeError(
                 f"output directory {shown(root)} {what}; choose another directory"
             ) from error

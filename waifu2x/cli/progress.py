@@ -64,6 +64,8 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
         elif result.status == "done":
             if not self._command.quiet:
                 self.say(result_line(result, self._command.model), err=self._to_pipe)
+            for failure in result.failures:
+                self.say(f"Error: {failure}", err=True)
         elif self._command.verbose or (self._one is not None and not self._command.quiet):
             err = self._to_pipe or self._one is None
             self.say(_skipped_line(result), err=err)

@@ -95,7 +95,7 @@ class Job:
 
 
 def run_job(command: CommandOptions, job: Job, began: float) -> None:
-    """Run ``job``; exits with 1 if any file failed, with 128 and its number on a signal.
+    """Run ``job``; exits with 1 if any file or page failed, with 128 and its number on a signal.
 
     began: when the command began, by `time.perf_counter`.
     """
@@ -118,7 +118,8 @@ def run_job(command: CommandOptions, job: Job, began: float) -> None:
         seconds = time.perf_counter() - began
         summary = run.summary
         summary.failed += len(problems)
-        code = interrupts.code or (1 if summary.failed or failure else 0)
+        wrong = summary.failed or summary.incomplete or failure
+        code = interrupts.code or (1 if wrong else 0)
         line = summary_line(summary, job.total + len(problems), seconds)
         busy = run.limits.compute.seconds / seconds if isinstance(run, Batch) else 0.0
         if busy:

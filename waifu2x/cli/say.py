@@ -136,18 +136,20 @@ def error_text(error: object) -> str:
 
 
 def shown_in_shell(result: BatchResult) -> BatchResult:
-    """Return ``result`` with its error and notes in the words of the command."""
+    """Return ``result`` with its messages in the words of the command."""
     error = result.error
     return replace(
         result,
         notes=tuple(map(in_shell_words, result.notes)),
+        failures=tuple(map(error_text, result.failures)),
         error=None if error is None else type(error)(error_text(error)),
     )
 
 
 def summary_line(summary: Summary, total: int, seconds: float) -> str:
     """Summarize a batch."""
-    counts = [f"{summary.done} done"]
+    incomplete = f" ({summary.incomplete} incomplete)" if summary.incomplete else ""
+    counts = [f"{summary.done} done{incomplete}"]
     if summary.skipped:
         counts.append(f"{summary.skipped} skipped")
     if summary.failed:

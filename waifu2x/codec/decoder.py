@@ -378,10 +378,14 @@ def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
     while True:
         try:
             block = stream.read(1 << 20)
-        except (OSError, ValueError) as error:  # ValueError: the stream is closed
+        except Exception as error:  # any object with a method `read` is accepted
             raise DecodeError(f"{name} cannot be read: {reason(error)}") from error
         if not block:
             return io.BytesIO(b"".join(blocks))
+        if not isinstance(block, bytes | bytearray | memoryview):
+            raise ArgumentError(
+                f"the input reads as {type(block).__name__}; it must be a binary file object"
+            )
         blocks.append(block)
         size += len(block)
         if size > max_bytes:

@@ -56,7 +56,12 @@ def from_image(image: Image.Image) -> Picture:
         raise ArgumentError(f"image is {image.width}x{image.height}; no side may be 0")
     with pillow_errors("image"):
         stored = raw_mode(image)
-        image.load()
+        try:
+            image.load()
+        except ValueError as error:
+            if "closed" in str(error):
+                raise ArgumentError("image is closed; it must be open") from error
+            raise
         return picture_of(image, source_of(image), stored)
 
 

@@ -18,9 +18,17 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 from .. import codec
 from .._text import reason
-from ..atomic import check_place, check_writable, write_file
+from ..atomic import check_place, check_writable, remove_stale, write_file
 from ..errors import ArgumentError, EncodeError
-from ..pipeline.arguments import documented, kind_of, picked, refuse_unknown
+from ..pipeline.arguments import (
+    documented,
+    has_methods,
+    kind_of,
+    path_text,
+    picked,
+    refuse_closed,
+    refuse_unknown,
+)
 from ..pipeline.auto_noise import AnyLevel
 from ..pipeline.options import UpscalerOptions
 from ..pipeline.progress import ProgressCallback
@@ -51,6 +59,7 @@ class FileKeywords(UpscaleKeywords, total=False):
     depth: Depth | None
     strip: bool
     skip_larger: tuple[int, int] | None
+    strict: bool
     overwrite: bool
     keep_times: bool
 
@@ -75,6 +84,7 @@ class FileResult:
     noise: AnyLevel | None
     reason: str
     notes: tuple[str, ...]
+    failures: tuple[str, ...] = ()
 
 
 @documented(*FILE_RECORDS)
@@ -92,7 +102,8 @@ def upscale_file(
 
     Without a format, the name of ``target`` decides. Without a name, a picture becomes a PNG and an
     animation keeps its format; in a file object both keep their format. Pages of an archive keep
-    their format if it can be written, else become PNG.
+    their format if it can be written, else become PNG. A page that fails is carried over unchanged,
+    and `FileResult.failures` names it.
 
     Raises the errors of `Upscaler.upscale`, `SkippedError` for a picture beyond ``skip_larger``,
     and `EncodeError` or `OutputExistsError` if the result cannot be written.
@@ -103,7 +114,8 @@ def upscale_file(
     run = checked_run(options)
     path, stream_in = _path_or_stream("source", source)
     target_path, sink = _path_or_stream("target", target)
-    named = None if target_path is None or target_path.is_dir() else target_path
+    folder = target_path is not None and os.path.isdir(target_path)  # noqa: PTH112  (never raises)
+    named = None if folder else target_path
     if named is not None:
         check_target(named, chosen)
     if path is None and sink is None and named is None:
@@ -123,6 +135,7 @@ def upscale_file(
         if sink is None:
             place = named or result_path(cast("Path", path), target_path, job.extension)
             checked = check_place(place, overwrite=written.overwrite, source=path or stream_in)
+            remove_stale(checked.parent)
             check_writable(checked)
             times = None if status is None else (status.st_atime_ns, status.st_mtime_ns)
             result = write_file(
@@ -142,12 +155,12 @@ def _path_or_stream(name: str, file: object) -> tuple[Path | None, BinaryIO | No
     if file is None and name == "target":
         return None, None
     if isinstance(file, str | os.PathLike):
-        return Path(file), None
+        return Path(path_text(name, file)), None
     if isinstance(file, bytes | bytearray | memoryview) and name == "source":
         return None, io.BytesIO(file)
-    if hasattr(file, "read" if name == "source" else "write") and not isinstance(
-        file, io.TextIOBase
-    ):
+    method = "read" if name == "source" else "write"
+    if has_methods(file, method) and not isinstance(file, io.TextIOBase):
+        refuse_closed(name, file)
         return None, cast("BinaryIO", file)
     allowed = (
         "a path, the bytes of a file or a binary file object"
@@ -179,8 +192,11 @@ def _write_stream(
         try:
             result = job.write(cast("BinaryIO", spool), progress, cancel)
             spool.seek(0)
+        except OSError as error:
+            raise EncodeError(f"the result cannot be written: {reason(error)}") from error
+        try:
             shutil.copyfileobj(spool, target, 1 << 20)
             target.flush()
-        except OSError as error:
+        except Exception as error:  # any object with a method `write` is accepted
             raise EncodeError(f"the result cannot be written: {reason(error)}") from error
     return result

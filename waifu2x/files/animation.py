@@ -24,6 +24,7 @@ from ..codec.animation import (
 )
 from ..errors import EncodeError
 from ..picture import Picture
+from ..pipeline.gray import GrayTest
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
 from .task import ChooseFormat, ComputeSlot, Result, Task, kept_metadata
@@ -85,10 +86,20 @@ class AnimationJob:
             frames_done, frames_total = done, max(total, 1)
             advance(0.0)
 
+        test = GrayTest(animation.source)
+        gray: bool | None = None
+
         def upscale(picture: Picture) -> Picture:
+            nonlocal gray
+            gray = test.result() if gray is None else gray
             with task.computing(picture, _EIGHT_BITS):
                 return task.pipeline.run(
-                    picture, request, dtype=_EIGHT_BITS, progress=advance, cancel=cancel
+                    picture,
+                    request,
+                    dtype=_EIGHT_BITS,
+                    progress=advance,
+                    cancel=cancel,
+                    gray=gray,
                 )
 
         writer = animation_writer(
@@ -102,7 +113,7 @@ class AnimationJob:
             gray=animation.gray,
             has_alpha=animation.has_alpha,
         )
-        made = upscale_animation(animation, upscale, writer, progress=begin_frame)
+        made = upscale_animation(animation, upscale, writer, survey=test.add, progress=begin_frame)
         frames = plural(made.frames, "frame")
         if made.distinct < made.frames:
             frames += f" ({made.distinct} different)"
@@ -128,12 +139,14 @@ def upscale_animation(
     upscale: Callable[[Picture], Picture],
     writer: AnimationWriter,
     *,
+    survey: Callable[[Picture], object] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AnimationResult:
     """Upscale every frame of ``animation``, write it to ``writer``, and close the writer.
 
     upscale: called once for each distinct frame, in order of appearance; returns a picture of the
         size of ``writer``. Its errors, such as `CancelledError`, propagate.
+    survey: called with each distinct frame before the first call of ``upscale``.
     progress: called with the number of distinct frames done and their total, once before the first
         frame and after each frame.
 
@@ -142,7 +155,12 @@ def upscale_animation(
 
     Raises `DecodeError` for a damaged frame, and the errors of ``upscale`` and ``writer``.
     """
-    uses = Counter(digest(frame.picture) for frame in animation)
+    uses: Counter[bytes] = Counter()
+    for frame in animation:
+        key = digest(frame.picture)
+        if survey is not None and key not in uses:
+            survey(frame.picture)
+        uses[key] += 1
     distinct, done = len(uses), 0
     kept: dict[bytes, Kept] = {}
     if progress is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path, PurePath
 from typing import Final
@@ -12,6 +13,9 @@ from ..errors import EncodeError
 
 #: Extensions of comic archives.
 ARCHIVE_SUFFIXES: Final = (".cbz", ".zip")
+
+#: Maximum bytes of a file name on all common file systems.
+MAX_NAME_BYTES: Final = 255
 
 #: Ends the stem of a result in the folder of its input.
 SUFFIX: Final = "_waifu2x"
@@ -36,9 +40,38 @@ def result_path(source: Path, folder: Path | None, extension: str) -> Path:
     """The file for the result of ``source`` in ``folder``, by default in its own.
 
     extension: of the result, with its dot.
+
+    A stem that is too long for the name of a file is shortened and gets a checksum.
     """
     folder = source.parent if folder is None else folder
-    return folder / f"{source.stem}{stem_suffix(source.parent, folder)}{extension}"
+    end = f"{stem_suffix(source.parent, folder)}{extension}"
+    return folder / f"{shortened_name(source.stem, MAX_NAME_BYTES - name_size(end))}{end}"
+
+
+def name_size(text: str) -> int:
+    """Return the size of a name on disk in bytes."""
+    try:
+        return len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # a lone surrogate, possible on Windows
+        return len(text.encode("utf-8", "surrogatepass"))
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 of ``text`` as hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def shortened_name(text: str, room: int) -> str:
+    """Return ``text``, shortened to ``room`` bytes including a checksum if it is longer."""
+    if name_size(text) <= room:
+        return text
+    end = "~" + digest(text)[:8]
+    left = room - len(end)
+    for index, char in enumerate(text):
+        left -= name_size(char)
+        if left < 0:
+            return text[:index] + end
+    return text
 
 
 def check_is_file(target: str | os.PathLike[str], format: str | None) -> None:

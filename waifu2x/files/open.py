@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -70,13 +71,17 @@ def open_job(
     if not is_archive(head):
         refuse_other_archives(head, name)
         return open_picture_job(pipeline, stream, name, choose, slot)
-    return ArchiveJob(
-        stream,
-        name,
-        options,
-        target,
-        lambda page, page_name: open_picture_job(pipeline, page, page_name, choose_for_page, slot),
-    )
+
+    def choose_png(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
+        return _format(None, "png", animated), replace(options, format=None, quality=None)
+
+    def open_page(
+        page: BinaryIO, page_name: str, *, as_png: bool = False, whole: bool = False
+    ) -> Job:
+        chosen = choose_png if as_png else choose_for_page
+        return open_picture_job(pipeline, page, page_name, chosen, slot, whole=whole)
+
+    return ArchiveJob(stream, name, options, target, open_page)
 
 
 def open_picture_job(
@@ -85,14 +90,21 @@ def open_picture_job(
     name: str,
     choose_format: ChooseFormat,
     slot: ComputeSlot | None = None,
+    *,
+    whole: bool = False,
 ) -> Job:
-    """Read a picture or open an animation; see `open_job`."""
+    """Read a picture or open an animation; see `open_job`.
+
+    whole: decode all frames of an animation, so that damage is found.
+    """
     if codec.may_be_animation(stream):
         from ..codec.animation import open_animation  # loaded when needed
         from .animation import AnimationJob
 
         animation = open_animation(stream, name, max_pixels=pipeline.options.limit)
         if animation is not None:
+            for _ in animation if whole else ():
+                pass
             return AnimationJob(pipeline, animation, name, choose_format, slot)
     picture = codec.decode_stream(stream, name, pipeline.options.limit)
     return StillJob(pipeline, picture, name, choose_format, slot)

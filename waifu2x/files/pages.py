@@ -9,23 +9,25 @@ from __future__ import annotations
 import re
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import compress, count
 from pathlib import PurePosixPath
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
 from .._text import natural_key, shown
-from ..codec import PAGE_SUFFIXES, sniff
+from ..codec import PAGE_SUFFIXES, is_picture, sniff
 from ..errors import (
     ArgumentError,
     CancelledError,
     DecodeError,
     EncodeError,
     LimitError,
+    MissingExtraError,
     Waifu2xError,
 )
+from . import page_names
 from .zip import STORED, Entry, ZipReader, ZipWriter
 
 MAX_MEMBERS = 100_000
@@ -38,6 +40,9 @@ _DOCUMENTS = {
     "[Content_Types].xml": "an Office document",
     "META-INF/MANIFEST.MF": "a Java archive or Android app",
 }
+
+#: Errors that concern a single member of an archive.
+_OF_A_MEMBER: Final = (DecodeError, EncodeError, LimitError, MissingExtraError)
 
 _REORDERED = "sorted by name, some pages are in another order than before"
 
@@ -77,7 +82,7 @@ class Member:
 class RewriteResult:
     """The result of `rewrite`.
 
-    pages: number of pages replaced.
+    pages: number of pages, those carried over unchanged included.
     carried: number of other files copied unchanged, without directories.
     renamed: number of pages whose name changed by more than the extension; see `plan_names`.
     notes: remarks for the user.
@@ -114,24 +119,23 @@ class ArchiveReader:
 
     stream: a seekable stream, used exclusively by the reader and left open.
     name: the name of the archive in messages.
-    is_picture: whether a file with these first bytes (at most 64) is a picture. A page is a picture
-        with one of ``codec.PAGE_SUFFIXES``.
     max_members, max_page_bytes, max_other_bytes: limits for the number of members, the size of a
         page, and the total size of all other files.
 
-    members: all members, in the archive's order; ``pages``: the pages among them.
+    members: all members, in the archive's order; ``pages``: the pages among them, which are the
+        files with one of ``codec.PAGE_SUFFIXES``.
     comment: the comment of the archive.
     notes: remarks on the contents.
 
     Reads one block at a time; not thread-safe. Raises `DecodeError` for an archive that is damaged,
-    encrypted, unsafe or without pages, `LimitError` for an archive beyond a limit.
+    encrypted, unsafe or without pages, `LimitError` for an archive beyond a limit; a page that is
+    too large is an error only when it is read.
     """
 
     def __init__(
         self,
         stream: BinaryIO,
         name: str,
-        is_picture: Callable[[bytes], bool],
         *,
         max_members: int = MAX_MEMBERS,
         max_page_bytes: int = MAX_PAGE_BYTES,
@@ -146,19 +150,11 @@ class ArchiveReader:
                     f"{self.name} is {_DOCUMENTS[entry.name]}, whose parts refer to its pictures; "
                     "take the pictures out and upscale those"
                 )
-        misnamed: list[str] = []
-        self.members: list[Member] = []
-        for entry in self._zip.entries:
-            member = Member(entry, "directory" if entry.name.endswith("/") else "other")
-            if member.kind == "other" and member.suffix in PAGE_SUFFIXES:
-                if is_picture(self._zip.head(entry, 64)):
-                    member = Member(entry, "page")
-                elif not _is_apple_double(entry.name):
-                    misnamed.append(entry.name)
-            self.members.append(member)
+        self.members = [Member(entry, self._kind(entry)) for entry in self._zip.entries]
         self.pages = [member for member in self.members if member.kind == "page"]
-        self._check_sizes(max_page_bytes, max_other_bytes)
-        self.notes = tuple(_notes(misnamed, self._zip.cleaned))
+        self._max_page_bytes = max_page_bytes
+        self._check_sizes(max_other_bytes)
+        self.notes = tuple(_notes(self._zip.cleaned, self._zip.trailing))
 
     def blocks(
         self, member: Member, copy: Callable[[bytes], object] | None = None
@@ -167,22 +163,39 @@ class ArchiveReader:
         return self._zip.blocks(member.entry, copy)
 
     def read(self, member: Member) -> bytes:
-        """The content of ``member``; raises `DecodeError` if it is damaged."""
+        """The content of ``member``.
+
+        Raises `DecodeError` if the content is damaged, and `LimitError` for a page that is too
+        large.
+        """
+        if member.kind == "page" and member.size > self._max_page_bytes:
+            raise LimitError(
+                f"it has {member.size:,} bytes; {self._max_page_bytes:,} are allowed; take it out"
+            )
         return b"".join(self.blocks(member))
+
+    def copy(self, member: Member, write: Callable[[bytes], object]) -> None:
+        """Pass the stored data of ``member`` to ``write``; see `ZipReader.copy`."""
+        self._zip.copy(member.entry, write)
 
     def local_extra(self, member: Member) -> bytes:
         """The extra fields of the member's local header that a copy keeps: dates and owners."""
         return self._zip.local_extra(member.entry)
 
-    def _check_sizes(self, max_page_bytes: int, max_other_bytes: int) -> None:
+    def _kind(self, entry: Entry) -> Literal["page", "directory", "other"]:
+        if entry.name.endswith("/"):
+            return "directory"
+        if Member(entry, "other").suffix not in PAGE_SUFFIXES:
+            return "other"
+        if _is_apple_double(entry.name):
+            with suppress(DecodeError):
+                return "page" if is_picture(self._zip.head(entry, 64)) else "other"
+            return "other"
+        return "page"
+
+    def _check_sizes(self, max_other_bytes: int) -> None:
         if not self.pages:
             raise DecodeError(f"{self.name} holds no pictures; name an archive of pictures")
-        for page in self.pages:
-            if page.size > max_page_bytes:
-                raise LimitError(
-                    f"{self.name}: page {shown(page.name)} has {page.size:,} bytes; "
-                    f"{max_page_bytes:,} are allowed; take it out"
-                )
         others = sum(member.size for member in self.members if member.kind != "page")
         if others > max_other_bytes:
             raise LimitError(
@@ -191,21 +204,31 @@ class ArchiveReader:
             )
 
 
-def check_pages(reader: ArchiveReader, verify: Callable[[Member, bytes], object]) -> None:
+#: Receives a member that cannot be read or converted, and the error with the member's name.
+Failed: TypeAlias = Callable[[Member, Waifu2xError], object]
+
+
+def check_pages(
+    reader: ArchiveReader,
+    verify: Callable[[Member, bytes], object],
+    failed: Failed | None = None,
+) -> None:
     """Read the whole archive once, before hours of work; call ``verify`` with every page.
 
     verify: receives the page and its bytes. Its errors get the names of archive and page.
+    failed: receives each member that is damaged or that ``verify`` refuses.
 
-    Raises `DecodeError` for damaged content of any member, and the errors of ``verify``.
+    Without ``failed``, raises `DecodeError` for damaged content of any member, and the errors of
+    ``verify``. With ``failed``, raises only `ArgumentError`s of ``verify``, as `EncodeError`, and
+    errors that do not concern a single page.
     """
     for member in reader.members:
-        if member.kind == "page":
-            data = reader.read(member)
-            with _named(reader, member):
-                verify(member, data)
-        else:
-            for _ in reader.blocks(member):
-                pass
+        with _named(reader, member, failed):
+            if member.kind == "page":
+                verify(member, reader.read(member))
+            else:
+                for _ in reader.blocks(member):
+                    pass
 
 
 def rewrite(
@@ -214,6 +237,8 @@ def rewrite(
     convert: Callable[[Member, bytes], bytes],
     *,
     extension: Callable[[Member], str],
+    unchanged: Collection[str] = (),
+    failed: Failed | None = None,
 ) -> RewriteResult:
     """Write the archive to ``sink`` with every page replaced by the result of ``convert``.
 
@@ -223,26 +248,38 @@ def rewrite(
         page.
     extension: the extension, with its dot, of each page's new bytes; called for all pages before
         the first is converted.
+    unchanged: the names of members that are carried over as they are stored.
+    failed: receives each page that ``convert`` refuses, which is carried over as well; None raises
+        the error.
 
     Order, paths, dates, permissions, comments and kept extra fields stay the same. Pages are stored
-    without compression; other members are copied byte for byte. Equal pages give equal archives.
-    Only one page at a time is in memory.
+    without compression. Other members are copied byte for byte, except that documents of comics
+    receive the new names of pages (`page_names`). Equal pages give equal archives. Only one page at
+    a time is in memory.
 
     Raises `DecodeError` for damaged content, and the errors of ``convert``.
     """
-    plan = plan_names(reader.members, extension)
-    names = iter(plan.names)
+    plan = plan_names(
+        reader.members, lambda page: page.suffix if page.name in unchanged else extension(page)
+    )
+    changes = dict(zip((page.name for page in reader.pages), plan.names, strict=True))
+    appliers = {name: change.apply for name, change in changes.items()}
     writer = ZipWriter(sink)
     carried = 0
     for member in reader.members:
         extra = reader.local_extra(member)
-        if member.kind == "page":
-            data = reader.read(member)
-            with _named(reader, member):
-                data = convert(member, data)
+        carried += member.kind == "other"
+        entry, data = member.entry, None
+        if member.name not in unchanged:
+            with _named(reader, member, failed):
+                if member.kind == "page":
+                    data = convert(member, reader.read(member))
+                    entry = replace(entry, raw=changes[member.name].apply_raw(entry.raw))
+                elif page_names.is_document(member.name, member.size):
+                    data = page_names.corrected(reader.read(member), member.name, appliers)
+        if data is not None:
             entry = replace(
-                member.entry,
-                raw=next(names).apply_raw(member.entry.raw),
+                entry,
                 size=len(data),
                 compressed=len(data),
                 crc=zlib.crc32(data),
@@ -251,9 +288,11 @@ def rewrite(
             )
             writer.begin(entry, extra)
             writer.write(data)
+            continue
+        writer.begin(entry, extra)
+        if member.kind == "page" or member.name in unchanged:
+            reader.copy(member, writer.write)
         else:
-            carried += member.kind == "other"
-            writer.begin(member.entry, extra)
             for _ in reader.blocks(member, copy=writer.write):
                 pass
     writer.finish(reader.comment)
@@ -329,6 +368,8 @@ def _new_names(
     keys = sorted(page.name.casefold() for page in pages)
     stays = [page.suffix == suffix.lower() for page, suffix in zip(pages, suffixes, strict=True)]
     taken = {_key(name) for name in (*others, *compress([page.name for page in pages], stays))}
+    # A page that fails later keeps its old name.
+    before = {_key(page.name) for page in pages}
     for name in (*others, *(page.name for page in pages)):
         taken.update(str(parent) for parent in PurePosixPath(name.casefold()).parents)
     names = []
@@ -340,10 +381,12 @@ def _new_names(
         # Names that begin with the stem and a dot; "/" follows the dot in ASCII.
         rivals = bisect_left(keys, stem + "/") - bisect_left(keys, stem + ".")
         alone = rivals == 1 and not keep_all
+        own = _key(page.name)
         chosen = next(
             candidate
             for candidate in _candidates(page.suffix, suffix, alone=alone)
-            if _key(candidate.apply(page.name)) not in taken
+            if (key := _key(candidate.apply(page.name))) not in taken
+            and (key == own or key not in before)
         )
         taken.add(_key(chosen.apply(page.name)))
         names.append(chosen)
@@ -379,18 +422,19 @@ def _is_apple_double(name: str) -> bool:
     return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith("._")
 
 
-def _notes(misnamed: list[str], cleaned: int) -> Iterator[str]:
-    if misnamed:
-        some = ", ".join(shown(name) for name in misnamed[:3])
-        more = f" and {len(misnamed) - 3:,} more" if len(misnamed) > 3 else ""
-        yield f"not pictures in spite of their names, carried over unchanged: {some}{more}"
+def _notes(cleaned: int, trailing: int) -> Iterator[str]:
     if cleaned:
         yield f"names with backslashes or control characters, which were replaced: {cleaned:,}"
+    if trailing:
+        yield f"{trailing:,} {'byte' if trailing == 1 else 'bytes'} behind the archive left out"
 
 
 @contextmanager
-def _named(reader: ArchiveReader, member: Member) -> Iterator[None]:
-    """Add the names of archive and member to errors of this package."""
+def _named(reader: ArchiveReader, member: Member, failed: Failed | None = None) -> Iterator[None]:
+    """Add the names of archive and member to errors of this package.
+
+    failed: receives the errors that concern ``member`` only; None raises them.
+    """
     try:
         yield
     except CancelledError:
@@ -398,4 +442,10 @@ def _named(reader: ArchiveReader, member: Member) -> Iterator[None]:
     except Waifu2xError as error:
         # An argument that does not fit a page is a fact of the file.
         kind = EncodeError if isinstance(error, ArgumentError) else type(error)
-        raise kind(f"{reader.name}: page {shown(member.name)}: {error}") from error
+        text = str(error)
+        if not text.startswith((f"{reader.name}: ", f"{reader.name} ")):
+            text = f"{reader.name}: page {shown(member.name)}: {text}"
+        named = kind(text)
+        if failed is None or not isinstance(error, _OF_A_MEMBER):
+            raise named from error
+        failed(member, named)

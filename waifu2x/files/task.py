@@ -59,6 +59,7 @@ _OUTPUT: Final = {
     "depth": optional(Allowed("it must be 8 or 16 bits per sample", _depth)),
     "strip": flag(),
     "skip_larger": optional(Allowed("it must be (width, height) in pixels, 1 or more", _pair)),
+    "strict": flag(),
 }
 
 _WRITE: Final = {"overwrite": flag(), "keep_times": flag()}
@@ -75,6 +76,8 @@ class Options(PictureOptions):
     strip: drop EXIF, XMP and text; color and resolution metadata are kept.
     skip_larger: (width, height) in pixels; a wider or taller picture is skipped with
         `SkippedError`. Such a page of an archive is copied unchanged.
+    strict: refuse an archive with a page that fails, or that its format cannot hold at the new
+        size. Otherwise the first is carried over unchanged, and the second becomes a PNG.
 
     Raises `ArgumentError` for a value that is not allowed.
     """
@@ -84,6 +87,7 @@ class Options(PictureOptions):
     depth: Depth | None = None
     strip: bool = False
     skip_larger: tuple[int, int] | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         PictureOptions.__post_init__(self)  # super() fails in a dataclass with slots
@@ -157,6 +161,7 @@ class Result:
     noise: the noise level removed, or None; ``reason`` explains an automatic choice. For an
         archive, the highest level of its pages.
     notes: remarks for the user, such as metadata that the format cannot hold.
+    failures: what is wrong with each member of an archive that was carried over unchanged.
     """
 
     size_in: tuple[int, int]
@@ -164,6 +169,7 @@ class Result:
     noise: AnyLevel | None
     reason: str
     notes: tuple[str, ...]
+    failures: tuple[str, ...] = ()
 
 
 class Job(Protocol):

@@ -33,6 +33,9 @@ MAX_NAME = 4096
 #: Maximum size of the central directory in bytes: 100,000 members of 600 bytes.
 _MAX_DIRECTORY = 1 << 26
 
+#: Bytes behind an archive that are searched for its end, at most.
+_MAX_TRAILING = 1 << 26
+
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
@@ -128,6 +131,7 @@ class ZipReader:
 
     entries: the members in the order of the central directory.
     comment: the comment of the archive.
+    trailing: number of bytes behind the archive, as from a padded download; not read.
     cleaned: number of names with backslashes (now "/") or control characters (now "_").
 
     Raises `DecodeError` for an archive that is damaged, truncated, split, encrypted or compressed
@@ -144,7 +148,7 @@ class ZipReader:
         except OSError as error:
             raise self._bad(f"cannot be read: {reason(error)}") from error
         end = self._find_end(max_members)
-        self.comment = end.comment
+        self.comment, self.trailing = end.comment, end.trailing
         records = self._records(end)
         self.cleaned = 0
         self.entries = [
@@ -203,6 +207,14 @@ class ZipReader:
         if crc != entry.crc:
             raise self._damaged(entry, "its checksum (CRC) is wrong")
 
+    def copy(self, entry: Entry, write: Callable[[bytes], object]) -> None:
+        """Pass the stored data of ``entry`` to ``write``, compressed or not, without any check."""
+        position, end = entry.start, entry.start + entry.compressed
+        while position < end:
+            block = self._read(position, min(BLOCK, end - position))
+            position += len(block)
+            write(block)
+
     def local_extra(self, entry: Entry) -> bytes:
         """The kept extra fields of the local header; they may differ from ``entry.extra``."""
         fields = _LOCAL.unpack(self._read(entry.offset, _LOCAL.size))
@@ -212,21 +224,10 @@ class ZipReader:
 
     def _find_end(self, max_members: int) -> _End:
         """The end record, with the numbers of its Zip64 record if present."""
-        first = max(self._length - _END.size - _FULL16, 0)
-        tail = self._read(first, self._length - first)
-        at = tail.rfind(b"PK\5\6")
-        while at >= 0 and (
-            len(tail) - at < _END.size
-            or _END.unpack_from(tail, at)[7] != len(tail) - at - _END.size
-        ):
-            at = tail.rfind(b"PK\5\6", 0, at)  # the comment may contain the signature
-        if at < 0:
-            raise self._bad(
-                "is not a complete ZIP archive: its list of files is missing at the end; "
-                "download or copy it again"
-            )
+        first, tail, at = self._locate_end()
         _, disk, first_disk, here, count, size, offset, _ = _END.unpack_from(tail, at)
-        comment = tail[at + _END.size :]
+        begin, length = at + _END.size, _END.unpack_from(tail, at)[7]
+        comment, trailing = tail[begin : begin + length], len(tail) - begin - length
         stop = first + at
         locator = stop - _LOCATOR64.size
         wide = locator >= 0 and self._read(locator, 4) == b"PK\6\7"
@@ -256,7 +257,30 @@ class ZipReader:
         # Data before the archive, such as a self-extracting program, shifts all offsets.
         if start < offset:
             raise self._bad("is damaged: its list of files begins before the file does; repack it")
-        return _End(count, wide, start, size, start - offset, comment)
+        if trailing and start != offset:
+            raise self._cut_off()
+        return _End(count, wide, start, size, start - offset, comment, trailing)
+
+    def _locate_end(self) -> tuple[int, bytes, int]:
+        """Find the end record: the position and the bytes of the tail, and the place in the tail.
+
+        A record whose comment ends with the file wins: the comment may contain the signature.
+        Without such a record, other bytes follow the archive, and the last record counts whose list
+        of files lies where the record says. That of an archive inside of the archive does not.
+        """
+        for searched, behind in ((_END.size + _FULL16, False), (_MAX_TRAILING, True)):
+            first = max(self._length - searched, 0)
+            tail = self._read(first, self._length - first)
+            at = tail.rfind(b"PK\5\6", 0, max(len(tail) - _END.size + 4, 0))
+            while at >= 0:
+                *_, size, offset, length = _END.unpack_from(tail, at)
+                rest = len(tail) - at - _END.size - length
+                gap = first + at - offset - size
+                placed = gap in (0, _END64.size + _LOCATOR64.size) or _FULL32 in (offset, size)
+                if rest == 0 or (behind and rest > 0 and placed):
+                    return first, tail, at
+                at = tail.rfind(b"PK\5\6", 0, at)
+        raise self._cut_off()
 
     def _records(self, end: _End) -> list[_Record]:
         """The entries of the central directory, before their names are decoded."""
@@ -457,6 +481,12 @@ class ZipReader:
             raise self._bad("is cut off; download or copy it again")
         return data
 
+    def _cut_off(self) -> DecodeError:
+        return self._bad(
+            "is not a complete ZIP archive: its list of files is missing at the end; "
+            "download or copy it again"
+        )
+
     def _bad(self, text: str) -> DecodeError:
         return DecodeError(f"{self.title} {text}")
 
@@ -553,7 +583,7 @@ class ZipWriter:
 
 
 class _End(NamedTuple):
-    """The end record: position of the central directory, and length of data before the archive."""
+    """The end record: position of the central directory, and lengths of data around the archive."""
 
     members: int
     wide: bool
@@ -561,6 +591,7 @@ class _End(NamedTuple):
     size: int
     shift: int
     comment: bytes
+    trailing: int
 
 
 class _Name(NamedTuple):

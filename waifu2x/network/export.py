@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._text import level_text, reason, shown
-from ..atomic import check_place, check_writable, write_files
+from ..atomic import check_place, check_writable, remove_stale, write_files
 from ..errors import ArgumentError, EngineError, GraphError
 from . import architectures, model_files, registry
 from . import graph as g
@@ -280,6 +280,7 @@ def _targets(path: Path, *, overwrite: bool, source: Path | None = None) -> list
         files = [path.with_suffix(_NCNN_WEIGHTS), path]
     targets = [check_place(file, overwrite=overwrite, source=source) for file in files]
     for target in targets:
+        remove_stale(target.parent)
         check_writable(target)
     return targets
 

@@ -10,7 +10,9 @@ import dataclasses
 import difflib
 import inspect
 import math
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -18,7 +20,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
-from .._text import shortened, unknown
+from .._text import shortened, shown, unknown
 from ..errors import ArgumentError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -32,8 +34,8 @@ class Allowed:
     """The values that an argument may have.
 
     text: completes the sentence "tile is -1; it must be ..." or "...; allowed are ...".
-    convert: returns the value as a plain Python object, or raises TypeError or ValueError; an
-        `ArgumentError` has a message of its own.
+    convert: returns the value as a plain Python object, or raises an exception; an `ArgumentError`
+        has a message of its own.
     words: the allowed strings, if there are few; a message suggests the nearest.
     """
 
@@ -47,7 +49,7 @@ class Allowed:
             return self.convert(value)
         except ArgumentError:
             raise
-        except (TypeError, ValueError, OverflowError):
+        except Exception:  # the methods of any object may raise anything
             if self.words and isinstance(value, str):
                 raise ArgumentError(unknown(name, value, self.words)) from None
             raise ArgumentError(f"{name} is {shown_value(value)}; {self.text}") from None
@@ -78,21 +80,50 @@ def picked(given: Mapping[str, Any], record: type) -> dict[str, Any]:
 
 
 def shown_value(value: object) -> str:
-    """``repr(value)`` on one short line."""
-    return shortened(" ".join(repr(value).split()), _SHOWN)
+    """``repr(value)`` on one short line, or the type of a value without any."""
+    try:
+        text = repr(value)
+    except Exception:  # such as for an integer of more digits than Python converts
+        text = kind_of(value)
+    return shown(shortened(" ".join(text.split()), _SHOWN))
+
+
+def path_text(name: str, value: object) -> str:
+    """Return the path ``value`` of the argument ``name`` as text; raises `ArgumentError`."""
+    try:
+        text = os.fspath(value)  # type: ignore[call-overload]
+    except Exception:
+        text = None
+    if not isinstance(text, str):
+        raise ArgumentError(f"{name} is {kind_of(value)}; it must be a path, such as 'in.png'")
+    return text
+
+
+def has_methods(value: object, *methods: str) -> bool:
+    """Return whether ``value`` has all of ``methods``."""
+    try:
+        return all(callable(getattr(value, method, None)) for method in methods)
+    except Exception:
+        return False
+
+
+def refuse_closed(name: str, stream: object) -> None:
+    """Raise `ArgumentError` if the file object ``stream`` of the argument ``name`` is closed."""
+    if getattr(stream, "closed", False) is True:
+        raise ArgumentError(f"{name} is {kind_of(stream)} that is closed; it must be open")
 
 
 # --- kinds of values --------------------------------------------------------------------------
 
 
-def whole(text: str, *, least: int, most: int | None = None) -> Allowed:
+def whole(text: str, *, least: int, most: int = sys.maxsize) -> Allowed:
     """Allow integers, of NumPy as well, but neither booleans nor floats."""
 
     def convert(value: Any) -> int:
         if not _is_a(Integral, value):
             raise TypeError
         number = int(value)
-        if number < least or (most is not None and number > most):
+        if not least <= number <= most:
             raise ValueError
         return number
 
@@ -175,7 +206,7 @@ def having(methods: Iterable[str], description: str) -> Allowed:
     methods = tuple(methods)
 
     def convert(value: Any) -> Any:
-        if not all(callable(getattr(value, method, None)) for method in methods):
+        if not has_methods(value, *methods):
             raise TypeError
         return value
 

@@ -64,5 +64,5 @@ def measure(pipeline: Pipeline, scale: int, noise: AnyLevel | None) -> Measureme
 def _flat(pipeline: Pipeline, step: tuple[int, AnyLevel | None], value: int) -> float:
     picture = Picture(np.full((_FLAT_SIDE, _FLAT_SIDE, 3), value / 255, np.float32))
     side = _FLAT_SIDE * step[0]
-    result = pipeline.run(picture, Request((step,), side, side, resize=False))
+    result = pipeline.run(picture, Request((step,), side, side, resize=False), gray=False)
     return float(np.mean(result.color, dtype=np.float64)) * 255

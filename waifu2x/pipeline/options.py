@@ -17,11 +17,14 @@ from ..errors import ArgumentError
 from ..network import model_files, registry
 from .arguments import Allowed, check, choice, flag, optional, positive, share, text, whole
 from .auto_noise import ALLOWED_NOISE, Noise
+from .request import MOST_SIDE
 
 EngineName: TypeAlias = Literal["auto", "native", "onnx", "torch", "cuda"]
 Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
 
-_SIDE = optional(whole("it must be a whole number, at least 1 pixel", least=1))
+_SIDE = optional(
+    whole(f"it must be a whole number of pixels, 1 to {MOST_SIDE}", least=1, most=MOST_SIDE)
+)
 
 
 def _noise(value: object) -> Noise:

@@ -28,6 +28,7 @@ from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
 from .auto_noise import AnyLevel, Level, is_fraction, is_level, resolve_noise
 from .finish import Finish, rows_held
+from .gray import GrayTest, to_gray, to_rgb
 from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
 from .request import Costs, Request, denoising_scale, plan_request
@@ -239,6 +240,7 @@ class Pipeline:
         progress: ProgressCallback | None = None,
         cancel: threading.Event | None = None,
         rows: RowsCallback | None = None,
+        gray: bool | None = None,
     ) -> Picture:
         """Upscale and denoise one picture.
 
@@ -250,8 +252,11 @@ class Pipeline:
         rows: receives every row of the result once, from top to bottom, in the calling thread:
             while the rows below are computed if the engine streams and neither alpha nor a last
             shrink follows, else when the result is complete.
+        gray: whether RGB is gray, so that the channels of the result are equal (`gray.GrayTest`);
+            None compares the channels of ``picture``.
 
-        Returns a new `Picture` with the channels, metadata and source of ``picture``. Raises
+        Returns a new `Picture` with the channels, metadata and source of ``picture``; if ``rows``
+        has received the rows of a gray one, its color may be read-only. Raises
         `LimitError` if memory runs out, `WeightsError`, `EngineError`, `CancelledError` if
         ``cancel`` was set, and what ``rows`` raises.
         """
@@ -259,23 +264,30 @@ class Pipeline:
         if made not in SAMPLE_DTYPES:
             raise ArgumentError(f"dtype is {made}; it must be uint8, uint16 or float32")
         delivered = False
+        as_gray = _runs_as_gray(picture, request, gray)
 
         def deliver(color: Samples, opacity: Samples | None) -> None:
             nonlocal delivered
             delivered = True
             if rows is not None:
-                rows(color, opacity)
+                rows(to_rgb(color) if as_gray else color, opacity)
 
         early = rows is not None and picture.alpha is None and not request.resize
+        given = replace(picture, color=to_gray(picture.color)) if as_gray else picture
         try:
-            result = self._run(picture, request, made, progress, cancel, deliver if early else None)
+            result = self._run(given, request, made, progress, cancel, deliver if early else None)
         except MemoryError as error:
             raise LimitError(
                 f"not enough memory for a result of {request.width}x{request.height} px; "
                 "choose a smaller size"
             ) from error
-        if not delivered:
-            deliver(result.color, result.alpha)
+        if as_gray:
+            # The row writer of the codec has all rows already: repeat them without memory.
+            view = np.broadcast_to(result.color, (*result.color.shape[:2], 3))
+            color = cast("Samples", view) if delivered else to_rgb(result.color)
+            result = replace(result, color=color)
+        if not delivered and rows is not None:
+            rows(result.color, result.alpha)
         return result
 
     def _run(
@@ -543,6 +555,17 @@ def _check_size(picture: Picture, request: Request, max_pixels: int) -> None:
             f"and the limit for results is {limit} px; choose a smaller size, or raise "
             f"`max_pixels=`, of which a result may have {RESULT_FACTOR} times as many"
         )
+
+
+def _runs_as_gray(picture: Picture, request: Request, gray: bool | None) -> bool:
+    """Return whether a network gets one channel of an RGB picture."""
+    if picture.gray or not request.passes:
+        return False
+    if gray is not None:
+        return gray
+    test = GrayTest(picture.source)
+    test.add(picture)
+    return test.result()
 
 
 def _as_dtype(samples: Samples, dtype: np.dtype[Any]) -> Samples:

@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ..errors import ArgumentError, LimitError
 from ..network.registry import AnyLevel
+
+#: Maximum width or height of a result in pixels.
+MOST_SIDE: Final = 2**31
 
 #: Multiply-accumulates per input pixel of each network of a model, by its scale and noise level.
 Costs: TypeAlias = Mapping[tuple[int, AnyLevel | None], float]
@@ -67,8 +70,10 @@ def plan_request(
     a side.
     """
     for name, side in (("width", target_width), ("height", target_height)):
-        if side is not None and not (isinstance(side, Integral) and side >= 1):
-            raise ArgumentError(f"{name} is {side!r}; it must be a whole number, at least 1 pixel")
+        if side is not None and not (isinstance(side, Integral) and 1 <= side <= MOST_SIDE):
+            raise ArgumentError(
+                f"{name} is {side!r}; it must be a whole number of pixels, 1 to {MOST_SIDE}"
+            )
     if target_width is not None or target_height is not None:
         if scale is not None:
             raise ArgumentError(
@@ -90,7 +95,7 @@ def plan_request(
             raise ArgumentError(
                 f"scale is {ratio:g}; it must be a number above 0, for example 2, 1.5 or 0.5"
             )
-        if ratio * max(width, height) > 2**31:
+        if ratio * max(width, height) > MOST_SIDE:
             raise LimitError(
                 f"{width}x{height} px at a scale of {ratio:g} are more than 2^31 px a side; "
                 "choose a smaller `scale=`"

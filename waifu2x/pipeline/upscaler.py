@@ -17,7 +17,18 @@ from PIL import Image
 from .. import codec
 from ..errors import ArgumentError
 from ..picture import Picture
-from .arguments import checked, documented, having, kind_of, optional, picked, refuse_unknown
+from .arguments import (
+    checked,
+    documented,
+    has_methods,
+    having,
+    kind_of,
+    optional,
+    path_text,
+    picked,
+    refuse_closed,
+    refuse_unknown,
+)
 from .auto_noise import Noise
 from .options import PictureOptions, SizeKeywords, UpscalerKeywords, UpscalerOptions
 from .pipeline import Pipeline
@@ -184,10 +195,11 @@ class Upscaler:
         if isinstance(image, Image.Image):
             return codec.from_image(image)
         if isinstance(image, str | os.PathLike):
-            return codec.decode(Path(image), max_pixels=self.options.limit)
+            return codec.decode(Path(path_text("image", image)), max_pixels=self.options.limit)
         if isinstance(image, bytes | bytearray | memoryview):
             return codec.decode(io.BytesIO(image), max_pixels=self.options.limit)
-        if hasattr(image, "read"):
+        if has_methods(image, "read"):
+            refuse_closed("image", image)
             return codec.decode(cast("Any", image), max_pixels=self.options.limit)
         raise ArgumentError(
             f"image is {kind_of(image)}; allowed are a path, the bytes of a file, a binary "
