@@ -10,6 +10,7 @@ the depth of the file, upright, without a conversion of colors: CMYK and LAB sta
 | magick | ImageMagick, the command `magick` or `convert`, with its own readers or C libraries |
 | imagecodecs | the C library of each format, called directly |
 | tifffile | a reader of TIFF in Python |
+| psd-tools | a reader of PSD in Python |
 
 Ours are Pillow for most formats, imagecodecs for more than 8 bits and tifffile for TIFF of more
 than 8 bits, so an entry is left out if both would run the same code.
@@ -116,9 +117,9 @@ def by_vips(data: bytes, kind: str) -> list[Reference]:
 
 def _of_vips(pixels: Samples, interpretation: str, icc: bytes | None) -> Reference:
     bands = pixels.shape[2]
-    white = {"u": float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0}.get(
-        pixels.dtype.kind, 1.0
-    )
+    if pixels.dtype.kind == "i" and interpretation not in ("lab", "labs"):
+        raise RefusedError("signed samples")
+    white = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
     if interpretation == "cmyk" and bands >= 4:
         alpha = pixels[:, :, 4] if bands > 4 else None
         return Reference(pixels[:, :, :4], white, "cmyk", alpha, icc=icc)
@@ -149,42 +150,61 @@ def magick_command() -> tuple[str, ...]:
 
 
 _MAGICK_NAMES = {
-    "png": "png", "jpeg": "jpeg", "webp": "webp", "avif": "avif", "gif": "gif", "tiff": "tiff",
-    "bmp": "bmp", "dib": "dib", "ppm": "pnm", "psd": "psd", "ico": "ico", "pcx": "pcx",
-    "dds": "dds", "tga": "tga", "qoi": "qoi", "jxl": "jxl",
+    "png": "png", "jpeg": "jpeg", "webp": "webp", "gif": "gif", "tiff": "tiff", "bmp": "bmp",
+    "dib": "dib", "ppm": "pnm", "psd": "psd", "ico": "ico", "pcx": "pcx", "dds": "dds",
+    "tga": "tga", "qoi": "qoi", "jxl": "jxl",
 }  # fmt: skip
+
+_BROKEN = re.compile(
+    r"unexpected end-of-file|premature end|corrupt image|insufficient", re.IGNORECASE
+)
 
 
 def by_magick(data: bytes, kind: str) -> list[Reference]:
-    """Decode by ImageMagick, to 16 bits; all pictures of an ICO, the first of other files."""
-    command = magick_command()
-    if not command:
-        raise MissingError("magick")
+    """Decode by ImageMagick, to 16 bits; all frames of a GIF, else the largest picture."""
     name = _MAGICK_NAMES.get(kind, "")
     if kind == "jpeg2000":
         name = "jp2" if data[4:8] == b"jP  " else "j2k"
     if kind == "ico" and data[2:3] == b"\x02":
         name = "cur"
-    source = f"{name}:-" + ("" if kind == "ico" else "[0]")
-    done = subprocess.run(
-        [*command, source, "-auto-orient", "-depth", "16", "pam:-"],
-        input=data, capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
-    errors = done.stderr.decode("utf-8", "replace").strip()
-    if not done.stdout.startswith(b"P7"):
-        if "no decode delegate" in errors:
-            raise MissingError(f"magick has no {name}")
+    source = {
+        "ico": [f"{name}:-"],
+        "gif": [f"gif:-[0-{MOST_FRAMES - 1}]", "-coalesce"],
+    }.get(kind, [f"{name}:-[0]"])
+    options = [*source, "-auto-orient", "-depth", "16"]
+    output, errors = _magick(data, *options, "pam:-")
+    if "no decode delegate" in errors:
+        raise MissingError(f"magick has no {name}")
+    if not output.startswith(b"P7") or _BROKEN.search(errors):
         raise RefusedError(errors[:200] or "no output")
-    if done.returncode != 0 or re.search(
-        r"unexpected end-of-file|premature end|corrupt image|insufficient", errors, re.IGNORECASE
-    ):
-        raise RefusedError(errors[:200])
-    found = list(_pam(done.stdout))
-    return [max(found, key=lambda one: one.color.size)] if kind == "ico" else found
+    found = list(_pam(output))
+    if kind == "ico":
+        return [max(found, key=lambda one: one.color.size)]
+    if found[0].space == "cmyk":
+        icc = _magick(data, source[0], "icc:-")[0] or None
+        return [replace(found[0], icc=icc)]
+    if kind in ("psd", "tiff") and found[0].space == "rgb":
+        space = _magick(data, source[0], "-format", "%[colorspace]", "info:-")[0]
+        if space == b"Lab":
+            lab = (found[0].color / 65535.0 - (0, 0.5, 0.5)) * (100, 255, 255)
+            return [replace(found[0], color=lab, white=1.0, space="lab")]
+    return found
+
+
+def _magick(data: bytes, *arguments: str) -> tuple[bytes, str]:
+    command = magick_command()
+    if not command:
+        raise MissingError("magick")
+    done = subprocess.run(
+        [*command, *arguments], input=data, capture_output=True, check=False, timeout=60
+    )
+    errors = done.stderr.decode("utf-8", "replace").strip()
+    return done.stdout, errors
 
 
 _PAM = re.compile(
-    rb"P7\n(?:#[^\n]*\n)*WIDTH (\d+)\nHEIGHT (\d+)\nDEPTH (\d+)\nMAXVAL (\d+)\nTUPLTYPE (\w+)\nENDHDR\n"
+    rb"P7\n(?:#[^\n]*\n)*WIDTH (\d+)\nHEIGHT (\d+)\nDEPTH (\d+)\nMAXVAL (\d+)\n"
+    rb"TUPLTYPE (\w+)\nENDHDR\n"
 )
 
 
@@ -198,8 +218,7 @@ def _pam(data: bytes) -> list[Reference]:
         size = width * height * depth * dtype.itemsize
         pixels = np.frombuffer(data[match.end() : match.end() + size], dtype)
         pixels = pixels.reshape(height, width, depth).astype(np.uint16)
-        label = match[5].decode()
-        alpha = pixels[:, :, -1] if label.endswith("_ALPHA") else None
+        alpha = pixels[:, :, -1] if match[5].endswith(b"_ALPHA") else None
         color = pixels if alpha is None else pixels[:, :, :-1]
         space = {1: "gray", 3: "rgb", 4: "cmyk"}[color.shape[2]]
         found.append(Reference(color, float(white), space, alpha))
@@ -211,35 +230,51 @@ def _pam(data: bytes) -> list[Reference]:
 
 
 def by_imagecodecs(data: bytes, kind: str) -> list[Reference]:
-    """Decode by the codec of imagecodecs with the name of the format."""
+    """Decode by the codec of imagecodecs for this format; all frames of an APNG, composited."""
     import imagecodecs
 
-    codec = {"jpeg": "jpeg8", "jpeg2000": "jpeg2k", "jxl": "jpegxl", "png": "png"}.get(kind, kind)
-    options: dict[str, Any] = {}
-    if kind in ("avif", "jxl"):
-        options = {"index": 0, "numthreads": 1}
+    codec = {"jpeg": "jpeg8", "jpeg2000": "jpeg2k", "jxl": "jpegxl"}.get(kind, kind)
+    options: dict[str, Any] = {"index": 0, "numthreads": 1} if kind in ("avif", "jxl") else {}
+    control, pixel_data = data.find(b"fcTL"), data.find(b"IDAT")
+    animated = kind == "png" and b"acTL" in data[: max(pixel_data, 0)] and control > 0
+    if animated:
+        codec = "apng"
     try:
-        pixels = getattr(imagecodecs, f"{codec}_decode")(data, **options)
+        pixels = np.asarray(getattr(imagecodecs, f"{codec}_decode")(data, **options))
     except Exception as error:
         raise RefusedError(f"{type(error).__name__}: {error}") from error
-    pixels = np.asarray(pixels)
+    if animated:
+        frames = pixels if pixels.ndim == 4 else pixels[None]
+        if control > pixel_data and len(frames) > 1:
+            frames = frames[1:]  # the default image is not part of the animation
+        return [_of_array(frame, "rgb") for frame in frames[:MOST_FRAMES]]
+    if kind in ("avif", "jxl", "jpeg2000") and pixels.dtype != np.uint8:
+        raise MissingError("not independent: the same codec decodes ours beyond 8 bits")
+    if kind == "jpeg" and pixels.ndim == 3 and pixels.shape[2] == 4:
+        raise RefusedError("CMYK")
+    if kind == "dds" and pixels.ndim == 3 and pixels.shape[2] == 2:
+        # Two channels of a normal map: red and green.
+        pixels = np.dstack([pixels, np.zeros_like(pixels[:, :, 0])])
+    if kind in ("jpeg", "webp", "png"):
+        pixels = upright(pixels, _exif_orientation(data))
+    reference = _of_array(pixels, "")
+    if kind == "jpeg2000":
+        at = data.find(b"\xff\x4f\xff\x51")
+        reference = replace(reference, white=float(2 ** ((data[at + 42] & 127) + 1) - 1))
+    return [reference]
+
+
+def _of_array(pixels: Samples, space: str) -> Reference:
+    """Return (H, W) or (H, W, 1..4) samples over their whole range as a reference."""
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4:
         raise RefusedError(f"shape {pixels.shape}")
     white = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
-    if kind == "jpeg" and pixels.shape[2] == 4:
-        raise RefusedError("CMYK")
-    if kind in ("avif", "jxl", "jpeg2000") and white > 255:
-        raise MissingError("not independent: the same codec decodes ours beyond 8 bits")
-    if kind == "jpeg2000":
-        at = data.find(b"\xff\x4f\xff\x51")
-        white = float(2 ** ((data[at + 42] & 127) + 1) - 1)
-    if kind in ("jpeg", "webp", "png"):
-        pixels = upright(pixels, _exif_orientation(data))
     colors = 3 if pixels.shape[2] >= 3 else 1
     alpha = pixels[:, :, -1] if pixels.shape[2] > colors else None
-    return [Reference(pixels[:, :, :colors], white, "rgb" if colors == 3 else "gray", alpha)]
+    space = space or ("rgb" if colors == 3 else "gray")
+    return Reference(pixels[:, :, :colors], white, space, alpha)
 
 
 def _exif_orientation(data: bytes) -> int:
@@ -313,6 +348,8 @@ def _of_tifffile(page: Any, stored: Samples) -> Reference:
         lab = np.dstack([lab[:, :, :1] * (100 / white), signed])
         return Reference(lab, white, "lab", alpha, premultiplied)
     space = {1: "gray", 3: "rgb", 4: "cmyk"}[colors]
+    if white == 1.0 and stored.dtype.kind == "b" and colors == 1:
+        color, white = color * np.uint8(255), 255.0
     icc = page.tags.valueof("InterColorProfile") if space == "cmyk" else None
     return Reference(color, white, space, alpha, premultiplied, icc)
 
@@ -328,12 +365,38 @@ def upright(pixels: Samples, orientation: int) -> Samples:
     return pixels[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
 
 
+# --- psd-tools
+
+
+def by_psd_tools(data: bytes, kind: str) -> list[Reference]:
+    """Decode the merged picture of a PSD by psd-tools, which removes the white behind it."""
+    try:
+        from psd_tools import PSDImage
+    except ImportError as error:
+        raise MissingError("psd-tools") from error
+    try:
+        document = PSDImage.open(io.BytesIO(data))
+        if not document.has_preview():
+            raise RefusedError("no merged picture")
+        image = document.topil()
+        if document.depth != 8 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+            raise RefusedError(f"mode {image.mode} of {document.depth} bits")
+    except RefusedError:
+        raise
+    except Exception as error:
+        raise RefusedError(f"{type(error).__name__}: {error}") from error
+    pixels = np.asarray(image)
+    if image.mode == "CMYK":
+        return [Reference(pixels, 255.0, "cmyk", icc=image.info.get("icc_profile"))]
+    return [_of_array(pixels, "")]
+
+
 #: Decoders for each format, by the names in reports.
 DECODERS: Mapping[str, Mapping[str, Decoder]] = {
     "png": {"vips": by_vips, "imagecodecs": by_imagecodecs, "magick": by_magick},
     "jpeg": {"vips": by_vips, "imagecodecs": by_imagecodecs, "magick": by_magick},
     "webp": {"vips": by_vips, "imagecodecs": by_imagecodecs, "magick": by_magick},
-    "avif": {"vips": by_vips, "imagecodecs": by_imagecodecs, "magick": by_magick},
+    "avif": {"vips": by_vips, "imagecodecs": by_imagecodecs},
     "gif": {"vips": by_vips, "magick": by_magick},
     "tiff": {"vips": by_vips, "tifffile": by_tifffile, "magick": by_magick},
     "jxl": {"imagecodecs": by_imagecodecs, "magick": by_magick},
@@ -341,5 +404,6 @@ DECODERS: Mapping[str, Mapping[str, Decoder]] = {
     "qoi": {"imagecodecs": by_imagecodecs, "magick": by_magick},
     "bmp": {"magick": by_magick, "imagecodecs": by_imagecodecs},
     "dds": {"imagecodecs": by_imagecodecs, "magick": by_magick},
-    **dict.fromkeys(("ppm", "psd", "ico", "pcx", "dib", "tga"), {"magick": by_magick}),
+    "psd": {"psd-tools": by_psd_tools, "magick": by_magick},
+    **dict.fromkeys(("ppm", "ico", "pcx", "dib", "tga"), {"magick": by_magick}),
 }
