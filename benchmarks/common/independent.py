@@ -244,10 +244,11 @@ def by_imagecodecs(data: bytes, kind: str) -> list[Reference]:
     except Exception as error:
         raise RefusedError(f"{type(error).__name__}: {error}") from error
     if animated:
-        frames = pixels if pixels.ndim == 4 else pixels[None]
+        gray = pixels.ndim == 3 and pixels.shape[2] > 4
+        frames = pixels if pixels.ndim == 4 or gray else pixels[None]
         if control > pixel_data and len(frames) > 1:
             frames = frames[1:]  # the default image is not part of the animation
-        return [_of_array(frame, "rgb") for frame in frames[:MOST_FRAMES]]
+        return [_of_array(frame) for frame in frames[:MOST_FRAMES]]
     if kind in ("avif", "jxl", "jpeg2000") and pixels.dtype != np.uint8:
         raise MissingError("not independent: the same codec decodes ours beyond 8 bits")
     if kind == "jpeg" and pixels.ndim == 3 and pixels.shape[2] == 4:
@@ -257,14 +258,14 @@ def by_imagecodecs(data: bytes, kind: str) -> list[Reference]:
         pixels = np.dstack([pixels, np.zeros_like(pixels[:, :, 0])])
     if kind in ("jpeg", "webp", "png"):
         pixels = upright(pixels, _exif_orientation(data))
-    reference = _of_array(pixels, "")
+    reference = _of_array(pixels)
     if kind == "jpeg2000":
         at = data.find(b"\xff\x4f\xff\x51")
         reference = replace(reference, white=float(2 ** ((data[at + 42] & 127) + 1) - 1))
     return [reference]
 
 
-def _of_array(pixels: Samples, space: str) -> Reference:
+def _of_array(pixels: Samples) -> Reference:
     """Return (H, W) or (H, W, 1..4) samples over their whole range as a reference."""
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
@@ -273,7 +274,7 @@ def _of_array(pixels: Samples, space: str) -> Reference:
     white = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
     colors = 3 if pixels.shape[2] >= 3 else 1
     alpha = pixels[:, :, -1] if pixels.shape[2] > colors else None
-    space = space or ("rgb" if colors == 3 else "gray")
+    space = "rgb" if colors == 3 else "gray"
     return Reference(pixels[:, :, :colors], white, space, alpha)
 
 
@@ -388,7 +389,7 @@ def by_psd_tools(data: bytes, kind: str) -> list[Reference]:
     pixels = np.asarray(image)
     if image.mode == "CMYK":
         return [Reference(pixels, 255.0, "cmyk", icc=image.info.get("icc_profile"))]
-    return [_of_array(pixels, "")]
+    return [_of_array(pixels)]
 
 
 #: Decoders for each format, by the names in reports.
