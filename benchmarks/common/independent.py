@@ -336,9 +336,11 @@ def _of_tifffile(page: Any, stored: Samples) -> Reference:
         raise RefusedError(f"photometric {photometric}")
     color = pixels[:, :, :colors]
     alpha, premultiplied = None, False
-    if pixels.shape[2] > colors and (not extra or extra[0] in (1, 2)):
-        alpha = pixels[:, :, colors]
-        premultiplied = bool(extra and extra[0] == 1)
+    labeled = [n for n, label in enumerate(extra) if label in (1, 2)]
+    if pixels.shape[2] > colors and (labeled or not extra):
+        at = labeled[0] if labeled else 0
+        alpha = pixels[:, :, colors + at]
+        premultiplied = bool(labeled and extra[at] == 1)
     if photometric == 0:
         color = (white - color.astype(np.float64)).astype(color.dtype)
     if photometric == 8:

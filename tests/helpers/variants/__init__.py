@@ -18,7 +18,7 @@ Samples = npt.NDArray[Any]
 
 WIDTH, HEIGHT = 13, 9
 
-_GROUPS = ("png", "bmp", "tga")
+_GROUPS = ("png", "gif", "bmp", "tga", "icons", "plain", "tiff", "jpeg2000")
 
 
 class Variant(NamedTuple):
