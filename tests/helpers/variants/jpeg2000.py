@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import struct
 
 import imagecodecs
 import numpy as np
+from PIL import Image
 
 from . import Samples, Variant, Variants, random_samples, scaled, split
 
@@ -18,14 +20,40 @@ def box(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(data), name) + data
 
 
-def codestream(samples: Samples, bits: int, *, tile: int = 0) -> bytes:
+def codestream(samples: Samples, bits: int) -> bytes:
     """A lossless codestream of samples below 2 ** bits."""
-    options: dict[str, object] = {"tile": (tile, tile)} if tile else {}
     return bytes(
         imagecodecs.jpeg2k_encode(
-            samples, level=0, codecformat="j2k", bitspersample=bits, mct=False, **options
+            samples, level=0, codecformat="j2k", bitspersample=bits, mct=False
         )
     )
+
+
+def subsampled(planes: list[Samples], steps: list[tuple[int, int]]) -> bytes:
+    """A codestream of 8-bit planes, each with its own step in x and y (ISO/IEC 15444-1, A.5.1).
+
+    With one resolution and one layer, the packets of the components follow each other, so the
+    bodies of codestreams of one component are put together.
+    """
+    height, width = planes[0].shape
+    bodies, head = [], b""
+    for plane in planes:
+        file = io.BytesIO()
+        Image.fromarray(plane).save(file, "JPEG2000", no_jp2=True, num_resolutions=1)
+        stream = file.getvalue()
+        start = stream.index(b"\xff\x93") + 2
+        bodies.append(stream[start:-2])
+        tile = stream.index(b"\xff\x90")
+        head = head or stream[:tile]
+    at = head.index(b"\xff\x51")
+    (length,) = struct.unpack_from(">H", head, at + 2)
+    size = struct.pack(
+        ">HIIIIIIIIH", 0, width, height, 0, 0, width, height, 0, 0, len(planes)
+    ) + b"".join(struct.pack(">BBB", 7, *step) for step in steps)
+    head = head[:at] + struct.pack(">HH", 0xFF51, 2 + len(size)) + size + head[at + 2 + length :]
+    body = b"".join(bodies)
+    tile_part = struct.pack(">HHHIBB", 0xFF90, 10, 0, 14 + len(body), 0, 1)
+    return head + tile_part + b"\xff\x93" + body + b"\xff\xd9"
 
 
 def wrapped(
@@ -72,10 +100,11 @@ def variants() -> Variants:
         if channels in (1, 3):
             yield Variant(f"j2k-{name}-{bits}", "jpeg2000", stream, color, alpha, tolerance)
     samples = random_samples(3, 8)
-    stream = codestream(samples, 8, tile=8)
-    data = wrapped(stream, channels=3, bits=8, space=16, size=samples.shape[:2])
-    yield Variant("jp2-tiles", "jpeg2000", data, samples)
+    file = io.BytesIO()
+    Image.fromarray(samples).save(file, "JPEG2000", tile_size=(8, 8))
+    yield Variant("jp2-tiles", "jpeg2000", file.getvalue(), samples)
     yield from _palettes()
+    yield from _chroma()
     yield from _definitions()
 
 
@@ -131,3 +160,24 @@ def _definitions() -> Variants:
         "jp2-premultiplied", "jpeg2000", data, premultiplied[:, :, :3], premultiplied[:, :, 3],
         may_refuse=True,
     )  # fmt: skip
+
+
+def _chroma() -> Variants:
+    for (name, step), width, height in itertools.product(
+        (("444", (1, 1)), ("422", (2, 1)), ("420", (2, 2))), (12, 13), (8, 9)
+    ):
+        luma = np.random.default_rng(1).integers(60, 190, (height, width), np.uint8)
+        size = -(-height // step[1]), -(-width // step[0])
+        # Flat chroma, so that no rule of interpolation matters.
+        planes = [luma, np.full(size, 100, np.uint8), np.full(size, 150, np.uint8)]
+        stream = subsampled(planes, [(1, 1), step, step])
+        y, cb, cr = luma.astype(np.float64), 100 - 128, 150 - 128
+        color = np.stack(
+            [y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1
+        )
+        color = np.clip(np.rint(color), 0, 255).astype(np.uint8)
+        data = wrapped(stream, channels=3, bits=8, space=18, size=luma.shape)
+        yield Variant(
+            f"jp2-ycc-{name}-{width}x{height}", "jpeg2000", data, color, None, 1.0,
+            may_refuse=name != "444",
+        )  # fmt: skip
