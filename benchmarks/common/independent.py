@@ -281,7 +281,9 @@ def _of_array(pixels: Samples) -> Reference:
 def _exif_orientation(data: bytes) -> int:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return int(image.getexif().get(0x0112, 1))
+            tags = Image.Exif()
+            tags.load(image.info.get("exif", b""))  # without XMP
+            return int(tags.get(0x0112, 1))
     except Exception:
         return 1
 

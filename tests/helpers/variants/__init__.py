@@ -18,7 +18,7 @@ Samples = npt.NDArray[Any]
 
 WIDTH, HEIGHT = 13, 9
 
-_GROUPS = ("png", "gif", "bmp", "tga", "icons", "plain", "tiff", "jpeg2000", "psd")
+_GROUPS = ("png", "gif", "bmp", "tga", "icons", "plain", "tiff", "jpeg2000", "psd", "jpeg", "modern")
 
 
 class Variant(NamedTuple):

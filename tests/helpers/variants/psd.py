@@ -18,8 +18,12 @@ BITMAP, GRAY, INDEXED, RGB, CMYK, MULTICHANNEL, LAB = 0, 1, 2, 3, 4, 7, 9
 def file(
     planes: Samples, mode: int, *, depth: int = 8, layers: int = 0, packbits: bool = False,
     palette: Samples | None = None, resources: bytes = b"", version: int = 1,
+    layer: Samples | None = None,
 ) -> bytes:  # fmt: skip
-    """A PSD of planes (C, H, W). layers: the layer count; negative: the first extra is alpha."""
+    """A PSD of planes (C, H, W). layers: the layer count; negative: the first extra is alpha.
+
+    layer: planes of a layer over the whole picture; None makes layers without pixels.
+    """
     count, height, width = planes.shape
     head = struct.pack(">4sH6xHIIHH", b"8BPS", version, count, height, width, depth, mode)
     colors = b"" if palette is None else palette.T.tobytes()
@@ -32,6 +36,15 @@ def file(
         record = struct.pack(">iiiiH", 0, 0, 0, 0, 0) + b"8BIMnorm" + bytes([255, 0, 0, 0])
         record += struct.pack(">I", 12) + bytes(8) + b"\0\0\0\0"
         info = struct.pack(">h", layers) + record * abs(layers)
+        info += bytes(len(info) % 2)
+    if layer is not None:
+        record = struct.pack(">iiiiH", 0, 0, height, width, len(layer))
+        record += b"".join(
+            struct.pack(">hI", number, 2 + plane.size) for number, plane in enumerate(layer)
+        )
+        record += b"8BIMnorm" + bytes([255, 0, 0, 0]) + struct.pack(">I", 12) + bytes(12)
+        info = struct.pack(">h", layers) + record
+        info += b"".join(struct.pack(">H", 0) + plane.tobytes() for plane in layer)
         info += bytes(len(info) % 2)
     section = struct.pack(wide, len(info)) + info + struct.pack(">I", 0) if layers else b""
     head += struct.pack(wide, len(section)) + section
@@ -69,8 +82,7 @@ def variants() -> Variants:
     white = ((1 - bits) * 255).astype(np.uint8)
     for name, packbits in (("", False), ("-packbits", True)):
         data = file(bits.transpose(2, 0, 1), BITMAP, depth=1, packbits=packbits)
-        # psd-tools takes ink for white.
-        yield Variant(f"psd-bitmap{name}", "psd", data, white, unlike=("psd-tools",))
+        yield Variant(f"psd-bitmap{name}", "psd", data, white)
         for mode_name, mode, count, shown in (
             ("gray", GRAY, 1, gray), ("rgb", RGB, 3, color),
         ):  # fmt: skip
@@ -78,12 +90,13 @@ def variants() -> Variants:
             yield Variant(f"psd-{mode_name}{name}", "psd", data, shown)
             data = file(planes[:count], mode, packbits=packbits, layers=1)
             yield Variant(f"psd-{mode_name}-layer{name}", "psd", data, shown)
-            # A saved selection: the merged picture is opaque. Others read the channel as alpha.
+            # A saved selection: the merged picture is opaque. Without a layer, psd-tools reads the
+            # channel as alpha.
             for layers in (0, 1):
                 data = file(planes[: count + 1], mode, packbits=packbits, layers=layers)
                 yield Variant(
                     f"psd-{mode_name}-selection-{layers}{name}", "psd", data, shown,
-                    unlike=("magick", "psd-tools"),
+                    unlike=("psd-tools",) if layers == 0 else (),
                 )  # fmt: skip
             # Transparency, alone and with a saved selection; solid or clear, so that the white
             # behind it does not matter.
@@ -94,7 +107,7 @@ def variants() -> Variants:
                 data = file(stack, mode, packbits=packbits, layers=-1)
                 yield Variant(
                     f"psd-{mode_name}-alpha-{more}{name}", "psd", data, shown, alpha,
-                    unlike=("magick", "psd-tools") if more or mode == GRAY else (),
+                    unlike=("magick",) if more and mode == GRAY else (),
                 )  # fmt: skip
     # Half-transparent: blended with white, so color is recovered within the rounding.
     alpha = np.full(gray.shape[:2], 128, np.uint8)
@@ -121,3 +134,7 @@ def variants() -> Variants:
     )  # fmt: skip
     data = file(planes[:3], RGB, resources=merged(True))
     yield Variant("psd-merged-real", "psd", data, color)
+    # Saved without compatibility: the merged picture is white, the layer holds the pixels.
+    blank = np.full_like(planes[:3], 255)
+    data = file(blank, RGB, layers=1, layer=planes[:3], resources=merged(False))
+    yield Variant("psd-merged-blank", "psd", data, color, may_refuse=True, unlike=("magick",))

@@ -254,7 +254,7 @@ def _structures() -> Variants:
         samples = samples_of(layout, dtype)
         data = written(samples, layout, extratags=[(274, 3, 1, orientation, True)])
         yield _variant(
-            f"orientation-{orientation}-{dtype}", data, _upright(samples, orientation), layout
+            f"orientation-{orientation}-{dtype}", data, upright(samples, orientation), layout
         )
     # Fill order 2: the bits of each byte the other way around.
     bits = random_samples(1, 1)[:, :, 0].astype(bool)
@@ -275,7 +275,8 @@ def _bilevel_file(rows: bytes, shape: tuple[int, ...], *, fill_order: int) -> by
     return body + struct.pack("<H", len(entries)) + table + bytes(4)
 
 
-def _upright(samples: Samples, orientation: int) -> Samples:
+def upright(samples: Samples, orientation: int) -> Samples:
+    """Samples that are stored in an EXIF orientation as a viewer shows them."""
     # By transpositions of Pillow, one channel at a time.
     method = {
         2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
