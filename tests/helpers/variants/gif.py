@@ -76,7 +76,7 @@ def variants() -> Variants:
     # The last ones of the loop: 8 bits.
     data = file(index, palette, bits=8, version=b"GIF87a")
     yield Variant("gif-87a", "gif", data, color)
-    data = file(index, palette, bits=8, before=b"!\xfe\5hello\0!\x01\0")
+    data = file(index, palette, bits=8, before=b"!\xfe\5hello\0!\x01\x0c" + bytes(12) + b"\2hi\0")
     yield Variant("gif-extensions", "gif", data, color)
     data = file(index, palette, bits=8, clear_each=1)
     yield Variant("gif-clear-codes", "gif", data, color)

@@ -87,7 +87,7 @@ def variants() -> Variants:
         stored = samples[:, :, 0] if channels == 1 else samples
         stream = codestream(stored, bits)
         color, alpha = split(scaled(samples, bits), 3 if channels > 2 else 1)
-        tolerance = 0.51 / 257 if bits > 8 else 0.0
+        tolerance = 1 / 257 if bits > 8 else 0.0
         space = 16 if channels > 2 else 17
         opacity = b""
         if channels in (2, 4):

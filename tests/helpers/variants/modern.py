@@ -91,7 +91,7 @@ def _jxl() -> Variants:
         stored = samples if channels > 1 else samples[:, :, 0]
         data = bytes(imagecodecs.jpegxl_encode(stored, lossless=True, bitspersample=bits))
         color, alpha = split(scaled(samples, bits), 3 if channels > 2 else 1)
-        tolerance = 0.51 / 257 if bits in (10, 12) else 0.0
+        tolerance = 1 / 257 if bits in (10, 12) else 0.0
         yield Variant(f"jxl-{name}-{bits}", "jxl", data, color, alpha, tolerance)
     for name, channels in (("gray", 1), ("rgb", 3), ("rgba", 4)):
         floats = (random_samples(channels, 8) / 255).astype(np.float32)

@@ -41,7 +41,7 @@ def _netpbm() -> Variants:
             color = np.rint(samples * limit / most).astype(np.uint8 if most < 256 else np.uint16)
             head = b"\n%d %d\n%d\n" % (WIDTH, HEIGHT, most)
             body = samples.astype(np.uint8 if most < 256 else ">u2").tobytes()
-            tolerance = 0.51 / 257 if most in (1000, 4095) else 0.0
+            tolerance = 1 / 257 if most in (1000, 4095) else 0.0
             text = " ".join(map(str, samples.reshape(-1).tolist())).encode()
             name = raw.decode().lower()
             yield Variant(f"ppm-{name}-{most}", "ppm", raw + head + body, color, None, tolerance)

@@ -138,7 +138,7 @@ def _depths() -> Variants:
             if layout.photometric == "miniswhite":
                 wide = np.iinfo(wide.dtype).max - wide
             yield Variant(
-                f"tiff-{name}-{bits}-bits", "tiff", data, wide, None, 0.51 / 257,
+                f"tiff-{name}-{bits}-bits", "tiff", data, wide, None, 1 / 257,
                 may_refuse=few or layout.colors == 3,
             )  # fmt: skip
     bilevel = random_samples(1, 1)[:, :, 0].astype(bool)
