@@ -2,10 +2,13 @@
 
 One module per job. Formats: `formats` (the table), `sniff` (what a file is). Writing: `encoder`,
 `png_writer` and `tiff_writer` (row by row, on several threads, over `row_writer` and `deflate`),
-`color` (ICC profiles of PNG's color chunks). Reading: `decoder`, `header` (the size alone),
-`limits` (sizes declared in headers), `png_reader`, `tiff_header` and `jxl_header`, `high_depth` and
-`tiff_reader` (more than 8 bits), `jpeg_quality`. Both: `image` (Pillow images), `samples` (arrays
-and sample types), `exif`, `xmp`, `png_chunks`. `animation` is a package of its own.
+`color` (ICC profiles of PNG's color chunks, conversion to sRGB). Reading: `decoder`, `header` (the
+size alone), `limits` (sizes declared in headers), `pillow_open`, `png_decoder` over `png_reader`,
+`tiff_header` and `jxl_header`, `high_depth` and `tiff_reader` (more than 8 bits), `jpeg_quality`,
+`gif_reader` over `container_reader`, `faults` (errors in common); `format_readers` lists the
+readers of small formats: `bmp_reader`, `ico_reader`, `tga_reader` and `pcx_reader` over
+`run_length`, `ppm_reader`, `qoi_reader`, `dds_reader`. Both: `image` (Pillow images), `samples`
+(arrays and sample types), `exif`, `xmp`, `png_chunks`. `animation` is a package of its own.
 """
 
 from .decoder import (
