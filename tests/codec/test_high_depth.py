@@ -347,8 +347,9 @@ def test_ppm():
     data = b"P6 %d %d 1023\n" % (WIDTH, HEIGHT) + less.astype(">u2").tobytes()
     expected = (less.astype(np.int64) * 65535 + 511) // 1023
     np.testing.assert_array_equal(decode(data).color, expected)
-    text = b"P3 1 1 65535 65535 0 300"
-    assert decode(text).source == Source("PPM", False, None, True)
+    text = decode(b"P3 1 1 65535 65535 0 300")
+    assert text.color.tolist() == [[[65535, 0, 300]]]
+    assert text.source == Source("PPM", False)
 
 
 def test_a_lazily_opened_image_stays_what_pillow_gives():

@@ -369,3 +369,19 @@ def test_a_single_frame_behind_another_picture(tmp_path: Path, format: str) -> N
     with Image.open(tmp_path / f"out.{format}") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert abs(pixels - 77).max() < 3
+
+
+def test_texts_behind_the_frames_are_kept() -> None:
+    frame = b"\0\0\0\2" + zlib.compress(packed(drawn(2, 8), 8))
+    second = (b"fcTL", struct.pack(">I", 1) + CONTROL[4:])
+    text = (b"tEXt", b"Title\0text"), (b"oFFs", bytes(9))
+    data = plain(
+        (b"acTL", struct.pack(">II", 2, 0)),
+        (b"sCAL", b"x"),
+        (b"fcTL", CONTROL),
+        after=(second, (b"fdAT", frame), *text),
+    )
+    animation = open_animation(io.BytesIO(data), "in", max_pixels=10**6)
+    assert animation is not None
+    assert animation.metadata.text == (("Title", "text"),)
+    assert animation.source.notes == ("chunks of PNG left out: sCAL",)

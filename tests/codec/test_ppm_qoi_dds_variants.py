@@ -193,7 +193,7 @@ def qoi(chunks: bytes, size: tuple[int, int], channels: int = 4, space: int = 0)
 def test_qoi(channels: int) -> None:
     values = random(256, HEIGHT, WIDTH, channels).astype(np.uint8)
     values[2:5] = values[0, 0]
-    data = imagecodecs.qoi_encode(values)
+    data = bytes(imagecodecs.qoi_encode(values))
     picture = decode(data)
     np.testing.assert_array_equal(picture.color, values[:, :, :3])
     if channels == 4:

@@ -91,7 +91,7 @@ def color_of(values: Array, depth: int) -> tuple[Array, Array]:
     """RGB and the other channel of stored integers, by the specification."""
     if depth in (15, 16):
         color = np.stack([level(values >> shift & 31, 5) for shift in (10, 5, 0)], axis=-1)
-        return color, np.where(values >> 15 & 1, 0, 255)
+        return color, np.where(values >> 15 & 1, 255, 0)
     return np.stack([values >> shift & 255 for shift in (16, 8, 0)], axis=-1), values >> 24
 
 
@@ -127,6 +127,18 @@ def test_sixteen_bits_without_attributes_are_opaque(value: int) -> None:
     picture = decode(tga(2, 16, np.full((4, 4), 0x7C00 | value)))
     assert (picture.color == (255, 0, 0)).all()
     assert (picture.alpha, picture.source.notes) == (None, ())
+
+
+@pytest.mark.parametrize("bit", [0, 0x8000])
+def test_sixteen_bits_of_one_transparency_are_opaque(bit: int) -> None:
+    picture = decode(tga(2, 16, np.full((4, 4), 0x7C00 | bit), descriptor=0x21))
+    assert (picture.color == (255, 0, 0)).all()
+    if bit:
+        assert picture.alpha is not None
+        assert (picture.alpha == 255).all()
+    else:
+        assert picture.alpha is None
+        assert picture.source.notes == ("the bit of transparency is 0 everywhere: read as opaque",)
 
 
 @pytest.mark.parametrize("kind", [2, 10])

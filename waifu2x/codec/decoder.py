@@ -79,9 +79,9 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
         memory is allocated. Beyond DEFAULT_MAX_PIXELS, Pillow's own limit
         (``PIL.Image.MAX_IMAGE_PIXELS``, a setting of the whole process) must be raised as well.
 
-    Reads PNG, JPEG (MPO: the first picture), WebP, AVIF, GIF, BMP, TIFF, PPM / PGM / PBM, TGA, PSD
-    and PSB (the composite), JPEG 2000, QOI, ICO (the largest), PCX and DDS, and JPEG XL with the
-    extra ``jxl``. Samples become:
+    Reads PNG, JPEG (MPO: the first picture), WebP, AVIF, GIF, BMP, TIFF, PBM / PGM / PPM / PAM /
+    PFM, TGA, PSD and PSB (the composite), JPEG 2000, QOI, ICO and CUR (the largest), PCX and DDS,
+    and JPEG XL with the extra ``jxl``. docs/formats.md lists the variants. Samples become:
 
     =============================  ===============================================================
     1, 2, 4 and 8-bit gray         gray uint8
@@ -89,9 +89,10 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
     palette                        RGB uint8; RGB and alpha if an entry is transparent
     RGB, RGBA, gray and alpha      uint8, straight alpha
     the same with more than 8 and  uint16 over the whole range, from PNG, TIFF, AVIF, JPEG 2000,
-    up to 16 bits                  JPEG XL and binary PPM; uint8 from others (`Source.reduced`)
-    float, any of these channels   float32, from TIFF and JPEG XL, as it is: overshoot between -0.5
-                                   and 1.5 is kept; beyond that, and NaN, is a DecodeError
+    up to 16 bits                  JPEG XL, the PPM family, BMP and DDS; uint8 from others
+                                   (`Source.reduced`)
+    float, any of these channels   float32, from TIFF, JPEG XL and PFM, as it is: overshoot between
+                                   -0.5 and 1.5 is kept; beyond that, and NaN, is a DecodeError
     premultiplied alpha            straight alpha
     one transparent color (tRNS)  alpha that is 0 there and full elsewhere
     CMYK and YCCK                  RGB uint8 in sRGB, through the embedded profile if there is one
@@ -102,7 +103,7 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
     its orientation is reset to 1 too. The ICC profile is
     kept if it describes these pixels: not that of a CMYK file, nor an RGB profile on gray.
     `Metadata` lists the rest; texts of PNG above 1 MiB, or 8 MiB in all, and XMP above 16 MiB are
-    left out.
+    left out. `Source.notes` says what was left out or repaired.
 
     Raises DecodeError for a file that is missing, unreadable, no picture, damaged, truncated,
     animated or of several pages; LimitError for one that is too large; MissingExtraError for JPEG

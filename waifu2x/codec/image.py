@@ -122,8 +122,21 @@ def picture_of(
     # Pillow has 16 bits for gray only, and reads the high byte of other modes.
     reduced = planes is None and color.dtype == np.uint8 and ("16" in stored or source.reduced)
     space = image.mode if image.mode in ("CMYK", "LAB") else ""
-    source = replace(source, reduced=reduced, converted=space)
+    notes = source.notes + _left_out(image, icc, metadata)
+    source = replace(source, reduced=reduced, converted=space, notes=notes)
     return Picture(cast("Samples", color), cast("Samples | None", alpha), metadata, source)
+
+
+def _left_out(image: Image.Image, icc: object, metadata: Metadata) -> tuple[str, ...]:
+    """Return notes of blocks that ``metadata`` lacks because they are broken or do not fit."""
+    notes = []
+    if isinstance(icc, bytes) and icc and metadata.icc is None:
+        space = icc_space(icc)
+        what = f"the color profile is for {space} and does not fit" if space else "a broken profile"
+        notes.append(f"{what}: left out")
+    if image.info.get("exif") and metadata.exif is None:
+        notes.append("the EXIF block cannot be read: left out")
+    return tuple(notes)
 
 
 def apply_orientation(

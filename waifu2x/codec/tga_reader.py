@@ -62,6 +62,11 @@ class _Header:
         return self.kind & 7
 
     @property
+    def one_bit(self) -> bool:
+        """Whether the fourth channel is a single bit."""
+        return (self.map_depth if self.layout == _MAPPED else self.depth) == 16
+
+    @property
     def map_bytes(self) -> int:
         """Bytes of the color map."""
         return self.map_length * ((self.map_depth + 7) // 8) if self.has_map else 0
@@ -130,6 +135,10 @@ def read_tga(stream: BinaryIO, name: str, limit: int) -> Picture:
     alpha = attribute if useful else None
     if alpha is None and attribute is not None and attribute.min() != attribute.max():
         notes.append("a channel of TGA that is not declared as transparency: left out")
+    if alpha is not None and header.one_bit and not alpha.any():
+        # Old programs declare the bit and never set it.
+        alpha = None
+        notes.append("the bit of transparency is 0 everywhere: read as opaque")
     color = channels
     if alpha is not None and extension.channel == _PREMULTIPLIED:
         color = unpremultiplied(color, alpha)
@@ -200,8 +209,8 @@ def _unpacked(pixels: Bytes, depth: int) -> tuple[Bytes, Bytes | None]:
     )
     if depth == 15:
         return color, None
-    # The bit is set where the overlay of a video shows through, as in GIMP and ImageMagick.
-    return color, np.where(values >> np.uint16(15), 0, 255).astype(np.uint8)
+    # As in ImageMagick and as for 32 bits; Pillow inverts the bit.
+    return color, np.where(values >> np.uint16(15), 255, 0).astype(np.uint8)
 
 
 def _upright(rows: npt.NDArray[Any], header: _Header) -> npt.NDArray[Any]:

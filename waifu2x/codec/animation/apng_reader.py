@@ -23,7 +23,10 @@ from .stills import animation_of, decode_still, patch_of
 _ALPHA_TYPES = (4, 6)
 _DISPOSE = (Dispose.KEEP, Dispose.CLEAR, Dispose.RESTORE)
 
-# Metadata chunks before the pixels are left out beyond this sum.
+# Metadata that may follow the pixels.
+_AFTER_PIXELS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf")
+
+# Metadata chunks are left out beyond this sum.
 _MAX_METADATA = 1 << 25
 
 
@@ -31,8 +34,8 @@ _MAX_METADATA = 1 << 25
 class _Head:
     """What all frames share.
 
-    header: the data of IHDR; palette: the chunks PLTE and tRNS; rest: the other chunks before the
-    pixels; plays: of acTL, or None without one.
+    header: the data of IHDR; palette: the chunks PLTE and tRNS; rest: the other chunks of
+    metadata; plays: of acTL, or None without one.
     """
 
     header: bytes = b""
@@ -173,7 +176,7 @@ class _ApngReader(ContainerReader):
                 if current is not None and held:
                     yield current
                 return
-            elif pixels:
+            elif pixels and kind not in _AFTER_PIXELS:
                 self._skip(length + 4)
             else:
                 self._ancillary(kind, length)
