@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import imagecodecs
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from waifu2x import codec
 from waifu2x.errors import DecodeError
+from waifu2x.picture import Metadata
 
 HEIGHT, WIDTH = 19, 35
 
@@ -477,6 +479,47 @@ def test_texts_keep_their_bytes_in_every_output(format):
     codec.encode_stream(decode(data), buffer, codec.resolve_format(None, format))
     assert artist in buffer.getvalue()
     assert artist in decode(buffer.getvalue()).metadata.exif
+
+
+def test_texts_and_makers_notes_keep_their_bytes_beside_floats():
+    """Float samples are written in little-endian order, and a big-endian block is converted."""
+    artist, note = "作者".encode() + b"\0", b"Maker\0" + bytes(range(1, 60))
+    exif = Image.Exif()
+    exif.endian = ">"
+    exif[0x8298] = "me"
+    exif[0x8769] = {0x927C: note, 0x829A: 0.25, 0xA002: 9, 0x9214: (1, 2, 3, 4)}
+    block = exif.tobytes().replace(b"me\0", "é".encode() + b"\0")
+    assert block[6:8] == b"MM"
+    picture = codec.from_array(samples(3, np.float32))
+    picture = replace(picture, metadata=Metadata(exif=block))
+    buffer = io.BytesIO()
+    codec.encode_stream(picture, buffer, codec.resolve_format(None, "tiff"))
+    written_exif = decode(buffer.getvalue()).metadata.exif
+    assert written_exif[6:8] == b"II"
+    assert written_exif.index(note) == block.index(note)
+    assert "é".encode() + b"\0" in written_exif
+    parsed = Image.Exif()
+    parsed.load(written_exif)
+    inner = parsed.get_ifd(0x8769)
+    assert inner[0x829A] == 0.25
+    assert inner[0x9214] == (1, 2, 3, 4)
+    data = written(samples(3, np.float32), byteorder=">", extratags=[(315, 2, 0, artist, True)])
+    assert artist in decode(data).metadata.exif
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_orientation_of_every_integer_type(kind, order, bits):
+    tags = [*basic(1, (bits,)), (274, 3, (6,))]
+    pixels = np.arange(8, dtype=np.uint8).repeat(bits // 8).tobytes()
+    data = handmade(tags, pixels, order)
+    value = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind]
+    entry = struct.pack(order + "HHI", 274, kind, 1) + struct.pack(order + value, 6).ljust(4, b"\0")
+    plain = struct.pack(order + "HHIHH", 274, 3, 1, 6, 0)
+    picture = decode(data.replace(plain, entry))
+    assert picture.color.shape == (4, 2, 1)
+    assert (picture.color[0, :, 0] & 255).tolist() == [4, 0]
 
 
 def camera_tiff(padding):

@@ -387,11 +387,15 @@ def _color(
         inks = stored.dtype.type(full) - stored  # full ink is stored as 0
         return conversion.cmyk_to_rgb(inks, icc)
     if header.mode == _LAB:
-        lab = stored.astype(np.float64)
-        lab[:, :, 0] *= 100 / full
-        lab[:, :, 1:] = lab[:, :, 1:] / (1 if full == 255 else 256) - 128
-        return conversion.lab_to_rgb(lab, stored.dtype)
+        return conversion.in_strips(stored, _lab_to_rgb)
     return np.ascontiguousarray(stored)
+
+
+def _lab_to_rgb(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    lab = stored.astype(np.float64)
+    lab[:, :, 0] *= 100 / sample_max(stored.dtype)
+    lab[:, :, 1:] = lab[:, :, 1:] / (1 if stored.dtype == np.uint8 else 256) - 128
+    return conversion.lab_to_rgb(lab, stored.dtype)
 
 
 def _index_alpha(
