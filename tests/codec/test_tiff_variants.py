@@ -268,6 +268,21 @@ def test_ycbcr_of_any_subsampling_and_size(sub, size):
         assert np.abs(decode(data).color - expected).max() <= 2
 
 
+@pytest.mark.parametrize("big", [False, True])
+def test_planar_ycbcr(big):
+    stored = np.random.default_rng(0).integers(80, 170, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    luma, blue, red = np.moveaxis(stored.astype(float), 2, 0)
+    blue, red = blue - 128, red - 128
+    expected = np.stack(
+        [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=2
+    )
+    levels = [(532, 5, 6, (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1), True)]
+    options = {"subsampling": (1, 1), "bigtiff": big, "byteorder": ">", "extratags": levels}
+    for planar in ("contig", "separate"):
+        picture = decode(written(stored, "ycbcr", (), planar, **options))
+        assert np.abs(picture.color - expected.clip(0, 255)).max() <= 1
+
+
 @pytest.mark.parametrize("sub", [(4, 4), (2, 4), (3, 1)])
 def test_other_subsampling_is_named(sub):
     text = refused(ycbcr(sub, 8, 8)[0])
@@ -401,6 +416,11 @@ def test_other_compressions_are_named(compression, name):
         (basic(2, (8, 8)), "2 samples per pixel"),
         (basic(6, (16, 16, 16)), "YCbCr samples of 16 bits"),
         (basic(8, (4, 4, 4)), "CIELab colors of 4 bits"),
+        (basic(6, (8,) * 4), "YCbCr samples"),
+        (
+            [*basic(6, (8, 8, 8), 7), (284, 3, (2,))],
+            "YCbCr samples with alpha, or as JPEG in planes",
+        ),
         ([*basic(5, (32,) * 4), (339, 3, (3,) * 4)], "a palette or inks in such samples"),
         ([*basic(1, (8,)), (254, 4, (1,)), (330, 4, (8,))], "a preview of raw camera data"),
     ],

@@ -233,6 +233,10 @@ class TiffLayout:
             self.by_pillow or self.raw_ycbcr or self.compression == JPEG
         ):
             return f"YCbCr samples of {self.bits} bits, or so compressed"
+        if self.photometric == YCBCR and (
+            self.samples not in (1, 3) or (self.compression == JPEG and self.planar)
+        ):
+            return "YCbCr samples with alpha, or as JPEG in planes"
         if self.raw_ycbcr and self.subsampling not in (_PLANAR_CHROMA if self.planar else _CHROMA):
             return "YCbCr samples with chroma subsampled by " + "x".join(map(str, self.subsampling))
         if self.photometric in (PALETTE, CMYK) and not integer:
