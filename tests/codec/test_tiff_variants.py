@@ -592,7 +592,7 @@ def test_labels_that_no_format_holds_are_noted():
     icc = b"\0" * 16 + b"RGB " + b"\0" * 16 + b"acsp" + b"\0" * 88
     gray = decode(handmade([*basic(), (34675, 7, tuple(icc))], bytes(8)))
     assert gray.metadata.icc is None
-    assert gray.source.notes == ("the color profile does not fit the pixels: left out",)
+    assert gray.source.notes == ("the color profile is for RGB and does not fit: left out",)
 
 
 def test_imagecodecs_reads_the_same():

@@ -174,7 +174,7 @@ def _picture(
     converted = {_CMYK: "CMYK", _CIELAB: "LAB"}.get(space.name, "")
     icc = None if converted else matching_icc(space.icc, color.shape[2])
     if space.icc is not None and icc is None and not converted:
-        notes.append("the color profile does not fit the pixels: left out")
+        notes.append(conversion.profile_note(space.icc))
     across, down = found.dots or (0.0, 0.0)
     exif = found.exif
     if exif is not None:
