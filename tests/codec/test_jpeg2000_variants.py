@@ -360,6 +360,8 @@ def test_sizes_are_checked_first():
     struct.pack_into(">II", data, 8, 50000, 50000)
     with pytest.raises(LimitError, match="50000x50000"):
         decode(bytes(data))
+    with pytest.raises(LimitError, match=f"{WIDTH}x{HEIGHT} in 16 components"):
+        decode(codestream(planes(16)), max_pixels=2 * WIDTH * HEIGHT)
     assert "17 components" in refused(codestream(planes(17)))
 
 

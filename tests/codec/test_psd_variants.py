@@ -244,7 +244,7 @@ def test_what_marks_the_transparency(large):
     assert alpha(layers=-1)
     assert not alpha(layers=1)
     assert not alpha(layers=1, resources=named)
-    assert alpha()  # other programs write neither layers nor names
+    assert not alpha()
     assert alpha(resources=named)
     assert not alpha(resources=selection)
     for key in (b"Lr16", b"Layr"):
@@ -297,7 +297,7 @@ def test_labels():
     assert picture.source.notes == ("the IPTC data: left out",)
     gray = decode(psd(planes(1), GRAY, resources=resource(1039, icc)))
     assert gray.metadata.icc is None
-    assert gray.source.notes == ("the color profile does not fit the pixels: left out",)
+    assert gray.source.notes == ("the color profile is for RGB and does not fit: left out",)
 
 
 # --- refused

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import imagecodecs
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from waifu2x import codec
 from waifu2x.errors import DecodeError
+from waifu2x.picture import Metadata
 
 HEIGHT, WIDTH = 19, 35
 
@@ -266,6 +268,21 @@ def test_ycbcr_of_any_subsampling_and_size(sub, size):
         assert np.abs(decode(data).color - expected).max() <= 2
 
 
+@pytest.mark.parametrize("big", [False, True])
+def test_planar_ycbcr(big):
+    stored = np.random.default_rng(0).integers(80, 170, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    luma, blue, red = np.moveaxis(stored.astype(float), 2, 0)
+    blue, red = blue - 128, red - 128
+    expected = np.stack(
+        [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=2
+    )
+    levels = [(532, 5, 6, (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1), True)]
+    options = {"subsampling": (1, 1), "bigtiff": big, "byteorder": ">", "extratags": levels}
+    for planar in ("contig", "separate"):
+        picture = decode(written(stored, "ycbcr", (), planar, **options))
+        assert np.abs(picture.color - expected.clip(0, 255)).max() <= 1
+
+
 @pytest.mark.parametrize("sub", [(4, 4), (2, 4), (3, 1)])
 def test_other_subsampling_is_named(sub):
     text = refused(ycbcr(sub, 8, 8)[0])
@@ -399,6 +416,11 @@ def test_other_compressions_are_named(compression, name):
         (basic(2, (8, 8)), "2 samples per pixel"),
         (basic(6, (16, 16, 16)), "YCbCr samples of 16 bits"),
         (basic(8, (4, 4, 4)), "CIELab colors of 4 bits"),
+        (basic(6, (8,) * 4), "YCbCr samples"),
+        (
+            [*basic(6, (8, 8, 8), 7), (284, 3, (2,))],
+            "YCbCr samples with alpha, or as JPEG in planes",
+        ),
         ([*basic(5, (32,) * 4), (339, 3, (3,) * 4)], "a palette or inks in such samples"),
         ([*basic(1, (8,)), (254, 4, (1,)), (330, 4, (8,))], "a preview of raw camera data"),
     ],
@@ -479,6 +501,47 @@ def test_texts_keep_their_bytes_in_every_output(format):
     assert artist in decode(buffer.getvalue()).metadata.exif
 
 
+def test_texts_and_makers_notes_keep_their_bytes_beside_floats():
+    """Float samples are written in little-endian order, and a big-endian block is converted."""
+    artist, note = "作者".encode() + b"\0", b"Maker\0" + bytes(range(1, 60))
+    exif = Image.Exif()
+    exif.endian = ">"
+    exif[0x8298] = "me"
+    exif[0x8769] = {0x927C: note, 0x829A: 0.25, 0xA002: 9, 0x9214: (1, 2, 3, 4)}
+    block = exif.tobytes().replace(b"me\0", "é".encode() + b"\0")
+    assert block[6:8] == b"MM"
+    picture = codec.from_array(samples(3, np.float32))
+    picture = replace(picture, metadata=Metadata(exif=block))
+    buffer = io.BytesIO()
+    codec.encode_stream(picture, buffer, codec.resolve_format(None, "tiff"))
+    written_exif = decode(buffer.getvalue()).metadata.exif
+    assert written_exif[6:8] == b"II"
+    assert written_exif.index(note) == block.index(note)
+    assert "é".encode() + b"\0" in written_exif
+    parsed = Image.Exif()
+    parsed.load(written_exif)
+    inner = parsed.get_ifd(0x8769)
+    assert inner[0x829A] == 0.25
+    assert inner[0x9214] == (1, 2, 3, 4)
+    data = written(samples(3, np.float32), byteorder=">", extratags=[(315, 2, 0, artist, True)])
+    assert artist in decode(data).metadata.exif
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_orientation_of_every_integer_type(kind, order, bits):
+    tags = [*basic(1, (bits,)), (274, 3, (6,))]
+    pixels = np.arange(8, dtype=np.uint8).repeat(bits // 8).tobytes()
+    data = handmade(tags, pixels, order)
+    value = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind]
+    entry = struct.pack(order + "HHI", 274, kind, 1) + struct.pack(order + value, 6).ljust(4, b"\0")
+    plain = struct.pack(order + "HHIHH", 274, 3, 1, 6, 0)
+    picture = decode(data.replace(plain, entry))
+    assert picture.color.shape == (4, 2, 1)
+    assert (picture.color[0, :, 0] & 255).tolist() == [4, 0]
+
+
 def camera_tiff(padding):
     """A TIFF with a maker's note, ``padding`` bytes into the file."""
     note = b"Maker\0" + bytes(range(60))
@@ -529,7 +592,7 @@ def test_labels_that_no_format_holds_are_noted():
     icc = b"\0" * 16 + b"RGB " + b"\0" * 16 + b"acsp" + b"\0" * 88
     gray = decode(handmade([*basic(), (34675, 7, tuple(icc))], bytes(8)))
     assert gray.metadata.icc is None
-    assert gray.source.notes == ("the color profile does not fit the pixels: left out",)
+    assert gray.source.notes == ("the color profile is for RGB and does not fit: left out",)
 
 
 def test_imagecodecs_reads_the_same():

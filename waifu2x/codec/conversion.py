@@ -6,6 +6,7 @@ bits Little CMS is reached through imagecodecs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,24 @@ _SRGB_COLORANTS = np.array(
 _STRIP_PIXELS = 1 << 18
 
 
+def profile_note(icc: bytes) -> str:
+    """Return the note that a profile was left out."""
+    space = icc_space(icc)
+    what = f"the color profile is for {space} and does not fit" if space else "a broken profile"
+    return f"{what}: left out"
+
+
+def in_strips(
+    samples: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> npt.NDArray[Any]:
+    """Return RGB of ``samples`` (H, W, C), converted a few rows at a time to save memory."""
+    result = np.empty((*samples.shape[:2], 3), samples.dtype)
+    rows = max(1, _STRIP_PIXELS // samples.shape[1])
+    for top in range(0, len(samples), rows):
+        result[top : top + rows] = convert(samples[top : top + rows])
+    return result
+
+
 def cmyk_to_rgb(samples: npt.NDArray[Any], icc: bytes | None) -> npt.NDArray[Any]:
     """Return CMYK (H, W, 4) as RGB (H, W, 3) in sRGB, of the same type.
 
@@ -43,13 +62,14 @@ def cmyk_to_rgb(samples: npt.NDArray[Any], icc: bytes | None) -> npt.NDArray[Any
         deep = _by_profile(samples, profile)
         if deep is not None:
             return deep
-    full = np.uint32(sample_max(samples.dtype))
-    result = np.empty((*samples.shape[:2], 3), samples.dtype)
-    rows = max(1, _STRIP_PIXELS // samples.shape[1])
-    for top in range(0, len(samples), rows):
-        wide = full - samples[top : top + rows].astype(np.uint32)
-        result[top : top + rows] = (wide[..., :3] * wide[..., 3:] + full // 2) // full
-    return result
+    return in_strips(samples, _plain)
+
+
+def _plain(inks: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    full = np.uint32(sample_max(inks.dtype))
+    wide: npt.NDArray[Any] = full - inks.astype(np.uint32)
+    left: npt.NDArray[Any] = (wide[..., :3] * wide[..., 3:] + full // 2) // full
+    return left
 
 
 def _by_profile(samples: npt.NDArray[Any], icc: bytes) -> npt.NDArray[Any] | None:
@@ -76,19 +96,13 @@ def lab_to_rgb(lab: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> npt.NDArra
 
     Colors outside sRGB are clipped. Formulas: CIE 15:2004; IEC 61966-2-1.
     """
-    full = sample_max(dtype)
-    result = np.empty(lab.shape, dtype)
-    rows = max(1, _STRIP_PIXELS // lab.shape[1])
-    to_linear = np.linalg.inv(_SRGB_COLORANTS).T
-    for top in range(0, len(lab), rows):
-        strip = lab[top : top + rows]
-        y = (strip[..., 0] + 16) / 116
-        roots = np.stack([y + strip[..., 1] / 500, y, y - strip[..., 2] / 200], axis=-1)
-        relative = np.where(roots > 6 / 29, roots**3, (roots - 4 / 29) * (108 / 841))
-        linear = np.clip((relative * _D50) @ to_linear, 0, 1)
-        encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-        result[top : top + rows] = np.floor(encoded * full + 0.5)
-    return result
+    y = (lab[..., 0] + 16) / 116
+    roots = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
+    relative = np.where(roots > 6 / 29, roots**3, (roots - 4 / 29) * (108 / 841))
+    linear = np.clip((relative * _D50) @ np.linalg.inv(_SRGB_COLORANTS).T, 0, 1)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    rounded: npt.NDArray[Any] = np.floor(encoded * sample_max(dtype) + 0.5).astype(dtype)
+    return rounded
 
 
 def ycc_to_rgb(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -96,14 +110,13 @@ def ycc_to_rgb(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
     samples: uint8 or uint16; gray has chroma 128 or 32768.
     """
+    return in_strips(samples, _rgb_of_ycc)
+
+
+def _rgb_of_ycc(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
     full = sample_max(samples.dtype)
-    middle = (full + 1) // 2
-    result = np.empty_like(samples)
-    rows = max(1, _STRIP_PIXELS // samples.shape[1])
-    for top in range(0, len(samples), rows):
-        luma, blue, red = np.moveaxis(samples[top : top + rows].astype(np.float64), 2, 0)
-        blue, red = blue - middle, red - middle
-        rgb = luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue
-        strip = np.clip(np.stack(rgb, axis=-1), 0, full)
-        result[top : top + rows] = np.floor(strip + 0.5)
-    return result
+    luma, blue, red = np.moveaxis(samples.astype(np.float64), 2, 0)
+    blue, red = blue - (full + 1) // 2, red - (full + 1) // 2
+    rgb = luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue
+    rounded: npt.NDArray[Any] = np.floor(np.clip(np.stack(rgb, axis=-1), 0, full) + 0.5)
+    return rounded

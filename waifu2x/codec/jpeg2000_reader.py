@@ -18,17 +18,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import DecodeError
-from ..picture import Metadata, Picture, Samples, Source
+from ..errors import DecodeError, LimitError
+from ..picture import Metadata, Picture, Samples, Source, sample_max
 from . import conversion, jpeg2000_header
 from .exif import EXIF_PREFIX, reset_orientation
 from .high_depth import to_8_bits, to_16_bits
 from .image import icc_space, kept_xmp, matching_icc
 from .jpeg2000_header import Boxes, Codestream, ColorSpec
-from .limits import check_jpeg2000, check_pixels
+from .limits import HOW_TO_RAISE, check_jpeg2000, check_pixels
 from .samples import unpremultiplied, valid_dpi
 
 _MOST_COMPONENTS = 16
+_COMPONENTS_OF_LIMIT = 5  # CMYK and alpha
 _METERS_PER_INCH = 0.0254
 
 # Enumerated color spaces.
@@ -103,6 +104,11 @@ def jpeg2000_picture(stream: BinaryIO, name: str, limit: int) -> Picture:
 
     if len(header.components) > _MOST_COMPONENTS:
         raise refuse(f"{len(header.components)} components")
+    if len(header.components) * header.pixels > _COMPONENTS_OF_LIMIT * limit:
+        raise LimitError(
+            f"{name} is {header.width}x{header.height} in {len(header.components)} components, and "
+            f"the limit is {limit} pixels; " + HOW_TO_RAISE
+        )
     space, others = _space(found.colors)
     if space is None and others:
         raise refuse(others[0])
@@ -159,16 +165,16 @@ def _picture(
     if premultiplied and alpha is not None:
         stored = unpremultiplied(stored, alpha)
     if space.name == _CIELAB and space.icc is None:
-        lab = _lab(stored, space.body, deepest)
-        if lab is None:
+        ranges = _lab_ranges(space.body, deepest)
+        if ranges is None:
             raise refuse("CIELab colors of another illuminant than D50")
-        color = conversion.lab_to_rgb(lab, dtype)
+        color = conversion.in_strips(stored, lambda strip: _lab_to_rgb(strip, ranges))
     else:
         color = _converted(stored, space)
     converted = {_CMYK: "CMYK", _CIELAB: "LAB"}.get(space.name, "")
     icc = None if converted else matching_icc(space.icc, color.shape[2])
     if space.icc is not None and icc is None and not converted:
-        notes.append("the color profile does not fit the pixels: left out")
+        notes.append(conversion.profile_note(space.icc))
     across, down = found.dots or (0.0, 0.0)
     exif = found.exif
     if exif is not None:
@@ -240,8 +246,8 @@ def _components(data: bytes, header: Codestream) -> list[_Channel]:
         raise ValueError("its pixels are not of the size in its header")
     first = header.components[0]
     if first.signed:
-        offset = 1 << (first.bits - 1)
-        pixels = (pixels.astype(np.int64) + offset).astype(np.uint32)
+        pixels = pixels.view(f"u{pixels.itemsize}")
+        pixels += pixels.dtype.type(1 << (first.bits - 1))  # wraps
     return [_Channel(pixels[:, :, index], first.bits) for index in range(pixels.shape[2])]
 
 
@@ -279,7 +285,8 @@ def _mapped(components: list[_Channel], found: Boxes) -> list[_Channel]:
         if palette.signed[column]:
             entries = (entries + (1 << (bits - 1))) % (1 << bits)
         indices = np.minimum(source.samples, len(entries) - 1)
-        channels.append(_Channel(entries.astype(np.uint32)[indices], bits))
+        dtype = np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32
+        channels.append(_Channel(entries.astype(dtype)[indices], bits))
     return channels
 
 
@@ -333,20 +340,31 @@ def _converted(stored: npt.NDArray[Any], space: _Space) -> npt.NDArray[Any]:
     return np.ascontiguousarray(stored)
 
 
-def _lab(stored: npt.NDArray[Any], parameters: bytes, bits: int) -> npt.NDArray[np.float64] | None:
-    """Return L* a* b*; None for another illuminant than D50."""
+class _LabRanges(NamedTuple):
+    """The meaning of CIELab samples.
+
+    most: the largest sample in the file. spans, offsets: of L*, a* and b*.
+    """
+
+    most: int
+    spans: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+
+def _lab_to_rgb(stored: npt.NDArray[Any], ranges: _LabRanges) -> npt.NDArray[Any]:
+    """Return sRGB of CIELab samples over the whole range."""
+    lab = stored.astype(np.float64) * (ranges.most / sample_max(stored.dtype))
+    lab = (lab - ranges.offsets) * (np.array(ranges.spans) / ranges.most)
+    return conversion.lab_to_rgb(lab, stored.dtype)
+
+
+def _lab_ranges(parameters: bytes, bits: int) -> _LabRanges | None:
+    """Return the ranges of CIELab; None for another illuminant than D50."""
     bits = min(bits, 16)
-    ranges = (100, 0, 170, 1 << (bits - 1), 200, (1 << (bits - 2)) + (1 << (bits - 3)))
+    ranges = [100, 0, 170, (1 << bits) // 2, 200, (1 << bits) // 4 + (1 << bits) // 8]
     illuminant = _D50
     if len(parameters) >= 28:
-        *ranges_, illuminant = struct.unpack_from(">7I", parameters)
-        ranges = cast("tuple[int, int, int, int, int, int]", tuple(ranges_))
+        *ranges, illuminant = struct.unpack_from(">7I", parameters)
     if illuminant != _D50:
         return None
-    full = np.iinfo(stored.dtype).max
-    most = (1 << bits) - 1
-    lab = stored.astype(np.float64) * (most / full)
-    for index in range(3):
-        span, offset = ranges[2 * index : 2 * index + 2]
-        lab[:, :, index] = (lab[:, :, index] - offset) * (span / most)
-    return lab
+    return _LabRanges((1 << bits) - 1, tuple(ranges[::2]), tuple(ranges[1::2]))

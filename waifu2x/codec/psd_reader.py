@@ -141,7 +141,7 @@ def psd_picture(stream: BinaryIO, name: str, limit: int) -> Picture:
     space = {_CMYK: "CMYK", _LAB: "LAB"}.get(header.mode, "")
     kept = None if space else matching_icc(icc, color.shape[2])
     if icc is not None and kept is None and not (space == "CMYK" and icc_space(icc) == "CMYK"):
-        notes.append("the color profile does not fit the pixels: left out")
+        notes.append(conversion.profile_note(icc))
     metadata = Metadata(
         icc=kept,
         exif=_exif(sections.resources.get(_EXIF)),
@@ -261,13 +261,12 @@ def _blocks(stream: BinaryIO, end: int, large: bool) -> list[tuple[bytes, int, i
 def _is_transparent(sections: _Sections) -> bool:
     """Return whether the first channel beyond color is the transparency of the composite.
 
-    Photoshop marks that by a negative number of layers. Without any layers the name of the channel
-    decides; other programs write no names.
+    Photoshop marks that by a negative number of layers. Without any layers, only the name of the
+    channel can tell; otherwise the channel is a saved selection.
     """
     if sections.layers.number or sections.layers.transparent:
         return sections.layers.transparent
-    names = sections.resources.get(_ALPHA_NAMES)
-    return names is None or names[1:13] == b"Transparency"
+    return sections.resources.get(_ALPHA_NAMES, b"")[1:13] == b"Transparency"
 
 
 # --- pixels
@@ -388,11 +387,15 @@ def _color(
         inks = stored.dtype.type(full) - stored  # full ink is stored as 0
         return conversion.cmyk_to_rgb(inks, icc)
     if header.mode == _LAB:
-        lab = stored.astype(np.float64)
-        lab[:, :, 0] *= 100 / full
-        lab[:, :, 1:] = lab[:, :, 1:] / (1 if full == 255 else 256) - 128
-        return conversion.lab_to_rgb(lab, stored.dtype)
+        return conversion.in_strips(stored, _lab_to_rgb)
     return np.ascontiguousarray(stored)
+
+
+def _lab_to_rgb(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    lab = stored.astype(np.float64)
+    lab[:, :, 0] *= 100 / sample_max(stored.dtype)
+    lab[:, :, 1:] = lab[:, :, 1:] / (1 if stored.dtype == np.uint8 else 256) - 128
+    return conversion.lab_to_rgb(lab, stored.dtype)
 
 
 def _index_alpha(

@@ -17,7 +17,7 @@ _MOST_PAGES = 1 << 16
 #: Bytes of one value of each type of TIFF 6.0.
 VALUE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SIZES = VALUE_SIZES | {16: 8, 17: 8, 18: 8}  # BigTIFF's
-_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 #: The entries of a directory: tag -> type, count, and the 4 or 8 bytes of the value or its offset.
 Entries: TypeAlias = dict[int, tuple[int, int, bytes]]
@@ -124,6 +124,7 @@ class TiffLayout:
     color: 1 alpha with premultiplied color, 2 straight alpha, 0 other. inks: InkSet, 1 is CMYK.
     subsampling: of the chroma of YCbCr, horizontal and vertical.
     preview: whether the first directory is a reduced copy of a picture in a sub-directory.
+    byte_orientation: whether the orientation is of type BYTE, which Pillow ignores.
     motorola: whether the byte order is big-endian. big: whether the file is a BigTIFF.
     """
 
@@ -143,6 +144,7 @@ class TiffLayout:
     subsampling: tuple[int, ...]
     tile: tuple[int, int] | None
     orientation: int
+    byte_orientation: bool
     motorola: bool
     big: bool
 
@@ -175,6 +177,8 @@ class TiffLayout:
         """Whether Pillow reads the pixels right: interleaved samples of up to 8 bits."""
         if self.motorola and self.big:
             return False  # Pillow reads the header in the wrong byte order
+        if self.byte_orientation and self.orientation != 1:
+            return False
         if self.sample_format != UNSIGNED or self.bits not in (1, 2, 4, 8):
             return False
         if (self.planar and self.samples > 1) or self.compression not in _BY_PILLOW:
@@ -229,6 +233,10 @@ class TiffLayout:
             self.by_pillow or self.raw_ycbcr or self.compression == JPEG
         ):
             return f"YCbCr samples of {self.bits} bits, or so compressed"
+        if self.photometric == YCBCR and (
+            self.samples not in (1, 3) or (self.compression == JPEG and self.planar)
+        ):
+            return "YCbCr samples with alpha, or as JPEG in planes"
         if self.raw_ycbcr and self.subsampling not in (_PLANAR_CHROMA if self.planar else _CHROMA):
             return "YCbCr samples with chroma subsampled by " + "x".join(map(str, self.subsampling))
         if self.photometric in (PALETTE, CMYK) and not integer:
@@ -271,7 +279,7 @@ def _subfile_type(reader: TiffReader, entries: Entries) -> int:
 
 def _layout(reader: TiffReader, entries: Entries, kind: int, pages: int, masks: int) -> TiffLayout:
     width, height = reader.integer(entries, 256), reader.integer(entries, 257)
-    if not (width and height):
+    if min(width, height) < 1:
         raise ValueError(f"it is {width}x{height}")
     bits = reader.integers(entries, 258) or (1,)
     photometric = reader.integer(entries, 262, 0)
@@ -285,7 +293,7 @@ def _layout(reader: TiffReader, entries: Entries, kind: int, pages: int, masks: 
     tile = None
     if 322 in entries or 323 in entries:
         tile = reader.integer(entries, 322), reader.integer(entries, 323)
-        if 0 in tile:
+        if min(tile) < 1:
             raise ValueError(f"its tiles are {tile[0]}x{tile[1]}")
     return TiffLayout(
         width=width,
@@ -304,6 +312,7 @@ def _layout(reader: TiffReader, entries: Entries, kind: int, pages: int, masks: 
         subsampling=reader.integers(entries, 530) or (2, 2),
         tile=tile,
         orientation=reader.integer(entries, 274, 1),
+        byte_orientation=entries.get(274, (0, 0, b""))[0] == 1,
         motorola=reader.order == ">",
         big=reader.big,
     )
@@ -408,7 +417,7 @@ class TiffReader:
         return struct.unpack(self.order + letters, body)
 
     def _read(self, position: int, size: int) -> bytes:
-        if position > self._size or size > self._size - position:
+        if not 0 <= position <= self._size - size:
             raise ValueError("its directories point beyond its end")
         self._spend(size)
         self._stream.seek(position)

@@ -8,9 +8,13 @@ Layout: TIFF 6.0 (Adobe, 1992), BigTIFF, Exif 2.32 (CIPA DC-008).
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
+
+import numpy as np
 
 from .exif import DESCRIPTIVE_TAGS, EXIF_PREFIX
 from .samples import valid_dpi
@@ -33,6 +37,9 @@ _MAX_PADDED = 60_000
 
 _LONG = 4
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+
+# Bytes of the numbers in a value that change with the byte order.
+_NUMBERS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}
 
 # Tags whose meaning no other format holds, and what a note calls them.
 _DROPPED = (
@@ -89,6 +96,18 @@ def read_metadata(stream: BinaryIO, layout: TiffLayout) -> TiffMetadata:
         orientation=reader.integer(entries, 274, 0),
         notes=(*notes, *(block.notes if exif else ())),
     )
+
+
+def little_endian(block: bytes, tags: Iterable[int]) -> bytes:
+    """Return an EXIF block (without its prefix) in little-endian byte order.
+
+    Keeps ``tags`` of the first directory, and the Exif and GPS directories. Makers' notes keep
+    their bytes and, if possible, their place. Raises ValueError for a broken block.
+    """
+    reader = TiffReader(io.BytesIO(block))
+    entries, _ = reader.directory(reader.first)
+    built = _Block(reader, entries, order="<", tags=tags).build()
+    return b"" if built is None else built.removeprefix(EXIF_PREFIX)
 
 
 def _bytes(reader: TiffReader, entries: Entries, tag: int, limit: int) -> bytes | None:
@@ -162,18 +181,27 @@ class _Value(NamedTuple):
 
 
 class _Block:
-    """Builds an EXIF block in the byte order of the file."""
+    """Builds an EXIF block of some ``tags`` in the byte order of the file, or in ``order``."""
 
-    def __init__(self, reader: TiffReader, entries: Entries) -> None:
+    def __init__(
+        self,
+        reader: TiffReader,
+        entries: Entries,
+        *,
+        order: str | None = None,
+        tags: Iterable[int] = DESCRIPTIVE_TAGS,
+    ) -> None:
         self.notes: tuple[str, ...] = ()
         self._reader, self._entries = reader, entries
+        self._order = order or reader.order
+        self._tags = tags
 
     def build(self) -> bytes | None:
         """Return the block; None if there is nothing to keep.
 
         Raises ValueError if the directory is broken.
         """
-        main = {tag: self._entries[tag] for tag in DESCRIPTIVE_TAGS if tag in self._entries}
+        main = {tag: self._entries[tag] for tag in self._tags if tag in self._entries}
         values = self._values(main)
         exif = self._directory(self._entries, _EXIF_IFD)
         gps = self._directory(self._entries, _GPS_IFD)
@@ -183,7 +211,7 @@ class _Block:
         note = exif_values.pop(_MAKER_NOTE, None)
         if not (values or exif_values or gps_values or note):
             return None
-        writer = _Writer(self._reader.order)
+        writer = _Writer(self._order)
         if note is not None and note_at is not None:
             kept = note_at % 2 == 0 and 8 <= note_at <= _MAX_PADDED - len(note.data)
             exif_values[_MAKER_NOTE] = writer.place(note, note_at if kept else None)
@@ -224,9 +252,12 @@ class _Block:
             if kind not in _SIZES or tag in (_EXIF_IFD, _GPS_IFD, _INTEROP_IFD):
                 continue
             try:
-                found[tag] = _Value(kind, count, self._reader.value(entry, _MAX_VALUE)[0])
+                data = self._reader.value(entry, _MAX_VALUE)[0]
             except ValueError:
                 continue
+            if self._order != self._reader.order:
+                data = np.frombuffer(data, f"u{_NUMBERS.get(kind, 1)}").byteswap().tobytes()
+            found[tag] = _Value(kind, count, data)
         return found
 
 

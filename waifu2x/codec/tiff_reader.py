@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import BinaryIO, cast
 
 from ..picture import Metadata, Picture, Samples, Source
+from .conversion import profile_note
 from .exif import reset_orientation
 from .image import apply_orientation, icc_space, kept_xmp, matching_icc
 from .tiff_header import JPEG, JPEG_2000, JPEG_XL, WEBP, TiffLayout
@@ -43,7 +44,7 @@ def _described(picture: Picture, found: TiffMetadata, *, swapped: bool) -> Pictu
     dpi = found.dpi
     notes = found.notes
     if found.icc is not None and icc is None and not _was_applied(picture, found.icc):
-        notes = (*notes, "the color profile does not fit the pixels: left out")
+        notes = (*notes, profile_note(found.icc))
     metadata = Metadata(
         icc=icc,
         exif=reset_orientation(found.exif) if found.exif else None,

@@ -19,15 +19,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ..errors import EncodeError
-from ._pillow import quiet
 from .deflate import Deflate
 from .exif import DESCRIPTIVE_TAGS, EXIF_PREFIX
 from .row_writer import ByteSink, RowBlock, RowWriter
 from .samples import interleave
 from .tiff_header import VALUE_SIZES
+from .tiff_metadata import little_endian
 
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 3, 4, 5, 7
 
@@ -102,7 +101,10 @@ class TiffWriter(RowWriter[bytes]):
         block = b"" if exif is None else exif.removeprefix(EXIF_PREFIX)
         if self._dtype.kind == "f" and block.startswith(b"MM"):
             # Pillow swaps the bytes of big-endian floats twice.
-            block = _little_endian(block)
+            try:
+                block = little_endian(block, (*DESCRIPTIVE_TAGS, *_RESOLUTION))
+            except ValueError:
+                block = b""  # its directories overlap or lie beyond its end
         self._order = ">" if block.startswith(b"MM") else "<"
         self._exif = _kept_entries(block, self._order)
         self._base = stream.tell()
@@ -207,15 +209,6 @@ def _kept_entries(block: bytes, order: str) -> dict[int, bytes]:
         if tag in _KEPT_TAGS and size and inside:
             entries[tag] = block[offset : offset + 12]
     return entries
-
-
-def _little_endian(block: bytes) -> bytes:
-    """Return an EXIF block written again in little-endian byte order."""
-    parsed = Image.Exif()
-    with quiet():
-        parsed.load(block)
-        parsed.endian = "<"
-        return parsed.tobytes().removeprefix(EXIF_PREFIX)
 
 
 def _differenced(rows: npt.NDArray[Any], order: str) -> npt.NDArray[Any]:
