@@ -43,6 +43,7 @@ class AvifHeader:
 
     width, height: as stored, before the crop and the orientation are applied.
     bits: per sample. colors: primaries and transfer of H.273, or None for sRGB.
+    matrix: the matrix coefficients of H.273 between RGB and the stored samples.
     crop: left, top, width and height of the clean aperture, or None for all.
     orientation: as in EXIF, 1..8, but from the transformations irot and imir.
     exif: the EXIF block as stored, or None.
@@ -53,6 +54,7 @@ class AvifHeader:
     height: int
     bits: int = 8
     colors: tuple[int, int] | None = None
+    matrix: int = _UNSPECIFIED
     crop: tuple[int, int, int, int] | None = None
     orientation: int = 1
     exif: bytes | None = None
@@ -330,7 +332,7 @@ def _described(
     for kind, data in properties:
         first.setdefault(kind, data)
         if kind == b"colr" and data[:4] == b"nclx" and colors is None:
-            colors = struct.unpack_from(">HH", data, 4)
+            colors = struct.unpack_from(">HHH", data, 4)
     configuration = first.get(b"av1C", b"")
     if colors is None:
         colors = color_description(configuration[4:] or bitstream())
@@ -341,6 +343,7 @@ def _described(
         *size,
         bits=_bits(configuration),
         colors=_known(colors),
+        matrix=_UNSPECIFIED if colors is None else colors[2],
         crop=crop,
         orientation=_orientation(first.get(b"irot"), first.get(b"imir")),
         exif=exif,
@@ -368,7 +371,7 @@ def _known(colors: tuple[int, ...] | None) -> tuple[int, int] | None:
         return None
     primaries, transfer = (
         default if each == _UNSPECIFIED else each
-        for each, default in zip(colors, _SRGB, strict=True)
+        for each, default in zip(colors, _SRGB, strict=False)
     )
     return None if (primaries, transfer) == _SRGB else (primaries, transfer)
 
