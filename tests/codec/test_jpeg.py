@@ -271,6 +271,17 @@ def test_a_profile_in_parts_anywhere_before_the_pixels() -> None:
     assert incomplete.source.notes == ("a color profile of which parts are missing: left out",)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "AVIF"])
+def test_a_profile_of_other_samples_is_noted(format: str) -> None:
+    buffer = io.BytesIO()
+    gray = Image.fromarray(DRAWN[:, :, 0].copy())
+    gray.save(buffer, format, icc_profile=color.matrix_profile(color.DISPLAY_P3))
+    picture = decode(buffer.getvalue())
+    assert picture.metadata.icc is None
+    note = "a color profile for RGB, which does not fit the pixels: left out"
+    assert picture.source.notes == (note,)
+
+
 # --- gain maps and other parts of the file
 
 XAP = b"http://ns.adobe.com/xap/1.0/\0"

@@ -118,7 +118,12 @@ def picture_of(
     # Pillow has 16 bits for gray only, and reads the high byte of other modes.
     reduced = planes is None and color.dtype == np.uint8 and ("16" in stored or source.reduced)
     space = image.mode if image.mode in ("CMYK", "LAB") else ""
-    source = replace(source, reduced=reduced, converted=space)
+    notes = source.notes
+    if isinstance(icc, bytes) and icc and metadata.icc is None:
+        kind = icc_space(icc)
+        what = f"a color profile for {kind}" if kind else "a damaged color profile"
+        notes = (*notes, f"{what}, which does not fit the pixels: left out")
+    source = replace(source, reduced=reduced, converted=space, notes=notes)
     return Picture(cast("Samples", color), cast("Samples | None", alpha), metadata, source)
 
 
