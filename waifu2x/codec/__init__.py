@@ -2,10 +2,12 @@
 
 One module per job. Formats: `formats` (the table), `sniff` (what a file is). Writing: `encoder`,
 `png_writer` and `tiff_writer` (row by row, on several threads, over `row_writer` and `deflate`),
-`color` (ICC profiles of PNG's color chunks). Reading: `decoder`, `header` (the size alone),
-`limits` (sizes declared in headers), `png_reader`, `tiff_header` and `jxl_header`, `high_depth` and
-`tiff_reader` (more than 8 bits), `jpeg_quality`. Both: `image` (Pillow images), `samples` (arrays
-and sample types), `exif`, `xmp`, `png_chunks`. `animation` is a package of its own.
+`jpeg_writer` and `avif_writer` (labels that Pillow cannot write), `color` (ICC profiles of PNG's
+color chunks). Reading: `decoder`, `header` (the size alone), `limits` (sizes declared in headers),
+`png_reader`, `tiff_header` and `jxl_header`, `jpeg_header` and `jpeg_reader`, `avif_header` (with
+`av1_sequence`) and `avif_reader`, `webp_container`, `high_depth` and `tiff_reader` (more than 8
+bits), `jpeg_quality`. Both: `image` (Pillow images), `samples` (arrays and sample types), `exif`,
+`xmp`, `png_chunks`. `animation` is a package of its own.
 """
 
 from .decoder import (
