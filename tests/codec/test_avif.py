@@ -367,6 +367,15 @@ def test_a_picture_beyond_a_limit_names_the_limit() -> None:
         decode(declared(0, 2))
 
 
+def test_items_of_too_many_extents_are_refused() -> None:
+    entries = struct.pack(">HHHH", 1, 0, 0, 65535) * 9  # version 1, sizes of 0: no bytes each
+    table = b"\1\0\0\0\0\0" + struct.pack(">H", 9) + entries
+    meta = b"\0\0\0\0" + box(b"iloc", table)
+    data = box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", meta)
+    with pytest.raises(DecodeError, match="too many extents"):
+        decode(data)
+
+
 def test_damaged_boxes_give_one_line() -> None:
     data = with_properties(saved(), aperture(3, 5, 30, 11), (b"irot", b"\1"))
     messages = set()

@@ -19,9 +19,11 @@ from .av1_sequence import color_description
 from .boxes import boxes
 
 # The color profile is in here too.
-_MAX_META = 1 << 26
+_MAX_META = 1 << 24
 _MAX_MOVIE = 1 << 28
 _MAX_EXIF = 1 << 24
+# Extents may take no bytes at all, so that their count bounds nothing.
+_MAX_EXTENTS = 1 << 16
 # The sequence header is among the first bytes of the pixels.
 _BITSTREAM_HEAD = 256
 
@@ -159,13 +161,18 @@ def _locations(box: bytes) -> Iterator[tuple[int, bool, list[tuple[int, int]]]]:
     sizes = reader.number(2)
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_size = sizes & 15 if version in (1, 2) else 0
+    left = _MAX_EXTENTS
     for _ in range(reader.number(4 if version == 2 else 2)):
         item = reader.number(4 if version == 2 else 2)
         method = reader.number(2) & 15 if version in (1, 2) else 0
         reader.number(2)  # data_reference_index
         base = reader.number(base_size)
         extents = []
-        for _ in range(reader.number(2)):
+        count = reader.number(2)
+        left -= count
+        if left < 0:
+            raise ValueError("its items have too many extents")
+        for _ in range(count):
             reader.number(index_size)
             offset = reader.number(offset_size)
             extents.append((base + offset, reader.number(length_size)))
