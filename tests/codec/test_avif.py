@@ -315,6 +315,28 @@ def test_both_ranges(limited: bool) -> None:
     assert np.abs(picture.color.astype(int) - DRAWN).mean() < 2
 
 
+@pytest.mark.parametrize("matrix", [0, 1, 4, 5, 6, 7, 8, 9, 12])
+def test_matrix_coefficients(matrix: int) -> None:
+    picture = decode(encoded(9, 13, matrix=matrix))
+    assert np.abs(picture.color.astype(int) - DRAWN).mean() < 1
+
+
+def test_matrix_coefficients_that_are_not_read_are_named() -> None:
+    data = encoded(9, 13)
+    at = data.index(b"colrnclx") + 12
+    for matrix in (3, 10, 11, 13, 14, 15, 16, 17, 200):
+        with pytest.raises(DecodeError, match=rf"matrix coefficients {matrix} \(.* not supported"):
+            decode(data[:at] + struct.pack(">H", matrix) + data[at + 2 :])
+
+
+def test_frames_of_more_than_8_bits_are_noted() -> None:
+    deep = np.stack([DRAWN.astype(np.uint16) << 2, DRAWN[::-1].astype(np.uint16) << 2])
+    data = imagecodecs.avif_encode(deep, 100, bitspersample=10)
+    animation = open_animation(io.BytesIO(data), "a.avif", max_pixels=10_000)
+    assert animation is not None
+    assert animation.source.reduced
+
+
 def test_a_file_of_another_major_brand() -> None:
     data = saved()
     for brand in (b"mif1", b"miaf"):
@@ -343,6 +365,15 @@ def test_a_picture_beyond_a_limit_names_the_limit() -> None:
         decode(declared(30000, 30000), max_pixels=10**9)
     with pytest.raises(DecodeError, match="no side may be 0"):
         decode(declared(0, 2))
+
+
+def test_items_of_too_many_extents_are_refused() -> None:
+    entries = struct.pack(">HHHH", 1, 0, 0, 65535) * 9  # version 1, sizes of 0: no bytes each
+    table = b"\1\0\0\0\0\0" + struct.pack(">H", 9) + entries
+    meta = b"\0\0\0\0" + box(b"iloc", table)
+    data = box(b"ftyp", b"avif\0\0\0\0avifmif1") + box(b"meta", meta)
+    with pytest.raises(DecodeError, match="too many extents"):
+        decode(data)
 
 
 def test_damaged_boxes_give_one_line() -> None:

@@ -17,6 +17,7 @@ from waifu2x import codec
 from waifu2x.codec import color
 from waifu2x.codec.encoder import encode_stream
 from waifu2x.codec.jpeg_header import read_header
+from waifu2x.codec.xmp import without_promises
 from waifu2x.errors import DecodeError, LimitError
 from waifu2x.picture import Picture
 
@@ -271,6 +272,17 @@ def test_a_profile_in_parts_anywhere_before_the_pixels() -> None:
     assert incomplete.source.notes == ("a color profile of which parts are missing: left out",)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "AVIF"])
+def test_a_profile_of_other_samples_is_noted(format: str) -> None:
+    buffer = io.BytesIO()
+    gray = Image.fromarray(DRAWN[:, :, 0].copy())
+    gray.save(buffer, format, icc_profile=color.matrix_profile(color.DISPLAY_P3))
+    picture = decode(buffer.getvalue())
+    assert picture.metadata.icc is None
+    note = "a color profile for RGB, which does not fit the pixels: left out"
+    assert picture.source.notes == (note,)
+
+
 # --- gain maps and other parts of the file
 
 XAP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -483,6 +495,25 @@ def test_restarts_that_are_missing_are_noticed() -> None:
     )
     with pytest.raises(DecodeError, match="truncated"):
         decode(data[:last])
+
+
+def test_the_size_is_read_without_the_pixels() -> None:
+    pixels = np.zeros((20, 30, 3), np.uint16)
+    deep = imagecodecs.jpeg8_encode(pixels, 95, bitspersample=12)
+    assert codec.read_header(io.BytesIO(deep), 10_000) == codec.Header(30, 20, 6)
+    assert codec.read_header(io.BytesIO(saved()), 10_000) == codec.Header(WIDTH, HEIGHT, 3)
+
+
+def test_hostile_packets_of_xmp_end() -> None:
+    space = b' xmlns:h="http://ns.adobe.com/hdr-gain-map/1.0/"'
+    many = b"".join(b' h:a%d="1"' % number for number in range(20_000))
+    names = b"".join(b' xmlns:n%d="%d"' % (number, number) for number in range(20_000))
+    for xmp in (
+        b"<x" + space + many + b"/>",
+        b"<x" + space + names + b">" + b"<y>" * 20_000 + b"</y>" * 20_000 + b"</x>",
+        b"<x" + space + b">" + b"<h:y>" * 20_000 + b"</h:y>" * 20_000 + b"</x>",
+    ):
+        assert without_promises(xmp) == xmp
 
 
 def test_the_header_of_damaged_files_ends() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
@@ -210,7 +211,7 @@ def label_of(path: Path) -> bytes | None:
 
 
 def is_color(row: str) -> bool:
-    return row.startswith(("ICC", "gAMA", "cICP"))
+    return row.startswith(("ICC", "gAMA", "cICP", "nclx"))
 
 
 def png_chunks(data: bytes) -> dict[bytes, bytes]:
@@ -237,6 +238,14 @@ def assert_colors(
     if word == "kept" and row.startswith("ICC"):
         was = {"ICC profile": trip.PROPHOTO, "ICC profile of gray": trip.GRAY_LINEAR}
         assert icc == was.get(row, trip.SRGB)
+        means = source.means
+    elif word in ("as nclx", "as cICP") or (word == "kept" and row.startswith("nclx")):
+        assert icc is None
+        code = 9, 18 if "HLG" in row else 16 if "PQ" in row else 13
+        if word == "as cICP":
+            assert png_chunks(path.read_bytes())[b"cICP"] == bytes([*code, 0, 1])
+        else:
+            assert b"colrnclx" + struct.pack(">HH", *code) in path.read_bytes()
         means = source.means
     elif word == "kept":
         assert icc is None
@@ -268,8 +277,15 @@ def said(row: str, word: str) -> list[str]:
         return []
     if word.startswith("to sRGB"):
         return ["colors converted to sRGB"]
-    subject = {"cICP, PQ (HDR)": "cICP 9/16/0/1", "texts of PNG": "text"}.get(row, row)
-    return [subject]
+    subjects = {
+        "cICP, PQ (HDR)": "cICP 9/16/0/1",
+        "nclx of AVIF, HLG (HDR)": "cICP 9/18/0/1",
+        "texts of PNG": "text",
+        "comments of JPEG": "comments",
+        "IPTC of JPEG": "IPTC",
+        "gain map of JPEG (HDR)": "the gain map (HDR)",
+    }
+    return [subjects.get(row, row)]
 
 
 @pytest.mark.parametrize("column", OUTPUTS)
@@ -311,6 +327,15 @@ def assert_metadata(path: Path, row: str, word: str, size: tuple[int, int]) -> N
     kept = word == "kept"
     if row == "XMP":
         assert xmp_in(path) == (trip.XMP if kept else None)
+    elif row == "comments of JPEG":
+        with Image.open(path) as image:
+            image.load()
+            comment = image.info.get("comment", image.info.get("Comment", "").encode())
+        assert comment == (b"a comment" if kept else b"")
+    elif row == "IPTC of JPEG":
+        assert (trip.IPTC in path.read_bytes()) == kept
+    elif row == "gain map of JPEG (HDR)":
+        assert b"iso:ts:21496" not in path.read_bytes()
     elif row == "texts of PNG":
         assert texts_in(path) == (trip.TEXTS if kept else ())
     elif row == "EXIF":

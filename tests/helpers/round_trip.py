@@ -302,16 +302,32 @@ METADATA: dict[str, Row] = {
     ),
     "gAMA of sRGB": ("kept", *["not needed"] * 7),
     "cICP, BT.2020": (
-        *("kept", "as ICC", "as ICC", "as ICC", "as ICC", "as ICC"),
+        *("kept", "as ICC", "as ICC", "as ICC", "as nclx", "as ICC"),
         *("to sRGB, noted", "to sRGB, noted"),
     ),
-    "cICP, PQ (HDR)": ("kept", *["left out, noted"] * 7),
+    "cICP, PQ (HDR)": (*("kept", *["left out, noted"] * 3, "as nclx", *["left out, noted"] * 3),),
+    "nclx of AVIF, BT.2020": (
+        *("as cICP", "as ICC", "as ICC", "as ICC", "kept", "as ICC"),
+        *("to sRGB, noted", "to sRGB, noted"),
+    ),
+    "nclx of AVIF, HLG (HDR)": (
+        *("as cICP", *["left out, noted"] * 3, "kept", *["left out, noted"] * 3),
+    ),
     "XMP": (*["kept"] * 6, "left out, noted", "kept"),
     "EXIF": (*["kept"] * 6, "left out, noted", "kept"),
     "resolution (DPI)": (
         *("kept", "kept", "left out", "left out", "left out", "kept", "kept", "left out"),
     ),
     "texts of PNG": ("kept", *["left out, noted"] * 7),
+    "comments of JPEG": ("kept", "kept", *["left out, noted"] * 6),
+    "IPTC of JPEG": (
+        "left out, noted",
+        "kept",
+        *["left out, noted"] * 3,
+        "kept",
+        *["left out, noted"] * 2,
+    ),
+    "gain map of JPEG (HDR)": ("left out, noted",) * 8,
 }
 
 PROPHOTO = color.matrix_profile(
@@ -329,6 +345,8 @@ XMP = (
 )
 TEXTS = (("Title", "A drawing"), ("Comment", "caf\xe9 \u6f2b\u753b"))
 DPI = (300.0, 150.0)
+IPTC = b"\x1c\x02\x05\x00\x05title"
+RESOURCE = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC))
 
 
 @dataclass(frozen=True)
@@ -410,6 +428,21 @@ def labeled(kind: str) -> Labeled:
         return Labeled(png_with(wide, (b"cICP", bytes([9, 13, 0, 1]))), wide, means)
     if kind == "cICP, PQ (HDR)":
         return Labeled(png_with(rgb, (b"cICP", bytes([9, 16, 0, 1]))), rgb)
+    if kind.startswith("nclx"):
+        plain = "HLG" not in kind
+        means = color.matrix_profile(BT2020_PLACES) if plain else SRGB
+        wide = _within_srgb(means) if plain else rgb
+        transfer = 13 if plain else 18
+        data = imagecodecs.avif_encode(wide, 100, primaries=9, transfer=transfer, matrix=0)
+        return Labeled(data, opened(data), means)
+    if kind in ("comments of JPEG", "IPTC of JPEG", "gain map of JPEG (HDR)"):
+        segments = {
+            "comments of JPEG": b"\xff\xfe\0\x0ba comment",
+            "IPTC of JPEG": b"\xff\xed" + struct.pack(">H", 30 + len(IPTC)) + RESOURCE + IPTC,
+            "gain map of JPEG (HDR)": b"\xff\xe2\0\x22urn:iso:std:iso:ts:21496:-1\0\0\0\0\0",
+        }
+        data = saved(image_of(rgb), "JPEG", quality=100, subsampling=0)
+        return Labeled(data[:2] + segments[kind] + data[2:], opened(data))
     if kind == "XMP":
         return Labeled(png_with(rgb, itxt("XML:com.adobe.xmp", XMP)), rgb)
     if kind == "EXIF":
@@ -446,7 +479,7 @@ ANIMATION_METADATA: dict[str, Row] = {
     "ICC profile of gray": ("to sRGB, noted", "kept", "to sRGB, noted", "kept"),
     "gAMA and cHRM": ("to sRGB, noted", "kept", "as ICC", "as ICC"),
     "gAMA of gray": ("to sRGB, noted", "kept", "to sRGB, noted", "as ICC"),
-    "cICP, PQ (HDR)": ("left out, noted", "kept", "left out, noted", "left out, noted"),
+    "cICP, PQ (HDR)": ("left out, noted", "kept", "left out, noted", "as nclx"),
     "XMP": ("left out, noted", "kept", "kept", "kept"),
     "EXIF": ("left out, noted", "kept", "kept", "kept"),
     "texts of PNG": ("left out, noted", "kept", "left out, noted", "left out, noted"),
@@ -587,10 +620,11 @@ and lossless WebP store every sample exactly; lossy formats are close."""
 _METADATA_TEXT = """\
 ### Metadata
 
-"As ICC": an equivalent profile. "To sRGB": the pixels are converted. "Not needed": the default has
-the same meaning. EXIF changes in three values: the orientation is applied and becomes 1, the size
-becomes the new one, and a thumbnail that would be sideways is dropped. JPEG stores up to 64 KiB of
-EXIF and of XMP. A dropped resolution has no note, and stays in EXIF if EXIF has it too."""
+"As ICC", "as cICP", "as nclx": an equivalent label. "To sRGB": the pixels are converted. "Not
+needed": the default has the same meaning. EXIF changes in three values, and every other byte stays:
+the orientation is applied and becomes 1, the size becomes the new one, and a thumbnail that would
+be sideways is dropped. JPEG stores up to 64 KiB of EXIF and of XMP. A dropped resolution has no
+note, and stays in EXIF if EXIF has it too."""
 
 _ANIMATIONS_TEXT = """\
 ### Animations

@@ -26,8 +26,8 @@ class _Bits:
         return self.read(1) == 1
 
 
-def color_description(bitstream: bytes) -> tuple[int, int] | None:
-    """Return primaries and transfer (ITU-T H.273) in a bitstream; None if it describes no colors.
+def color_description(bitstream: bytes) -> tuple[int, ...] | None:
+    """Return primaries, transfer and matrix (ITU-T H.273); None if it describes no colors.
 
     bitstream: its start, or the OBUs of an av1C box. Raises ValueError if it is damaged.
     """
@@ -54,7 +54,7 @@ def _leb128(data: bytes, position: int) -> tuple[int, int]:
     raise ValueError("the size of a unit is damaged")
 
 
-def _in_sequence_header(bits: _Bits) -> tuple[int, int] | None:
+def _in_sequence_header(bits: _Bits) -> tuple[int, ...] | None:
     profile = bits.read(3)
     bits.read(1)  # still_picture
     reduced = bits.flag()
@@ -75,7 +75,7 @@ def _in_sequence_header(bits: _Bits) -> tuple[int, int] | None:
         bits.read(1)  # twelve_bit
     if profile != 1:
         bits.read(1)  # mono_chrome
-    return (bits.read(8), bits.read(8)) if bits.flag() else None
+    return (bits.read(8), bits.read(8), bits.read(8)) if bits.flag() else None
 
 
 def _skip_operating_points(bits: _Bits) -> None:

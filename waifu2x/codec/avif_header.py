@@ -19,9 +19,11 @@ from .av1_sequence import color_description
 from .boxes import boxes
 
 # The color profile is in here too.
-_MAX_META = 1 << 26
+_MAX_META = 1 << 24
 _MAX_MOVIE = 1 << 28
 _MAX_EXIF = 1 << 24
+# Extents may take no bytes at all, so that their count bounds nothing.
+_MAX_EXTENTS = 1 << 16
 # The sequence header is among the first bytes of the pixels.
 _BITSTREAM_HEAD = 256
 
@@ -43,6 +45,7 @@ class AvifHeader:
 
     width, height: as stored, before the crop and the orientation are applied.
     bits: per sample. colors: primaries and transfer of H.273, or None for sRGB.
+    matrix: the matrix coefficients of H.273 between RGB and the stored samples.
     crop: left, top, width and height of the clean aperture, or None for all.
     orientation: as in EXIF, 1..8, but from the transformations irot and imir.
     exif: the EXIF block as stored, or None.
@@ -53,6 +56,7 @@ class AvifHeader:
     height: int
     bits: int = 8
     colors: tuple[int, int] | None = None
+    matrix: int = _UNSPECIFIED
     crop: tuple[int, int, int, int] | None = None
     orientation: int = 1
     exif: bytes | None = None
@@ -157,13 +161,18 @@ def _locations(box: bytes) -> Iterator[tuple[int, bool, list[tuple[int, int]]]]:
     sizes = reader.number(2)
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_size = sizes & 15 if version in (1, 2) else 0
+    left = _MAX_EXTENTS
     for _ in range(reader.number(4 if version == 2 else 2)):
         item = reader.number(4 if version == 2 else 2)
         method = reader.number(2) & 15 if version in (1, 2) else 0
         reader.number(2)  # data_reference_index
         base = reader.number(base_size)
         extents = []
-        for _ in range(reader.number(2)):
+        count = reader.number(2)
+        left -= count
+        if left < 0:
+            raise ValueError("its items have too many extents")
+        for _ in range(count):
             reader.number(index_size)
             offset = reader.number(offset_size)
             extents.append((base + offset, reader.number(length_size)))
@@ -330,7 +339,7 @@ def _described(
     for kind, data in properties:
         first.setdefault(kind, data)
         if kind == b"colr" and data[:4] == b"nclx" and colors is None:
-            colors = struct.unpack_from(">HH", data, 4)
+            colors = struct.unpack_from(">HHH", data, 4)
     configuration = first.get(b"av1C", b"")
     if colors is None:
         colors = color_description(configuration[4:] or bitstream())
@@ -341,6 +350,7 @@ def _described(
         *size,
         bits=_bits(configuration),
         colors=_known(colors),
+        matrix=_UNSPECIFIED if colors is None else colors[2],
         crop=crop,
         orientation=_orientation(first.get(b"irot"), first.get(b"imir")),
         exif=exif,
@@ -368,7 +378,7 @@ def _known(colors: tuple[int, ...] | None) -> tuple[int, int] | None:
         return None
     primaries, transfer = (
         default if each == _UNSPECIFIED else each
-        for each, default in zip(colors, _SRGB, strict=True)
+        for each, default in zip(colors, _SRGB, strict=False)
     )
     return None if (primaries, transfer) == _SRGB else (primaries, transfer)
 

@@ -19,6 +19,17 @@ from .limits import check_bytes, check_pixels
 # The limits of libavif, as Pillow and imagecodecs build it.
 _MAX_SIDE = 32768
 _MAX_PIXELS = 16384 * 16384
+# The matrix coefficients of H.273 that libavif converts from.
+_MATRICES = frozenset((0, 1, 2, 4, 5, 6, 7, 8, 9, 12))
+_MATRIX_NAMES = {
+    10: "BT.2020 of constant luminance",
+    11: "SMPTE ST 2085",
+    13: "constant luminance by primaries",
+    14: "ICtCp",
+    15: "IPT-PQ-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
 
 
 def checked_header(stream: BinaryIO, name: str, limit: int) -> AvifHeader:
@@ -39,6 +50,12 @@ def checked_header(stream: BinaryIO, name: str, limit: int) -> AvifHeader:
         raise LimitError(
             f"{name} is {width}x{height}, and libavif reads AVIF of at most {_MAX_SIDE} pixels a "
             f"side and {_MAX_PIXELS} in all; save it as PNG"
+        )
+    if header.matrix not in _MATRICES:
+        what = _MATRIX_NAMES.get(header.matrix, "unknown")
+        raise DecodeError(
+            f"{name} is an AVIF with matrix coefficients {header.matrix} ({what}), "
+            "which is not supported; save it as PNG"
         )
     return header
 

@@ -88,9 +88,9 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
     16-bit gray                    gray uint16
     palette                        RGB uint8; RGB and alpha if an entry is transparent
     RGB, RGBA, gray and alpha      uint8, straight alpha
-    the same with more than 8 and  uint16 over the whole range, from PNG, TIFF, AVIF, JPEG 2000,
-    up to 16 bits                  JPEG XL, the PPM family, BMP and DDS; uint8 from others
-                                   (`Source.reduced`)
+    the same with more than 8 and  uint16 over the whole range, from PNG, TIFF, JPEG, AVIF,
+    up to 16 bits                  JPEG 2000, JPEG XL, PSD, the PPM family, BMP and DDS; uint8 from
+                                   others (`Source.reduced`)
     float, any of these channels   float32, from TIFF, JPEG XL and PFM, as it is: overshoot between
                                    -0.5 and 1.5 is kept; beyond that, and NaN, is a DecodeError
     premultiplied alpha            straight alpha

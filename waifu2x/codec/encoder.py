@@ -401,7 +401,9 @@ def _labels(
     if metadata.dpi is not None and "dpi" in output.holds:
         options["dpi"] = metadata.dpi
     exif = set_size(metadata.exif, *size) if metadata.exif else None
-    if metadata.exif and (exif is None or not _is_readable(exif)):
+    # TIFF may have to write a big-endian block again.
+    rewritten = output.name == "tiff" and exif is not None and exif[6:8] == b"MM"
+    if metadata.exif and (exif is None or (rewritten and not _is_readable(exif))):
         notes.append("the EXIF block cannot be read: left out")
     elif exif is not None and "exif" not in output.holds:
         notes.append(f"{output.label} holds no EXIF: left out")
@@ -431,7 +433,7 @@ def _labels(
 
 
 def _is_readable(exif: bytes) -> bool:
-    """Return whether Pillow can read and write ``exif`` (for AVIF it does both)."""
+    """Return whether Pillow can read and write ``exif``."""
     parsed = Image.Exif()
     try:
         with quiet():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import Waifu2xError
-from . import jpeg2000_header, jxl_header, limits, png_reader, psd_reader
+from . import jpeg2000_header, jpeg_header, jxl_header, limits, png_reader, psd_reader
 from ._pillow import pillow_errors
 from .avif_reader import checked_header
 from .decoder import PILLOW_FORMATS
@@ -75,5 +75,12 @@ def _read(stream: BinaryIO, limit: int, name: str) -> Header:
         return Header(avif.width, avif.height, 4 * -(-avif.bits // 8))
     limits.check_header(stream, head, limit, name)
     stream.seek(0)
-    with Image.open(stream, formats=(*PILLOW_FORMATS, "GIF")) as image:
-        return Header(image.width, image.height, len(image.getbands()))
+    try:
+        with Image.open(stream, formats=(*PILLOW_FORMATS, "GIF")) as image:
+            return Header(image.width, image.height, len(image.getbands()))
+    except UnidentifiedImageError:
+        if kind != "jpeg":
+            raise
+    # Pillow does not open more than 8 bits.
+    jpeg = jpeg_header.read_header(stream, name)
+    return Header(jpeg.width, jpeg.height, len(jpeg.components) * -(-jpeg.bits // 8))

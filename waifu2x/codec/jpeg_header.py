@@ -36,6 +36,7 @@ _GAIN_MAPS = (b"ns.adobe.com/hdr-gain-map", b"urn:iso:std:iso:ts:21496", b"HDRGa
 # libjpeg decodes each scan over the whole picture. Encoders write about ten, a bomb has thousands.
 _MAX_SCANS = 100
 _MAX_LABELS = 1 << 26
+_MAX_SEGMENTS = 1 << 16
 # Pictures and videos behind the first picture begin near its end.
 _TAIL_HEAD = 1 << 16
 
@@ -122,7 +123,10 @@ class _Reader:
 
     def read(self) -> JpegHeader:
         position = 2
-        while (found := self._marker(position)) is not None:
+        for _ in range(_MAX_SEGMENTS):
+            found = self._marker(position)
+            if found is None:
+                break
             kind, position = found
             if kind == _END:
                 self._header.ended = True

@@ -35,7 +35,7 @@ class _Chunk(NamedTuple):
 def mended(stream: BinaryIO, name: str) -> tuple[BinaryIO, tuple[str, ...]]:
     """Return a stream that libwebp accepts, and notes of what is left out or wrong.
 
-    An animation is returned as it is. Raises DecodeError if the pixels are truncated.
+    An animation is returned as it is. Raises DecodeError if the file is truncated.
     """
     size = stream.seek(0, io.SEEK_END)
     stream.seek(4)
@@ -47,10 +47,12 @@ def mended(stream: BinaryIO, name: str) -> tuple[BinaryIO, tuple[str, ...]]:
             raise _truncated(name)
         return stream, ()
     pixels = next((each for each in chunks if each.kind in _PIXELS), None)
-    if pixels is None or pixels.start + pixels.length > size:
+    if pixels is None:
         raise _truncated(name)
     # A length that excludes pixels means nothing; what follows a sound one is no part of the file.
     inside = chunks if end < pixels.end - 1 else [each for each in chunks if each.start <= end]
+    if any(each.start + each.length > size for each in inside):
+        raise _truncated(name)
     flags = None
     if kinds[0] == b"VP8X" and chunks[0].length >= 10:
         stream.seek(chunks[0].start)
@@ -61,8 +63,6 @@ def mended(stream: BinaryIO, name: str) -> tuple[BinaryIO, tuple[str, ...]]:
         flag, label = _LABELS.get(each.kind, (0, ""))
         if label and not (flags or 0) & flag:
             notes.append(f"{label} that the header does not announce: left out")
-        elif each.start + each.length > size:
-            notes.append(f"{label or 'data'} that is truncated: left out")
         elif each.kind == b"VP8X" or label or each.start <= pixels.start:
             kept.append(each)
     if end <= size and all(each.end <= end for each in inside):

@@ -45,6 +45,8 @@ _PROPERTIES = {
     ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"): "",
 }
 _ITEMS = {b"GainMap": "gain map", b"MotionPhoto": "video", b"Depth": "depth map"}
+# Hostile packets could cost quadratic time; no real one comes near.
+_MAX_DEPTH, _MAX_NAMESPACES, _MAX_SEARCHED = 200, 100, 1 << 26
 _SIGNS = tuple(space.encode() for space in (*_PROMISES, *(space for space, _ in _PROPERTIES)))
 
 
@@ -99,6 +101,7 @@ class _Finder:
         self.complete = False
         self._xmp = xmp
         self._open: list[_Open] = [_Open()]
+        self._searched = 0
         parser = expat.ParserCreate()
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -134,6 +137,8 @@ class _Finder:
         }
         if declared:
             spaces = {**spaces, **declared}
+        if len(self._open) > _MAX_DEPTH or len(spaces) > _MAX_NAMESPACES:
+            raise ValueError("too deep")
         at = self._parser.CurrentByteIndex
         promised = self._promised(name, spaces)
         self._open.append(_Open(spaces, None if promised is None else at))
@@ -152,6 +157,9 @@ class _Finder:
         """Yield the place of the attribute ``name`` in the tag at ``at``."""
         pattern = rb"\s+" + re.escape(name.encode()) + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')"
         end = _TAG.match(self._xmp, at)
+        self._searched += 0 if end is None else end.end() - at
+        if self._searched > _MAX_SEARCHED:
+            raise ValueError("too many promises")
         found = None if end is None else re.compile(pattern).search(self._xmp, at, end.end())
         if found is not None:
             yield found.span()
