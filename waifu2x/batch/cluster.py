@@ -155,6 +155,11 @@ class ClusterBatch:
                 f"a cluster needs Dask, which cannot be loaded ({reason(error)}); "
                 "run `pip install distributed`"
             ) from error
+        except Exception as error:  # psutil, which Dask imports, fails without /proc
+            raise EngineError(
+                f"a cluster needs Dask, which fails on this machine: {reason(error)}; "
+                "leave out `cluster=`"
+            ) from error
         self._dask: Any = distributed
         memory, threads = plan.rules.batch.memory, None
         server: Any = address
