@@ -6,7 +6,7 @@ the depth of the file, upright, without a conversion of colors: CMYK and LAB sta
 
 | decoder | what reads the file |
 |---|---|
-| vips | libvips with libspng, libjpeg-turbo, libwebp, libheif, nsgif and libtiff (package pyvips-binary) |
+| vips | libvips with libspng, libjpeg-turbo, libwebp, libheif, nsgif, libtiff (pyvips-binary) |
 | magick | ImageMagick, the command `magick` or `convert`, with its own readers or C libraries |
 | imagecodecs | the C library of each format, called directly |
 | tifffile | a reader of TIFF in Python |
@@ -410,5 +410,5 @@ DECODERS: Mapping[str, Mapping[str, Decoder]] = {
     "bmp": {"magick": by_magick, "imagecodecs": by_imagecodecs},
     "dds": {"imagecodecs": by_imagecodecs, "magick": by_magick},
     "psd": {"psd-tools": by_psd_tools, "magick": by_magick},
-    **dict.fromkeys(("ppm", "ico", "pcx", "dib", "tga"), {"magick": by_magick}),
+    **{key: {"magick": by_magick} for key in ("ppm", "ico", "pcx", "dib", "tga")},
 }
