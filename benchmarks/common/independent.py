@@ -384,13 +384,19 @@ def by_psd_tools(data: bytes, kind: str) -> list[Reference]:
         if not document.has_preview():
             raise RefusedError("no merged picture")
         image = document.topil()
-        if document.depth != 8 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        if image.mode in ("1", "P"):
+            image = image.convert("L" if image.mode == "1" else "RGB")
+        elif document.depth != 8 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB"):
             raise RefusedError(f"mode {image.mode} of {document.depth} bits")
     except RefusedError:
         raise
     except Exception as error:
         raise RefusedError(f"{type(error).__name__}: {error}") from error
     pixels = np.asarray(image)
+    if image.mode == "LAB":
+        # Pillow returns a and b as signed bytes.
+        lab = np.dstack([pixels[:, :, :1] * (100 / 255), pixels[:, :, 1:].view(np.int8)])
+        return [Reference(lab, 1.0, "lab")]
     if image.mode == "CMYK":
         return [Reference(pixels, 255.0, "cmyk", icc=image.info.get("icc_profile"))]
     return [_of_array(pixels)]
