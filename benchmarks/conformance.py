@@ -95,7 +95,9 @@ def examine(path: Path, skip: Sequence[str] = (), note: Any = lambda stage: None
     found = sniff(data[:512]).format
     suffix = path.suffix.lower()
     by_suffix = (
-        row for row in FORMATS if suffix in (*row.extensions, *row.folder_extensions, "." + row.name)
+        row
+        for row in FORMATS
+        if suffix in (*row.extensions, *row.folder_extensions, "." + row.name)
     )
     row = found or next(by_suffix, None)
     if suffix in (".cur",):
@@ -218,9 +220,7 @@ def serve() -> None:
 
     for line in sys.stdin:
         request = json.loads(line)
-        row = examine(
-            Path(request["path"]), request["skip"], lambda stage: answer(stage=stage)
-        )
+        row = examine(Path(request["path"]), request["skip"], lambda stage: answer(stage=stage))
         answer(row=row)
 
 
@@ -318,7 +318,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.conformance", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all rows to this file")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write all rows to this file"
+    )
     parser.add_argument("--list", default="", metavar="CLASS,...",
                         help=f"print the files of these classes: {', '.join(LISTED)}")  # fmt: skip
     parser.add_argument("--format", default="", metavar="FORMAT,...",

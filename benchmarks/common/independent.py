@@ -6,7 +6,7 @@ the depth of the file, upright, without a conversion of colors: CMYK and LAB sta
 
 | decoder | what reads the file |
 |---|---|
-| vips | libvips with libspng, libjpeg-turbo, libwebp, libheif, nsgif and libtiff (package pyvips-binary) |
+| vips | libvips with libspng, libjpeg-turbo, libwebp, libheif, nsgif, libtiff (pyvips-binary) |
 | magick | ImageMagick, the command `magick` or `convert`, with its own readers or C libraries |
 | imagecodecs | the C library of each format, called directly |
 | tifffile | a reader of TIFF in Python |
@@ -384,13 +384,19 @@ def by_psd_tools(data: bytes, kind: str) -> list[Reference]:
         if not document.has_preview():
             raise RefusedError("no merged picture")
         image = document.topil()
-        if document.depth != 8 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        if image.mode in ("1", "P"):
+            image = image.convert("L" if image.mode == "1" else "RGB")
+        elif document.depth != 8 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB"):
             raise RefusedError(f"mode {image.mode} of {document.depth} bits")
     except RefusedError:
         raise
     except Exception as error:
         raise RefusedError(f"{type(error).__name__}: {error}") from error
     pixels = np.asarray(image)
+    if image.mode == "LAB":
+        # Pillow returns a and b as signed bytes.
+        lab = np.dstack([pixels[:, :, :1] * (100 / 255), pixels[:, :, 1:].view(np.int8)])
+        return [Reference(lab, 1.0, "lab")]
     if image.mode == "CMYK":
         return [Reference(pixels, 255.0, "cmyk", icc=image.info.get("icc_profile"))]
     return [_of_array(pixels)]
@@ -410,5 +416,5 @@ DECODERS: Mapping[str, Mapping[str, Decoder]] = {
     "bmp": {"magick": by_magick, "imagecodecs": by_imagecodecs},
     "dds": {"imagecodecs": by_imagecodecs, "magick": by_magick},
     "psd": {"psd-tools": by_psd_tools, "magick": by_magick},
-    **dict.fromkeys(("ppm", "ico", "pcx", "dib", "tga"), {"magick": by_magick}),
+    **{key: {"magick": by_magick} for key in ("ppm", "ico", "pcx", "dib", "tga")},
 }

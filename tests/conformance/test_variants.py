@@ -21,13 +21,16 @@ SUBSAMPLED = ("jpeg", "webp", "avif", "tiff", "jpeg2000", "jxl")
 @pytest.mark.parametrize("name", all_variants())
 def test_a_variant_is_read_as_written(name: str, counts: Counter[str]) -> None:
     variant = all_variants()[name]
+    refusal = ""
     try:
         picture = codec.decode(io.BytesIO(variant.data))
     except DecodeError as error:
         if not variant.may_refuse:
             raise
-        assert re.search("not supported|unsupported", str(error)), error
-        assert "damaged" not in str(error), error
+        refusal = str(error)
+    if refusal:
+        assert re.search("not supported|unsupported", refusal)
+        assert "damaged" not in refusal
         counts["not supported"] += 1
         return
     if variant.color is not None:

@@ -33,6 +33,8 @@ def cases() -> Iterator[tuple[str, str, bytes]]:
     """Family, name and bytes of every case."""
     for name, seed in corpus.seeds().items():
         yield "seeds", name, seed.data
+    for name, data in corpus.kinds().items():
+        yield "kinds", name, data
     for name, data in corpus.bombs().items():
         yield "bombs", name, data
     for name, seed in corpus.strips().items():

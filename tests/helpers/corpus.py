@@ -1,8 +1,9 @@
 """Small files of every readable format, and damaged copies, all deterministic.
 
 `seeds` are valid files with their pixels; `damaged` are truncated, bit-flipped and spliced seeds;
-`bombs` are small files that declare or decompress to huge data; `strips` are valid pictures of
-extreme shape. ``python tests/helpers/corpus.py FOLDER`` writes the seeds as files.
+`kinds` are valid files of every variant and with labels of every kind; `bombs` are small files that
+declare or decompress to huge data; `strips` are valid pictures of extreme shape. ``python
+tests/helpers/corpus.py FOLDER`` writes the seeds and the kinds as files.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import tifffile
 
 from helpers import animations, art
 from helpers.animations import Part, chunk
+from helpers.variants import all_variants
 
 WIDTH, HEIGHT = 37, 29
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -430,6 +432,79 @@ def seeds() -> dict[str, Seed]:
     return {name: seed for group in (*groups, _archive_seeds) for name, seed in group()}
 
 
+# --- kinds of files that readers get wrong
+
+
+@cache
+def kinds() -> dict[str, bytes]:
+    """Valid files of every variant, and with labels of every kind, by name."""
+    found = {f"{name}.{variant.kind}": variant.data for name, variant in all_variants().items()}
+    return {**found, **dict(_labeled())}
+
+
+def _labeled() -> Iterator[tuple[str, bytes]]:
+    photo = saved(face(), "JPEG", quality=95)
+
+    def segments(*parts: tuple[int, bytes]) -> bytes:
+        head = b"".join(
+            struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in parts
+        )
+        return photo[:2] + head + photo[2:]
+
+    gain = XMP.replace(b"tiff:Orientation", b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" '
+                       b'hdrgm:Version="1.0" tiff:Orientation')  # fmt: skip
+    packet = b"http://ns.adobe.com/xap/1.0/\0" + gain
+    entries = struct.pack(">IIIHH", 0x30000, len(photo) + 500, 0, 0, 0)
+    entries += struct.pack(">IIIHH", 0, len(photo), len(photo) + 400, 0, 0)
+    index = struct.pack(">2sHIH", b"MM", 42, 8, 3)
+    index += struct.pack(">HHI4s", 0xB000, 7, 4, b"0100") + struct.pack(">HHII", 0xB001, 4, 1, 2)
+    index += struct.pack(">HHII", 0xB002, 7, 32, 50) + bytes(4) + entries
+    pictures = b"MPF\0" + index
+    iso = b"urn:iso:std:iso:ts:21496:-1\0" + bytes(4)
+    yield "jpeg-gain-map.jpg", segments((0xE1, packet), (0xE2, pictures), (0xE2, iso)) + photo
+    dataset = struct.pack(">BBBH", 0x1C, 2, 120, 7) + b"caption"
+    block = b"8BIM" + struct.pack(">HHI", 0x404, 0, len(dataset)) + dataset
+    iptc = b"Photoshop 3.0\0" + block
+    yield "jpeg-iptc.jpg", segments((0xED, iptc), (0xFE, b"a comment"))
+    digest = b"0123456789ABCDEF0123456789ABCDEF"
+    further = struct.pack(">32sII", digest, len(XMP), 0) + XMP
+    extended = b"http://ns.adobe.com/xmp/extension/\0" + further
+    note = XMP.replace(b"tiff:Orientation", b'xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+                       b'xmpNote:HasExtendedXMP="' + digest + b'" tiff:Orientation')  # fmt: skip
+    packet = b"http://ns.adobe.com/xap/1.0/\0" + note
+    yield "jpeg-extended-xmp.jpg", segments((0xE1, packet), (0xE1, extended))
+    chunks = [chunk(b"cICP", bytes([primaries, transfer, 0, 1]))
+              for primaries, transfer in ((12, 13), (9, 16), (9, 18), (1, 8))]  # fmt: skip
+    for number, label in enumerate(chunks):
+        yield f"png-cicp-{number}.png", png(np.asarray(face()), 8, 2, before=label)
+    raw = b"\nexif\n%8d\n" % len(exif()) + exif().hex().encode() + b"\n"
+    body = b"Raw profile type exif\0\0" + zlib.compress(raw)
+    yield "png-raw-profile.png", png(np.asarray(face()), 8, 2, before=chunk(b"zTXt", body))
+    for primaries, transfer in ((12, 13), (9, 16), (9, 18), (1, 8)):
+        options = {"primaries": primaries, "transfer": transfer, "matrix": 1}
+        data = bytes(imagecodecs.avif_encode(np.asarray(face()), level=90, speed=10, **options))
+        yield f"avif-nclx-{primaries}-{transfer}.avif", data
+    jp2 = saved(face(), "JPEG2000")
+    start = jp2.index(b"colr") - 4
+    (size,) = struct.unpack_from(">I", jp2, start)
+    color = struct.pack(">I4sBBB", 11 + len(profile()), b"colr", 2, 0, 0) + profile()
+    header_at = jp2.index(b"jp2h") - 4
+    (header_size,) = struct.unpack_from(">I", jp2, header_at)
+    longer = struct.pack(">I", header_size - size + len(color))
+    yield (
+        "jp2-icc.jp2",
+        jp2[:header_at] + longer + jp2[header_at + 4 : start] + color + jp2[start + size :],
+    )
+    text = "\u5c71\u7530".encode()
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.asarray(face()), photometric="rgb", metadata=None,
+                     extratags=[(315, 1, len(text), text, True)])  # fmt: skip
+    yield "tiff-utf8.tif", file.getvalue()
+    pages = {"1.jpg": photo[:-2], "2.png": png(np.asarray(face()), 8, 2), "ComicInfo.xml": b"<a/>"}
+    yield "zip-page-without-eoi.cbz", archive(pages)
+    yield "zip-trailing-zeros.cbz", archive(pages) + bytes(1000)
+
+
 # --- damage
 
 
@@ -709,10 +784,11 @@ def strip(width: int, height: int) -> Image.Image:
 
 
 def main(folder: Path) -> None:
-    """Write the seeds into ``folder``."""
+    """Write the seeds and the kinds into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, seed in seeds().items():
-        (folder / name).write_bytes(seed.data)
+    files = {name: seed.data for name, seed in seeds().items()}
+    for name, data in (files | kinds()).items():
+        (folder / name).write_bytes(data)
 
 
 if __name__ == "__main__":

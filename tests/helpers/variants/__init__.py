@@ -18,7 +18,19 @@ Samples = npt.NDArray[Any]
 
 WIDTH, HEIGHT = 13, 9
 
-_GROUPS = ("png", "gif", "bmp", "tga", "icons", "plain", "tiff", "jpeg2000", "psd", "jpeg", "modern")
+_GROUPS = (
+    "png",
+    "gif",
+    "bmp",
+    "tga",
+    "icons",
+    "plain",
+    "tiff",
+    "jpeg2000",
+    "psd",
+    "jpeg",
+    "modern",
+)
 
 
 class Variant(NamedTuple):
@@ -27,10 +39,10 @@ class Variant(NamedTuple):
     name: kind, a dash and the variant. kind: the row of `waifu2x.codec.formats`.
     color: (H, W, 1 or 3) as it has to be decoded, or None if only other decoders can tell.
     alpha: (H, W) in the same type, or None if opaque.
-    tolerance: the largest difference, of 255; None allows what `subsampled` chroma allows.
+    tolerance: the largest difference, of 255.
     may_refuse: "not supported" is a right answer, too.
     unlike: decoders that read this variant otherwise, each known to be wrong.
-    lossy: `color` is the picture before a lossy encoder: only other decoders are compared exactly.
+    lossy: the encoder is lossy and may store chroma at half the size.
     """
 
     name: str

@@ -145,8 +145,10 @@ def _fields() -> Variants:
         alpha = planes[3][1] if masks[3] else None
         dtype = "<u2" if bits == 16 else "<u4"
         rows = [padded(row.astype(dtype).tobytes()) for row in values[::-1]]
-        for header, compression in ((40, BITFIELDS), (40, ALPHABITFIELDS), (52, BITFIELDS),
-                                    (56, BITFIELDS), (108, BITFIELDS), (124, BITFIELDS)):  # fmt: skip
+        for header, compression in (
+            *((40, BITFIELDS), (40, ALPHABITFIELDS), (52, BITFIELDS)),
+            *((56, BITFIELDS), (108, BITFIELDS), (124, BITFIELDS)),
+        ):
             with_alpha = header != 52 and not (header == 40 and compression == BITFIELDS)
             if compression == ALPHABITFIELDS and not masks[3]:
                 continue

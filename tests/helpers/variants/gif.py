@@ -14,13 +14,12 @@ def lzw(index: Samples, bits: int, *, clear_each: int = 0) -> bytes:
     least = max(2, bits)
     clear, end = 1 << least, (1 << least) + 1
     codes: list[tuple[int, int]] = []
-    size, used = least + 1, 0
-    for value in index.reshape(-1).tolist():
+    size = least + 1
+    for used, value in enumerate(index.reshape(-1).tolist()):
         # The table grows by an entry a code: clear before the codes grow.
         if used % (clear_each or (1 << least) - 2 or 1) == 0:
             codes.append((clear, size))
         codes.append((value, size))
-        used += 1
     codes.append((end, size))
     whole, place = 0, 0
     for code, width in codes:
@@ -51,7 +50,9 @@ def file(
         rows = np.concatenate([index[0::8], index[4::8], index[2::4], index[1::2]])
     local_flags = (0x80 | bits - 1 if local else 0) | (0x40 if interlaced else 0)
     data += struct.pack("<BHHHHB", 0x2C, *at, width, height, local_flags)
-    return data + (table if local else b"") + lzw(rows, bits, clear_each=clear_each) + after + trailer
+    return (
+        data + (table if local else b"") + lzw(rows, bits, clear_each=clear_each) + after + trailer
+    )
 
 
 def variants() -> Variants:

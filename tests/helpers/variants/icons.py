@@ -57,9 +57,7 @@ def variants() -> Variants:
     for bits, (data, shown, opacity) in parts.items():
         for kind, name in ((1, "ico"), (2, "cur")):
             whole = file([(data, WIDTH, HEIGHT, bits)], kind=kind)
-            yield Variant(
-                f"{name}-{bits}", "ico", whole, shown, opacity, may_refuse=kind == 2
-            )
+            yield Variant(f"{name}-{bits}", "ico", whole, shown, opacity, may_refuse=kind == 2)
     for depth in (24, 32):
         png = io.BytesIO()
         Image.fromarray(samples if depth == 32 else color).save(png, "PNG")

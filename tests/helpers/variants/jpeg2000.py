@@ -80,9 +80,7 @@ def cdef(*entries: tuple[int, int, int]) -> bytes:
 
 def variants() -> Variants:
     """Every variant of JPEG 2000."""
-    for (name, channels), bits in itertools.product(
-        _CHANNELS.items(), (1, 2, 4, 7, 8, 10, 12, 16)
-    ):
+    for (name, channels), bits in itertools.product(_CHANNELS.items(), (1, 2, 4, 7, 8, 10, 12, 16)):
         samples = random_samples(channels, bits)
         stored = samples[:, :, 0] if channels == 1 else samples
         stream = codestream(stored, bits)
@@ -145,7 +143,12 @@ def _definitions() -> Variants:
         extra=cdef((0, 0, 1), (1, 0, 2), (2, 0, 3), (3, 65535, 65535)),
     )  # fmt: skip
     yield Variant(
-        "jp2-unspecified", "jpeg2000", data, color, may_refuse=True, unlike=("magick", "imagecodecs")
+        "jp2-unspecified",
+        "jpeg2000",
+        data,
+        color,
+        may_refuse=True,
+        unlike=("magick", "imagecodecs"),
     )
     premultiplied = samples.copy()
     clear = random_samples(1, 1)[:, :, 0] == 0

@@ -10,7 +10,18 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from . import HEIGHT, WIDTH, Samples, Variant, Variants, packed, random_samples, scaled, smooth, split
+from . import (
+    HEIGHT,
+    WIDTH,
+    Samples,
+    Variant,
+    Variants,
+    packed,
+    random_samples,
+    scaled,
+    smooth,
+    split,
+)
 
 
 def variants() -> Variants:
@@ -64,7 +75,9 @@ def _pcx_file(planes: list[Samples], bits: int, *, palette: Samples | None = Non
     stride = -(-width * bits // 8)
     stride += stride % 2
     header = bytearray(128)
-    struct.pack_into("<BBBBHHHHHH", header, 0, 10, version, 1, bits, 0, 0, width - 1, height - 1, 72, 72)
+    struct.pack_into(
+        "<BBBBHHHHHH", header, 0, 10, version, 1, bits, 0, 0, width - 1, height - 1, 72, 72
+    )
     if palette is not None and len(palette) <= 16:
         header[16 : 16 + 3 * len(palette)] = palette.tobytes()
     struct.pack_into("<BHH", header, 65, len(planes), stride, 1)
@@ -94,8 +107,9 @@ def _pcx() -> Variants:
     )
     bit = random_samples(1, 1)[:, :, 0]
     black = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
-    yield Variant("pcx-1", "pcx", _pcx_file([bit], 1, palette=black), bit[:, :, None] * np.uint8(255),
-                  unlike=("magick",))  # fmt: skip
+    data, shown = _pcx_file([bit], 1, palette=black), bit[:, :, None] * np.uint8(255)
+    # ImageMagick 6 inverts two colors.
+    yield Variant("pcx-1", "pcx", data, shown, unlike=("magick",))
 
 
 # --- QOI: qoiformat.org
@@ -155,7 +169,9 @@ def _dds() -> Variants:
     shown = np.dstack(
         [scaled(samples[:, :, n] >> (8 - bits), bits) for n, bits in ((0, 5), (1, 6), (2, 5))]
     )
-    data = _dds_file(values.astype("<u2").tobytes(), flags=rgb, bits=16, masks=(0xF800, 0x7E0, 0x1F, 0))
+    data = _dds_file(
+        values.astype("<u2").tobytes(), flags=rgb, bits=16, masks=(0xF800, 0x7E0, 0x1F, 0)
+    )
     yield Variant("dds-565", "dds", data, shown, None, 1.0)
     # Blocks of 4x4 pixels; only other decoders tell what they hold.
     ramps = Image.fromarray(np.pad(smooth(4), ((0, 3), (0, 3), (0, 0)), "edge")[:12, :16])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from typing import Any
@@ -57,9 +58,7 @@ def file(
             above = row
     pixels = zlib.compress(body, level)
     cuts = [len(pixels) * n // parts for n in range(parts + 1)]
-    data = b"".join(
-        chunk(b"IDAT", pixels[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)
-    )
+    data = b"".join(chunk(b"IDAT", pixels[a:b]) for a, b in itertools.pairwise(cuts))
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, int(interlaced))
     return _SIGNATURE + chunk(b"IHDR", header) + before + data + after
 
@@ -101,9 +100,7 @@ def _transparent() -> Variants:
             data = file(samples, depth, 0, before=chunk(b"tRNS", struct.pack(">H", value)))
             color = scaled(samples, depth)
             alpha = np.where(samples[:, :, 0] == key, 0, np.iinfo(color.dtype).max)
-            yield Variant(
-                f"png-0-{depth}-key{name}", "png", data, color, alpha.astype(color.dtype)
-            )
+            yield Variant(f"png-0-{depth}-key{name}", "png", data, color, alpha.astype(color.dtype))
     for depth in _DEPTHS[2]:
         samples = random_samples(3, depth)
         samples[0] = samples[2, 3]

@@ -123,7 +123,9 @@ def variants() -> Variants:
     )
     # Ink is stored inverted.
     yield Variant("psd-cmyk", "psd", file(planes[:4], CMYK), None)
-    yield Variant("psd-lab", "psd", file(planes[:3], LAB), None, may_refuse=True, unlike=("magick",))
+    yield Variant(
+        "psd-lab", "psd", file(planes[:3], LAB), None, may_refuse=True, unlike=("magick",)
+    )
     deep = random_samples(3, 16)
     data = file(deep.transpose(2, 0, 1), RGB, depth=16)
     yield Variant("psd-rgb-16", "psd", data, deep, may_refuse=True)

@@ -15,7 +15,7 @@ from . import HEIGHT, WIDTH, Samples, Variant, Variants, packed, random_samples,
 
 
 class _Layout(NamedTuple):
-    """photometric of tifffile, color channels, ExtraSamples, and whether these are premultiplied."""
+    """Name of the photometric in tifffile, color channels and ExtraSamples."""
 
     photometric: str
     colors: int
@@ -304,9 +304,7 @@ def _colors() -> Variants:
         g = (y - red * r - blue * b) / green
         color = np.clip(np.rint(np.stack([r, g, b], axis=-1)), 0, 255).astype(np.uint8)
         tag = [n for value in luma[:3] for n in (value, luma[3])]
-        data = written(
-            samples, _Layout("ycbcr", 3), extratags=[(529, 5, 3, tag, True)]
-        )
+        data = written(samples, _Layout("ycbcr", 3), extratags=[(529, 5, 3, tag, True)])
         # libvips and ImageMagick do not convert; tifffile returns the samples as they are.
         yield Variant(
             f"tiff-ycbcr-{name}", "tiff", data, color, None, 1.0, may_refuse=True,
