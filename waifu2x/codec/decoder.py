@@ -81,7 +81,7 @@ def decode(path: str | os.PathLike[str] | BinaryIO, *, max_pixels: int | None = 
 
     Reads PNG, JPEG (MPO: the first picture), WebP, AVIF, GIF, BMP, TIFF, PBM / PGM / PPM / PAM /
     PFM, TGA, PSD and PSB (the composite), JPEG 2000, QOI, ICO and CUR (the largest), PCX and DDS,
-    and JPEG XL with the extra ``jxl``. docs/formats.md lists the variants. Samples become:
+    and JPEG XL with the extra ``jxl``. docs/variants.md lists the variants. Samples become:
 
     =============================  ===============================================================
     1, 2, 4 and 8-bit gray         gray uint8
