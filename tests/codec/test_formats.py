@@ -26,7 +26,7 @@ def test_files_that_are_taken_from_folders_and_archives():
     assert {
         *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"),
         *(".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".psd", ".psb", ".jp2"),
-        *(".j2k", ".jpx", ".jxl", ".qoi", ".ico", ".cur", ".pcx", ".dds", ".cbz"),
+        *(".j2k", ".jpx", ".jxl", ".qoi", ".ico", ".cur", ".pcx", ".dds", ".pam", ".pfm", ".cbz"),
     } == PICTURE_SUFFIXES
     assert {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".jxl", ".jp2"),

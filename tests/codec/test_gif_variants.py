@@ -216,7 +216,7 @@ def test_labels_are_written(tmp_path: Path) -> None:
     again = codec.decode(io.BytesIO(buffer.getvalue())).metadata
     assert again == picture.metadata
     notes = codec.encode_stream(picture, io.BytesIO(), codec.resolve_format(None, "webp"))
-    assert notes == ("WebP holds no texts like those of PNG: left out",)
+    assert notes == ("WebP holds no comments: left out",)
 
 
 def test_what_is_left_out_is_noted() -> None:

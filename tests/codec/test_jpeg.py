@@ -279,7 +279,7 @@ def test_a_profile_of_other_samples_is_noted(format: str) -> None:
     gray.save(buffer, format, icc_profile=color.matrix_profile(color.DISPLAY_P3))
     picture = decode(buffer.getvalue())
     assert picture.metadata.icc is None
-    note = "a color profile for RGB, which does not fit the pixels: left out"
+    note = "the color profile is for RGB and does not fit: left out"
     assert picture.source.notes == (note,)
 
 

@@ -310,7 +310,7 @@ def test_levels_of_a_mastering_display() -> None:
     _, notes = written(picture, "webp")
     assert notes == (
         "levels of a mastering display (mDCV, cLLI), which only PNG holds: left out",
-        "the colors are labeled cICP 9/16/0/1, which only PNG holds: left out",
+        "the colors are labeled cICP 9/16/0/1, which only PNG and AVIF hold: left out",
     )
 
 

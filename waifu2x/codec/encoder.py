@@ -423,8 +423,9 @@ def _labels(
         if len(comments) < len(metadata.text):
             notes.append(f"{output.label} holds no texts like those of PNG: left out")
     elif metadata.text and "text" not in output.holds:
-        what = "comments" if all(key == "Comment" for key, _ in metadata.text) else "texts"
-        notes.append(f"{output.label} holds no {what} like those of PNG: left out")
+        only = all(key == "Comment" for key, _ in metadata.text)
+        what = "comments" if only else "texts like those of PNG"
+        notes.append(f"{output.label} holds no {what}: left out")
     elif metadata.text:
         options["text"] = tuple(pair for pair in metadata.text if holds_text(*pair))
         if len(options["text"]) < len(metadata.text):
