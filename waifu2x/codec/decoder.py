@@ -248,6 +248,7 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
 
 def _decode_avif(stream: BinaryIO, name: str, limit: int) -> Picture:
     header = avif_reader.checked_header(stream, name, limit)
+    stream = avif_reader.decodable(stream, header)
     try:
         opened = _open(stream, ("AVIF",), name, limit)
     except _UnknownError as error:
@@ -264,6 +265,7 @@ def _decode_webp(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
         picture = _decode_with_pillow(plain, head, ("WEBP",), name, limit, lossy=lossy)
     except _UnknownError as error:
         raise damaged(name, "WebP", "cannot be opened as such") from error
+    notes = (*picture.source.notes, *notes)
     return replace(picture, source=replace(picture.source, notes=notes))
 
 

@@ -123,6 +123,8 @@ def picture_of(
         kind = icc_space(icc)
         what = f"a color profile for {kind}" if kind else "a damaged color profile"
         notes = (*notes, f"{what}, which does not fit the pixels: left out")
+    if exif is None and image.info.get("exif") and not is_tiff(image):
+        notes = (*notes, "an EXIF block that cannot be read: left out")
     source = replace(source, reduced=reduced, converted=space, notes=notes)
     return Picture(cast("Samples", color), cast("Samples | None", alpha), metadata, source)
 
