@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -73,3 +74,24 @@ def test_an_orientation_that_is_no_integer_counts_for_nothing():
         assert reset_orientation(exif) == exif
     assert orientation(b"no block") == 1
     assert reset_orientation(b"no block") is None
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "PNG", "AVIF"])
+def test_a_block_that_cannot_be_read_ruins_no_picture(format):
+    data = saved(format, camera(turned=1))
+    block = camera(turned=1)[6:]
+    if format == "AVIF":  # Pillow writes the block again, without the orientation
+        at = data.index(b"II*\0") if b"II*\0" in data else data.index(b"MM\0*")
+        broken = data[:at] + b"rub!" + data[at + 4 :]
+    else:
+        broken = data.replace(block, b"rub!" + block[4:])
+    assert broken != data
+    if format == "PNG":  # with the checksum of the rubbish
+        at = broken.index(b"eXIf")
+        size = int.from_bytes(broken[at - 4 : at], "big")
+        checksum = zlib.crc32(broken[at : at + 4 + size]).to_bytes(4, "big")
+        broken = broken[: at + 4 + size] + checksum + broken[at + 8 + size :]
+    picture = codec.decode(io.BytesIO(broken))
+    assert picture.metadata.exif is None
+    assert picture.source.notes == ("the EXIF block cannot be read: left out",)
+    np.testing.assert_array_equal(picture.color, codec.decode(io.BytesIO(data)).color)

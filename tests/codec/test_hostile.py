@@ -41,7 +41,7 @@ ROOM = 512
 HARMLESS = {
     *("png profile", "png profiles", "png text", "png texts", "png raw profiles"),
     *("png xmp", "png xmps", "jxl xmp", "tiff 8bit strip"),
-    *("apng frames", "avif 2048x2048 as 37x29"),
+    *("apng frames", "avif 2048x2048 as 37x29", "pcx row"),
     *("jp2.jp2 tiles", "jp2-codestream.j2k tiles", "jp2-16bit.jp2 tiles"),
     "tiff-raw.tif bytes in a strip",
 }

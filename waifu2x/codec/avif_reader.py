@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -12,6 +13,8 @@ from ..errors import DecodeError, LimitError
 from ..picture import Metadata, Picture
 from . import high_depth
 from .avif_header import AvifHeader, read_header
+from .boxes import boxes
+from .exif import reset_orientation
 from .faults import damaged
 from .image import picture_of, planes_of, raw_mode, source_of
 from .limits import check_bytes, check_pixels
@@ -58,6 +61,19 @@ def checked_header(stream: BinaryIO, name: str, limit: int) -> AvifHeader:
             "which is not supported; save it as PNG"
         )
     return header
+
+
+def decodable(stream: BinaryIO, header: AvifHeader) -> BinaryIO:
+    """Return a stream that libavif accepts: it refuses a file for a broken EXIF block."""
+    if header.exif is None or reset_orientation(header.exif) is not None:
+        return stream
+    stream.seek(0)
+    data = bytearray(stream.read())
+    for kind, start, size in boxes(stream):
+        if kind in (b"meta", b"moov"):
+            part = slice(start, start + size)
+            data[part] = data[part].replace(b"Exif", b"none")
+    return io.BytesIO(data)
 
 
 def still_of(image: Image.Image, stream: BinaryIO, header: AvifHeader) -> Picture:

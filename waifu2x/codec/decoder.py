@@ -278,6 +278,7 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
 
 def _decode_avif(stream: BinaryIO, name: str, limit: int) -> Picture:
     header = avif_reader.checked_header(stream, name, limit)
+    stream = avif_reader.decodable(stream, header)
     try:
         opened = open_image(stream, ("AVIF",), name, limit)
     except UnknownFormatError as error:
@@ -294,6 +295,7 @@ def _decode_webp(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
         picture = _decode_with_pillow(plain, head, ("WEBP",), name, limit, lossy=lossy)
     except UnknownFormatError as error:
         raise damaged(name, "WebP", "cannot be opened as such") from error
+    notes = (*picture.source.notes, *notes)
     return replace(picture, source=replace(picture.source, notes=notes))
 
 

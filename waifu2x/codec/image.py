@@ -134,7 +134,7 @@ def _left_out(image: Image.Image, icc: object, metadata: Metadata) -> tuple[str,
         space = icc_space(icc)
         what = f"the color profile is for {space} and does not fit" if space else "a broken profile"
         notes.append(f"{what}: left out")
-    if image.info.get("exif") and metadata.exif is None:
+    if image.info.get("exif") and metadata.exif is None and not is_tiff(image):
         notes.append("the EXIF block cannot be read: left out")
     return tuple(notes)
 

@@ -18,7 +18,7 @@ from ...errors import ArgumentError, DecodeError
 from ...picture import Picture
 from .._pillow import pillow_errors
 from ..avif_header import AvifHeader
-from ..avif_reader import checked_header, frame_of
+from ..avif_reader import checked_header, decodable, frame_of
 from ..boxes import boxes
 from ..faults import damaged
 from ..limits import check_pixels
@@ -61,6 +61,7 @@ def open_avif(stream: BinaryIO, name: str, limit: int) -> Animation | None:
     if timing is None:
         return None
     header = checked_header(stream, name, limit)
+    stream = decodable(stream, header)
     with _opened(stream, name) as image:
         check_pixels(image.width, image.height, limit, name)
         frames = int(getattr(image, "n_frames", 1))
