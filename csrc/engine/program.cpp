@@ -104,6 +104,7 @@ Program::Program(int channels) {
   Node node;
   Value value;
   value.channels = channels;
+  value.reread = true;
   push(std::move(node), value);
 }
 
@@ -415,6 +416,7 @@ int Program::mean(Ref source) {
   pooled.stage = of(source.value).stage + 1;
   // Buffered at full size: the order of the sum must not depend on the partition.
   of(source.value).last_use = std::max(of(source.value).last_use, pooled.stage);
+  of(source.value).reread = false;
   stages_ = std::max(stages_, pooled.stage + 1);
   pooled_.push_back(std::move(pooled));
   return static_cast<int>(pooled_.size()) - 1;

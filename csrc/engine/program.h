@@ -101,8 +101,10 @@ struct Value {
   int size_factor = 1;
   int size_rest = 0;
 
+  bool reread = false;  // the input, unless a mean stores it: each stage reads it anew
+
   // Whether a later stage reads the value, which then needs a full-size buffer.
-  bool outlives_stage() const { return last_use > stage; }
+  bool outlives_stage() const { return last_use > stage && !reread; }
 };
 
 // A vector with one element per channel.
@@ -169,6 +171,11 @@ class Program {
   Ref output() const { return output_; }
   int stages() const { return stages_; }
   int halo() const { return halo_; }
+  // Whether a stage computes a value, or reads it from the input.
+  bool computes(int stage, int value) const {
+    const Value& each = values_[static_cast<std::size_t>(value)];
+    return each.stage == stage || each.reread;
+  }
   int pooled_inputs() const { return pooled_inputs_; }
   // Columns of zero padding that a node may read beyond either edge of a value.
   int border() const { return border_; }

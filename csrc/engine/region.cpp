@@ -65,7 +65,7 @@ Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_
 }
 
 bool Region::is_local(int value) const {
-  return stage_.program.values()[index(value)].stage == stage_.index;
+  return stage_.program.computes(stage_.index, value);
 }
 
 // Walks from the results back to the input and collects the range to compute of each value.

@@ -30,9 +30,11 @@ _BLOCK: Final = 16
 #: Halo of upconv_7 and cunet, measured.
 _HALO: Final = 6
 #: Reach in pixels beyond which a network is cut into stages, and that of a stage.
-_DEEP: Final = 32
-_SHORTEST: Final = 12
-_LONGEST: Final = 36
+_DEEP: Final = 24
+_SHORTEST: Final = 6
+_LONGEST: Final = 16
+#: Pixels by which a region grows for a pixel of reach: a layer adds whole Winograd tiles.
+_GROWTH: Final = 4
 
 
 class _Lowering:
@@ -187,11 +189,12 @@ def _cuts(graph: g.Graph, steps: Sequence[Step]) -> dict[int, float]:
     """Return the steps at which a deep network is cut into stages, and their reach.
 
     A region computes the context of its whole stage, so the reach of a stage is kept short; the
-    values that the next stages read are stored whole. Each cut is made at the smallest of these.
+    values that the next stages read are stored whole, except for the picture, which they read
+    anew. Each cut is made at the smallest of these.
     """
     if graph.reach <= _DEEP:
         return {}
-    stored = [_stored(graph, live) for live in _live(graph, steps)]
+    stored = [_stored(graph, live - {graph.inputs[0].name}) for live in _live(graph, steps)]
     reached: list[float] = []
     deepest = 0.0
     for step in steps:
@@ -233,7 +236,7 @@ def _stored(graph: g.Graph, names: Iterable[str]) -> float:
 
 def _stored_by_cuts(graph: g.Graph, steps: Sequence[Step], cuts: dict[int, float]) -> float:
     """Return the most bytes per input pixel that a stage reads or leaves to later stages."""
-    live = _live(graph, steps)
+    live = [names - {graph.inputs[0].name} for names in _live(graph, steps)]
     ends: list[set[str]] = [set(), *(live[index] for index in cuts), set()]
     return max(_stored(graph, before | after) for before, after in itertools.pairwise(ends))
 
@@ -243,7 +246,8 @@ def _halo(graph: g.Graph, steps: Sequence[Step], cuts: dict[int, float]) -> int:
     if not graph.pads:
         return _HALO
     ends = [0.0, *cuts.values(), float(graph.out.reach)]
-    return math.ceil(max(after - before for before, after in itertools.pairwise(ends)))
+    reach = max(after - before for before, after in itertools.pairwise(ends))
+    return math.ceil(_GROWTH * reach)
 
 
 def _unsupported(step: Step, where: str = "") -> EngineError:
