@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -49,6 +50,8 @@ class _Lowering:
         self.stored_per_pixel = 0.0
         #: The values that are joined, for concatenations that convolutions read in place.
         self._joined: dict[str, list[Ref]] = {}
+        #: The factors of `_shuffled_sums`.
+        self._enlarged: dict[str, tuple[int, int]] = {}
 
     def lower(self) -> _native.Program:
         if self.graph.out.pooled:
@@ -58,7 +61,8 @@ class _Lowering:
             )
         for given in self.graph.inputs[1:]:
             self._numbers[given.name] = self.program.pooled_input(given.channels)
-        steps, output = fuse(self.graph, crops=True)
+        steps, output = fuse(self.graph, crops=True, gates=True)
+        steps, self._enlarged = _shuffled_sums(self.graph, steps, output)
         cuts = _cuts(self.graph, steps)
         self.stored_per_pixel = _stored_by_cuts(self.graph, steps, cuts)
         for index, step in enumerate(steps):
@@ -99,11 +103,14 @@ class _Lowering:
         source = places[0]
         match op:
             case g.Activate(activation=activation) if activation.smooth:
-                return self._smooth(activation, source)
+                return program.smooth(source, activation.kind)
             case g.Activate():
                 return program.activate(
                     source, g.negative_slopes(op.activation, self._channels(step))
                 )
+            case g.Add() if step.name in self._enlarged:
+                factor, enlarged = self._enlarged[step.name]
+                return program.shuffle(source, factor, addend=places[1], enlarged=enlarged)
             case g.Add():
                 return program.add(source, places[1])
             case g.Multiply() if self.graph.values[step.inputs[1].name].pooled:
@@ -127,17 +134,9 @@ class _Lowering:
                 return program.resize(source, ratio.numerator, ratio.denominator, op.support)
         raise _unsupported(step)
 
-    def _smooth(self, activation: g.Activation, source: tuple[int, int]) -> int:
-        match activation.kind:
-            case "sigmoid":
-                return self.program.sigmoid(source)
-            case "silu":
-                return self.program.silu(source)
-            case _:
-                return self.program.tanh(source)
-
     def _convolve(self, step: Step, op: g.Conv | g.ConvTranspose) -> int:
         smooth = step.activation if step.activation and step.activation.smooth else None
+        function = smooth.kind if smooth else "identity"
         slopes = g.negative_slopes(None if smooth else step.activation, op.bias.size)
         weight, bias = op.weight, op.bias
         layout = {"stride": op.stride, "padding": op.padding}
@@ -146,15 +145,18 @@ class _Lowering:
             weight, bias, slopes = plain.weight, plain.bias, np.repeat(slopes, factor * factor)
             layout = {"padding": plain.padding, "shuffle": factor}
             layout |= {"crop": plain.crop, "trim": plain.trim}
+        shuffled_smooth = smooth is not None and "shuffle" in layout
         value = self.program.conv(
             self._places(step.inputs[0]),
             _floats(weight),
             _floats(bias),
             slopes,
+            function="identity" if shuffled_smooth else function,
+            factor=None if step.factor is None else self._place(step.factor),
             addend=None if step.addend is None else self._place(step.addend),
             **layout,
         )
-        return self._smooth(smooth, (value, 0)) if smooth else value
+        return self.program.smooth((value, 0), function) if shuffled_smooth else value
 
     def _pool(self, step: Step) -> int:
         """Lower an operation whose result is pooled; all but the mean are 1x1 convolutions."""
@@ -183,6 +185,39 @@ class _Lowering:
 
     def _channels(self, step: Step) -> int:
         return self.graph.values[step.name].channels
+
+
+def _shuffled_sums(
+    graph: g.Graph, steps: Sequence[Step], output: Ref
+) -> tuple[list[Step], dict[str, tuple[int, int]]]:
+    """Fuse sums of a pixel shuffle and a nearest enlargement that nothing else reads.
+
+    Returns the steps, and for each such sum, which then reads the sources of both, the factors of
+    the shuffle and of the enlargement.
+    """
+    made = {step.name: step for step in steps}
+    uses = Counter(name for step in steps for name in step.reads)
+    uses[output.name] += 1
+    replaced: dict[str, Step] = {}
+    dropped: set[str] = set()
+    factors: dict[str, tuple[int, int]] = {}
+    for step in steps:
+        if not isinstance(step.node.op, g.Add) or any(ref.crop for ref in step.inputs):
+            continue
+        terms = [made.get(ref.name) for ref in step.inputs]
+        shuffle = next((t for t in terms if t and isinstance(t.node.op, g.PixelShuffle)), None)
+        enlarge = next((t for t in terms if t and isinstance(t.node.op, g.Upsample)), None)
+        if shuffle is None or enlarge is None or uses[shuffle.name] + uses[enlarge.name] > 2:
+            continue
+        assert isinstance(shuffle.node.op, g.PixelShuffle)
+        assert isinstance(enlarge.node.op, g.Upsample)
+        factor, enlarged = shuffle.node.op.factor, enlarge.node.op.factor
+        if factor % enlarged or graph.values[step.name].channels > _BLOCK:
+            continue
+        factors[step.name] = factor, enlarged
+        dropped |= {shuffle.name, enlarge.name}
+        replaced[step.name] = replace(step, inputs=(*shuffle.inputs, *enlarge.inputs))
+    return [replaced.get(s.name, s) for s in steps if s.name not in dropped], factors
 
 
 def _cuts(graph: g.Graph, steps: Sequence[Step]) -> dict[int, float]:
