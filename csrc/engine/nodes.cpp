@@ -370,14 +370,24 @@ void run_resize(const NodeRun& run, int blocks) {
 // apart. added: may be null; advances by `added_step` pixels; has one block.
 void shuffle_phase(const std::vector<const float*>& from, int n, float* to, int step, int width,
                    const float* added, int added_step) {
-  const int channels = static_cast<int>(from.size());
-  for (int x = 0; x < n; ++x) {
-    const std::ptrdiff_t read = std::ptrdiff_t{x} * kBlock;
-    float* const pixel = to + std::ptrdiff_t{x} * step * kBlock;
-    for (int c = 0; c < channels; ++c) {
-      float value = from[static_cast<std::size_t>(c)][read];
-      if (added != nullptr) value += added[std::ptrdiff_t{x} * added_step * kBlock + c];
-      pixel[std::ptrdiff_t{c / kBlock} * width * kBlock + c % kBlock] = value;
+  const std::ptrdiff_t to_step = std::ptrdiff_t{step} * kBlock;
+  const std::ptrdiff_t next = std::ptrdiff_t{added_step} * kBlock;
+  if (from.size() == 3 && added != nullptr) {  // the result of most networks: one pass
+    const float *red = from[0], *green = from[1], *blue = from[2];
+    for (int x = 0; x < n; ++x, to += to_step, added += next) {
+      const std::ptrdiff_t read = std::ptrdiff_t{x} * kBlock;
+      const float r = red[read] + added[0], g = green[read] + added[1], b = blue[read] + added[2];
+      to[0] = r;
+      to[1] = g;
+      to[2] = b;
+    }
+    return;
+  }
+  for (std::size_t c = 0; c < from.size(); ++c) {
+    const float* read = from[c];
+    float* write = to + static_cast<std::ptrdiff_t>(c / kBlock) * width * kBlock + c % kBlock;
+    for (int x = 0; x < n; ++x, read += kBlock, write += to_step) {
+      *write = added == nullptr ? *read : *read + added[x * next + static_cast<std::ptrdiff_t>(c)];
     }
   }
 }
