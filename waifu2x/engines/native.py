@@ -34,6 +34,8 @@ _HALO: Final = 6
 _DEEP: Final = 24
 _SHORTEST: Final = 6
 _LONGEST: Final = 16
+#: Memory, relative to that of the other stages, for which a last stage of that length is cut.
+_MOST_MORE: Final = 1.25
 #: Pixels by which a region grows for a pixel of reach: a layer adds whole Winograd tiles.
 _GROWTH: Final = 4
 
@@ -237,13 +239,18 @@ def _cuts(graph: g.Graph, steps: Sequence[Step]) -> dict[int, float]:
         deepest = max(deepest, float(graph.values[step.name].reach))
     cuts: dict[int, float] = {}
     before = 0.0
-    while deepest - before > _LONGEST:
-        choices = [i for i, at in enumerate(reached) if _SHORTEST <= at - before <= _LONGEST]
+    while deepest - before > 2 * _SHORTEST:
+        rest = deepest - before
+        most = rest - _SHORTEST if rest <= _LONGEST else _LONGEST
+        choices = [i for i, at in enumerate(reached) if _SHORTEST <= at - before <= most]
         if not choices:
             break
         best = min(choices, key=lambda i: stored[i])
-        before = reached[best]
-        cuts[best] = before
+        more = {**cuts, best: reached[best]}
+        allowed = _MOST_MORE * _stored_by_cuts(graph, steps, cuts)
+        if rest <= _LONGEST and _stored_by_cuts(graph, steps, more) > allowed:
+            break  # the last stage is short enough
+        cuts, before = more, reached[best]
     return cuts
 
 
