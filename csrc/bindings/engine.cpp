@@ -56,6 +56,14 @@ std::vector<Ref> refs(const std::vector<RefPair>& pairs) {
 
 Ref optional_ref(const std::optional<RefPair>& pair) { return pair ? ref(*pair) : Ref{}; }
 
+engine::Function function_of(const std::string& name) {
+  if (name == "identity") return engine::Function::identity;
+  if (name == "sigmoid") return engine::Function::sigmoid;
+  if (name == "silu") return engine::Function::silu;
+  if (name == "tanh") return engine::Function::tanh;
+  refuse("no function is named ", name);
+}
+
 Range range(const Pair& pair) { return {pair.first, pair.second}; }
 
 const float* vector_of(const char* name, const FloatArray& array, int length) {
@@ -300,8 +308,10 @@ void bind_engine(py::module_& m) {
           [](Compiled& c, const std::variant<RefPair, std::vector<RefPair>>& source,
              const FloatArray& weight, const FloatArray& bias,
              const FloatArray& slope, int stride, int padding, int shuffle, int crop, int trim,
+             const std::string& function, const std::optional<RefPair>& factor,
              const std::optional<RefPair>& addend) {
             engine::Program::ConvSpec spec = spec_of(weight, bias, slope, stride, padding);
+            spec.function = function_of(function);
             spec.shuffle = shuffle;
             spec.crop = crop;
             spec.trim = trim;
@@ -311,11 +321,13 @@ void bind_engine(py::module_& m) {
             } else {
               sources = refs(std::get<std::vector<RefPair>>(source));
             }
-            return c.program.conv(std::move(sources), spec, optional_ref(addend));
+            return c.program.conv(std::move(sources), spec, optional_ref(factor),
+                                  optional_ref(addend));
           },
           py::arg("source"), array("weight"), array("bias"), array("slope"), py::kw_only(),
           py::arg("stride") = 1, py::arg("padding") = 0, py::arg("shuffle") = 0,
-          py::arg("crop") = 0, py::arg("trim") = 0, py::arg("addend") = py::none())
+          py::arg("crop") = 0, py::arg("trim") = 0, py::arg("function") = "identity",
+          py::arg("factor") = py::none(), py::arg("addend") = py::none())
       .def("add", [](Compiled& c, const RefPair& a, const RefPair& b) {
         return c.program.add(ref(a), ref(b));
       })
@@ -337,17 +349,9 @@ void bind_engine(py::module_& m) {
              const int slopes = slope.ndim() == 1 ? static_cast<int>(slope.size()) : -1;
              return c.program.activate(ref(source), slope.data(), slopes);
            })
-      .def("sigmoid",
-           [](Compiled& c, const RefPair& source) {
-             return c.program.smooth(ref(source), engine::Smooth::sigmoid);
-           })
-      .def("silu",
-           [](Compiled& c, const RefPair& source) {
-             return c.program.smooth(ref(source), engine::Smooth::silu);
-           })
-      .def("tanh",
-           [](Compiled& c, const RefPair& source) {
-             return c.program.smooth(ref(source), engine::Smooth::tanh);
+      .def("smooth",
+           [](Compiled& c, const RefPair& source, const std::string& function) {
+             return c.program.smooth(ref(source), function_of(function));
            })
       .def("concat",
            [](Compiled& c, const std::vector<RefPair>& sources) {
@@ -356,9 +360,14 @@ void bind_engine(py::module_& m) {
       .def("upsample", [](Compiled& c, const RefPair& source, int factor) {
         return c.program.upsample(ref(source), factor);
       })
-      .def("shuffle", [](Compiled& c, const RefPair& source, int factor) {
-        return c.program.shuffle(ref(source), factor);
-      })
+      .def(
+          "shuffle",
+          [](Compiled& c, const RefPair& source, int factor, const std::optional<RefPair>& addend,
+             int enlarged) {
+            return c.program.shuffle(ref(source), factor, optional_ref(addend), enlarged);
+          },
+          py::arg("source"), py::arg("factor"), py::kw_only(), py::arg("addend") = py::none(),
+          py::arg("enlarged") = 1)
       .def("unshuffle", [](Compiled& c, const RefPair& source, int factor) {
         return c.program.unshuffle(ref(source), factor);
       })

@@ -16,6 +16,10 @@ namespace {
 
 // Ring buffers of wider regions, on two cores, would exceed a 32 MB L3 cache.
 constexpr int kMaxRegionWidth = 384;
+// Each Winograd layer that pads extends a region by a tile on either side. The columns that are
+// computed twice then cost more than ring buffers in main memory, up to this size.
+constexpr int kMaxPaddedRegionWidth = 1024;
+constexpr std::size_t kMaxRingBytes = std::size_t{48} << 20;
 // Maximum height of a region if a thread computes several.
 constexpr int kMaxBandHeight = 512;
 // A smaller picture is split only among its share of the threads while other runs are active:
@@ -47,14 +51,14 @@ struct Partition {
 };
 
 // Minimizes the pixels, halos included, that the busiest thread computes. Columns that all run at
-// once may span the full height. Otherwise kMaxBandHeight limits the height of a region, so that
-// the top of the picture is complete early.
-Partition choose_partition(int height, int width, int threads, int halo) {
+// once may span the full height. Otherwise max_height limits the height of a region.
+Partition choose_partition(int height, int width, int threads, int halo, int max_width,
+                           int max_height) {
   Partition best;
   double least = 0;
-  const int min_columns = (width + kMaxRegionWidth - 1) / kMaxRegionWidth;
+  const int min_columns = (width + max_width - 1) / max_width;
   for (int columns = min_columns; columns <= std::max(min_columns + 3, threads); ++columns) {
-    const int bands = columns > threads ? (height + kMaxBandHeight - 1) / kMaxBandHeight : 1;
+    const int bands = columns > threads ? (height + max_height - 1) / max_height : 1;
     for (int rows = bands; rows <= std::max(bands, height / 16); ++rows) {
       const double each = (std::ceil(static_cast<double>(height) / rows) + halo) *
                           (std::ceil(static_cast<double>(width) / columns) + halo);
@@ -235,7 +239,7 @@ class Execution {
     Stage stage{program_, s, heights_, widths_, {}, {}};
     std::vector<RegionOutput> all;
     for (const Node& node : program_.nodes()) {
-      if (values[index(node.value)].stage == s) stage.nodes.push_back(node.value);
+      if (program_.computes(s, node.value)) stage.nodes.push_back(node.value);
     }
     for (std::size_t v = 0; v < values.size(); ++v) {
       const bool buffered = values[v].outlives_stage();
@@ -261,13 +265,32 @@ class Execution {
     const int width = std::max(1, last.columns.size() * value.divisor / value.scale);
     const bool small = height <= kSmallPicturePixels / width;
     const int threads = small ? active_run_.thread_share() : job_.pool.threads();
-    const Partition partition = choose_partition(height, width, threads, program_.halo());
+    // Only the last stage completes rows of the output: bands would not make the first any earlier.
+    const int max_height = program_.stages() > 1 ? height : kMaxBandHeight;
+    const Partition partition = choose_partition(height, width, threads, program_.halo(),
+                                                 max_region_width(stage), max_height);
     return job_.pool.run(
         partition.rows * partition.columns,
         [&](int task, Worker& worker, const std::atomic<bool>& stop) {
           run_region(stage, all, buffered, partition, task, worker, stop);
         },
         job_.poll);
+  }
+
+  // In input pixels. A ring buffer holds about a row of tiles and the context of the next.
+  int max_region_width(const Stage& stage) const {
+    bool pads = false;
+    double bytes = 0;  // of a column
+    for (const int n : stage.nodes) {
+      const Node& node = program_.nodes()[index(n)];
+      const Value& value = program_.values()[index(node.value)];
+      pads |= node.conv.padding > 0;
+      bytes += static_cast<double>(value.blocks) * kBlock * sizeof(float) * (kTile + kTileIn) *
+               value.scale / value.divisor;
+    }
+    if (!pads) return kMaxRegionWidth;
+    return std::clamp(static_cast<int>(static_cast<double>(kMaxRingBytes) / bytes),
+                      kMaxRegionWidth, kMaxPaddedRegionWidth);
   }
 
   // The first `buffered` of all outputs go to stage buffers; the last may be the program's output.

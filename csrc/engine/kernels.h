@@ -75,6 +75,20 @@ struct WinogradOutput {
   int columns;  // valid pixels of each row, at most 4 per tile
 };
 
+enum class Function { identity, sigmoid, silu, tanh };
+
+// A function of n pixels of a block, with what may follow: out = function(x) * factor + add. factor
+// and add may be null; out may equal x, factor or add. The functions are accurate to about 2 units
+// in the last place; NaN stays NaN.
+struct Pointwise {
+  Function function;
+  const float* x;
+  const float* factor;
+  const float* add;
+  float* out;
+  std::ptrdiff_t n;
+};
+
 struct Kernels {
   void (*direct_row)(const DirectRow&);
 
@@ -93,10 +107,7 @@ struct Kernels {
   void (*affine)(const float* x, const float* scale, const float* offset, float* out,
                  std::ptrdiff_t n);
   void (*activate)(const float* x, const float* slope, float* out, std::ptrdiff_t n);
-  // Smooth functions, accurate to about 2 units in the last place; NaN stays NaN.
-  void (*sigmoid)(const float* x, float* out, std::ptrdiff_t n);
-  void (*silu)(const float* x, float* out, std::ptrdiff_t n);
-  void (*tanh)(const float* x, float* out, std::ptrdiff_t n);
+  void (*pointwise)(const Pointwise&);
   // out = the sum of weights[i] * rows[i] over `taps` rows, in this order.
   void (*weighted)(const float* const* rows, const float* weights, int taps, float* out,
                    std::ptrdiff_t n);

@@ -443,22 +443,43 @@ WAIFU2X_INLINE Register tanh_of(Register x) {
   return V::choose(z, V::broadcast1(0.390625f), near, far);
 }
 
-void sigmoid(const float* x, float* out, std::ptrdiff_t n) {
-  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
-    V::store(out + i, sigmoid_of(V::load(x + i)));
+template <Function F>
+WAIFU2X_INLINE Register function_of(Register x) {
+  if constexpr (F == Function::sigmoid) return sigmoid_of(x);
+  if constexpr (F == Function::silu) return V::mul(x, sigmoid_of(x));
+  if constexpr (F == Function::tanh) return tanh_of(x);
+  return x;
+}
+
+template <Function F, bool Multiplies, bool Adds>
+void pointwise_pixels(const Pointwise& p) {
+  for (std::ptrdiff_t i = 0; i < p.n * kBlock; i += V::kLanes) {
+    Register y = function_of<F>(V::load(p.x + i));
+    if constexpr (Multiplies) y = V::mul(y, V::load(p.factor + i));
+    if constexpr (Adds) y = V::add(y, V::load(p.add + i));
+    V::store(p.out + i, y);
   }
 }
 
-void silu(const float* x, float* out, std::ptrdiff_t n) {
-  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
-    const Register value = V::load(x + i);
-    V::store(out + i, V::mul(value, sigmoid_of(value)));
+template <Function F>
+void pointwise_function(const Pointwise& p) {
+  if (p.factor != nullptr) {
+    p.add != nullptr ? pointwise_pixels<F, true, true>(p) : pointwise_pixels<F, true, false>(p);
+  } else {
+    p.add != nullptr ? pointwise_pixels<F, false, true>(p) : pointwise_pixels<F, false, false>(p);
   }
 }
 
-void tanh(const float* x, float* out, std::ptrdiff_t n) {
-  for (std::ptrdiff_t i = 0; i < n * kBlock; i += V::kLanes) {
-    V::store(out + i, tanh_of(V::load(x + i)));
+void pointwise(const Pointwise& p) {
+  switch (p.function) {
+    case Function::identity:
+      return pointwise_function<Function::identity>(p);
+    case Function::sigmoid:
+      return pointwise_function<Function::sigmoid>(p);
+    case Function::silu:
+      return pointwise_function<Function::silu>(p);
+    case Function::tanh:
+      return pointwise_function<Function::tanh>(p);
   }
 }
 
@@ -507,9 +528,7 @@ constexpr Kernels kKernels = {direct_row,
                               add,
                               affine,
                               activate,
-                              sigmoid,
-                              silu,
-                              tanh,
+                              pointwise,
                               weighted,
                               sum,
                               fma_loop};

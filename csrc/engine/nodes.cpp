@@ -22,6 +22,10 @@ std::ptrdiff_t m_position(int tiles) {
   return static_cast<std::ptrdiff_t>(tiles) * kBlock + kPositionPad;
 }
 
+// Pixels of a direct convolution between its sums and what follows them: 7 * 6 and 3 * 14, so that
+// all registers are used, and few enough for the L1 cache.
+constexpr int kTailPixels = 42;
+
 int last_depth(int channels) { return channels - (blocks_of(channels) - 1) * kBlock; }
 
 // The x with lo <= factor * x + phase - crop < hi: the samples of a phase that a shuffle writes to
@@ -29,6 +33,17 @@ int last_depth(int channels) { return channels - (blocks_of(channels) - 1) * kBl
 Range phase_range(Range columns, int factor, int phase, int crop) {
   const auto ceil_divide = [&](int at) { return -floor_divide(-(at + crop - phase), factor); };
   return {ceil_divide(columns.lo), ceil_divide(columns.hi)};
+}
+
+// Applies what follows the activation of a convolution to n pixels of a block at (y, x).
+void apply_tail(const NodeRun& run, int y, int block, int x, int n, const float* from) {
+  const auto read = [&](Ref ref) -> const float* {
+    if (ref.value < 0) return nullptr;
+    return run.values[index(ref.value)].at(y + ref.offset, block, x + ref.offset);
+  };
+  run.kernels.pointwise({run.node.conv.function, from, read(run.node.gated_by),
+                         read(run.node.addend), run.values[index(run.node.value)].at(y, block, x),
+                         n});
 }
 
 // --- Winograd ------------------------------------------------------------------------------------
@@ -101,12 +116,16 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
         output.columns = std::min(n * kTile, run.columns.hi - x);
         for (int i = 0; i < output.rows; ++i) {
           output.out[i] = out.at(y + i, block + b, x);
-          if (addend.value >= 0) {
+          if (addend.value >= 0 && !conv.has_tail()) {
             const Rows& added = run.values[index(addend.value)];
             output.add[i] = added.at(y + i + addend.offset, block + b, x + addend.offset);
           }
         }
         kernels.winograd_output(output);
+        if (!conv.has_tail()) return;
+        for (int i = 0; i < output.rows; ++i) {
+          apply_tail(run, y + i, block + b, x, output.columns, output.out[i]);
+        }
       });
     }
   }
@@ -198,6 +217,27 @@ void run_direct(const NodeRun& run) {
     set_output(convolution.row(), run, y, run.columns.lo, 1);
     convolution.row().pixels = run.columns.size();
     run.kernels.direct_row(convolution.row());
+  }
+}
+
+// The sums of a few pixels stay in the L1 cache until the tail reads them.
+void run_direct_with_tail(const NodeRun& run) {
+  const Conv& conv = run.node.conv;
+  DirectConvolution convolution(run);
+  convolution.set_blocks(0, conv.blocks);
+  DirectRow& row = convolution.row();
+  row.out = run.scratch.memory;
+  row.out_stride = kTailPixels * kBlock;
+  row.out_step = kBlock;
+  for (int y = run.rows.lo; y < run.rows.hi; ++y) {
+    for (int x = run.columns.lo; x < run.columns.hi; x += kTailPixels) {
+      convolution.set_input(y, x);
+      row.pixels = std::min(kTailPixels, run.columns.hi - x);
+      run.kernels.direct_row(row);
+      for (int block = 0; block < conv.blocks; ++block) {
+        apply_tail(run, y, block, x, row.pixels, row.out + block * row.out_stride);
+      }
+    }
   }
 }
 
@@ -326,19 +366,57 @@ void run_resize(const NodeRun& run, int blocks) {
   }
 }
 
+// Moves n pixels of a phase to every step-th pixel of `to`. The blocks of `to` are `width` pixels
+// apart. added: may be null; advances by `added_step` pixels; has one block.
+void shuffle_phase(const std::vector<const float*>& from, int n, float* to, int step, int width,
+                   const float* added, int added_step) {
+  const std::ptrdiff_t to_step = std::ptrdiff_t{step} * kBlock;
+  const std::ptrdiff_t next = std::ptrdiff_t{added_step} * kBlock;
+  if (from.size() == 3 && added != nullptr) {  // the result of most networks: one pass
+    const float *red = from[0], *green = from[1], *blue = from[2];
+    for (int x = 0; x < n; ++x, to += to_step, added += next) {
+      const std::ptrdiff_t read = std::ptrdiff_t{x} * kBlock;
+      const float r = red[read] + added[0], g = green[read] + added[1], b = blue[read] + added[2];
+      to[0] = r;
+      to[1] = g;
+      to[2] = b;
+    }
+    return;
+  }
+  for (std::size_t c = 0; c < from.size(); ++c) {
+    const float* read = from[c];
+    float* write = to + static_cast<std::ptrdiff_t>(c / kBlock) * width * kBlock + c % kBlock;
+    for (int x = 0; x < n; ++x, read += kBlock, write += to_step) {
+      *write = added == nullptr ? *read : *read + added[x * next + static_cast<std::ptrdiff_t>(c)];
+    }
+  }
+}
+
 void run_shuffle(const NodeRun& run, int channels) {
-  const Rows& out = run.values[index(run.node.value)];
-  const int factor = run.node.factor, crop = run.node.crop;
+  const Node& node = run.node;
+  const Rows& out = run.values[index(node.value)];
+  const Ref source = node.sources[0], addend = node.addend;
+  const Rows& in = run.values[index(source.value)];
+  const int factor = node.factor, crop = node.crop;
+  std::vector<const float*> from(index(channels));
   for (int y = run.rows.lo; y < run.rows.hi; ++y) {
     const int row = (y + crop) / factor, phase_y = (y + crop) % factor;
-    for (int c = 0; c < channels; ++c) {
-      for (int phase_x = 0; phase_x < factor; ++phase_x) {
-        const auto [first, end] = phase_range(run.columns, factor, phase_x, crop);
+    for (int phase_x = 0; phase_x < factor; ++phase_x) {
+      const auto [first, end] = phase_range(run.columns, factor, phase_x, crop);
+      if (end <= first) continue;
+      for (int c = 0; c < channels; ++c) {
         const int lane = (c * factor + phase_y) * factor + phase_x;
-        const float* from = source_at(run, 0, row, lane / kBlock, first) + lane % kBlock;
-        float* to = out.at(y, c / kBlock, first * factor + phase_x - crop) + c % kBlock;
-        for (int x = first; x < end; ++x, from += kBlock, to += factor * kBlock) *to = *from;
+        from[index(c)] =
+            in.at(row + source.offset, lane / kBlock, first + source.offset) + lane % kBlock;
       }
+      const int x0 = first * factor + phase_x - crop;
+      const float* added = nullptr;
+      if (addend.value >= 0) {
+        added = run.values[index(addend.value)].at(y / node.enlarged + addend.offset, 0,
+                                                   x0 / node.enlarged + addend.offset);
+      }
+      shuffle_phase(from, end - first, out.at(y, 0, x0), factor, out.width, added,
+                    factor / node.enlarged);
     }
   }
 }
@@ -352,7 +430,9 @@ int tiles_for_cache(const Conv& conv, std::size_t bytes) {
 }
 
 std::size_t scratch_floats(const Conv& conv, int tiles) {
-  if (!conv.winograd) return 0;
+  if (!conv.winograd) {
+    return conv.has_tail() ? index(conv.blocks) * kTailPixels * kBlock : 0;
+  }
   return static_cast<std::size_t>(kPositions *
                                   (v_position(conv, tiles) + kProductBlocks * m_position(tiles)));
 }
@@ -370,6 +450,8 @@ void run_node(const NodeRun& run) {
     case Kind::conv:
       if (node.conv.winograd) {
         run_winograd(run);
+      } else if (node.conv.has_tail()) {
+        run_direct_with_tail(run);
       } else if (node.conv.factor == 1) {
         run_direct(run);
       } else {
@@ -407,15 +489,12 @@ void run_node(const NodeRun& run) {
                          node.slope.data() + block * kBlock, to, pixels);
       });
       break;
-    case Kind::smooth: {
-      const auto function = node.function == Smooth::sigmoid ? kernels.sigmoid
-                            : node.function == Smooth::silu  ? kernels.silu
-                                                             : kernels.tanh;
+    case Kind::smooth:
       for_rows(run, blocks, [&](int y, int block, float* to) {
-        function(source_at(run, 0, y, block, run.columns.lo), to, pixels);
+        kernels.pointwise({node.function, source_at(run, 0, y, block, run.columns.lo), nullptr,
+                           nullptr, to, pixels});
       });
       break;
-    }
     case Kind::concat:
       run_concat(run, node.channels);
       break;

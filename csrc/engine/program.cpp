@@ -54,9 +54,13 @@ int Node::computed_end(int requested, int size) const {
   return requested;
 }
 
-Range Node::read_range(const Ref& source, bool is_addend, Range range) const {
+Range Node::read_range(const Ref& source, bool pointwise, Range range) const {
+  if (pointwise) {
+    return {floor_divide(range.lo, enlarged) + source.offset,
+            floor_divide(range.hi - 1, enlarged) + 1 + source.offset};
+  }
   Range r = range;
-  if (kind == Kind::conv && !is_addend) {
+  if (kind == Kind::conv) {
     if (conv.winograd) {
       r = {round_down(r.lo, kTile) - conv.padding,
            round_up(r.hi, kTile) + 2 - conv.padding};
@@ -104,26 +108,23 @@ Program::Program(int channels) {
   Node node;
   Value value;
   value.channels = channels;
+  value.reread = true;
   push(std::move(node), value);
 }
 
 int Program::push(Node node, Value value) {
   value.blocks = blocks_of(value.channels);
   value.stage = first_stage_;
-  for (const Ref& source : node.sources) {
-    value.stage = std::max(value.stage, of(source.value).stage);
-  }
-  if (node.addend.value >= 0) value.stage = std::max(value.stage, of(node.addend.value).stage);
+  node.for_reads([&](const Ref& ref, bool) {
+    value.stage = std::max(value.stage, of(ref.value).stage);
+  });
   if (node.gate >= 0) {
     value.stage = std::max(value.stage, pooled_[static_cast<std::size_t>(node.gate)].stage);
   }
   value.last_use = value.stage;
-  for (const Ref& source : node.sources) {
-    of(source.value).last_use = std::max(of(source.value).last_use, value.stage);
-  }
-  if (node.addend.value >= 0) {
-    of(node.addend.value).last_use = std::max(of(node.addend.value).last_use, value.stage);
-  }
+  node.for_reads([&](const Ref& ref, bool) {
+    of(ref.value).last_use = std::max(of(ref.value).last_use, value.stage);
+  });
   stages_ = std::max(stages_, value.stage + 1);
   node.value = static_cast<int>(values_.size());
   nodes_.push_back(std::move(node));
@@ -166,7 +167,7 @@ Value like(const Value& source, int index, int crop) {
 
 }  // namespace
 
-int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref addend) {
+int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref gated_by, Ref addend) {
   if (sources.empty()) throw std::invalid_argument("nothing to convolve");
   int depth = 0;
   for (const Ref& each : sources) {
@@ -174,7 +175,9 @@ int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref addend) {
     if (depth % kBlock != 0) throw std::invalid_argument("the channels do not fill their blocks");
     depth += channels(each.value);
   }
-  if (addend.value >= 0) require(addend);
+  for (const Ref& ref : {gated_by, addend}) {
+    if (ref.value >= 0) require(ref);
+  }
   const bool shuffled = spec.shuffle != 0;
   const int factor = shuffled ? spec.shuffle : 1, phases = factor * factor;
   constexpr int kMax = 1 << 12;  // keeps all sizes within int
@@ -185,9 +188,16 @@ int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref addend) {
       (shuffled ? spec.stride != 1 : spec.crop > 0 || spec.trim > 0)) {
     throw std::invalid_argument("the shuffle does not fit the convolution");
   }
+  const bool has_tail = gated_by.value >= 0 || spec.function != Function::identity;
+  if (shuffled && has_tail) {
+    throw std::invalid_argument("a shuffled convolution has neither a function nor a factor");
+  }
   const int result_channels = spec.out / phases;
+  const auto fits = [&](const Ref& ref) {
+    return ref.value < 0 || channels(ref.value) == result_channels;
+  };
   if (spec.kernel < 1 || spec.stride < 1 || spec.padding < 0 || spec.in != depth ||
-      spec.out < 1 || (addend.value >= 0 && result_channels != channels(addend.value))) {
+      spec.out < 1 || !fits(addend) || !fits(gated_by)) {
     throw std::invalid_argument("the convolution does not fit its input");
   }
   // The kernels write whole blocks of a phase. Fewer channels share blocks between phases, and an
@@ -218,7 +228,10 @@ int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref addend) {
     const int result = push_shuffle({convolved, 0}, factor, spec.crop, spec.trim);
     return addend.value >= 0 ? add({result, 0}, addend) : result;
   }
+  node.gated_by = gated_by;
   node.addend = addend;
+  conv.function = spec.function;
+  conv.gated = gated_by.value >= 0;
   conv.factor = factor;
   conv.crop = spec.crop;
   value.channels = result_channels;
@@ -282,7 +295,7 @@ int Program::activate(Ref source, const float* slope, int slopes) {
   return push(std::move(node), like(of(source.value), source.value, source.offset));
 }
 
-int Program::smooth(Ref source, Smooth function) {
+int Program::smooth(Ref source, Function function) {
   require(source);
   Node node;
   node.kind = Kind::smooth;
@@ -323,12 +336,19 @@ int Program::upsample(Ref source, int factor) {
   return push(std::move(node), value);
 }
 
-int Program::shuffle(Ref source, int factor) {
+int Program::shuffle(Ref source, int factor, Ref addend, int enlarged) {
   require(source);
   if (factor < 1 || factor > kMaxFactor || channels(source.value) % (factor * factor) != 0) {
     throw std::invalid_argument("the channels do not shuffle by this factor");
   }
-  return push_shuffle(source, factor, 0, 0);
+  if (addend.value >= 0) {
+    require(addend);
+    if (enlarged < 1 || factor % enlarged != 0 || channels(addend.value) > kBlock ||
+        channels(addend.value) != channels(source.value) / (factor * factor)) {
+      throw std::invalid_argument("the addend does not fit the shuffle");
+    }
+  }
+  return push_shuffle(source, factor, 0, 0, addend, enlarged);
 }
 
 int Program::unshuffle(Ref source, int factor) {
@@ -380,12 +400,14 @@ void Program::cut() {
   first_stage_ = stages_;
 }
 
-int Program::push_shuffle(Ref source, int factor, int crop, int trim) {
+int Program::push_shuffle(Ref source, int factor, int crop, int trim, Ref addend, int enlarged) {
   Node node;
   node.kind = Kind::shuffle;
   node.sources = {source};
   node.factor = factor;
   node.crop = crop;
+  node.addend = addend;
+  node.enlarged = enlarged;
   Value value = like(of(source.value), source.value, source.offset);
   value.channels /= factor * factor;
   node.channels = {value.channels};
@@ -415,6 +437,7 @@ int Program::mean(Ref source) {
   pooled.stage = of(source.value).stage + 1;
   // Buffered at full size: the order of the sum must not depend on the partition.
   of(source.value).last_use = std::max(of(source.value).last_use, pooled.stage);
+  of(source.value).reread = false;
   stages_ = std::max(stages_, pooled.stage + 1);
   pooled_.push_back(std::move(pooled));
   return static_cast<int>(pooled_.size()) - 1;
@@ -477,7 +500,10 @@ std::vector<int> Program::sizes(int size) const {
       const int expected = joins ? own : cropped(node.sources[0]);
       if (cropped(source) != expected) refuse("does not fit this network");
     }
-    if (node.addend.value >= 0 && cropped(node.addend) != own) refuse("does not fit this network");
+    for (const Ref& ref : {node.gated_by, node.addend}) {
+      const long long given = ref.value < 0 ? own : 1LL * cropped(ref) * node.enlarged;
+      if (given != own) refuse("does not fit this network");
+    }
   }
   for (const Pooled& pooled : pooled_) {
     if (pooled.kind == Pooled::Kind::mean && cropped(pooled.mean) < 1) {

@@ -35,8 +35,6 @@ enum class Kind {
   unshuffle, resize
 };
 
-enum class Smooth { sigmoid, silu, tanh };
-
 // A convolution and the operations fused into it.
 struct Conv {
   int kernel = 1;
@@ -54,18 +52,25 @@ struct Conv {
   // channels. Outputs are ordered (row phase, column phase, channel).
   int factor = 1;
   int crop = 0;
+  // What follows the activation; the addend of the node then comes last.
+  Function function = Function::identity;
+  bool gated = false;  // multiplied by `gated_by` of the node
+
+  // Whether more follows than an activation and an addend.
+  bool has_tail() const { return gated || function != Function::identity; }
 };
 
 struct Node {
   Kind kind = Kind::input;
   int value = -1;  // the result
   std::vector<Ref> sources;  // of a convolution: several are read as joined channels
-  Ref addend;  // added to the result of a convolution; value -1 for none
+  Ref gated_by;  // multiplied with the result of a convolution; value -1 for none
+  Ref addend;  // added to the result of a convolution or a shuffle; value -1 for none
   Conv conv;
   Floats scale;   // affine
   Floats offset;  // affine
   Floats slope;   // activate
-  Smooth function = Smooth::sigmoid;
+  Function function = Function::identity;  // smooth
   int gate = -1;        // multiply: index of a pooled vector
   int factor = 1;       // upsample, shuffle, unshuffle
   // resize: samples of the result per `divisor` samples of the source, and taps on each side
@@ -73,6 +78,7 @@ struct Node {
   int divisor = 1;
   int support = 0;
   int crop = 0;         // shuffle: on each side of the result
+  int enlarged = 1;     // shuffle: factor of the nearest enlargement of the addend
   std::vector<int> channels;  // concat: of each source; shuffle: of the result
 
   // The range along one axis that is computed to obtain `requested`; the value has `size` samples.
@@ -83,7 +89,17 @@ struct Node {
   int first_tap(int at) const;
   void tap_weights(int at, float* weights) const;
   // The range of `source` that `range` depends on. May extend past the edges, into zero padding.
-  Range read_range(const Ref& source, bool is_addend, Range range) const;
+  // pointwise: the source is `gated_by` or the addend.
+  Range read_range(const Ref& source, bool pointwise, Range range) const;
+
+  // Calls call(ref, whether it is `gated_by` or the addend) for each value that the node reads.
+  template <class Call>
+  void for_reads(Call call) const {
+    for (const Ref& source : sources) call(source, false);
+    for (const Ref& ref : {gated_by, addend}) {
+      if (ref.value >= 0) call(ref, true);
+    }
+  }
 };
 
 struct Value {
@@ -101,8 +117,10 @@ struct Value {
   int size_factor = 1;
   int size_rest = 0;
 
+  bool reread = false;  // the input, unless a mean stores it: each stage reads it anew
+
   // Whether a later stage reads the value, which then needs a full-size buffer.
-  bool outlives_stage() const { return last_use > stage; }
+  bool outlives_stage() const { return last_use > stage && !reread; }
 };
 
 // A vector with one element per channel.
@@ -133,20 +151,25 @@ class Program {
     // side and `trim` more at the end. A shuffled convolution has stride 1 and is computed
     // directly.
     int shuffle = 0, crop = 0, trim = 0;
+    // Applied to the result after the slopes. With a function or a factor there is no shuffle.
+    Function function = Function::identity;
   };
+  // The result is multiplied by `gated_by`, then `addend` is added; their values are -1 for none.
   // Several sources are read as if their channels were joined; all but the last must have whole
   // blocks.
-  int conv(std::vector<Ref> sources, const ConvSpec& spec, Ref addend);
+  int conv(std::vector<Ref> sources, const ConvSpec& spec, Ref gated_by, Ref addend);
   int add(Ref a, Ref b);
   int product(Ref a, Ref b);
   int multiply(Ref source, int gate);
   // scale, offset: a number for each channel.
   int affine(Ref source, const float* scale, const float* offset, int channels);
   int activate(Ref source, const float* slope, int channels);
-  int smooth(Ref source, Smooth function);
+  int smooth(Ref source, Function function);
   int concat(const std::vector<Ref>& sources);
   int upsample(Ref source, int factor);
-  int shuffle(Ref source, int factor);
+  // addend: at most 16 channels, enlarged by `enlarged`, a divisor of the factor, and added; its
+  // value is -1 for none.
+  int shuffle(Ref source, int factor, Ref addend, int enlarged);
   int unshuffle(Ref source, int factor);
   // Bilinear (support 1) or bicubic (support 2), multiplier / divisor samples per sample.
   int resize(Ref source, int multiplier, int divisor, int support);
@@ -169,6 +192,11 @@ class Program {
   Ref output() const { return output_; }
   int stages() const { return stages_; }
   int halo() const { return halo_; }
+  // Whether a stage computes a value, or reads it from the input.
+  bool computes(int stage, int value) const {
+    const Value& each = values_[static_cast<std::size_t>(value)];
+    return each.stage == stage || each.reread;
+  }
   int pooled_inputs() const { return pooled_inputs_; }
   // Columns of zero padding that a node may read beyond either edge of a value.
   int border() const { return border_; }
@@ -181,7 +209,7 @@ class Program {
 
  private:
   int push(Node node, Value value);
-  int push_shuffle(Ref source, int factor, int crop, int trim);
+  int push_shuffle(Ref source, int factor, int crop, int trim, Ref addend = {}, int enlarged = 1);
   void require(Ref ref) const;
   void require_open() const;
   // Copies a cropped reference into a value of its own if its reader pads: padding must read zeros,

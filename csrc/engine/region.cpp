@@ -21,13 +21,6 @@ Range clip(Range r, int size) {
   return {lo, std::clamp(r.hi, lo, size)};
 }
 
-// Calls call(ref, is_addend) for each value that a node reads.
-template <class Call>
-void for_reads(const Node& node, Call call) {
-  for (const Ref& source : node.sources) call(source, false);
-  if (node.addend.value >= 0) call(node.addend, true);
-}
-
 }  // namespace
 
 Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_t transform_bytes)
@@ -65,7 +58,7 @@ Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_
 }
 
 bool Region::is_local(int value) const {
-  return stage_.program.values()[index(value)].stage == stage_.index;
+  return stage_.program.computes(stage_.index, value);
 }
 
 // Walks from the results back to the input and collects the range to compute of each value.
@@ -83,11 +76,11 @@ void Region::plan_ranges() {
     plan.rows = node.computed_range(plan.rows, stage_.heights[index(node.value)]);
     plan.columns = node.computed_range(plan.columns, stage_.widths[index(node.value)]);
     plan.stored = join(plan.stored, plan.columns);
-    for_reads(node, [&](const Ref& source, bool is_addend) {
+    node.for_reads([&](const Ref& source, bool pointwise) {
       if (!is_local(source.value)) return;
       BufferPlan& from = plans_[index(source.value)];
-      const Range rows = node.read_range(source, is_addend, plan.rows);
-      const Range columns = node.read_range(source, is_addend, plan.columns);
+      const Range rows = node.read_range(source, pointwise, plan.rows);
+      const Range columns = node.read_range(source, pointwise, plan.columns);
       from.rows = join(from.rows, clip(rows, stage_.heights[index(source.value)]));
       from.columns = join(from.columns, clip(columns, stage_.widths[index(source.value)]));
       from.stored = join(from.stored, columns);
@@ -136,9 +129,9 @@ void Region::plan_rings() {
       const int from = before.computed[index(node.value)];
       if (from >= plan.rows.hi) continue;
       keep(node.value, from);
-      for_reads(node, [&](const Ref& source, bool is_addend) {
+      node.for_reads([&](const Ref& source, bool pointwise) {
         if (is_local(source.value)) {
-          keep(source.value, node.read_range(source, is_addend, {from, from + 1}).lo);
+          keep(source.value, node.read_range(source, pointwise, {from, from + 1}).lo);
         }
       });
     }
@@ -176,10 +169,10 @@ void Region::advance(int step, Progress& progress) const {
     const std::size_t v = index(node.value);
     if (need[v] == kNone || plans_[v].rows.empty()) continue;
     const int to = std::min(node.computed_end(need[v], stage_.heights[v]), plans_[v].rows.hi);
-    for_reads(node, [&](const Ref& source, bool is_addend) {
+    node.for_reads([&](const Ref& source, bool pointwise) {
       if (!is_local(source.value)) return;
       const std::size_t s = index(source.value);
-      const Range rows = node.read_range(source, is_addend, {to - 1, to});
+      const Range rows = node.read_range(source, pointwise, {to - 1, to});
       need[s] = std::max(need[s], std::min(rows.hi, stage_.heights[s]));
     });
     computed[v] = std::max(computed[v], to);

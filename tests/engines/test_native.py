@@ -1182,7 +1182,7 @@ Program = _native.Program
 
 def finished_first(program: _native.Program) -> int:
     program.finish((0, 0))
-    return program.sigmoid((0, 0))
+    return program.smooth((0, 0), "sigmoid")
 
 
 POOL = _native.Pool(1)
@@ -1199,9 +1199,9 @@ BUILDING: list[tuple[str, Callable[[_native.Program], object]]] = [
     ("no such value", lambda p: p.affine((1, 0), vector, vector)),
     ("no such value", lambda p: p.affine((-1, 0), vector, vector)),
     ("no such value", lambda p: p.affine((0, -1), vector, vector)),
-    ("no such value", lambda p: p.sigmoid((1, 0))),
-    ("no such value", lambda p: p.silu((1, 0))),
-    ("no such value", lambda p: p.tanh((1, 0))),
+    ("no such value", lambda p: p.smooth((1, 0), "sigmoid")),
+    ("no such value", lambda p: p.smooth((1, 0), "silu")),
+    ("no such value", lambda p: p.smooth((1, 0), "tanh")),
     ("no such value", lambda p: p.product((1, 0), (0, 0))),
     ("no such value", lambda p: p.unshuffle((1, 0), 2)),
     ("no such value", lambda p: p.resize((1, 0), 2, 1, 2)),
@@ -1343,7 +1343,7 @@ def test_programs_refuse_values_that_do_not_lie_on_each_other() -> None:
 from waifu2x.kernels import _native
 p = _native.Program(3)
 try:
-    small = p.sigmoid((0, 9))
+    small = p.smooth((0, 9), "sigmoid")
     p.finish((p.add((0, 0), (small, 0)), 0))
     p.run(_native.Pool(1), x, [])
 except ValueError:

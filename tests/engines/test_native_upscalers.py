@@ -8,21 +8,24 @@ from functools import cache
 
 import numpy as np
 import pytest
-from helpers.networks import Builder, compact, cugan, esrgan, shrunk, span
+from helpers.networks import Builder, compact, cugan, esrgan, gated, shrunk, span
 
 from waifu2x.engines.native import NativeEngine
 from waifu2x.kernels import _native
 from waifu2x.network.graph import (
     Activate,
     Activation,
+    ActivationKind,
     Add,
     Affine,
     Concat,
     Crop,
     Graph,
     Multiply,
+    PixelShuffle,
     PixelUnshuffle,
     Resize,
+    Upsample,
 )
 from waifu2x.network.reference import evaluate
 from waifu2x.pipeline.tiling import CompiledNetwork, tiling_of
@@ -39,6 +42,11 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
     "span": span,
     "span of odd channels": lambda: span(features=20),
     "cugan": cugan,
+    "gated": lambda: gated(features=48),
+    "gated of odd channels": lambda: gated(features=20, residual=True),
+    "gated by the input": lambda: gated(gate="input", residual=True, joined=False),
+    "gated, full resolution": lambda: gated(unshuffled=1, convolutions=1, scale=3),
+    "half resolution, no gates": lambda: gated(gate="none", convolutions=2, blocks=6),
 }
 
 
@@ -68,17 +76,52 @@ def test_architectures_agree_with_float64_for_any_threads(build: Callable[[], Gr
     check(build(), 29, 37)
 
 
-@pytest.mark.parametrize("build", [esrgan, span, lambda: shrunk(compact(scale=4), 3, 4)])
+@pytest.mark.parametrize("build", [esrgan, span, lambda: shrunk(compact(scale=4), 3, 4), gated])
 def test_regions_of_a_large_picture_join_without_a_trace(build: Callable[[], Graph]) -> None:
     """Columns wider than a region and more rows than a step; each thread count splits otherwise."""
     graph = build()
-    batch = samples(1, 3, 60, 450)
+    batch = samples(1, 3, 28, 1100)
     whole = engine(1).compile(graph).run(batch)
     for threads in (2, 5):
         np.testing.assert_array_equal(engine(threads).compile(graph).run(batch), whole)
 
 
 SMOOTH = ("sigmoid", "silu", "tanh")
+
+
+@pytest.mark.parametrize(("kernel", "crop"), [(1, 0), (3, 0), (3, 1), (5, 1)])
+@pytest.mark.parametrize("kind", [None, "relu", *SMOOTH])
+def test_products_and_sums_after_a_convolution_agree_with_float64(
+    kind: ActivationKind | None, kernel: int, crop: int
+) -> None:
+    """The product and the sum are part of the convolution, of either algorithm."""
+    for sums in (False, True):
+        net = Builder()
+        first, second = net.conv(3, 20), net.conv(3, 20, "input")
+        if crop:
+            second = net.add(Crop(crop))
+        net.conv(20, 20, first, kernel=kernel, padding=kernel // 2 - crop)
+        if kind is not None:
+            net.add(Activate(Activation(kind)))
+        net.add(Multiply(), net.last, second)
+        if sums:
+            net.add(Add(), net.add(Crop(crop), first) if crop else first, net.last)
+        check(net.graph(), 19, 61)
+
+
+@pytest.mark.parametrize(("factor", "enlarged"), [(2, 2), (4, 2), (4, 1), (6, 3)])
+@pytest.mark.parametrize("channels", [3, 17])
+def test_shuffled_values_plus_an_enlarged_one(channels: int, factor: int, enlarged: int) -> None:
+    """The sum is part of the shuffle if the channels fit a block."""
+    net = Builder()
+    base, ratio = net.conv(3, channels), factor // enlarged
+    net.conv(3, 8, "input", kernel=ratio, stride=ratio, padding=0)
+    net.conv(8, channels * factor * factor)
+    shuffled = net.add(PixelShuffle(factor))
+    net.add(Add(), net.add(Upsample(enlarged), base), shuffled)
+    check(net.graph(), 21, 37)
+    net.add(Add(), net.last, shuffled)  # another reader
+    check(net.graph(), 21, 37)
 
 
 @pytest.mark.parametrize("kind", SMOOTH)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from waifu2x.network.graph import (
@@ -139,6 +141,48 @@ def span(*, scale: int = 2, features: int = 16, blocks: int = 3, seed: int = 0) 
     net.conv(4 * features, features, kernel=1)
     net.conv(features, 3 * scale * scale)
     net.add(PixelShuffle(scale))
+    return net.graph()
+
+
+def gated(
+    *,
+    features: int = 16,
+    blocks: int = 3,
+    convolutions: int = 3,
+    gate: Literal["features", "input", "none"] = "features",
+    joined: bool = True,
+    residual: bool = False,
+    scale: int = 2,
+    unshuffled: int = 2,
+    seed: int = 0,
+) -> Graph:
+    """Return a network at 1 / ``unshuffled`` of the resolution whose blocks are gated by a tanh.
+
+    gate: what the 1x1 convolution of the gate reads, the features of the block or its input.
+    joined: whether the head and the first, middle and last block are joined by a 1x1 convolution.
+    residual: whether the input of a block is added to its result.
+    """
+    net = Builder(seed)
+    relu, tanh = Activation("relu"), Activation("tanh")
+    if unshuffled > 1:
+        net.add(PixelUnshuffle(unshuffled))
+    values = [net.conv(3 * unshuffled**2, features, activation=relu)]
+    for _ in range(blocks):
+        before = made = values[-1]
+        for _ in range(convolutions):
+            made = net.conv(features, features, made, activation=relu)
+        if gate != "none":
+            source = made if gate == "features" else before
+            net.conv(features, features, source, kernel=1, activation=tanh)
+            made = net.add(Multiply(), made, net.last)
+        values.append(net.add(Add(), made, before) if residual else made)
+    if joined:
+        net.add(Concat(), values[0], values[1], values[(blocks + 1) // 2], values[-1])
+        net.conv(4 * features, features, kernel=1)
+    factor = scale * unshuffled
+    net.conv(features, 3 * factor**2)
+    shuffled = net.add(PixelShuffle(factor))
+    net.add(Add(), shuffled, net.add(Upsample(scale), "input"))
     return net.graph()
 
 

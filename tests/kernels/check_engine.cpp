@@ -53,6 +53,7 @@ namespace {
 
 using waifu2x::Level;
 using waifu2x::engine::DirectRow;
+using waifu2x::engine::Function;
 using waifu2x::engine::kBlock;
 using waifu2x::engine::Kernels;
 using waifu2x::engine::kPositions;
@@ -1071,6 +1072,7 @@ void check_elementwises(int n) {
   const Data data = draw_data();
   place = std::to_string(n) + " pixels, " + kDataNames[static_cast<int>(data)];
   const Floats x = draw_pixels(n, kBlock, kBlock, data), y = draw_pixels(n, kBlock, kBlock, data);
+  const Floats z = draw_pixels(n, kBlock, kBlock, data);
   const Floats gate = draw_pixels(1, kBlock, kBlock, Data::kOrdinary), slope = draw_slopes(1);
   const Floats scale = draw_pixels(1, kBlock, kBlock, Data::kOrdinary);
   const Floats offset = draw_pixels(1, kBlock, kBlock, data);
@@ -1113,13 +1115,13 @@ void check_elementwises(int n) {
   const auto logistic = [&](int i) { return 0.5 + 0.5 * std::tanh(0.5 * of(x[i])); };
   check_elementwise({"sigmoid",
                      [&](const Kernels& k, const float* from, float* out, int, int count) {
-                       k.sigmoid(from, out, count);
+                       k.pointwise({Function::sigmoid, from, nullptr, nullptr, out, count});
                      },
                      logistic, 4.0, [](int) { return 1.0; }, false},
                     x, n);
   check_elementwise({"silu",
                      [&](const Kernels& k, const float* from, float* out, int, int count) {
-                       k.silu(from, out, count);
+                       k.pointwise({Function::silu, from, nullptr, nullptr, out, count});
                      },
                      // The function is clamped far below 0, and infinity stays infinite.
                      [&](int i) {
@@ -1130,10 +1132,45 @@ void check_elementwises(int n) {
                     x, n);
   check_elementwise({"tanh",
                      [&](const Kernels& k, const float* from, float* out, int, int count) {
-                       k.tanh(from, out, count);
+                       k.pointwise({Function::tanh, from, nullptr, nullptr, out, count});
                      },
                      [&](int i) { return std::tanh(of(x[i])); }, 4.0,
                      [&](int i) { return std::fabs(std::tanh(of(x[i]))); }, false},
+                    x, n);
+  for (const bool gates : {false, true}) {
+    for (const bool sums : {false, true}) {
+      if (!gates && !sums) continue;
+      const auto gated = [&](int i) {
+        return std::tanh(of(x[i])) * (gates ? of(y[i]) : 1.0);
+      };
+      check_elementwise(
+          {gates ? "tanh, product" : "tanh, sum",
+           [&](const Kernels& k, const float* from, float* out, int first, int count) {
+             const std::ptrdiff_t at = first * kBlock;
+             k.pointwise({Function::tanh, from, gates ? y.get() + at : nullptr,
+                          sums ? z.get() + at : nullptr, out, count});
+           },
+           [&](int i) { return gated(i) + (sums ? of(z[i]) : 0.0); }, 6.0,
+           [&](int i) {
+             // The product may be denormal and is then rounded more coarsely.
+             constexpr double kDenormal = 4e-38;
+             return std::fabs(gated(i)) + (sums ? std::fabs(of(z[i])) : 0.0) + kDenormal;
+           },
+           false},
+          x, n);
+    }
+  }
+  check_elementwise({"product, sum",
+                     [&](const Kernels& k, const float* from, float* out, int first, int count) {
+                       const std::ptrdiff_t at = first * kBlock;
+                       k.pointwise({Function::identity, from, y.get() + at, z.get() + at, out,
+                                    count});
+                     },
+                     // The product is rounded before the sum, at every level.
+                     [&](int i) {
+                       return of(static_cast<float>(of(x[i]) * of(y[i]))) + of(z[i]);
+                     },
+                     0.0, none, true},
                     x, n);
   check_elementwise({"weighted",
                      [&](const Kernels& k, const float* from, float* out, int first, int count) {
@@ -1304,7 +1341,14 @@ std::vector<Timed> time_elementwise(int n) {
        [=](const Kernels& k) { k.add(work->x.get(), work->y.get(), work->out.get(), n); }},
       {"affine" + size, 0.0,
        [=](const Kernels& k) { k.affine(work->x.get(), work->y.get(), work->y.get(), work->out.get(), n); }},
-      {"silu" + size, 0.0, [=](const Kernels& k) { k.silu(work->x.get(), work->out.get(), n); }},
+      {"silu" + size, 0.0, [=](const Kernels& k) {
+         k.pointwise({Function::silu, work->x.get(), nullptr, nullptr, work->out.get(), n});
+       }},
+      {"tanh, product, sum" + size, 0.0,
+       [=](const Kernels& k) {
+         k.pointwise({Function::tanh, work->x.get(), work->y.get(), work->x.get(),
+                      work->out.get(), n});
+       }},
       {"activate" + size, 0.0,
        [=](const Kernels& k) { k.activate(work->x.get(), work->y.get(), work->out.get(), n); }},
       {"sum" + size, 0.0, [=](const Kernels& k) { k.sum(work->x.get(), work->sums, n); }}};

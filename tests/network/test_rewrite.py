@@ -189,7 +189,7 @@ def test_other_operations_are_kept() -> None:
 # --- fusing ---------------------------------------------------------------------------------------
 
 RELU = Activation("relu")
-NATIVE = {"crops": True}
+NATIVE = {"crops": True, "gates": True}
 CUDA = {"shuffles": True}
 
 
@@ -215,6 +215,8 @@ def unfused(steps: list[Step], output: Ref, graph: Graph) -> Graph:
                 fused.append((Crop(step.crop), []))
             if step.activation is not None and op.activation is None:
                 fused.append((Activate(step.activation), []))
+            if step.factor is not None:
+                fused.append((Multiply(), [read(step.factor)]))
             if step.addend is not None:
                 fused.append((Add(), [read(step.addend)]))
         for index, (after, others) in enumerate([(op, inputs[1:]), *fused]):
@@ -309,7 +311,8 @@ def chain(*ops: object, output: int = -1) -> Graph:
         ([conv(1, 4), PixelShuffle(2), Crop(1), Activate(RELU)], ["0", "1", "3"], ["3"]),
         ([conv(1, 4), Activate(RELU), PixelShuffle(2)], ["1", "2"], ["1", "2"]),
         ([conv(1, 4), Activate(RELU), Activate(RELU)], ["1", "2"], ["1", "2"]),
-        ([conv(1, 4), Activate(Activation("sigmoid"))], ["0", "1"], ["0", "1"]),
+        ([conv(1, 4), Activate(Activation("sigmoid"))], ["1"], ["0", "1"]),
+        ([conv(1, 4), Activate(Activation("tanh")), Activate(RELU)], ["1", "2"], ["0", "1", "2"]),
         ([conv(1, 4), Crop(1)], ["0"], ["0", "1"]),
         ([Crop(1), Crop(2), conv(1, 1)], ["2"], ["1", "2"]),
         ([conv(1, 16), PixelShuffle(2), PixelShuffle(2)], ["0", "1", "2"], ["1", "2"]),
@@ -318,6 +321,29 @@ def chain(*ops: object, output: int = -1) -> Graph:
 def test_what_is_fused(ops: list[object], native: list[str], cuda: list[str]) -> None:
     assert names(chain(*ops), NATIVE) == native
     assert names(chain(*ops), CUDA) == cuda
+
+
+@pytest.mark.parametrize("first", ["a", "gate"])
+def test_a_gate_is_part_of_the_later_convolution(first: str) -> None:
+    both = [
+        Node("a", conv(1, 1, 3, padding=1), ("input",)),
+        Node("gate", conv(1, 1), ("input",)),
+    ]
+    nodes = (
+        *(both if first == "a" else reversed(both)),
+        Node("tanh", Activate(Activation("tanh")), ("gate",)),
+        Node("product", Multiply(), ("tanh", "a")),
+        Node("sum", Add(), ("input", "product")),
+        Node("out", Multiply(), ("sum", "sum")),
+    )
+    graph = Graph(nodes, output="out", inputs=(Input("input", 1),))
+    steps, output = fuse(graph, **NATIVE)
+    names = ["a", "sum", "out"] if first == "a" else ["tanh", "sum", "out"]
+    assert [step.name for step in steps] == names
+    assert_same_function(unfused(steps, output, graph), graph)
+    steps, output = fuse(graph, **CUDA)
+    assert all(step.factor is None for step in steps)
+    assert_same_function(unfused(steps, output, graph), graph)
 
 
 def test_a_value_read_twice_stays_a_step() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,9 +31,13 @@ _BLOCK: Final = 16
 #: Halo of upconv_7 and cunet, measured.
 _HALO: Final = 6
 #: Reach in pixels beyond which a network is cut into stages, and that of a stage.
-_DEEP: Final = 32
-_SHORTEST: Final = 12
-_LONGEST: Final = 36
+_DEEP: Final = 24
+_SHORTEST: Final = 6
+_LONGEST: Final = 16
+#: Memory, relative to that of the other stages, for which a last stage of that length is cut.
+_MOST_MORE: Final = 1.25
+#: Pixels by which a region grows for a pixel of reach: a layer adds whole Winograd tiles.
+_GROWTH: Final = 4
 
 
 class _Lowering:
@@ -47,6 +52,8 @@ class _Lowering:
         self.stored_per_pixel = 0.0
         #: The values that are joined, for concatenations that convolutions read in place.
         self._joined: dict[str, list[Ref]] = {}
+        #: The factors of `_shuffled_sums`.
+        self._enlarged: dict[str, tuple[int, int]] = {}
 
     def lower(self) -> _native.Program:
         if self.graph.out.pooled:
@@ -56,7 +63,8 @@ class _Lowering:
             )
         for given in self.graph.inputs[1:]:
             self._numbers[given.name] = self.program.pooled_input(given.channels)
-        steps, output = fuse(self.graph, crops=True)
+        steps, output = fuse(self.graph, crops=True, gates=True)
+        steps, self._enlarged = _shuffled_sums(self.graph, steps, output)
         cuts = _cuts(self.graph, steps)
         self.stored_per_pixel = _stored_by_cuts(self.graph, steps, cuts)
         for index, step in enumerate(steps):
@@ -97,11 +105,14 @@ class _Lowering:
         source = places[0]
         match op:
             case g.Activate(activation=activation) if activation.smooth:
-                return self._smooth(activation, source)
+                return program.smooth(source, activation.kind)
             case g.Activate():
                 return program.activate(
                     source, g.negative_slopes(op.activation, self._channels(step))
                 )
+            case g.Add() if step.name in self._enlarged:
+                factor, enlarged = self._enlarged[step.name]
+                return program.shuffle(source, factor, addend=places[1], enlarged=enlarged)
             case g.Add():
                 return program.add(source, places[1])
             case g.Multiply() if self.graph.values[step.inputs[1].name].pooled:
@@ -125,17 +136,9 @@ class _Lowering:
                 return program.resize(source, ratio.numerator, ratio.denominator, op.support)
         raise _unsupported(step)
 
-    def _smooth(self, activation: g.Activation, source: tuple[int, int]) -> int:
-        match activation.kind:
-            case "sigmoid":
-                return self.program.sigmoid(source)
-            case "silu":
-                return self.program.silu(source)
-            case _:
-                return self.program.tanh(source)
-
     def _convolve(self, step: Step, op: g.Conv | g.ConvTranspose) -> int:
         smooth = step.activation if step.activation and step.activation.smooth else None
+        function = smooth.kind if smooth else "identity"
         slopes = g.negative_slopes(None if smooth else step.activation, op.bias.size)
         weight, bias = op.weight, op.bias
         layout = {"stride": op.stride, "padding": op.padding}
@@ -144,15 +147,18 @@ class _Lowering:
             weight, bias, slopes = plain.weight, plain.bias, np.repeat(slopes, factor * factor)
             layout = {"padding": plain.padding, "shuffle": factor}
             layout |= {"crop": plain.crop, "trim": plain.trim}
+        shuffled_smooth = smooth is not None and "shuffle" in layout
         value = self.program.conv(
             self._places(step.inputs[0]),
             _floats(weight),
             _floats(bias),
             slopes,
+            function="identity" if shuffled_smooth else function,
+            factor=None if step.factor is None else self._place(step.factor),
             addend=None if step.addend is None else self._place(step.addend),
             **layout,
         )
-        return self._smooth(smooth, (value, 0)) if smooth else value
+        return self.program.smooth((value, 0), function) if shuffled_smooth else value
 
     def _pool(self, step: Step) -> int:
         """Lower an operation whose result is pooled; all but the mean are 1x1 convolutions."""
@@ -183,15 +189,49 @@ class _Lowering:
         return self.graph.values[step.name].channels
 
 
+def _shuffled_sums(
+    graph: g.Graph, steps: Sequence[Step], output: Ref
+) -> tuple[list[Step], dict[str, tuple[int, int]]]:
+    """Fuse sums of a pixel shuffle and a nearest enlargement that nothing else reads.
+
+    Returns the steps, and for each such sum, which then reads the sources of both, the factors of
+    the shuffle and of the enlargement.
+    """
+    made = {step.name: step for step in steps}
+    uses = Counter(name for step in steps for name in step.reads)
+    uses[output.name] += 1
+    replaced: dict[str, Step] = {}
+    dropped: set[str] = set()
+    factors: dict[str, tuple[int, int]] = {}
+    for step in steps:
+        if not isinstance(step.node.op, g.Add) or any(ref.crop for ref in step.inputs):
+            continue
+        terms = [made.get(ref.name) for ref in step.inputs]
+        shuffle = next((t for t in terms if t and isinstance(t.node.op, g.PixelShuffle)), None)
+        enlarge = next((t for t in terms if t and isinstance(t.node.op, g.Upsample)), None)
+        if shuffle is None or enlarge is None or uses[shuffle.name] + uses[enlarge.name] > 2:
+            continue
+        assert isinstance(shuffle.node.op, g.PixelShuffle)
+        assert isinstance(enlarge.node.op, g.Upsample)
+        factor, enlarged = shuffle.node.op.factor, enlarge.node.op.factor
+        if factor % enlarged or graph.values[step.name].channels > _BLOCK:
+            continue
+        factors[step.name] = factor, enlarged
+        dropped |= {shuffle.name, enlarge.name}
+        replaced[step.name] = replace(step, inputs=(*shuffle.inputs, *enlarge.inputs))
+    return [replaced.get(s.name, s) for s in steps if s.name not in dropped], factors
+
+
 def _cuts(graph: g.Graph, steps: Sequence[Step]) -> dict[int, float]:
     """Return the steps at which a deep network is cut into stages, and their reach.
 
     A region computes the context of its whole stage, so the reach of a stage is kept short; the
-    values that the next stages read are stored whole. Each cut is made at the smallest of these.
+    values that the next stages read are stored whole, except for the picture, which they read
+    anew. Each cut is made at the smallest of these.
     """
     if graph.reach <= _DEEP:
         return {}
-    stored = [_stored(graph, live) for live in _live(graph, steps)]
+    stored = [_stored(graph, live - {graph.inputs[0].name}) for live in _live(graph, steps)]
     reached: list[float] = []
     deepest = 0.0
     for step in steps:
@@ -199,13 +239,18 @@ def _cuts(graph: g.Graph, steps: Sequence[Step]) -> dict[int, float]:
         deepest = max(deepest, float(graph.values[step.name].reach))
     cuts: dict[int, float] = {}
     before = 0.0
-    while deepest - before > _LONGEST:
-        choices = [i for i, at in enumerate(reached) if _SHORTEST <= at - before <= _LONGEST]
+    while deepest - before > 2 * _SHORTEST:
+        rest = deepest - before
+        most = rest - _SHORTEST if rest <= _LONGEST else _LONGEST
+        choices = [i for i, at in enumerate(reached) if _SHORTEST <= at - before <= most]
         if not choices:
             break
         best = min(choices, key=lambda i: stored[i])
-        before = reached[best]
-        cuts[best] = before
+        more = {**cuts, best: reached[best]}
+        allowed = _MOST_MORE * _stored_by_cuts(graph, steps, cuts)
+        if rest <= _LONGEST and _stored_by_cuts(graph, steps, more) > allowed:
+            break  # the last stage is short enough
+        cuts, before = more, reached[best]
     return cuts
 
 
@@ -233,7 +278,7 @@ def _stored(graph: g.Graph, names: Iterable[str]) -> float:
 
 def _stored_by_cuts(graph: g.Graph, steps: Sequence[Step], cuts: dict[int, float]) -> float:
     """Return the most bytes per input pixel that a stage reads or leaves to later stages."""
-    live = _live(graph, steps)
+    live = [names - {graph.inputs[0].name} for names in _live(graph, steps)]
     ends: list[set[str]] = [set(), *(live[index] for index in cuts), set()]
     return max(_stored(graph, before | after) for before, after in itertools.pairwise(ends))
 
@@ -243,7 +288,8 @@ def _halo(graph: g.Graph, steps: Sequence[Step], cuts: dict[int, float]) -> int:
     if not graph.pads:
         return _HALO
     ends = [0.0, *cuts.values(), float(graph.out.reach)]
-    return math.ceil(max(after - before for before, after in itertools.pairwise(ends)))
+    reach = max(after - before for before, after in itertools.pairwise(ends))
+    return math.ceil(_GROWTH * reach)
 
 
 def _unsupported(step: Step, where: str = "") -> EngineError:

@@ -187,8 +187,8 @@ class Step:
 
     name: the result, which is that of the last fused node.
     inputs: the values that ``node`` reads.
-    activation, shuffle, crop, addend: a convolution's own activation or a fused one, and what else
-        is fused, applied in the order pixel shuffle, crop, activation, sum.
+    activation, shuffle, crop, factor, addend: a convolution's own activation or a fused one, and
+        what else is fused, applied in the order pixel shuffle, crop, activation, product, sum.
     """
 
     name: str
@@ -197,30 +197,37 @@ class Step:
     activation: g.Activation | None = None
     shuffle: int = 1
     crop: int = 0
+    factor: Ref | None = None
     addend: Ref | None = None
 
     @property
     def reads(self) -> list[str]:
         """The names of all values that the step reads."""
-        return [ref.name for ref in (*self.inputs, *([self.addend] if self.addend else []))]
+        return [ref.name for ref in (*self.inputs, self.factor, self.addend) if ref is not None]
 
 
-def fuse(graph: g.Graph, *, shuffles: bool = False, crops: bool = False) -> tuple[list[Step], Ref]:
+def fuse(
+    graph: g.Graph, *, shuffles: bool = False, crops: bool = False, gates: bool = False
+) -> tuple[list[Step], Ref]:
     """Return the steps that compute a graph, in order, and the output.
 
     shuffles: whether a convolution may shuffle and crop the pixels of its result.
     crops: whether all operations read cropped values; otherwise only the addend may be cropped.
 
+    gates: whether a plain convolution may have a smooth activation, the product of its result with
+        another value, and a sum after either.
+
     A node is fused with the convolution before it if nothing else reads the values between them.
-    Smooth activations and operations on pooled values are never fused. Crops are read as offsets
+    Operations on pooled values are never fused. Crops are read as offsets
     into their sources; only for operations that cannot is a crop a step of its own.
     """
-    return _Fusion(graph, shuffles, crops).run()
+    return _Fusion(graph, shuffles, crops, gates).run()
 
 
 class _Fusion:
-    def __init__(self, graph: g.Graph, shuffles: bool, crops: bool) -> None:
+    def __init__(self, graph: g.Graph, shuffles: bool, crops: bool, gates: bool) -> None:
         self._graph, self._shuffles, self._reads_crops = graph, shuffles, crops
+        self._gates = gates
         self._readers: dict[str, list[g.Node]] = {}
         for node in graph.nodes:
             for name in node.inputs:
@@ -248,10 +255,11 @@ class _Fusion:
     def _extend(self, step: Step, activation: g.Activation | None) -> None:
         """Fuse a convolution, with its own activation, with the nodes after it."""
         step.activation = activation
-        if activation is not None and activation.smooth:
+        gates = self._gates and isinstance(step.node.op, g.Conv)
+        if activation is not None and activation.smooth and not gates:
             return
         while step.addend is None and (node := self._only_reader(step.name)) is not None:
-            linear = step.activation is None
+            linear = step.activation is None and step.factor is None
             match node.op:
                 case g.PixelShuffle(factor=factor) if (
                     linear and step.shuffle == 1 and self._shuffles
@@ -259,17 +267,32 @@ class _Fusion:
                     step.shuffle = factor
                 case g.Crop(margin=margin) if linear and step.shuffle > 1 and step.crop == 0:
                     step.crop = margin
-                case g.Activate(activation=activation) if linear and not activation.smooth:
+                case g.Activate(activation=activation) if linear and (
+                    not activation.smooth or (gates and step.shuffle == 1)
+                ):
                     step.activation = activation
+                case g.Multiply() if (
+                    gates and step.shuffle == 1 and step.factor is None and not self._pooled(node)
+                ):
+                    step.factor = self._other(step, node)
+                    if step.factor is None:  # computed later, or the value itself
+                        return
                 case g.Add():
-                    (other,) = (name for name in node.inputs if name != step.name)
-                    step.addend = self._locate(other)
-                    if step.addend is None:  # computed later
+                    step.addend = self._other(step, node)
+                    if step.addend is None:
                         return
                 case _:
                     return
             step.name = node.name
             self._fused.add(node.name)
+
+    def _other(self, step: Step, node: g.Node) -> Ref | None:
+        """Return the other operand of a sum or product; None if it is computed later."""
+        other = [name for name in node.inputs if name != step.name]
+        return self._locate(other[0]) if other else None
+
+    def _pooled(self, node: g.Node) -> bool:
+        return any(self._graph.values[name].pooled for name in node.inputs)
 
     def _append(self, step: Step) -> None:
         self._steps.append(step)
