@@ -229,9 +229,15 @@ def lights(rng: np.random.Generator, size: int) -> Picture:
         cx, cy = rng.uniform(0, size, 2)
         radius = float(np.exp(rng.uniform(math.log(3), math.log(size / 6))))
         edge = float(rng.choice([1, 2, radius / 2, radius]))
-        share = np.clip((radius - np.hypot(x - cx, y - cy)) / edge, 0, 1)
         color = np.asarray(hsl(float(rng.random()) * 0.2, 0.6, 0.85), np.float32)
-        values += (color - values) * share[..., None] * np.float32(rng.uniform(0.1, 0.6))
+        opacity = np.float32(rng.uniform(0.1, 0.6))
+        rows, columns = (
+            slice(max(0, int(middle - radius)), int(middle + radius) + 2) for middle in (cy, cx)
+        )
+        part = values[rows, columns]
+        away = np.hypot(x[rows, columns] - cx, y[rows, columns] - cy)
+        share = np.clip((radius - away) / edge, 0, 1)
+        part += (color - part) * (share[..., None] * opacity).astype(np.float32)
     return levels(values)
 
 

@@ -212,8 +212,8 @@ def _body(rng: np.random.Generator, pen: _Pen) -> None:
              [0.3, chin - 0.35]]  # fmt: skip
     pen.fill(smooth_path(pen.at(under)), shade)
     base = chin + 0.42
-    shoulders = [[-0.42, base], [-1.2, base + 0.3], [-1.75, base + 0.75], [-1.9, base + 2.8],
-                 [1.9, base + 2.8], [1.75, base + 0.75], [1.2, base + 0.3], [0.42, base],
+    shoulders = [[-0.42, base], [-1.2, base + 0.3], [-1.75, base + 0.75], [-1.85, base + 2.0],
+                 [-1.6, base + 9], [1.6, base + 9], [1.85, base + 2.0], [1.75, base + 0.75], [1.2, base + 0.3], [0.42, base],
                  [0.0, base + 0.35]]  # fmt: skip
     cloth = hexed(look.clothes)
     if look.gradient and not look.monochrome:
@@ -433,8 +433,8 @@ def _lock(root: Points, tip: Points, bend: float, width: float) -> Points:
     normal = np.array([-along[1], along[0]])
     normal = normal / max(float(np.hypot(*normal)), 1e-6)
     middle = (root + tip) / 2 + normal * bend
-    left = bezier(root - normal * width, middle - normal * width * 0.9, tip, 10)
-    right = bezier(root + normal * width, middle + normal * width * 0.9, tip, 10)
+    left = bezier(root - normal * width * 0.25, middle - normal * width * 1.3, tip, 10)
+    right = bezier(root + normal * width * 0.25, middle + normal * width * 1.3, tip, 10)
     outline: Points = np.concatenate([left, right[::-1][1:]])
     return outline
 
@@ -450,12 +450,12 @@ def _front_hair(rng: np.random.Generator, pen: _Pen) -> None:
     locks = []
     for index, x in enumerate(np.linspace(-0.95, 0.95, count)):
         drop = -0.05 + float(rng.normal(0, 0.1)) - 0.12 * (index % 2) + 0.25 * abs(x)
-        root = np.array([part + (x - part) * 0.62, -0.85 - 0.25 * (1 - abs(x))])
+        root = np.array([part + (x - part) * 0.6, -0.95 - 0.3 * (1 - abs(x))])
         locks.append((root, np.array([x + float(rng.normal(0, 0.06)), drop]), 0.28))
     for side in (-1, 1):
         length = float(rng.uniform(0.6, 2.2))
         for step in range(int(rng.integers(1, 4))):
-            root = np.array([side * (1.0 - 0.06 * step), -0.7])
+            root = np.array([side * (0.8 - 0.1 * step), -1.05])
             tip = np.array([side * (1.08 - 0.12 * step + rng.normal(0, 0.05)), length - 0.3 * step])
             locks.append((root, tip, 0.17))
     order = rng.permutation(len(locks))

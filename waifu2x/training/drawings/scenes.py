@@ -46,38 +46,39 @@ def _panel(
     x0, y0, x1, y1 = max(0, left), max(0, top), min(size, right), min(size, bottom)
     if x1 - x0 < 8 or y1 - y0 < 8:
         return page
-    inside = np.full((size, size, 3), 255, np.uint8)
+    side = max(x1 - x0, y1 - y0)
+    inside = np.full((side, side, 3), 255, np.uint8)
     kind = rng.random()
     if kind < 0.3:
-        inside = levels(random_tone(rng, size)[..., None] * [255, 255, 255])
+        inside = levels(random_tone(rng, side)[..., None] * [255, 255, 255])
     elif kind < 0.45:
-        inside = over(inside, drawn(speed_line_elements(rng, size, (0, 0, 0)), size))
+        inside = over(inside, drawn(speed_line_elements(rng, side, (0, 0, 0)), side))
     elif kind < 0.55:
-        painted = darkness_of(background(rng, size))
+        painted = darkness_of(background(rng, side))
         tone = screentone(painted * 0.8, float(rng.uniform(3, 8)), 45, antialiased=bool(rng.random() < 0.7))
         inside = levels(tone[..., None] * [255, 255, 255])
     elif kind < 0.65:
-        inside = hatching(rng, size)
+        inside = hatching(rng, side)
     elif kind < 0.72:
         inside[:] = 0
     if rng.random() < 0.75:
-        unit = float(np.exp(rng.uniform(math.log(0.1), math.log(0.4)))) * size
+        unit = float(np.exp(rng.uniform(math.log(0.15), math.log(0.5)))) * side
         width = float(np.clip(unit / 40 * rng.uniform(0.7, 1.3), 1.0, 3.2))
-        figure = portrait_layer(rng, size, unit, width, monochrome=True)
+        figure = portrait_layer(rng, side, unit, width, monochrome=True)
         # Grays of a figure become tone.
         gray = figure[..., :3].min(-1)
         mid = (gray > 60) & (gray < 235) & (figure[..., 3] == 255)
         if rng.random() < 0.8:
-            tone = random_tone(rng, size, random_darkness(rng, size))
+            tone = random_tone(rng, side, random_darkness(rng, side))
             shade = levels(tone * 255)
             flat = mid & (figure[..., 0] == figure[..., 1])
             figure = figure.copy()
             figure[flat, :3] = shade[flat][:, None]
         inside = over(inside, figure)
     if rng.random() < 0.6:
-        inside = _bubble(rng, inside, box, line, fonts)
+        inside = _bubble(rng, inside, (0, 0, x1 - x0, y1 - y0), line, fonts)
     page = page.copy()
-    page[y0:y1, x0:x1] = inside[y0:y1, x0:x1]
+    page[y0:y1, x0:x1] = inside[: y1 - y0, : x1 - x0]
     frame = f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" fill="none" stroke="#000" stroke-width="{line:.2f}"/>'
     return over(page, drawn(frame, size))
 

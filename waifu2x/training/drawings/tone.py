@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from .canvas import Field, Picture, grid, levels, soft_field
-
-#: Samples along each side of a pixel for antialiasing.
-_SAMPLES: Final = 3
 
 SHAPES: Final = ("dots", "lines", "cross", "squares")
 
@@ -26,38 +22,33 @@ def screentone(
     """Screentone of a darkness from 0 to 1, as lightness from 0 (black) to 1.
 
     pitch: distance of dots or lines in pixels. angle: degrees. shape: one of `SHAPES`.
-    antialiased: the mean over each pixel; otherwise the center of the pixel decides, one bit.
+    antialiased: edges are ramps one pixel wide; otherwise the center of the pixel decides, one bit.
     """  # fmt: skip
-    size = darkness.shape[0]
-    samples = _SAMPLES if antialiased else 1
-    x, y = grid(size * samples)
-    x, y = x / samples + offset[0], y / samples + offset[1]
-    if samples > 1:
-        darkness = darkness.repeat(samples, 0).repeat(samples, 1)
+    x, y = grid(darkness.shape[0])
+    x, y = x + np.float32(offset[0]), y + np.float32(offset[1])
     radians = math.radians(angle)
-    u = (x * math.cos(radians) + y * math.sin(radians)) / pitch
-    v = (y * math.cos(radians) - x * math.sin(radians)) / pitch
-    u, v = u - np.floor(u) - 0.5, v - np.floor(v) - 0.5
+    cos, sin = np.float32(math.cos(radians) / pitch), np.float32(math.sin(radians) / pitch)
+    u, v = x * cos + y * sin, y * cos - x * sin
+    u, v = u - np.floor(u) - np.float32(0.5), v - np.floor(v) - np.float32(0.5)
+    # The signed distance into the black, in cells.
     if shape == "dots":
         # A disk covers the area pi r^2 of its cell; dots above half darkness are holes.
-        square = u * u + v * v
-        corner = (0.5 - np.abs(u)) ** 2 + (0.5 - np.abs(v)) ** 2
-        black = np.where(
-            darkness <= 0.5, square * math.pi < darkness, corner * math.pi >= 1 - darkness
-        )
+        u, v = np.abs(u), np.abs(v)
+        holes = darkness > 0.5
+        u, v = np.where(holes, 0.5 - u, u), np.where(holes, 0.5 - v, v)
+        radius = np.sqrt(np.where(holes, 1 - darkness, darkness) / np.float32(math.pi))
+        inside = radius - np.hypot(u, v)
+        inside = np.where(holes, -inside, inside)
     elif shape == "lines":
-        black = np.abs(v) * 2 < darkness
+        inside = darkness / 2 - np.abs(v)
     elif shape == "cross":
         # Two sets of lines of share w cover 1 - (1 - w)^2.
-        share = 1 - np.sqrt(np.maximum(0, 1 - darkness))
-        black = (np.abs(v) * 2 < share) | (np.abs(u) * 2 < share)
+        inside = (1 - np.sqrt(np.maximum(0, 1 - darkness))) / 2 - np.minimum(np.abs(u), np.abs(v))
     else:
-        share = np.sqrt(darkness)
-        black = np.maximum(np.abs(u), np.abs(v)) * 2 < share
-    white = 1 - black.astype(np.float32)
-    if samples == 1:
-        return white
-    tone: Field = white.reshape(size, samples, size, samples).mean((1, 3), dtype=np.float32)
+        inside = np.sqrt(darkness) / 2 - np.maximum(np.abs(u), np.abs(v))
+    if not antialiased:
+        return (inside <= 0).astype(np.float32)
+    tone: Field = np.clip(np.float32(0.5) - inside * np.float32(pitch), 0, 1).astype(np.float32)
     return tone
 
 
@@ -120,6 +111,3 @@ def tone_patch(rng: np.random.Generator, size: int) -> Picture:
         + (np.asarray(paper, np.float32) - np.asarray(black, np.float32)) * total[..., None]
     )
     return contour_lines(rng, picture, field, [float(cut) for cut in cuts])
-
-
-Tone = Callable[[np.random.Generator, int], Field]
