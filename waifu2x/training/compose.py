@@ -109,27 +109,7 @@ def drawing_layer(
         layer = svg.render_part(drawing, rng, part, longest)
     if rng.random() < 0.5:
         layer = layer[:, ::-1]
-    return shade(rng, np.ascontiguousarray(layer))
-
-
-def shade(rng: np.random.Generator, layer: svg.Layer) -> svg.Layer:
-    """Cel shadows with crisp edges, or soft painted light, within a layer."""
-    choice = rng.random()
-    if choice < 0.45:
-        return layer
-    height, width = layer.shape[:2]
-    side = max(height, width)
-    field = canvas.soft_field(rng, side, float(rng.uniform(0.8, 3)))[:height, :width]
-    tint = np.asarray(canvas.hsl(float(rng.uniform(0.6, 1.05)), 0.3, 0.5), np.float32) / 255
-    if choice < 0.75:
-        slope = np.maximum(np.hypot(*np.gradient(field)), 1e-5)
-        share = np.clip((field - float(rng.uniform(0.4, 0.7))) / slope + 0.5, 0, 1)
-    else:
-        share = field
-    factor = 1 + (tint - 1) * (share * float(rng.uniform(0.2, 0.6)))[..., None]
-    result = layer.copy()
-    result[..., :3] = canvas.levels(layer[..., :3] * factor)
-    return result
+    return canvas.shade(rng, np.ascontiguousarray(layer))
 
 
 def drop_shadow(rng: np.random.Generator, picture: Picture, layer: svg.Layer, x: int, y: int) -> Picture:
@@ -155,13 +135,13 @@ def svg_scene(rng: np.random.Generator, size: int, library: Library) -> Picture:
         picture = np.full((size, size, 3), 255, np.uint8)
         if rng.random() < 0.5:
             picture = canvas.levels(tone.random_tone(rng, size)[..., None] * [255, 255, 255])
-    tries = int(rng.integers(3, 9))
+    tries = int(rng.integers(4, 14))
     if rng.random() < 0.4:
         tries = int(rng.integers(0, 3))
         longest = size * float(math.exp(rng.uniform(math.log(0.9), math.log(2.2))))
         picture = canvas.over(picture, _sure_layer(rng, library, round(longest), size))
     for _ in range(tries):
-        longest = round(math.exp(rng.uniform(math.log(70), math.log(size * 0.9))))
+        longest = round(math.exp(rng.uniform(math.log(50), math.log(size * 0.8))))
         layer = _sure_layer(rng, library, longest, None)
         x = int(rng.integers(-layer.shape[1] // 3, max(1, size - layer.shape[1] * 2 // 3)))
         y = int(rng.integers(-layer.shape[0] // 3, max(1, size - layer.shape[0] * 2 // 3)))

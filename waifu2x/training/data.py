@@ -24,6 +24,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from .._text import shown
 from . import packages
@@ -52,6 +53,15 @@ _FLAT_KEPT: Final = 0.04
 
 #: Drawings that are flat by nature.
 _FLAT_KINDS: Final = ("gradient", "dithered", "fine_dither")
+
+#: Drawings that lose their nature at half the size.
+_UNSHRUNK_KINDS: Final = (*_FLAT_KINDS, "tone", "pixel_art", "speed_lines")
+_SHRINKING: Final = (
+    Image.Resampling.LANCZOS,
+    Image.Resampling.LANCZOS,
+    Image.Resampling.BICUBIC,
+    Image.Resampling.BOX,
+)
 
 VALIDATION_COUNT: Final = 48
 VALIDATION_SIZE: Final = 192
@@ -127,7 +137,7 @@ def _kind(rng: np.random.Generator, library: Library) -> str:
 def patches(
     library: Library, size: int, seed: Sequence[int], kind: str | None = None
 ) -> tuple[str, list[Picture]]:
-    """The patches of one scene, 0 to 4 of them, and the kind of the scene."""
+    """The patches of one scene, 0 to 5 of them, and the kind of the scene."""
     rng = np.random.default_rng(seed)
     kind = kind or _kind(rng, library)
     whole = scene(rng, size * _PATCHES_PER_SIDE, library, kind)
@@ -140,6 +150,11 @@ def patches(
     if kind in _FLAT_KINDS:
         # The four parts of a gradient are alike.
         found = found[:1]
+    if kind not in _UNSHRUNK_KINDS:
+        # The whole scene at half the size: fine lines and dense detail, as large drawings have
+        # when they are published smaller.
+        filter = _SHRINKING[int(rng.integers(len(_SHRINKING)))]
+        found.append(np.array(Image.fromarray(whole).resize((size, size), filter)))
     return kind, found
 
 

@@ -97,7 +97,7 @@ def foliage(rng: np.random.Generator, size: int) -> Picture:
                           [x + radius * 0.14, size], [x - radius * 0.14, size]])  # fmt: skip
         elements.append(element(path(trunk), hexed(hsl(0.07, 0.3, 0.25))))
         leaf = float(rng.uniform(2.5, 11))
-        count = int(min(260, 0.5 * (radius / leaf) ** 2 * 4 + 40))
+        count = int(min(420, 2.5 * (radius / leaf) ** 2 + 40))
         points = np.stack(
             [x + radius * np.cos(t) * rng.uniform(0.85, 1.1) for t in np.linspace(0, 6, 14)], 0
         )
@@ -140,7 +140,8 @@ def building(rng: np.random.Generator, size: int) -> Picture:
     base = sky(rng, size)
     wall = palette(rng, 4)
     shear = float(rng.normal(0, 0.25))
-    columns, rows = int(rng.integers(3, 9)), int(rng.integers(2, 8))
+    columns = int(np.exp(rng.uniform(math.log(3), math.log(16))))
+    rows = max(2, int(columns * rng.uniform(0.6, 1.2)))
     top = float(rng.uniform(-0.2, 0.3)) * size
     width, height = size / columns, size / rows * float(rng.uniform(0.6, 1))
     glass = [hsl(0.58, 0.4, float(rng.uniform(0.3, 0.6))), hsl(0.56, 0.5, 0.85)]
@@ -309,6 +310,22 @@ def room(rng: np.random.Generator, size: int) -> Picture:
     return levels(picture * light[..., None])
 
 
+def texture(rng: np.random.Generator, size: int) -> Picture:
+    """Stone, earth, foliage in the distance: detail at all scales in a few close colors."""
+    colors = palette(rng, 5)
+    rough = int(rng.integers(4, 8))
+    field = soft_field(rng, size, float(rng.uniform(2, 8)), rough)
+    second = soft_field(rng, size, float(rng.uniform(10, 50)), 3)
+    if rng.random() < 0.5:
+        # Dabs of paint: levels with crisp edges.
+        steps = float(rng.integers(4, 9))
+        field = (np.floor((field * 0.75 + second * 0.25) * steps) / steps).astype(np.float32)
+        picture = levels(ramp(field, colors))
+        return blurred(picture, float(rng.uniform(0.4, 1)))
+    values = ramp(np.clip(field * 1.4 - 0.2, 0, 1), colors)
+    return levels(values * (1 + float(rng.uniform(0.05, 0.4)) * (second[..., None] - 0.5)))
+
+
 def blurred(picture: Picture, radius: float) -> Picture:
     """A Gaussian blur with a standard deviation of ``radius`` pixels."""
     result: Picture = np.array(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))
@@ -322,7 +339,7 @@ def darkness_of(picture: Picture) -> Field:
     return field
 
 
-BACKGROUNDS = (sky, foliage, palms, building, floor, lights, painting, room)
+BACKGROUNDS = (sky, foliage, palms, building, floor, lights, painting, room, texture)
 
 
 def background(rng: np.random.Generator, size: int) -> Picture:

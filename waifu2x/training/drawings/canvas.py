@@ -133,6 +133,26 @@ def placed(base: Picture, layer: svg.Layer, x: int, y: int) -> Picture:
     return result
 
 
+def shade(rng: np.random.Generator, layer: svg.Layer) -> svg.Layer:
+    """Cel shadows with crisp edges, or soft painted light, within a layer."""
+    choice = rng.random()
+    if choice < 0.45:
+        return layer
+    height, width = layer.shape[:2]
+    side = max(height, width)
+    field = soft_field(rng, side, float(rng.uniform(0.8, 3)))[:height, :width]
+    tint = np.asarray(hsl(float(rng.uniform(0.6, 1.05)), 0.3, 0.5), np.float32) / 255
+    if choice < 0.75:
+        slope = np.maximum(np.hypot(*np.gradient(field)), 1e-5)
+        share = np.clip((field - float(rng.uniform(0.4, 0.7))) / slope + 0.5, 0, 1)
+    else:
+        share = field
+    factor = 1 + (tint - 1) * (share * float(rng.uniform(0.2, 0.6)))[..., None]
+    result = layer.copy()
+    result[..., :3] = levels(layer[..., :3] * factor)
+    return result
+
+
 def drawn(elements: Sequence[str] | str, size: int, width: int | None = None) -> svg.Layer:
     """Render SVG elements in pixel coordinates on a transparent square."""
     body = elements if isinstance(elements, str) else "".join(elements)

@@ -23,6 +23,7 @@ from .canvas import (
     over,
     palette,
     ramp,
+    shade,
     shaded,
     smooth_path,
     soft_field,
@@ -163,7 +164,7 @@ def figure(
 
 def _hair_fill(rng: np.random.Generator, pen: _Pen, name: str, dark: float = 0.0) -> str:
     look = pen.look
-    base = shaded(look.hair, dark)
+    base = shaded(look.hair, dark, (0, 0, 0) if look.monochrome else (40, 20, 70))
     if not look.gradient or look.monochrome:
         return hexed(base)
     light = shaded(base, 0.25, (255, 245, 235))
@@ -219,7 +220,9 @@ def _body(rng: np.random.Generator, pen: _Pen) -> None:
     if look.gradient and not look.monochrome:
         cloth = pen.gradient("cl", [look.clothes, shaded(look.clothes, 0.25)])
     pen.fill(smooth_path(pen.at(shoulders)), cloth, 1.0)
-    darker = hexed(shaded(look.clothes, 0.3))
+    if rng.random() < 0.3:
+        pen.fill(smooth_path(pen.at(shoulders)), _weave(rng, pen), 1.0)
+    darker = hexed(shaded(look.clothes, 0.3, (0, 0, 0) if look.monochrome else (40, 20, 70)))
     for _ in range(int(rng.integers(2, 7))):
         x, y = float(rng.uniform(-1.5, 1.5)), float(base + rng.uniform(0.5, 2.2))
         fold = bezier(
@@ -243,6 +246,31 @@ def _body(rng: np.random.Generator, pen: _Pen) -> None:
             tail = np.array([[0, base + 0.5], [0.12, base + 0.6], [0.35, base + 1.3],
                              [0.15, base + 1.25]]) * [side, 1]  # fmt: skip
             pen.fill(smooth_path(pen.at(tail)), accent, 1.0)
+
+
+def _weave(rng: np.random.Generator, pen: _Pen) -> str:
+    """A pattern of stripes, checks or dots for clothes."""
+    look = pen.look
+    step = float(rng.uniform(0.08, 0.4)) * pen.unit
+    color = (255, 255, 255) if look.monochrome else look.trim
+    share = float(rng.uniform(0.15, 0.5))
+    wide = step * share
+    kind = int(rng.integers(3))
+    mark = f'<rect width="{wide:.2f}" height="{step:.2f}" fill="{hexed(color)}"/>'
+    if kind == 1:
+        mark += (
+            f'<rect width="{step:.2f}" height="{wide:.2f}" fill="{hexed(color)}" '
+            f'fill-opacity="0.6"/>'
+        )
+    elif kind == 2:
+        middle = step / 2
+        mark = f'<circle cx="{middle:.2f}" cy="{middle:.2f}" r="{wide * 0.8:.2f}" fill="{hexed(color)}"/>'
+    pen.definitions.append(
+        f'<pattern id="{pen.key}weave" width="{step:.2f}" height="{step:.2f}" '
+        f'patternUnits="userSpaceOnUse" patternTransform="rotate({rng.uniform(-45, 45):.1f})">'
+        f"{mark}</pattern>"
+    )
+    return f"url(#{pen.key}weave)"
 
 
 def _head(rng: np.random.Generator, pen: _Pen) -> None:
@@ -520,7 +548,8 @@ def portrait_layer(
     angle = float(rng.normal(0, 6))
     body = "".join(figure(rng, center, unit, look))
     turn = f"rotate({angle:.2f} {center[0]:.1f} {center[1]:.1f})"
-    return drawn(f'<g transform="{turn}">{body}</g>', size)
+    layer = drawn(f'<g transform="{turn}">{body}</g>', size)
+    return layer if monochrome else shade(rng, layer)
 
 
 def face(rng: np.random.Generator, size: int) -> Picture:
@@ -530,8 +559,8 @@ def face(rng: np.random.Generator, size: int) -> Picture:
         base = np.broadcast_to(np.asarray(colors[2], np.uint8), (size, size, 3)).copy()
     else:
         base = levels(ramp(soft_field(rng, size, float(rng.uniform(0.8, 2))), colors))
-    for _ in range(int(rng.choice([1, 1, 2, 3]))):
-        unit = float(np.exp(rng.uniform(math.log(0.08), math.log(0.45)))) * size
+    for _ in range(int(rng.choice([1, 2, 3, 4]))):
+        unit = float(np.exp(rng.uniform(math.log(0.06), math.log(0.4)))) * size
         width = float(np.clip(unit / 40 * rng.uniform(0.6, 1.4), 0.9, 3.2))
         base = over(base, portrait_layer(rng, size, unit, width))
     return base

@@ -111,8 +111,8 @@ def novel_scene(rng: np.random.Generator, size: int, fonts: Fonts | None = None)
     picture = background(rng, size)
     if rng.random() < 0.3:
         picture = blurred(picture, float(rng.uniform(1, 4)))
-    for _ in range(int(rng.choice([1, 1, 2]))):
-        unit = float(np.exp(rng.uniform(math.log(0.1), math.log(0.38)))) * size
+    for _ in range(int(rng.choice([1, 2, 3]))):
+        unit = float(np.exp(rng.uniform(math.log(0.06), math.log(0.36)))) * size
         width = float(np.clip(unit / 40 * rng.uniform(0.6, 1.3), 0.9, 3.2))
         picture = over(picture, portrait_layer(rng, size, unit, width))
     if rng.random() < 0.35:
