@@ -48,8 +48,11 @@ SHARES: Final = {"svg": 0.45, "mix": 0.15, "drawing": 0.40}
 #: Share of pictures of the user, if there are any; the other shares shrink accordingly.
 _PICTURE_SHARE: Final = 0.5
 
+#: A patch with so much `detail` is always kept; with less, its probability is proportional.
+_DETAILED: Final = 0.05
+
 #: Of flat patches, this share is kept.
-_FLAT_KEPT: Final = 0.04
+_FLAT_KEPT: Final = 0.03
 
 #: Drawings that are flat by nature.
 _FLAT_KINDS: Final = ("gradient", "dithered", "fine_dither")
@@ -114,13 +117,13 @@ class Sources:
 # --- patches -------------------------------------------------------------------------------------
 
 
-def is_flat(patch: Picture) -> bool:
-    """Whether less than 1% of the pixels differ visibly from their neighbors."""
+def detail(patch: Picture) -> float:
+    """The share of pixels that differ visibly from their neighbors, from 0 to 1."""
     gray = patch.astype(np.int16).sum(2)
     steps = np.maximum(
         np.abs(np.diff(gray, axis=0))[:, :-1], np.abs(np.diff(gray, axis=1))[:-1]
     )
-    return bool((steps > 24).mean() < 0.01)
+    return float((steps > 24).mean())
 
 
 def _kind(rng: np.random.Generator, library: Library) -> str:
@@ -145,11 +148,12 @@ def patches(
     for row in range(_PATCHES_PER_SIDE):
         for column in range(_PATCHES_PER_SIDE):
             patch = whole[row * size : (row + 1) * size, column * size : (column + 1) * size]
-            if kind in _FLAT_KINDS or not is_flat(patch) or rng.random() < _FLAT_KEPT:
+            keep = max(_FLAT_KEPT, min(1.0, detail(patch) / _DETAILED))
+            if kind in _FLAT_KINDS or rng.random() < keep:
                 found.append(patch)
     if kind in _FLAT_KINDS:
-        # The four parts of a gradient are alike.
-        found = found[:1]
+        # The parts of a gradient are alike.
+        found = found[:2]
     if kind not in _UNSHRUNK_KINDS:
         # The whole scene at half the size: fine lines and dense detail, as large drawings have
         # when they are published smaller.
@@ -206,7 +210,7 @@ def validation(library: Library, seed: int) -> Picture:
         kind = kinds[len(found) % len(kinds)]
         _, parts = patches(library, VALIDATION_SIZE, [seed, 2, number], kind)
         number += 1
-        found += [part for part in parts if kind in _FLAT_KINDS or not is_flat(part)][:1]
+        found += [part for part in parts if kind in _FLAT_KINDS or detail(part) > 0.02][:1]
     return np.stack(found)
 
 
