@@ -27,16 +27,20 @@ _SET_WEIGHTS: Final = {
 }
 
 #: Folders of openclipart with drawings of people, animals, plants and things.
-_FIGURES: Final = ("people", "animals", "recreation", "plants", "food", "transportation", "unsorted",
-                   "buildings", "tools", "education", "household", "special")  # fmt: skip
+_FIGURES: Final = (
+    "people", "animals", "recreation", "plants", "food", "transportation", "unsorted",
+    "buildings", "tools", "education", "household", "special",
+)  # fmt: skip
 
 #: Words in the names of their symbols: playing cards, road signs and the like.
 _SYMBOLS: Final = ("cards", "roadsigns", "aiga", "stickmen", "chess", "patterns", "symbol")
 
 #: Abstract styles of dicebear are drawn rarely.
-_PEOPLE: Final = ("big-ears", "big-smile", "clay", "critters", "croodles", "cutouts", "dylan", "micah",
-                  "miniavs", "notionists", "open-peeps", "personas", "toon-head", "sprouts",
-                  "line-face", "moods", "thumbs")  # fmt: skip
+_PEOPLE: Final = (
+    "big-ears", "big-smile", "clay", "critters", "croodles", "cutouts", "dylan", "micah",
+    "miniavs", "notionists", "open-peeps", "personas", "toon-head", "sprouts", "line-face",
+    "moods", "thumbs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,7 @@ def _text(path: str) -> str:
     return Path(path).read_bytes().decode("utf-8", "replace")
 
 
-def scene(
-    rng: np.random.Generator, size: int, library: Library, kind: str
-) -> Picture:
+def scene(rng: np.random.Generator, size: int, library: Library, kind: str) -> Picture:
     """A scene of a kind: "svg", "mix", "picture", or a kind of `drawings.KINDS`."""
     if kind == "svg":
         return svg_scene(rng, size, library)
@@ -117,7 +119,9 @@ def drawing_layer(
     return canvas.shade(rng, np.ascontiguousarray(layer))
 
 
-def drop_shadow(rng: np.random.Generator, picture: Picture, layer: svg.Layer, x: int, y: int) -> Picture:
+def drop_shadow(
+    rng: np.random.Generator, picture: Picture, layer: svg.Layer, x: int, y: int
+) -> Picture:
     """The blurred, shifted silhouette of a layer, dark and translucent."""
     alpha = Image.fromarray(layer[..., 3])
     margin = 16
@@ -222,9 +226,11 @@ def mixed_scene(rng: np.random.Generator, size: int, library: Library) -> Pictur
         picture = canvas.over(picture, canvas.drawn(lines, size), float(rng.uniform(0.4, 1)))
     elif choice < 0.63:
         dots = tone.random_tone(rng, size)[..., None]
-        x, y = canvas.grid(size)
-        area = ((x + y) / (2 * size) > rng.uniform(0.3, 0.7))[..., None]
-        picture = np.where(area & (dots < 1), canvas.levels(picture * (0.35 + 0.65 * dots)), picture)
+        across, down = canvas.grid(size)
+        area = ((across + down) / (2 * size) > rng.uniform(0.3, 0.7))[..., None]
+        picture = np.where(
+            area & (dots < 1), canvas.levels(picture * (0.35 + 0.65 * dots)), picture
+        )
     return picture
 
 

@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,9 +119,7 @@ class Sources:
 def detail(patch: Picture) -> float:
     """The share of pixels that differ visibly from their neighbors, from 0 to 1."""
     gray = patch.astype(np.int16).sum(2)
-    steps = np.maximum(
-        np.abs(np.diff(gray, axis=0))[:, :-1], np.abs(np.diff(gray, axis=1))[:-1]
-    )
+    steps = np.maximum(np.abs(np.diff(gray, axis=0))[:, :-1], np.abs(np.diff(gray, axis=1))[:-1])
     return float((steps > 24).mean())
 
 
@@ -177,9 +174,7 @@ def prepare(
     library = sources.library(held_out=False)
     path = folder / "train.npy"
     part = path.with_name("train.npy.part")
-    train = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        part, mode="w+", dtype=np.uint8, shape=(count, size, size, 3)
-    )
+    train = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
     counts: dict[str, int] = {}
     done = number = 0
     while done < count:
@@ -193,7 +188,7 @@ def prepare(
             _log.info("%d of %d patches", done, count)
     train.flush()
     del train
-    os.replace(part, path)
+    part.replace(path)
     facts = {"count": count, "size": size, "seed": seed, "kinds": dict(sorted(counts.items()))}
     (folder / "patches.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return counts
@@ -218,7 +213,7 @@ def _save(path: Path, values: npt.NDArray[np.uint8]) -> None:
     part = path.with_name(f"{path.name}.part")
     with part.open("wb") as file:
         np.save(file, values)
-    os.replace(part, path)
+    part.replace(path)
 
 
 # --- command line --------------------------------------------------------------------------------

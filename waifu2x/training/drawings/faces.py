@@ -15,6 +15,7 @@ from .canvas import (
     bezier,
     drawn,
     element,
+    ellipse,
     hexed,
     hsl,
     ink,
@@ -176,7 +177,9 @@ def _hair_fill(rng: np.random.Generator, pen: _Pen, name: str, dark: float = 0.0
 def _back_hair(rng: np.random.Generator, pen: _Pen, style: int) -> None:
     length = float([0.9, 1.6, 2.6, 3.6][style] + rng.normal(0, 0.15))
     wide = float(rng.uniform(1.2, 1.6))
-    left = np.array([[-0.6, -1.35], [-wide * 0.95, -0.7], [-wide, 0.3], [-wide * 1.05, length * 0.7]])
+    left = np.array(
+        [[-0.6, -1.35], [-wide * 0.95, -0.7], [-wide, 0.3], [-wide * 1.05, length * 0.7]]
+    )
     tips = []
     count = int(rng.integers(5, 12))
     for index, share in enumerate(np.linspace(-1, 1, count)):
@@ -214,7 +217,8 @@ def _body(rng: np.random.Generator, pen: _Pen) -> None:
     pen.fill(smooth_path(pen.at(under)), shade)
     base = chin + 0.42
     shoulders = [[-0.42, base], [-1.2, base + 0.3], [-1.75, base + 0.75], [-1.85, base + 2.0],
-                 [-1.6, base + 9], [1.6, base + 9], [1.85, base + 2.0], [1.75, base + 0.75], [1.2, base + 0.3], [0.42, base],
+                 [-1.6, base + 9], [1.6, base + 9], [1.85, base + 2.0],
+                 [1.75, base + 0.75], [1.2, base + 0.3], [0.42, base],
                  [0.0, base + 0.35]]  # fmt: skip
     cloth = hexed(look.clothes)
     if look.gradient and not look.monochrome:
@@ -264,7 +268,7 @@ def _weave(rng: np.random.Generator, pen: _Pen) -> str:
         )
     elif kind == 2:
         middle = step / 2
-        mark = f'<circle cx="{middle:.2f}" cy="{middle:.2f}" r="{wide * 0.8:.2f}" fill="{hexed(color)}"/>'
+        mark = ellipse(middle, middle, wide * 0.8, wide * 0.8, fill=hexed(color))
     pen.definitions.append(
         f'<pattern id="{pen.key}weave" width="{step:.2f}" height="{step:.2f}" '
         f'patternUnits="userSpaceOnUse" patternTransform="rotate({rng.uniform(-45, 45):.1f})">'
@@ -359,8 +363,14 @@ def eye(rng: np.random.Generator, pen: _Pen, middle: Points, side: float, gaze: 
     ]
     if rng.random() < 0.6:
         for turn in np.linspace(0.25, math.pi - 0.25, 9):
-            x1, y1 = iris_x + 0.5 * radius_x * math.cos(turn), iris_y + 0.5 * radius_y * math.sin(turn)
-            x2, y2 = iris_x + 0.92 * radius_x * math.cos(turn), iris_y + 0.9 * radius_y * math.sin(turn)
+            x1, y1 = (
+                iris_x + 0.5 * radius_x * math.cos(turn),
+                iris_y + 0.5 * radius_y * math.sin(turn),
+            )
+            x2, y2 = (
+                iris_x + 0.92 * radius_x * math.cos(turn),
+                iris_y + 0.9 * radius_y * math.sin(turn),
+            )
             group.append(
                 f'<path d="M{x1:.1f},{y1:.1f}L{x2:.1f},{y2:.1f}" stroke="{hexed(dark)}" '
                 f'stroke-width="{look.line_width * 0.4:.2f}" stroke-opacity="0.6"/>'
@@ -388,7 +398,8 @@ def eye(rng: np.random.Generator, pen: _Pen, middle: Points, side: float, gaze: 
             f'r="{radius_x * 0.14:.2f}" fill="#ffffff" fill-opacity="0.85"/>'
         )
     lid = np.array([[-wide * 0.95, 0.06], [-wide * 0.6, -high * 0.52], [0.05, -high * 0.76],
-                    [wide * 0.7, -high * 0.5], [wide * 1.08, -0.03], [wide * 1.25, 0.02]])  # fmt: skip
+                    [wide * 0.7, -high * 0.5], [wide * 1.08, -0.03],
+                    [wide * 1.25, 0.02]])  # fmt: skip
     inner = lid[::-1] + [0, 0.02] + [[0, 0]] * 6
     inner[1:-1, 1] += high * float(rng.uniform(0.1, 0.22))
     lash = look.line if look.monochrome or rng.random() < 0.6 else shaded(look.line, 0.3, look.hair)
@@ -445,7 +456,8 @@ def _nose_and_mouth(rng: np.random.Generator, pen: _Pen) -> None:
         pen.stroke(pen.at(curve), 1.0)
         return
     open_ = float(rng.uniform(0.08, 0.26))
-    mouth = [[x - wide, y - 0.03], [x, y - 0.06], [x + wide, y - 0.03], [x + wide * 0.6, y + open_ * 0.7],
+    mouth = [[x - wide, y - 0.03], [x, y - 0.06], [x + wide, y - 0.03],
+             [x + wide * 0.6, y + open_ * 0.7],
              [x, y + open_], [x - wide * 0.6, y + open_ * 0.7]]  # fmt: skip
     red = (0, 0, 0) if look.monochrome else hsl(0.98, 0.6, float(rng.uniform(0.3, 0.5)))
     pen.fill(smooth_path(pen.at(mouth)), hexed(red), 1.0)
@@ -470,7 +482,8 @@ def _lock(root: Points, tip: Points, bend: float, width: float) -> Points:
 def _front_hair(rng: np.random.Generator, pen: _Pen) -> None:
     look = pen.look
     dome = [[-1.1, 0.1], [-1.2, -0.5], [-0.85, -1.25], [0, -1.55], [0.85, -1.25], [1.2, -0.5],
-            [1.1, 0.1], [0.85, -0.35], [0.4, -0.55], [0, -0.6], [-0.4, -0.55], [-0.85, -0.35]]  # fmt: skip
+            [1.1, 0.1], [0.85, -0.35], [0.4, -0.55], [0, -0.6], [-0.4, -0.55],
+            [-0.85, -0.35]]  # fmt: skip
     pen.fill(smooth_path(pen.at(dome)), _hair_fill(rng, pen, "fh"), 1.0)
     part = float(rng.normal(0, 0.25))
     crown = np.array([part, -1.35])
@@ -510,8 +523,10 @@ def _front_hair(rng: np.random.Generator, pen: _Pen) -> None:
 def _angel_ring(rng: np.random.Generator, pen: _Pen) -> None:
     """Highlights across the hair: a row of spikes along an arc."""
     look = pen.look
-    color = (255, 255, 255) if look.monochrome else shaded(
-        look.hair, float(rng.uniform(0.35, 0.8)), (255, 252, 240)
+    color = (
+        (255, 255, 255)
+        if look.monochrome
+        else shaded(look.hair, float(rng.uniform(0.35, 0.8)), (255, 252, 240))
     )
     count = int(rng.integers(7, 18))
     xs = np.linspace(-0.8, 0.8, count)
@@ -530,9 +545,7 @@ def _hair_accessory(rng: np.random.Generator, pen: _Pen) -> None:
     middle = np.array([side * 0.85, -0.95])
     for turn in np.linspace(0, 2 * math.pi, int(rng.integers(3, 7)), endpoint=False):
         petal = np.array([[0, 0], [0.14, -0.1], [0.28, 0], [0.14, 0.1]])
-        rotation = np.array(
-            [[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]]
-        )
+        rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
         pen.fill(smooth_path(pen.at(petal @ rotation + middle)), color, 0.9)
 
 
