@@ -104,7 +104,9 @@ class Sources:
             own = tuple(
                 path
                 for path in sorted(self.pictures.rglob("*"))
-                if path.suffix.lower() in _PICTURE_SUFFIXES and is_held_out(path.name) is held_out
+                if path.suffix.lower() in _PICTURE_SUFFIXES
+                and is_held_out(path.name) is held_out
+                and not packages.is_excluded("picture", path.name)
             )
         if not any(svgs.values()):
             raise TrainingDataError(
