@@ -153,11 +153,12 @@ def shade(rng: np.random.Generator, layer: svg.Layer) -> svg.Layer:
     return result
 
 
-def drawn(elements: Sequence[str] | str, size: int, width: int | None = None) -> svg.Layer:
-    """Render SVG elements in pixel coordinates on a transparent square."""
+def drawn(elements: Sequence[str] | str, height: int, width: int | None = None) -> svg.Layer:
+    """Render SVG elements in pixel coordinates on a transparent layer, square by default."""
+    width = width or height
     body = elements if isinstance(elements, str) else "".join(elements)
-    text = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}">{body}</svg>'
-    return svg.render(text, svg.View(0, 0, width or size, size), width or size, size)
+    text = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{body}</svg>'
+    return svg.render(text, svg.View(0, 0, width, height), width, height)
 
 
 # --- paths ---------------------------------------------------------------------------------------
