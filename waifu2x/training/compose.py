@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from . import drawings, svg
 from .drawings import backgrounds, canvas, gradients, scenes, strokes, tone
@@ -127,8 +127,6 @@ def drop_shadow(
     margin = 16
     wide = Image.new("L", (alpha.width + 2 * margin, alpha.height + 2 * margin))
     wide.paste(alpha, (margin, margin))
-    from PIL import ImageFilter
-
     soft = np.asarray(wide.filter(ImageFilter.GaussianBlur(float(rng.uniform(1, 6)))), np.float32)
     shadow = np.zeros((*soft.shape, 4), np.uint8)
     shadow[..., 3] = soft * float(rng.uniform(0.2, 0.6))
@@ -189,16 +187,17 @@ def _sure_layer(
 
 
 def as_manga(rng: np.random.Generator, picture: Picture) -> Picture:
-    """Black on white: grays become screentone, dark lines stay."""
+    """Black on white: areas of gray become screentone, lines stay."""
     darkness = backgrounds.darkness_of(picture)
-    darkness = np.clip((darkness - 0.12) * 0.9, 0, 1)
-    solid = darkness > 0.62
     pitch = float(math.exp(rng.uniform(math.log(3), math.log(8))))
     toned = tone.screentone(
-        np.asarray(darkness, np.float32), pitch, float(rng.choice(tone.ANGLES)),
+        np.clip((darkness - 0.12) * 0.9, 0, 1), pitch, float(rng.choice(tone.ANGLES)),
         antialiased=bool(rng.random() < 0.7),
     )  # fmt: skip
-    gray = np.where(solid, 1 - np.clip(darkness * 1.6, 0, 1), toned)
+    # Dark areas are solid; edges keep their antialiasing, with more contrast.
+    contrast = np.clip(1.15 - 1.5 * darkness, 0, 1)
+    areas = canvas.is_even(canvas.levels(255 * darkness), 12) & (darkness < 0.75)
+    gray = np.where(areas, toned, contrast)
     return canvas.levels(gray[..., None] * [255, 255, 255])
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from .. import svg
 
@@ -109,6 +109,18 @@ def levels(values: npt.NDArray[np.number[Any]]) -> Picture:
     """Values from 0 to 255 rounded to 8 bits."""
     picture: Picture = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return picture
+
+
+def is_even(gray: npt.NDArray[np.uint8], tolerance: int = 0) -> npt.NDArray[np.bool_]:
+    """Where a picture of shape (height, width) differs from its neighbors by ``tolerance`` at most.
+
+    These are areas; lines and their antialiased edges are not even.
+    """
+    image = Image.fromarray(np.ascontiguousarray(gray))
+    highest = np.asarray(image.filter(ImageFilter.MaxFilter(3)))
+    lowest = np.asarray(image.filter(ImageFilter.MinFilter(3)))
+    even: npt.NDArray[np.bool_] = highest - lowest <= tolerance
+    return even
 
 
 # --- layers --------------------------------------------------------------------------------------

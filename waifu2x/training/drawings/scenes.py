@@ -15,6 +15,7 @@ from .canvas import (
     element,
     ellipse,
     hexed,
+    is_even,
     levels,
     over,
     palette,
@@ -87,9 +88,9 @@ def _panel(
         unit = float(np.exp(rng.uniform(math.log(0.15), math.log(0.5)))) * side
         width = float(np.clip(unit / 40 * rng.uniform(0.7, 1.3), 1.0, 3.2))
         figure, x, y = portrait_layer(rng, side, unit, width, monochrome=True)
-        # Grays of a figure become tone.
+        # Even grays of a figure become tone; the edges of lines stay.
         gray = figure[..., 0]
-        middle = (gray > 60) & (gray < 235) & (figure[..., 3] == 255)
+        middle = (gray > 60) & (gray < 235) & (figure[..., 3] == 255) & is_even(gray)
         if rng.random() < 0.8:
             shade = levels(random_tone(rng, side, random_darkness(rng, side)) * 255)
             shade = shade[y : y + gray.shape[0], x : x + gray.shape[1]]

@@ -35,26 +35,33 @@ def screentone(
     cos, sin = np.float32(math.cos(radians) / pitch), np.float32(math.sin(radians) / pitch)
     u, v = x * cos + y * sin, y * cos - x * sin
     u, v = u - np.floor(u) - np.float32(0.5), v - np.floor(v) - np.float32(0.5)
-    # The signed distance into the black, in cells.
+    scale = np.float32(pitch)
+    holes = np.zeros(darkness.shape, bool)
+    # The signed distance into a mark, and the smallest extent of a mark, both in pixels.
     if shape == "dots":
         # A disk covers the area pi r^2 of its cell; dots above half darkness are holes.
         u, v = np.abs(u), np.abs(v)
         holes = darkness > 0.5
         u, v = np.where(holes, 0.5 - u, u), np.where(holes, 0.5 - v, v)
-        radius = np.sqrt(np.where(holes, 1 - darkness, darkness) / np.float32(math.pi))
-        inside = radius - np.hypot(u, v)
-        inside = np.where(holes, -inside, inside)
+        area = np.where(holes, 1 - darkness, darkness)
+        inside = (np.sqrt(area / np.float32(math.pi)) - np.hypot(u, v)) * scale
+        extent = area * scale * scale
     elif shape == "lines":
-        inside = darkness / 2 - np.abs(v)
+        inside, extent = (darkness / 2 - np.abs(v)) * scale, darkness * scale
     elif shape == "cross":
         # Two sets of lines of share w cover 1 - (1 - w)^2.
-        inside = (1 - np.sqrt(np.maximum(0, 1 - darkness))) / 2 - np.minimum(np.abs(u), np.abs(v))
+        share = 1 - np.sqrt(np.maximum(0, 1 - darkness))
+        inside = (share / 2 - np.minimum(np.abs(u), np.abs(v))) * scale
+        extent = share * scale
     else:
-        inside = np.sqrt(darkness) / 2 - np.maximum(np.abs(u), np.abs(v))
-    if not antialiased:
-        one_bit: Field = (inside <= 0).astype(np.float32)
-        return one_bit
-    tone: Field = np.clip(np.float32(0.5) - inside * np.float32(pitch), 0, 1).astype(np.float32)
+        inside = (np.sqrt(darkness) / 2 - np.maximum(np.abs(u), np.abs(v))) * scale
+        extent = darkness * scale * scale
+    if antialiased:
+        # Marks smaller than a pixel are fainter.
+        mark = np.clip(inside + np.float32(0.5), 0, 1) * np.minimum(extent, 1)
+    else:
+        mark = np.where(inside > 0, 1, 0)
+    tone: Field = np.where(holes, mark, 1 - mark).astype(np.float32)
     return tone
 
 
