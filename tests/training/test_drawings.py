@@ -123,7 +123,7 @@ def test_lines_have_one_direction():
 def test_tone_is_as_dark_as_asked_for(shape, darkness, antialiased):
     field = np.full((240, 240), darkness, np.float32)
     result = tone.screentone(field, 9.7, 22.5, shape=shape, antialiased=antialiased)
-    assert result.mean() == pytest.approx(1 - darkness, abs=0.03)
+    assert result.mean() == pytest.approx(1 - darkness, abs=0.01 if antialiased and darkness < 0.9 else 0.03)
 
 
 def test_tone_of_one_bit_has_two_values_and_antialiased_tone_more():

@@ -37,32 +37,44 @@ def screentone(
     u, v = u - np.floor(u) - np.float32(0.5), v - np.floor(v) - np.float32(0.5)
     scale = np.float32(pitch)
     holes = np.zeros(darkness.shape, bool)
-    # The signed distance into a mark, and the smallest extent of a mark, both in pixels.
+    # The reach of a mark from its middle and the distance of each pixel from it, in pixels.
     if shape == "dots":
         # A disk covers the area pi r^2 of its cell; dots above half darkness are holes.
         u, v = np.abs(u), np.abs(v)
         holes = darkness > 0.5
         u, v = np.where(holes, 0.5 - u, u), np.where(holes, 0.5 - v, v)
-        area = np.where(holes, 1 - darkness, darkness)
-        inside = (np.sqrt(area / np.float32(math.pi)) - np.hypot(u, v)) * scale
-        extent = area * scale * scale
+        reach = np.sqrt(np.where(holes, 1 - darkness, darkness) / np.float32(math.pi)) * scale
+        away = np.hypot(u, v) * scale
     elif shape == "lines":
-        inside, extent = (darkness / 2 - np.abs(v)) * scale, darkness * scale
+        reach, away = darkness / 2 * scale, np.abs(v) * scale
     elif shape == "cross":
         # Two sets of lines of share w cover 1 - (1 - w)^2.
-        share = 1 - np.sqrt(np.maximum(0, 1 - darkness))
-        inside = (share / 2 - np.minimum(np.abs(u), np.abs(v))) * scale
-        extent = share * scale
+        reach = (1 - np.sqrt(np.maximum(0, 1 - darkness))) / 2 * scale
+        away = np.minimum(np.abs(u), np.abs(v)) * scale
     else:
-        inside = (np.sqrt(darkness) / 2 - np.maximum(np.abs(u), np.abs(v))) * scale
-        extent = darkness * scale * scale
+        reach = np.sqrt(darkness) / 2 * scale
+        away = np.maximum(np.abs(u), np.abs(v)) * scale
     if antialiased:
-        # Marks smaller than a pixel are fainter.
-        mark = np.clip(inside + np.float32(0.5), 0, 1) * np.minimum(extent, 1)
+        mark = np.clip(reach + np.float32(0.5) - away, 0, 1)
+        mark *= _gain(reach, lines=shape in ("lines", "cross"))
     else:
-        mark = np.where(inside > 0, 1, 0)
+        mark = np.where(away < reach, np.float32(1), np.float32(0))
     tone: Field = np.where(holes, mark, 1 - mark).astype(np.float32)
     return tone
+
+
+def _gain(reach: Field, lines: bool) -> Field:
+    """The factor by which ramps one pixel wide add up to the area of a small mark.
+
+    reach: half the width of a line, the radius of a disk, or half the side of a square, in pixels.
+    """
+    wide = reach + np.float32(0.5)
+    if lines:
+        gain = np.where(reach < 0.5, 2 * reach / wide**2, 1)
+    else:
+        square = reach**2
+        gain = np.where(reach < 0.5, 3 * square / wide**3, square / (square + 1 / 12))
+    return gain.astype(np.float32)
 
 
 def random_darkness(rng: np.random.Generator, size: int) -> Field:
