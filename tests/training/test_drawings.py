@@ -11,6 +11,8 @@ import pytest
 from waifu2x.training import drawings
 from waifu2x.training.drawings import canvas, faces, gradients, lettering, pixels, strokes, tone
 
+pytest.importorskip("resvg_py")
+
 
 def generator(*seed: int) -> np.random.Generator:
     return np.random.default_rng([11, *seed])
@@ -123,7 +125,9 @@ def test_lines_have_one_direction():
 def test_tone_is_as_dark_as_asked_for(shape, darkness, antialiased):
     field = np.full((240, 240), darkness, np.float32)
     result = tone.screentone(field, 9.7, 22.5, shape=shape, antialiased=antialiased)
-    assert result.mean() == pytest.approx(1 - darkness, abs=0.01 if antialiased and darkness < 0.9 else 0.03)
+    assert result.mean() == pytest.approx(
+        1 - darkness, abs=0.01 if antialiased and darkness < 0.9 else 0.03
+    )
 
 
 def test_tone_of_one_bit_has_two_values_and_antialiased_tone_more():

@@ -8,6 +8,8 @@ import pytest
 from waifu2x.training import svg
 from waifu2x.training.svg import SvgError, View
 
+pytest.importorskip("resvg_py")
+
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" '
 DISK = HEAD + 'viewBox="0 0 100 50"><circle cx="70" cy="25" r="10" fill="#ff0000"/></svg>'
 PALETTE = [(20, 20, 40), (120, 90, 140), (240, 230, 220)]
