@@ -17,7 +17,7 @@ from .drawings import backgrounds, canvas, gradients, scenes, strokes, tone
 from .drawings.canvas import Picture
 from .drawings.lettering import Fonts, write_block
 
-#: Shares of the sets among SVGs: the more a set looks like line art, the more it is drawn.
+#: Shares of the sets among SVGs. Sets that resemble line art have larger shares.
 _SET_WEIGHTS: Final = {
     "openclipart": 0.42,
     "dicebear": 0.26,
@@ -45,7 +45,7 @@ _PEOPLE: Final = (
 
 @dataclass(frozen=True)
 class Library:
-    """What scenes are composed from: SVG files by set, fonts, and pictures of the user."""
+    """The sources of scenes: SVG files by set, fonts, and pictures of the user."""
 
     svgs: dict[str, tuple[Path, ...]]
     fonts: Fonts
@@ -58,7 +58,7 @@ class Library:
         files = self.svgs[names[int(rng.choice(len(names), p=weights / weights.sum()))]]
         path = files[int(rng.integers(len(files)))]
         for _ in range(2):
-            # Two more tries lead to a figure more often than to an icon or an abstract shape.
+            # Up to two more draws favor figures over icons and abstract shapes.
             if path.name.startswith((*_FIGURES, *_PEOPLE)) and not any(
                 word in path.name for word in _SYMBOLS
             ):
@@ -86,7 +86,7 @@ def scene(rng: np.random.Generator, size: int, library: Library, kind: str) -> P
 
 
 def ground(rng: np.random.Generator, size: int) -> Picture:
-    """What lies behind drawings: flat, graded, painted, or paper."""
+    """A ground for drawings: flat, white, graded, cel-shaded or painted."""
     choice = rng.random()
     colors = canvas.palette(rng, 4)
     if choice < 0.22:

@@ -1,6 +1,6 @@
-"""Names the packages that training pictures come from, and all that never enters training.
+"""Lists the packages of training pictures and the exclusions, and unpacks the packages.
 
-Nothing here downloads. docs/training.md has the commands. `unpack` checks the sha256 of every
+The module downloads nothing; docs/training.md has the commands. `unpack` checks the sha256 of every
 package and extracts SVGs and fonts. Evaluation pictures are excluded by name, together with other
 drawings of the same name stem, and so are sets under share-alike or GPL terms.
 """

@@ -116,7 +116,7 @@ def render(
         data = resvg_py.svg_to_bytes(
             svg_string=before + tag + after, style_sheet=style, skip_system_fonts=True
         )
-    except (ValueError, BaseException) as error:
+    except BaseException as error:
         # resvg is written in Rust, and a panic arrives as a BaseException.
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise

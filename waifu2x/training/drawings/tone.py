@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from .canvas import Field, Picture, grid, levels, soft_field
+from .strokes import contour_lines
 
 SHAPES: Final = ("dots", "lines", "cross", "squares")
 
@@ -37,6 +39,8 @@ def screentone(
     u, v = u - np.floor(u) - np.float32(0.5), v - np.floor(v) - np.float32(0.5)
     scale = np.float32(pitch)
     holes = np.zeros(darkness.shape, bool)
+    reach: npt.NDArray[np.floating[Any]]
+    away: npt.NDArray[np.floating[Any]]
     # The reach of a mark from its middle and the distance of each pixel from it, in pixels.
     if shape == "dots":
         # A disk covers the area pi r^2 of its cell; dots above half darkness are holes.
@@ -63,7 +67,7 @@ def screentone(
     return tone
 
 
-def _gain(reach: Field, lines: bool) -> Field:
+def _gain(reach: npt.NDArray[np.floating[Any]], lines: bool) -> Field:
     """The factor by which ramps one pixel wide add up to the area of a small mark.
 
     reach: half the width of a line, the radius of a disk, or half the side of a square, in pixels.
@@ -119,8 +123,6 @@ def random_tone(rng: np.random.Generator, size: int, darkness: Field | None = No
 
 def tone_patch(rng: np.random.Generator, size: int) -> Picture:
     """Areas of different screentones with smooth borders and lines between."""
-    from .strokes import contour_lines
-
     total = np.ones((size, size), np.float32)
     field = soft_field(rng, size, float(rng.uniform(1.5, 4)))
     cuts = np.sort(rng.uniform(0.15, 0.85, int(rng.integers(1, 4))))
