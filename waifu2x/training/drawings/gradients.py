@@ -63,6 +63,8 @@ def dithered(rng: np.random.Generator, size: int) -> Picture:
         checker = np.indices((size, size)).sum(0) % 2
         tiles = (checker * 0.5 - 0.25)[..., None]
     else:
+        # Coarse random dither is noise, which no network can restore.
+        step = min(step, 16.0)
         tiles = rng.random((size, size, 1)) - 0.5
     return levels(np.rint(values / step + tiles) * step)
 

@@ -113,8 +113,8 @@ def random_tone(rng: np.random.Generator, size: int, darkness: Field | None = No
     if shape == "lines":
         angle = float(rng.choice([0, 45, 90, 135, 30, 60]))
     offset = (float(rng.uniform(0, pitch)), float(rng.uniform(0, pitch)))
-    if rng.random() < 0.08:
-        # Sand: random black specks.
+    if rng.random() < 0.03:
+        # Sand: random black specks. They are rare here, because no network can restore them.
         return (rng.random((size, size), dtype=np.float32) > darkness * 0.6).astype(np.float32)
     return screentone(
         darkness, pitch, angle, shape=shape, antialiased=bool(rng.random() < 0.7), offset=offset
