@@ -1,0 +1,293 @@
+"""The loop of a training."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from .._text import reason, shown
+from ..atomic import write_files
+from ..errors import ArgumentError, DecodeError
+from ..network import architectures
+from ..network.graph import Graph
+from ..network.readers.file import read_file
+from ..network.writers.safetensors import to_safetensors
+from .config import Config
+from .losses import losses
+from .module import TrainedGraph
+from .muon import Muon
+from .record import Row, curve, table
+from .sampling import Pixels, Sampler
+from .schedule import learning_rate
+from .validation import Validation
+
+_CHECKPOINT: Final = "checkpoint.pt"
+_VERSION: Final = 1
+#: Longest step of the average of weights at the beginning: (1 + n) / (10 + n) at step n.
+_EARLY: Final = 10
+#: Gradients are scaled down to this norm.
+_LONGEST_GRADIENT: Final = 1.0
+#: Steps of which the shown loss is the mean.
+_SHOWN_STEPS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step of a training, for display.
+
+    step: steps done, of ``steps``. loss: mean of the last steps. seconds: per step.
+    row: the validation of this step, or None.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    seconds: float
+    row: Row | None
+
+
+class Trainer:
+    """A training in a folder: its checkpoint, its networks, its record.
+
+    The folder holds ``checkpoint.pt``, ``<name>.safetensors`` (for several levels
+    ``<name>_<level>.safetensors``) with the averaged weights, ``record.csv`` and ``curve.png``.
+    """
+
+    def __init__(self, config: Config, base: Path, folder: Path, *, device: str = "cpu") -> None:
+        """Prepare a training, or go on with the one in ``folder``.
+
+        base: folder that the paths of the configuration are relative to.
+        device: of PyTorch, such as "cpu" or "cuda".
+
+        Raises `DecodeError` if data, weights or the checkpoint cannot be read, and `ArgumentError`
+        if they do not fit the configuration.
+        """
+        self.config, self.folder, self.device = config, folder, torch.device(device)
+        if self.device.type == "cpu":
+            torch.set_num_threads(config.threads)
+        data = base / config.data.folder
+        train, validation = (_load(data / f"{name}.npy") for name in ("train", "validation"))
+        if min(train.shape[1:3]) < config.data.crop:
+            raise ArgumentError(
+                f"data.crop is {config.data.crop}; the patches are {train.shape[1]} px a side"
+            )
+        graph = config.network.graph(config.seed)
+        if config.start:
+            graph = _same_shape(read_file(base / config.start), graph, config.start)
+        self._identity = _identity(config, train)
+        self.network = TrainedGraph(
+            graph, levels=len(config.levels), fold=config.fold, seed=config.seed
+        ).to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self._optimizers = _optimizers(self.network, config)
+        self._sampler = Sampler(train, config.data, config.noises, seed=config.seed)
+        self._validation = Validation(validation, config.noises)
+        self.step = 0
+        self.rows: list[dict[str, float]] = []
+        self._seconds = 0.0
+        checkpoint = folder / _CHECKPOINT
+        if checkpoint.exists():
+            self._resume(checkpoint)
+
+    def run(
+        self,
+        report: Callable[[Progress], None] | None = None,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Train to the end of the schedule, or until ``stop`` returns true; then save.
+
+        report: called after every step.
+        """
+        config, recent = self.config, _Recent()
+        steps = config.schedule.steps
+        while self.step < steps and not stop():
+            started = time.perf_counter()
+            loss, rate = self._advance()
+            recent.add(loss)
+            self._seconds += time.perf_counter() - started
+            last = self.step == steps
+            row = None
+            if self.step % config.validate == 0 or last:
+                row = self._validated(recent.mean, rate)
+            if self.step % config.save == 0 or last:
+                self.save()
+            if report is not None:
+                seconds = time.perf_counter() - started
+                report(Progress(self.step, steps, recent.mean, rate, seconds, row))
+        self.save()
+        self._sampler.close()
+
+    def save(self) -> None:
+        """Write the checkpoint, the networks, the record and its curve; each replaces the old."""
+        state = {
+            "version": _VERSION,
+            "identity": self._identity,
+            "step": self.step,
+            "seconds": self._seconds,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "sampler": {key: torch.from_numpy(np.array(value))
+                        for key, value in self._sampler.state().items()},
+            "rows": self.rows,
+        }  # fmt: skip
+        self.folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        files = [(self.folder / _CHECKPOINT, buffer.getvalue())]
+        for path, graph in self.networks().items():
+            tensors = architectures.state_dict(graph)
+            files.append((path, to_safetensors(tensors, metadata=self._metadata())))
+        if self.rows:
+            files.append((self.folder / "record.csv", table(self.rows)))
+            files.append((self.folder / "curve.png", curve(self.rows, title=self.config.name)))
+        write_files(files, overwrite=True)
+
+    def networks(self) -> dict[Path, Graph]:
+        """Return the networks with averaged weights, by the path of their file."""
+        levels, name = self.config.levels, self.config.name
+        return {
+            self.folder / (f"{name}.safetensors" if len(levels) == 1
+                           else f"{name}_{level}.safetensors"): self.average.network(index)
+            for index, level in enumerate(levels)
+        }  # fmt: skip
+
+    def _metadata(self) -> dict[str, str]:
+        return {"license": "MIT", "step": str(self.step), "recipe": self._identity}
+
+    def _advance(self) -> tuple[float, float]:
+        """Do one step; return its loss and learning rate."""
+        config = self.config
+        rate = learning_rate(config.schedule, self.step)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        batch = self._sampler.next()
+        given, wanted = (self._tensor(pixels) for pixels in (batch.given, batch.wanted))
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
+        ):
+            made = self.network(given, batch.level)
+        found = losses(config.loss, made.to(torch.float32), wanted)
+        self.network.zero_grad(set_to_none=True)
+        found.mean().backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LONGEST_GRADIENT)
+        for optimizer in self._optimizers:
+            optimizer.step()
+        self.step += 1
+        decay = min(config.ema, (1 + self.step) / (_EARLY + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.network.parameters()), 1 - decay
+            )
+        values = found.detach().cpu().numpy()
+        self._sampler.learn(batch, values)
+        return float(values.mean()), rate
+
+    def _tensor(self, pixels: Pixels) -> torch.Tensor:
+        planes = torch.from_numpy(pixels).to(self.device, torch.float32).div(255)
+        return planes.contiguous(memory_format=torch.channels_last)
+
+    def _validated(self, loss: float, rate: float) -> Row:
+        found = self._validation(self.average, self.device)
+        row = {
+            "step": float(self.step),
+            "seconds": self._seconds,
+            "loss": loss,
+            "rate": rate,
+            **{f"psnr {name}": value for name, value in found.items()},
+        }
+        self.rows.append(row)
+        return row
+
+    def _resume(self, path: Path) -> None:
+        try:
+            state: dict[str, Any] = torch.load(path, self.device, weights_only=True)
+        except Exception as error:  # of many kinds, for a damaged file
+            raise DecodeError(f"{shown(path)} is no checkpoint: {reason(error)}") from error
+        if state.get("version") != _VERSION or state.get("identity") != self._identity:
+            raise ArgumentError(
+                f"{shown(path)} belongs to another configuration or other patches; give another "
+                "output folder, or begin with its weights: start = \"FILE\""
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.rows = state["step"], state["rows"]
+        self._seconds = state["seconds"]
+        sampler = {key: value.cpu().numpy() for key, value in state["sampler"].items()}
+        self._sampler.restore(sampler, self.step)
+
+
+class _Recent:
+    """The mean of the last losses."""
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+
+    def add(self, value: float) -> None:
+        self._values = [*self._values[-_SHOWN_STEPS + 1 :], value]
+
+    @property
+    def mean(self) -> float:
+        return sum(self._values) / max(1, len(self._values))
+
+
+def _optimizers(network: TrainedGraph, config: Config) -> list[torch.optim.Optimizer]:
+    rate = config.schedule.rate
+    matrices, rest = [], []
+    for name, parameter in network.named_parameters():
+        inside = "blocks_" in name or "join" in name
+        matrix = config.optimizer == "muon" and parameter.ndim >= 2 and inside and "bias" not in name
+        (matrices if matrix else rest).append(parameter)
+    adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=rate, betas=(0.9, 0.99), fused=True)
+    return [adam, Muon(matrices, rate)] if matrices else [adam]
+
+
+def _identity(config: Config, patches: Pixels) -> str:
+    """Return a digest of what a training computes; its length and its pace are left out."""
+    same = replace(config, threads=1, validate=1, save=1, data=replace(config.data, workers=1))
+    same = replace(same, schedule=replace(config.schedule, cycles=(1,)))
+    digest = hashlib.sha256(repr(same).encode())
+    digest.update(f"{patches.shape}".encode())
+    digest.update(np.ascontiguousarray(patches[:: max(1, len(patches) // 64)]).tobytes())
+    return digest.hexdigest()
+
+
+def _load(path: Path) -> Pixels:
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DecodeError(
+            f"{shown(path)} cannot be read: {reason(error)}; make it with "
+            "`python -m waifu2x.training.data`"
+        ) from error
+    if found.dtype != np.uint8 or found.ndim != 4 or found.shape[3] != 3 or not found.size:
+        raise DecodeError(
+            f"{shown(path)} holds {found.dtype} {found.shape}; expected are patches, "
+            "(N, P, P, 3) uint8"
+        )
+    patches: Pixels = found
+    return patches
+
+
+def _same_shape(graph: Graph, shape: Graph, name: str) -> Graph:
+    found, wanted = (
+        {key: array.shape for key, array in architectures.state_dict(each).items()}
+        for each in (graph, shape)
+    )
+    if found != wanted:
+        raise ArgumentError(f"start is {shown(name)}; its network is not of the shape [network]")
+    return graph
