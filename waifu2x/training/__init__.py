@@ -1,0 +1,1 @@
+"""Trains the networks of this package: pictures, their degradation, and the training itself."""
