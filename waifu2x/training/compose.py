@@ -65,9 +65,7 @@ def _text(path: str) -> str:
     return Path(path).read_bytes().decode("utf-8", "replace")
 
 
-def scene(
-    rng: np.random.Generator, size: int, library: Library, kind: str
-) -> Picture:
+def scene(rng: np.random.Generator, size: int, library: Library, kind: str) -> Picture:
     """A scene of a kind: "svg", "mix", "picture", or a kind of `drawings.KINDS`."""
     if kind == "svg":
         return svg_scene(rng, size, library)
@@ -112,7 +110,9 @@ def drawing_layer(
     return canvas.shade(rng, np.ascontiguousarray(layer))
 
 
-def drop_shadow(rng: np.random.Generator, picture: Picture, layer: svg.Layer, x: int, y: int) -> Picture:
+def drop_shadow(
+    rng: np.random.Generator, picture: Picture, layer: svg.Layer, x: int, y: int
+) -> Picture:
     """The blurred, shifted silhouette of a layer, dark and translucent."""
     alpha = Image.fromarray(layer[..., 3])
     margin = 16
@@ -208,7 +208,9 @@ def mixed_scene(rng: np.random.Generator, size: int, library: Library) -> Pictur
         dots = tone.random_tone(rng, size)[..., None]
         x, y = canvas.grid(size)
         area = ((x + y) / (2 * size) > rng.uniform(0.3, 0.7))[..., None]
-        picture = np.where(area & (dots < 1), canvas.levels(picture * (0.35 + 0.65 * dots)), picture)
+        picture = np.where(
+            area & (dots < 1), canvas.levels(picture * (0.35 + 0.65 * dots)), picture
+        )
     return picture
 
 

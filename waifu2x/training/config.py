@@ -204,9 +204,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if origin is Literal:
         allowed = typing.get_args(hint)
         if isinstance(value, bool) or value not in allowed:
-            raise ArgumentError(
-                f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}"
-            )
+            raise ArgumentError(f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}")
         return value
     if origin in (typing.Union, types.UnionType):  # pragma: no cover - no such field
         raise TypeError(hint)

@@ -117,9 +117,7 @@ class Sources:
 def is_flat(patch: Picture) -> bool:
     """Whether less than 1% of the pixels differ visibly from their neighbors."""
     gray = patch.astype(np.int16).sum(2)
-    steps = np.maximum(
-        np.abs(np.diff(gray, axis=0))[:, :-1], np.abs(np.diff(gray, axis=1))[:-1]
-    )
+    steps = np.maximum(np.abs(np.diff(gray, axis=0))[:, :-1], np.abs(np.diff(gray, axis=1))[:-1])
     return bool((steps > 24).mean() < 0.01)
 
 

@@ -214,7 +214,9 @@ def _pillow(patch: Pixels, filter: Image.Resampling) -> Pixels:
 # --- JPEG ----------------------------------------------------------------------------------------
 
 
-def jpeg(picture: Pixels, quality: int, *, subsampled: bool, shift: tuple[int, int] = (0, 0)) -> Pixels:
+def jpeg(
+    picture: Pixels, quality: int, *, subsampled: bool, shift: tuple[int, int] = (0, 0)
+) -> Pixels:
     """A picture after one pass of JPEG: uint8 (H, W, 3).
 
     subsampled: 4:2:0 instead of 4:4:4. shift: of the grid of blocks, (x, y) in pixels; the picture

@@ -65,9 +65,7 @@ class FoldedConvolution(Convolution):
         wide, _, kernel, _ = self.middle.shape
         left = self.after @ self.middle.reshape(wide, -1)
         left = left.reshape(len(left), wide, kernel * kernel)
-        return torch.einsum("omk,mi->oik", left, self.before).reshape(
-            len(left), -1, kernel, kernel
-        )
+        return torch.einsum("omk,mi->oik", left, self.before).reshape(len(left), -1, kernel, kernel)
 
     def folded(self) -> torch.Tensor:
         """The weights that run, (out, in, k, k)."""

@@ -20,22 +20,22 @@ _COLORS: Final = 3
 class Shape:
     """The architecture of a network and its sizes.
 
-    architecture: "swift" (see `waifu2x.network.architectures.swift`) or "compact".
     width: channels of the layers inside, at least 1.
     blocks: number of blocks, at least 1; for compact, of layers.
     layers: convolutions in a block of swift, 1 to 4.
     gate, join, slopes: whether swift has gates, the 1x1 convolution of joined blocks, and PReLU.
     scale: output pixels per input pixel.
+    architecture: "swift" (see `waifu2x.network.architectures.swift`) or "compact".
     """
 
-    architecture: Literal["swift", "compact"] = "swift"
     width: int = 48
     blocks: int = 5
     layers: int = 3
     gate: bool = True
     join: bool = True
-    slopes: bool = True
+    slopes: bool = False
     scale: int = 2
+    architecture: Literal["swift", "compact"] = "swift"
 
     def graph(self, seed: int) -> Graph:
         """Return a network whose weights are random by ``seed``, and whose result is its input.

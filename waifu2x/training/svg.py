@@ -133,9 +133,7 @@ def drawn_box(text: str, thumbnail: int = 64) -> View:
     """The part of the page that holds something, by a small rendering; raises `SvgError`."""
     whole = page(text)
     scale = thumbnail / max(whole.width, whole.height)
-    width, height = (
-        max(4, round(side * scale)) for side in (whole.width, whole.height)
-    )
+    width, height = (max(4, round(side * scale)) for side in (whole.width, whole.height))
     alpha = render(text, whole, width, height)[..., 3]
     ys, xs = np.nonzero(alpha > 8)
     if not len(ys):
@@ -197,9 +195,7 @@ def random_recoloring(rng: np.random.Generator) -> Recoloring:
     return mapping
 
 
-def tinted_recoloring(
-    rng: np.random.Generator, palette: list[tuple[int, int, int]]
-) -> Recoloring:
+def tinted_recoloring(rng: np.random.Generator, palette: list[tuple[int, int, int]]) -> Recoloring:
     """A mapping to a palette: each color moves toward the entry of the nearest lightness."""
     strength = float(rng.uniform(0.5, 1))
     weights = np.array([0.299, 0.587, 0.114])
@@ -279,14 +275,10 @@ def render_drawing(drawing: Drawing, longest: int, margin: float = 0.06) -> Laye
     view = View(box.x - grow, box.y - grow, box.width + 2 * grow, box.height + 2 * grow)
     scale = longest / max(view.width, view.height)
     width, height = (max(8, round(side * scale)) for side in (view.width, view.height))
-    return render(
-        drawing.text, view, width, height, angle=drawing.angle, style=drawing.style
-    )
+    return render(drawing.text, view, width, height, angle=drawing.angle, style=drawing.style)
 
 
-def render_part(
-    drawing: Drawing, rng: np.random.Generator, size: int, longest: float
-) -> Layer:
+def render_part(drawing: Drawing, rng: np.random.Generator, size: int, longest: float) -> Layer:
     """A random square of ``size`` pixels of a drawing rendered at ``longest`` pixels."""
     box = drawing.box
     side = size * max(box.width, box.height) / longest

@@ -219,7 +219,7 @@ class Trainer:
         if state.get("version") != _VERSION or state.get("identity") != self._identity:
             raise ArgumentError(
                 f"{shown(path)} belongs to another configuration or other patches; give another "
-                "output folder, or begin with its weights: start = \"FILE\""
+                'output folder, or begin with its weights: start = "FILE"'
             )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -250,7 +250,9 @@ def _optimizers(network: TrainedGraph, config: Config) -> list[torch.optim.Optim
     matrices, rest = [], []
     for name, parameter in network.named_parameters():
         inside = "blocks_" in name or "join" in name
-        matrix = config.optimizer == "muon" and parameter.ndim >= 2 and inside and "bias" not in name
+        matrix = (
+            config.optimizer == "muon" and parameter.ndim >= 2 and inside and "bias" not in name
+        )
         (matrices if matrix else rest).append(parameter)
     adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=rate, betas=(0.9, 0.99), fused=True)
     return [adam, Muon(matrices, rate)] if matrices else [adam]

@@ -34,7 +34,7 @@ class Validation:
         self._wanted = [luma(pixels) for pixels in originals]
         names = {name for noise in noises for name in _degradations(noise)}
         self._given = {
-            name: np.stack([Degradation.parse(name).shrink(pixels) for pixels in originals])
+            name: np.stack([Degradation.parse(name).shrunk(pixels) for pixels in originals])
             for name in sorted(names)
         }
 

@@ -41,7 +41,9 @@ def sky(rng: np.random.Generator, size: int) -> Picture:
     hue = float(rng.choice([0.58, 0.6, 0.55, 0.07, 0.95, 0.68, 0.62]))
     dark = rng.random() < 0.2
     high = hsl(hue, float(rng.uniform(0.4, 0.8)), 0.15 if dark else float(rng.uniform(0.4, 0.65)))
-    low = hsl(hue + float(rng.normal(0, 0.06)), 0.6, 0.4 if dark else float(rng.uniform(0.75, 0.93)))
+    low = hsl(
+        hue + float(rng.normal(0, 0.06)), 0.6, 0.4 if dark else float(rng.uniform(0.75, 0.93))
+    )
     _, y = grid(size)
     values = ramp((y / size) ** np.float32(rng.uniform(0.6, 1.5)), [high, low])
     cloud = hsl(hue + 0.02, 0.3, 0.5 if dark else 0.97)
@@ -102,7 +104,8 @@ def foliage(rng: np.random.Generator, size: int) -> Picture:
             [x + radius * np.cos(t) * rng.uniform(0.85, 1.1) for t in np.linspace(0, 6, 14)], 0
         )
         rows = np.stack(
-            [y + radius * 0.8 * np.sin(t) * rng.uniform(0.85, 1.1) for t in np.linspace(0, 6, 14)], 0
+            [y + radius * 0.8 * np.sin(t) * rng.uniform(0.85, 1.1) for t in np.linspace(0, 6, 14)],
+            0,
         )
         elements.append(
             f'<path d="{smooth_path(np.stack([points, rows], 1))}" fill="{hexed(colors[0])}"{line}/>'
@@ -127,11 +130,19 @@ def palms(rng: np.random.Generator, size: int) -> Picture:
             for share in np.linspace(0.1, 1, 20):
                 at = np.array([x, y]) + direction * length * share + [0, length * 0.6 * share**2]
                 for side in (-1, 1):
-                    tip = at + np.array([-direction[1], direction[0]]) * side * length * 0.25 * (
-                        1.1 - share
-                    ) + direction * length * 0.12
+                    tip = (
+                        at
+                        + np.array([-direction[1], direction[0]])
+                        * side
+                        * length
+                        * 0.25
+                        * (1.1 - share)
+                        + direction * length * 0.12
+                    )
                     width = np.array([direction[0], direction[1]]) * 1.3
-                    elements.append(element(path(np.array([at - width, at + width, tip])), hexed(color)))
+                    elements.append(
+                        element(path(np.array([at - width, at + width, tip])), hexed(color))
+                    )
     return over(base, drawn(elements, size))
 
 
@@ -149,10 +160,17 @@ def building(rng: np.random.Generator, size: int) -> Picture:
     stroke = f'stroke="{line}" stroke-width="{rng.uniform(0.8, 2.2):.2f}"'
     if rng.random() < 0.3:
         stroke = ""
-    out = ["<defs>", linear_gradient("w", [wall[3], wall[2]]), linear_gradient("g", glass), "</defs>"]
+    out = [
+        "<defs>",
+        linear_gradient("w", [wall[3], wall[2]]),
+        linear_gradient("g", glass),
+        "</defs>",
+    ]
     out.append(f'<g transform="skewY({math.degrees(math.atan(shear)):.2f})">')
     shift = -shear * size / 2
-    out.append(f'<rect x="-10" y="{top + shift}" width="{size + 20}" height="{size * 2}" fill="url(#w)"/>')
+    out.append(
+        f'<rect x="-10" y="{top + shift}" width="{size + 20}" height="{size * 2}" fill="url(#w)"/>'
+    )
     frame_x, frame_y = float(rng.uniform(0.08, 0.25)), float(rng.uniform(0.12, 0.3))
     for row in range(rows * 2):
         y = top + shift + row * height
@@ -164,7 +182,9 @@ def building(rng: np.random.Generator, size: int) -> Picture:
             x = column * width + width * frame_x
             wide, high = width * (1 - 2 * frame_x), height * (1 - 2 * frame_y)
             at = y + height * frame_y
-            out.append(f'<rect x="{x:.1f}" y="{at:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="url(#g)" {stroke}/>')
+            out.append(
+                f'<rect x="{x:.1f}" y="{at:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="url(#g)" {stroke}/>'
+            )
             if rng.random() < 0.5:
                 out.append(
                     f'<path d="M{x + wide * 0.1:.1f},{at + high:.1f}l{wide * 0.4:.1f},{-high:.1f}'
@@ -206,7 +226,9 @@ def floor(rng: np.random.Generator, size: int) -> Picture:
         colors = [hsl(hue, 0.4, 0.35), hsl(hue, 0.45, 0.5), hsl(hue + 0.02, 0.4, 0.65)]
     values = ramp(random.astype(np.float32), colors)
     joint = float(rng.uniform(0.02, 0.08))
-    edge = np.minimum(np.minimum(u - column, 1 - u + column) * ratio, np.minimum(v - row, 1 - v + row))
+    edge = np.minimum(
+        np.minimum(u - column, 1 - u + column) * ratio, np.minimum(v - row, 1 - v + row)
+    )
     slope = np.maximum(np.hypot(*np.gradient(v)), 1e-4).astype(np.float32)
     share = np.clip((joint - edge) / slope + 0.5, 0, 1) * np.clip(1.5 - slope * 2.5, 0, 1)
     mortar = np.asarray(shaded(colors[0], 0.3), np.float32)
@@ -281,7 +303,9 @@ def room(rng: np.random.Generator, size: int) -> Picture:
                    f'stroke-width="{step * rng.uniform(0.1, 0.5):.1f}"/>')  # fmt: skip
     x, y = float(rng.uniform(0, 0.5)) * size, float(rng.uniform(-0.1, 0.3)) * size
     wide, high = float(rng.uniform(0.3, 0.6)) * size, float(rng.uniform(0.3, 0.6)) * size
-    out.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="url(#s)" {line}/>')
+    out.append(
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="url(#s)" {line}/>'
+    )
     frame = max(2.0, wide * 0.03)
     out.append(f'<path d="M{x + wide / 2:.1f},{y:.1f}v{high:.1f}M{x:.1f},{y + high * 0.4:.1f}h{wide:.1f}" '
                f'stroke="{hexed(trim)}" stroke-width="{frame:.1f}"/>')  # fmt: skip

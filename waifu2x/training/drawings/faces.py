@@ -176,7 +176,9 @@ def _hair_fill(rng: np.random.Generator, pen: _Pen, name: str, dark: float = 0.0
 def _back_hair(rng: np.random.Generator, pen: _Pen, style: int) -> None:
     length = float([0.9, 1.6, 2.6, 3.6][style] + rng.normal(0, 0.15))
     wide = float(rng.uniform(1.2, 1.6))
-    left = np.array([[-0.6, -1.35], [-wide * 0.95, -0.7], [-wide, 0.3], [-wide * 1.05, length * 0.7]])
+    left = np.array(
+        [[-0.6, -1.35], [-wide * 0.95, -0.7], [-wide, 0.3], [-wide * 1.05, length * 0.7]]
+    )
     tips = []
     count = int(rng.integers(5, 12))
     for index, share in enumerate(np.linspace(-1, 1, count)):
@@ -359,8 +361,14 @@ def eye(rng: np.random.Generator, pen: _Pen, middle: Points, side: float, gaze: 
     ]
     if rng.random() < 0.6:
         for turn in np.linspace(0.25, math.pi - 0.25, 9):
-            x1, y1 = iris_x + 0.5 * radius_x * math.cos(turn), iris_y + 0.5 * radius_y * math.sin(turn)
-            x2, y2 = iris_x + 0.92 * radius_x * math.cos(turn), iris_y + 0.9 * radius_y * math.sin(turn)
+            x1, y1 = (
+                iris_x + 0.5 * radius_x * math.cos(turn),
+                iris_y + 0.5 * radius_y * math.sin(turn),
+            )
+            x2, y2 = (
+                iris_x + 0.92 * radius_x * math.cos(turn),
+                iris_y + 0.9 * radius_y * math.sin(turn),
+            )
             group.append(
                 f'<path d="M{x1:.1f},{y1:.1f}L{x2:.1f},{y2:.1f}" stroke="{hexed(dark)}" '
                 f'stroke-width="{look.line_width * 0.4:.2f}" stroke-opacity="0.6"/>'
@@ -510,8 +518,10 @@ def _front_hair(rng: np.random.Generator, pen: _Pen) -> None:
 def _angel_ring(rng: np.random.Generator, pen: _Pen) -> None:
     """Highlights across the hair: a row of spikes along an arc."""
     look = pen.look
-    color = (255, 255, 255) if look.monochrome else shaded(
-        look.hair, float(rng.uniform(0.35, 0.8)), (255, 252, 240)
+    color = (
+        (255, 255, 255)
+        if look.monochrome
+        else shaded(look.hair, float(rng.uniform(0.35, 0.8)), (255, 252, 240))
     )
     count = int(rng.integers(7, 18))
     xs = np.linspace(-0.8, 0.8, count)
@@ -530,9 +540,7 @@ def _hair_accessory(rng: np.random.Generator, pen: _Pen) -> None:
     middle = np.array([side * 0.85, -0.95])
     for turn in np.linspace(0, 2 * math.pi, int(rng.integers(3, 7)), endpoint=False):
         petal = np.array([[0, 0], [0.14, -0.1], [0.28, 0], [0.14, 0.1]])
-        rotation = np.array(
-            [[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]]
-        )
+        rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
         pen.fill(smooth_path(pen.at(petal @ rotation + middle)), color, 0.9)
 
 

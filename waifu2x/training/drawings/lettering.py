@@ -117,7 +117,9 @@ def write_block(
             count = int((bottom - top) / (size * 1.08) * rng.uniform(0.5, 1))
             for index, letter in enumerate(random_line(rng, script, max(1, count))):
                 at = (x, top + index * size * 1.08)
-                draw.text(at, letter, font=font, fill=color, stroke_width=stroke, stroke_fill=around)
+                draw.text(
+                    at, letter, font=font, fill=color, stroke_width=stroke, stroke_fill=around
+                )
             x -= step
     else:
         y = top

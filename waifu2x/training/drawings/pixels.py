@@ -64,18 +64,29 @@ def pixel_art(rng: np.random.Generator, size: int) -> Picture:
     inner = -(-size // factor)
     colors = palette(rng, int(rng.integers(4, 9)))
     if rng.random() < 0.4:
-        colors = [hsl(float(rng.random()), 0.6, lightness) for lightness in np.linspace(0.1, 0.9, 6)]
+        colors = [
+            hsl(float(rng.random()), 0.6, lightness) for lightness in np.linspace(0.1, 0.9, 6)
+        ]
     table = np.asarray(colors, np.uint8)
     tile = int(rng.choice([8, 16, 16, 32]))
     kinds = [_tile(rng, tile, colors) for _ in range(3)]
     count = -(-inner // tile)
-    choice = np.kron(rng.choice(3, (count // 2 + 1, count // 2 + 1), p=[0.6, 0.3, 0.1]), np.ones((2, 2), int))
-    canvas = np.block([[kinds[int(choice[row, column])] for column in range(count)] for row in range(count)])
+    choice = np.kron(
+        rng.choice(3, (count // 2 + 1, count // 2 + 1), p=[0.6, 0.3, 0.1]), np.ones((2, 2), int)
+    )
+    canvas = np.block(
+        [[kinds[int(choice[row, column])] for column in range(count)] for row in range(count)]
+    )
     picture = table[canvas[:inner, :inner]]
     for _ in range(max(2, inner * inner // 2200)):
         side = int(rng.choice([8, 12, 16, 16, 24, 32]))
         base = hsl(float(rng.random()), float(rng.uniform(0.3, 0.8)), 0.55)
-        own = [shaded(base, 0.85, (10, 5, 20)), shaded(base, 0.4), base, shaded(base, 0.5, (255, 250, 230))]
+        own = [
+            shaded(base, 0.85, (10, 5, 20)),
+            shaded(base, 0.4),
+            base,
+            shaded(base, 0.5, (255, 250, 230)),
+        ]
         figure = sprite(rng, side, own)
         row, column = (int(value) for value in rng.integers(0, max(1, inner - side // 2), 2))
         part = picture[row : row + side, column : column + side]

@@ -32,14 +32,20 @@ def manga_page(rng: np.random.Generator, size: int, fonts: Fonts | None = None) 
         y += height + gutter
     if rng.random() < 0.15:
         # Scans are gray and yellowish.
-        paper = np.array([int(rng.integers(235, 256)), int(rng.integers(232, 252)), int(rng.integers(215, 245))])
+        paper = np.array(
+            [int(rng.integers(235, 256)), int(rng.integers(232, 252)), int(rng.integers(215, 245))]
+        )
         black = np.array([30, 28, 30]) * float(rng.random())
         page = levels(black + (paper - black) * (page / 255))
     return page
 
 
 def _panel(
-    rng: np.random.Generator, page: Picture, box: tuple[int, int, int, int], line: float, fonts: Fonts
+    rng: np.random.Generator,
+    page: Picture,
+    box: tuple[int, int, int, int],
+    line: float,
+    fonts: Fonts,
 ) -> Picture:
     size = page.shape[0]
     left, top, right, bottom = box
@@ -55,7 +61,9 @@ def _panel(
         inside = over(inside, drawn(speed_line_elements(rng, side, (0, 0, 0)), side))
     elif kind < 0.55:
         painted = darkness_of(background(rng, side))
-        tone = screentone(painted * 0.8, float(rng.uniform(3, 8)), 45, antialiased=bool(rng.random() < 0.7))
+        tone = screentone(
+            painted * 0.8, float(rng.uniform(3, 8)), 45, antialiased=bool(rng.random() < 0.7)
+        )
         inside = levels(tone[..., None] * [255, 255, 255])
     elif kind < 0.65:
         inside = hatching(rng, side)
@@ -84,7 +92,11 @@ def _panel(
 
 
 def _bubble(
-    rng: np.random.Generator, picture: Picture, box: tuple[int, int, int, int], line: float, fonts: Fonts
+    rng: np.random.Generator,
+    picture: Picture,
+    box: tuple[int, int, int, int],
+    line: float,
+    fonts: Fonts,
 ) -> Picture:
     size = picture.shape[0]
     left, top, right, bottom = box
@@ -97,12 +109,23 @@ def _bubble(
     else:
         turns = np.linspace(0, 2 * math.pi, 40, endpoint=False)
         reach = np.where(np.arange(40) % 2, 1.0, 0.82)
-        points = np.stack([x + width / 2 * reach * np.cos(turns), y + height / 2 * reach * np.sin(turns)], 1)
-        shape = f'<path d="{path(points)}" fill="#fff" stroke="#000" stroke-width="{line * 0.7:.2f}"/>'
+        points = np.stack(
+            [x + width / 2 * reach * np.cos(turns), y + height / 2 * reach * np.sin(turns)], 1
+        )
+        shape = (
+            f'<path d="{path(points)}" fill="#fff" stroke="#000" stroke-width="{line * 0.7:.2f}"/>'
+        )
     picture = over(picture, drawn(shape, size))
     points_ = int(np.clip(min(width, height) / float(rng.uniform(4, 9)), 9, 60))
-    inner = (int(x - width * 0.32), int(y - height * 0.32), int(x + width * 0.34), int(y + height * 0.34))
-    return write_block(rng, picture, fonts, inner, points_, (0, 0, 0), vertical=bool(rng.random() < 0.8))
+    inner = (
+        int(x - width * 0.32),
+        int(y - height * 0.32),
+        int(x + width * 0.34),
+        int(y + height * 0.34),
+    )
+    return write_block(
+        rng, picture, fonts, inner, points_, (0, 0, 0), vertical=bool(rng.random() < 0.8)
+    )
 
 
 def novel_scene(rng: np.random.Generator, size: int, fonts: Fonts | None = None) -> Picture:
@@ -135,7 +158,9 @@ def text_box(rng: np.random.Generator, picture: Picture, fonts: Fonts) -> Pictur
     picture = over(picture, drawn(box, size))
     outline = (int(rng.integers(1, 3)), colors[0]) if rng.random() < 0.3 and dark else None
     points = int(rng.integers(13, 30))
-    return write_block(rng, picture, fonts, (22, top + 10, size - 22, size - 14), points, ink, outline, False)
+    return write_block(
+        rng, picture, fonts, (22, top + 10, size - 22, size - 14), points, ink, outline, False
+    )
 
 
 def interface(rng: np.random.Generator, size: int, fonts: Fonts | None = None) -> Picture:
@@ -153,15 +178,31 @@ def interface(rng: np.random.Generator, size: int, fonts: Fonts | None = None) -
         width, height = int(rng.integers(60, size)), int(rng.integers(24, size // 2))
         fill = colors[int(rng.integers(2, 6))]
         radius = int(rng.choice([0, 0, 4, 10]))
-        draw.rounded_rectangle((x, y, x + width, y + height), radius, fill=fill, outline=colors[0], width=int(rng.integers(1, 3)))
+        draw.rounded_rectangle(
+            (x, y, x + width, y + height),
+            radius,
+            fill=fill,
+            outline=colors[0],
+            width=int(rng.integers(1, 3)),
+        )
         bar = min(height, int(rng.integers(14, 28)))
         draw.rectangle((x + 1, y + 1, x + width - 1, y + bar), fill=colors[1])
         size_ = max(9, bar - 8)
         texts.append(((x + 6, y + 3, x + width - 4, y + bar), size_, colors[5]))
-        texts.append(((x + 8, y + bar + 6, x + width - 6, y + height), int(rng.integers(10, 20)), (20, 20, 25)))
+        texts.append(
+            (
+                (x + 8, y + bar + 6, x + width - 6, y + height),
+                int(rng.integers(10, 20)),
+                (20, 20, 25),
+            )
+        )
         for step in range(int(rng.integers(0, 5))):
             at = x + 10 + step * 30
-            draw.rectangle((at, y + height - 20, at + 22, y + height - 8), fill=colors[int(rng.integers(6))], outline=colors[0])
+            draw.rectangle(
+                (at, y + height - 20, at + 22, y + height - 8),
+                fill=colors[int(rng.integers(6))],
+                outline=colors[0],
+            )
     picture = np.array(image)
     for box, points, color in texts:
         picture = write_block(rng, picture, fonts, box, points, color, vertical=False)

@@ -147,8 +147,10 @@ def hair_strokes(rng: np.random.Generator, size: int) -> Picture:
         control = (start + stop) / 2 + np.array([size * (bend + float(rng.normal(0, 0.06))), 0])
         curve = bezier(start, control, stop, 24)
         lock = float(rng.uniform(0.05, 0.22)) * size
-        fill = f"url(#{rng.choice(['a', 'b', 'c'])})" if rng.random() < 0.7 else hexed(
-            shaded(color, float(rng.uniform(0, 0.5)), dark)
+        fill = (
+            f"url(#{rng.choice(['a', 'b', 'c'])})"
+            if rng.random() < 0.7
+            else hexed(shaded(color, float(rng.uniform(0, 0.5)), dark))
         )
         elements.append(
             element(
@@ -208,8 +210,8 @@ def hatching(rng: np.random.Generator, size: int) -> Picture:
             at = -0.75 * size
             while at < 0.75 * size:
                 length = float(rng.uniform(15, 50))
-                center = size / 2 + normal * (place + rng.normal(0, 0.5)) + direction * (
-                    at + length / 2
+                center = (
+                    size / 2 + normal * (place + rng.normal(0, 0.5)) + direction * (at + length / 2)
                 )
                 at += length * float(rng.uniform(0.9, 1.3))
                 column, row = int(center[0]), int(center[1])

@@ -16,7 +16,12 @@ ANGLES: Final = (45.0, 45.0, 45.0, 0.0, 30.0, 60.0, 15.0, 75.0, 22.5)
 
 
 def screentone(
-    darkness: Field, pitch: float, angle: float, *, shape: str = "dots", antialiased: bool = True,
+    darkness: Field,
+    pitch: float,
+    angle: float,
+    *,
+    shape: str = "dots",
+    antialiased: bool = True,
     offset: tuple[float, float] = (0.0, 0.0),
 ) -> Field:
     """Screentone of a darkness from 0 to 1, as lightness from 0 (black) to 1.
@@ -104,7 +109,11 @@ def tone_patch(rng: np.random.Generator, size: int) -> Picture:
         total = np.where(below & above, random_tone(rng, size), total)
     paper, black = (255, 255, 255), (0, 0, 0)
     if rng.random() < 0.2:
-        paper = (int(rng.integers(225, 256)), int(rng.integers(220, 256)), int(rng.integers(200, 256)))
+        paper = (
+            int(rng.integers(225, 256)),
+            int(rng.integers(220, 256)),
+            int(rng.integers(200, 256)),
+        )
         black = (int(rng.integers(0, 70)), int(rng.integers(0, 60)), int(rng.integers(0, 80)))
     picture = levels(
         np.asarray(black, np.float32)
