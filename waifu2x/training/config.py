@@ -87,6 +87,7 @@ class Config:
     """A training.
 
     name: of the network, for its files. seed: of all random numbers.
+    license: that the files of the network name, such as "MIT"; none if empty.
     levels: noise levels; several share their weights and differ in the biases.
     start: a file of weights of the same shape to begin with; relative to the configuration.
     fold: whether 3x3 convolutions are trained folded (see `waifu2x.training.module`).
@@ -99,6 +100,7 @@ class Config:
 
     name: str = "network"
     seed: int = 1
+    license: str = ""
     levels: tuple[TrainedLevel, ...] = ("none",)
     start: str = ""
     fold: bool = True
@@ -127,7 +129,7 @@ class Config:
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "seed": (0, 2**32 - 1), "ema": (0, 0.99999), "threads": (1, 1024), "validate": (1, 10**9),
     "save": (1, 10**9), "network.width": (1, 1024), "network.blocks": (1, 256),
-    "network.layers": (1, 4), "network.scale": (2, 8), "data.crop": (16, 4096),
+    "network.layers": (1, 4), "data.crop": (16, 4096),
     "data.batch": (1, 4096), "data.hard": (0, 1), "data.workers": (1, 256),
     "loss.epsilon": (1e-9, 1), "loss.luma": (0, 1000), "loss.frequency": (0, 1000),
     "schedule.rate": (1e-9, 10), "schedule.lowest": (0, 1), "schedule.warmup": (0, 10**9),
@@ -203,7 +205,7 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         return tuple(_typed(typing.get_args(hint)[0], item, name) for item in value)
     if origin is Literal:
         allowed = typing.get_args(hint)
-        if isinstance(value, bool) or value not in allowed:
+        if not any(type(value) is type(each) and value == each for each in allowed):
             raise ArgumentError(f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}")
         return value
     if origin in (typing.Union, types.UnionType):  # pragma: no cover - no such field

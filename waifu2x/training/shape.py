@@ -14,6 +14,8 @@ from ..network.graph import Graph, Weights
 
 #: Channels of a picture.
 _COLORS: Final = 3
+#: Output pixels per input pixel along each side, as training shrinks patches to half.
+_SCALE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,6 @@ class Shape:
     blocks: number of blocks, at least 1; for compact, of layers.
     layers: convolutions in a block of swift, 1 to 4.
     gate, join, slopes: whether swift has gates, the 1x1 convolution of joined blocks, and PReLU.
-    scale: output pixels per input pixel.
     architecture: "swift" (see `waifu2x.network.architectures.swift`) or "compact".
     """
 
@@ -34,7 +35,6 @@ class Shape:
     gate: bool = True
     join: bool = True
     slopes: bool = False
-    scale: int = 2
     architecture: Literal["swift", "compact"] = "swift"
 
     def graph(self, seed: int) -> Graph:
@@ -63,7 +63,7 @@ def _swift(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
             tensors |= _conv(rng, f"blocks.{block}.gate", width, width, 1)
     if shape.join:
         tensors |= _conv(rng, "join", width, JOINED * width, 1)
-    return tensors | _zeros("tail", _COLORS * (shape.scale * FOLD) ** 2, width, 3)
+    return tensors | _zeros("tail", _COLORS * (_SCALE * FOLD) ** 2, width, 3)
 
 
 def _compact(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
@@ -72,7 +72,7 @@ def _compact(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
     for layer in range(1, shape.blocks + 1):
         tensors |= _conv(rng, f"body.{2 * layer}", width, width, 3)
         tensors[f"body.{2 * layer + 1}.weight"] = _slopes(width)
-    return tensors | _zeros(f"body.{2 * shape.blocks + 2}", _COLORS * shape.scale**2, width, 3)
+    return tensors | _zeros(f"body.{2 * shape.blocks + 2}", _COLORS * _SCALE**2, width, 3)
 
 
 def _conv(
