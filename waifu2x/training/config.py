@@ -26,6 +26,8 @@ TrainedLevel = Literal["none", 0, 1, 2, 3]
 
 #: Larger files are no configuration.
 _LARGEST: Final = 1 << 20
+#: As in the specification of TOML.
+_LARGEST_INTEGER: Final = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +166,24 @@ def _check(config: Config) -> None:
 def read_config(path: Path) -> Config:
     """Read a configuration.
 
-    Raises `DecodeError` if the file cannot be read or is no TOML, and `ArgumentError` for a key
-    that is unknown or a value that is not allowed.
+    Raises `DecodeError` if the file cannot be read or is no TOML, for a key that is unknown, and
+    for a value that is not allowed.
     """
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise DecodeError(f"{shown(path)} cannot be read: {reason(error)}") from error
     if len(data) > _LARGEST:
         raise DecodeError(f"{shown(path)} is larger than 1 MiB; it is no configuration")
     try:
         table = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DecodeError(f"{shown(path)} is no TOML file: {error}") from error
-    return _made(Config, table, "")
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"{shown(path)} is no TOML file: {reason(error)}") from error
+    try:
+        return _made(Config, table, "")
+    except ArgumentError as error:
+        raise DecodeError(f"{shown(path)}: {error}") from error
 
 
 def _made(kind: type[_T], table: dict[str, Any], prefix: str) -> _T:
@@ -210,6 +215,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         return value
     if origin in (typing.Union, types.UnionType):  # pragma: no cover - no such field
         raise TypeError(hint)
+    if type(value) is int and abs(value) > _LARGEST_INTEGER:
+        raise ArgumentError(f"{name} has {len(str(abs(value)))} digits; that is too large")
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from .._text import listed, plural
 from ..network import architectures
 from ..network.architectures.swift import FOLD, JOINED
 from ..network.graph import Graph, Weights
@@ -36,6 +37,15 @@ class Shape:
     join: bool = True
     slopes: bool = False
     architecture: Literal["swift", "compact"] = "swift"
+
+    def describe(self) -> str:
+        """Return the sizes in words."""
+        if self.architecture == "compact":
+            return f"compact with {plural(self.blocks, 'layer')} of {self.width} channels"
+        layers = f"{plural(self.blocks, 'block')} of {plural(self.layers, 'layer')}"
+        kinds = {"gates": self.gate, "a join": self.join, "PReLU": self.slopes}
+        parts = listed([name for name, used in kinds.items() if used], "and")
+        return f"swift with {layers} of {self.width} channels{f', {parts}' if parts else ''}"
 
     def graph(self, seed: int) -> Graph:
         """Return a network whose weights are random by ``seed``, and whose result is its input.

@@ -16,7 +16,7 @@ import torch
 
 from .._text import reason, shown
 from ..atomic import write_files
-from ..errors import ArgumentError, DecodeError, EncodeError, EngineError
+from ..errors import DecodeError, EncodeError, EngineError
 from ..network import architectures
 from ..network.graph import Graph
 from ..network.readers.file import read_file
@@ -44,7 +44,8 @@ _SHOWN_STEPS: Final = 100
 class Progress:
     """A step of a training, for display.
 
-    step: steps done, of ``steps``. loss: mean of the last steps. seconds: per step.
+    step: steps done, of ``steps``. loss: mean of the last steps. rate: the learning rate.
+    seconds: of all steps and validations, those before an interruption included.
     row: the validation of this step, or None.
     """
 
@@ -69,8 +70,9 @@ class Trainer:
         base: folder that the paths of the configuration are relative to.
         device: of PyTorch, such as "cpu" or "cuda".
 
-        Raises `DecodeError` if data, weights or the checkpoint cannot be read, and `ArgumentError`
-        if they do not fit the configuration.
+        Raises `DecodeError`, `WeightsError` or `GraphError` if data, weights or the checkpoint
+        cannot be read or do not fit the configuration, `EngineError` for a device that does not
+        work here, and `EncodeError` if the folder cannot be made.
         """
         self.config, self.folder, self.device = config, folder, _device(device)
         if self.device.type == "cpu":
@@ -78,7 +80,7 @@ class Trainer:
         data = base / config.data.folder
         train, validation = (_load(data / f"{name}.npy") for name in ("train", "validation"))
         if min(train.shape[1:3]) < config.data.crop:
-            raise ArgumentError(
+            raise DecodeError(
                 f"data.crop is {config.data.crop}; the patches are {train.shape[1]} px a side"
             )
         if any(side % 4 for side in validation.shape[1:3]):
@@ -91,6 +93,7 @@ class Trainer:
         graph = config.network.graph(config.seed)
         if config.start and not resumed:
             graph = _same_shape(read_file(base / config.start), graph, config.start)
+        self._patches = len(train)
         self._identity = _identity(config, train)
         self.network = TrainedGraph(
             graph, levels=len(config.levels), fold=config.fold, seed=config.seed
@@ -109,6 +112,17 @@ class Trainer:
         _make_folder(folder)
         if resumed:
             self._resume(checkpoint)
+
+    def describe(self) -> str:
+        """Return what is trained, on one line."""
+        config, graph = self.config, self.network.graph
+        shape, levels = config.network, ", ".join(map(str, config.levels))
+        return (
+            f"{shape.describe()}, {graph.macs_per_pixel:,.0f} MAC per input pixel, "
+            f"{graph.parameters:,} parameters; noise {levels}; {self._patches:,} patches; "
+            f"{config.schedule.steps:,} steps of {config.data.batch} crops of {config.data.crop} px "
+            f"by {config.optimizer} in {config.precision}, on {self.device}"
+        )
 
     def run(
         self,
@@ -133,13 +147,12 @@ class Trainer:
                 row = None
                 if self.step % config.validate == 0 or self.step == steps:
                     row = self._validated(shown_loss, rate)
-                seconds = time.perf_counter() - started
-                self.seconds += seconds
+                self.seconds += time.perf_counter() - started
                 if self.step % config.save == 0:
                     self.save()
                     saved = self.step
                 if report is not None:
-                    report(Progress(self.step, steps, shown_loss, rate, seconds, row))
+                    report(Progress(self.step, steps, shown_loss, rate, self.seconds, row))
             if saved != self.step:
                 self.save()
         finally:
@@ -239,7 +252,7 @@ class Trainer:
         if not isinstance(state, dict) or state.get("version") != _VERSION:
             raise DecodeError(f"{shown(path)} is no checkpoint of this version of training")
         if state["identity"] != self._identity:
-            raise ArgumentError(
+            raise DecodeError(
                 f"{shown(path)} belongs to another configuration or other patches; give another "
                 'output folder, or begin with its weights: start = "FILE"'
             )
@@ -308,7 +321,7 @@ def _same_shape(graph: Graph, shape: Graph, name: str) -> Graph:
         for each in (graph, shape)
     )
     if found != wanted:
-        raise ArgumentError(f"start is {shown(name)}; its network is not of the shape [network]")
+        raise DecodeError(f"start is {shown(name)}; its network is not of the shape [network]")
     return graph
 
 
