@@ -45,7 +45,7 @@ def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     """Return about the nearest matrix whose rows, or columns, are orthonormal."""
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x: torch.Tensor = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(_STEPS):
         gram = x @ x.T

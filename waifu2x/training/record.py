@@ -37,5 +37,5 @@ def curve(rows: Sequence[Row], *, title: str) -> bytes:
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize="small")
     buffer = io.BytesIO()
-    canvas.print_png(buffer)
+    canvas.print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()

@@ -95,12 +95,12 @@ class Trainer:
             graph = _same_shape(read_file(base / config.start), graph, config.start)
         self._patches = len(train)
         self._identity = _identity(config, train)
-        self.network = TrainedGraph(
-            graph, levels=len(config.levels), fold=config.fold, seed=config.seed
-        ).to(self.device, memory_format=torch.channels_last)
-        self.average = TrainedGraph(
-            graph, levels=len(config.levels), fold=False, seed=config.seed
-        ).to(self.device, memory_format=torch.channels_last)
+        self.network, self.average = (
+            self._placed(
+                TrainedGraph(graph, levels=len(config.levels), fold=fold, seed=config.seed)
+            )
+            for fold in (config.fold, False)
+        )
         self.average.requires_grad_(False)
         self._optimizers = _optimizers(self.network, config)
         self._sampler = Sampler(train, config.data, config.noises, seed=config.seed)
@@ -120,8 +120,8 @@ class Trainer:
         return (
             f"{shape.describe()}, {graph.macs_per_pixel:,.0f} MAC per input pixel, "
             f"{graph.parameters:,} parameters; noise {levels}; {self._patches:,} patches; "
-            f"{config.schedule.steps:,} steps of {config.data.batch} crops of {config.data.crop} px "
-            f"by {config.optimizer} in {config.precision}, on {self.device}"
+            f"{config.schedule.steps:,} steps of {config.data.batch} crops of "
+            f"{config.data.crop} px by {config.optimizer} in {config.precision}, on {self.device}"
         )
 
     def run(
@@ -193,6 +193,13 @@ class Trainer:
             for index, level in enumerate(levels)
         }  # fmt: skip
 
+    def _placed(self, network: TrainedGraph) -> TrainedGraph:
+        """Move a network to the device, with weights in the layout of its pictures."""
+        placed: TrainedGraph = network.to(  # type: ignore[call-overload]
+            self.device, memory_format=torch.channels_last
+        )
+        return placed
+
     def _metadata(self) -> dict[str, str]:
         named = {"license": self.config.license} if self.config.license else {}
         return {**named, "step": str(self.step), "recipe": self._identity}
@@ -212,7 +219,7 @@ class Trainer:
             made = self.network(given, batch.level)
         found = losses(config.loss, made.to(torch.float32), wanted)
         self.network.zero_grad(set_to_none=True)
-        found.mean().backward()
+        found.mean().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LONGEST_GRADIENT)
         for optimizer in self._optimizers:
             optimizer.step()
@@ -223,7 +230,7 @@ class Trainer:
         values = found.detach().cpu().numpy()
         if not np.isfinite(values).all():
             raise EngineError(
-                f"the loss of step {self.step - 1} is not finite; go on from the last checkpoint with "
+                f"the loss of step {self.step - 1} is not finite; go on from the last network with "
                 'a lower schedule.rate, in another folder: start = "FILE"'
             )
         self._sampler.learn(batch, values)

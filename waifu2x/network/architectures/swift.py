@@ -75,12 +75,18 @@ def build(tensors: Tensors) -> g.Graph:
         raise GraphError(f"{NAME}: the head has {folded} inputs; allowed are multiples of 4")
     value = make.add("unshuffled", g.PixelUnshuffle(FOLD), INPUT)
     value = make.conv("head", value, padding=1)
-    results = [_activated(make, "head.slopes", value)]
-    blocks = indices(tensors, "blocks.")
-    if blocks != list(range(len(blocks))):
-        raise GraphError(f"{NAME}: the blocks {blocks[:20]} do not make a network")
+    slopes = any(".slopes." in name for name in tensors)
+    gate = any(name.endswith(".gate.weight") for name in tensors)
+    results = [_activated(make, "head.slopes", value, slopes=slopes)]
+    blocks = _counted(tensors, "blocks")
+    per_block = len(_counted(tensors, "blocks.0.layers"))
+    if per_block > _MOST_PER_BLOCK:
+        raise GraphError(
+            f"{NAME}: a block has {per_block} layers; allowed are 1 to {_MOST_PER_BLOCK}"
+        )
     for block in blocks:
-        results.append(_block(make, f"blocks.{block}", tensors, results[-1]))
+        name = f"blocks.{block}"
+        results.append(_block(make, name, results[-1], layers=per_block, slopes=slopes, gate=gate))
     value = results[-1]
     if make.has("join.weight"):
         kept = [results[at] for at in (0, 1, len(results) // 2, -1)]
@@ -96,22 +102,30 @@ def build(tensors: Tensors) -> g.Graph:
     return make.graph(make.add("output", g.Add(), value, base), channels)
 
 
-def _block(make: Builder, name: str, tensors: Tensors, value: str) -> str:
+def _counted(tensors: Tensors, name: str) -> list[int]:
+    """Return the numbers of the parts of ``name``. Raises `GraphError` if they are not 0, 1, ..."""
+    found = indices(tensors, f"{name}.")
+    if not found or found != list(range(len(found))):
+        raise GraphError(f"{NAME}: {name} has the numbers {found[:20]} instead of 0, 1, ...")
+    return found
+
+
+def _block(make: Builder, name: str, value: str, *, layers: int, slopes: bool, gate: bool) -> str:
     """Add a block and return its result."""
     features = value
-    for layer in indices(tensors, f"{name}.layers."):
+    for layer in range(layers):
         features = make.conv(f"{name}.layers.{layer}", features, padding=1)
-        features = _activated(make, f"{name}.slopes.{layer}", features)
-    if make.has(f"{name}.gate.weight"):
-        gate = make.conv(f"{name}.gate", features, kernel=1)
-        gate = make.add(f"{name}.tanh", g.Activate(g.Activation("tanh")), gate)
-        features = make.add(f"{name}.gated", g.Multiply(), features, gate)
+        features = _activated(make, f"{name}.slopes.{layer}", features, slopes=slopes)
+    if gate:
+        opened = make.conv(f"{name}.gate", features, kernel=1)
+        opened = make.add(f"{name}.tanh", g.Activate(g.Activation("tanh")), opened)
+        features = make.add(f"{name}.gated", g.Multiply(), features, opened)
     return make.add(name, g.Add(), features, value)
 
 
-def _activated(make: Builder, name: str, value: str) -> str:
-    """Add a PReLU with the slopes ``name``, or a ReLU if there are none."""
-    if make.has(f"{name}.weight"):
+def _activated(make: Builder, name: str, value: str, *, slopes: bool) -> str:
+    """Add a PReLU with the slopes ``name``, or a ReLU."""
+    if slopes:
         activation = g.Activation("prelu", slopes=make.take(f"{name}.weight", None))
     else:
         activation = g.Activation("relu")
