@@ -88,7 +88,8 @@ class Config:
 
     name: of the network, for its files. seed: of all random numbers.
     levels: noise levels; several share their weights and differ in the biases.
-    start: a file of weights of the same shape to begin with; relative to the configuration.
+    start: a file of weights to begin with, of the same shape or a smaller one, which then grows
+        (see `waifu2x.training.growth`); relative to the configuration.
     fold: whether 3x3 convolutions are trained folded (see `waifu2x.training.module`).
     ema: decay of the moving average of weights per step; the average is the result.
     optimizer: "adam", or "muon" for the weights of layers inside (see `waifu2x.training.muon`).

@@ -22,6 +22,7 @@ from ..network.graph import Graph
 from ..network.readers.file import read_file
 from ..network.writers.safetensors import to_safetensors
 from .config import Config
+from .growth import grown
 from .losses import losses
 from .module import TrainedGraph
 from .muon import Muon
@@ -83,7 +84,7 @@ class Trainer:
             )
         graph = config.network.graph(config.seed)
         if config.start:
-            graph = _same_shape(read_file(base / config.start), graph, config.start)
+            graph = grown(read_file(base / config.start), graph)
         self._identity = _identity(config, train)
         self.network = TrainedGraph(
             graph, levels=len(config.levels), fold=config.fold, seed=config.seed
@@ -283,13 +284,3 @@ def _load(path: Path) -> Pixels:
         )
     patches: Pixels = found
     return patches
-
-
-def _same_shape(graph: Graph, shape: Graph, name: str) -> Graph:
-    found, wanted = (
-        {key: array.shape for key, array in architectures.state_dict(each).items()}
-        for each in (graph, shape)
-    )
-    if found != wanted:
-        raise ArgumentError(f"start is {shown(name)}; its network is not of the shape [network]")
-    return graph
