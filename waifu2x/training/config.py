@@ -34,6 +34,7 @@ class DataConfig:
 
     folder: holds ``train.npy`` and ``validation.npy``, see `waifu2x.training.data`; relative to the
         folder of the configuration.
+    count: use only the first patches, so many; 0 for all.
     crop: side of the crops of a batch, in pixels of the result; even.
     batch: crops in a step.
     hard: share of the crops that is drawn in proportion to the loss of their patch, 0 to 1.
@@ -41,6 +42,7 @@ class DataConfig:
     """
 
     folder: str = "patches"
+    count: int = 0
     crop: int = 128
     batch: int = 16
     hard: float = 0.25
@@ -128,7 +130,7 @@ class Config:
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "seed": (0, 2**32 - 1), "ema": (0, 0.99999), "threads": (1, 1024), "validate": (1, 10**9),
     "save": (1, 10**9), "network.width": (1, 1024), "network.blocks": (1, 256),
-    "network.layers": (1, 4), "network.scale": (2, 8), "data.crop": (16, 4096),
+    "network.layers": (1, 4), "network.scale": (2, 8), "data.count": (0, 10**9), "data.crop": (16, 4096),
     "data.batch": (1, 4096), "data.hard": (0, 1), "data.workers": (1, 256),
     "loss.epsilon": (1e-9, 1), "loss.luma": (0, 1000), "loss.frequency": (0, 1000),
     "schedule.rate": (1e-9, 10), "schedule.lowest": (0, 1), "schedule.warmup": (0, 10**9),

@@ -152,6 +152,16 @@ class TrainedGraph(nn.Module):
             case kind:
                 raise GraphError(f"{node.name!r}: training has no {kind}")
 
+    def inner_weights(self) -> list[nn.Parameter]:
+        """Return the weights of all convolutions but the first and the last."""
+        layers = list(self.layers.values())[1:-1]
+        return [
+            parameter
+            for layer in layers
+            for name, parameter in layer.named_parameters()
+            if name != "bias"
+        ]
+
     @torch.no_grad()
     def network(self, level: int) -> g.Graph:
         """Return the graph with the weights of now, for the index of a noise level."""

@@ -78,6 +78,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         data = base / config.data.folder
         train, validation = (_load(data / f"{name}.npy") for name in ("train", "validation"))
+        train = train[: config.data.count or None]
         if min(train.shape[1:3]) < config.data.crop:
             raise ArgumentError(
                 f"data.crop is {config.data.crop}; the patches are {train.shape[1]} px a side"
@@ -248,15 +249,11 @@ class _Recent:
 
 def _optimizers(network: TrainedGraph, config: Config) -> list[torch.optim.Optimizer]:
     rate = config.schedule.rate
-    matrices, rest = [], []
-    for name, parameter in network.named_parameters():
-        inside = "blocks_" in name or "join" in name
-        matrix = (
-            config.optimizer == "muon" and parameter.ndim >= 2 and inside and "bias" not in name
-        )
-        (matrices if matrix else rest).append(parameter)
+    inside = network.inner_weights() if config.optimizer == "muon" else []
+    kept = {id(parameter) for parameter in inside}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in kept]
     adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=rate, betas=(0.9, 0.99), fused=True)
-    return [adam, Muon(matrices, rate)] if matrices else [adam]
+    return [adam, Muon(inside, rate)] if inside else [adam]
 
 
 def _identity(config: Config, patches: Pixels) -> str:
