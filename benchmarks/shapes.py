@@ -28,7 +28,7 @@ from waifu2x.training.trainer import Trainer
 
 from .common.environment import describe, environment
 from .common.measure import Result, interleave, median_s, timed
-from .common.parts import parse_names, write_json
+from .common.parts import write_json
 from .common.tables import record_table
 
 #: Shapes of about equal cost, and how they are trained.
@@ -71,7 +71,7 @@ def trained(patches: Path, shape: Shape, how: dict[str, Any], steps: int) -> dic
     kinds = {kind: row[f"psnr none {kind}"] for kind in ("lanczos", "bicubic", "box")}
     return {
         **kinds, "mean": statistics.fmean(kinds.values()), "loss": row["loss"],
-        "seconds": row["seconds"],
+        "seconds": trainer.seconds,
     }  # fmt: skip
 
 

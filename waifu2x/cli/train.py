@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -12,7 +13,8 @@ import click
 
 from .._signals import SIGNALED, handled
 from .._text import shown
-from ..errors import EngineError
+from ..atomic import remove_live
+from ..errors import MissingExtraError
 from .page import Command, Option, help_option
 from .params import FileName
 from .say import duration
@@ -30,6 +32,8 @@ EXAMPLES = (("swift.toml", "Train, in the folder swift"),)
 
 #: Steps between two lines on a terminal.
 _EVERY: Final = 10
+
+_DEVICE: Final = re.compile(r"cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
 
 
 @click.command(
@@ -57,21 +61,23 @@ _EVERY: Final = 10
     cls=Option,
     metavar="DEVICE",
     default="cpu",
-    help="cpu, cuda, or another device of PyTorch",
+    help="cpu, cuda, or another device of PyTorch: cuda:1, mps, xpu",
 )
 @help_option()
 def train(config: str, folder: str | None, device: str) -> None:
     from ..training.config import read_config  # loaded when needed
 
+    if not _DEVICE.fullmatch(device):
+        raise click.UsageError(f"device is {device!r}; it must be cpu, cuda, cuda:1, mps or xpu")
     path = Path(config)
-    recipe = read_config(path)
     target = path.with_suffix("") if folder is None else Path(folder)
     if target == path:
         raise click.UsageError(f"{shown(config)} has no suffix; give -o FOLDER")
+    recipe = read_config(path)
     try:
         from ..training.trainer import Trainer
     except ImportError as error:
-        raise EngineError(
+        raise MissingExtraError(
             f"training needs {error.name}; run `pip install 'waifu2x-native[train]'`"
         ) from error
     trainer = Trainer(recipe, path.parent, target, device=device)
@@ -85,13 +91,14 @@ def _run(trainer: Trainer, folder: Path) -> int:
 
     def stop(number: int, frame: object) -> None:
         if stopped.is_set():  # the second time, without saving
+            remove_live()
             os._exit(SIGNALED + number)
         signals.append(number)
         stopped.set()
 
-    begun = trainer.step
-    if begun:
-        click.echo(f"goes on at step {begun}")
+    click.echo(trainer.describe())
+    if trainer.step:
+        click.echo(f"goes on at step {trainer.step}, after {duration(trainer.seconds)}")
     live = sys.stderr.isatty()
     with handled(stop):
         trainer.run(lambda now: _report(now, live=live), stop=stopped.is_set)
@@ -107,8 +114,9 @@ def _report(now: Progress, *, live: bool) -> None:
         values = [f"{key.removeprefix('psnr ')} {value:.2f}"
                   for key, value in now.row.items() if key.startswith("psnr ")]  # fmt: skip
         clear = "\r\x1b[K" if live else ""
-        click.echo(f"{clear}step {now.step}  loss {now.loss:.5f}  {', '.join(values)} dB")
+        spent = duration(now.seconds)
+        click.echo(f"{clear}step {now.step}  {spent}  loss {now.loss:.5f}  {', '.join(values)} dB")
     elif live and now.step % _EVERY == 0:
-        left = duration((now.steps - now.step) * now.seconds)
+        left = duration((now.steps - now.step) * now.seconds / now.step)
         text = f"step {now.step} of {now.steps}  loss {now.loss:.5f}  {left} left"
         click.echo(f"\r\x1b[K{text}", nl=False, err=True)

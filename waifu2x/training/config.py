@@ -26,6 +26,8 @@ TrainedLevel = Literal["none", 0, 1, 2, 3]
 
 #: Larger files are no configuration.
 _LARGEST: Final = 1 << 20
+#: As in the specification of TOML.
+_LARGEST_INTEGER: Final = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Config:
     """A training.
 
     name: of the network, for its files. seed: of all random numbers.
+    license: that the files of the network name, such as "MIT"; none if empty.
     levels: noise levels; several share their weights and differ in the biases.
     start: a file of weights to begin with, of the same shape or a smaller one, which then grows
         (see `waifu2x.training.growth`); relative to the configuration.
@@ -102,6 +105,7 @@ class Config:
 
     name: str = "network"
     seed: int = 1
+    license: str = ""
     levels: tuple[TrainedLevel, ...] = ("none",)
     start: str = ""
     fold: bool = True
@@ -130,7 +134,7 @@ class Config:
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "seed": (0, 2**32 - 1), "ema": (0, 0.99999), "threads": (1, 1024), "validate": (1, 10**9),
     "save": (1, 10**9), "network.width": (1, 1024), "network.blocks": (1, 256),
-    "network.layers": (1, 4), "network.scale": (2, 8), "data.count": (0, 10**9), "data.crop": (16, 4096),
+    "network.layers": (1, 4), "data.count": (0, 10**9), "data.crop": (16, 4096),
     "data.batch": (1, 4096), "data.hard": (0, 1), "data.workers": (1, 256),
     "loss.epsilon": (1e-9, 1), "loss.luma": (0, 1000), "loss.frequency": (0, 1000),
     "schedule.rate": (1e-9, 10), "schedule.lowest": (0, 1), "schedule.warmup": (0, 10**9),
@@ -165,21 +169,24 @@ def _check(config: Config) -> None:
 def read_config(path: Path) -> Config:
     """Read a configuration.
 
-    Raises `DecodeError` if the file cannot be read or is no TOML, and `ArgumentError` for a key
-    that is unknown or a value that is not allowed.
+    Raises `DecodeError` if the file cannot be read or is no TOML, for a key that is unknown, and
+    for a value that is not allowed.
     """
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise DecodeError(f"{shown(path)} cannot be read: {reason(error)}") from error
     if len(data) > _LARGEST:
         raise DecodeError(f"{shown(path)} is larger than 1 MiB; it is no configuration")
     try:
         table = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DecodeError(f"{shown(path)} is no TOML file: {error}") from error
-    return _made(Config, table, "")
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"{shown(path)} is no TOML file: {reason(error)}") from error
+    try:
+        return _made(Config, table, "")
+    except ArgumentError as error:
+        raise DecodeError(f"{shown(path)}: {error}") from error
 
 
 def _made(kind: type[_T], table: dict[str, Any], prefix: str) -> _T:
@@ -206,11 +213,13 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         return tuple(_typed(typing.get_args(hint)[0], item, name) for item in value)
     if origin is Literal:
         allowed = typing.get_args(hint)
-        if isinstance(value, bool) or value not in allowed:
+        if not any(type(value) is type(each) and value == each for each in allowed):
             raise ArgumentError(f"{name} is {value!r}; allowed are {', '.join(map(repr, allowed))}")
         return value
     if origin in (typing.Union, types.UnionType):  # pragma: no cover - no such field
         raise TypeError(hint)
+    if type(value) is int and abs(value) > _LARGEST_INTEGER:
+        raise ArgumentError(f"{name} has {len(str(abs(value)))} digits; that is too large")
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

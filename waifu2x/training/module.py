@@ -69,8 +69,9 @@ class FoldedConvolution(Convolution):
 
     def folded(self) -> torch.Tensor:
         """The weights that run, (out, in, k, k)."""
-        start = self.get_buffer("start")
-        return start + self._product()
+        # In float32, or training would run other weights than the network that it makes.
+        with torch.autocast(self.middle.device.type, enabled=False):
+            return self.get_buffer("start") + self._product()
 
 
 class TrainedGraph(nn.Module):
@@ -152,15 +153,19 @@ class TrainedGraph(nn.Module):
             case kind:
                 raise GraphError(f"{node.name!r}: training has no {kind}")
 
-    def inner_weights(self) -> list[nn.Parameter]:
-        """Return the weights of all convolutions but the first and the last."""
-        layers = list(self.layers.values())[1:-1]
-        return [
-            parameter
-            for layer in layers
-            for name, parameter in layer.named_parameters()
-            if name != "bias"
-        ]
+    def weights(self) -> list[torch.Tensor]:
+        """Return the weights that run, and the biases and slopes, in an order that folding keeps.
+
+        Without folding, they are the parameters themselves.
+        """
+        found: list[torch.Tensor] = []
+        for layer in self.convolutions():
+            found += [layer.folded(), layer.bias]
+        return [*found, *self.slopes.values()]
+
+    def convolutions(self) -> list[Convolution]:
+        """Return the convolutions in the order of the graph."""
+        return [layer for layer in self.layers.values() if isinstance(layer, Convolution)]
 
     @torch.no_grad()
     def network(self, level: int) -> g.Graph:

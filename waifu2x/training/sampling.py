@@ -99,7 +99,9 @@ class Sampler:
         chosen = rng.integers(0, count, self._config.batch)
         hard = round(self._config.batch * self._config.hard)
         if hard and self._seen.any():
-            weights = np.cumsum(self._losses, dtype=np.float64)
+            # An unseen patch counts as an average one.
+            unseen = self._losses[self._seen].mean(dtype=np.float64)
+            weights = np.cumsum(np.where(self._seen, self._losses, unseen), dtype=np.float64)
             drawn = np.searchsorted(weights, rng.random(hard) * weights[-1], side="right")
             chosen[:hard] = np.minimum(drawn, count - 1)
         return chosen

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from .._text import listed, plural
 from ..errors import ArgumentError
 from ..network import architectures
 from ..network.architectures.swift import FOLD, JOINED
@@ -16,6 +17,8 @@ from ..network.graph import Graph, Weights
 
 #: Channels of a picture.
 _COLORS: Final = 3
+#: Output pixels per input pixel along each side, as training shrinks patches to half.
+_SCALE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,6 @@ class Shape:
     blocks: number of blocks, at least 1; for compact, of layers.
     layers: convolutions in a block of swift, 1 to 4.
     gate, join, slopes: whether swift has gates, the 1x1 convolution of joined blocks, and PReLU.
-    scale: output pixels per input pixel.
     architecture: "swift" (see `waifu2x.network.architectures.swift`) or "compact".
     """
 
@@ -36,8 +38,16 @@ class Shape:
     gate: bool = True
     join: bool = True
     slopes: bool = False
-    scale: int = 2
     architecture: Literal["swift", "compact"] = "swift"
+
+    def describe(self) -> str:
+        """Return the sizes in words."""
+        if self.architecture == "compact":
+            return f"compact with {plural(self.blocks, 'layer')} of {self.width} channels"
+        layers = f"{plural(self.blocks, 'block')} of {plural(self.layers, 'layer')}"
+        kinds = {"gates": self.gate, "a join": self.join, "PReLU": self.slopes}
+        parts = listed([name for name, used in kinds.items() if used], "and")
+        return f"swift with {layers} of {self.width} channels{f', {parts}' if parts else ''}"
 
     def graph(self, seed: int) -> Graph:
         """Return a network whose weights are random by ``seed``, and whose result is its input.
@@ -72,7 +82,7 @@ def _swift(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
             tensors |= _lifted(_conv(rng, f"blocks.{block}.gate", narrow, narrow, 1))
     if shape.join:
         tensors |= _lifted(_conv(rng, "join", narrow, JOINED * narrow, 1))
-    return tensors | _zeros("tail", _COLORS * (shape.scale * FOLD) ** 2, shape.width, 3)
+    return tensors | _zeros("tail", _COLORS * (_SCALE * FOLD) ** 2, shape.width, 3)
 
 
 def _lifted(tensors: dict[str, Weights]) -> dict[str, Weights]:
@@ -106,7 +116,7 @@ def _compact(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
     for layer in range(1, shape.blocks + 1):
         tensors |= _conv(rng, f"body.{2 * layer}", width, width, 3)
         tensors[f"body.{2 * layer + 1}.weight"] = _slopes(width)
-    return tensors | _zeros(f"body.{2 * shape.blocks + 2}", _COLORS * shape.scale**2, width, 3)
+    return tensors | _zeros(f"body.{2 * shape.blocks + 2}", _COLORS * _SCALE**2, width, 3)
 
 
 def _conv(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ import torch
 
 from .._text import reason, shown
 from ..atomic import write_files
-from ..errors import ArgumentError, DecodeError
+from ..errors import DecodeError, EncodeError, EngineError
 from ..network import architectures
 from ..network.graph import Graph
 from ..network.readers.file import read_file
@@ -45,7 +45,8 @@ _SHOWN_STEPS: Final = 100
 class Progress:
     """A step of a training, for display.
 
-    step: steps done, of ``steps``. loss: mean of the last steps. seconds: per step.
+    step: steps done, of ``steps``. loss: mean of the last steps. rate: the learning rate.
+    seconds: of all steps and validations, those before an interruption included.
     row: the validation of this step, or None.
     """
 
@@ -70,36 +71,60 @@ class Trainer:
         base: folder that the paths of the configuration are relative to.
         device: of PyTorch, such as "cpu" or "cuda".
 
-        Raises `DecodeError` if data, weights or the checkpoint cannot be read, and `ArgumentError`
-        if they do not fit the configuration.
+        Raises `DecodeError`, `WeightsError` or `GraphError` if data, weights or the checkpoint
+        cannot be read or do not fit the configuration, `EngineError` for a device that does not
+        work here, and `EncodeError` if the folder cannot be made.
         """
-        self.config, self.folder, self.device = config, folder, torch.device(device)
+        self.config, self.folder, self.device = config, folder, _device(device)
         if self.device.type == "cpu":
             torch.set_num_threads(config.threads)
         data = base / config.data.folder
         train, validation = (_load(data / f"{name}.npy") for name in ("train", "validation"))
         train = train[: config.data.count or None]
         if min(train.shape[1:3]) < config.data.crop:
-            raise ArgumentError(
+            raise DecodeError(
                 f"data.crop is {config.data.crop}; the patches are {train.shape[1]} px a side"
             )
+        if any(side % 4 for side in validation.shape[1:3]):
+            raise DecodeError(
+                f"{shown(data / 'validation.npy')} holds {validation.shape}; the sides of patches "
+                "must be multiples of 4"
+            )
+        checkpoint = folder / _CHECKPOINT
+        resumed = checkpoint.exists()
         graph = config.network.graph(config.seed)
-        if config.start:
+        if config.start and not resumed:
             graph = grown(read_file(base / config.start), graph)
+        self._patches = len(train)
         self._identity = _identity(config, train)
         self.network = TrainedGraph(
             graph, levels=len(config.levels), fold=config.fold, seed=config.seed
         ).to(self.device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.average = TrainedGraph(
+            graph, levels=len(config.levels), fold=False, seed=config.seed
+        ).to(self.device, memory_format=torch.channels_last)
+        self.average.requires_grad_(False)
         self._optimizers = _optimizers(self.network, config)
         self._sampler = Sampler(train, config.data, config.noises, seed=config.seed)
         self._validation = Validation(validation, config.noises)
         self.step = 0
         self.rows: list[dict[str, float]] = []
-        self._seconds = 0.0
-        checkpoint = folder / _CHECKPOINT
-        if checkpoint.exists():
+        self.seconds = 0.0
+        self._recent: list[float] = []
+        _make_folder(folder)
+        if resumed:
             self._resume(checkpoint)
+
+    def describe(self) -> str:
+        """Return what is trained, on one line."""
+        config, graph = self.config, self.network.graph
+        shape, levels = config.network, ", ".join(map(str, config.levels))
+        return (
+            f"{shape.describe()}, {graph.macs_per_pixel:,.0f} MAC per input pixel, "
+            f"{graph.parameters:,} parameters; noise {levels}; {self._patches:,} patches; "
+            f"{config.schedule.steps:,} steps of {config.data.batch} crops of {config.data.crop} px "
+            f"by {config.optimizer} in {config.precision}, on {self.device}"
+        )
 
     def run(
         self,
@@ -110,25 +135,30 @@ class Trainer:
         """Train to the end of the schedule, or until ``stop`` returns true; then save.
 
         report: called after every step.
+
+        Raises `EngineError` if the loss of a step is not finite; the last checkpoint stays.
         """
-        config, recent = self.config, _Recent()
-        steps = config.schedule.steps
-        while self.step < steps and not stop():
-            started = time.perf_counter()
-            loss, rate = self._advance()
-            recent.add(loss)
-            self._seconds += time.perf_counter() - started
-            last = self.step == steps
-            row = None
-            if self.step % config.validate == 0 or last:
-                row = self._validated(recent.mean, rate)
-            if self.step % config.save == 0 or last:
+        config, steps = self.config, self.config.schedule.steps
+        saved = None
+        try:
+            while self.step < steps and not stop():
+                started = time.perf_counter()
+                loss, rate = self._advance()
+                self._recent = [*self._recent[-_SHOWN_STEPS + 1 :], loss]
+                shown_loss = statistics.fmean(self._recent)
+                row = None
+                if self.step % config.validate == 0 or self.step == steps:
+                    row = self._validated(shown_loss, rate)
+                self.seconds += time.perf_counter() - started
+                if self.step % config.save == 0:
+                    self.save()
+                    saved = self.step
+                if report is not None:
+                    report(Progress(self.step, steps, shown_loss, rate, self.seconds, row))
+            if saved != self.step:
                 self.save()
-            if report is not None:
-                seconds = time.perf_counter() - started
-                report(Progress(self.step, steps, recent.mean, rate, seconds, row))
-        self.save()
-        self._sampler.close()
+        finally:
+            self._sampler.close()
 
     def save(self) -> None:
         """Write the checkpoint, the networks, the record and its curve; each replaces the old."""
@@ -136,7 +166,8 @@ class Trainer:
             "version": _VERSION,
             "identity": self._identity,
             "step": self.step,
-            "seconds": self._seconds,
+            "seconds": self.seconds,
+            "recent": self._recent,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
@@ -144,7 +175,6 @@ class Trainer:
                         for key, value in self._sampler.state().items()},
             "rows": self.rows,
         }  # fmt: skip
-        self.folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         torch.save(state, buffer)
         files = [(self.folder / _CHECKPOINT, buffer.getvalue())]
@@ -166,7 +196,8 @@ class Trainer:
         }  # fmt: skip
 
     def _metadata(self) -> dict[str, str]:
-        return {"license": "MIT", "step": str(self.step), "recipe": self._identity}
+        named = {"license": self.config.license} if self.config.license else {}
+        return {**named, "step": str(self.step), "recipe": self._identity}
 
     def _advance(self) -> tuple[float, float]:
         """Do one step; return its loss and learning rate."""
@@ -190,10 +221,13 @@ class Trainer:
         self.step += 1
         decay = min(config.ema, (1 + self.step) / (_EARLY + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.network.parameters()), 1 - decay
-            )
+            torch._foreach_lerp_(self.average.weights(), self.network.weights(), 1 - decay)
         values = found.detach().cpu().numpy()
+        if not np.isfinite(values).all():
+            raise EngineError(
+                f"the loss of step {self.step - 1} is not finite; go on from the last checkpoint with "
+                'a lower schedule.rate, in another folder: start = "FILE"'
+            )
         self._sampler.learn(batch, values)
         return float(values.mean()), rate
 
@@ -205,7 +239,6 @@ class Trainer:
         found = self._validation(self.average, self.device)
         row = {
             "step": float(self.step),
-            "seconds": self._seconds,
             "loss": loss,
             "rate": rate,
             **{f"psnr {name}": value for name, value in found.items()},
@@ -218,8 +251,10 @@ class Trainer:
             state: dict[str, Any] = torch.load(path, self.device, weights_only=True)
         except Exception as error:  # of many kinds, for a damaged file
             raise DecodeError(f"{shown(path)} is no checkpoint: {reason(error)}") from error
-        if state.get("version") != _VERSION or state.get("identity") != self._identity:
-            raise ArgumentError(
+        if not isinstance(state, dict) or state.get("version") != _VERSION:
+            raise DecodeError(f"{shown(path)} is no checkpoint of this version of training")
+        if state["identity"] != self._identity:
+            raise DecodeError(
                 f"{shown(path)} belongs to another configuration or other patches; give another "
                 'output folder, or begin with its weights: start = "FILE"'
             )
@@ -228,37 +263,34 @@ class Trainer:
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.rows = state["step"], state["rows"]
-        self._seconds = state["seconds"]
+        self.seconds, self._recent = state["seconds"], state["recent"]
         sampler = {key: value.cpu().numpy() for key, value in state["sampler"].items()}
         self._sampler.restore(sampler, self.step)
 
 
-class _Recent:
-    """The mean of the last losses."""
-
-    def __init__(self) -> None:
-        self._values: list[float] = []
-
-    def add(self, value: float) -> None:
-        self._values = [*self._values[-_SHOWN_STEPS + 1 :], value]
-
-    @property
-    def mean(self) -> float:
-        return sum(self._values) / max(1, len(self._values))
-
-
 def _optimizers(network: TrainedGraph, config: Config) -> list[torch.optim.Optimizer]:
+    """Muon, if chosen, trains the weights between the first layer and the last."""
     rate = config.schedule.rate
-    inside = network.inner_weights() if config.optimizer == "muon" else []
-    kept = {id(parameter) for parameter in inside}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in kept]
-    adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=rate, betas=(0.9, 0.99), fused=True)
-    return [adam, Muon(inside, rate)] if inside else [adam]
+    inside = network.convolutions()[1:-1] if config.optimizer == "muon" else []
+    matrices = [
+        parameter
+        for layer in inside
+        for name, parameter in layer.named_parameters()
+        if name != "bias"
+    ]
+    chosen = {id(parameter) for parameter in matrices}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
+    fused = rest[0].device.type in ("cpu", "cuda")
+    adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=rate, betas=(0.9, 0.99), fused=fused)
+    return [adam, Muon(matrices, rate)] if matrices else [adam]
 
 
 def _identity(config: Config, patches: Pixels) -> str:
-    """Return a digest of what a training computes; its length and its pace are left out."""
-    same = replace(config, threads=1, validate=1, save=1, data=replace(config.data, workers=1))
+    """Return a digest of what a training computes; its length, pace and names are left out."""
+    same = replace(
+        config, name="network", license="", threads=1, validate=1, save=1,
+        data=replace(config.data, folder="", workers=1),
+    )  # fmt: skip
     same = replace(same, schedule=replace(config.schedule, cycles=(1,)))
     digest = hashlib.sha256(repr(same).encode())
     digest.update(f"{patches.shape}".encode())
@@ -269,7 +301,9 @@ def _identity(config: Config, patches: Pixels) -> str:
 def _load(path: Path) -> Pixels:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if not isinstance(found, np.ndarray):
+            raise ValueError("it holds several arrays")
+    except Exception as error:  # of many kinds, for a damaged file
         raise DecodeError(
             f"{shown(path)} cannot be read: {reason(error)}; make it with "
             "`python -m waifu2x.training.data`"
@@ -281,3 +315,20 @@ def _load(path: Path) -> Pixels:
         )
     patches: Pixels = found
     return patches
+
+
+def _device(name: str) -> torch.device:
+    """Return a device of PyTorch that works here."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except Exception as error:  # of many kinds, by device
+        raise EngineError(f"device {shown(name)!r} cannot be used: {reason(error)}") from error
+    return device
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise EncodeError(f"{shown(folder)} cannot be made: {reason(error)}") from error
