@@ -97,12 +97,13 @@ class Trainer:
             graph = grown(read_file(base / config.start), graph)
         self._patches = len(train)
         self._identity = _identity(config, train)
+        levels, learned = len(config.levels), config.learn_slopes
         self.network = TrainedGraph(
-            graph, levels=len(config.levels), fold=config.fold, seed=config.seed
+            graph, levels=levels, fold=config.fold, learn_slopes=learned, seed=config.seed
         ).to(self.device, memory_format=torch.channels_last)
-        self.average = TrainedGraph(
-            graph, levels=len(config.levels), fold=False, seed=config.seed
-        ).to(self.device, memory_format=torch.channels_last)
+        self.average = TrainedGraph(graph, levels=levels, learn_slopes=learned).to(
+            self.device, memory_format=torch.channels_last
+        )
         self.average.requires_grad_(False)
         self._optimizers = _optimizers(self.network, config)
         self._sampler = Sampler(train, config.data, config.noises, seed=config.seed)
@@ -212,6 +213,9 @@ class Trainer:
             self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
         ):
             made = self.network(given, batch.level)
+        # Samples at the edge of a crop are left out: they lack the context that pictures have.
+        inside = slice(config.loss.margin, -config.loss.margin or None)
+        made, wanted = (each[:, :, inside, inside] for each in (made, wanted))
         found = losses(config.loss, made.to(torch.float32), wanted)
         self.network.zero_grad(set_to_none=True)
         found.mean().backward()
