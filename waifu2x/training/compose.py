@@ -27,13 +27,20 @@ _SET_WEIGHTS: Final = {
 }
 
 #: Folders of openclipart with drawings of people, animals, plants and things.
-_FIGURES: Final = ("people", "animals", "recreation", "plants", "food", "transportation", "unsorted",
-                   "buildings", "tools", "education", "household", "special")  # fmt: skip
+_FIGURES: Final = (
+    "people", "animals", "recreation", "plants", "food", "transportation", "unsorted",
+    "buildings", "tools", "education", "household", "special",
+)  # fmt: skip
+
+#: Words in the names of their symbols: playing cards, road signs and the like.
+_SYMBOLS: Final = ("cards", "roadsigns", "aiga", "stickmen", "chess", "patterns", "symbol")
 
 #: Abstract styles of dicebear are drawn rarely.
-_PEOPLE: Final = ("big-ears", "big-smile", "clay", "critters", "croodles", "cutouts", "dylan", "micah",
-                  "miniavs", "notionists", "open-peeps", "personas", "toon-head", "sprouts",
-                  "line-face", "moods", "thumbs")  # fmt: skip
+_PEOPLE: Final = (
+    "big-ears", "big-smile", "clay", "critters", "croodles", "cutouts", "dylan", "micah",
+    "miniavs", "notionists", "open-peeps", "personas", "toon-head", "sprouts", "line-face",
+    "moods", "thumbs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,9 @@ class Library:
         path = files[int(rng.integers(len(files)))]
         for _ in range(2):
             # Two more tries lead to a figure more often than to an icon or an abstract shape.
-            if path.name.startswith(_FIGURES) or path.name.startswith(_PEOPLE):
+            if path.name.startswith((*_FIGURES, *_PEOPLE)) and not any(
+                word in path.name for word in _SYMBOLS
+            ):
                 break
             if path.parent.name not in ("openclipart", "dicebear"):
                 break
@@ -140,17 +149,28 @@ def svg_scene(rng: np.random.Generator, size: int, library: Library) -> Picture:
         tries = int(rng.integers(0, 3))
         longest = size * float(math.exp(rng.uniform(math.log(0.9), math.log(2.2))))
         picture = canvas.over(picture, _sure_layer(rng, library, round(longest), size))
-    for _ in range(tries):
-        longest = round(math.exp(rng.uniform(math.log(50), math.log(size * 0.8))))
+    places = _places(rng, size, tries)
+    for center_x, center_y in places:
+        longest = round(math.exp(rng.uniform(math.log(60), math.log(size * 0.8))))
         layer = _sure_layer(rng, library, longest, None)
-        x = int(rng.integers(-layer.shape[1] // 3, max(1, size - layer.shape[1] * 2 // 3)))
-        y = int(rng.integers(-layer.shape[0] // 3, max(1, size - layer.shape[0] * 2 // 3)))
+        x, y = int(center_x - layer.shape[1] / 2), int(center_y - layer.shape[0] / 2)
         if rng.random() < 0.15:
             picture = drop_shadow(rng, picture, layer, x, y)
         picture = canvas.placed(picture, layer, x, y)
     if manga:
         picture = as_manga(rng, picture)
     return picture
+
+
+def _places(rng: np.random.Generator, size: int, count: int) -> list[tuple[float, float]]:
+    """Random places spread evenly over the quarters of a picture, so that none stays empty."""
+    start = int(rng.integers(4))
+    places = []
+    for index in range(count):
+        quarter = (start + index) % 4
+        x, y = (float(value) for value in rng.uniform(0.05, 0.45, 2) * size)
+        places.append((x + quarter % 2 * size / 2, y + quarter // 2 * size / 2))
+    return places
 
 
 def _sure_layer(
@@ -186,10 +206,10 @@ def mixed_scene(rng: np.random.Generator, size: int, library: Library) -> Pictur
     """A procedural picture with SVGs, text, tone or lines over it."""
     kinds = ("novel_scene", "background", "face", "hair", "cel", "background")
     picture = drawings.draw(rng, size, kinds[int(rng.integers(len(kinds)))], library.fonts)
-    for _ in range(int(rng.integers(1, 5))):
+    for center_x, center_y in _places(rng, size, int(rng.integers(1, 6))):
         longest = round(math.exp(rng.uniform(math.log(60), math.log(size * 0.7))))
         layer = _sure_layer(rng, library, longest, None)
-        x, y = (int(value) for value in rng.integers(-longest // 3, size - longest // 3, 2))
+        x, y = int(center_x - layer.shape[1] / 2), int(center_y - layer.shape[0] / 2)
         picture = canvas.placed(picture, layer, x, y)
     choice = rng.random()
     if choice < 0.25:
@@ -206,8 +226,8 @@ def mixed_scene(rng: np.random.Generator, size: int, library: Library) -> Pictur
         picture = canvas.over(picture, canvas.drawn(lines, size), float(rng.uniform(0.4, 1)))
     elif choice < 0.63:
         dots = tone.random_tone(rng, size)[..., None]
-        x, y = canvas.grid(size)
-        area = ((x + y) / (2 * size) > rng.uniform(0.3, 0.7))[..., None]
+        across, down = canvas.grid(size)
+        area = ((across + down) / (2 * size) > rng.uniform(0.3, 0.7))[..., None]
         picture = np.where(
             area & (dots < 1), canvas.levels(picture * (0.35 + 0.65 * dots)), picture
         )

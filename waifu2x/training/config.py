@@ -36,6 +36,7 @@ class DataConfig:
 
     folder: holds ``train.npy`` and ``validation.npy``, see `waifu2x.training.data`; relative to the
         folder of the configuration.
+    count: use only the first patches, so many; 0 for all.
     crop: side of the crops of a batch, in pixels of the result; even.
     batch: crops in a step.
     hard: share of the crops that is drawn in proportion to the loss of their patch, 0 to 1.
@@ -43,6 +44,7 @@ class DataConfig:
     """
 
     folder: str = "patches"
+    count: int = 0
     crop: int = 128
     batch: int = 16
     hard: float = 0.25
@@ -56,11 +58,13 @@ class LossConfig:
     epsilon: of Charbonnier's loss, sqrt(d * d + epsilon * epsilon), for samples in [0, 1].
     luma: weight of the loss of BT.601 luma, in addition to that of RGB.
     frequency: weight of the mean distance of the Fourier transforms of the crops.
+    margin: pixels of a crop, on each side, that do not count; less than half the crop.
     """
 
     epsilon: float = 1e-3
     luma: float = 0.0
     frequency: float = 0.0
+    margin: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +95,16 @@ class Config:
     name: of the network, for its files. seed: of all random numbers.
     license: that the files of the network name, such as "MIT"; none if empty.
     levels: noise levels; several share their weights and differ in the biases.
-    start: a file of weights of the same shape to begin with; relative to the configuration.
+    start: a file of weights to begin with, of the same shape or a smaller one, which then grows
+        (see `waifu2x.training.growth`); relative to the configuration.
     fold: whether 3x3 convolutions are trained folded (see `waifu2x.training.module`).
+    learn_slopes: whether the slopes of PReLU are trained; fixed ones are faster to train.
     ema: decay of the moving average of weights per step; the average is the result.
     optimizer: "adam", or "muon" for the weights of layers inside (see `waifu2x.training.muon`).
     precision: of the convolutions. Weights and sums of losses are float32.
     threads: of PyTorch on a CPU; results are the same bytes only for the same number.
     validate: steps between validations. save: steps between checkpoints.
+    tensorboard: whether validations are also written for TensorBoard.
     """
 
     name: str = "network"
@@ -105,13 +112,16 @@ class Config:
     license: str = ""
     levels: tuple[TrainedLevel, ...] = ("none",)
     start: str = ""
-    fold: bool = True
+    fold: bool = False
+    learn_slopes: bool = True
     ema: float = 0.999
     optimizer: Literal["adam", "muon"] = "adam"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int = 1
     validate: int = 1000
     save: int = 1000
+    # No part of the representation, by which checkpoints know their configuration.
+    tensorboard: bool = field(default=False, repr=False)
     network: Shape = field(default_factory=Shape)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -131,9 +141,10 @@ class Config:
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "seed": (0, 2**32 - 1), "ema": (0, 0.99999), "threads": (1, 1024), "validate": (1, 10**9),
     "save": (1, 10**9), "network.width": (1, 1024), "network.blocks": (1, 256),
-    "network.layers": (1, 4), "data.crop": (16, 4096),
+    "network.layers": (1, 4), "data.count": (0, 10**9), "data.crop": (16, 4096),
     "data.batch": (1, 4096), "data.hard": (0, 1), "data.workers": (1, 256),
     "loss.epsilon": (1e-9, 1), "loss.luma": (0, 1000), "loss.frequency": (0, 1000),
+    "loss.margin": (0, 4096),
     "schedule.rate": (1e-9, 10), "schedule.lowest": (0, 1), "schedule.warmup": (0, 10**9),
     "schedule.decay": (0.01, 1),
 }  # fmt: skip
@@ -154,6 +165,11 @@ def _check(config: Config) -> None:
     if not config.levels or len(set(config.levels)) != len(config.levels):
         raise ArgumentError(
             f"levels is {list(config.levels)}; it must be different noise levels, at least one"
+        )
+    if 2 * config.loss.margin >= config.data.crop:
+        raise ArgumentError(
+            f"loss.margin is {config.loss.margin}; it must be less than half of data.crop, "
+            f"{config.data.crop}"
         )
     if config.data.crop % 4:
         raise ArgumentError(f"data.crop is {config.data.crop}; it must be a multiple of 4")

@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,8 +47,11 @@ SHARES: Final = {"svg": 0.45, "mix": 0.15, "drawing": 0.40}
 #: Share of pictures of the user, if there are any; the other shares shrink accordingly.
 _PICTURE_SHARE: Final = 0.5
 
+#: A patch with so much `detail` is always kept; with less, its probability is proportional.
+_DETAILED: Final = 0.05
+
 #: Of flat patches, this share is kept.
-_FLAT_KEPT: Final = 0.04
+_FLAT_KEPT: Final = 0.03
 
 #: Drawings that are flat by nature.
 _FLAT_KINDS: Final = ("gradient", "dithered", "fine_dither")
@@ -102,7 +104,9 @@ class Sources:
             own = tuple(
                 path
                 for path in sorted(self.pictures.rglob("*"))
-                if path.suffix.lower() in _PICTURE_SUFFIXES and is_held_out(path.name) is held_out
+                if path.suffix.lower() in _PICTURE_SUFFIXES
+                and is_held_out(path.name) is held_out
+                and not packages.is_excluded("picture", path.name)
             )
         if not any(svgs.values()):
             raise TrainingDataError(
@@ -114,11 +118,11 @@ class Sources:
 # --- patches -------------------------------------------------------------------------------------
 
 
-def is_flat(patch: Picture) -> bool:
-    """Whether less than 1% of the pixels differ visibly from their neighbors."""
+def detail(patch: Picture) -> float:
+    """The share of pixels that differ visibly from their neighbors, from 0 to 1."""
     gray = patch.astype(np.int16).sum(2)
     steps = np.maximum(np.abs(np.diff(gray, axis=0))[:, :-1], np.abs(np.diff(gray, axis=1))[:-1])
-    return bool((steps > 24).mean() < 0.01)
+    return float((steps > 24).mean())
 
 
 def _kind(rng: np.random.Generator, library: Library) -> str:
@@ -143,11 +147,12 @@ def patches(
     for row in range(_PATCHES_PER_SIDE):
         for column in range(_PATCHES_PER_SIDE):
             patch = whole[row * size : (row + 1) * size, column * size : (column + 1) * size]
-            if kind in _FLAT_KINDS or not is_flat(patch) or rng.random() < _FLAT_KEPT:
+            keep = max(_FLAT_KEPT, min(1.0, detail(patch) / _DETAILED))
+            if kind in _FLAT_KINDS or rng.random() < keep:
                 found.append(patch)
     if kind in _FLAT_KINDS:
-        # The four parts of a gradient are alike.
-        found = found[:1]
+        # The parts of a gradient are alike.
+        found = found[:2]
     if kind not in _UNSHRUNK_KINDS:
         # The whole scene at half the size: fine lines and dense detail, as large drawings have
         # when they are published smaller.
@@ -171,9 +176,7 @@ def prepare(
     library = sources.library(held_out=False)
     path = folder / "train.npy"
     part = path.with_name("train.npy.part")
-    train = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-        part, mode="w+", dtype=np.uint8, shape=(count, size, size, 3)
-    )
+    train = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
     counts: dict[str, int] = {}
     done = number = 0
     while done < count:
@@ -187,7 +190,7 @@ def prepare(
             _log.info("%d of %d patches", done, count)
     train.flush()
     del train
-    os.replace(part, path)
+    part.replace(path)
     facts = {"count": count, "size": size, "seed": seed, "kinds": dict(sorted(counts.items()))}
     (folder / "patches.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return counts
@@ -204,7 +207,7 @@ def validation(library: Library, seed: int) -> Picture:
         kind = kinds[len(found) % len(kinds)]
         _, parts = patches(library, VALIDATION_SIZE, [seed, 2, number], kind)
         number += 1
-        found += [part for part in parts if kind in _FLAT_KINDS or not is_flat(part)][:1]
+        found += [part for part in parts if kind in _FLAT_KINDS or detail(part) > 0.02][:1]
     return np.stack(found)
 
 
@@ -212,7 +215,7 @@ def _save(path: Path, values: npt.NDArray[np.uint8]) -> None:
     part = path.with_name(f"{path.name}.part")
     with part.open("wb") as file:
         np.save(file, values)
-    os.replace(part, path)
+    part.replace(path)
 
 
 # --- command line --------------------------------------------------------------------------------

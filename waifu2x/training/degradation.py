@@ -4,7 +4,8 @@
 validation set and for benchmarks/quality.py.
 
 Kernels are those that people shrink pictures with: Pillow's own filters, which round to 8 bits
-between their two passes, and exact ones that round once, in gamma or linear light. The width varies by 5%, a slight blur or sharpening. JPEG follows the recipe of nunif
+between their two passes, and exact ones that round once, in gamma or linear light. The width varies
+by 5%, a slight blur or sharpening. JPEG follows the recipe of nunif
 (https://github.com/nagadomi/nunif, waifu2x/training/jpeg_noise.py): qualities by noise level, 4:2:0
 or 4:4:4, one to three passes, with the grid of blocks shifted between passes.
 """

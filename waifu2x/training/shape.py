@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -9,6 +10,7 @@ from typing import Final, Literal
 import numpy as np
 
 from .._text import listed, plural
+from ..errors import ArgumentError
 from ..network import architectures
 from ..network.architectures.swift import FOLD, JOINED
 from ..network.graph import Graph, Weights
@@ -23,7 +25,7 @@ _SCALE: Final = 2
 class Shape:
     """The architecture of a network and its sizes.
 
-    width: channels of the layers inside, at least 1.
+    width: channels of the layers inside, at least 1; for swift, a multiple of 4.
     blocks: number of blocks, at least 1; for compact, of layers.
     layers: convolutions in a block of swift, 1 to 4.
     gate, join, slopes: whether swift has gates, the 1x1 convolution of joined blocks, and PReLU.
@@ -37,6 +39,13 @@ class Shape:
     join: bool = True
     slopes: bool = False
     architecture: Literal["swift", "compact"] = "swift"
+
+    def __post_init__(self) -> None:
+        """Check the width. Raises `ArgumentError`."""
+        if self.architecture == "swift" and self.width % FOLD**2:
+            raise ArgumentError(
+                f"network.width is {self.width}; for swift, it must be a multiple of {FOLD**2}"
+            )
 
     def describe(self) -> str:
         """Return the sizes in words."""
@@ -58,22 +67,52 @@ class Shape:
 
 
 def _swift(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
-    width = shape.width
-    tensors = _conv(rng, "head", width, _COLORS * FOLD**2, 3)
-    head = tensors["head.weight"]
-    head -= head.mean((2, 3), keepdims=True)
+    """Return a network that begins as one at full resolution with a quarter of the channels.
+
+    Each channel stands for one of the four phases of the pixel unshuffle. At random values, the
+    network would first have to learn that the phases are neighbors, which takes most of a short
+    training. Begun like this, a shift of the picture by a pixel shifts the result.
+    """
+    narrow = shape.width // FOLD**2
+    tensors = _lifted(_conv(rng, "head", narrow, _COLORS, 3))
     if shape.slopes:
-        tensors["head.slopes.weight"] = _slopes(width)
+        tensors["head.slopes.weight"] = _slopes(shape.width)
     for block in range(shape.blocks):
         for layer in range(shape.layers):
-            tensors |= _conv(rng, f"blocks.{block}.layers.{layer}", width, width, 3)
+            name = f"blocks.{block}.layers.{layer}"
+            tensors |= _lifted(_conv(rng, name, narrow, narrow, 3))
             if shape.slopes:
-                tensors[f"blocks.{block}.slopes.{layer}.weight"] = _slopes(width)
+                tensors[f"blocks.{block}.slopes.{layer}.weight"] = _slopes(shape.width)
         if shape.gate:
-            tensors |= _conv(rng, f"blocks.{block}.gate", width, width, 1)
+            tensors |= _lifted(_conv(rng, f"blocks.{block}.gate", narrow, narrow, 1))
     if shape.join:
-        tensors |= _conv(rng, "join", width, JOINED * width, 1)
-    return tensors | _zeros("tail", _COLORS * (_SCALE * FOLD) ** 2, width, 3)
+        tensors |= _lifted(_conv(rng, "join", narrow, JOINED * narrow, 1))
+    return tensors | _zeros("tail", _COLORS * (_SCALE * FOLD) ** 2, shape.width, 3)
+
+
+def _lifted(tensors: dict[str, Weights]) -> dict[str, Weights]:
+    """Return the convolution of unshuffled values that equals a convolution before the unshuffle.
+
+    Channel c of the value becomes the channels 4 c to 4 c + 3, as in `PixelUnshuffle`.
+    """
+    made: dict[str, Weights] = {}
+    for name, array in tensors.items():
+        if array.ndim == 1:
+            made[name] = np.repeat(array, FOLD**2)
+            continue
+        outputs, inputs, kernel, _ = array.shape
+        lifted = np.zeros((outputs, FOLD, FOLD, inputs, FOLD, FOLD, kernel, kernel), np.float32)
+        half = kernel // 2
+        taps = itertools.product(range(FOLD), range(FOLD), range(kernel), range(kernel))
+        for row, column, down, right in taps:
+            (y, from_row), (x, from_column) = (
+                divmod(at + tap - half, FOLD) for at, tap in ((row, down), (column, right))
+            )
+            lifted[:, row, column, :, from_row, from_column, y + half, x + half] = array[
+                :, :, down, right
+            ]
+        made[name] = lifted.reshape(outputs * FOLD**2, inputs * FOLD**2, kernel, kernel)
+    return made
 
 
 def _compact(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:

@@ -16,12 +16,13 @@ import torch
 
 from .._text import reason, shown
 from ..atomic import write_files
-from ..errors import DecodeError, EncodeError, EngineError
+from ..errors import DecodeError, EncodeError, EngineError, MissingExtraError
 from ..network import architectures
 from ..network.graph import Graph
 from ..network.readers.file import read_file
 from ..network.writers.safetensors import to_safetensors
 from .config import Config
+from .growth import grown
 from .losses import losses
 from .module import TrainedGraph
 from .muon import Muon
@@ -61,7 +62,8 @@ class Trainer:
     """A training in a folder: its checkpoint, its networks, its record.
 
     The folder holds ``checkpoint.pt``, ``<name>.safetensors`` (for several levels
-    ``<name>_<level>.safetensors``) with the averaged weights, ``record.csv`` and ``curve.png``.
+    ``<name>_<level>.safetensors``) with the averaged weights, ``record.csv`` and ``curve.png``,
+    and events of TensorBoard if the configuration has them written.
     """
 
     def __init__(self, config: Config, base: Path, folder: Path, *, device: str = "cpu") -> None:
@@ -79,6 +81,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         data = base / config.data.folder
         train, validation = (_load(data / f"{name}.npy") for name in ("train", "validation"))
+        train = train[: config.data.count or None]
         if min(train.shape[1:3]) < config.data.crop:
             raise DecodeError(
                 f"data.crop is {config.data.crop}; the patches are {train.shape[1]} px a side"
@@ -91,19 +94,24 @@ class Trainer:
         checkpoint = folder / _CHECKPOINT
         resumed = checkpoint.exists()
         graph = config.network.graph(config.seed)
-        if config.start and not resumed:
-            graph = _same_shape(read_file(base / config.start), graph, config.start)
+        # The checkpoint holds all that is trained, thus not slopes that are fixed.
+        if config.start and not (resumed and config.learn_slopes):
+            graph = grown(read_file(base / config.start), graph)
         self._patches = len(train)
         self._identity = _identity(config, train)
+        levels, learned = len(config.levels), config.learn_slopes
         self.network, self.average = (
             self._placed(
-                TrainedGraph(graph, levels=len(config.levels), fold=fold, seed=config.seed)
+                TrainedGraph(
+                    graph, levels=levels, fold=fold, learn_slopes=learned, seed=config.seed
+                )
             )
             for fold in (config.fold, False)
         )
         self.average.requires_grad_(False)
         self._optimizers = _optimizers(self.network, config)
         self._sampler = Sampler(train, config.data, config.noises, seed=config.seed)
+        self._board = _board(folder) if config.tensorboard else None
         self._validation = Validation(validation, config.noises)
         self.step = 0
         self.rows: list[dict[str, float]] = []
@@ -217,6 +225,9 @@ class Trainer:
             self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
         ):
             made = self.network(given, batch.level)
+        # Samples at the edge of a crop are left out: they lack the context that pictures have.
+        inside = slice(config.loss.margin, -config.loss.margin or None)
+        made, wanted = (each[:, :, inside, inside] for each in (made, wanted))
         found = losses(config.loss, made.to(torch.float32), wanted)
         self.network.zero_grad(set_to_none=True)
         found.mean().backward()  # type: ignore[no-untyped-call]
@@ -249,6 +260,10 @@ class Trainer:
             **{f"psnr {name}": value for name, value in found.items()},
         }
         self.rows.append(row)
+        if self._board is not None:
+            for key, value in row.items():
+                self._board.add_scalar(key, value, self.step)
+            self._board.flush()
         return row
 
     def _resume(self, path: Path) -> None:
@@ -322,16 +337,6 @@ def _load(path: Path) -> Pixels:
     return patches
 
 
-def _same_shape(graph: Graph, shape: Graph, name: str) -> Graph:
-    found, wanted = (
-        {key: array.shape for key, array in architectures.state_dict(each).items()}
-        for each in (graph, shape)
-    )
-    if found != wanted:
-        raise DecodeError(f"start is {shown(name)}; its network is not of the shape [network]")
-    return graph
-
-
 def _device(name: str) -> torch.device:
     """Return a device of PyTorch that works here."""
     try:
@@ -340,6 +345,17 @@ def _device(name: str) -> torch.device:
     except Exception as error:  # of many kinds, by device
         raise EngineError(f"device {shown(name)!r} cannot be used: {reason(error)}") from error
     return device
+
+
+def _board(folder: Path) -> Any:
+    """Return what writes the events of TensorBoard into ``folder``."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError(
+            "tensorboard = true needs TensorBoard; run `pip install tensorboard`, or leave it out"
+        ) from error
+    return SummaryWriter(folder)  # type: ignore[no-untyped-call]
 
 
 def _make_folder(folder: Path) -> None:

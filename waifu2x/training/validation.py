@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional as F
 
 from ..pipeline.evaluation import luma, psnr
 from .degradation import Degradation
@@ -41,7 +42,7 @@ class Validation:
     def __call__(self, network: TrainedGraph, device: torch.device) -> Mapping[str, float]:
         """Return the mean PSNR of luma in dB by level and degradation, such as "none lanczos".
 
-        The network runs in float32.
+        The network runs in float32, on patches whose edge is replicated as for whole pictures.
         """
         found = {}
         for index, noise in enumerate(self._noises):
@@ -62,7 +63,18 @@ class Validation:
 def _run(network: TrainedGraph, given: Pixels, level: int, device: torch.device) -> Pixels:
     planes = torch.from_numpy(np.ascontiguousarray(given.transpose(0, 3, 1, 2))).to(device)
     x = planes.to(torch.float32).div(255).contiguous(memory_format=torch.channels_last)
-    made = network(x, level).clamp(0, 1).mul(255).add(0.5).floor().to(torch.uint8)
+    # As an engine does: the edge is replicated as far as the network reads, and cropped again.
+    border, scale = network.graph.border, network.graph.scale
+    x = F.pad(x, [border] * 4, mode="replicate")
+    inside = slice(border * scale, -border * scale or None)
+    made = (
+        network(x, level)[:, :, inside, inside]
+        .clamp(0, 1)
+        .mul(255)
+        .add(0.5)
+        .floor()
+        .to(torch.uint8)
+    )
     return np.ascontiguousarray(made.cpu().numpy().transpose(0, 2, 3, 1))
 
 

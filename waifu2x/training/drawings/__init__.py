@@ -27,9 +27,9 @@ _PLAIN: Final[tuple[tuple[str, Drawing, float], ...]] = (
     ("tone", tone.tone_patch, 7),
     ("speed_lines", strokes.speed_lines, 4),
     ("hatching", strokes.hatching, 2),
-    ("gradient", gradients.gradient, 3),
-    ("dithered", gradients.dithered, 2),
-    ("fine_dither", gradients.fine_dither, 1),
+    ("gradient", gradients.gradient, 5),
+    ("dithered", gradients.dithered, 4),
+    ("fine_dither", gradients.fine_dither, 2),
     ("pixel_art", pixels.pixel_art, 7),
 )
 

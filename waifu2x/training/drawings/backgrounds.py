@@ -22,6 +22,7 @@ from .canvas import (
     palette,
     path,
     ramp,
+    rectangle,
     shaded,
     smooth_path,
     soft_field,
@@ -45,7 +46,8 @@ def sky(rng: np.random.Generator, size: int) -> Picture:
         hue + float(rng.normal(0, 0.06)), 0.6, 0.4 if dark else float(rng.uniform(0.75, 0.93))
     )
     _, y = grid(size)
-    values = ramp((y / size) ** np.float32(rng.uniform(0.6, 1.5)), [high, low])
+    curve = np.float32(rng.uniform(0.6, 1.5))
+    values = ramp(((y / size) ** curve).astype(np.float32), [high, low])
     cloud = hsl(hue + 0.02, 0.3, 0.5 if dark else 0.97)
     for _ in range(int(rng.integers(0, 4))):
         field = soft_field(rng, size, float(rng.uniform(1.5, 4)), 4)
@@ -59,7 +61,7 @@ def sky(rng: np.random.Generator, size: int) -> Picture:
 
 def _leaf_cluster(
     rng: np.random.Generator, x: float, y: float, radius: float, colors: list[Color], count: int,
-    leaf: float, line: str,
+    leaf: float, line: dict[str, object],
 ) -> list[str]:  # fmt: skip
     """Leaves from the shaded to the lit side of a crown."""
     elements = []
@@ -75,7 +77,7 @@ def _leaf_cluster(
         normal = np.array([-direction[1], direction[0]]) * float(rng.uniform(0.2, 0.45))
         points = np.array([at - direction, at + normal, at + direction, at - normal])
         color = colors[min(len(colors) - 1, int(share * len(colors) + rng.random()))]
-        elements.append(f'<path d="{smooth_path(points)}" fill="{hexed(color)}"{line}/>')
+        elements.append(element(smooth_path(points), hexed(color), **line))
     return elements
 
 
@@ -86,11 +88,10 @@ def foliage(rng: np.random.Generator, size: int) -> Picture:
     colors = [hsl(hue + 0.05, 0.5, 0.14), hsl(hue + 0.03, 0.5, 0.24), hsl(hue, 0.5, 0.34),
               hsl(hue - 0.03, 0.55, 0.46), hsl(hue - 0.05, 0.6, 0.62)]  # fmt: skip
     outlined = rng.random() < 0.3
-    line = (
-        f' stroke="{hexed(shaded(colors[0], 0.6, (0, 0, 0)))}" stroke-width="{rng.uniform(0.7, 1.6):.2f}"'
-        if outlined
-        else ""
-    )
+    line: dict[str, object] = {}
+    if outlined:
+        line["stroke"] = hexed(shaded(colors[0], 0.6, (0, 0, 0)))
+        line["stroke_width"] = f"{rng.uniform(0.7, 1.6):.2f}"
     elements: list[str] = []
     for _ in range(int(rng.integers(2, 5))):
         x, y = float(rng.uniform(0, size)), float(rng.uniform(0.1, 0.8)) * size
@@ -107,9 +108,8 @@ def foliage(rng: np.random.Generator, size: int) -> Picture:
             [y + radius * 0.8 * np.sin(t) * rng.uniform(0.85, 1.1) for t in np.linspace(0, 6, 14)],
             0,
         )
-        elements.append(
-            f'<path d="{smooth_path(np.stack([points, rows], 1))}" fill="{hexed(colors[0])}"{line}/>'
-        )
+        crown = smooth_path(np.stack([points, rows], 1))
+        elements.append(element(crown, hexed(colors[0]), **line))
         elements += _leaf_cluster(rng, x, y, radius, colors, count, leaf, line)
     if rng.random() < 0.6:
         elements += grass(rng, size, size * float(rng.uniform(0.8, 1.0)), colors[1:])
@@ -146,6 +146,24 @@ def palms(rng: np.random.Generator, size: int) -> Picture:
     return over(base, drawn(elements, size))
 
 
+def _window(
+    corner: tuple[float, float], width: float, height: float, frame: str, reflection: bool,
+    line: dict[str, object],
+) -> list[str]:  # fmt: skip
+    """A window of four panes, filled with the gradient "g", with a slanted reflection."""
+    x, y = corner
+    parts = [rectangle(x, y, width, height, fill="url(#g)", **line)]
+    if reflection:
+        slant = (
+            f"M{x + width * 0.1:.1f},{y + height:.1f}l{width * 0.4:.1f},{-height:.1f}"
+            f"h{width * 0.2:.1f}l{-width * 0.4:.1f},{height:.1f}z"
+        )
+        parts.append(element(slant, "#fff", fill_opacity=0.35))
+    cross = f"M{x + width / 2:.1f},{y:.1f}v{height:.1f}M{x:.1f},{y + height / 2:.1f}h{width:.1f}"
+    parts.append(element(cross, stroke=frame, stroke_width=f"{max(1.0, width * 0.05):.1f}"))
+    return parts
+
+
 def building(rng: np.random.Generator, size: int) -> Picture:
     """A facade of windows, ledges and pipes, in perspective, with soft light."""
     base = sky(rng, size)
@@ -156,47 +174,34 @@ def building(rng: np.random.Generator, size: int) -> Picture:
     top = float(rng.uniform(-0.2, 0.3)) * size
     width, height = size / columns, size / rows * float(rng.uniform(0.6, 1))
     glass = [hsl(0.58, 0.4, float(rng.uniform(0.3, 0.6))), hsl(0.56, 0.5, 0.85)]
-    line = hexed(shaded(wall[0], 0.4, (0, 0, 0)))
-    stroke = f'stroke="{line}" stroke-width="{rng.uniform(0.8, 2.2):.2f}"'
+    line: dict[str, object] = {
+        "stroke": hexed(shaded(wall[0], 0.4, (0, 0, 0))),
+        "stroke_width": f"{rng.uniform(0.8, 2.2):.2f}",
+    }
     if rng.random() < 0.3:
-        stroke = ""
+        line = {}
     out = [
         "<defs>",
         linear_gradient("w", [wall[3], wall[2]]),
         linear_gradient("g", glass),
         "</defs>",
+        f'<g transform="skewY({math.degrees(math.atan(shear)):.2f})">',
     ]
-    out.append(f'<g transform="skewY({math.degrees(math.atan(shear)):.2f})">')
-    shift = -shear * size / 2
+    start = top - shear * size / 2
     out.append(
-        f'<rect x="-10" y="{top + shift}" width="{size + 20}" height="{size * 2}" fill="url(#w)"/>'
+        f'<rect x="-10" y="{start}" width="{size + 20}" height="{size * 2}" fill="url(#w)"/>'
     )
     frame_x, frame_y = float(rng.uniform(0.08, 0.25)), float(rng.uniform(0.12, 0.3))
+    wide, high = width * (1 - 2 * frame_x), height * (1 - 2 * frame_y)
     for row in range(rows * 2):
-        y = top + shift + row * height
-        out.append(
-            f'<rect x="-10" y="{y:.1f}" width="{size + 20}" height="{height * 0.08:.1f}" '
-            f'fill="{hexed(wall[1])}"/>'
-        )
+        y = start + row * height
+        out.append(rectangle(-10, y, size + 20, height * 0.08, fill=hexed(wall[1])))
         for column in range(columns):
-            x = column * width + width * frame_x
-            wide, high = width * (1 - 2 * frame_x), height * (1 - 2 * frame_y)
-            at = y + height * frame_y
-            out.append(
-                f'<rect x="{x:.1f}" y="{at:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="url(#g)" {stroke}/>'
-            )
-            if rng.random() < 0.5:
-                out.append(
-                    f'<path d="M{x + wide * 0.1:.1f},{at + high:.1f}l{wide * 0.4:.1f},{-high:.1f}'
-                    f'h{wide * 0.2:.1f}l{-wide * 0.4:.1f},{high:.1f}z" fill="#fff" fill-opacity="0.35"/>'
-                )
-            out.append(
-                f'<path d="M{x + wide / 2:.1f},{at:.1f}v{high:.1f}M{x:.1f},{at + high / 2:.1f}h{wide:.1f}" '
-                f'stroke="{hexed(wall[3])}" stroke-width="{max(1.0, wide * 0.05):.1f}" fill="none"/>'
-            )
+            reflection = rng.random() < 0.5
+            corner = (column * width + width * frame_x, y + height * frame_y)
+            out += _window(corner, wide, high, hexed(wall[3]), reflection, line)
     out.append("</g>")
     picture = over(base, drawn(out, size))
-    x, y = grid(size)
     light = np.clip(0.75 + 0.5 * soft_field(rng, size, 1.5), 0, 1.15)
     return levels(picture * light[..., None])
 
@@ -291,44 +296,51 @@ def room(rng: np.random.Generator, size: int) -> Picture:
     """An interior: wall, window with light, curtains, shelf with books, baseboard and planks."""
     colors = palette(rng, 6)
     wall, trim = colors[5], colors[3]
-    line = f'stroke="{hexed(shaded(colors[0], 0.5, (0, 0, 0)))}" stroke-width="{rng.uniform(0.8, 2.2):.2f}"'
-    out = ["<defs>", linear_gradient("w", [wall, shaded(wall, 0.2)]),
-           linear_gradient("s", [hsl(0.57, 0.6, 0.7), hsl(0.55, 0.4, 0.94)]),
-           linear_gradient("c", [colors[4], shaded(colors[4], 0.3), colors[4]], False), "</defs>",
-           f'<rect width="{size}" height="{size}" fill="url(#w)"/>']  # fmt: skip
+    line: dict[str, object] = {
+        "stroke": hexed(shaded(colors[0], 0.5, (0, 0, 0))),
+        "stroke_width": f"{rng.uniform(0.8, 2.2):.2f}",
+    }
+    out = [
+        "<defs>",
+        linear_gradient("w", [wall, shaded(wall, 0.2)]),
+        linear_gradient("s", [hsl(0.57, 0.6, 0.7), hsl(0.55, 0.4, 0.94)]),
+        linear_gradient("c", [colors[4], shaded(colors[4], 0.3), colors[4]], False),
+        "</defs>",
+        rectangle(0, 0, size, size, fill="url(#w)"),
+    ]
     if rng.random() < 0.5:
         step = float(rng.uniform(8, 40))
         stripes = "".join(f"M{x:.1f},0V{size}" for x in np.arange(0, size, step))
-        out.append(f'<path d="{stripes}" stroke="{hexed(shaded(wall, 0.12))}" '
-                   f'stroke-width="{step * rng.uniform(0.1, 0.5):.1f}"/>')  # fmt: skip
+        width = f"{step * rng.uniform(0.1, 0.5):.1f}"
+        out.append(element(stripes, stroke=hexed(shaded(wall, 0.12)), stroke_width=width))
     x, y = float(rng.uniform(0, 0.5)) * size, float(rng.uniform(-0.1, 0.3)) * size
     wide, high = float(rng.uniform(0.3, 0.6)) * size, float(rng.uniform(0.3, 0.6)) * size
-    out.append(
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="url(#s)" {line}/>'
-    )
-    frame = max(2.0, wide * 0.03)
-    out.append(f'<path d="M{x + wide / 2:.1f},{y:.1f}v{high:.1f}M{x:.1f},{y + high * 0.4:.1f}h{wide:.1f}" '
-               f'stroke="{hexed(trim)}" stroke-width="{frame:.1f}"/>')  # fmt: skip
+    out.append(rectangle(x, y, wide, high, fill="url(#s)", **line))
+    bars = f"M{x + wide / 2:.1f},{y:.1f}v{high:.1f}M{x:.1f},{y + high * 0.4:.1f}h{wide:.1f}"
+    out.append(element(bars, stroke=hexed(trim), stroke_width=f"{max(2.0, wide * 0.03):.1f}"))
     for side in (0, 1):
-        cx = x - wide * 0.12 if side == 0 else x + wide * 0.82
+        left = x - wide * 0.12 if side == 0 else x + wide * 0.82
         for fold in range(5):
-            px = cx + fold * wide * 0.06
-            points = np.array([[px, y - 12], [px + wide * 0.08, y - 12],
-                               [px + wide * (0.08 + rng.normal(0, 0.01)), y + high * 1.15],
-                               [px - wide * rng.uniform(0, 0.02), y + high * 1.15]])  # fmt: skip
-            out.append(f'<path d="{path(points)}" fill="url(#c)" {line}/>')
+            px = left + fold * wide * 0.06
+            right = px + wide * (0.08 + float(rng.normal(0, 0.01)))
+            hem = px - wide * float(rng.uniform(0, 0.02))
+            points = np.array(
+                [[px, y - 12], [px + wide * 0.08, y - 12], [right, y + high * 1.15],
+                 [hem, y + high * 1.15]]
+            )  # fmt: skip
+            out.append(element(path(points), "url(#c)", **line))
     shelf = float(rng.uniform(0.5, 0.85)) * size
     at = float(rng.uniform(0, 0.3)) * size
     while at < size * 0.98:
         book, tall = float(rng.uniform(0.012, 0.05)) * size, float(rng.uniform(0.08, 0.16)) * size
         color = colors[int(rng.integers(6))]
-        out.append(f'<rect x="{at:.1f}" y="{shelf - tall:.1f}" width="{book:.1f}" height="{tall:.1f}" '
-                   f'fill="{hexed(color)}" {line}/>')  # fmt: skip
-        out.append(f'<rect x="{at + book * 0.2:.1f}" y="{shelf - tall * 0.8:.1f}" width="{book * 0.6:.1f}" '
-                   f'height="{tall * 0.12:.1f}" fill="{hexed(shaded(color, 0.6, (255, 240, 200)))}"/>')  # fmt: skip
+        label = hexed(shaded(color, 0.6, (255, 240, 200)))
+        out.append(rectangle(at, shelf - tall, book, tall, fill=hexed(color), **line))
+        out.append(
+            rectangle(at + book * 0.2, shelf - tall * 0.8, book * 0.6, tall * 0.12, fill=label)
+        )
         at += book + (float(rng.uniform(0, 0.1)) * size if rng.random() < 0.1 else 0.5)
-    out.append(f'<rect x="0" y="{shelf:.1f}" width="{size}" height="{size * 0.03:.1f}" '
-               f'fill="{hexed(colors[2])}" {line}/>')  # fmt: skip
+    out.append(rectangle(0, shelf, size, size * 0.03, fill=hexed(colors[2]), **line))
     picture = over(np.full((size, size, 3), 255, np.uint8), drawn(out, size))
     light = np.clip(0.8 + 0.4 * soft_field(rng, size, 1.2), 0, 1.1)
     return levels(picture * light[..., None])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +105,7 @@ def ramp(field: Field, colors: Sequence[Color]) -> npt.NDArray[np.float32]:
     return mixed
 
 
-def levels(values: npt.NDArray[np.floating]) -> Picture:
+def levels(values: npt.NDArray[np.number[Any]]) -> Picture:
     """Values from 0 to 255 rounded to 8 bits."""
     picture: Picture = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return picture
@@ -210,8 +210,27 @@ def tapered(points: Points, width: float, start: float = 0.0, stop: float = 0.0)
 
 def element(data: str, fill: str = "none", **attributes: object) -> str:
     """A path element; underscores of attribute names stand for hyphens."""
-    rest = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
-    return f'<path d="{data}" fill="{fill}"{rest}/>'
+    return f'<path d="{data}" fill="{fill}"{_written(attributes)}/>'
+
+
+def rectangle(x: float, y: float, width: float, height: float, **attributes: object) -> str:
+    """A rectangle; underscores of attribute names stand for hyphens."""
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        f"{_written(attributes)}/>"
+    )
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, **attributes: object) -> str:
+    """An ellipse about (x, y); underscores of attribute names stand for hyphens."""
+    return (
+        f'<ellipse cx="{x:.2f}" cy="{y:.2f}" rx="{radius_x:.2f}" ry="{radius_y:.2f}"'
+        f"{_written(attributes)}/>"
+    )
+
+
+def _written(attributes: dict[str, object]) -> str:
+    return "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
 
 
 def linear_gradient(name: str, colors: Sequence[Color], angle_y: bool = True) -> str:

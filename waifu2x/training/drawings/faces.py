@@ -15,6 +15,7 @@ from .canvas import (
     bezier,
     drawn,
     element,
+    ellipse,
     hexed,
     hsl,
     ink,
@@ -216,7 +217,8 @@ def _body(rng: np.random.Generator, pen: _Pen) -> None:
     pen.fill(smooth_path(pen.at(under)), shade)
     base = chin + 0.42
     shoulders = [[-0.42, base], [-1.2, base + 0.3], [-1.75, base + 0.75], [-1.85, base + 2.0],
-                 [-1.6, base + 9], [1.6, base + 9], [1.85, base + 2.0], [1.75, base + 0.75], [1.2, base + 0.3], [0.42, base],
+                 [-1.6, base + 9], [1.6, base + 9], [1.85, base + 2.0],
+                 [1.75, base + 0.75], [1.2, base + 0.3], [0.42, base],
                  [0.0, base + 0.35]]  # fmt: skip
     cloth = hexed(look.clothes)
     if look.gradient and not look.monochrome:
@@ -266,7 +268,7 @@ def _weave(rng: np.random.Generator, pen: _Pen) -> str:
         )
     elif kind == 2:
         middle = step / 2
-        mark = f'<circle cx="{middle:.2f}" cy="{middle:.2f}" r="{wide * 0.8:.2f}" fill="{hexed(color)}"/>'
+        mark = ellipse(middle, middle, wide * 0.8, wide * 0.8, fill=hexed(color))
     pen.definitions.append(
         f'<pattern id="{pen.key}weave" width="{step:.2f}" height="{step:.2f}" '
         f'patternUnits="userSpaceOnUse" patternTransform="rotate({rng.uniform(-45, 45):.1f})">'
@@ -396,7 +398,8 @@ def eye(rng: np.random.Generator, pen: _Pen, middle: Points, side: float, gaze: 
             f'r="{radius_x * 0.14:.2f}" fill="#ffffff" fill-opacity="0.85"/>'
         )
     lid = np.array([[-wide * 0.95, 0.06], [-wide * 0.6, -high * 0.52], [0.05, -high * 0.76],
-                    [wide * 0.7, -high * 0.5], [wide * 1.08, -0.03], [wide * 1.25, 0.02]])  # fmt: skip
+                    [wide * 0.7, -high * 0.5], [wide * 1.08, -0.03],
+                    [wide * 1.25, 0.02]])  # fmt: skip
     inner = lid[::-1] + [0, 0.02] + [[0, 0]] * 6
     inner[1:-1, 1] += high * float(rng.uniform(0.1, 0.22))
     lash = look.line if look.monochrome or rng.random() < 0.6 else shaded(look.line, 0.3, look.hair)
@@ -453,7 +456,8 @@ def _nose_and_mouth(rng: np.random.Generator, pen: _Pen) -> None:
         pen.stroke(pen.at(curve), 1.0)
         return
     open_ = float(rng.uniform(0.08, 0.26))
-    mouth = [[x - wide, y - 0.03], [x, y - 0.06], [x + wide, y - 0.03], [x + wide * 0.6, y + open_ * 0.7],
+    mouth = [[x - wide, y - 0.03], [x, y - 0.06], [x + wide, y - 0.03],
+             [x + wide * 0.6, y + open_ * 0.7],
              [x, y + open_], [x - wide * 0.6, y + open_ * 0.7]]  # fmt: skip
     red = (0, 0, 0) if look.monochrome else hsl(0.98, 0.6, float(rng.uniform(0.3, 0.5)))
     pen.fill(smooth_path(pen.at(mouth)), hexed(red), 1.0)
@@ -478,7 +482,8 @@ def _lock(root: Points, tip: Points, bend: float, width: float) -> Points:
 def _front_hair(rng: np.random.Generator, pen: _Pen) -> None:
     look = pen.look
     dome = [[-1.1, 0.1], [-1.2, -0.5], [-0.85, -1.25], [0, -1.55], [0.85, -1.25], [1.2, -0.5],
-            [1.1, 0.1], [0.85, -0.35], [0.4, -0.55], [0, -0.6], [-0.4, -0.55], [-0.85, -0.35]]  # fmt: skip
+            [1.1, 0.1], [0.85, -0.35], [0.4, -0.55], [0, -0.6], [-0.4, -0.55],
+            [-0.85, -0.35]]  # fmt: skip
     pen.fill(smooth_path(pen.at(dome)), _hair_fill(rng, pen, "fh"), 1.0)
     part = float(rng.normal(0, 0.25))
     crown = np.array([part, -1.35])

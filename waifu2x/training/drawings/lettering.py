@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +26,7 @@ SCRIPTS: Final = {
         "日本人大小中国年月火水木金土学校先生友達今何時間行来食飲見聞読書話買出入上下左右東西南北前後"
         "私君僕彼女男子供父母兄弟姉妹家族心愛夢星空海山川花鳥風雪雨雲光闇剣魔法王姫勇者世界始終運命戦争"
         "永鬱響驚護議警鏡鑑願類顔題銀録機械構想像種類業務発表現実験結果続編集録音楽器官庁舎駅電車線路"
-        "！？。、…「」"
+        "\uff01\uff1f。、…「」"
     ),
 }  # fmt: skip
 

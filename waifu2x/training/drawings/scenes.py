@@ -8,7 +8,20 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .backgrounds import background, blurred, darkness_of
-from .canvas import Color, Picture, drawn, hexed, levels, over, palette, path, shaded
+from .canvas import (
+    Color,
+    Picture,
+    drawn,
+    element,
+    ellipse,
+    hexed,
+    levels,
+    over,
+    palette,
+    path,
+    rectangle,
+    shaded,
+)
 from .faces import portrait_layer
 from .lettering import Fonts, write_block
 from .strokes import hatching, speed_line_elements
@@ -87,7 +100,10 @@ def _panel(
         inside = _bubble(rng, inside, (0, 0, x1 - x0, y1 - y0), line, fonts)
     page = page.copy()
     page[y0:y1, x0:x1] = inside[: y1 - y0, : x1 - x0]
-    frame = f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" fill="none" stroke="#000" stroke-width="{line:.2f}"/>'
+    frame = rectangle(
+        left, top, right - left, bottom - top, fill="none", stroke="#000",
+        stroke_width=f"{line:.2f}",
+    )  # fmt: skip
     return over(page, drawn(frame, size))
 
 
@@ -104,17 +120,17 @@ def _bubble(
     height = float(rng.uniform(0.35, 0.8)) * (bottom - top)
     x = float(rng.uniform(left + width / 2, right - width / 2))
     y = float(rng.uniform(top + height / 2, bottom - height / 2))
+    rim: dict[str, object] = {"stroke": "#000", "stroke_width": f"{line * 0.7:.2f}"}
     if rng.random() < 0.75:
-        shape = f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{width / 2:.1f}" ry="{height / 2:.1f}" fill="#fff" stroke="#000" stroke-width="{line * 0.7:.2f}"/>'
+        lengths = [round(value, 1) for value in (x, y, width / 2, height / 2)]
+        shape = ellipse(*lengths, fill="#fff", **rim)
     else:
         turns = np.linspace(0, 2 * math.pi, 40, endpoint=False)
         reach = np.where(np.arange(40) % 2, 1.0, 0.82)
         points = np.stack(
             [x + width / 2 * reach * np.cos(turns), y + height / 2 * reach * np.sin(turns)], 1
         )
-        shape = (
-            f'<path d="{path(points)}" fill="#fff" stroke="#000" stroke-width="{line * 0.7:.2f}"/>'
-        )
+        shape = element(path(points), "#fff", **rim)
     picture = over(picture, drawn(shape, size))
     points_ = int(np.clip(min(width, height) / float(rng.uniform(4, 9)), 9, 60))
     inner = (
@@ -150,11 +166,11 @@ def text_box(rng: np.random.Generator, picture: Picture, fonts: Fonts) -> Pictur
     dark = rng.random() < 0.6
     fill, ink = (colors[0], (255, 255, 255)) if dark else (colors[4], (30, 25, 40))
     top = int(size * float(rng.uniform(0.55, 0.8)))
-    box = (
-        f'<rect x="8" y="{top}" width="{size - 16}" height="{size - top - 8}" rx="{rng.uniform(0, 16):.1f}" '
-        f'fill="{hexed(fill)}" fill-opacity="{rng.uniform(0.5, 1):.2f}" stroke="{hexed(shaded(fill, 0.6, ink))}" '
-        f'stroke-width="{rng.uniform(1, 3):.1f}"/>'
-    )
+    box = rectangle(
+        8, top, size - 16, size - top - 8, rx=f"{rng.uniform(0, 16):.1f}", fill=hexed(fill),
+        fill_opacity=f"{rng.uniform(0.5, 1):.2f}", stroke=hexed(shaded(fill, 0.6, ink)),
+        stroke_width=f"{rng.uniform(1, 3):.1f}",
+    )  # fmt: skip
     picture = over(picture, drawn(box, size))
     outline = (int(rng.integers(1, 3)), colors[0]) if rng.random() < 0.3 and dark else None
     points = int(rng.integers(13, 30))

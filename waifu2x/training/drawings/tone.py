@@ -52,7 +52,8 @@ def screentone(
     else:
         inside = np.sqrt(darkness) / 2 - np.maximum(np.abs(u), np.abs(v))
     if not antialiased:
-        return (inside <= 0).astype(np.float32)
+        one_bit: Field = (inside <= 0).astype(np.float32)
+        return one_bit
     tone: Field = np.clip(np.float32(0.5) - inside * np.float32(pitch), 0, 1).astype(np.float32)
     return tone
 
@@ -67,10 +68,11 @@ def random_darkness(rng: np.random.Generator, size: int) -> Field:
     if choice < 0.75:
         angle = float(rng.uniform(0, 2 * math.pi))
         along = (x - size / 2) * math.cos(angle) + (y - size / 2) * math.sin(angle)
-        share = np.clip(along / size + 0.5, 0, 1)
+        share: Field = np.clip(along / size + 0.5, 0, 1).astype(np.float32)
     elif choice < 0.9:
         center = rng.uniform(0, size, 2)
-        share = np.clip(np.hypot(x - center[0], y - center[1]) / size, 0, 1)
+        away = np.hypot(x - center[0], y - center[1])
+        share = np.clip(away / size, 0, 1).astype(np.float32)
     else:
         share = soft_field(rng, size, 3, 2)
     return (low + (high - low) * share).astype(np.float32)
