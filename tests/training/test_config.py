@@ -18,7 +18,7 @@ seed = 7
 license = "MIT"
 levels = ["none", 0, 1, 2, 3]
 start = "other.safetensors"
-fold = false
+fold = true
 ema = 0.99
 optimizer = "muon"
 precision = "bfloat16"
@@ -26,6 +26,7 @@ threads = 2
 validate = 50
 save = 60
 tensorboard = true
+learn_slopes = false
 
 [network]
 architecture = "compact"
@@ -38,6 +39,7 @@ slopes = true
 
 [data]
 folder = "there"
+count = 9
 crop = 64
 batch = 8
 hard = 1
@@ -47,6 +49,7 @@ workers = 3
 epsilon = 0.01
 luma = 2
 frequency = 0.5
+margin = 6
 
 [schedule]
 rate = 0.002
@@ -71,7 +74,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         license="MIT",
         levels=("none", 0, 1, 2, 3),
         start="other.safetensors",
-        fold=False,
+        fold=True,
+        learn_slopes=False,
         ema=0.99,
         optimizer="muon",
         precision="bfloat16",
@@ -80,8 +84,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         save=60,
         tensorboard=True,
         network=Shape(24, 4, 2, gate=False, join=False, slopes=True, architecture="compact"),
-        data=DataConfig("there", 64, 8, 1.0, 3),
-        loss=LossConfig(0.01, 2.0, 0.5),
+        data=DataConfig("there", 9, 64, 8, 1.0, 3),
+        loss=LossConfig(0.01, 2.0, 0.5, 6),
         schedule=ScheduleConfig(0.002, 0.1, 5, (10, 20), 0.5),
     )
     assert config.noises == (None, 0, 1, 2, 3)
@@ -133,6 +137,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("save = 0", "save is 0; it must be from 1 to 1e+09"),
         ("data = 1", "data is 1; it must be a table, [data]"),
         ("[network]\nwidth = 0", "network.width is 0; it must be from 1 to 1024"),
+        ("[network]\nwidth = 50", "network.width is 50; for swift, it must be a multiple of 4"),
         ("[network]\nblocks = 257", "network.blocks is 257; it must be from 1 to 256"),
         ("[network]\nlayers = 5", "network.layers is 5; it must be from 1 to 4"),
         ("[network]\narchitecture = 'x'", "network.architecture is 'x'; allowed are 'swift', 'c"),
@@ -144,6 +149,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("[loss]\nepsilon = 0", "loss.epsilon is 0; it must be from 1e-09 to 1"),
         ("[loss]\nluma = -1", "loss.luma is -1; it must be from 0 to 1000"),
         ("[loss]\nfrequency = inf", "loss.frequency is inf; it must be from 0 to 1000"),
+        ("[loss]\nmargin = 64", "loss.margin is 64; it must be less than half of data.crop, 128"),
         ("[schedule]\nrate = 0", "schedule.rate is 0; it must be from 1e-09 to 10"),
         ("[schedule]\nlowest = 2", "schedule.lowest is 2; it must be from 0 to 1"),
         ("[schedule]\nwarmup = -1", "schedule.warmup is -1; it must be from 0 to 1e+09"),
