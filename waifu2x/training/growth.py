@@ -32,6 +32,8 @@ def grown(small: Graph, large: Graph) -> Graph:
     if not (swift.detect(old) and swift.detect(made)):
         raise GraphError("start is of another shape than [network]; only Swift networks grow")
     blocks, before = _blocks(made), _blocks(old)
+    if blocks > before and "blocks.0.gate.weight" not in made:
+        raise GraphError("start is of another shape than [network]; blocks are added only to gates")
     places = _places(before, blocks)
     if set(old) - {_renamed(name, _inverse(places)) or name for name in made}:
         raise GraphError("start is of another architecture than [network]")
@@ -64,7 +66,9 @@ def _places(before: int, after: int) -> dict[int, int]:
     # The results are those of the head and of all blocks; `join` reads the middle one of them.
     old_middle, new_middle = (before + 1) // 2, (after + 1) // 2
     old_side, new_side = before - old_middle, after - new_middle
-    if old_middle > new_middle or old_side > new_side:
+    # The first result is joined as well; of one or two blocks, it is that of the middle.
+    moved = old_middle == 1 < new_middle
+    if old_middle > new_middle or old_side > new_side or moved:
         raise GraphError(f"{before} blocks of start cannot be spread over {after}")
     places = {block: block for block in range(old_middle - 1)}
     places[old_middle - 1] = new_middle - 1
