@@ -500,7 +500,7 @@ def _(run: Command) -> None:
         assert done.stdout == f"waifu2x, version {__version__}\n"
 
 
-@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge"))
+@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge", "train"))
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
     for option in ("-h", "--help"):

@@ -253,6 +253,20 @@ USAGE = {
     "info cunet -n 4": "noise '4' is unknown; allowed are none, conservative, 0, 1, 2, 3",
     "export": "OUT is missing; see waifu2x export --help",
     "export a.onnx b.onnx": "argument 'b.onnx' is one too many for waifu2x export",
+    "train": "CONFIG is missing; see waifu2x train --help",
+    "train ''": "CONFIG is ''; it must be the name of a file or folder",
+    "train a.toml b.toml": "argument 'b.toml' is one too many for waifu2x train",
+    "train a.toml -o": "option -o needs a value: -o FOLDER",
+    "train a.toml -o ''": "output is ''; it must be the name of a file or folder",
+    "train a.toml -d": "option -d needs a value: -d DEVICE",
+    "train a.toml -d gpu": "device is 'gpu'; it must be cpu, cuda, cuda:1, mps or xpu",
+    "train a.toml -d cuda:x": "device is 'cuda:x'; it must be cpu, cuda, cuda:1, mps or xpu",
+    "train a.toml -d cuda:0,cuda:1": (
+        "device is 'cuda:0,cuda:1'; it must be cpu, cuda, cuda:1, mps or xpu"
+    ),
+    "train a": "a has no suffix; give -o FOLDER",
+    "train a.toml --steps 5": "option --steps does not exist; see waifu2x train --help",
+    "trian a.toml": "trian is neither a file nor a command; did you mean waifu2x train?",
     "merge": (
         "there is no network; for example: waifu2x merge a.pth b.pth -o c.onnx --weights 1,1"
     ),
