@@ -24,9 +24,11 @@ BIN = Path(sys.executable).parent
 DRAWINGS = {"docs/architecture.md"}
 #: Pages whose programs need peers, hours, or a GPU; `tests/benchmarks` runs the programs.
 BENCHMARKS = {"benchmarks/README.md"}
+#: Pages whose commands download packages and train for hours; `tests/training` runs the programs.
+TRAINING = {"docs/training.md"}
 #: Pages of Python only, run as one program by `tests/test_python_page.py`.
 ONE_PROGRAM = {"docs/python.md"}
-ELSEWHERE = DRAWINGS | BENCHMARKS | ONE_PROGRAM
+ELSEWHERE = DRAWINGS | BENCHMARKS | TRAINING | ONE_PROGRAM
 RUN = [page for page in PAGES if str(page.relative_to(ROOT)) not in ELSEWHERE]
 #: Pages that need optional packages.
 NEEDS = {"docs/models.md": [needs("realcugan"), needs("realesrgan")]}

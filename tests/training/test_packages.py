@@ -29,6 +29,7 @@ RELATIVES = (
     "people/MANGA_GIRL_2.svg",
     "people/blue-girl.svg",
     "signs/woman_reading_.svg",
+    "computer/icons/kcmdrkonqi.svg",
 )
 
 
@@ -292,6 +293,18 @@ def test_drawings_are_kept_once_and_dull_or_large_ones_are_not(downloads, tmp_pa
     folder = downloads("openclipart.deb", "openclipart", debian(files))
     unpack(folder, tmp_path / "out")
     assert names_in(tmp_path / "out") == {"openclipart/animals+cat.svg"}
+
+
+def test_drawings_that_state_other_terms_are_left_out(downloads, tmp_path):
+    at = "./usr/share/openclipart/svg/computer/"
+    terms = "<!-- http://creativecommons.org/licenses/{}/2.0/ -->"
+    files = {
+        f"{at}{name.replace('/', '')}.svg": (SVG.format(number) + terms.format(name)).encode()
+        for number, name in enumerate(["GPL", "by", "by-sa", "publicdomain"], 1)
+    }
+    folder = downloads("openclipart.deb", "openclipart", debian(files))
+    unpack(folder, tmp_path / "out")
+    assert names_in(tmp_path / "out") == {"openclipart/computer+publicdomain.svg"}
 
 
 def test_icons_become_svgs_and_skin_tones_are_left_out(downloads, tmp_path):

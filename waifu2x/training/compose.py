@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from . import drawings, svg
 from .drawings import backgrounds, canvas, gradients, scenes, strokes, tone
 from .drawings.canvas import Picture
 from .drawings.lettering import Fonts, write_block
 
-#: Shares of the sets among SVGs: the more a set looks like line art, the more it is drawn.
+#: Shares of the sets among SVGs. Sets that resemble line art have larger shares.
 _SET_WEIGHTS: Final = {
     "openclipart": 0.42,
     "dicebear": 0.26,
@@ -45,7 +45,7 @@ _PEOPLE: Final = (
 
 @dataclass(frozen=True)
 class Library:
-    """What scenes are composed from: SVG files by set, fonts, and pictures of the user."""
+    """The sources of scenes: SVG files by set, fonts, and pictures of the user."""
 
     svgs: dict[str, tuple[Path, ...]]
     fonts: Fonts
@@ -58,7 +58,7 @@ class Library:
         files = self.svgs[names[int(rng.choice(len(names), p=weights / weights.sum()))]]
         path = files[int(rng.integers(len(files)))]
         for _ in range(2):
-            # Two more tries lead to a figure more often than to an icon or an abstract shape.
+            # Up to two more draws favor figures over icons and abstract shapes.
             if path.name.startswith((*_FIGURES, *_PEOPLE)) and not any(
                 word in path.name for word in _SYMBOLS
             ):
@@ -86,7 +86,7 @@ def scene(rng: np.random.Generator, size: int, library: Library, kind: str) -> P
 
 
 def ground(rng: np.random.Generator, size: int) -> Picture:
-    """What lies behind drawings: flat, graded, painted, or paper."""
+    """A ground for drawings: flat, white, graded, cel-shaded or painted."""
     choice = rng.random()
     colors = canvas.palette(rng, 4)
     if choice < 0.22:
@@ -127,8 +127,6 @@ def drop_shadow(
     margin = 16
     wide = Image.new("L", (alpha.width + 2 * margin, alpha.height + 2 * margin))
     wide.paste(alpha, (margin, margin))
-    from PIL import ImageFilter
-
     soft = np.asarray(wide.filter(ImageFilter.GaussianBlur(float(rng.uniform(1, 6)))), np.float32)
     shadow = np.zeros((*soft.shape, 4), np.uint8)
     shadow[..., 3] = soft * float(rng.uniform(0.2, 0.6))
@@ -189,16 +187,17 @@ def _sure_layer(
 
 
 def as_manga(rng: np.random.Generator, picture: Picture) -> Picture:
-    """Black on white: grays become screentone, dark lines stay."""
+    """Black on white: areas of gray become screentone, lines stay."""
     darkness = backgrounds.darkness_of(picture)
-    darkness = np.clip((darkness - 0.12) * 0.9, 0, 1)
-    solid = darkness > 0.62
     pitch = float(math.exp(rng.uniform(math.log(3), math.log(8))))
     toned = tone.screentone(
-        np.asarray(darkness, np.float32), pitch, float(rng.choice(tone.ANGLES)),
+        np.clip((darkness - 0.12) * 0.9, 0, 1), pitch, float(rng.choice(tone.ANGLES)),
         antialiased=bool(rng.random() < 0.7),
     )  # fmt: skip
-    gray = np.where(solid, 1 - np.clip(darkness * 1.6, 0, 1), toned)
+    # Dark areas are solid; edges keep their antialiasing, with more contrast.
+    contrast = np.clip(1.15 - 1.5 * darkness, 0, 1)
+    areas = canvas.is_even(canvas.levels(255 * darkness), 12) & (darkness < 0.75)
+    gray = np.where(areas, toned, contrast)
     return canvas.levels(gray[..., None] * [255, 255, 255])
 
 

@@ -56,6 +56,9 @@ _FLAT_KEPT: Final = 0.03
 #: Drawings that are flat by nature.
 _FLAT_KINDS: Final = ("gradient", "dithered", "fine_dither")
 
+#: The smallest patches, in pixels; drawings need some room.
+SMALLEST: Final = 48
+
 #: Drawings that lose their nature at half the size.
 _UNSHRUNK_KINDS: Final = (*_FLAT_KINDS, "tone", "pixel_art", "speed_lines")
 _SHRINKING: Final = (
@@ -168,8 +171,10 @@ def prepare(
 
     train.npy: uint8 (count, size, size, 3). validation.npy: uint8 (48, 192, 192, 3), from other
     sources. Returns the number of training patches by kind of scene. The same sources and seed give
-    the same files.
+    the same files. Raises `TrainingDataError` if the patches are too small for the drawings.
     """
+    if size < SMALLEST:
+        raise TrainingDataError(f"size of patches is {size}; allowed are {SMALLEST} or more")
     folder.mkdir(parents=True, exist_ok=True)
     held_out = validation(sources.library(held_out=True), seed)
     _save(folder / "validation.npy", held_out)

@@ -1,6 +1,6 @@
-"""Names the packages that training pictures come from, and all that never enters training.
+"""Lists the packages of training pictures and the exclusions, and unpacks the packages.
 
-Nothing here downloads. docs/training.md has the commands. `unpack` checks the sha256 of every
+The module downloads nothing; docs/training.md has the commands. `unpack` checks the sha256 of every
 package and extracts SVGs and fonts. Evaluation pictures are excluded by name, together with other
 drawings of the same name stem, and so are sets under share-alike or GPL terms.
 """
@@ -123,8 +123,9 @@ _EVALUATION_DRAWINGS: Final = (
 #: other versions. The two dicebear styles of the evaluation set are excluded with their
 #: variants without a head. The other dicebear styles named here have no license by name.
 EXCLUDED_PICTURES: Final = {
-    # The author of two of the drawings has more faces of the same construction.
-    "openclipart": (*_EVALUATION_DRAWINGS, "*dirk_struve*"),
+    # The author of two of the drawings has more faces of the same construction, and another
+    # evaluation picture shows the mascot Konqi.
+    "openclipart": (*_EVALUATION_DRAWINGS, "*dirk_struve*", "*konqi*", "*konqui*"),
     "iconify": (),
     "dicebear": (
         "adventurer*",
@@ -152,6 +153,9 @@ DICEBEAR_LICENSES: Final = ("CC0 1.0", "CC BY 4.0", "MIT")
 
 #: Folders of openclipart without pictures that help: thousands of star polygons, and fonts.
 _DULL_FOLDERS: Final = ("shapes/stars", "special/gradients")
+
+#: A few files of openclipart state other terms than the public domain, GPL among them.
+_OTHER_LICENSE: Final = re.compile(rb"creativecommons\.org/licenses/(?!publicdomain)")
 
 #: Pictures composed from each dicebear style.
 _AVATARS: Final = 48
@@ -249,7 +253,7 @@ def _openclipart(data: bytes) -> Iterator[tuple[str, bytes]]:
             file = tar.extractfile(member)
             content = file.read() if file else b""
             digest = hashlib.sha256(content).digest()
-            if content and digest not in seen:
+            if content and digest not in seen and not _OTHER_LICENSE.search(content):
                 seen.add(digest)
                 parts = name.split("/svg/", 1)[-1].split("/")
                 yield f"{'-'.join(parts[:-1])}+{parts[-1]}", content

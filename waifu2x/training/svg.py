@@ -29,11 +29,9 @@ Recoloring = Callable[[tuple[int, int, int]], tuple[int, int, int]]
 _ROOT: Final = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 _LENGTH: Final = re.compile(r"\s*([0-9.eE+-]+)\s*(px|pt|pc|mm|cm|in)?\s*$")
 _UNITS: Final = {None: 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}  # fmt: skip # noqa: E501
-_HEX: Final = re.compile(
-    r"((?:fill|stroke|stop-color|flood-color|color)\s*[:=]\s*[\"']?\s*)#([0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b"
-)
-_NAMED: Final = re.compile(
-    r"((?:fill|stroke|stop-color)\s*[:=]\s*[\"']?\s*)(black|white|red|green|blue|yellow|gray|grey)\b"
+_COLOR: Final = re.compile(
+    r"((?:fill|stroke|stop-color|flood-color|color)\s*[:=]\s*[\"']?\s*)"
+    r"(?:#([0-9a-fA-F]{6}|[0-9a-fA-F]{3})\b|(black|white|red|green|blue|yellow|gray|grey)\b)"
 )
 _NAMES: Final = {
     "black": (0, 0, 0), "white": (255, 255, 255), "red": (255, 0, 0), "green": (0, 128, 0),
@@ -118,7 +116,7 @@ def render(
         data = resvg_py.svg_to_bytes(
             svg_string=before + tag + after, style_sheet=style, skip_system_fonts=True
         )
-    except (ValueError, BaseException) as error:
+    except BaseException as error:
         # resvg is written in Rust, and a panic arrives as a BaseException.
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
@@ -154,16 +152,16 @@ def drawn_box(text: str, thumbnail: int = 64) -> View:
 def recolored(text: str, mapping: Recoloring) -> str:
     """The SVG with every color of fill, stroke and gradient stops replaced by ``mapping``."""
 
-    def hex_color(match: re.Match[str]) -> str:
-        digits = match[2] if len(match[2]) == 6 else "".join(digit * 2 for digit in match[2])
-        red, green, blue = mapping((int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)))
+    def replaced(match: re.Match[str]) -> str:
+        if match[3]:
+            color = _NAMES[match[3]]
+        else:
+            digits = match[2] if len(match[2]) == 6 else "".join(digit * 2 for digit in match[2])
+            color = int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+        red, green, blue = mapping(color)
         return f"{match[1]}#{red:02x}{green:02x}{blue:02x}"
 
-    def named_color(match: re.Match[str]) -> str:
-        red, green, blue = mapping(_NAMES[match[2]])
-        return f"{match[1]}#{red:02x}{green:02x}{blue:02x}"
-
-    return _HEX.sub(hex_color, _NAMED.sub(named_color, text))
+    return _COLOR.sub(replaced, text)
 
 
 def thickened(text: str, factor: float) -> str:

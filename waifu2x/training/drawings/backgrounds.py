@@ -241,7 +241,6 @@ def floor(rng: np.random.Generator, size: int) -> Picture:
     far = np.clip(slope * 2.5 - 0.8, 0, 1)[..., None]
     values += (np.asarray(colors[1], np.float32) - values) * far
     picture = _with_texture(rng, values, float(rng.uniform(0, 0.25)))
-    # Far joints are finer than pixels: twice the size and shrunk by the caller would alias less.
     top = int(max(0, horizon + size * 0.12))
     if top:
         picture[:top] = sky(rng, size)[:top]

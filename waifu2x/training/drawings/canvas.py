@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from .. import svg
 
@@ -111,6 +111,18 @@ def levels(values: npt.NDArray[np.number[Any]]) -> Picture:
     return picture
 
 
+def is_even(gray: npt.NDArray[np.uint8], tolerance: int = 0) -> npt.NDArray[np.bool_]:
+    """Where a picture of shape (height, width) differs from its neighbors by ``tolerance`` at most.
+
+    These are areas; lines and their antialiased edges are not even.
+    """
+    image = Image.fromarray(np.ascontiguousarray(gray))
+    highest = np.asarray(image.filter(ImageFilter.MaxFilter(3)))
+    lowest = np.asarray(image.filter(ImageFilter.MinFilter(3)))
+    even: npt.NDArray[np.bool_] = highest - lowest <= tolerance
+    return even
+
+
 # --- layers --------------------------------------------------------------------------------------
 
 
@@ -153,11 +165,12 @@ def shade(rng: np.random.Generator, layer: svg.Layer) -> svg.Layer:
     return result
 
 
-def drawn(elements: Sequence[str] | str, size: int, width: int | None = None) -> svg.Layer:
-    """Render SVG elements in pixel coordinates on a transparent square."""
+def drawn(elements: Sequence[str] | str, height: int, width: int | None = None) -> svg.Layer:
+    """Render SVG elements in pixel coordinates on a transparent layer, square by default."""
+    width = width or height
     body = elements if isinstance(elements, str) else "".join(elements)
-    text = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}">{body}</svg>'
-    return svg.render(text, svg.View(0, 0, width or size, size), width or size, size)
+    text = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{body}</svg>'
+    return svg.render(text, svg.View(0, 0, width, height), width, height)
 
 
 # --- paths ---------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from .canvas import (
     linear_gradient,
     over,
     palette,
+    placed,
     ramp,
     shade,
     shaded,
@@ -340,7 +341,8 @@ def eye(rng: np.random.Generator, pen: _Pen, middle: Points, side: float, gaze: 
     white = [[-wide * 0.85, 0.0], [-wide * 0.5, -high * 0.55], [0.05, -high * 0.72],
              [wide * 0.75, -high * 0.4], [wide * 0.95, 0.02], [wide * 0.7, high * 0.5],
              [0.0, high * 0.68], [-wide * 0.6, high * 0.45]]  # fmt: skip
-    sclera = hexed((255, 255, 255) if rng.random() < 0.6 else (246, 244, 250))
+    pure = look.monochrome or rng.random() < 0.6
+    sclera = hexed((255, 255, 255) if pure else (246, 244, 250))
     name = f"e{'l' if side < 0 else 'r'}"
     shape = smooth_path(at(white))
     pen.definitions.append(f'<clipPath id="{pen.key}{name}c"><path d="{shape}"/></clipPath>')
@@ -350,7 +352,8 @@ def eye(rng: np.random.Generator, pen: _Pen, middle: Points, side: float, gaze: 
     radius_x, radius_y = wide * 0.62 * pen.unit, high * 0.68 * pen.unit
     dark = shaded(look.eye, 0.65, (10, 5, 30))
     if look.monochrome:
-        fill = hexed((int(rng.integers(0, 120)),) * 3)
+        gray = int(rng.integers(0, 120))
+        dark, fill = (0, 0, 0), hexed((gray, gray, gray))
     elif look.gradient:
         light = shaded(look.eye, 0.55, (255, 255, 255))
         fill = pen.gradient(name, [dark, look.eye, light])
@@ -554,15 +557,31 @@ def _hair_accessory(rng: np.random.Generator, pen: _Pen) -> None:
 
 def portrait_layer(
     rng: np.random.Generator, size: int, unit: float, line_width: float, monochrome: bool = False
-) -> svg.Layer:
-    """One figure on a transparent square; unit: half the head's width in pixels."""
+) -> tuple[svg.Layer, int, int]:
+    """One figure somewhere in a square of ``size`` pixels: a layer, and x and y of its corner.
+
+    unit: half the head's width in pixels. The layer covers the figure and no more of the square.
+    """
     look = random_look(rng, line_width, monochrome)
     center = np.array([size * float(rng.uniform(0.3, 0.7)), size * float(rng.uniform(0.25, 0.55))])
     angle = float(rng.normal(0, 6))
+    # Long hair and sleeves reach 3 units to the sides, turned about the head.
+    left, right = (int(np.clip(center[0] + side * 3.2 * unit, 0, size)) for side in (-1, 1))
+    top = int(np.clip(center[1] - 2.4 * unit, 0, size - 8))
+    right = max(right, left + 8)
+    center = center - [left, top]
     body = "".join(figure(rng, center, unit, look))
     turn = f"rotate({angle:.2f} {center[0]:.1f} {center[1]:.1f})"
-    layer = drawn(f'<g transform="{turn}">{body}</g>', size)
-    return layer if monochrome else shade(rng, layer)
+    layer = drawn(f'<g transform="{turn}">{body}</g>', size - top, right - left)
+    return (layer if monochrome else shade(rng, layer)), left, top
+
+
+def add_portrait(
+    rng: np.random.Generator, picture: Picture, unit: float, line_width: float
+) -> Picture:
+    """A picture with one figure over it."""
+    layer, x, y = portrait_layer(rng, picture.shape[0], unit, line_width)
+    return placed(picture, layer, x, y)
 
 
 def face(rng: np.random.Generator, size: int) -> Picture:
@@ -575,7 +594,7 @@ def face(rng: np.random.Generator, size: int) -> Picture:
     for _ in range(int(rng.choice([1, 2, 3, 4]))):
         unit = float(np.exp(rng.uniform(math.log(0.06), math.log(0.4)))) * size
         width = float(np.clip(unit / 40 * rng.uniform(0.6, 1.4), 0.9, 3.2))
-        base = over(base, portrait_layer(rng, size, unit, width))
+        base = add_portrait(rng, base, unit, width)
     return base
 
 

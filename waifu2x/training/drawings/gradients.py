@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from .canvas import Color, Field, Picture, grid, hsl, levels, palette, ramp, shaded, soft_field
+from .strokes import contour_lines
 
 #: The ordered dither matrix of Bayer, 8x8, from 0 to 63.
 BAYER: Final = np.array(
@@ -62,6 +63,8 @@ def dithered(rng: np.random.Generator, size: int) -> Picture:
         checker = np.indices((size, size)).sum(0) % 2
         tiles = (checker * 0.5 - 0.25)[..., None]
     else:
+        # Coarse random dither is noise, which no network can restore.
+        step = min(step, 16.0)
         tiles = rng.random((size, size, 1)) - 0.5
     return levels(np.rint(values / step + tiles) * step)
 
@@ -87,8 +90,6 @@ def grain(rng: np.random.Generator, picture: Picture) -> Picture:
 
 def cel_areas(rng: np.random.Generator, size: int) -> Picture:
     """Flat and softly graded areas with crisp or blurred borders, as cel shading has."""
-    from .strokes import contour_lines
-
     colors: list[Color] = palette(rng, 5)
     field = soft_field(rng, size, float(rng.uniform(1, 4)), int(rng.integers(1, 3)))
     cuts = np.sort(rng.uniform(0.1, 0.9, int(rng.integers(2, 6))))

@@ -15,14 +15,16 @@ from .canvas import (
     element,
     ellipse,
     hexed,
+    is_even,
     levels,
     over,
     palette,
     path,
+    placed,
     rectangle,
     shaded,
 )
-from .faces import portrait_layer
+from .faces import add_portrait, portrait_layer
 from .lettering import Fonts, write_block
 from .strokes import hatching, speed_line_elements
 from .tone import random_darkness, random_tone, screentone
@@ -85,17 +87,15 @@ def _panel(
     if rng.random() < 0.75:
         unit = float(np.exp(rng.uniform(math.log(0.15), math.log(0.5)))) * side
         width = float(np.clip(unit / 40 * rng.uniform(0.7, 1.3), 1.0, 3.2))
-        figure = portrait_layer(rng, side, unit, width, monochrome=True)
-        # Grays of a figure become tone.
-        gray = figure[..., :3].min(-1)
-        mid = (gray > 60) & (gray < 235) & (figure[..., 3] == 255)
+        figure, x, y = portrait_layer(rng, side, unit, width, monochrome=True)
+        # Even grays of a figure become tone; the edges of lines stay.
+        gray = figure[..., 0]
+        middle = (gray > 60) & (gray < 235) & (figure[..., 3] == 255) & is_even(gray)
         if rng.random() < 0.8:
-            tone = random_tone(rng, side, random_darkness(rng, side))
-            shade = levels(tone * 255)
-            flat = mid & (figure[..., 0] == figure[..., 1])
-            figure = figure.copy()
-            figure[flat, :3] = shade[flat][:, None]
-        inside = over(inside, figure)
+            shade = levels(random_tone(rng, side, random_darkness(rng, side)) * 255)
+            shade = shade[y : y + gray.shape[0], x : x + gray.shape[1]]
+            figure[middle, :3] = shade[middle][:, None]
+        inside = placed(inside, figure, x, y)
     if rng.random() < 0.6:
         inside = _bubble(rng, inside, (0, 0, x1 - x0, y1 - y0), line, fonts)
     page = page.copy()
@@ -122,8 +122,7 @@ def _bubble(
     y = float(rng.uniform(top + height / 2, bottom - height / 2))
     rim: dict[str, object] = {"stroke": "#000", "stroke_width": f"{line * 0.7:.2f}"}
     if rng.random() < 0.75:
-        lengths = [round(value, 1) for value in (x, y, width / 2, height / 2)]
-        shape = ellipse(*lengths, fill="#fff", **rim)
+        shape = ellipse(x, y, width / 2, height / 2, fill="#fff", **rim)
     else:
         turns = np.linspace(0, 2 * math.pi, 40, endpoint=False)
         reach = np.where(np.arange(40) % 2, 1.0, 0.82)
@@ -153,7 +152,7 @@ def novel_scene(rng: np.random.Generator, size: int, fonts: Fonts | None = None)
     for _ in range(int(rng.choice([1, 2, 3]))):
         unit = float(np.exp(rng.uniform(math.log(0.06), math.log(0.36)))) * size
         width = float(np.clip(unit / 40 * rng.uniform(0.6, 1.3), 0.9, 3.2))
-        picture = over(picture, portrait_layer(rng, size, unit, width))
+        picture = add_portrait(rng, picture, unit, width)
     if rng.random() < 0.35:
         picture = text_box(rng, picture, fonts)
     return picture

@@ -15,7 +15,6 @@ from .canvas import (
     bezier,
     drawn,
     element,
-    grid,
     hexed,
     hsl,
     ink,
@@ -240,10 +239,3 @@ def grass(rng: np.random.Generator, size: int, bottom: float, colors: Sequence[C
         points = np.concatenate([curve + t * [1, 0], (curve - t * [1, 0])[::-1]])
         elements.append(element(path(points), hexed(colors[int(rng.integers(len(colors)))])))
     return elements
-
-
-def field_distance(size: int, x: float, y: float) -> Field:
-    """Distance of every pixel from a point, in pixels."""
-    columns, rows = grid(size)
-    distance: Field = np.hypot(columns - x, rows - y).astype(np.float32)
-    return distance

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from .canvas import Field, Picture, grid, levels, soft_field
+from .strokes import contour_lines
 
 SHAPES: Final = ("dots", "lines", "cross", "squares")
 
@@ -35,27 +37,48 @@ def screentone(
     cos, sin = np.float32(math.cos(radians) / pitch), np.float32(math.sin(radians) / pitch)
     u, v = x * cos + y * sin, y * cos - x * sin
     u, v = u - np.floor(u) - np.float32(0.5), v - np.floor(v) - np.float32(0.5)
-    # The signed distance into the black, in cells.
+    scale = np.float32(pitch)
+    holes = np.zeros(darkness.shape, bool)
+    reach: npt.NDArray[np.floating[Any]]
+    away: npt.NDArray[np.floating[Any]]
+    # The reach of a mark from its middle and the distance of each pixel from it, in pixels.
     if shape == "dots":
         # A disk covers the area pi r^2 of its cell; dots above half darkness are holes.
         u, v = np.abs(u), np.abs(v)
         holes = darkness > 0.5
         u, v = np.where(holes, 0.5 - u, u), np.where(holes, 0.5 - v, v)
-        radius = np.sqrt(np.where(holes, 1 - darkness, darkness) / np.float32(math.pi))
-        inside = radius - np.hypot(u, v)
-        inside = np.where(holes, -inside, inside)
+        reach = np.sqrt(np.where(holes, 1 - darkness, darkness) / np.float32(math.pi)) * scale
+        away = np.hypot(u, v) * scale
     elif shape == "lines":
-        inside = darkness / 2 - np.abs(v)
+        reach, away = darkness / 2 * scale, np.abs(v) * scale
     elif shape == "cross":
         # Two sets of lines of share w cover 1 - (1 - w)^2.
-        inside = (1 - np.sqrt(np.maximum(0, 1 - darkness))) / 2 - np.minimum(np.abs(u), np.abs(v))
+        reach = (1 - np.sqrt(np.maximum(0, 1 - darkness))) / 2 * scale
+        away = np.minimum(np.abs(u), np.abs(v)) * scale
     else:
-        inside = np.sqrt(darkness) / 2 - np.maximum(np.abs(u), np.abs(v))
-    if not antialiased:
-        one_bit: Field = (inside <= 0).astype(np.float32)
-        return one_bit
-    tone: Field = np.clip(np.float32(0.5) - inside * np.float32(pitch), 0, 1).astype(np.float32)
+        reach = np.sqrt(darkness) / 2 * scale
+        away = np.maximum(np.abs(u), np.abs(v)) * scale
+    if antialiased:
+        mark = np.clip(reach + np.float32(0.5) - away, 0, 1)
+        mark *= _gain(reach, lines=shape in ("lines", "cross"))
+    else:
+        mark = np.where(away < reach, np.float32(1), np.float32(0))
+    tone: Field = np.where(holes, mark, 1 - mark).astype(np.float32)
     return tone
+
+
+def _gain(reach: npt.NDArray[np.floating[Any]], lines: bool) -> Field:
+    """The factor by which ramps one pixel wide add up to the area of a small mark.
+
+    reach: half the width of a line, the radius of a disk, or half the side of a square, in pixels.
+    """
+    wide = reach + np.float32(0.5)
+    if lines:
+        gain = np.where(reach < 0.5, 2 * reach / wide**2, 1)
+    else:
+        square = reach**2
+        gain = np.where(reach < 0.5, 3 * square / wide**3, square / (square + 1 / 12))
+    return gain.astype(np.float32)
 
 
 def random_darkness(rng: np.random.Generator, size: int) -> Field:
@@ -90,8 +113,8 @@ def random_tone(rng: np.random.Generator, size: int, darkness: Field | None = No
     if shape == "lines":
         angle = float(rng.choice([0, 45, 90, 135, 30, 60]))
     offset = (float(rng.uniform(0, pitch)), float(rng.uniform(0, pitch)))
-    if rng.random() < 0.08:
-        # Sand: random black specks.
+    if rng.random() < 0.03:
+        # Sand: random black specks. They are rare here, because no network can restore them.
         return (rng.random((size, size), dtype=np.float32) > darkness * 0.6).astype(np.float32)
     return screentone(
         darkness, pitch, angle, shape=shape, antialiased=bool(rng.random() < 0.7), offset=offset
@@ -100,8 +123,6 @@ def random_tone(rng: np.random.Generator, size: int, darkness: Field | None = No
 
 def tone_patch(rng: np.random.Generator, size: int) -> Picture:
     """Areas of different screentones with smooth borders and lines between."""
-    from .strokes import contour_lines
-
     total = np.ones((size, size), np.float32)
     field = soft_field(rng, size, float(rng.uniform(1.5, 4)))
     cuts = np.sort(rng.uniform(0.15, 0.85, int(rng.integers(1, 4))))
