@@ -373,6 +373,23 @@ FILES = {
         "waifu2x .json and Chainer .npz",
     ),
     "in.png -m ./empty": (1, "cannot read weights empty: not a file"),
+    "train gone.toml": (1, "gone.toml cannot be read: No such file or directory"),
+    "train pictures -o run": (1, "pictures cannot be read: Is a directory"),
+    "train text.png": (
+        1,
+        "text.png is no TOML file: Expected '=' after a key in a key/value pair "
+        "(at end of document)",
+    ),
+    "train wrong.toml": (
+        1,
+        "wrong.toml: key 'data.crops' is unknown (did you mean data.crop?); allowed are "
+        "data.folder, data.count, data.crop, data.batch, data.hard, data.workers",
+    ),
+    "train net.toml": (
+        1,
+        "patches/train.npy cannot be read: No such file or directory; make it with python -m "
+        "waifu2x.training.data",
+    ),
     "info ./gone.bin": (1, "cannot read weights gone.bin: No such file or directory"),
     "export x.onnx -m gone.pth": (1, "cannot read weights gone.pth: No such file or directory"),
     "-i gone.png -o out.png": (1, "gone.png does not exist"),
@@ -609,6 +626,8 @@ def folder(tmp_path: Path) -> Path:
     art.anime_face(12, 10).save(tmp_path / "pictures" / "1.png")
     for name in ("text.png", "there.onnx", "list.txt"):
         (tmp_path / name).write_text("in.png")
+    (tmp_path / "net.toml").write_text("threads = 1")
+    (tmp_path / "wrong.toml").write_text("[data]\ncrops = 64")
     return tmp_path
 
 

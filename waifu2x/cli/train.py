@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
@@ -28,7 +29,13 @@ The folder gets the network (.safetensors), a checkpoint, and the record and cur
 validation set. Ctrl-C saves; the same command goes on from there. Needs: pip install '.[train]'.
 """
 
-EXAMPLES = (("swift.toml", "Train, in the folder swift"),)
+EXAMPLES = (
+    ("swift.toml", "Train, in the folder swift"),
+    ("swift.toml -o run", "Train, in the folder run"),
+)
+
+#: Packages that only training needs.
+_NEEDED: Final = ("torch", "matplotlib")
 
 #: Steps between two lines on a terminal.
 _EVERY: Final = 10
@@ -74,12 +81,11 @@ def train(config: str, folder: str | None, device: str) -> None:
     if target == path:
         raise click.UsageError(f"{shown(config)} has no suffix; give -o FOLDER")
     recipe = read_config(path)
-    try:
-        from ..training.trainer import Trainer
-    except ImportError as error:
-        raise MissingExtraError(
-            f"training needs {error.name}; run `pip install 'waifu2x-native[train]'`"
-        ) from error
+    for name in _NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(f"training needs {name}; run `pip install {name}`")
+    from ..training.trainer import Trainer
+
     trainer = Trainer(recipe, path.parent, target, device=device)
     raise SystemExit(_run(trainer, target))
 
