@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +199,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_records_check_themselves(wrong: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
         Config(**wrong)
+
+
+def test_the_page_lists_every_key_with_its_default() -> None:
+    def keys(record: Any, prefix: str = "") -> dict[str, object]:
+        found: dict[str, object] = {}
+        for field in dataclasses.fields(record):
+            value = getattr(record, field.name)
+            if dataclasses.is_dataclass(value):
+                found |= keys(value, f"{field.name}.")
+            else:
+                found[prefix + field.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    rows = re.findall(r"^\| `([a-z_.]+)` \| `(.+?)` \| ", page.read_text("utf-8"), re.MULTILINE)
+    assert {key: json.dumps(value) for key, value in keys(Config()).items()} == dict(rows)
