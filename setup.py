@@ -74,8 +74,9 @@ class build_py(setuptools_build_py):
         if not self.editable_mode:
             folder = Path(self.build_lib, "waifu2x", "_models")
             folder.mkdir(parents=True, exist_ok=True)
-            for source in Path("models").glob("*.json"):
-                self.copy_file(str(source), str(folder / source.name))
+            for kind in ("*.json", "*.safetensors"):
+                for source in Path("models").glob(kind):
+                    self.copy_file(str(source), str(folder / source.name))
 
 
 class build_ext(pybind11_build_ext):

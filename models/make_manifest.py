@@ -16,7 +16,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from waifu2x.network import architectures
+from waifu2x.network.readers.levels import at_level
 from waifu2x.network.readers.ncnn import parse_ncnn
+from waifu2x.network.readers.safetensors import parse_safetensors
 
 _WAIFU2X = {"license": "MIT", "source": "https://github.com/nagadomi/waifu2x"}
 _CUGAN = {"license": "MIT", "source": "https://github.com/bilibili/ailab"}
@@ -132,6 +135,15 @@ MODELS: tuple[tuple[dict[str, str], str, str, dict[int, tuple[Any, ...]]], ...] 
 )
 
 
+#: Facts about our own models, and the noise levels in the file of each, next to this program.
+OWN: tuple[tuple[dict[str, str], tuple[int | None, ...]], ...] = ()
+_OWN = {
+    "family": "swift",
+    "style": "art",
+    "license": "MIT",
+    "source": "trained for this project, see docs/training.md",
+}
+
 #: What `models/measure_mixing.py` has measured.
 MEASURED = Path(__file__).parents[1] / "benchmarks" / "results" / "2026-11-26-mixing.json"
 
@@ -161,6 +173,10 @@ def manifest() -> str:
         }
         for facts, package, prefix, scales in MODELS
     ]
+    entries += [
+        {**facts, **_OWN, "mixed_by_weights": [], "networks": _own_networks(facts["name"], levels)}
+        for facts, levels in OWN
+    ]
     return json.dumps({"version": 1, "models": entries}, indent=2) + "\n"
 
 
@@ -182,6 +198,26 @@ def _network(package: str, name: str, scale: int, noise: int | str | None) -> di
             for file, data in zip(names, (param, weights), strict=True)
         ],
     }
+
+
+def _own_networks(name: str, levels: tuple[int | None, ...]) -> list[dict[str, Any]]:
+    data = Path(__file__).with_name(f"{name}.safetensors").read_bytes()
+    tensors = parse_safetensors(data)
+    files = [{"file": f"{name}.safetensors", "sha256": hashlib.sha256(data).hexdigest()}]
+    networks = []
+    for level in levels:
+        graph = architectures.build(at_level(tensors, level))
+        networks.append(
+            {
+                "scale": graph.scale,
+                "noise": level,
+                "macs_per_pixel": round(graph.macs_per_pixel),
+                "package": "waifu2x",
+                "format": "safetensors",
+                "files": files,
+            }
+        )
+    return networks
 
 
 if __name__ == "__main__":

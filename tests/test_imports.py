@@ -57,6 +57,11 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "engines.torch_*": "anywhere",
         "engines.cuda_*": "anywhere",
         "engines.spandrel_model": "at run time",
+        "training.module": "anywhere",
+        "training.trainer": "anywhere",
+        "training.losses": "anywhere",
+        "training.validation": "anywhere",
+        "training.muon": "anywhere",
     },
     "spandrel": {"engines.spandrel_model": "at run time"},
     "onnxruntime": {"engines.onnx*": "anywhere", "network.export": "at run time"},
@@ -78,6 +83,8 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "training.*": "anywhere",
     },
     "resvg_py": {"training.svg": "at run time"},
+    "matplotlib": {"training.record": "at run time"},
+    "tomli": {"training.config": "anywhere"},
 }
 
 
@@ -294,6 +301,18 @@ def test_importing_the_package_loads_no_runtime_and_no_terminal() -> None:
         "    getattr(waifu2x, name)\n"
         "assert 'waifu2x.pipeline.pipeline' in sys.modules\n"
         "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    assert run_python(script) == "[]"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["config", "shape", "growth", "degradation", "data", "sampling", "schedule", "record"],
+)
+def test_parts_of_training_load_no_torch(module: str) -> None:
+    script = (
+        f"import sys, waifu2x.training.{module}\n"
+        "print(sorted({'torch', 'matplotlib', 'resvg_py'} & set(sys.modules)))\n"
     )
     assert run_python(script) == "[]"
 

@@ -63,6 +63,10 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x merge --me", ["--method"]),
         ("waifu2x merge --method t", ["task", "ties"]),
         ("waifu2x merge a.pth b", [FILES]),
+        ("waifu2x tr", [FILES, "train"]),
+        ("waifu2x train --de", ["--device"]),
+        ("waifu2x train a", [FILES]),
+        ("waifu2x train a.toml -o b", [FILES]),
         ("waifu2x mo", [FILES]),  # the folder "moon"
         ("waifu2x in.png mod", [FILES]),
         ("waifu2x -x mod", [FILES]),

@@ -20,6 +20,7 @@ import onnx
 import pytest
 from helpers import art
 from helpers.command import importable, on_terminal, started, waifu2x
+from helpers.trainings import tiny_training
 from helpers.weight_files import compact_file
 from PIL import Image, PngImagePlugin
 
@@ -513,7 +514,7 @@ def _(run: Command) -> None:
         assert done.stdout == f"waifu2x, version {__version__}\n"
 
 
-@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge"))
+@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge", "train"))
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
     for option in ("-h", "--help"):
@@ -761,6 +762,24 @@ def _(run: Command) -> None:
     assert target.read_bytes() == b"kept"
     assert waifu2x(*words, "--overwrite", cwd=run.folder).returncode == 0
     assert onnx.load(target).graph.node
+
+
+@shows("folder", "device", of=("train",))
+def _(run: Command) -> None:
+    tiny_training(run.folder / "net.toml", steps=2)
+    for options, folder in (
+        ([], "net"),
+        (["-o", "other"], "other"),
+        (["--output", "third", "-d", "cpu"], "third"),
+    ):
+        done = waifu2x("train", "net.toml", *options, cwd=run.folder)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"{folder}: step 2 of 2"
+        assert "on cpu" in done.stdout
+        assert (run.folder / folder / "network.safetensors").is_file()
+    done = waifu2x("train", "net.toml", "--device", "cuda:99", cwd=run.folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: device 'cuda:99' cannot be used: ")
 
 
 def test_every_option_has_a_case() -> None:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import art
 from helpers.command import WAIFU2X, on_terminal, waifu2x
+from helpers.trainings import tiny_training
 from helpers.weight_files import compact_file
 
 from waifu2x.batch import BatchOptions
@@ -119,6 +120,8 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     for seed, name in enumerate(("a.pth", "b.pth")):
         compact_file(tmp_path / name, seed=seed)
     compact_file(tmp_path / "model.pth", seed=0)
+    if command == "train":
+        tiny_training(tmp_path / "swift.toml")
     if command == "convert":
         assert waifu2x("export", "-m", "upconv_7", "model.param", cwd=tmp_path).returncode == 0
     examples = [line for line in page(command) if line.startswith("  waifu2x ")]

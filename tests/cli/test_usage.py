@@ -253,6 +253,20 @@ USAGE = {
     "info cunet -n 4": "noise '4' is unknown; allowed are none, conservative, 0, 1, 2, 3",
     "export": "OUT is missing; see waifu2x export --help",
     "export a.onnx b.onnx": "argument 'b.onnx' is one too many for waifu2x export",
+    "train": "CONFIG is missing; see waifu2x train --help",
+    "train ''": "CONFIG is ''; it must be the name of a file or folder",
+    "train a.toml b.toml": "argument 'b.toml' is one too many for waifu2x train",
+    "train a.toml -o": "option -o needs a value: -o FOLDER",
+    "train a.toml -o ''": "output is ''; it must be the name of a file or folder",
+    "train a.toml -d": "option -d needs a value: -d DEVICE",
+    "train a.toml -d gpu": "device is 'gpu'; it must be cpu, cuda, cuda:1, mps or xpu",
+    "train a.toml -d cuda:x": "device is 'cuda:x'; it must be cpu, cuda, cuda:1, mps or xpu",
+    "train a.toml -d cuda:0,cuda:1": (
+        "device is 'cuda:0,cuda:1'; it must be cpu, cuda, cuda:1, mps or xpu"
+    ),
+    "train a": "a has no suffix; give -o FOLDER",
+    "train a.toml --steps 5": "option --steps does not exist; see waifu2x train --help",
+    "trian a.toml": "trian is neither a file nor a command; did you mean waifu2x train?",
     "merge": (
         "there is no network; for example: waifu2x merge a.pth b.pth -o c.onnx --weights 1,1"
     ),
@@ -359,6 +373,23 @@ FILES = {
         "waifu2x .json and Chainer .npz",
     ),
     "in.png -m ./empty": (1, "cannot read weights empty: not a file"),
+    "train gone.toml": (1, "gone.toml cannot be read: No such file or directory"),
+    "train pictures -o run": (1, "pictures cannot be read: Is a directory"),
+    "train text.png": (
+        1,
+        "text.png is no TOML file: Expected '=' after a key in a key/value pair "
+        "(at end of document)",
+    ),
+    "train wrong.toml": (
+        1,
+        "wrong.toml: key 'data.crops' is unknown (did you mean data.crop?); allowed are "
+        "data.folder, data.count, data.crop, data.batch, data.hard, data.workers",
+    ),
+    "train net.toml": (
+        1,
+        "patches/train.npy cannot be read: No such file or directory; make it with python -m "
+        "waifu2x.training.data",
+    ),
     "info ./gone.bin": (1, "cannot read weights gone.bin: No such file or directory"),
     "export x.onnx -m gone.pth": (1, "cannot read weights gone.pth: No such file or directory"),
     "-i gone.png -o out.png": (1, "gone.png does not exist"),
@@ -595,6 +626,8 @@ def folder(tmp_path: Path) -> Path:
     art.anime_face(12, 10).save(tmp_path / "pictures" / "1.png")
     for name in ("text.png", "there.onnx", "list.txt"):
         (tmp_path / name).write_text("in.png")
+    (tmp_path / "net.toml").write_text("threads = 1")
+    (tmp_path / "wrong.toml").write_text("[data]\ncrops = 64")
     return tmp_path
 
 

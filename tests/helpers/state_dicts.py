@@ -36,6 +36,8 @@ STATES: Final[Mapping[str, Callable[[], nn.Module]]] = {
     "compact-1x": lambda: networks.Compact(4, 2, 1),
     "span": lambda: networks.Span(4, 2),
     "span-plain": lambda: networks.Span(4, 4, normalize=False),
+    "swift": lambda: networks.Swift(4, 2),
+    "swift-prelu": lambda: networks.Swift(4, 3, 2, gate=False, join=False, slopes=True),
     "cunet-1x": lambda: networks.CUNet(1),
     "cunet-2x": lambda: networks.CUNet(2),
     "cugan-3x": lambda: networks.CUNet(3),

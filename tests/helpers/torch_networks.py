@@ -189,6 +189,56 @@ class Span(nn.Module):
         return self.upsampler(self.conv_cat(value))
 
 
+class SwiftBlock(nn.Module):
+    def __init__(self, nf: int, layers: int, gate: bool, slopes: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(conv(nf, nf) for _ in range(layers))
+        self.slopes = nn.ModuleList(nn.PReLU(nf) for _ in range(layers if slopes else 0))
+        self.gate = conv(nf, nf, 1) if gate else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = x
+        for k, layer in enumerate(self.layers):
+            made = self.slopes[k](layer(made)) if self.slopes else F.relu(layer(made))
+        return x + (made if self.gate is None else made * torch.tanh(self.gate(made)))
+
+
+class Swift(nn.Module):
+    """The architecture of `waifu2x.network.architectures.swift`."""
+
+    def __init__(
+        self,
+        nf: int,
+        nb: int,
+        layers: int = 3,
+        *,
+        gate: bool = True,
+        join: bool = True,
+        slopes: bool = False,
+        scale: int = 2,
+        channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.head = conv(4 * channels, nf)
+        if slopes:
+            self.head.slopes = nn.PReLU(nf)
+        self.blocks = nn.ModuleList(SwiftBlock(nf, layers, gate, slopes) for _ in range(nb))
+        self.join = conv(4 * nf, nf, 1) if join else None
+        self.tail = conv(nf, channels * (2 * scale) ** 2)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        x = self.head(F.pixel_unshuffle(picture, 2))
+        made = [self.head.slopes(x) if hasattr(self.head, "slopes") else F.relu(x)]
+        for block in self.blocks:
+            made.append(block(made[-1]))
+        x = made[-1]
+        if self.join is not None:
+            x = self.join(torch.cat([made[0], made[1], made[len(made) // 2], made[-1]], 1))
+        base = picture.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+        return base + F.pixel_shuffle(self.tail(x), 2 * self.scale)
+
+
 def lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.1)
 

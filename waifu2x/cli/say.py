@@ -33,7 +33,7 @@ _VARIABLES: Final = (MAX_PIXELS_VARIABLE,)
 _FUNCTION: Final = re.compile(r"waifu2x\.\w+")
 
 #: Programs that a message may run; their words are the same in Python and in a shell.
-_PROGRAMS: Final = ("pip ", "dask ", "mkdir ")
+_PROGRAMS: Final = ("pip ", "dask ", "mkdir ", "python ")
 
 
 def in_shell_words(text: str) -> str:

@@ -16,10 +16,16 @@ from ..errors import ArgumentError, GraphError, WeightsError
 from . import architectures, model_files
 from .graph import Graph
 from .readers.file import read_file, read_metadata
+from .readers.levels import at_level
 from .readers.ncnn import parse_ncnn
+from .readers.safetensors import parse_safetensors
 
 #: A noise level. "conservative" removes light noise and changes the picture least.
 Level: TypeAlias = Literal["conservative", 0, 1, 2, 3]
+
+#: The package whose files are the weights of our own networks; and its name for pip.
+_OWN: Final = "waifu2x"
+_OWN_DISTRIBUTION: Final = "waifu2x-native"
 
 #: Most characters of a license that are shown.
 _LONGEST_LICENSE: Final = 60
@@ -52,7 +58,8 @@ class Network:
     scale: output pixels per input pixel.
     noise: the noise level that it removes, "conservative" or 0 to 3; None for upscaling only.
     macs_per_pixel: multiply-accumulates per input pixel.
-    format: the format of the files; "ncnn" is a .param and a .bin file, "file" is one of the user.
+    format: the format of the files; "ncnn" is a .param and a .bin file, "safetensors" holds the
+        networks of all noise levels, "file" is one of the user.
     graph: the network itself, if it was read from a file of the user.
     """
 
@@ -283,10 +290,15 @@ def load(network: Network) -> Graph:
     if network.graph is not None:
         return network.graph
     contents = [_read(file) for file in network.files]
-    if network.format != "ncnn":
-        raise WeightsError(f"weights format {network.format!r} is unknown; allowed is ncnn")
-    param, weights = contents
-    return parse_ncnn(param.decode("utf-8"), weights)
+    match network.format, contents:
+        case "ncnn", [param, weights]:
+            return parse_ncnn(param.decode("utf-8"), weights)
+        case "safetensors", [data]:
+            return architectures.build(at_level(parse_safetensors(data), network.noise))
+        case _:
+            raise WeightsError(
+                f"weights format {network.format!r} is unknown; allowed are ncnn and safetensors"
+            )
 
 
 def _read(file: WeightsFile) -> bytes:
@@ -313,6 +325,8 @@ def _locate(file: WeightsFile) -> Path:
 
 
 def _folder(package: str) -> Path | None:
+    if package == _OWN:
+        return _manifest().parent
     # find_spec does not run code of a top-level package.
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -321,7 +335,7 @@ def _folder(package: str) -> Path | None:
 
 
 def _distribution(package: str) -> str:
-    return package.replace("_", "-")
+    return _OWN_DISTRIBUTION if package == _OWN else package.replace("_", "-")
 
 
 def _reinstall(file: WeightsFile) -> str:

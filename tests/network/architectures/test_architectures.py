@@ -27,6 +27,7 @@ FAMILIES = {
     "esrgan": lambda: networks.RRDBNet(4, 1, 2, 1),
     "compact": lambda: networks.Compact(4, 2, 2),
     "span": lambda: networks.Span(4, 2),
+    "swift": lambda: networks.Swift(4, 2, slopes=True),
     "cunet": lambda: networks.CUNet(2),
     "cugan": lambda: networks.Cugan4x(),
     "stack": lambda: networks.Stack(4, 4, 4),
@@ -122,6 +123,51 @@ def test_span_that_was_folded_before() -> None:
     check(module, build(kept))
 
 
+@pytest.mark.parametrize(
+    ("blocks", "layers", "options"),
+    [
+        (1, 1, {}),
+        (5, 3, {}),
+        (2, 4, {"gate": False}),
+        (3, 2, {"join": False, "slopes": True}),
+        (2, 2, {"gate": False, "join": False, "scale": 4}),
+        (2, 1, {"slopes": True, "scale": 3, "channels": 1}),
+    ],
+)
+def test_swift(blocks: int, layers: int, options: dict[str, Any]) -> None:
+    module = seeded(lambda: networks.Swift(6, blocks, layers, **options))
+    graph = build(arrays(module.state_dict()))
+    assert (graph.scale, graph.lost) == (options.get("scale", 2), 0)
+    check(module, graph)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"blocks.0.layers.1": None}, r"blocks\.0\.layers has the numbers \[0, 2\]"),
+        ({"blocks.1.layers.2": None}, "'blocks.1.layers.2.weight' is missing"),
+        ({"blocks.1.layers.3": (6, 6, 3, 3)}, r"not understood: 'blocks\.1\.layers\.3\.weight'"),
+        ({"blocks.1.gate": None}, "'blocks.1.gate.weight' is missing"),
+        ({"blocks.3.layers.0": (6, 6, 3, 3)}, r"blocks has the numbers \[0, 1, 3\]"),
+        ({f"blocks.0.layers.{k}": (6, 6, 3, 3) for k in (3, 4)}, "a block has 5 layers"),
+        ({"head": (6, 10, 3, 3)}, "the head has 10 inputs; allowed are multiples of 4"),
+        ({"tail": (27, 6, 3, 3)}, "the tail enlarges 3 times; it must be 4, 6, 8"),
+        ({"tail": (12, 6, 3, 3)}, "the tail enlarges 2 times; it must be 4, 6, 8"),
+        ({"tail": (47, 6, 3, 3)}, "47 channels cannot be shuffled to 3 channels"),
+    ],
+)
+def test_other_networks_are_no_swift(change: dict[str, Any], message: str) -> None:
+    state = arrays(seeded(lambda: networks.Swift(6, 2)).state_dict())
+    for name, shape in change.items():
+        for kind in ("weight", "bias"):
+            state.pop(f"{name}.{kind}", None)
+        if shape:
+            state[f"{name}.weight"] = np.zeros(shape, np.float32)
+            state[f"{name}.bias"] = np.zeros(shape[0], np.float32)
+    with pytest.raises(GraphError, match=message):
+        build(state)
+
+
 @pytest.mark.parametrize("pro", [False, True])
 @pytest.mark.parametrize(
     ("make", "scale", "lost", "alignment"),
@@ -164,7 +210,7 @@ def test_vgg_7_and_upconv_7(transposed: bool, channels: int) -> None:
 
 
 @pytest.mark.parametrize("layout", ["zip", "legacy", "safetensors"])
-@pytest.mark.parametrize("family", ["esrgan", "compact", "span", "cunet", "cugan", "stack"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_layout_of_a_file_gives_the_same_weights(family: str, layout: str) -> None:
     state = seeded(FAMILIES[family]).state_dict()
     if layout == "safetensors":
@@ -187,6 +233,8 @@ WRITTEN = {
     **FAMILIES,
     "esrgan-unshuffle": lambda: networks.RRDBNet(4, 1, 2, 2, shuffle=2),
     "compact-1x": lambda: networks.Compact(4, 2, 1),
+    "swift-gates": lambda: networks.Swift(4, 1, join=False),
+    "swift-join": lambda: networks.Swift(4, 3, 2, gate=False),
     "cunet-1x": lambda: networks.CUNet(1),
     "cugan-3x-pro": lambda: networks.CUNet(3, pro=True),
     "cugan-fast": lambda: networks.Cugan4x(fast=True),
@@ -286,7 +334,7 @@ def test_weights_of_other_types(state: dict[str, np.ndarray]) -> None:
 
 
 def test_an_unknown_architecture_names_the_first_tensors() -> None:
-    assert "not understood: 'a', 'b'; known are ESRGAN, Compact, SPAN" in refused(
+    assert "not understood: 'a', 'b'; known are ESRGAN, Compact, SPAN, Swift" in refused(
         {"a": np.zeros(1), "b": np.zeros(1)}
     )
     assert "no tensors" in refused({})
@@ -301,6 +349,7 @@ def test_every_family_is_detected_as_itself() -> None:
         "esrgan": "ESRGAN",
         "compact": "Compact",
         "span": "SPAN",
+        "swift": "Swift",
         "cunet": "cunet",
         "cugan": "cunet",
         "stack": "vgg_7 or upconv_7",

@@ -24,6 +24,7 @@ from ..graph import Graph
 from . import tensors as t
 from ._zip import MAGIC, Archive
 from .chainer import parse_chainer
+from .levels import at_level
 from .ncnn import parse_ncnn
 from .onnx import parse_metadata as onnx_metadata
 from .onnx import parse_onnx
@@ -88,13 +89,13 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def read_safetensors(data: bytes) -> Graph:
-    """Read the network in a safetensors file, as `read_file` does.
+    """Read the network in a safetensors file, as `read_file` does; of several, the first.
 
     The enlargement in front of a 1x network is in the metadata, see `ENLARGED`.
 
     Raises `GraphError`.
     """
-    return adapted(architectures.build(parse_safetensors(data)), _factor(data))
+    return adapted(architectures.build(at_level(parse_safetensors(data), None)), _factor(data))
 
 
 def _factor(data: bytes) -> int:
