@@ -92,6 +92,10 @@ def raised() -> Iterator[Message]:
                         yield Message(f"{path.relative_to(PACKAGE)}:{node.lineno}", text)
 
 
+#: Strings of the training that are no messages: SVG, and the options of its own program.
+NO_MESSAGE = re.compile(r'[\w-]="|^--[a-z]+$')
+
+
 def strings() -> Iterator[Message]:
     """All strings of the package outside ``cli``, without docstrings."""
     for path, tree in source_files():
@@ -108,6 +112,8 @@ def strings() -> Iterator[Message]:
                 nested.update(ast.walk(node))
             if isinstance(node, ast.Constant | ast.JoinedStr):
                 for text in texts(node, constants):
+                    if path.is_relative_to(PACKAGE / "training") and NO_MESSAGE.search(text):
+                        continue
                     yield Message(f"{path.relative_to(PACKAGE)}:{node.lineno}", text)
 
 

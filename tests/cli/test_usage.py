@@ -265,7 +265,7 @@ USAGE = {
         "device is 'cuda:0,cuda:1'; it must be cpu, cuda, cuda:1, mps or xpu"
     ),
     "train a": "a has no suffix; give -o FOLDER",
-    "train a.toml --steps 5": "option --steps does not exist; see waifu2x train --help",
+    "train a.toml --epochs 5": "option --epochs does not exist; see waifu2x train --help",
     "trian a.toml": "trian is neither a file nor a command; did you mean waifu2x train?",
     "merge": (
         "there is no network; for example: waifu2x merge a.pth b.pth -o c.onnx --weights 1,1"
