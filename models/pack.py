@@ -1,6 +1,7 @@
 """Packs trained networks into the file of a model that ships; for maintainers.
 
-    python models/pack.py none=RUN/swift.safetensors 0=RUN/swift_0.safetensors ... -o models/swift.safetensors
+    python models/pack.py none=RUN/swift.safetensors 0=RUN/swift_0.safetensors ... \
+        --patches PATCHES -o models/swift.safetensors
 
 One network for each noise level, of the same shape. Tensors that all levels share are stored once
 (see `waifu2x.network.readers.levels`). Weights are rounded to float16; the loss of quality of each
@@ -29,6 +30,7 @@ ALLOWED_LOSS = 0.01
 
 
 def main() -> int:
+    """Pack, measure, write."""
     parser = argparse.ArgumentParser(description="Pack trained networks into one file.")
     parser.add_argument("networks", nargs="+", metavar="LEVEL=FILE")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -49,7 +51,9 @@ def main() -> int:
     for level, graph in graphs.items():
         small = architectures.build(at_level(packed, level))
         names = CLEAN if level is None else NOISY
-        before, after = (mean_psnr(NetworkPipeline(each), originals, names) for each in (graph, small))
+        before, after = (
+            mean_psnr(NetworkPipeline(each), originals, names) for each in (graph, small)
+        )
         print(f"{level}: {before:.3f} dB, {after:.3f} dB in float16")
         if before - after > ALLOWED_LOSS:
             raise SystemExit(f"float16 costs {before - after:.3f} dB; allowed are {ALLOWED_LOSS}")
