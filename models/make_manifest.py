@@ -138,7 +138,7 @@ MODELS: tuple[tuple[dict[str, str], str, str, dict[int, tuple[Any, ...]]], ...] 
 #: Facts about our own models, and the noise levels in the file of each, next to this program.
 OWN: tuple[tuple[dict[str, str], tuple[int | None, ...]], ...] = ()
 _OWN = {
-    "family": "swift",
+    "family": "compact",
     "style": "art",
     "license": "MIT",
     "source": "trained for this project, see docs/training.md",

@@ -20,7 +20,7 @@ def test_a_run_prints_what_it_trains_and_each_validation(tmp_path: Path) -> None
     done = waifu2x("train", "net.toml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     first, second, third, last = done.stdout.splitlines()
-    assert first.startswith("swift with 1 block of 3 layers of 4 channels, gates and a join, ")
+    assert first.startswith("gated with 1 block of 3 layers of 4 channels, gates and a join, ")
     assert first.endswith(
         "; noise none; 6 patches; 4 steps of 2 crops of 16 px by adam in float32, on cpu"
     )

@@ -189,7 +189,7 @@ class Span(nn.Module):
         return self.upsampler(self.conv_cat(value))
 
 
-class SwiftBlock(nn.Module):
+class GatedBlock(nn.Module):
     def __init__(self, nf: int, layers: int, gate: bool, slopes: bool) -> None:
         super().__init__()
         self.layers = nn.ModuleList(conv(nf, nf) for _ in range(layers))
@@ -203,8 +203,8 @@ class SwiftBlock(nn.Module):
         return x + (made if self.gate is None else made * torch.tanh(self.gate(made)))
 
 
-class Swift(nn.Module):
-    """The architecture of `waifu2x.network.architectures.swift`."""
+class Gated(nn.Module):
+    """The architecture of `waifu2x.network.architectures.gated`."""
 
     def __init__(
         self,
@@ -223,7 +223,7 @@ class Swift(nn.Module):
         self.head = conv(4 * channels, nf)
         if slopes:
             self.head.slopes = nn.PReLU(nf)
-        self.blocks = nn.ModuleList(SwiftBlock(nf, layers, gate, slopes) for _ in range(nb))
+        self.blocks = nn.ModuleList(GatedBlock(nf, layers, gate, slopes) for _ in range(nb))
         self.join = conv(4 * nf, nf, 1) if join else None
         self.tail = conv(nf, channels * (2 * scale) ** 2)
 

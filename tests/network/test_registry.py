@@ -210,7 +210,7 @@ def test_a_module_in_place_of_the_package_is_refused(
 
 @pytest.mark.usefixtures("package")
 def test_an_unknown_format_is_refused() -> None:
-    with pytest.raises(WeightsError, match="'caffe' is unknown; allowed is ncnn"):
+    with pytest.raises(WeightsError, match="'caffe' is unknown; allowed are ncnn"):
         registry.load(network(form="caffe"))
 
 

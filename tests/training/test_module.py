@@ -16,9 +16,9 @@ from waifu2x.training.module import FoldedConvolution, TrainedGraph
 from waifu2x.training.shape import Shape
 
 SHAPES = {
-    "swift": Shape(8, 2),
-    "swift with PReLU": Shape(8, 3, 2, gate=False, slopes=True),
-    "swift without a join": Shape(12, 1, 1, join=False),
+    "gated": Shape(8, 2),
+    "gated with PReLU": Shape(8, 3, 2, gate=False, slopes=True),
+    "gated without a join": Shape(12, 1, 1, join=False),
     "compact": Shape(10, 2, architecture="compact"),
 }
 

@@ -130,7 +130,7 @@ def test_progress_is_reported(config: Config, tmp_path: Path) -> None:
     seen: list[Progress] = []
     trainer = Trainer(config, tmp_path, tmp_path / "new" / "folder")
     assert trainer.describe() == (
-        "swift with 2 blocks of 3 layers of 8 channels, gates and a join, "
+        "gated with 2 blocks of 3 layers of 8 channels, gates and a join, "
         "2,040 MAC per input pixel, 8,288 parameters; noise none; 24 patches; "
         "12 steps of 4 crops of 32 px by adam in float32, on cpu"
     )
@@ -184,7 +184,7 @@ def test_a_run_of_a_minute_is_better_than_bicubic(config: Config, tmp_path: Path
 # --- start ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", ["swift", "compact"])
+@pytest.mark.parametrize("architecture", ["gated", "compact"])
 def test_a_training_begins_with_trained_weights(
     config: Config, architecture: str, tmp_path: Path
 ) -> None:
@@ -230,7 +230,7 @@ def test_a_start_of_another_shape_is_refused(config: Config, tmp_path: Path) -> 
     trained(config, tmp_path / "first", 1)
     start = {"start": "first/network.safetensors"}
     for shape, message in (
-        (Shape(8, 2, architecture="compact"), "start is of another shape than .network.; only Sw"),
+        (Shape(8, 2, architecture="compact"), "start is of another shape than .network.; only Ga"),
         (Shape(4, 2), "start is .*, larger than"),
         (Shape(8, 3), "2 blocks of start cannot be spread over 3"),
         (Shape(8, 3, gate=False), "start is of another shape than .network.; blocks are added"),

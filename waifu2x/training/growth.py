@@ -1,4 +1,4 @@
-"""Begins a training with a trained network; Swift may grow, to the same result.
+"""Begins a training with a trained network; Gated may grow, to the same result.
 
 A larger network that begins with a smaller one's weights skips the beginning of its training.
 Source of the idea: T. Chen et al., Net2Net (https://arxiv.org/abs/1511.05641).
@@ -10,15 +10,15 @@ import numpy as np
 
 from ..errors import GraphError
 from ..network import architectures
-from ..network.architectures import swift
-from ..network.architectures.swift import JOINED
+from ..network.architectures import gated
+from ..network.architectures.gated import JOINED
 from ..network.graph import Graph, Weights
 
 
 def grown(small: Graph, large: Graph) -> Graph:
     """Return ``large`` with the weights of ``small``, so that both compute the same.
 
-    small: a trained network. large: one at random values, of the same shape; of Swift, also with
+    small: a trained network. large: one at random values, of the same shape; of Gated, also with
         more channels and blocks.
 
     New channels keep their random inputs and are read with weights of zero; new blocks keep their
@@ -29,8 +29,8 @@ def grown(small: Graph, large: Graph) -> Graph:
     old, made = architectures.state_dict(small), dict(architectures.state_dict(large))
     if _shapes(old) == _shapes(made):
         return architectures.build(old)
-    if not (swift.detect(old) and swift.detect(made)):
-        raise GraphError("start is of another shape than [network]; only Swift networks grow")
+    if not (gated.detect(old) and gated.detect(made)):
+        raise GraphError("start is of another shape than [network]; only Gated networks grow")
     blocks, before = _blocks(made), _blocks(old)
     if blocks > before and "blocks.0.gate.weight" not in made:
         raise GraphError("start is of another shape than [network]; blocks are added only to gates")

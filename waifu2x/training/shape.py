@@ -12,7 +12,7 @@ import numpy as np
 from .._text import listed, plural
 from ..errors import ArgumentError
 from ..network import architectures
-from ..network.architectures.swift import FOLD, JOINED
+from ..network.architectures.gated import FOLD, JOINED
 from ..network.graph import Graph, Weights
 
 #: Channels of a picture.
@@ -25,11 +25,11 @@ _SCALE: Final = 2
 class Shape:
     """The architecture of a network and its sizes.
 
-    width: channels of the layers inside, at least 1; for swift, a multiple of 4.
+    width: channels of the layers inside, at least 1; for gated, a multiple of 4.
     blocks: number of blocks, at least 1; for compact, of layers.
-    layers: convolutions in a block of swift, 1 to 4.
-    gate, join, slopes: whether swift has gates, the 1x1 convolution of joined blocks, and PReLU.
-    architecture: "swift" (see `waifu2x.network.architectures.swift`) or "compact".
+    layers: convolutions in a block of gated, 1 to 4.
+    gate, join, slopes: whether gated has gates, the 1x1 convolution of joined blocks, and PReLU.
+    architecture: "gated" (see `waifu2x.network.architectures.gated`) or "compact".
     """
 
     width: int = 48
@@ -38,13 +38,13 @@ class Shape:
     gate: bool = True
     join: bool = True
     slopes: bool = False
-    architecture: Literal["swift", "compact"] = "swift"
+    architecture: Literal["gated", "compact"] = "gated"
 
     def __post_init__(self) -> None:
         """Check the width. Raises `ArgumentError`."""
-        if self.architecture == "swift" and self.width % FOLD**2:
+        if self.architecture == "gated" and self.width % FOLD**2:
             raise ArgumentError(
-                f"network.width is {self.width}; for swift, it must be a multiple of {FOLD**2}"
+                f"network.width is {self.width}; for gated, it must be a multiple of {FOLD**2}"
             )
 
     def describe(self) -> str:
@@ -54,7 +54,7 @@ class Shape:
         layers = f"{plural(self.blocks, 'block')} of {plural(self.layers, 'layer')}"
         kinds = {"gates": self.gate, "a join": self.join, "PReLU": self.slopes}
         parts = listed([name for name, used in kinds.items() if used], "and")
-        return f"swift with {layers} of {self.width} channels{f', {parts}' if parts else ''}"
+        return f"gated with {layers} of {self.width} channels{f', {parts}' if parts else ''}"
 
     def graph(self, seed: int) -> Graph:
         """Return a network whose weights are random by ``seed``, and whose result is its input.
@@ -62,11 +62,11 @@ class Shape:
         The last layer is zero, so that training begins at the nearest-neighbor enlargement.
         """
         rng = np.random.default_rng(seed)
-        tensors = _compact(self, rng) if self.architecture == "compact" else _swift(self, rng)
+        tensors = _compact(self, rng) if self.architecture == "compact" else _gated(self, rng)
         return architectures.build(tensors)
 
 
-def _swift(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
+def _gated(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
     """Return a network that begins as one at full resolution with a quarter of the channels.
 
     Each channel stands for one of the four phases of the pixel unshuffle. At random values, the

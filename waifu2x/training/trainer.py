@@ -355,7 +355,7 @@ def _board(folder: Path) -> Any:
         raise MissingExtraError(
             "tensorboard = true needs TensorBoard; run `pip install tensorboard`, or leave it out"
         ) from error
-    return SummaryWriter(folder)  # type: ignore[no-untyped-call]
+    return SummaryWriter(folder)
 
 
 def _make_folder(folder: Path) -> None:

@@ -27,7 +27,7 @@ FAMILIES = {
     "esrgan": lambda: networks.RRDBNet(4, 1, 2, 1),
     "compact": lambda: networks.Compact(4, 2, 2),
     "span": lambda: networks.Span(4, 2),
-    "swift": lambda: networks.Swift(4, 2, slopes=True),
+    "gated": lambda: networks.Gated(4, 2, slopes=True),
     "cunet": lambda: networks.CUNet(2),
     "cugan": lambda: networks.Cugan4x(),
     "stack": lambda: networks.Stack(4, 4, 4),
@@ -134,8 +134,8 @@ def test_span_that_was_folded_before() -> None:
         (2, 1, {"slopes": True, "scale": 3, "channels": 1}),
     ],
 )
-def test_swift(blocks: int, layers: int, options: dict[str, Any]) -> None:
-    module = seeded(lambda: networks.Swift(6, blocks, layers, **options))
+def test_gated(blocks: int, layers: int, options: dict[str, Any]) -> None:
+    module = seeded(lambda: networks.Gated(6, blocks, layers, **options))
     graph = build(arrays(module.state_dict()))
     assert (graph.scale, graph.lost) == (options.get("scale", 2), 0)
     check(module, graph)
@@ -156,8 +156,8 @@ def test_swift(blocks: int, layers: int, options: dict[str, Any]) -> None:
         ({"tail": (47, 6, 3, 3)}, "47 channels cannot be shuffled to 3 channels"),
     ],
 )
-def test_other_networks_are_no_swift(change: dict[str, Any], message: str) -> None:
-    state = arrays(seeded(lambda: networks.Swift(6, 2)).state_dict())
+def test_other_networks_are_not_gated(change: dict[str, Any], message: str) -> None:
+    state = arrays(seeded(lambda: networks.Gated(6, 2)).state_dict())
     for name, shape in change.items():
         for kind in ("weight", "bias"):
             state.pop(f"{name}.{kind}", None)
@@ -233,8 +233,8 @@ WRITTEN = {
     **FAMILIES,
     "esrgan-unshuffle": lambda: networks.RRDBNet(4, 1, 2, 2, shuffle=2),
     "compact-1x": lambda: networks.Compact(4, 2, 1),
-    "swift-gates": lambda: networks.Swift(4, 1, join=False),
-    "swift-join": lambda: networks.Swift(4, 3, 2, gate=False),
+    "gated-gates": lambda: networks.Gated(4, 1, join=False),
+    "gated-join": lambda: networks.Gated(4, 3, 2, gate=False),
     "cunet-1x": lambda: networks.CUNet(1),
     "cugan-3x-pro": lambda: networks.CUNet(3, pro=True),
     "cugan-fast": lambda: networks.Cugan4x(fast=True),
@@ -334,7 +334,7 @@ def test_weights_of_other_types(state: dict[str, np.ndarray]) -> None:
 
 
 def test_an_unknown_architecture_names_the_first_tensors() -> None:
-    assert "not understood: 'a', 'b'; known are ESRGAN, Compact, SPAN, Swift" in refused(
+    assert "not understood: 'a', 'b'; known are ESRGAN, Compact, SPAN, Gated" in refused(
         {"a": np.zeros(1), "b": np.zeros(1)}
     )
     assert "no tensors" in refused({})
@@ -349,7 +349,7 @@ def test_every_family_is_detected_as_itself() -> None:
         "esrgan": "ESRGAN",
         "compact": "Compact",
         "span": "SPAN",
-        "swift": "Swift",
+        "gated": "Gated",
         "cunet": "cunet",
         "cugan": "cunet",
         "stack": "vgg_7 or upconv_7",

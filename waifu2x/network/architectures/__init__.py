@@ -11,7 +11,7 @@ from ...errors import GraphError
 from ..compare import same
 from ..graph import Activate, Activation, Conv, ConvTranspose, Graph, Node, Weights
 from ..readers.tensors import Tensors
-from . import compact, cunet, esrgan, resnet10, sequential, span, swift
+from . import compact, cunet, esrgan, gated, resnet10, sequential, span
 from ._builder import listed
 
 
@@ -40,7 +40,7 @@ ARCHITECTURES: Final[tuple[Architecture, ...]] = (
     esrgan,
     compact,
     span,
-    swift,
+    gated,
     cunet,
     sequential,
     resnet10,

@@ -1,6 +1,6 @@
-"""Swift: gated blocks of 3x3 convolutions at half the resolution of the input.
+"""Gated: gated blocks of 3x3 convolutions at half the resolution of the input.
 
-The architecture of this project's own networks. A pixel unshuffle by 2 quarters the number of
+A pixel unshuffle by 2 quarters the number of
 samples, so each layer costs a quarter of its weights per input pixel, and each layer but the 1x1
 convolutions is a 3x3 convolution of equal width, which Winograd's algorithm suits best. A block is
 a sequence of convolutions with PReLU or ReLU; its features, multiplied by the hyperbolic tangent of
@@ -22,7 +22,7 @@ from .. import graph as g
 from ..readers.tensors import Tensors
 from ._builder import INPUT, Builder, indices, side
 
-NAME: Final = "Swift"
+NAME: Final = "Gated"
 MARKS: Final = ()
 
 #: Factor of the pixel unshuffle.
@@ -34,7 +34,7 @@ _MOST_PER_BLOCK: Final = 4
 
 
 def detect(tensors: Tensors) -> bool:
-    """Return whether the names are those of a Swift network."""
+    """Return whether the names are those of a Gated network."""
     return all(
         f"{name}.weight" in tensors for name in ("head", "blocks.0.layers.0", "tail")
     )  # fmt: skip
