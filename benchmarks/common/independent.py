@@ -259,6 +259,8 @@ def by_imagecodecs(data: bytes, kind: str) -> list[Reference]:
     if kind in ("jpeg", "webp", "png"):
         pixels = upright(pixels, _exif_orientation(data))
     reference = _of_array(pixels)
+    if kind == "jpeg" and pixels.dtype != np.uint8:
+        reference = replace(reference, white=float(2 ** _jpeg_bits(data) - 1))
     if kind == "jpeg2000":
         at = data.find(b"\xff\x4f\xff\x51")
         reference = replace(reference, white=float(2 ** ((data[at + 42] & 127) + 1) - 1))
@@ -276,6 +278,17 @@ def _of_array(pixels: Samples) -> Reference:
     alpha = pixels[:, :, -1] if pixels.shape[2] > colors else None
     space = "rgb" if colors == 3 else "gray"
     return Reference(pixels[:, :, :colors], white, space, alpha)
+
+
+def _jpeg_bits(data: bytes) -> int:
+    """Return the bits of a sample in the first frame header; 16 without any."""
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return data[at + 4]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return 16
 
 
 def _exif_orientation(data: bytes) -> int:

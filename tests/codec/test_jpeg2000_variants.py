@@ -282,6 +282,7 @@ def test_other_enumerated_spaces():
         (enumerated(99), "the color space 99"),
         (enumerated(14, struct.pack(">7I", 100, 0, 170, 128, 200, 96, 0x00443635)), "illuminant"),
         (profile(fake_icc(b"Lab")), "a color profile of Lab space"),
+        (profile(fake_icc(b"a\n\x08b")), r"a color profile of a\n\x08b space"),
         (box(b"colr", b"\4\0\0vendor"), "a color specification of method 4"),
         (box(b"colr", struct.pack(">3B3HB", 5, 0, 0, 9, 16, 9, 0)), "the matrix 9"),
         (enumerated(12), "3 channels for a color space of 4"),

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from waifu2x import codec
+from waifu2x.codec.samples import unpremultiplied
 from waifu2x.errors import ArgumentError, DecodeError
 from waifu2x.picture import Metadata, Picture, Source
 
@@ -265,3 +266,11 @@ def test_what_is_no_image():
     lazy = Image.open(io.BytesIO(buffer.getvalue()[:-500]))
     with pytest.raises(DecodeError, match="image is truncated"):
         codec.from_image(lazy)
+
+
+def test_a_tiny_float_alpha_gives_the_brightest_color_without_a_warning(recwarn):
+    color = np.array([[[1e-3], [0.25], [0.5]]], np.float32)
+    alpha = np.array([[1e-44, 0.5, 0.0]], np.float32)
+    straight = unpremultiplied(color, alpha)
+    assert straight.reshape(-1).tolist() == [1.5, 0.5, 0.0]
+    assert not recwarn.list

@@ -83,7 +83,7 @@ def train(config: str, folder: str | None, device: str) -> None:
     recipe = read_config(path)
     for name in _NEEDED:
         if importlib.util.find_spec(name) is None:
-            raise MissingExtraError(f"training needs {name}; run `pip install {name}`")
+            raise MissingExtraError(f"training needs {name}; run pip install {name}")
     from ..training.trainer import Trainer
 
     trainer = Trainer(recipe, path.parent, target, device=device)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._text import shown
 from ..errors import DecodeError, LimitError
 from ..picture import Metadata, Picture, Samples, Source, sample_max
 from . import conversion, jpeg2000_header
@@ -202,7 +203,7 @@ def _space(colors: list[ColorSpec]) -> tuple[_Space | None, list[str]]:
                 channels = _PROFILE_CHANNELS[kind]
                 named = {1: _GRAY, 3: _SRGB, 4: _CMYK}[channels]
                 return _Space(named, channels, icc=spec.body), others
-            others.append(f"a color profile of {kind or 'no known'} space")
+            others.append(f"a color profile of {shown(kind) or 'no known'} space")
         elif spec.method == _PARAMETERS and len(spec.body) >= 7:
             primaries, transfer, matrix, flags = struct.unpack_from(">3HB", spec.body)
             if matrix == 0 and max(primaries, transfer) < 256:

@@ -164,7 +164,9 @@ def unpremultiplied(color: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDA
     divisor = alpha[:, :, None]
     if color.dtype.kind == "f":
         quotient = np.zeros_like(color)
-        np.divide(color, divisor, out=quotient, where=divisor > 0)
+        # A tiny alpha overflows to infinity, which is clipped; callers refuse NaN.
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.divide(color, divisor, out=quotient, where=divisor > 0)
         clipped: npt.NDArray[Any] = np.clip(quotient, -FLOAT_SLACK, 1 + FLOAT_SLACK)
         return clipped
     full = sample_max(color.dtype)

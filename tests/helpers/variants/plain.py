@@ -49,7 +49,8 @@ def _netpbm() -> Variants:
             rng = np.random.default_rng(most)
             samples = rng.integers(0, most + 1, (HEIGHT, WIDTH, channels))
             limit = 255 if most < 256 else 65535
-            color = np.rint(samples * limit / most).astype(np.uint8 if most < 256 else np.uint16)
+            rounded = (samples * limit + most // 2) // most  # halves up, as in netpbm
+            color = rounded.astype(np.uint8 if most < 256 else np.uint16)
             head = b"\n%d %d\n%d\n" % (WIDTH, HEIGHT, most)
             body = samples.astype(np.uint8 if most < 256 else ">u2").tobytes()
             tolerance = 1 / 257 if most in (1000, 4095) else 0.0

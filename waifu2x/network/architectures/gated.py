@@ -95,7 +95,9 @@ def build(tensors: Tensors) -> g.Graph:
     outputs = make.take("tail.weight", None, None, 3, 3).shape[0]
     factor = side(outputs, channels, NAME)
     if factor % FOLD or factor == FOLD:
-        raise GraphError(f"{NAME}: the tail enlarges {factor} times; it must be 4, 6, 8, ...")
+        raise GraphError(
+            f"{NAME}: the tail enlarges {factor} times; it must be 4, 6, 8 or a larger even number"
+        )
     value = make.conv("tail", value, padding=1)
     value = make.add("shuffled", g.PixelShuffle(factor), value)
     base = make.add("base", g.Upsample(factor // FOLD), INPUT)
@@ -106,7 +108,7 @@ def _counted(tensors: Tensors, name: str) -> list[int]:
     """Return the numbers of the parts of ``name``. Raises `GraphError` if they are not 0, 1, ..."""
     found = indices(tensors, f"{name}.")
     if not found or found != list(range(len(found))):
-        raise GraphError(f"{NAME}: {name} has the numbers {found[:20]} instead of 0, 1, ...")
+        raise GraphError(f"{NAME}: {name} has the numbers {found[:20]}; they must count from 0")
     return found
 
 
