@@ -442,6 +442,20 @@ def test_what_is_closed_is_refused(tmp_path: Path) -> None:
         waifu2x.upscale_file(tmp_path / "in.png", stream)
 
 
+def test_a_stream_that_is_open_for_the_other_direction_is_refused(tmp_path: Path) -> None:
+    art.anime_face(8, 8).save(tmp_path / "in.png")
+    with (
+        (tmp_path / "out.png").open("wb") as writable,
+        pytest.raises(waifu2x.DecodeError, match=r"the file object is not open for reading$"),
+    ):
+        waifu2x.upscale(writable)
+    with (
+        (tmp_path / "in.png").open("rb") as readable,
+        pytest.raises(waifu2x.EncodeError, match=r"the file object is not open for writing$"),
+    ):
+        waifu2x.upscale_file(tmp_path / "in.png", readable)
+
+
 def test_a_stream_of_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(waifu2x.ArgumentError, match="the input reads as str"):
         waifu2x.upscale(TextPicture())  # type: ignore[call-overload]

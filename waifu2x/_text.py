@@ -13,6 +13,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from io import UnsupportedOperation
 from typing import Final
 
 #: The advice for a damaged file, at the end of a message.
@@ -43,6 +44,9 @@ def reason(error: BaseException) -> str:
     """The message of an error of the operating system or a library, on one short line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, UnsupportedOperation) and str(error) in ("read", "write"):
+        # Python names only the method.
+        return f"the file object is not open for {'reading' if str(error) == 'read' else 'writing'}"
     text = shown(" ".join(str(error).split())) or type(error).__name__
     return shortened(text, 160)
 
