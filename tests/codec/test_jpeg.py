@@ -522,3 +522,10 @@ def test_the_header_of_damaged_files_ends() -> None:
         for change in (b"\0", b"\xff", b"\xff\xda"):
             read_header(io.BytesIO(data[:at] + change + data[at + len(change) :]), "a.jpg")
             read_header(io.BytesIO(data[:at]), "a.jpg")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8\xff", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xd9"])
+def test_a_file_of_markers_alone_has_no_size_and_is_damaged(data: bytes) -> None:
+    assert read_header(io.BytesIO(data), 100) is None
+    with pytest.raises(DecodeError, match="is damaged or truncated: it begins as JPEG"):
+        decode(data)

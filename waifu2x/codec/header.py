@@ -39,9 +39,10 @@ def read_header(stream: BinaryIO, limit: int) -> Header | None:
     name = "the file"
     try:
         with pillow_errors(name):
-            return _read(stream, limit, name)
+            found = _read(stream, limit, name)
     except (Waifu2xError, ValueError):
         return None
+    return found if found.width and found.height else None
 
 
 def _read(stream: BinaryIO, limit: int, name: str) -> Header:
@@ -79,8 +80,8 @@ def _read(stream: BinaryIO, limit: int, name: str) -> Header:
         with Image.open(stream, formats=(*PILLOW_FORMATS, "GIF")) as image:
             return Header(image.width, image.height, len(image.getbands()))
     except UnidentifiedImageError:
-        if kind != "jpeg":
+        # Pillow does not open more than 8 bits.
+        jpeg = jpeg_header.read_header(stream, name) if kind == "jpeg" else None
+        if jpeg is None or not (jpeg.width and jpeg.height):
             raise
-    # Pillow does not open more than 8 bits.
-    jpeg = jpeg_header.read_header(stream, name)
     return Header(jpeg.width, jpeg.height, len(jpeg.components) * -(-jpeg.bits // 8))
