@@ -14,7 +14,7 @@ from helpers.art import anime_face
 from PIL import Image
 
 from waifu2x import codec
-from waifu2x.codec import color
+from waifu2x.codec import color, header
 from waifu2x.codec.encoder import encode_stream
 from waifu2x.codec.jpeg_header import read_header
 from waifu2x.codec.xmp import without_promises
@@ -526,6 +526,6 @@ def test_the_header_of_damaged_files_ends() -> None:
 
 @pytest.mark.parametrize("data", [b"\xff\xd8\xff", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xd9"])
 def test_a_file_of_markers_alone_has_no_size_and_is_damaged(data: bytes) -> None:
-    assert read_header(io.BytesIO(data), 100) is None
+    assert header.read_header(io.BytesIO(data), 100) is None
     with pytest.raises(DecodeError, match="is damaged or truncated: it begins as JPEG"):
         decode(data)
