@@ -396,7 +396,7 @@ def by_psd_tools(data: bytes, kind: str) -> list[Reference]:
         document = PSDImage.open(io.BytesIO(data))
         if not document.has_preview():
             raise RefusedError("no merged picture")
-        image = document.topil()
+        image = document.topil(apply_icc=False)
         if image.mode in ("1", "P"):
             image = image.convert("L" if image.mode == "1" else "RGB")
         elif document.depth != 8 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB"):

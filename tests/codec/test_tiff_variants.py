@@ -601,3 +601,24 @@ def test_imagecodecs_reads_the_same():
         data = written(samples(channels, np.uint16), photometric, predictor=True, compression="lzw")
         expected = imagecodecs.tiff_decode(data).reshape(HEIGHT, WIDTH, channels)
         np.testing.assert_array_equal(decode(data).color, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_whose_places_are_in_the_tags_of_strips(channels):
+    array = samples(channels, "uint8")
+    data = written(array, "rgb" if channels == 3 else "minisblack", tile=(16, 16))
+    start = struct.unpack_from("<I", data, 4)[0]
+    for at in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", data, start)[0], 12):
+        tag = struct.unpack_from("<H", data, at)[0]
+        moved = {324: 273, 325: 279}.get(tag, tag)
+        data = data[:at] + struct.pack("<H", moved) + data[at + 2 :]
+    np.testing.assert_array_equal(decode(data).color, array)
+
+
+def test_more_bits_than_samples_are_ignored():
+    pixels = bytes(range(2 * 3 * 3))
+    tags = [
+        (256, 3, (3,)), (257, 3, (2,)), (258, 3, (8, 8, 8, 1)), (259, 3, (1,)), (262, 3, (2,)),
+        (277, 3, (3,)), (278, 3, (2,)), (339, 3, (1, 1, 1, 3)),
+    ]  # fmt: skip
+    assert decode(handmade(tags, pixels)).color.tobytes() == pixels

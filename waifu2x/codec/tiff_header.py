@@ -123,6 +123,8 @@ class TiffLayout:
     photometric: 0 white is zero, 1 black is zero, 2 RGB, ... extra: meaning of the samples beyond
     color: 1 alpha with premultiplied color, 2 straight alpha, 0 other. inks: InkSet, 1 is CMYK.
     subsampling: of the chroma of YCbCr, horizontal and vertical.
+    tile: width and height of a tile, None for strips. tiles_in_strip_tags: whether the tags of
+    strips hold the places of the tiles, as in old files.
     preview: whether the first directory is a reduced copy of a picture in a sub-directory.
     byte_orientation: whether the orientation is of type BYTE, which Pillow ignores.
     motorola: whether the byte order is big-endian. big: whether the file is a BigTIFF.
@@ -143,6 +145,7 @@ class TiffLayout:
     preview: bool
     subsampling: tuple[int, ...]
     tile: tuple[int, int] | None
+    tiles_in_strip_tags: bool
     orientation: int
     byte_orientation: bool
     motorola: bool
@@ -179,6 +182,8 @@ class TiffLayout:
             return False  # Pillow reads the header in the wrong byte order
         if self.byte_orientation and self.orientation != 1:
             return False
+        if self.tiles_in_strip_tags:
+            return False  # Pillow takes the tiles for strips
         if self.sample_format != UNSIGNED or self.bits not in (1, 2, 4, 8):
             return False
         if (self.planar and self.samples > 1) or self.compression not in _BY_PILLOW:
@@ -288,7 +293,8 @@ def _layout(reader: TiffReader, entries: Entries, kind: int, pages: int, masks: 
     old = compression == OLD_JPEG and photometric in (RGB, YCBCR)
     samples = reader.integer(entries, 277, 3 if old else len(bits))
     formats = reader.integers(entries, 339) or (1,)
-    if len(set(bits)) > 1 or len(set(formats)) > 1:
+    # Some writers list more samples than there are.
+    if len(set(bits[:samples])) > 1 or len(set(formats[:samples])) > 1:
         formats = (0,)
     tile = None
     if 322 in entries or 323 in entries:
@@ -311,6 +317,7 @@ def _layout(reader: TiffReader, entries: Entries, kind: int, pages: int, masks: 
         preview=bool(kind & _REDUCED_COPY and _SUB_DIRECTORIES in entries),
         subsampling=reader.integers(entries, 530) or (2, 2),
         tile=tile,
+        tiles_in_strip_tags=tile is not None and 324 not in entries,
         orientation=reader.integer(entries, 274, 1),
         byte_orientation=entries.get(274, (0, 0, b""))[0] == 1,
         motorola=reader.order == ">",
