@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers.art import anime_face
 from helpers.avif_files import box, with_item, with_properties
+from helpers.decoding import decode, written
 from helpers.exif_blocks import camera
 from PIL import Image
 
@@ -19,7 +20,6 @@ from waifu2x import codec
 from waifu2x.codec import color
 from waifu2x.codec.animation import animation_writer, open_animation
 from waifu2x.codec.avif_header import read_header
-from waifu2x.codec.encoder import encode_stream
 from waifu2x.errors import DecodeError, LimitError
 from waifu2x.picture import Metadata, Picture
 
@@ -42,16 +42,6 @@ def encoded(primaries: int, transfer: int, bits: int = 8, matrix: int = 1) -> by
         pixels, 100, bitspersample=bits, primaries=primaries, transfer=transfer, matrix=matrix
     )
     return data
-
-
-def decode(data: bytes, **options: Any) -> Picture:
-    return codec.decode(io.BytesIO(data), **options)
-
-
-def written(picture: Picture, name: str) -> tuple[bytes, tuple[str, ...]]:
-    buffer = io.BytesIO()
-    notes = encode_stream(picture, buffer, codec.resolve_format(None, name))
-    return buffer.getvalue(), notes
 
 
 # --- colors

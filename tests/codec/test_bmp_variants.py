@@ -9,27 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers.decoding import decode, refused
 from PIL import Image
 
 from waifu2x import codec
 from waifu2x.codec.header import read_header
-from waifu2x.errors import DecodeError, LimitError
+from waifu2x.errors import LimitError
 from waifu2x.picture import Picture
 
 Array = npt.NDArray[Any]
 
 WIDTH, HEIGHT = 7, 5
 PALETTE = np.random.default_rng(2).integers(0, 256, (256, 3)).astype(np.uint8)
-
-
-def decode(data: bytes) -> Picture:
-    return codec.decode(io.BytesIO(data))
-
-
-def refused(data: bytes) -> str:
-    with pytest.raises(DecodeError) as caught:
-        decode(data)
-    return str(caught.value)
 
 
 def padded(rows: list[bytes]) -> bytes:

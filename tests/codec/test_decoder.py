@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.decoding import decode, refused
 from helpers.profiles import cmyk_profile
 from PIL import Image, ImageCms, ImageOps, JpegPresets, PngImagePlugin
 
@@ -37,20 +38,6 @@ def saved(image, format, **options):
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
-
-
-def decode(data, **options):
-    return codec.decode(io.BytesIO(data), **options)
-
-
-def refused(path_or_data, error=DecodeError, **options):
-    """The message of one line with which a file is refused."""
-    read = decode if isinstance(path_or_data, bytes) else codec.decode
-    with pytest.raises(error) as caught:
-        read(path_or_data, **options)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def png(header, chunks, pixels):

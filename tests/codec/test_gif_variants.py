@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers.decoding import decode
 from PIL import Image
 
 from waifu2x import codec
@@ -74,10 +75,6 @@ def gif(
     flags = 0x80 | exponent if table else 0
     header = b"GIF" + version + struct.pack("<HHBBB", *size, flags, background, 0)
     return header + table + b"".join(blocks) + end
-
-
-def decode(data: bytes) -> Picture:
-    return codec.decode(io.BytesIO(data))
 
 
 def rgba(picture: Picture) -> list[Any]:

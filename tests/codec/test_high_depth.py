@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from helpers.art import anime_face
+from helpers.decoding import decode
 from PIL import Image, TiffImagePlugin
 
 from waifu2x import codec
@@ -16,10 +17,6 @@ from waifu2x.errors import DecodeError, LimitError
 from waifu2x.picture import Source
 
 HEIGHT, WIDTH = 21, 33
-
-
-def decode(data, **options):
-    return codec.decode(io.BytesIO(data), **options)
 
 
 def pixels(channels, dtype):

@@ -11,11 +11,11 @@ import imagecodecs
 import numpy as np
 import pytest
 from helpers.art import anime_face
+from helpers.decoding import decode, written
 from PIL import Image
 
 from waifu2x import codec
 from waifu2x.codec import color, header
-from waifu2x.codec.encoder import encode_stream
 from waifu2x.codec.jpeg_header import read_header
 from waifu2x.codec.xmp import without_promises
 from waifu2x.errors import DecodeError, LimitError
@@ -35,16 +35,6 @@ def saved(pixels: Any = DRAWN, **options: Any) -> bytes:
 def opened(data: bytes) -> Any:
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image)
-
-
-def decode(data: bytes) -> Picture:
-    return codec.decode(io.BytesIO(data))
-
-
-def written(picture: Picture, name: str) -> tuple[bytes, tuple[str, ...]]:
-    buffer = io.BytesIO()
-    notes = encode_stream(picture, buffer, codec.resolve_format(None, name))
-    return buffer.getvalue(), notes
 
 
 def segment(marker: int, body: bytes) -> bytes:

@@ -6,27 +6,15 @@ import struct
 import imagecodecs
 import numpy as np
 import pytest
+from helpers.decoding import decode, refused
 from helpers.jpeg2000 import box, codestream, definitions, enumerated, jp2, profile
 from helpers.profiles import cmyk_profile
 from PIL import Image
 
-from waifu2x import codec
 from waifu2x.codec import read_header
-from waifu2x.errors import DecodeError, LimitError
+from waifu2x.errors import LimitError
 
 HEIGHT, WIDTH = 9, 11
-
-
-def decode(data, **options):
-    return codec.decode(io.BytesIO(data), **options)
-
-
-def refused(data):
-    with pytest.raises(DecodeError) as caught:
-        decode(data)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def planes(count, bits=8, size=(HEIGHT, WIDTH)):

@@ -6,20 +6,16 @@ import struct
 import imagecodecs
 import numpy as np
 import pytest
+from helpers.decoding import decode
 from helpers.jpeg2000 import box
 from PIL import Image
 
-from waifu2x import codec
 from waifu2x.codec import jxl_header
 from waifu2x.errors import DecodeError
 
 pytest.importorskip("pillow_jxl")
 
 DEPTH, SELECTION, BLACK, THERMAL, OPTIONAL = 1, 3, 4, 6, 16
-
-
-def decode(data):
-    return codec.decode(io.BytesIO(data))
 
 
 def bits_of(data):

@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from helpers.art import anime_face
+from helpers.decoding import decode
 from PIL import Image, PngImagePlugin
 
 from waifu2x import codec
@@ -18,10 +19,6 @@ from waifu2x.picture import Source
 
 ATTRIBUTE = b'<x:xmpmeta xmlns:tiff="t"><r tiff:Orientation="6" dc:title="t"/></x:xmpmeta>'
 ELEMENT = b"<x:xmpmeta><tiff:Orientation>6</tiff:Orientation></x:xmpmeta>"
-
-
-def decode(data, **options):
-    return codec.decode(io.BytesIO(data), **options)
 
 
 def drawing(width=24, height=16):

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers.decoding import decode, written
 from PIL import Image
 
 from waifu2x import codec, upscale_file
 from waifu2x.codec.animation import open_animation
-from waifu2x.codec.formats import resolve_format
 from waifu2x.codec.png_chunks import chunks_of
 from waifu2x.errors import DecodeError
-from waifu2x.picture import Picture
 
 Array = npt.NDArray[Any]
 Chunk = tuple[bytes, bytes]
@@ -86,10 +85,6 @@ def drawn(color_type: int, depth: int, size: tuple[int, int] = (13, 11)) -> Arra
     width, height = size
     rng = np.random.default_rng(depth)
     return rng.integers(0, 1 << depth, (height, width, CHANNELS[color_type]))
-
-
-def decode(data: bytes) -> Picture:
-    return codec.decode(io.BytesIO(data))
 
 
 def plain(*chunks: Chunk, **options: Any) -> bytes:
@@ -293,12 +288,6 @@ def test_profiles_in_texts() -> None:
     for kind in ("iptc", "8bim"):
         text = decode(plain(raw_profile(kind, b"8BIM"))).metadata.text
         assert text == ((f"Raw profile type {kind}", f"\n{kind}\n       4\n3842494d\n"),)
-
-
-def written(picture: Picture, format: str) -> tuple[bytes, tuple[str, ...]]:
-    buffer = io.BytesIO()
-    notes = codec.encode_stream(picture, buffer, resolve_format(None, format))
-    return buffer.getvalue(), notes
 
 
 def test_levels_of_a_mastering_display() -> None:

@@ -11,11 +11,12 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers.decoding import refused
 from PIL import Image
 
 from waifu2x import codec
 from waifu2x.codec.header import read_header
-from waifu2x.errors import DecodeError, LimitError
+from waifu2x.errors import LimitError
 from waifu2x.picture import Picture
 
 Array = npt.NDArray[Any]
@@ -29,12 +30,6 @@ def decode(data: bytes) -> Picture:
     assert found is not None
     assert (found.width, found.height) == (picture.width, picture.height)
     return picture
-
-
-def refused(data: bytes) -> str:
-    with pytest.raises(DecodeError) as caught:
-        codec.decode(io.BytesIO(data))
-    return str(caught.value)
 
 
 def random(high: int, *shape: int) -> Array:

@@ -6,27 +6,15 @@ import zlib
 
 import numpy as np
 import pytest
+from helpers.decoding import decode, refused
 from helpers.profiles import cmyk_profile
 from PIL import Image
 
-from waifu2x import codec
 from waifu2x.codec import read_header
-from waifu2x.errors import DecodeError, LimitError
+from waifu2x.errors import LimitError
 
 BITMAP, GRAY, INDEXED, RGB, CMYK, MULTICHANNEL, DUOTONE, LAB = 0, 1, 2, 3, 4, 7, 8, 9
 HEIGHT, WIDTH = 9, 21
-
-
-def decode(data, **options):
-    return codec.decode(io.BytesIO(data), **options)
-
-
-def refused(data):
-    with pytest.raises(DecodeError) as caught:
-        decode(data)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def resource(number, data):

@@ -9,25 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers.decoding import decode, refused
 
 from waifu2x import codec
 from waifu2x.codec.header import read_header
-from waifu2x.errors import DecodeError, LimitError
-from waifu2x.picture import Picture
+from waifu2x.errors import LimitError
 
 Array = npt.NDArray[Any]
 
 WIDTH, HEIGHT = 11, 7
-
-
-def decode(data: bytes) -> Picture:
-    return codec.decode(io.BytesIO(data))
-
-
-def refused(data: bytes) -> str:
-    with pytest.raises(DecodeError) as caught:
-        decode(data)
-    return str(caught.value)
 
 
 def random(low: int, high: int, *shape: int) -> Array:

@@ -8,26 +8,14 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from helpers.decoding import decode, refused
 from helpers.profiles import cmyk_profile
 from PIL import Image
 
 from waifu2x import codec
-from waifu2x.errors import DecodeError
 from waifu2x.picture import Metadata
 
 HEIGHT, WIDTH = 19, 35
-
-
-def decode(data):
-    return codec.decode(io.BytesIO(data))
-
-
-def refused(data):
-    with pytest.raises(DecodeError) as caught:
-        decode(data)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def samples(channels, dtype=np.uint8):

@@ -7,7 +7,6 @@ Format 1.1; code points of colors: ITU-T H.273.
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from functools import partial
 from typing import BinaryIO
 
 from .av1_sequence import color_description
-from .boxes import boxes
+from .boxes import boxes, inner_boxes
 
 # The color profile is in here too.
 _MAX_META = 1 << 24
@@ -109,12 +108,6 @@ def _content(stream: BinaryIO, start: int, size: int, limit: int) -> bytes:
     return stream.read(size)
 
 
-def _children(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
-    """Yield the kind, the start in ``data`` and the content of each box."""
-    for kind, start, size in boxes(io.BytesIO(data)):
-        yield kind, start, data[start : start + size]
-
-
 # --- items
 
 
@@ -122,7 +115,7 @@ def _items(meta: bytes, start: int) -> _Items:
     """Return the items in ``meta``, the content of the box at ``start`` of the file."""
     items = _Items()
     tables: dict[bytes, bytes] = {}
-    for kind, at, content in _children(meta[4:]):
+    for kind, at, content in inner_boxes(meta[4:]):
         tables[kind] = content
         if kind == b"idat":
             idat = start + 4 + at
@@ -130,7 +123,7 @@ def _items(meta: bytes, start: int) -> _Items:
         items.primary = _id(tables[b"pitm"], 4, wide=tables[b"pitm"][0] > 0)
     if b"iinf" in tables:
         body = tables[b"iinf"]
-        for kind, _, entry in _children(body[6 if body[0] == 0 else 8 :]):
+        for kind, _, entry in inner_boxes(body[6 if body[0] == 0 else 8 :]):
             if kind == b"infe" and entry[0] in (2, 3):
                 item, at = _id(entry, 4, wide=entry[0] == 3), 6 if entry[0] == 2 else 8
                 items.types[item] = entry[at + 2 : at + 6]
@@ -198,7 +191,7 @@ class _Fields:
 
 def _references(box: bytes) -> Iterator[tuple[bytes, int, list[int]]]:
     size = 2 if box[0] == 0 else 4
-    for kind, _, content in _children(box[4:]):
+    for kind, _, content in inner_boxes(box[4:]):
         fields = _Fields(content, 0)
         source = fields.number(size)
         yield kind, source, [fields.number(size) for _ in range(fields.number(2))]
@@ -208,9 +201,9 @@ def _properties(box: bytes) -> dict[int, list[tuple[bytes, bytes]]]:
     """Return item -> kind and content of its properties, in order."""
     known: list[tuple[bytes, bytes]] = []
     links: dict[int, list[tuple[bytes, bytes]]] = {}
-    for kind, _, content in _children(box):
+    for kind, _, content in inner_boxes(box):
         if kind == b"ipco":
-            known = [(inner, data) for inner, _, data in _children(content)]
+            known = [(inner, data) for inner, _, data in inner_boxes(content)]
         elif kind == b"ipma":
             fields = _Fields(content, 4)
             wide = content[3] & 1
@@ -291,17 +284,17 @@ def _left_out(items: _Items) -> tuple[str, ...]:
 
 def _of_track(stream: BinaryIO, movie: bytes, start: int, items: _Items) -> AvifHeader:
     """Return the header of the first track of pictures in ``movie``, at ``start`` of the file."""
-    for kind, at, track in _children(movie):
+    for kind, at, track in inner_boxes(movie):
         if kind != b"trak":
             continue
-        inside = {inner: (place, data) for inner, place, data in _children(track)}
-        media = {inner: data for inner, _, data in _children(inside[b"mdia"][1])}
+        inside = {inner: (place, data) for inner, place, data in inner_boxes(track)}
+        media = {inner: data for inner, _, data in inner_boxes(inside[b"mdia"][1])}
         if media[b"hdlr"][8:12] != b"pict":
             continue
-        information = {inner: data for inner, _, data in _children(media[b"minf"])}
-        table = {inner: data for inner, _, data in _children(information[b"stbl"])}
-        entry = next(data for _, _, data in _children(table[b"stsd"][8:]))
-        properties = [(inner, data) for inner, _, data in _children(entry[_SAMPLE_ENTRY:])]
+        information = {inner: data for inner, _, data in inner_boxes(media[b"minf"])}
+        table = {inner: data for inner, _, data in inner_boxes(information[b"stbl"])}
+        entry = next(data for _, _, data in inner_boxes(table[b"stsd"][8:]))
+        properties = [(inner, data) for inner, _, data in inner_boxes(entry[_SAMPLE_ENTRY:])]
         own = items
         if b"meta" in inside:
             place, meta = inside[b"meta"]

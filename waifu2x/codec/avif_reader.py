@@ -18,6 +18,7 @@ from .exif import reset_orientation
 from .faults import damaged
 from .image import picture_of, planes_of, raw_mode, source_of
 from .limits import check_bytes, check_pixels
+from .samples import Planes
 
 # The limits of libavif, as Pillow and imagecodecs build it.
 _MAX_SIDE = 32768
@@ -92,7 +93,7 @@ def frame_of(image: Image.Image, header: AvifHeader) -> Picture:
     return replace(picture, source=replace(picture.source, reduced=header.bits > 8))
 
 
-def _picture(image: Image.Image, header: AvifHeader, planes: high_depth.Planes) -> Picture:
+def _picture(image: Image.Image, header: AvifHeader, planes: Planes) -> Picture:
     color, alpha = planes
     if header.crop is not None:
         left, top, width, height = header.crop

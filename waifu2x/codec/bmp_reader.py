@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..errors import DecodeError
 from ..picture import Metadata, Picture, Source
+from .bit_fields import indices, integers, scaled, scattered
 from .faults import damaged, truncated, unsupported
 from .image import matching_icc
 from .limits import check_pixels
@@ -218,10 +219,9 @@ def _check_kind(bits: int, compression: int, name: str) -> None:
 
 
 def _check_masks(masks: tuple[int, ...], name: str) -> None:
-    for mask in masks:
-        plain = mask // (mask & -mask) if mask else 0
-        if plain & (plain + 1):
-            raise unsupported(name, f"a BMP with the mask {mask:#x}, whose bits are apart")
+    mask = scattered(masks)
+    if mask is not None:
+        raise unsupported(name, f"a BMP with the mask {mask:#x}, whose bits are apart")
 
 
 # --- pixels
@@ -261,11 +261,11 @@ def read_pixels(
         if not layout.top_down:
             part, strip = slice(height - top - count, height - top), strip[::-1]
         if bits <= 8:
-            color[part] = table[_indices(strip, width, bits)]
+            color[part] = table[indices(strip, width, bits)]
         elif bits == 24 and layout.compression == _RGB:
             color[part] = strip[:, : 3 * width].reshape(count, width, 3)[:, :, ::-1]
         else:
-            values = unpacked(strip, width, bits)
+            values = integers(strip, width, bits)
             for channel, mask in enumerate(layout.masks[:3]):
                 color[part, :, channel] = scaled(values, mask, dtype)
             if alpha is not None:
@@ -287,41 +287,6 @@ def _table(layout: BmpLayout, *, gray: bool) -> Bytes:
     table = np.zeros((256, 1 if gray else 3), np.uint8)
     table[: len(layout.palette)] = layout.palette[:, : table.shape[1]]
     return table
-
-
-def _indices(strip: Bytes, width: int, bits: int) -> Bytes:
-    """Return indices (rows, width) of packed rows."""
-    if bits == 8:
-        return strip[:, :width]
-    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    found: Bytes = (strip[:, :, None] >> shifts) & np.uint8((1 << bits) - 1)
-    return found.reshape(len(strip), -1)[:, :width]
-
-
-def unpacked(strip: Bytes, width: int, bits: int) -> npt.NDArray[np.uint32]:
-    """Return pixels of 16, 24 or 32 bits as integers (rows, width)."""
-    count = bits // 8
-    stored = strip[:, : count * width].reshape(len(strip), width, count)
-    values = np.zeros((len(strip), width), np.uint32)
-    for place in range(count):
-        values |= stored[:, :, place].astype(np.uint32) << np.uint32(8 * place)
-    return values
-
-
-def scaled(values: npt.NDArray[np.uint32], mask: int, dtype: type[Any]) -> Samples:
-    """Return the samples under ``mask`` scaled to the full range of ``dtype``, rounded."""
-    if not mask:
-        return np.zeros(values.shape, dtype)
-    shift = (mask & -mask).bit_length() - 1
-    most, full = mask >> shift, int(np.iinfo(dtype).max)
-    samples = (values & np.uint32(mask)) >> np.uint32(shift)
-    if most == full:
-        return samples.astype(dtype)
-    wide = samples.astype(np.uint64)
-    wide *= np.uint64(full)
-    wide += np.uint64(most // 2)
-    wide //= np.uint64(most)
-    return wide.astype(dtype)
 
 
 def _run_length(stream: BinaryIO, layout: BmpLayout, name: str) -> BmpPixels:
@@ -359,10 +324,10 @@ def _run_length(stream: BinaryIO, layout: BmpLayout, name: str) -> BmpPixels:
             if len(part) < size:
                 raise truncated(name)
             at += size + (size & 1)
-            indices = _indices(part[None], value, bits)[0] if bits < 24 else part
+            found = indices(part[None], value, bits)[0] if bits < 24 else part
             stop = min(x + value, width)
             if stop > x:
-                canvas[y, x:stop] = indices.reshape(-1, unit)[: stop - x]
+                canvas[y, x:stop] = found.reshape(-1, unit)[: stop - x]
                 drawn[y, x:stop] = True
             x += value
     else:

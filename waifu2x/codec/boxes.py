@@ -1,4 +1,4 @@
-"""Boxes of ISO/IEC 14496-12, the container of AVIF and JPEG XL."""
+"""Boxes of ISO/IEC 14496-12, the container of AVIF, JPEG 2000 and JPEG XL."""
 
 from __future__ import annotations
 
@@ -32,3 +32,9 @@ def boxes(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
             return
         yield kind, position + header, size - header
         position += size
+
+
+def inner_boxes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield kind, start in ``data`` and content of each box in the content of another."""
+    for kind, start, size in boxes(io.BytesIO(data)):
+        yield kind, start, data[start : start + size]

@@ -28,13 +28,6 @@ _SRGB_COLORANTS = np.array(
 _STRIP_PIXELS = 1 << 18
 
 
-def profile_note(icc: bytes) -> str:
-    """Return the note that a profile was left out."""
-    space = icc_space(icc)
-    what = f"the color profile is for {space} and does not fit" if space else "a broken profile"
-    return f"{what}: left out"
-
-
 def in_strips(
     samples: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 ) -> npt.NDArray[Any]:

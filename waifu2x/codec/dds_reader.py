@@ -9,18 +9,17 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from .._text import shown
 from ..picture import Metadata, Picture, Samples, Source
-from .bmp_reader import scaled, unpacked
+from .bit_fields import integers, scaled, scattered
 from .faults import damaged, truncated, unsupported
 from .limits import check_bytes, check_pixels
 from .pillow_open import open_image
-from .samples import unpremultiplied
+from .samples import Planes, split_planes, unpremultiplied
 
 _HEAD_BYTES: Final = 128
 _ALPHA_PIXELS, _FOURCC, _PALETTE, _RGB, _LUMINANCE = 0x1, 0x4, 0x20, 0x40, 0x20000
@@ -176,9 +175,6 @@ def _label(header: _Header) -> str:
     return shown(code.decode("latin-1")) if isinstance(code, bytes) else str(code)
 
 
-_Planes = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
-
-
 def _read(stream: BinaryIO, count: int, name: str) -> bytes:
     data = stream.read(count)
     if len(data) < count:
@@ -192,12 +188,11 @@ def _masked(
     bits: int,
     masks: tuple[int, int, int, int],
     name: str,
-) -> _Planes:
+) -> Planes:
     """Read pixels of 8 to 32 bits by masks; a mask of red alone is gray."""
-    for mask in masks:
-        plain = mask // (mask & -mask) if mask else 0
-        if plain & (plain + 1):
-            raise unsupported(name, f"a DDS with the mask {mask:#x}, whose bits are apart")
+    mask = scattered(masks)
+    if mask is not None:
+        raise unsupported(name, f"a DDS with the mask {mask:#x}, whose bits are apart")
     width, height = header.width, header.height
     dtype = np.uint16 if any(mask.bit_count() > 8 for mask in masks) else np.uint8
     shades = masks[:1] if not (masks[1] or masks[2]) else masks[:3]
@@ -209,7 +204,7 @@ def _masked(
         part = slice(top, min(top + rows, height))
         count = part.stop - top
         data = _read(stream, count * width * bits // 8, name)
-        values = unpacked(np.frombuffer(data, np.uint8).reshape(count, -1), width, bits)
+        values = integers(np.frombuffer(data, np.uint8).reshape(count, -1), width, bits)
         for channel, mask in enumerate(shades):
             color[part, :, channel] = scaled(values, mask, dtype)
         if alpha is not None:
@@ -217,15 +212,15 @@ def _masked(
     return color, alpha
 
 
-def _wide(stream: BinaryIO, header: _Header, name: str) -> _Planes:
+def _wide(stream: BinaryIO, header: _Header, name: str) -> Planes:
     """Read four channels of 16 bits."""
     stream.seek(header.start)
     data = _read(stream, 8 * header.width * header.height, name)
     pixels = np.frombuffer(data, "<u2").reshape(header.height, header.width, 4).astype(np.uint16)
-    return np.ascontiguousarray(pixels[:, :, :3]), np.ascontiguousarray(pixels[:, :, 3])
+    return split_planes(pixels)
 
 
-def _mapped(stream: BinaryIO, header: _Header, name: str) -> _Planes:
+def _mapped(stream: BinaryIO, header: _Header, name: str) -> Planes:
     """Read indices into a palette of RGBA."""
     stream.seek(header.start)
     table = np.frombuffer(_read(stream, 1024, name), np.uint8).reshape(256, 4)
@@ -234,9 +229,7 @@ def _mapped(stream: BinaryIO, header: _Header, name: str) -> _Planes:
     return np.ascontiguousarray(table[:, :3])[indices], np.ascontiguousarray(table[:, 3])[indices]
 
 
-def _blocks(
-    stream: BinaryIO, header: _Header, block: bytes | int, name: str, limit: int
-) -> _Planes:
+def _blocks(stream: BinaryIO, header: _Header, block: bytes | int, name: str, limit: int) -> Planes:
     """Read the first surface of blocks of 4x4 pixels, in a file that Pillow reads."""
     check_bytes(stream, limit, name)
     count = -(-header.width // 4) * -(-header.height // 4)
@@ -250,8 +243,4 @@ def _blocks(
         head += struct.pack("<5I", block, 3, 0, 1, 0)
     with open_image(io.BytesIO(head + data), ("DDS",), name, limit) as image:
         pixels = np.array(image)
-    if pixels.ndim == 2:
-        return pixels[:, :, None], None
-    if pixels.shape[2] == 3:
-        return pixels, None
-    return np.ascontiguousarray(pixels[:, :, :3]), np.ascontiguousarray(pixels[:, :, 3])
+    return split_planes(pixels[:, :, None] if pixels.ndim == 2 else pixels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -128,27 +128,12 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
             raise DecodeError(f"{name} is empty (0 bytes); copy or download it again")
         kind = sniff(head).name
         try:
-            if kind == "png":
-                return decode_png(stream, name, limit)
-            if kind == "tiff":
-                return _decode_tiff(stream, head, name, limit)
-            if kind == "psd":
-                return _decode_psd(stream, name, limit)
-            if kind == "jpeg2000":
-                return _decode_jpeg2000(stream, name, limit)
-            if kind == "jxl":
-                return _decode_jxl(stream, name, limit)
-            if kind == "gif":
-                return read_gif(stream, name, limit)
-            if kind == "webp":
-                return _decode_webp(stream, head, name, limit)
-            if kind == "avif":
-                return _decode_avif(stream, name, limit)
-            if kind == "jpeg":
-                return read_jpeg(stream, name, limit)
-            reader = reader_of(head)
+            reader = _READERS.get(kind)
             if reader is not None:
-                return reader.read(stream, name, limit)
+                return reader(stream, name, limit)
+            small = reader_of(head)
+            if small is not None:
+                return small.read(stream, name, limit)
             return _decode_other(stream, head, name, limit)
         except ArgumentError as error:
             raise DecodeError(f"{name}: {error}") from error
@@ -169,7 +154,7 @@ def may_be_animation(stream: BinaryIO) -> bool:
 # --- one function per format
 
 
-def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
+def _decode_tiff(stream: BinaryIO, name: str, limit: int) -> Picture:
     try:
         layout = read_layout(stream)
     except ValueError as error:
@@ -192,7 +177,7 @@ def _decode_tiff(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
         )
     if layout.by_pillow:
         try:
-            picture = _decode_with_pillow(stream, head, ("TIFF",), name, limit)
+            picture = _decode_with_pillow(stream, ("TIFF",), name, limit)
             return with_tags(picture, stream, layout)
         except Waifu2xError:
             raise
@@ -288,11 +273,11 @@ def _decode_avif(stream: BinaryIO, name: str, limit: int) -> Picture:
         return avif_reader.still_of(image, stream, header)
 
 
-def _decode_webp(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
-    lossy = limits.check_webp(stream, head, limit, name)
+def _decode_webp(stream: BinaryIO, name: str, limit: int) -> Picture:
+    lossy = limits.check_webp(stream, limit, name)
     plain, notes = mended(stream, name)
     try:
-        picture = _decode_with_pillow(plain, head, ("WEBP",), name, limit, lossy=lossy)
+        picture = _decode_with_pillow(plain, ("WEBP",), name, limit, lossy=lossy)
     except UnknownFormatError as error:
         raise damaged(name, "WebP", "cannot be opened as such") from error
     notes = (*picture.source.notes, *notes)
@@ -302,14 +287,13 @@ def _decode_webp(stream: BinaryIO, head: bytes, name: str, limit: int) -> Pictur
 def _decode_other(stream: BinaryIO, head: bytes, name: str, limit: int) -> Picture:
     lossy = limits.check_header(stream, head, limit, name)
     try:
-        return _decode_with_pillow(stream, head, PILLOW_FORMATS, name, limit, lossy=lossy)
+        return _decode_with_pillow(stream, PILLOW_FORMATS, name, limit, lossy=lossy)
     except UnknownFormatError as error:
         raise _unidentified(sniff(head), name) from error
 
 
 def _decode_with_pillow(
     stream: BinaryIO,
-    head: bytes,
     formats: tuple[str, ...],
     name: str,
     limit: int,
@@ -326,6 +310,20 @@ def _decode_with_pillow(
             image.info["xmp"] = packet
         check_pixels(image.width, image.height, limit, name)
         return picture_of(image, source, stored)
+
+
+#: The readers of formats that `sniff` names.
+_READERS: Final[dict[str, Callable[[BinaryIO, str, int], Picture]]] = {
+    "png": decode_png,
+    "tiff": _decode_tiff,
+    "psd": _decode_psd,
+    "jpeg2000": _decode_jpeg2000,
+    "jxl": _decode_jxl,
+    "gif": read_gif,
+    "webp": _decode_webp,
+    "avif": _decode_avif,
+    "jpeg": read_jpeg,
+}
 
 
 # --- opening

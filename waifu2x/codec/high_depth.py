@@ -1,15 +1,15 @@
 """Pixels of more than 8 bits that Pillow cannot hold, by imagecodecs.
 
 It is imported only when a file needs them. Every function receives a size that was checked
-against the limit, and refuses pixels of another size. ``Planes`` are color (H, W, 1 or 3) and
-alpha (H, W) or None as stored, before the orientation is applied.
+against the limit, and refuses pixels of another size. Planes are as stored, before the
+orientation is applied.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,7 @@ import numpy.typing as npt
 from ..errors import ArgumentError
 from .png_chunks import SIGNATURE, chunk, chunks_of
 from .png_reader import PngHeader
-from .samples import check_floats
-
-Planes: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
-
-# Pixels that are converted at once, so that wide copies stay small.
-_STRIP_PIXELS = 1 << 20
+from .samples import Planes, check_floats, split_planes
 
 
 def png_planes(data: bytes, header: PngHeader, *, ended: bool) -> Planes:
@@ -75,9 +70,7 @@ def jpeg_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     pixels = _decoded("jpeg8", stream, size)
     if bits >= 8:
         return split_planes(to_16_bits(pixels, bits))
-    most = (1 << bits) - 1
-    wide = np.minimum(pixels, most).astype(np.uint16)
-    return split_planes(((wide * 255 + most // 2) // most).astype(np.uint8))
+    return split_planes(to_8_bits(np.minimum(pixels, (1 << bits) - 1), bits))
 
 
 def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int, *, alpha: bool = True) -> Planes:
@@ -141,11 +134,3 @@ def to_16_bits(samples: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint16]:
     # uint16 shifts: plain integers promote to a wider type in some versions of NumPy.
     up, down = np.uint16(16 - bits), np.uint16(2 * bits - 16)
     return (wide << up) | (wide >> down)
-
-
-def split_planes(pixels: npt.NDArray[Any]) -> Planes:
-    """Return color and alpha of (H, W, 1..4) pixels, each contiguous."""
-    colors = 3 if pixels.shape[2] >= 3 else 1
-    if pixels.shape[2] == colors:
-        return pixels, None
-    return np.ascontiguousarray(pixels[:, :, :colors]), np.ascontiguousarray(pixels[:, :, -1])

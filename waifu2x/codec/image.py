@@ -16,9 +16,8 @@ from ..picture import Metadata, Picture, Samples, Source
 from ._pillow import is_tiff, pillow_errors
 from .exif import DESCRIPTIVE_TAGS, reset_orientation
 from .exif import orientation as exif_orientation
-from .high_depth import Planes
 from .jpeg_quality import estimate_quality
-from .samples import check_floats, interleave, valid_dpi
+from .samples import Planes, check_floats, interleave, valid_dpi
 from .xmp import MAX_XMP, without_promises
 from .xmp import reset_orientation as reset_xmp_orientation
 
@@ -131,9 +130,7 @@ def _left_out(image: Image.Image, icc: object, metadata: Metadata) -> tuple[str,
     """Return notes of blocks that ``metadata`` lacks because they are broken or do not fit."""
     notes = []
     if isinstance(icc, bytes) and icc and metadata.icc is None:
-        space = icc_space(icc)
-        what = f"the color profile is for {space} and does not fit" if space else "a broken profile"
-        notes.append(f"{what}: left out")
+        notes.append(profile_note(icc))
     if image.info.get("exif") and metadata.exif is None and not is_tiff(image):
         notes.append("the EXIF block cannot be read: left out")
     return tuple(notes)
@@ -187,6 +184,13 @@ def icc_space(icc: bytes) -> str:
     if len(icc) < 128 or icc[36:40] != b"acsp":
         return ""
     return icc[16:20].decode("latin-1").strip()
+
+
+def profile_note(icc: bytes) -> str:
+    """Return the note that a profile was left out."""
+    space = icc_space(icc)
+    what = f"the color profile is for {space} and does not fit" if space else "a broken profile"
+    return f"{what}: left out"
 
 
 def matching_icc(icc: object, channels: int) -> bytes | None:

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, NamedTuple
 
-from .boxes import boxes
+from .boxes import boxes, inner_boxes
 from .xmp import MAX_XMP
 
 _MOST_COMPONENTS = 16384
@@ -22,7 +22,7 @@ _IPTC_UUID = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _GEO_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
 
 #: Types of channels in a channel definition.
-COLOR, OPACITY, PREMULTIPLIED_OPACITY, UNSPECIFIED = 0, 1, 2, 65535
+COLOR, OPACITY, PREMULTIPLIED_OPACITY = range(3)
 
 
 class Component(NamedTuple):
@@ -203,27 +203,8 @@ def _read_uuid(body: bytes, size: int, found: Boxes) -> None:
         found.notes.append("the GeoTIFF data: left out")
 
 
-def _inner(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Return kind and content of each box in ``data``."""
-    found = []
-    position = 0
-    while position + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, position)
-        start = 8
-        if size == 1 and position + 16 <= len(data):
-            (size,) = struct.unpack_from(">Q", data, position + 8)
-            start = 16
-        elif size == 0:
-            size = len(data) - position
-        if size < start or position + size > len(data):
-            break
-        found.append((kind, data[position + start : position + size]))
-        position += size
-    return found
-
-
 def _read_header(data: bytes, found: Boxes) -> None:
-    for kind, body in _inner(data):
+    for kind, _, body in inner_boxes(data):
         if kind == b"colr" and len(body) >= 3:
             space = int.from_bytes(body[3:7], "big") if body[0] == 1 else 0
             found.colors.append(ColorSpec(body[0], space, body[7:] if body[0] == 1 else body[3:]))
@@ -240,7 +221,7 @@ def _read_header(data: bytes, found: Boxes) -> None:
                 )
             }
         elif kind == b"res ":
-            inner = dict(reversed(_inner(body)))
+            inner = {key: content for key, _, content in reversed([*inner_boxes(body)])}
             found.dots = _dots(inner.get(b"resc")) or _dots(inner.get(b"resd"))
         elif kind == b"cgrp":
             _read_header(body, found)

@@ -24,7 +24,7 @@ from ..picture import Metadata, Picture, Samples, Source, sample_max
 from . import conversion, jpeg2000_header
 from .exif import EXIF_PREFIX, reset_orientation
 from .high_depth import to_8_bits, to_16_bits
-from .image import icc_space, kept_xmp, matching_icc
+from .image import icc_space, kept_xmp, matching_icc, profile_note
 from .jpeg2000_header import Boxes, Codestream, ColorSpec
 from .limits import HOW_TO_RAISE, check_jpeg2000, check_pixels
 from .samples import unpremultiplied, valid_dpi
@@ -175,7 +175,7 @@ def _picture(
     converted = {_CMYK: "CMYK", _CIELAB: "LAB"}.get(space.name, "")
     icc = None if converted else matching_icc(space.icc, color.shape[2])
     if space.icc is not None and icc is None and not converted:
-        notes.append(conversion.profile_note(space.icc))
+        notes.append(profile_note(space.icc))
     across, down = found.dots or (0.0, 0.0)
     exif = found.exif
     if exif is not None:

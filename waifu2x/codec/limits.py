@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from ..errors import DecodeError, LimitError
 from .jpeg2000_header import read_codestream
-from .sniff import sniff
+from .sniff import HEAD_BYTES, sniff
 
 #: The environment variable that changes the limit.
 MAX_PIXELS_VARIABLE = "WAIFU2X_MAX_PIXELS"
@@ -51,27 +51,26 @@ def check_bytes(stream: BinaryIO, limit: int, name: str) -> None:
 def check_header(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
     """Run the checks for a file that begins with ``head`` and that Pillow will open.
 
-    PNG, TIFF, PSD, JPEG, JPEG XL and AVIF are checked by their own readers. Returns whether the
-    pixels are lossy, if the header tells.
+    PNG, TIFF, PSD, JPEG, JPEG 2000, JPEG XL and AVIF are checked by their own readers. Returns
+    whether the pixels are lossy, if the header tells.
     """
     kind = sniff(head).name
     if kind == "webp":
-        return check_webp(stream, head, limit, name)
+        return check_webp(stream, limit, name)
     if kind == "gif":
         check_gif(stream, limit, name)
-    elif kind == "jpeg2000":
-        check_jpeg2000(stream, limit, name)
     elif kind in ("heic", "video"):
         check_bytes(stream, limit, name)
     return None
 
 
-def check_webp(stream: BinaryIO, head: bytes, limit: int, name: str) -> bool | None:
+def check_webp(stream: BinaryIO, limit: int, name: str) -> bool | None:
     """Check the canvas of a WebP and the size of the file; return whether it is lossy, if known.
 
     VP8 is lossy, VP8L lossless; the first of them counts.
     """
-    size = webp_size(head)
+    stream.seek(0)
+    size = webp_size(stream.read(HEAD_BYTES))
     if size is not None:
         check_pixels(*size, limit, name)
     check_bytes(stream, limit, name)

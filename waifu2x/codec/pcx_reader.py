@@ -16,6 +16,7 @@ import numpy as np
 from .._text import AGAIN
 from ..errors import DecodeError
 from ..picture import Metadata, Picture, Source
+from .bit_fields import indices
 from .faults import truncated, unsupported
 from .limits import check_pixels
 from .run_length import Bytes, expand
@@ -116,13 +117,13 @@ def read_pcx(stream: BinaryIO, name: str, limit: int) -> Picture:
         if header.planes == 4:
             alpha = np.ascontiguousarray(rows[:, 3, :width])
     elif header.bits == header.planes == 1:
-        color = _indices(rows[:, 0], width, 1)[:, :, None] * np.uint8(255)
+        color = indices(rows[:, 0], width, 1)[:, :, None] * np.uint8(255)
     else:
         table = _table(stream, header)
-        indices = _indices(rows[:, 0], width, header.bits)
+        values = indices(rows[:, 0], width, header.bits)
         for plane in range(1, header.planes):
-            indices = indices | _indices(rows[:, plane], width, 1) << np.uint8(plane)
-        color = table[indices]
+            values = values | indices(rows[:, plane], width, 1) << np.uint8(plane)
+        color = table[values]
     metadata = Metadata(dpi=valid_dpi(header.dpi))
     return Picture(color, alpha, metadata, Source("PCX", False))
 
@@ -141,15 +142,6 @@ def _rows(stream: BinaryIO, header: _Header, name: str) -> Bytes:
     if found is None:
         raise truncated(name)
     return found.reshape(header.height, header.planes, header.stride)
-
-
-def _indices(rows: Bytes, width: int, bits: int) -> Bytes:
-    """Return values (H, width) of packed rows, the highest bits first."""
-    if bits == 8:
-        return rows[:, :width]
-    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    found: Bytes = (rows[:, :, None] >> shifts) & np.uint8((1 << bits) - 1)
-    return found.reshape(len(rows), -1)[:, :width]
 
 
 def _table(stream: BinaryIO, header: _Header) -> Bytes:

@@ -18,7 +18,7 @@ from .._text import shortened, shown
 from ..picture import Metadata, Picture, Samples, Source
 from .faults import damaged, truncated, unsupported
 from .limits import check_bytes, check_pixels
-from .samples import check_floats
+from .samples import check_floats, split_planes
 
 # Comments in the header end with their line.
 _GAP: Final = rb"(?:[ \t\n\v\f\r]|#[^\n\r]*[\n\r])+"
@@ -90,15 +90,11 @@ def read_ppm(stream: BinaryIO, name: str, limit: int) -> Picture:
     else:
         samples = _from_floats(stream, header, name)
     notes = ["more pictures in the file: left out"] if is_ppm(stream.read(64).lstrip()) else []
-    colors = 3 if header.channels >= 3 else 1
-    alpha = None
-    if header.channels > colors:
-        alpha = np.ascontiguousarray(samples[:, :, colors])
-        samples = np.ascontiguousarray(samples[:, :, :colors])
+    color, alpha = split_planes(samples)
     text = (("Comment", header.comment),) if header.comment else ()
     source = Source("PPM", False, notes=tuple(notes))
     return Picture(
-        cast("Samples", samples), cast("Samples | None", alpha), Metadata(text=text), source
+        cast("Samples", color), cast("Samples | None", alpha), Metadata(text=text), source
     )
 
 

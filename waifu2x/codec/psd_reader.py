@@ -21,7 +21,7 @@ from ..errors import DecodeError
 from ..picture import Metadata, Picture, Samples, Source, sample_max
 from . import conversion
 from .exif import EXIF_PREFIX, reset_orientation
-from .image import icc_space, kept_xmp, matching_icc
+from .image import icc_space, kept_xmp, matching_icc, profile_note
 from .limits import check_bytes, check_pixels
 from .samples import valid_dpi
 
@@ -141,7 +141,7 @@ def psd_picture(stream: BinaryIO, name: str, limit: int) -> Picture:
     space = {_CMYK: "CMYK", _LAB: "LAB"}.get(header.mode, "")
     kept = None if space else matching_icc(icc, color.shape[2])
     if icc is not None and kept is None and not (space == "CMYK" and icc_space(icc) == "CMYK"):
-        notes.append(conversion.profile_note(icc))
+        notes.append(profile_note(icc))
     metadata = Metadata(
         icc=kept,
         exif=_exif(sections.resources.get(_EXIF)),

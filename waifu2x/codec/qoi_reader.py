@@ -13,8 +13,8 @@ import numpy as np
 
 from ..picture import Metadata, Picture, Source
 from .faults import damaged, truncated
-from .high_depth import split_planes
 from .limits import check_bytes, check_pixels
+from .samples import split_planes
 
 _SIGNATURE: Final = b"qoif"
 _HEAD_BYTES: Final = 14

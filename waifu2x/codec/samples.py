@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float, sample_max
 FLOAT_SLACK = 0.5
 
 _T = TypeVar("_T", bound=np.generic)
+
+#: Color (H, W, 1 or 3) and alpha (H, W) or None.
+Planes: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 
 
 def check_floats(samples: npt.NDArray[np.float32], what: str) -> None:
@@ -109,9 +112,8 @@ def from_array(array: npt.NDArray[Any]) -> Picture:
         check_floats(array, "array")
     if array.ndim == 2:
         return Picture(np.ascontiguousarray(array)[:, :, None])
-    colors = 3 if shape[2] >= 3 else 1
-    alpha = np.ascontiguousarray(array[:, :, colors]) if shape[2] in (2, 4) else None
-    return Picture(np.ascontiguousarray(array[:, :, :colors]), alpha)
+    color, alpha = split_planes(array)
+    return Picture(np.ascontiguousarray(color), alpha)
 
 
 def interleave(color: npt.NDArray[_T], alpha: npt.NDArray[_T] | None) -> npt.NDArray[_T]:
@@ -123,6 +125,14 @@ def interleave(color: npt.NDArray[_T], alpha: npt.NDArray[_T] | None) -> npt.NDA
     array[:, :, :channels] = color
     array[:, :, channels] = alpha
     return array
+
+
+def split_planes(pixels: npt.NDArray[Any]) -> Planes:
+    """Return color and alpha of (H, W, 1..4) pixels, each contiguous."""
+    colors = 3 if pixels.shape[2] >= 3 else 1
+    if pixels.shape[2] == colors:
+        return pixels, None
+    return np.ascontiguousarray(pixels[:, :, :colors]), np.ascontiguousarray(pixels[:, :, -1])
 
 
 def to_array(picture: Picture, like: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import BinaryIO, cast
 
 from ..picture import Metadata, Picture, Samples, Source
-from .conversion import profile_note
 from .exif import reset_orientation
-from .image import apply_orientation, icc_space, kept_xmp, matching_icc
+from .image import apply_orientation, icc_space, kept_xmp, matching_icc, profile_note
 from .tiff_header import JPEG, JPEG_2000, JPEG_XL, WEBP, TiffLayout
 from .tiff_metadata import TiffMetadata, read_metadata
 from .tiff_pixels import tiff_pixels

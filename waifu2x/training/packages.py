@@ -93,7 +93,6 @@ PACKAGES: Final = (
 )  # fmt: skip
 
 #: The same packages by name.
-BY_NAME: Final = {package.name: package for package in PACKAGES}
 
 #: Packages that are never read, as patterns of file names: evaluation pictures come from them, or
 #: their terms are share-alike or GPL.
