@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from fractions import Fraction
 from typing import Any
 
 import imagecodecs
 import numpy as np
+import numpy.typing as npt
 import pytest
 from helpers.art import anime_face
 from helpers.avif_files import box, with_item, with_properties
@@ -303,6 +305,72 @@ def test_layouts(subsampling: str, premultiplied: bool) -> None:
 def test_both_ranges(limited: bool) -> None:
     picture = decode(saved(range="limited" if limited else "full"))
     assert np.abs(picture.color.astype(int) - DRAWN).mean() < 2
+
+
+#: Shares of red and blue in luma.
+BT601, BT709, BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
+SATURATED = np.array(
+    [[0, 0, 255], [14, 156, 249], [40, 60, 250], [20, 20, 120], [128, 128, 200], [100, 90, 10],
+     [255, 0, 0], [0, 255, 0], [250, 200, 20], [0, 0, 0], [255, 255, 255], [128, 128, 128]],
+    np.uint8,
+)  # fmt: skip
+
+
+def reinterpreted(colors: npt.NDArray[np.uint8], luma: tuple[float, float]) -> Any:
+    """What colors stored by BT.601 are by another matrix, in levels of 255."""
+    red, green, blue = np.moveaxis(colors.astype(float), -1, 0)
+    kr, kb = BT601
+    y = kr * red + (1 - kr - kb) * green + kb * blue
+    cb, cr = (blue - y) / (2 - 2 * kb), (red - y) / (2 - 2 * kr)
+    kr, kb = luma
+    red, blue = y + (2 - 2 * kr) * cr, y + (2 - 2 * kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    return np.clip(np.stack([red, green, blue], -1), 0, 255)
+
+
+@pytest.mark.parametrize("where", ["still", "animation"])
+@pytest.mark.parametrize("alpha", [None, "straight", "premultiplied"])
+@pytest.mark.parametrize("range", ["limited", "full"])
+@pytest.mark.parametrize(
+    ("primaries", "matrix", "luma"),
+    [
+        (1, 1, BT709),
+        (9, 9, BT2020),
+        (1, 5, BT601),
+        (1, 6, BT601),
+        (2, 2, BT601),
+        (1, 12, BT709),
+        (6, 12, BT601),
+        (9, 12, BT2020),
+    ],
+)
+def test_saturated_colors(
+    primaries: int,
+    matrix: int,
+    luma: tuple[float, float],
+    range: str,
+    alpha: str | None,
+    where: str,
+) -> None:
+    colors = SATURATED.repeat(8, 0)[:, None].repeat(16, 1)
+    if alpha is not None:
+        colors = np.dstack([colors, np.full(colors.shape[:2], 200, np.uint8)])
+    options: dict[str, Any] = {"range": range, "alpha_premultiplied": alpha == "premultiplied"}
+    if where == "animation":
+        options |= {"save_all": True, "append_images": [Image.fromarray(colors[::-1])]}
+    data = saved(colors, **options)
+    label = struct.pack(">HHH", primaries, 13, matrix)
+    at = [match.end() for match in re.finditer(b"colrnclx", data)]
+    for place in at:
+        data = data[:place] + label + data[place + 6 :]
+    if where == "still":
+        picture = decode(data)
+    else:
+        animation = open_animation(io.BytesIO(data), "a.avif", max_pixels=10_000)
+        assert animation is not None
+        picture = next(iter(animation)).picture
+    error = np.abs(picture.color.astype(float) - reinterpreted(colors[:, :, :3], luma))
+    assert error[4::8].max() <= (5 if alpha == "premultiplied" else 3)
 
 
 @pytest.mark.parametrize("matrix", [0, 1, 4, 5, 6, 7, 8, 9, 12])

@@ -264,21 +264,39 @@ def test_faint_colors_are_kept(
     assert not is_gray(decode(io.BytesIO(data)))
 
 
-def test_noise_is_allowed_in_lossy_files_only() -> None:
+def test_noise_is_allowed_in_files_only() -> None:
     color = noisy(page(), 1)
     assert is_gray(Picture(color, source=JPEG))
     assert is_gray(Picture(color.astype(np.uint16) * np.uint16(257), source=JPEG))
     assert is_gray(Picture(color, source=Source("AVIF", None)))
-    for source in (Source("PNG", False), Source()):
-        assert not is_gray(Picture(color, source=source))
+    assert is_gray(Picture(color, source=Source("PNG", False)))
+    assert not is_gray(Picture(color, source=Source()))
     floats = color.astype(np.float32) / np.float32(255)
     assert not is_gray(Picture(floats, source=JPEG))
+
+
+@pytest.mark.parametrize("saved_as", ["PNG", "TIFF", "BMP"])
+@pytest.mark.parametrize(("quality", "subsampling"), SETTINGS)
+def test_noise_of_an_earlier_compression_is_gray(
+    quality: int, subsampling: int, saved_as: str
+) -> None:
+    lossy = encoded(noisy(page(320, 288), 1), quality=quality, subsampling=subsampling)
+    with Image.open(io.BytesIO(lossy)) as image:
+        data = encoded(np.asarray(image), saved_as)
+    assert is_gray(decode(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("paper", [(255, 255, 254), (254, 255, 255), (255, 254, 255)])
+def test_a_tint_of_one_level_is_kept_in_lossless_files(paper: tuple[int, int, int]) -> None:
+    for color in (tinted(page(320, 288), *paper), np.full((64, 64, 3), paper, np.uint8)):
+        assert not is_gray(decode(io.BytesIO(encoded(color, "PNG"))))
 
 
 def test_the_result_of_a_noisy_page_is_gray(upscaler: Upscaler, tmp_path: Path) -> None:
     for name, data in {
         "in.jpg": encoded(noisy(page(), 1), quality=95, subsampling=0),
         "in.webp": encoded(in_rgb(page()), "WEBP", quality=80),
+        "in.png": encoded(noisy(page(), 1), "PNG"),
     }.items():
         (tmp_path / name).write_bytes(data)
         assert not equal_channels(decode(tmp_path / name).color)
@@ -292,11 +310,13 @@ def test_verbose_says_what_was_decided(tmp_path: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.DEBUG, logger="waifu2x"):
         is_gray(Picture(in_rgb(page())))
         is_gray(Picture(noisy(page(), 1), source=JPEG))
+        is_gray(Picture(noisy(page(), 1), source=Source("PNG", False)))
         is_gray(Picture(noisy(page(), 9), source=JPEG))
         is_gray(Picture(page()[:, :, None]))
     assert caplog.messages == [
         "gray: all channels are equal",
         "gray: the channels differ by at most 2 of 255, the noise of JPEG",
+        "gray: the channels differ by at most 2 of 255, the noise of an earlier compression",
     ]
     Image.fromarray(in_rgb(page())).save(tmp_path / "in.png")
     made = run("in.png", "out.png", "-m", "upconv_7", "--verbose", cwd=tmp_path)

@@ -48,6 +48,7 @@ hard = 1
 workers = 3
 
 [loss]
+kind = "psnr"
 epsilon = 0.01
 luma = 2
 frequency = 0.5
@@ -87,7 +88,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         tensorboard=True,
         network=Shape(24, 4, 2, gate=False, join=False, slopes=True, architecture="compact"),
         data=DataConfig("there", 9, 64, 8, 1.0, 3),
-        loss=LossConfig(0.01, 2.0, 0.5, 6),
+        loss=LossConfig("psnr", 0.01, 2.0, 0.5, 6),
         schedule=ScheduleConfig(0.002, 0.1, 5, (10, 20), 0.5),
     )
     assert config.noises == (None, 0, 1, 2, 3)
@@ -148,6 +149,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("[data]\nbatch = 0", "data.batch is 0; it must be from 1 to 4096"),
         ("[data]\nhard = 1.5", "data.hard is 1.5; it must be from 0 to 1"),
         ("[data]\nworkers = 0", "data.workers is 0; it must be from 1 to 256"),
+        ("[loss]\nkind = 'l1'", "loss.kind is 'l1'; allowed are 'charbonnier', 'psnr'"),
         ("[loss]\nepsilon = 0", "loss.epsilon is 0; it must be from 1e-09 to 1"),
         ("[loss]\nluma = -1", "loss.luma is -1; it must be from 0 to 1000"),
         ("[loss]\nfrequency = inf", "loss.frequency is inf; it must be from 0 to 1000"),

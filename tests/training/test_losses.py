@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 
 from waifu2x.training.config import LossConfig
-from waifu2x.training.losses import losses
+from waifu2x.training.losses import difficulty, losses
 
 
 def wanted(config: LossConfig, error: np.ndarray) -> np.ndarray:
@@ -19,11 +21,24 @@ def wanted(config: LossConfig, error: np.ndarray) -> np.ndarray:
     luma = (error * np.reshape([0.299, 0.587, 0.114], (1, 3, 1, 1))).sum(1, keepdims=True)
     spectrum = np.fft.rfft2(error, norm="ortho")
     distance = (np.abs(spectrum.real).mean((1, 2, 3)) + np.abs(spectrum.imag).mean((1, 2, 3))) / 2
-    return mean(error) + config.luma * mean(luma) + config.frequency * distance
+    if config.kind == "psnr":
+        squares = (error**2).mean((1, 2, 3)) + config.luma * (luma**2).mean((1, 2, 3))
+        of_samples = np.log(squares / (1 + config.luma) + config.epsilon**2)
+    else:
+        of_samples = mean(error) + config.luma * mean(luma)
+    return of_samples + config.frequency * distance
 
 
 @pytest.mark.parametrize(
-    "config", [LossConfig(), LossConfig(0.1, 0.5, 0), LossConfig(0.01, 0, 2), LossConfig(0.2, 3, 4)]
+    "config",
+    [
+        LossConfig(),
+        LossConfig(epsilon=0.1, luma=0.5),
+        LossConfig(epsilon=0.01, frequency=2),
+        LossConfig(epsilon=0.2, luma=3, frequency=4),
+        LossConfig("psnr"),
+        LossConfig("psnr", epsilon=0.01, luma=3, frequency=2),
+    ],
 )
 def test_losses_equal_those_of_numpy(config: LossConfig) -> None:
     rng = np.random.default_rng(1)
@@ -34,8 +49,28 @@ def test_losses_equal_those_of_numpy(config: LossConfig) -> None:
     np.testing.assert_allclose(found.numpy(), wanted(config, made - original), rtol=1e-5, atol=1e-7)
 
 
-def test_a_perfect_result_has_a_finite_gradient() -> None:
+@pytest.mark.parametrize("kind", ["charbonnier", "psnr"])
+def test_a_perfect_result_has_a_finite_gradient(kind: Literal["charbonnier", "psnr"]) -> None:
     made = torch.zeros(1, 3, 8, 8, requires_grad=True)
-    losses(LossConfig(luma=1, frequency=1), made, torch.zeros(1, 3, 8, 8)).sum().backward()
+    losses(LossConfig(kind, luma=1, frequency=1), made, torch.zeros(1, 3, 8, 8)).sum().backward()
     assert made.grad is not None
     assert made.grad.abs().max() == 0
+
+
+def test_with_psnr_every_crop_counts_by_its_share() -> None:
+    made = torch.full((2, 3, 8, 8), 0.1)
+    made[1] = 0.01
+    made.requires_grad_()
+    losses(LossConfig("psnr", epsilon=1e-6), made, torch.zeros(2, 3, 8, 8)).sum().backward()
+    assert made.grad is not None
+    # A change of one percent of the error counts the same in both.
+    torch.testing.assert_close(made.grad[0] * 0.1, made.grad[1] * 0.01)
+
+
+def test_the_difficulty_grows_with_the_loss_and_is_not_negative() -> None:
+    for kind in ("charbonnier", "psnr"):
+        config = LossConfig(kind)
+        made = torch.stack([torch.full((3, 8, 8), each) for each in (0.0, 0.01, 0.1, 1.0)])
+        found = difficulty(config, losses(config, made, torch.zeros(4, 3, 8, 8)).numpy())
+        assert (found > 0).all()
+        assert (np.diff(found) > 0).all()

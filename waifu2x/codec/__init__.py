@@ -6,13 +6,13 @@ One module per job. Formats: `formats` (the table), `sniff` (what a file is). Wr
 labels, conversion to sRGB). Reading: `decoder`, `header` (the size alone), `limits` (sizes declared
 in headers), `pillow_open`; `png_decoder` over `png_reader`; `tiff_reader` over `tiff_header`,
 `tiff_pixels` and `tiff_metadata`; `psd_reader`; `jpeg2000_reader` over `jpeg2000_header`;
-`jpeg_reader` over `jpeg_header`; `avif_reader` over `avif_header` and `av1_sequence`;
-`webp_container`; `jxl_header`; `high_depth` (more than 8 bits), `jpeg_quality`; `gif_reader` over
-`container_reader`, `faults` (errors in common); `format_readers` lists the readers of small
-formats: `bmp_reader`, `ico_reader`, `tga_reader` and `pcx_reader` over `run_length` and
-`bit_fields` (packed samples), `ppm_reader`, `qoi_reader`, `dds_reader`. Both: `image` (Pillow
-images), `conversion` (CMYK, CIELab and YCC), `samples` (arrays and sample types), `exif`, `xmp`,
-`png_chunks`, `boxes`. `animation` is a package of its own.
+`jpeg_reader` over `jpeg_header`; `avif_reader` over `avif_header`, `avif_blue` and
+`av1_sequence`; `webp_container`; `jxl_header`; `high_depth` (more than 8 bits), `jpeg_quality`;
+`gif_reader` over `container_reader`, `faults` (errors in common); `format_readers` lists the
+readers of small formats: `bmp_reader`, `ico_reader`, `tga_reader` and `pcx_reader` over
+`run_length` and `bit_fields` (packed samples), `ppm_reader`, `qoi_reader`, `dds_reader`. Both:
+`image` (Pillow images), `conversion` (CMYK, CIELab and YCC), `samples` (arrays and sample types),
+`exif`, `xmp`, `png_chunks`, `boxes`. `animation` is a package of its own.
 """
 
 from .decoder import (

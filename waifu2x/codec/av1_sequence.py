@@ -1,4 +1,4 @@
-"""The color description in the sequence header of an AV1 bitstream.
+"""The colors in the sequence header of an AV1 bitstream.
 
 An AVIF without a color box takes its colors from here. Syntax: AV1 Bitstream & Decoding Process
 Specification, 5.3 (OBUs) and 5.5 (sequence header).
@@ -6,7 +6,23 @@ Specification, 5.3 (OBUs) and 5.5 (sequence header).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 _SEQUENCE_HEADER = 1
+_UNSPECIFIED = 2
+_SRGB_WITHOUT_MATRIX = (1, 13, 0)
+
+
+class Colors(NamedTuple):
+    """The colors of a bitstream: code points of ITU-T H.273, 2 for what is unspecified.
+
+    limited: whether 8-bit samples end at 16 and 235 or 240.
+    """
+
+    primaries: int
+    transfer: int
+    matrix: int
+    limited: bool
 
 
 class _Bits:
@@ -26,8 +42,8 @@ class _Bits:
         return self.read(1) == 1
 
 
-def color_description(bitstream: bytes) -> tuple[int, ...] | None:
-    """Return primaries, transfer and matrix (ITU-T H.273); None if it describes no colors.
+def colors_of(bitstream: bytes) -> Colors | None:
+    """Return the colors in the first sequence header; None if there is none.
 
     bitstream: its start, or the OBUs of an av1C box. Raises ValueError if it is damaged.
     """
@@ -54,7 +70,7 @@ def _leb128(data: bytes, position: int) -> tuple[int, int]:
     raise ValueError("the size of a unit is damaged")
 
 
-def _in_sequence_header(bits: _Bits) -> tuple[int, ...] | None:
+def _in_sequence_header(bits: _Bits) -> Colors:
     profile = bits.read(3)
     bits.read(1)  # still_picture
     reduced = bits.flag()
@@ -75,7 +91,11 @@ def _in_sequence_header(bits: _Bits) -> tuple[int, ...] | None:
         bits.read(1)  # twelve_bit
     if profile != 1:
         bits.read(1)  # mono_chrome
-    return (bits.read(8), bits.read(8), bits.read(8)) if bits.flag() else None
+    points = (_UNSPECIFIED,) * 3
+    if bits.flag():
+        points = (bits.read(8), bits.read(8), bits.read(8))
+    full = points == _SRGB_WITHOUT_MATRIX or bits.flag()
+    return Colors(*points, limited=not full)
 
 
 def _skip_operating_points(bits: _Bits) -> None:

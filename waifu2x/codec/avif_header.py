@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import partial
 from typing import BinaryIO
 
-from .av1_sequence import color_description
+from .av1_sequence import Colors, colors_of
 from .boxes import boxes, inner_boxes
 
 # The color profile is in here too.
@@ -45,6 +45,8 @@ class AvifHeader:
     width, height: as stored, before the crop and the orientation are applied.
     bits: per sample. colors: primaries and transfer of H.273, or None for sRGB.
     matrix: the matrix coefficients of H.273 between RGB and the stored samples.
+    primaries: those of H.273 for `matrix` 12, which follows from them.
+    limited: whether stored samples of 8 bits end at 16 and 235 or 240.
     crop: left, top, width and height of the clean aperture, or None for all.
     orientation: as in EXIF, 1..8, but from the transformations irot and imir.
     exif: the EXIF block as stored, or None.
@@ -56,6 +58,8 @@ class AvifHeader:
     bits: int = 8
     colors: tuple[int, int] | None = None
     matrix: int = _UNSPECIFIED
+    primaries: int = _UNSPECIFIED
+    limited: bool = False
     crop: tuple[int, int, int, int] | None = None
     orientation: int = 1
     exif: bytes | None = None
@@ -332,10 +336,11 @@ def _described(
     for kind, data in properties:
         first.setdefault(kind, data)
         if kind == b"colr" and data[:4] == b"nclx" and colors is None:
-            colors = struct.unpack_from(">HHH", data, 4)
+            primaries, transfer, matrix, flags = struct.unpack_from(">HHHB", data, 4)
+            colors = Colors(primaries, transfer, matrix, limited=flags < 128)
     configuration = first.get(b"av1C", b"")
     if colors is None:
-        colors = color_description(configuration[4:] or bitstream())
+        colors = colors_of(configuration[4:]) or colors_of(bitstream())
     aspect = struct.unpack_from(">II", first.get(b"pasp", b"\0\0\0\1\0\0\0\1"))
     crop = None if b"clap" not in first else _crop(first[b"clap"], *size)
     levels = [kind.decode() for kind in (b"clli", b"mdcv") if kind in first]
@@ -343,7 +348,9 @@ def _described(
         *size,
         bits=_bits(configuration),
         colors=_known(colors),
-        matrix=_UNSPECIFIED if colors is None else colors[2],
+        matrix=_UNSPECIFIED if colors is None else colors.matrix,
+        primaries=_UNSPECIFIED if colors is None else colors.primaries,
+        limited=colors is not None and colors.limited,
         crop=crop,
         orientation=_orientation(first.get(b"irot"), first.get(b"imir")),
         exif=exif,
@@ -365,13 +372,13 @@ def _bits(configuration: bytes) -> int:
     return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
 
 
-def _known(colors: tuple[int, ...] | None) -> tuple[int, int] | None:
+def _known(colors: Colors | None) -> tuple[int, int] | None:
     """Return primaries and transfer with sRGB for what is unspecified; None for sRGB."""
     if colors is None:
         return None
     primaries, transfer = (
         default if each == _UNSPECIFIED else each
-        for each, default in zip(colors, _SRGB, strict=False)
+        for each, default in zip(colors[:2], _SRGB, strict=True)
     )
     return None if (primaries, transfer) == _SRGB else (primaries, transfer)
 

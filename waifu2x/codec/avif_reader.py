@@ -11,7 +11,7 @@ from PIL import Image
 from .._text import reason
 from ..errors import DecodeError, LimitError
 from ..picture import Metadata, Picture
-from . import high_depth
+from . import avif_blue, high_depth
 from .avif_header import AvifHeader, read_header
 from .boxes import boxes
 from .exif import reset_orientation
@@ -89,7 +89,8 @@ def frame_of(image: Image.Image, header: AvifHeader) -> Picture:
     """Return the selected frame of ``image``, upright, with 8 bits."""
     stored = raw_mode(image)
     image.load()
-    picture = _picture(image, header, planes_of(image, stored))
+    color, alpha = planes_of(image, stored)
+    picture = _picture(image, header, (avif_blue.mended(color, header), alpha))
     return replace(picture, source=replace(picture.source, reduced=header.bits > 8))
 
 

@@ -9,6 +9,10 @@ differ by a rounding error, as after a color conversion; quantization increases 
 and to a mean of 0.9 levels of Cb or Cr over 16x16 pixels. The faintest colors that were tried are
 further away: paper of (255, 254, 250) has a mean of 2.2, a pale line or a stamp of a tenth of its
 strength differs by 13 levels or more.
+
+A page saved as PNG from such a JPEG holds the same noise. In a lossless file a tint of one level
+may be meant, as in paper of (255, 255, 254); but noise has no color of its own: the mean of Cb or
+Cr over the whole page is at most 0.19 levels, with such a paper 0.3 or more.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ _log = logging.getLogger(__name__)
 #: levels of 255.
 _NOISE: Final = 6
 _MEAN_NOISE: Final = 1.0
+#: Maximum mean of Cb and Cr in the whole of a lossless picture.
+_WHOLE_MEAN_NOISE: Final = 0.2
 #: Side of a block in pixels.
 _BLOCK: Final = 16
 
@@ -41,12 +47,14 @@ _LUMA: Final = (0.299, 0.587, 0.114)
 class GrayTest:
     """Whether all pictures that were added are gray; the frames of an animation, or one picture.
 
-    A lossy file may differ from gray by the noise of its compression.
+    A file may differ from gray by the noise of lossy compression, its own or an earlier one's;
+    arrays may not.
     """
 
     def __init__(self, source: Source) -> None:
-        self._lossy = source.format is not None and source.lossy is not False
-        self._format = source.format
+        self._from_file = source.format is not None
+        self._lossless = source.lossy is False
+        self._noise = "an earlier compression" if self._lossless else str(source.format)
         self._gray, self._compared = True, False
         self._difference = 0.0
 
@@ -56,8 +64,8 @@ class GrayTest:
             hidden = None
             if picture.alpha is not None and not opacity.is_flat(picture.alpha):
                 hidden = picture.alpha == 0
-            lossy = self._lossy and picture.color.dtype.kind == "u"
-            found = _difference(picture.color, hidden, lossy)
+            noisy = self._from_file and picture.color.dtype.kind == "u"
+            found = _difference(picture.color, hidden, noisy=noisy, lossless=self._lossless)
             self._gray, self._compared = found is not None, True
             self._difference = max(self._difference, found or 0.0)
 
@@ -66,7 +74,7 @@ class GrayTest:
         if self._gray and self._difference:
             _log.debug(
                 "gray: the channels differ by at most %.3g of 255, the noise of %s",
-                *(self._difference, self._format),
+                *(self._difference, self._noise),
             )
         elif self._gray and self._compared:
             _log.debug("gray: all channels are equal")
@@ -96,14 +104,18 @@ def to_rgb(gray: Samples) -> Samples:
     return cast("Samples", color)
 
 
-def _difference(color: Samples, hidden: npt.NDArray[np.bool_] | None, lossy: bool) -> float | None:
+def _difference(
+    color: Samples, hidden: npt.NDArray[np.bool_] | None, *, noisy: bool, lossless: bool
+) -> float | None:
     """Return the largest difference between channels in levels of 255; None for a colored picture.
 
-    hidden: pixels that do not count. lossy: whether to allow noise.
+    hidden: pixels that do not count. noisy: whether to allow noise. lossless: whether all noise
+    together must have no color.
     """
     largest = 0.0
     rows = _rows(color)
     level = sample_max(color.dtype) / 255
+    whole = np.zeros(3)
     for top in range(0, len(color), rows):
         strip = color[top : top + rows]
         if _is_equal(strip):
@@ -111,10 +123,17 @@ def _difference(color: Samples, hidden: npt.NDArray[np.bool_] | None, lossy: boo
         if hidden is not None:
             strip = np.where(hidden[top : top + rows, :, None], strip[:, :, :1], strip)
         found = float(_spread(strip).max()) / level
-        if found and (not lossy or found > _NOISE or _mean_chroma(strip) / level > _MEAN_NOISE):
+        if not found:
+            continue
+        if not noisy or found > _NOISE:
+            return None
+        sums, counts = _block_sums(strip)
+        if _chroma(sums / counts) / level > _MEAN_NOISE:
             return None
         largest = max(largest, found)
-    return largest
+        whole += sums.sum((0, 1)) / level
+    mean = whole / (color.shape[0] * color.shape[1])
+    return None if lossless and _chroma(mean) > _WHOLE_MEAN_NOISE else largest
 
 
 def _rows(color: Samples) -> int:
@@ -139,13 +158,18 @@ def _spread(strip: Samples) -> npt.NDArray[Any]:
     return spread
 
 
-def _mean_chroma(strip: Samples) -> float:
-    """Return the largest mean of Cb or Cr over a block, in levels of ``strip``."""
+def _block_sums(strip: Samples) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return sums and numbers of pixels of blocks: (rows, columns, 3) and (rows, columns, 1)."""
     height, width, _ = strip.shape
     rows, columns = np.arange(0, height, _BLOCK), np.arange(0, width, _BLOCK)
     sums = np.add.reduceat(np.add.reduceat(strip.astype(np.float64), rows), columns, axis=1)
     counts = np.outer(np.diff(rows, append=height), np.diff(columns, append=width))
-    red, green, blue = np.moveaxis(sums / counts[:, :, None], 2, 0)
+    return sums, counts[:, :, None]
+
+
+def _chroma(means: npt.NDArray[np.float64]) -> float:
+    """Return the largest Cb or Cr, without sign, of colors (..., 3)."""
+    red, green, blue = np.moveaxis(means, -1, 0)
     luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
     chroma = ((blue - luma) / (2 - 2 * _LUMA[2]), (red - luma) / (2 - 2 * _LUMA[0]))
     return float(max(np.abs(each).max() for each in chroma))

@@ -53,14 +53,17 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """The loss of a step: a sum of means over all samples.
+    """The loss of a crop.
 
-    epsilon: of Charbonnier's loss, sqrt(d * d + epsilon * epsilon), for samples in [0, 1].
+    kind: "charbonnier", the mean of sqrt(d * d + epsilon * epsilon) over samples in [0, 1]; or
+        "psnr", the logarithm of the mean of d * d + epsilon * epsilon.
+    epsilon: differences below it hardly count.
     luma: weight of the loss of BT.601 luma, in addition to that of RGB.
     frequency: weight of the mean distance of the Fourier transforms of the crops.
     margin: pixels of a crop, on each side, that do not count; less than half the crop.
     """
 
+    kind: Literal["charbonnier", "psnr"] = "charbonnier"
     epsilon: float = 1e-3
     luma: float = 0.0
     frequency: float = 0.0

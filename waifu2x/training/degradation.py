@@ -34,11 +34,11 @@ FILTERS: Final = {
 
 #: Pillow's filters that the mix draws from, with their shares.
 _PILLOW: Final = {
-    Image.Resampling.LANCZOS: 0.27,
-    Image.Resampling.BICUBIC: 0.15,
-    Image.Resampling.BOX: 0.10,
-    Image.Resampling.BILINEAR: 0.05,
-    Image.Resampling.HAMMING: 0.04,
+    Image.Resampling.LANCZOS: 0.44,
+    Image.Resampling.BICUBIC: 0.24,
+    Image.Resampling.BOX: 0.13,
+    Image.Resampling.BILINEAR: 0.02,
+    Image.Resampling.HAMMING: 0.02,
 }
 
 #: Share of exact kernels that work in linear light.
@@ -108,15 +108,15 @@ class Kernel:
 KERNELS: Final = {
     kernel.name: kernel
     for kernel in (
-        Kernel("lanczos", _lanczos(3), 3, 0.07),
-        Kernel("lanczos2", _lanczos(2), 2, 0.03),
-        Kernel("sinc", _blackman, 6, 0.04),
-        Kernel("mitchell", _cubic(1 / 3, 1 / 3), 2, 0.05),
-        Kernel("catmull-rom", _cubic(0, 0.5), 2, 0.06),
-        Kernel("sharp-cubic", _cubic(0, 0.75), 2, 0.03),
-        Kernel("hamming", _hamming, 1, 0.02),
-        Kernel("bilinear", lambda x: max(0.0, 1 - abs(x)), 1, 0.03),
-        Kernel("area", lambda x: 1.0 if abs(x) <= 0.5 else 0.0, 0.5, 0.06, integrated=True),
+        Kernel("lanczos", _lanczos(3), 3, 0.03),
+        Kernel("lanczos2", _lanczos(2), 2, 0.01),
+        Kernel("sinc", _blackman, 6, 0.015),
+        Kernel("mitchell", _cubic(1 / 3, 1 / 3), 2, 0.02),
+        Kernel("catmull-rom", _cubic(0, 0.5), 2, 0.025),
+        Kernel("sharp-cubic", _cubic(0, 0.75), 2, 0.01),
+        Kernel("hamming", _hamming, 1, 0.01),
+        Kernel("bilinear", lambda x: max(0.0, 1 - abs(x)), 1, 0.01),
+        Kernel("area", lambda x: 1.0 if abs(x) <= 0.5 else 0.0, 0.5, 0.02, integrated=True),
     )
 }
 

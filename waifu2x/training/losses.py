@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from .config import LossConfig
@@ -17,20 +19,42 @@ def losses(config: LossConfig, made: torch.Tensor, wanted: torch.Tensor) -> torc
 
     made, wanted: (N, 3, H, W) float32; samples in [0, 1] wanted.
 
+    The kind "psnr" is the logarithm of the mean squared error: every crop counts by how much of its
+    error goes away, so that screentone and dither, whose errors are a hundred times as large, do
+    not outweigh all the rest, and the mean PSNR of pictures is what is minimized.
+
     Sources: Charbonnier's loss, W.-S. Lai et al. (https://arxiv.org/abs/1704.03915); the distance
-    of Fourier transforms, S.-J. Cho et al. (https://arxiv.org/abs/2108.05054).
+    of Fourier transforms, S.-J. Cho et al. (https://arxiv.org/abs/2108.05054); PSNR as the loss,
+    L. Chen et al. (https://arxiv.org/abs/2105.06086).
     """
     error = made - wanted
-    found = _charbonnier(error, config.epsilon)
+    luma = None
     if config.luma:
         weights = torch.tensor(_LUMA, device=error.device).reshape(1, 3, 1, 1)
         luma = (error * weights).sum(1, keepdim=True)
-        found = found + config.luma * _charbonnier(luma, config.epsilon)
+    if config.kind == "psnr":
+        squares = _mean_square(error)
+        if luma is not None:
+            squares = (squares + config.luma * _mean_square(luma)) / (1 + config.luma)
+        found = torch.log(squares + config.epsilon**2)
+    else:
+        found = _charbonnier(error, config.epsilon)
+        if luma is not None:
+            found = found + config.luma * _charbonnier(luma, config.epsilon)
     if config.frequency:
         # Orthonormal, so that the weight means the same for all sizes of crops.
         spectrum = torch.view_as_real(torch.fft.rfft2(error, norm="ortho"))
         found = found + config.frequency * spectrum.abs().mean((1, 2, 3, 4))
     return found
+
+
+def difficulty(config: LossConfig, found: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return how far crops are from perfect, (N,) of at least 0, from their losses."""
+    return np.exp(found / 2) if config.kind == "psnr" else found
+
+
+def _mean_square(error: torch.Tensor) -> torch.Tensor:
+    return (error * error).mean((1, 2, 3))
 
 
 def _charbonnier(error: torch.Tensor, epsilon: float) -> torch.Tensor:

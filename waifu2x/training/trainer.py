@@ -23,7 +23,7 @@ from ..network.readers.file import read_file
 from ..network.writers.safetensors import to_safetensors
 from .config import Config
 from .growth import grown
-from .losses import losses
+from .losses import difficulty, losses
 from .module import TrainedGraph
 from .muon import Muon
 from .record import Row, curve, table
@@ -244,7 +244,7 @@ class Trainer:
                 f"the loss of step {self.step - 1} is not finite; go on from the last network with "
                 'a lower schedule.rate, in another folder: start = "FILE"'
             )
-        self._sampler.learn(batch, values)
+        self._sampler.learn(batch, difficulty(config.loss, values))
         return float(values.mean()), rate
 
     def _tensor(self, pixels: Pixels) -> torch.Tensor:
