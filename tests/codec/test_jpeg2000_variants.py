@@ -315,8 +315,8 @@ def test_labels():
     assert parsed[0x013B] == "Artist"
     assert parsed[0x0112] == 1
     assert metadata.dpi == pytest.approx((254, 127))
+    assert metadata.iptc == b"iptc"
     assert picture.source.notes == (
-        "the IPTC data: left out",
         "the GeoTIFF data: left out",
         "the XML data: left out",
     )

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from helpers.decoding import decode, refused
+from helpers.decoding import decode, refused, written
 from helpers.profiles import cmyk_profile
 from PIL import Image
 
@@ -282,7 +282,10 @@ def test_labels():
     parsed.load(metadata.exif)
     assert parsed[0x013B] == "Artist"
     assert parsed[0x0112] == 1
-    assert picture.source.notes == ("the IPTC data: left out",)
+    assert metadata.iptc == b"\x1c\x02\x05\x00\x05title"
+    assert picture.source.notes == ()
+    assert written(picture, "jpeg")[0].count(metadata.iptc) == 1
+    assert written(picture, "png")[1] == ("PNG holds no IPTC: left out",)
     gray = decode(psd(planes(1), GRAY, resources=resource(1039, icc)))
     assert gray.metadata.icc is None
     assert gray.source.notes == ("the color profile is for RGB and does not fit: left out",)

@@ -80,7 +80,8 @@ class Boxes:
 
     position, size: of the first codestream. streams: the number of codestreams. channels:
     channel -> (type, association) of "cdef". mapping: (component, type, column) of "cmap".
-    dots: across and down per meter, of "res ". notes: what the file holds in addition.
+    dots: across and down per meter, of "res ". xmp, exif, iptc: as stored.
+    notes: what the file holds in addition.
     """
 
     position: int = 0
@@ -93,6 +94,7 @@ class Boxes:
     dots: tuple[float, float] | None = None
     xmp: bytes | None = None
     exif: bytes | None = None
+    iptc: bytes | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -198,7 +200,7 @@ def _read_uuid(body: bytes, size: int, found: Boxes) -> None:
     elif uuid == _EXIF_UUID:
         found.exif = found.exif or data
     elif uuid == _IPTC_UUID:
-        found.notes.append("the IPTC data: left out")
+        found.iptc = found.iptc or data or None
     elif uuid == _GEO_UUID:
         found.notes.append("the GeoTIFF data: left out")
 

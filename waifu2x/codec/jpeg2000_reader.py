@@ -186,6 +186,7 @@ def _picture(
         dpi=valid_dpi((across * _METERS_PER_INCH, down * _METERS_PER_INCH)),
         xmp=kept_xmp(found.xmp),
         cicp=space.cicp,
+        iptc=found.iptc,
     )
     source = Source("JPEG2000", None, converted=converted, notes=tuple(notes))
     return Picture(cast("Samples", color), cast("Samples | None", alpha), metadata, source)

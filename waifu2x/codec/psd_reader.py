@@ -128,8 +128,6 @@ def psd_picture(stream: BinaryIO, name: str, limit: int) -> Picture:
         notes.append(f"saved selections or spot colors: {surplus - transparent} left out")
     if header.mode == _DUOTONE:
         notes.append("the inks of the duotone: left out, read as gray")
-    if _IPTC in sections.resources:
-        notes.append("the IPTC data: left out")
     alpha = np.ascontiguousarray(planes[colors]) if transparent else None
     stored = planes[:colors].transpose(1, 2, 0)
     if alpha is not None:
@@ -147,6 +145,7 @@ def psd_picture(stream: BinaryIO, name: str, limit: int) -> Picture:
         exif=_exif(sections.resources.get(_EXIF)),
         dpi=_dpi(sections.resources.get(_RESOLUTION, b"")),
         xmp=kept_xmp(sections.resources.get(_XMP)),
+        iptc=sections.resources.get(_IPTC) or None,
     )
     source = Source("PSD", False, converted=space, notes=tuple(notes))
     return Picture(cast("Samples", color), cast("Samples | None", alpha), metadata, source)
