@@ -107,7 +107,10 @@ def test_a_page_that_fails_is_carried_over_and_named(
     assert size_of(pages["3.jpg"]) == ("JPEG", (48, 40))
     assert "1 carried over unchanged after an error" in result.notes
     (failure,) = result.failures
-    assert failure.startswith(f"{tmp_path}/in.cbz: page {name}: ")
+    assert failure.startswith(
+        (f"{tmp_path}/in.cbz: page {name}: ", f"{tmp_path}/in.cbz: page {name} ")
+    )
+    assert failure.count(name) == 1
     assert failure.endswith("; carried over unchanged")
     assert why in failure
     with pytest.raises((DecodeError, LimitError), match="page 2"):
@@ -135,7 +138,7 @@ def test_members_with_wrong_checksums_are_carried_over(upscaler: Upscaler, tmp_p
 
 def test_a_comic_without_a_page_that_works_is_an_error(upscaler: Upscaler, tmp_path: Path) -> None:
     source = pack(tmp_path / "in.cbz", {"1.png": b"", "2.jpg": JPEG[:99], "a.txt": b"text"})
-    with pytest.raises(DecodeError, match=r"in\.cbz: page 1\.png: 1\.png is empty"):
+    with pytest.raises(DecodeError, match=r"in\.cbz: page 1\.png is empty"):
         upscale_file(source, upscaler=upscaler)
     assert [path.name for path in tmp_path.iterdir()] == ["in.cbz"]
 
@@ -257,7 +260,7 @@ def test_the_exit_code_says_that_a_page_failed(tmp_path: Path) -> None:
     made = run("in.cbz", "out.cbz", "-m", "upconv_7", cwd=tmp_path)
     assert made.returncode == 1
     assert made.stderr == (
-        "Error: in.cbz: page 2.png: 2.png is empty (0 bytes); copy or download it again; "
+        "Error: in.cbz: page 2.png is empty (0 bytes); copy or download it again; "
         "carried over unchanged\n"
     )
     assert made.stdout.startswith("out.cbz: 24x20 -> 48x40 px, upconv_7, ")

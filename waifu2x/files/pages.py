@@ -442,9 +442,11 @@ def _named(reader: ArchiveReader, member: Member, failed: Failed | None = None) 
     except Waifu2xError as error:
         # An argument that does not fit a page is a fact of the file.
         kind = EncodeError if isinstance(error, ArgumentError) else type(error)
-        text = str(error)
-        if not text.startswith((f"{reader.name}: ", f"{reader.name} ")):
-            text = f"{reader.name}: page {shown(member.name)}: {text}"
+        text, page = str(error), shown(member.name)
+        if text.startswith((f"{page}: ", f"{page} ")):
+            text = f"{reader.name}: page {text}"
+        elif not text.startswith((f"{reader.name}: ", f"{reader.name} ")):
+            text = f"{reader.name}: page {page}: {text}"
         named = kind(text)
         if failed is None or not isinstance(error, _OF_A_MEMBER):
             raise named from error
