@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from waifu2x.pipeline.evaluation import NetworkPipeline
-from waifu2x.training.config import Config, DataConfig, ScheduleConfig
+from waifu2x.training.config import Config, DataConfig, LossConfig, ScheduleConfig
 from waifu2x.training.shape import Shape
 from waifu2x.training.trainer import Trainer
 
@@ -33,6 +33,13 @@ from .common.tables import record_table
 
 #: Shapes of about equal cost, and how they are trained.
 CANDIDATES: dict[str, tuple[Shape, dict[str, Any]]] = {
+    "compact 48, 5 layers": (Shape(48, 5, architecture="compact"), {}),
+    "compact 48, 5 layers, learned slopes": (
+        Shape(48, 5, architecture="compact"), {"learn_slopes": True},
+    ),
+    "compact 48, 5 layers, folded": (Shape(48, 5, architecture="compact"), {"fold": True}),
+    "compact 64, 3 layers": (Shape(64, 3, architecture="compact"), {}),
+    "compact 32, 10 layers": (Shape(32, 10, architecture="compact"), {}),
     "48, 5 blocks": (Shape(48, 5), {}),
     "48, 5 blocks, no gate": (Shape(48, 5, gate=False), {}),
     "48, 5 blocks, no join": (Shape(48, 5, join=False), {}),
@@ -44,9 +51,7 @@ CANDIDATES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "64, 3 blocks": (Shape(64, 3), {}),
     "64, 4 blocks of 2": (Shape(64, 4, layers=2), {}),
     "32, 11 blocks": (Shape(32, 11), {}),
-    "compact 32, 8 layers": (Shape(32, 8, architecture="compact"), {}),
-    "compact 24, 16 layers": (Shape(24, 16, architecture="compact"), {}),
-}
+}  # fmt: skip
 COLUMNS = {
     "shape": ("shape", ""), "MAC per px": ("macs", ",.0f"), "Lanczos": ("lanczos", ".2f"),
     "bicubic": ("bicubic", ".2f"), "box": ("box", ".2f"), "mean": ("mean", ".2f"),
@@ -58,11 +63,12 @@ def trained(patches: Path, shape: Shape, how: dict[str, Any], steps: int) -> dic
     """Train a shape and return its last validation."""
     config = Config(
         network=shape,
-        data=DataConfig(folder=str(patches.absolute()), batch=8, crop=96),
-        schedule=ScheduleConfig(cycles=(steps,), warmup=50),
+        data=DataConfig(folder=str(patches.absolute()), batch=8, crop=64, hard=0),
+        loss=LossConfig("psnr", epsilon=0.008, luma=3),
+        schedule=ScheduleConfig(rate=3e-3, cycles=(steps,), warmup=100),
         validate=steps,
         save=steps,
-        **{"fold": False, "optimizer": "muon", "precision": "bfloat16", **how},
+        **{"learn_slopes": False, "optimizer": "muon", "precision": "bfloat16", **how},
     )
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, patches, Path(folder))
