@@ -6,6 +6,7 @@ memory limit. Other tests cover valid files and the command.
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -314,3 +315,19 @@ def test_the_command_says_one_line_and_leaves_nothing(tmp_path: Path) -> None:
             assert done.stderr.startswith("Error: "), name
             assert name in done.stderr
             assert "Traceback" not in done.stderr, name
+
+
+def test_reading_a_file_again_retains_nothing() -> None:
+    files = [seed.data for seed in corpus.seeds().values() if len(seed.data) <= 16384]
+
+    def objects() -> int:
+        for data in files:
+            check(data)
+        gc.collect()
+        return len(gc.get_objects())
+
+    for _ in range(2):  # imports and caches
+        objects()
+    before = objects()
+    # A list that grows with each file of a kind would gain as many objects.
+    assert objects() - before < 8

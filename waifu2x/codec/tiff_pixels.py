@@ -27,6 +27,9 @@ _STRIP_PIXELS = 1 << 20
 
 _ORIENTATION = 274
 
+# It logs warnings about files that are refused here, or whose faults are ignored.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 
 class TiffPixels(NamedTuple):
     """Color (H, W, 1 or 3) and alpha (H, W) or None as stored, before the orientation is applied.
@@ -89,8 +92,6 @@ def _stored(
     jpeg = layout.compression == tiff_header.JPEG and layout.bits == 8
     if jpeg and layout.photometric != tiff_header.CMYK:
         return _by_libtiff(stream, layout), None  # it knows every mixture of planes and colors
-    # It logs warnings about files that are refused here, or whose faults are ignored.
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     stream.seek(0)
     with tifffile.TiffFile(stream, is_ome=False) as file:
         page = file.pages.first
