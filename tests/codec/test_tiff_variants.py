@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 from dataclasses import replace
 
 import imagecodecs
@@ -610,3 +611,26 @@ def test_more_bits_than_samples_are_ignored():
         (277, 3, (3,)), (278, 3, (2,)), (339, 3, (1, 1, 1, 3)),
     ]  # fmt: skip
     assert decode(handmade(tags, pixels)).color.tobytes() == pixels
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("bits", "patterns"),
+    [
+        (16, (0x7D01, 0xFD01, 0x7E00, 0x7C00)),
+        (32, (0x7FA00001, 0xFFA00001, 0x7FC00000, 0x7F800000)),
+        (64, (0x7FF4000000000001, 0xFFF4000000000001, 0x7FF8000000000000, 0x7FE0000000000000)),
+    ],
+)
+def test_floats_that_are_no_numbers_are_refused_without_a_warning(bits, patterns, order):
+    """Signaling and quiet NaN, infinity, and what float32 cannot hold."""
+    for pattern in patterns:
+        pixels = np.full((2, 3), pattern, f"{order}u{bits // 8}").tobytes()
+        tags = [
+            (256, 3, (3,)), (257, 3, (2,)), (258, 3, (bits,)), (259, 3, (1,)), (262, 3, (1,)),
+            (277, 3, (1,)), (278, 3, (2,)), (339, 3, (3,)),
+        ]  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            message = refused(handmade(tags, pixels, order))
+        assert "NaN or infinity" in message

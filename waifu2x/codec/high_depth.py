@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import ArgumentError
 from .png_chunks import SIGNATURE, chunk, chunks_of
 from .png_reader import PngHeader
-from .samples import Planes, check_floats, split_planes
+from .samples import Planes, checked_float32, split_planes
 
 
 def png_planes(data: bytes, header: PngHeader, *, ended: bool) -> Planes:
@@ -89,9 +89,7 @@ def jxl_planes(stream: BinaryIO, size: tuple[int, int], bits: int, *, alpha: boo
     pixels = _of_size(pixels, size)
     if pixels.dtype.kind != "f":
         return split_planes(to_8_bits(pixels, bits) if bits <= 8 else to_16_bits(pixels, bits))
-    pixels = pixels.astype(np.float32, copy=False)
-    check_floats(pixels, "image")
-    return split_planes(pixels)
+    return split_planes(checked_float32(pixels, "image"))
 
 
 def _decoded(

@@ -38,6 +38,15 @@ def check_floats(samples: npt.NDArray[np.float32], what: str) -> None:
         )
 
 
+def checked_float32(samples: npt.NDArray[Any], what: str) -> npt.NDArray[np.float32]:
+    """Return floats of any width as float32; raises what `check_floats` raises."""
+    # Ignore overflow and signaling NaN, which become infinity and NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = samples.astype(np.float32, copy=False)
+    check_floats(converted, what)
+    return converted
+
+
 @cache
 def _uint16_to_uint8() -> npt.NDArray[np.uint8]:
     """Return floor(v * 255 / 65535 + 0.5) for every uint16 v."""

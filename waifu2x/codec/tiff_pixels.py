@@ -19,7 +19,7 @@ from ..picture import sample_max
 from . import conversion, jxl_header, tiff_header
 from .high_depth import to_8_bits, to_16_bits
 from .jpeg2000_header import read_codestream
-from .samples import check_floats, unpremultiplied
+from .samples import checked_float32, unpremultiplied
 from .tiff_header import TiffLayout
 
 # Pixels that are converted at once, so that wide copies stay small.
@@ -201,10 +201,7 @@ def _as_type(samples: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any
 def _full_range(strip: npt.NDArray[Any], layout: TiffLayout) -> npt.NDArray[Any]:
     bits = layout.bits
     if layout.sample_format == tiff_header.FLOAT:
-        with np.errstate(over="ignore"):  # infinities are refused by `check_floats`
-            strip = strip.astype(np.float32, copy=False)
-        check_floats(strip, "image")
-        return strip
+        return checked_float32(strip, "image")
     if layout.sample_format == tiff_header.SIGNED or bits == 32:
         low, high = int(strip.min()), int(strip.max())
         most = 255 if bits == 8 else 65535
