@@ -634,3 +634,40 @@ def test_floats_that_are_no_numbers_are_refused_without_a_warning(bits, patterns
             warnings.simplefilter("error")
             message = refused(handmade(tags, pixels, order))
         assert "NaN or infinity" in message
+
+
+@pytest.mark.parametrize("compression", [1, 32773], ids=["none", "packbits"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_predictor_of_samples_that_have_none_is_ignored(bits, compression):
+    """As in libtiff, which decodes a predictor with LZW, Deflate, LZMA and Zstandard only."""
+    array = samples(3, f"uint{bits}")
+    rows = [row.tobytes() for row in array]
+    if compression != 1:
+        rows = [imagecodecs.packbits_encode(row) for row in rows]
+    tags = [
+        (256, 3, (WIDTH,)), (257, 3, (HEIGHT,)), (258, 3, (bits,) * 3), (259, 3, (compression,)),
+        (262, 3, (2,)), (277, 3, (3,)), (278, 3, (HEIGHT,)), (317, 3, (2,)),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(decode(handmade(tags, b"".join(rows))).color, array)
+
+
+@pytest.mark.parametrize("bits", [12, 16, 32])
+def test_a_damaged_lzw_code_is_refused(bits):
+    """A decoder that looks up a code before it is defined reads memory of others."""
+    array = samples(1, np.uint16 if bits < 32 else np.float32)
+    data = bytearray(written(array, "minisblack", compression="lzw", predictor=bits != 12))
+    if bits == 12:
+        rows = np.random.default_rng(1).integers(0, 256, HEIGHT * ((WIDTH * 12 + 7) // 8), np.uint8)
+        stored = rows.tobytes()
+        tags = [
+            (256, 3, (WIDTH,)), (257, 3, (HEIGHT,)), (258, 3, (12,)), (259, 3, (5,)),
+            (262, 3, (1,)), (277, 3, (1,)), (278, 3, (HEIGHT,)),
+        ]  # fmt: skip
+        data = bytearray(handmade(tags, imagecodecs.lzw_encode(stored)))
+        decode(bytes(data))
+    reader = tifffile.TiffFile(io.BytesIO(data)).pages.first
+    start = reader.dataoffsets[0]
+    # Behind the 9 bits of "clear" follows the code 511, far beyond the first free one.
+    data[start + 1] |= 0x7F
+    data[start + 2] |= 0xC0
+    assert "damaged" in refused(bytes(data))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,17 @@ from .jpeg2000_header import read_codestream
 from .samples import checked_float32, unpremultiplied
 from .tiff_header import TiffLayout
 
+if TYPE_CHECKING:
+    import tifffile
+
 # Pixels that are converted at once, so that wide copies stay small.
 _STRIP_PIXELS = 1 << 20
 
-_ORIENTATION = 274
+_PHOTOMETRIC, _ORIENTATION = 262, 274
+_LZW = 5
+# LZW, Deflate (twice), LZMA and Zstandard: the compressions that may follow a predictor.
+_PREDICTED = frozenset((_LZW, 8, 32946, 34925, 50000))
+_LONG = 4
 
 # It logs warnings about files that are refused here, or whose faults are ignored.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -115,10 +122,17 @@ def _stored(
         area = tile[0] * tile[1] if tile else layout.width * min(page.rowsperstrip, layout.height)
         for offset, count in zip(offsets, counts, strict=True):
             _check_segment(stream, offset, count, layout.compression, area)
-        stored = page.asarray(squeeze=False, maxworkers=1)
         palette = None
         if layout.photometric == tiff_header.PALETTE:
             palette = _palette(page.colormap, layout.bits)
+        if layout.compression not in _PREDICTED:
+            page.predictor = 1  # libtiff ignores the tag there, and tifffile does not
+        if layout.compression == _LZW and layout.bits in (8, 16, 32, 64):
+            return _by_libtiff(stream, layout), palette
+        if layout.compression == _LZW:
+            stored = _without_lzw(stream, page)
+        else:
+            stored = page.asarray(squeeze=False, maxworkers=1)
     separate, _, height, width, contiguous = stored.shape
     if (width, height, separate * contiguous) != (layout.width, layout.height, layout.samples):
         raise ValueError("its tags contradict each other")
@@ -126,6 +140,61 @@ def _stored(
     if contiguous > 1 or separate == 1:
         return by_plane[0], palette
     return by_plane[..., 0].transpose(1, 2, 0), palette
+
+
+def _without_lzw(stream: BinaryIO, page: tifffile.TiffPage) -> npt.NDArray[Any]:
+    """Return the samples of an LZW-compressed ``page``, by libtiff.
+
+    The LZW decoder of imagecodecs reads memory that is not its own if a code is damaged.
+    """
+    import tifffile
+
+    contiguous = page.samplesperpixel if page.planarconfig == 1 else 1
+    width, rows = page.imagewidth, min(page.rowsperstrip or page.imagelength, page.imagelength)
+    if page.is_tiled:
+        width, rows = page.tilewidth, page.tilelength
+    row_bytes = (width * contiguous * page.bitspersample + 7) // 8
+    strips = -(-page.imagelength // rows)
+    plain, offsets, counts = io.BytesIO(), [], []
+    # Keep the tags in front, because tifffile reads some of them late.
+    stream.seek(0)
+    plain.write(stream.read())
+    for index, (offset, count) in enumerate(
+        zip(page.dataoffsets, page.databytecounts, strict=True)
+    ):
+        stream.seek(offset)
+        high = rows if page.is_tiled else min(rows, page.imagelength - index % strips * rows)
+        offsets.append(plain.tell())
+        plain.write(_lzw_decoded(stream.read(count), high * row_bytes, page.fillorder))
+        counts.append(plain.tell() - offsets[-1])
+    plain.seek(0)
+    with tifffile.TiffFile(plain, is_ome=False) as file:
+        copy = file.pages.first
+        copy.compression, copy.fillorder = tifffile.COMPRESSION.NONE, tifffile.FILLORDER.MSB2LSB
+        copy.dataoffsets, copy.databytecounts = tuple(offsets), tuple(counts)
+        stored: npt.NDArray[Any] = copy.asarray(squeeze=False, maxworkers=1)
+        return stored
+
+
+def _lzw_decoded(data: bytes, size: int, fill_order: int) -> bytes:
+    """Return the ``size`` bytes of an LZW stream: as the only row of a gray TIFF of their own."""
+    import imagecodecs
+
+    entries = (
+        (256, _LONG, size), (257, _LONG, 1), (258, _LONG, 8), (259, _LONG, _LZW), (262, _LONG, 1),
+        (266, _LONG, fill_order), (273, _LONG, 0), (277, _LONG, 1), (278, _LONG, 1),
+        (279, _LONG, len(data)),
+    )  # fmt: skip
+    start = 8 + 2 + 12 * len(entries) + 4
+    directory = b"".join(
+        struct.pack("<HHII", tag, kind, 1, start if tag == 273 else value)
+        for tag, kind, value in entries
+    )
+    header = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + directory + bytes(4)
+    decoded = imagecodecs.tiff_decode(header + data)
+    if decoded.size != size:
+        raise ValueError("a strip or tile has another size than its tags declare")
+    return decoded.tobytes()
 
 
 def _check_segment(stream: BinaryIO, offset: int, count: int, compression: int, area: int) -> None:
@@ -279,7 +348,10 @@ def _by_libtiff(stream: BinaryIO, layout: TiffLayout, *, asrgb: bool = False) ->
     stream.seek(0)
     data = bytearray(stream.read())
     # libtiff would flip the picture, but not transpose it.
-    _reset_orientation(data)
+    _set_short(data, _ORIENTATION, 1)
+    if layout.photometric == tiff_header.CMYK:
+        # imagecodecs would refuse tiles of inks.
+        _set_short(data, _PHOTOMETRIC, tiff_header.RGB)
     pixels = imagecodecs.tiff_decode(bytes(data), asrgb=asrgb)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
@@ -290,10 +362,10 @@ def _by_libtiff(stream: BinaryIO, layout: TiffLayout, *, asrgb: bool = False) ->
     return pixels
 
 
-def _reset_orientation(data: bytearray) -> None:
+def _set_short(data: bytearray, tag: int, value: int) -> None:
+    """Set a tag of the first directory, if it is there, to a number of 16 bits."""
     reader = tiff_header.TiffReader(io.BytesIO(data))
-    position = reader.entry(reader.first, _ORIENTATION)
+    position = reader.entry(reader.first, tag)
     if position is not None:
-        value = position + (12 if reader.big else 8)
-        data[value : value + 4] = struct.pack(reader.order + "HH", 1, 0)
         struct.pack_into(reader.order + "H", data, position + 2, 3)
+        struct.pack_into(reader.order + "HH", data, position + (12 if reader.big else 8), value, 0)
