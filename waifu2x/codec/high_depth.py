@@ -62,7 +62,14 @@ def png_planes(data: bytes, header: PngHeader, *, ended: bool) -> Planes:
 
 def avif_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
     """Decode an AVIF of 10 or 12 ``bits`` per sample to uint16 planes."""
-    return split_planes(to_16_bits(_decoded("avif", stream, size, index=0, numthreads=1), bits))
+    import imagecodecs
+
+    stream.seek(0)
+    # With index=0, imagecodecs writes all frames of a sequence into memory for one.
+    pixels = imagecodecs.avif_decode(stream.read(), numthreads=1)
+    if pixels.ndim == 4 and len(pixels) == 1:
+        pixels = pixels[0]
+    return split_planes(to_16_bits(_of_size(pixels, size), bits))
 
 
 def jpeg_planes(stream: BinaryIO, size: tuple[int, int], bits: int) -> Planes:
