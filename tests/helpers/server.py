@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx
 import uvicorn
-from helpers import art
-from helpers.command import WAIFU2X
 from PIL import Image
 
+from helpers import art
+from helpers.command import WAIFU2X
 from waifu2x.cli.say import error_text
 from waifu2x.cli.serve import parameters
 from waifu2x.pipeline.options import UpscalerOptions

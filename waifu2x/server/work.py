@@ -16,9 +16,10 @@ from typing import BinaryIO, Final
 from .. import codec
 from .._machine import processors
 from ..batch import for_one_run
-from ..batch.job import LOSSLESS_SUFFIXES, open_within
+from ..batch.job import open_within
 from ..batch.limits import FileStages, Limits
 from ..batch.memory import budget
+from ..batch.planning import check_quality_used
 from ..errors import CancelledError, LimitError
 from ..files.open import exact_extension
 from ..files.task import Result
@@ -211,8 +212,8 @@ class Workshop:
         options = job.wanted.options
         upscaler = self.upscalers.get(job.wanted.model, job.wanted.tta)
         extension = exact_extension(job.source, options)
-        if options.format is None and not job.keep_format and extension in LOSSLESS_SUFFIXES:
-            options = replace(options, quality=None)
+        if not job.keep_format:
+            check_quality_used(options, [extension])
         target = job.result.with_suffix(extension)
         most = self.settings.max_bytes * _GROWTH
         with codec.opened(job.source, upscaler.options.limit) as (stream, _):
