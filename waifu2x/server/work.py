@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from .. import codec
@@ -25,7 +22,8 @@ from ..files.open import exact_extension
 from ..files.task import Result
 from ..pipeline.upscaler import Upscaler
 from .cache import ResultCache
-from .jobs import Job, new_file
+from .folder import PrivateFolder, new_file
+from .jobs import Job
 from .problems import Problem, Words, busy, problem_of
 from .queue import FairQueue, QueueFullError
 from .settings import ServerSettings
@@ -86,8 +84,8 @@ class Workshop:
         )
         threads = max(engine.threads, engine.concurrency.large) + 2 * processors() + _AHEAD
         self.queue: FairQueue[Job] = FairQueue(settings.queue)
-        # mkdtemp creates the folder with mode 0o700.
-        self.folder = Path(tempfile.mkdtemp(prefix="waifu2x-serve-"))
+        self._private = PrivateFolder()
+        self.folder = self._private.path
         self._cache = ResultCache(self.folder, settings.cache)
         self._lock = threading.Lock()
         self._running: set[Job] = set()
@@ -132,7 +130,7 @@ class Workshop:
 
     def remove_files(self) -> None:
         """Remove the private folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._private.remove()
 
     def reserve(self, client: str, count: int = 1) -> None:
         """Hold places in the queue; raises `Problem` with status 503."""
