@@ -17,6 +17,9 @@ const pause = (seconds, signal) => new Promise((resolve, reject) => {
 });
 
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+/** Join facts for one line, which breaks between them only. */
+const joined = (...facts) => facts.filter(Boolean).map((each) => each.replaceAll(" ", "\u00a0")).join(" · ");
+
 const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
 const dimensions = (width, height) => `${width} × ${height}`;
 const extension = (name) => /\.([^.]{1,5})$/.exec(name)?.[1].toUpperCase() ?? "FILE";
@@ -392,19 +395,16 @@ function stateText(item) {
     case "sending": return item.message || "Sending";
     case "queued": return item.position ? `In the queue, place ${item.position}` : "In the queue";
     case "running": return `Upscaling, ${Math.floor(item.progress * 100)}%`;
-    case "done": return [item.result.size, bytes(item.result.blob.size), noiseText(item)]
-      .filter(Boolean).join(" · ");
+    case "done": return joined(item.result.size, bytes(item.result.blob.size), noiseText(item));
     case "failed": return item.message;
     case "canceled": return "Canceled";
-    default: return [item.width && dimensions(item.width, item.height), bytes(item.file.size)]
-      .filter(Boolean).join(" · ");
+    default: return joined(item.width && dimensions(item.width, item.height), bytes(item.file.size));
   }
 }
 
 function noiseText(item) {
   const level = item.result.noise;
-  if (!level) return "";
-  return level === "none" ? "not denoised" : `noise level ${level}`;
+  return level === "none" ? "not denoised" : `noise ${level}`;
 }
 
 function makeRow(item) {
@@ -527,9 +527,9 @@ function showViewer() {
   const [hasBefore, hasAfter] = [isShowable(before), isShowable(after)];
   before.hidden = !hasBefore || !view.width;
   after.hidden = !hasAfter || !view.width;
+  showPlaceholder(item, hasBefore, hasAfter);
   divider.hidden = before.hidden || after.hidden;
   $("#tag-before").hidden = $("#tag-after").hidden = divider.hidden;
-  showPlaceholder(item, hasBefore, hasAfter);
   canvas.ariaLabel = `${item.name}${divider.hidden ? "" : ", before and after"}`;
   $("#working").hidden = !active;
   $("#working p").textContent = stateText(item);
@@ -545,15 +545,22 @@ function showViewer() {
   layout();
 }
 
+/** Show words in place of a picture that the browser cannot show, or that has failed. */
 function showPlaceholder(item, hasBefore, hasAfter) {
-  const unseen = hasAfter ? "" : item.result && extension(item.result.name);
-  const text = item.result
-    ? unseen && `This browser cannot show ${unseen}. The result is complete; download it to see it.`
-    : item.shown === false && !hasBefore
-      && `This browser cannot show ${extension(item.name)}. It is upscaled and downloaded as any other file.`;
+  let text = "";
+  if (item.result) {
+    if (!hasAfter) {
+      text = `This browser cannot show ${extension(item.result.name)}. The result is complete; download it to see it.`;
+    }
+  } else if (item.state === "failed" && !hasBefore) text = item.message;
+  else if (item.shown === false) {
+    text = `This browser cannot show this ${extension(item.name)} file. The server may well read it.`;
+  }
   $("#placeholder").hidden = !text;
-  $("#placeholder p").textContent = text || "";
+  $("#placeholder").classList.toggle("wrong", item.state === "failed");
+  $("#placeholder p").textContent = text;
   if (text) for (const image of [$("#before"), $("#after")]) image.hidden = true;
+  $("#zoom").hidden = $("#before").hidden && $("#after").hidden;
 }
 
 function factsText(item) {
@@ -864,7 +871,7 @@ function drawIcon() {
 
 drawIcon();
 listen();
-if (/Mac/.test(navigator.platform)) $(".paste-key").textContent = "⌘ V";
+if (/Mac/.test(navigator.platform)) $("kbd").textContent = "⌘ V";
 loadSettings().catch(complain);
 send("api/health").then(async (response) => {
   $("#version").textContent = (await response.json()).version;
