@@ -180,7 +180,7 @@ function quoted(word) {
 /** The command line that does the same, to files in the current folder. */
 function commandLine() {
   const options = Object.entries(chosenOptions())
-    .filter(([name, value]) => name !== "model" || value !== (declared.model?.default ?? "cunet"))
+    .filter(([, value]) => value !== "cunet") // the default of the command, but not of every server
     .map(([name, value]) => {
       const flag = declared[name]?.flag ?? `--${name.replaceAll("_", "-")}`;
       return value === "true" ? flag : `${flag} ${quoted(value)}`;
@@ -537,7 +537,9 @@ function showViewer() {
   if (item.state === "running") bar.value = item.progress;
   else bar.removeAttribute("value");
   $("#facts").textContent = factsText(item);
-  const notes = item.state === "failed" ? [item.message] : result?.notes ?? [];
+  const failed = item.state === "failed" && (hasBefore || result);
+  const notes = failed ? [item.message] : result?.notes ?? [];
+  $("#notes").classList.toggle("wrong", failed);
   $("#notes").hidden = !notes.length;
   $("#notes").textContent = notes.join(" · ");
   $("#save").hidden = !result;
@@ -557,7 +559,7 @@ function showPlaceholder(item, hasBefore, hasAfter) {
     text = `This browser cannot show this ${extension(item.name)} file. The server may well read it.`;
   }
   $("#placeholder").hidden = !text;
-  $("#placeholder").classList.toggle("wrong", item.state === "failed");
+  $("#placeholder").classList.toggle("wrong", item.state === "failed" && !item.result);
   $("#placeholder p").textContent = text;
   if (text) for (const image of [$("#before"), $("#after")]) image.hidden = true;
   $("#zoom").hidden = $("#before").hidden && $("#after").hidden;
@@ -602,7 +604,7 @@ function layout() {
   canvas.classList.toggle("pannable", width > across + 1 || height > down + 1);
   $("#zoom-level").textContent = `${Math.round(view.zoom * 100)}%`;
   $("#zoom-fit").setAttribute("aria-pressed", view.fit);
-  $("#zoom-one").setAttribute("aria-pressed", Math.abs(view.zoom - 1) < 1e-6);
+  $("#zoom-one").setAttribute("aria-pressed", !view.fit && view.zoom === 1);
 }
 
 /** Zoom to a level; the point (x, y) of the canvas, its center by default, stays in place. */
