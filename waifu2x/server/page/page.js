@@ -108,7 +108,7 @@ async function loadSettings() {
   form.model.dataset.default = known.default;
   form.format.replaceChildren(new Option("Automatic", ""),
     ...options.formats.map((each) => new Option(NAMES[each] ?? each.toUpperCase(), each)));
-  segments($("#scales"), "times", [...SCALES.map((each) => [`${each}`, `${each}×`]), ["", "Other"]], "2");
+  segments($("#scales"), "times", [...SCALES.map((each) => [`${each}`, `${each}×`]), ["other", "Other"]], "2");
   $("#more > div").replaceChildren(...MORE.flatMap((name) => (declared[name] ? [moreField(declared[name])] : [])));
   restore();
 }
@@ -146,7 +146,7 @@ function fitSettings() {
   }
   $("#noise-hint").textContent = chosen === "auto"
     ? "By the quality of a JPEG; other pictures are not denoised." : "";
-  $("#size").hidden = form.times.value !== "";
+  $("#size").hidden = form.times.value !== "other";
   const quality = form.quality?.closest(".field");
   if (quality) quality.hidden = !LOSSY.includes(form.format.value);
 }
@@ -157,7 +157,7 @@ function chosenOptions() {
   const set = (name, value) => { if (value) chosen[name] = value; };
   set("model", form.model.value);
   if (form.noise?.value !== "auto") set("noise", form.noise?.value);
-  if (form.times.value) {
+  if (form.times.value !== "other") {
     if (form.times.value !== "2") set("scale", form.times.value);
   } else {
     for (const name of ["scale", "width", "height"]) set(name, form[name].value.trim());
@@ -186,8 +186,9 @@ function commandLine() {
       return value === "true" ? flag : `${flag} ${quoted(value)}`;
     });
   const names = items.map(({ name }) => quoted(/^[-@]/.test(name) ? `./${name}` : name));
-  const inputs = names.length > 1 ? names.map((each) => `-i ${each}`) : [names[0] ?? "picture.png"];
-  return ["waifu2x", ...inputs, ...options].join(" ");
+  if (!names.length) names.push("picture.png");
+  if (names.length > 1) names.push("-o .");
+  return ["waifu2x", ...names, ...options].join(" ");
 }
 
 function settingsChanged() {
@@ -252,11 +253,14 @@ function remove(item) {
   cancel(item);
   const place = items.indexOf(item);
   if (place < 0) return;
+  const focused = item.row.contains(document.activeElement);
   items.splice(place, 1);
   item.row.remove();
   URL.revokeObjectURL(item.url);
   if (item.result) URL.revokeObjectURL(item.result.url);
-  if (view.item === item) select(items[Math.min(place, items.length - 1)] ?? null);
+  const next = items[Math.min(place, items.length - 1)];
+  if (view.item === item) select(next ?? null);
+  if (focused) (next ? $(".pick", next.row) : $("#empty .choose")).focus();
   announce(`Removed ${item.name}.`);
   settingsChanged();
 }
@@ -425,7 +429,7 @@ function makeRow(item) {
   };
   thumb.src = item.url;
   $(".pick", row).onclick = () => select(item);
-  $(".again", row).onclick = () => start([item]);
+  $(".again", row).onclick = () => { start([item]); $(".pick", row).focus(); };
   $(".close", row).onclick = () => (ACTIVE.includes(item.state) ? cancel(item) : remove(item));
   $(".again", row).ariaLabel = $(".again", row).title = `Try ${item.name} again`;
   $("#list").append(row);
@@ -471,7 +475,7 @@ function showCounts() {
   document.body.classList.toggle("has-pictures", items.length > 0);
   $("#upscale").textContent = open ? `Upscale ${plural(open, "picture")}` : active ? `Upscaling ${plural(active, "picture")}` : "Upscale";
   $("#cancel-all").hidden = !active;
-  document.title = active ? `${items.length - active} of ${items.length} done – waifu2x` : "waifu2x";
+  document.title = active ? `(${items.length - active}/${items.length}) waifu2x` : "waifu2x";
 }
 
 // --- viewer ---------------------------------------------------------------------------------
@@ -846,8 +850,8 @@ function listen() {
     form[name].addEventListener("input", () => { for (const other of others) form[other].value = ""; });
   }
   form.onsubmit = (event) => { event.preventDefault(); start(items.filter(isOpen)); };
-  $("#cancel-all").onclick = () => items.forEach(cancel);
-  $("#clear").onclick = () => [...items].forEach(remove);
+  $("#cancel-all").onclick = () => { items.forEach(cancel); $("#upscale").focus(); };
+  $("#clear").onclick = () => { [...items].forEach(remove); $("#empty .choose").focus(); };
   $("#reset-settings").onclick = resetSettings;
   $("#save-all").onclick = () => zip(items.filter(({ state }) => state === "done").map(({ result }) => result))
     .then((blob) => download(blob, "waifu2x.zip"), complain);
