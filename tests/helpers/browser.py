@@ -6,11 +6,8 @@ import base64
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from playwright.sync_api import Browser, JSHandle, Page, sync_playwright
-
-from .command import started, wait_for
 
 #: The browser of the system; none is downloaded.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -43,17 +40,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
         yield browser
         browser.close()
-
-
-@contextmanager
-def serving(*args: str | Path, cwd: Path) -> Iterator[str]:
-    """The URL of ``waifu2x serve`` on a free port; the server is stopped at the end."""
-    process = started("serve", "--port", "0", "--quiet", *args, cwd=cwd)
-    try:
-        yield wait_for(process.stdout, "serving on ").split()[-1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
 
 
 def transfer(page: Page, files: Sequence[tuple[str, str, bytes]]) -> JSHandle:

@@ -21,9 +21,13 @@ from .context import Context
 from .guard import Guard
 from .jobs import JobStore
 from .logs import RequestLog
+from .nunif import Nunif
+from .openapi import OpenApi
 from .parameters import Parameter, Parameters
 from .problems import Problem, Words
+from .sdapi import Sdapi
 from .settings import ServerSettings
+from .suwayomi import Suwayomi
 from .web import SecurityHeaders, static_files
 from .work import Workshop
 
@@ -60,7 +64,8 @@ def build(settings: ServerSettings, declared: tuple[Parameter, ...], words: Word
         parameters=Parameters(declared, os.fspath(settings.upscaler.model)),
         words=words,
     )
-    routes = [*Api(context).routes(), *_page_routes()]
+    apis = (Api(context), Nunif(context), Sdapi(context), Suwayomi(context), OpenApi(context))
+    routes = [*(route for api in apis for route in api.routes()), *_page_routes()]
 
     async def failed(request: Request, error: Exception) -> Response:
         return context.problem(error).response()

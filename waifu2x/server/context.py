@@ -116,8 +116,11 @@ class Context:
         """Describe an error in the words of the command."""
         return problem_of(error, self.words)
 
-    def result(self, job: Job, *, keep: bool = False) -> Response:
-        """The answer with the result of ``job``; without ``keep`` the file is removed then."""
+    def result(self, job: Job, *, keep: bool = False, name: str | None = None) -> Response:
+        """The answer with the result of ``job``; without ``keep`` the file is removed then.
+
+        name: of the result for the client.
+        """
         made = job.made
         assert made is not None
         notes = [self.words(each) for each in job.notes]
@@ -129,20 +132,18 @@ class Context:
             "X-Waifu2x-Notes": json.dumps(notes),
             "Cache-Control": "no-store",
         }
-        return ResultResponse(job, headers, keep=keep)
+        return ResultResponse(job, headers, keep=keep, name=name or job.result_name)
 
 
 class ResultResponse(FileResponse):
     """The result of a job as a file; removes the files of the job at the end unless ``keep``."""
 
-    def __init__(
-        self, job: Job, headers: Mapping[str, str], *, keep: bool, name: str | None = None
-    ) -> None:
+    def __init__(self, job: Job, headers: Mapping[str, str], *, keep: bool, name: str) -> None:
         super().__init__(
             job.result,
             headers=headers,
             media_type=MEDIA.get(job.extension, "application/octet-stream"),
-            filename=name or job.result_name,
+            filename=name,
             content_disposition_type="inline",
         )
         self._job, self._keep = job, keep

@@ -20,6 +20,10 @@ from .problems import Problem, Words
 
 Status: TypeAlias = Literal["queued", "running", "done", "failed", "canceled"]
 
+#: What messages call a source without a name, and the stem of its result.
+UNNAMED: Final = "the picture"
+_UNNAMED_STEM: Final = "picture"
+
 #: Seconds between two notices of progress.
 _EVERY: Final = 0.1
 
@@ -116,7 +120,8 @@ class Job:
     def result_name(self) -> str:
         """The name that the result has next to its source."""
         end = f"{SUFFIX}{self.extension}"
-        return f"{shortened_name(PurePath(self.name).stem, MAX_NAME_BYTES - len(end))}{end}"
+        stem = _UNNAMED_STEM if self.name == UNNAMED else PurePath(self.name).stem
+        return f"{shortened_name(stem, MAX_NAME_BYTES - len(end))}{end}"
 
     @property
     def notes(self) -> tuple[str, ...]:
