@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import art
 from helpers.command import WAIFU2X, on_terminal, waifu2x
+from helpers.server import process
 from helpers.trainings import tiny_training
 from helpers.weight_files import compact_file
 
@@ -129,6 +130,10 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     assert len(examples) >= 2
     for line in examples:
         arguments = re.split(r"\s{2,}", line.strip())[0]
+        if command == "serve":  # it runs until it is stopped
+            with process(*shlex.split(arguments)[2:], cwd=tmp_path) as (url, _):
+                assert url.startswith("http://")
+            continue
         result = waifu2x(*shlex.split(arguments)[1:], cwd=tmp_path)
         assert (result.returncode, result.stderr) == (0, ""), arguments
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import subprocess
 import threading
@@ -15,10 +16,10 @@ from typing import Any
 
 import httpx
 import uvicorn
-from helpers import art
-from helpers.command import WAIFU2X
 from PIL import Image
 
+from helpers import art
+from helpers.command import WAIFU2X
 from waifu2x.cli.say import error_text
 from waifu2x.cli.serve import parameters
 from waifu2x.pipeline.options import UpscalerOptions
@@ -73,11 +74,18 @@ def running(
 
 
 @contextlib.contextmanager
-def process(*options: str, cwd: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def process(
+    *options: str, cwd: Path, env: dict[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Run ``waifu2x serve`` on a free port; yields its URL and the process."""
     command = [str(WAIFU2X), "serve", "--port", "0", "-m", MODEL, *options]
     with subprocess.Popen(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as server:
         assert server.stdout is not None
         line = server.stdout.readline()

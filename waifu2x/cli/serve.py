@@ -70,7 +70,13 @@ REQUEST_OPTIONS: Final = (
     default=8760,
     help="TCP port; 0 chooses a free one",
 )
-@click.option("--token", cls=Option, metavar="TEXT", help="Secret that every request must carry")
+@click.option(
+    "--token",
+    cls=Option,
+    metavar="TEXT",
+    envvar="WAIFU2X_TOKEN",
+    help="Secret of every request; or set WAIFU2X_TOKEN",
+)
 @click.option(
     "--queue",
     cls=Option,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..files.naming import ARCHIVE_SUFFIXES, MAX_NAME_BYTES, SUFFIX, shortened_name
 from ..files.task import Result
@@ -133,12 +132,6 @@ class Job:
             listeners = list(self._listeners)
         for listener in listeners:
             listener()
-
-
-def new_file(path: Path) -> BinaryIO:
-    """Create a file for this user only, and open it for writing and reading."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o600), "w+b")
 
 
 def archive_suffix(name: str) -> str:

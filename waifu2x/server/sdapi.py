@@ -31,7 +31,8 @@ from .._text import unknown
 from ..errors import ArgumentError
 from ..files.task import Options
 from .context import Context, client_of
-from .jobs import Job, new_file
+from .folder import new_file
+from .jobs import Job
 from .parameters import Wanted
 from .problems import Problem
 from .uploads import Sink, Upload, body_chunks, plain_name

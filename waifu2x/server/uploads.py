@@ -17,7 +17,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from .._text import shortened, shown
-from .jobs import UNNAMED, archive_suffix, new_file
+from .folder import new_file
+from .jobs import UNNAMED, archive_suffix
 from .problems import GONE, Problem
 from .settings import ServerSettings
 

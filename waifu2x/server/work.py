@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from .. import codec
 from .._machine import processors
 from ..batch import for_one_run
-from ..batch.job import LOSSLESS_SUFFIXES, open_within
+from ..batch.job import open_within
 from ..batch.limits import FileStages, Limits
 from ..batch.memory import budget
+from ..batch.planning import check_quality_used
 from ..errors import CancelledError, LimitError
 from ..files.open import exact_extension
 from ..files.task import Result
 from ..pipeline.upscaler import Upscaler
 from .cache import ResultCache
-from .jobs import Job, new_file
+from .folder import PrivateFolder, new_file
+from .jobs import Job
 from .problems import Problem, Words, busy, problem_of
 from .queue import FairQueue, QueueFullError
 from .settings import ServerSettings
@@ -85,8 +84,8 @@ class Workshop:
         )
         threads = max(engine.threads, engine.concurrency.large) + 2 * processors() + _AHEAD
         self.queue: FairQueue[Job] = FairQueue(settings.queue)
-        # mkdtemp creates the folder with mode 0o700.
-        self.folder = Path(tempfile.mkdtemp(prefix="waifu2x-serve-"))
+        self._private = PrivateFolder()
+        self.folder = self._private.path
         self._cache = ResultCache(self.folder, settings.cache)
         self._lock = threading.Lock()
         self._running: set[Job] = set()
@@ -131,7 +130,7 @@ class Workshop:
 
     def remove_files(self) -> None:
         """Remove the private folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._private.remove()
 
     def reserve(self, client: str, count: int = 1) -> None:
         """Hold places in the queue; raises `Problem` with status 503."""
@@ -211,8 +210,8 @@ class Workshop:
         options = job.wanted.options
         upscaler = self.upscalers.get(job.wanted.model, job.wanted.tta)
         extension = exact_extension(job.source, options)
-        if options.format is None and not job.keep_format and extension in LOSSLESS_SUFFIXES:
-            options = replace(options, quality=None)
+        if not job.keep_format:
+            check_quality_used(options, [extension])
         target = job.result.with_suffix(extension)
         most = self.settings.max_bytes * _GROWTH
         with codec.opened(job.source, upscaler.options.limit) as (stream, _):
