@@ -171,7 +171,7 @@ def test_progress_rises_and_a_picture_can_be_canceled(
     page: Page, tmp_path: Path, server: str
 ) -> None:
     path = tmp_path / "large.png"
-    art.manga_page(1200, 1600).save(path)
+    art.manga_page(300, 400).resize((1200, 1600)).save(path)
     page.evaluate(RECORD, "#working p")
     dropped(page, path)
     page.get_by_label(f"4{TIMES}").check(force=True)
@@ -312,7 +312,7 @@ def test_a_busy_server_gets_the_picture_later(page: Page, face: Path) -> None:
     dropped(page, face)
     upscale(page)
     expect(row(page, "face.jpg")).to_have_class(re.compile("done"))
-    assert "the queue is full Next try in 1 s." in page.evaluate("() => window.seen")
+    assert "the queue is full; next try in 1 s" in page.evaluate("() => window.seen")
 
 
 def test_a_server_that_is_gone(page: Page, face: Path) -> None:
@@ -325,6 +325,27 @@ def test_a_server_that_is_gone(page: Page, face: Path) -> None:
     page.unroute("**/api/upscale")
     page.get_by_role("button", name="Try face.jpg again").click()
     expect(row(page, "face.jpg")).to_have_class(re.compile("done"))
+
+
+def test_a_job_that_the_server_has_forgotten(page: Page, face: Path) -> None:
+    def forget(route: Route) -> None:
+        page.request.delete(route.request.url.removesuffix("/events"))
+        route.continue_()
+
+    page.route("**/api/jobs/*/events", forget)
+    dropped(page, face)
+    upscale(page)
+    expect(row(page, "face.jpg").locator(".detail")).to_contain_text("there is no such job")
+
+
+def test_a_file_above_the_limit(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    with path.open("wb") as file:
+        file.truncate(65 << 20)
+    page.locator("#files").set_input_files(path)
+    upscale(page)
+    detail = row(page, "huge.png").locator(".detail")
+    expect(detail).to_have_text("the request is larger than 64 MiB, the limit of this server")
 
 
 def test_a_format_that_no_browser_shows(page: Page, face: Path, tmp_path: Path) -> None:
@@ -367,7 +388,7 @@ def test_the_divider_shows_before_and_after(page: Page, face: Path) -> None:
 
 def test_zoom_and_pan_with_the_mouse(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "wide.png"
-    art.manga_page(700, 500).save(path)
+    art.manga_page(350, 250).resize((700, 500)).save(path)
     dropped(page, path)
     upscale(page)
     level, after = page.locator("#zoom-level"), page.locator("#after")

@@ -328,7 +328,7 @@ async function submit(item, signal) {
         });
         throw error;
       }
-      change(item, "sending", `${error.message} Next try in ${error.retryAfter} s.`);
+      change(item, "sending", `${error.message}; next try in ${error.retryAfter} s`);
       await pause(error.retryAfter, signal);
     }
   }
@@ -337,7 +337,6 @@ async function submit(item, signal) {
 /** Follow the events of a job to its end. The browser restores lost connections. */
 function follow(item, signal) {
   const source = new EventSource(`api/jobs/${item.job}/events`);
-  const lostServer = "The server no longer answers. Is waifu2x serve still running?";
   let lost = 0; // attempts to connect since the last event
   return new Promise((resolve, reject) => {
     const receive = ({ type, data }) => {
@@ -353,7 +352,11 @@ function follow(item, signal) {
     }
     source.onerror = () => {
       lost += 1;
-      if (source.readyState === EventSource.CLOSED || lost > 5) reject(new Error(lostServer));
+      if (source.readyState !== EventSource.CLOSED && lost < 5) return;
+      source.close();
+      // The server has a sentence for a job that it does not know.
+      send(`api/jobs/${item.job}`)
+        .then(() => reject(new Error("The connection to the server was lost.")), reject);
     };
     signal.addEventListener("abort", () => reject(signal.reason));
   }).finally(() => source.close());
