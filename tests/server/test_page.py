@@ -257,6 +257,10 @@ def test_the_noise_levels_are_those_of_the_model(page: Page) -> None:
     assert labels == ["Auto", "None", "conservative", "3"]
     expect(page.get_by_label("3", exact=True)).to_be_checked()
     page.get_by_label("conservative").check(force=True)
+    page.get_by_label("Model").select_option("realcugan")
+    labels = page.locator("#noise-levels label").all_inner_texts()
+    assert labels == ["Auto", "None", "conservative", "1", "2", "3"]
+    expect(page.get_by_label("conservative")).to_be_checked()
     page.get_by_label("Model").select_option("cunet")
     expect(page.get_by_label("Auto")).to_be_checked()
 

@@ -141,7 +141,8 @@ function fitSettings() {
     ...levels.filter((each) => each !== "none" && each !== "auto").map((each) => [each, each])];
   const current = form.noise?.value;
   const chosen = choices.some(([value]) => value === current) ? current : "auto";
-  if (choices.length !== $("#noise-levels .segments").childElementCount || chosen !== current) {
+  const shown = [...form.querySelectorAll("[name=noise]")].map(({ value }) => value);
+  if (`${shown}` !== `${choices.map(([value]) => value)}`) {
     segments($("#noise-levels"), "noise", choices, chosen);
   }
   $("#noise-hint").textContent = chosen === "auto"
@@ -475,7 +476,7 @@ function showCounts() {
   $("#pictures-title").textContent = plural(items.length, "picture");
   $("#save-all").hidden = done < 2;
   $("#upscale").setAttribute("aria-disabled", !open);
-  document.body.classList.toggle("has-pictures", items.length > 0);
+  document.body.classList.toggle("has-work", open + active > 0);
   $("#upscale").textContent = open ? `Upscale ${plural(open, "picture")}` : active ? `Upscaling ${plural(active, "picture")}` : "Upscale";
   $("#cancel-all").hidden = !active;
   document.title = active ? `(${items.length - active}/${items.length}) waifu2x` : "waifu2x";
