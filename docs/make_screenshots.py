@@ -1,6 +1,6 @@
 """Takes the pictures of the page in server.md: ``python docs/make_screenshots.py``.
 
-Three pictures are upscaled in headless Chromium: in a window of 1280x800 px in light mode, and on a
+Three pictures are upscaled in headless Chromium: in a window of 1280x920 px in light mode, and on a
 screen of 400x800 px in dark mode. The fonts are those of the machine; Inter comes first.
 """
 
@@ -24,7 +24,7 @@ from helpers.server import process  # noqa: E402
 IMAGES = HERE / "images"
 
 #: Name, width, height and color scheme of each picture.
-SHOTS = (("serve_1280", 1280, 800, "light"), ("serve_400", 400, 800, "dark"))
+SHOTS = (("serve_1280", 1280, 920, "light"), ("serve_400", 400, 800, "dark"))
 
 
 def inputs(folder: Path) -> list[Path]:
@@ -36,10 +36,9 @@ def inputs(folder: Path) -> list[Path]:
 
 
 def shot(
-    browser: Browser, url: str, files: list[Path], size: tuple[int, int], scheme: str
+    browser: Browser, url: str, files: list[Path], *, width: int, height: int, scheme: str
 ) -> bytes:
-    """Return a PNG of the page at ``size`` with all ``files`` upscaled."""
-    width, height = size
+    """Return a PNG of the page in a window of a size in px, with all ``files`` upscaled."""
     with browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
@@ -64,7 +63,7 @@ if __name__ == "__main__":
     ):
         files = inputs(Path(folder))
         for name, width, height, scheme in SHOTS:
-            data = shot(browser, url, files, (width, height), scheme)
+            data = shot(browser, url, files, width=width, height=height, scheme=scheme)
             Image.open(io.BytesIO(data)).save(IMAGES / f"{name}.webp", quality=88, method=6)
         server.terminate()
         server.wait()
