@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -250,6 +252,17 @@ def test_a_page_keeps_its_format(http: httpx.Client, format: str) -> None:
         assert opened(answer.content).format == format
         assert opened(answer.content).size == (60, 40)
     assert bare.content == form.content
+
+
+def test_the_target_in_the_documentation(http: httpx.Client) -> None:
+    """Post as ConversionUtil.kt does, to the target of docs/server.md."""
+    page = (Path(__file__).parents[2] / "docs" / "server.md").read_text("utf-8")
+    (target,) = re.findall(r'target = "http://127\.0\.0\.1:8760(\S+)"', page)
+    data = picture(30, 20, format="WEBP")
+    name = "conversion8412345678901234567.webp"
+    answer = http.post(target, files={"image": (name, data, "image/webp")})
+    assert answer.status_code == 200
+    assert opened(answer.content).format == "WEBP"
 
 
 def test_options_of_pages_are_in_the_query(http: httpx.Client) -> None:
