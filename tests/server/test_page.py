@@ -254,13 +254,13 @@ def test_the_noise_levels_are_those_of_the_model(page: Page) -> None:
     page.get_by_label("3", exact=True).check(force=True)
     page.get_by_label("Model").select_option("realcugan_pro")
     labels = page.locator("#noise-levels label").all_inner_texts()
-    assert labels == ["Auto", "None", "conservative", "3"]
+    assert labels == ["Auto", "None", "Conservative", "3"]
     expect(page.get_by_label("3", exact=True)).to_be_checked()
-    page.get_by_label("conservative").check(force=True)
+    page.get_by_label("Conservative").check(force=True)
     page.get_by_label("Model").select_option("realcugan")
     labels = page.locator("#noise-levels label").all_inner_texts()
-    assert labels == ["Auto", "None", "conservative", "1", "2", "3"]
-    expect(page.get_by_label("conservative")).to_be_checked()
+    assert labels == ["Auto", "None", "Conservative", "1", "2", "3"]
+    expect(page.get_by_label("Conservative")).to_be_checked()
     page.get_by_label("Model").select_option("cunet")
     expect(page.get_by_label("Auto")).to_be_checked()
 
@@ -278,6 +278,31 @@ def test_chosen_files(page: Page, face: Path, manga: Path) -> None:
         page.get_by_role("button", name="Choose pictures").click()
     waiting.value.set_files([face, manga])
     expect(page.locator("#list li")).to_have_count(2)
+
+
+def test_a_dropped_folder(page: Page, face: Path, manga: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "inner").mkdir(parents=True)
+    (folder / ".hidden").touch()
+    face.rename(folder / "10.jpg")
+    manga.rename(folder / "inner/9.png")
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+    expect(page.locator("#drop")).to_be_visible()
+    session.send("Input.dispatchDragEvent", {"type": "drop", "x": 300, "y": 300, "data": data})
+    expect(page.locator("#list .name")).to_have_text(["10.jpg", "9.png"])
+    expect(page.locator("#drop")).to_be_hidden()
+
+
+def test_the_command_line_is_copied(page: Page, manga: Path) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    dropped(page, manga)
+    page.get_by_role("button", name="Copy the command line").click()
+    expect(page.locator("#live")).to_have_text("Copied the command line.")
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert shlex.split(copied) == ["waifu2x", manga.name, "--model", "upconv_7"]
 
 
 def test_an_error_is_the_sentence_of_the_command(page: Page, face: Path, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ function fitSettings() {
     ? capitalized([model.description, model.license].filter(Boolean).join("; ")) : "";
   const levels = (model?.noise_levels ?? []).filter((each) => each !== null).map(String);
   const choices = [["auto", "Auto"], ["none", "None"],
-    ...levels.filter((each) => each !== "none" && each !== "auto").map((each) => [each, each])];
+    ...levels.filter((each) => each !== "none" && each !== "auto").map((each) => [each, capitalized(each)])];
   const current = form.noise?.value;
   const chosen = choices.some(([value]) => value === current) ? current : "auto";
   const shown = [...form.querySelectorAll("[name=noise]")].map(({ value }) => value);
@@ -190,6 +190,19 @@ function commandLine() {
   if (!names.length) names.push("picture.png");
   if (names.length > 1) names.push("-o .");
   return ["waifu2x", ...names, ...options].join(" ");
+}
+
+async function copyCommand() {
+  try {
+    await navigator.clipboard.writeText(commandLine());
+  } catch { // browsers have no clipboard without TLS, except on loopback
+    getSelection().selectAllChildren($("#command code"));
+    return;
+  }
+  announce("Copied the command line.");
+  $("#copy use").setAttribute("href", "#icon-check");
+  await pause(2);
+  $("#copy use").setAttribute("href", "#icon-copy");
 }
 
 function settingsChanged() {
@@ -859,8 +872,7 @@ function listen() {
   $("#reset-settings").onclick = resetSettings;
   $("#save-all").onclick = () => zip(items.filter(({ state }) => state === "done").map(({ result }) => result))
     .then((blob) => download(blob, "waifu2x.zip"), complain);
-  $("#copy").onclick = () => navigator.clipboard.writeText(commandLine())
-    .then(() => announce("Copied the command line."), complain);
+  $("#copy").onclick = copyCommand;
   $("#trouble button").onclick = () => { $("#trouble").hidden = true; };
   $("#zoom-fit").onclick = fitView;
   $("#zoom-one").onclick = () => zoomTo(1);
