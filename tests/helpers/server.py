@@ -25,6 +25,7 @@ from waifu2x.cli.serve import parameters
 from waifu2x.pipeline.options import UpscalerOptions
 from waifu2x.server import web
 from waifu2x.server.app import build
+from waifu2x.server.jobs import JobStore
 from waifu2x.server.settings import ServerSettings
 from waifu2x.server.work import Workshop
 
@@ -39,6 +40,7 @@ class Running:
     url: str
     port: int
     workshop: Workshop
+    store: JobStore
 
     def files(self) -> list[Path]:
         """The files in the private folder."""
@@ -65,7 +67,7 @@ def running(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield Running(url, listener.getsockname()[1], workshop)
+            yield Running(url, listener.getsockname()[1], workshop, application.store)
         finally:
             workshop.stop()
             server.should_exit = True

@@ -366,6 +366,17 @@ def test_a_job_is_forgotten_after_its_time() -> None:
         assert idle(server)
 
 
+def test_results_of_jobs_are_bounded_in_bytes() -> None:
+    with running() as server, client(server.url) as http:
+        server.store._most = 5000
+        jobs = []
+        for width in range(30, 36):
+            jobs.append(begun(http, picture(width, 30)))
+            events(http, jobs[-1]["links"]["self"])
+        answers = [http.get(job["links"]["result"]).status_code for job in jobs]
+        assert answers == [404] * 4 + [200] * 2 or answers == [404] * 5 + [200]
+
+
 def test_a_full_queue_is_status_503() -> None:
     with running(queue=2) as server, client(server.url) as http:
         server.workshop.reserve("another")

@@ -229,16 +229,20 @@ def test_a_request_that_is_cut_off(server: Running) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
 
 
-def test_a_client_that_reads_nothing_is_dropped(server: Running) -> None:
+def test_a_client_that_reads_nothing_is_dropped(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "STALL_SECONDS", 1)
     body = form(data=picture(300, 300))
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(head(len(body)) + body)
+        wait_for(lambda: server.workshop.running)
         wait_for(lambda: idle(server))
 
 
 def test_half_a_head_is_dropped(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "_HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(web, "HEAD_SECONDS", 0.5)
     for begin in (b"", b"POST /api/upscale HTTP/1.1\r\nHost: 127", b"G"):
         began = time.monotonic()
         raw(server, begin)
@@ -345,7 +349,7 @@ def test_a_batch_of_too_many_pictures(server: Running) -> None:
         answer = http.post(
             "/sdapi/v1/extra-batch-images", json={"imageList": images, "upscaler_1": "Lanczos"}
         )
-    assert answer.status_code == 503
+    assert answer.status_code == 413
 
 
 # --- who may send

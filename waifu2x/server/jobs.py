@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ..files.naming import ARCHIVE_SUFFIXES, MAX_NAME_BYTES, SUFFIX, shortened_name
 from ..files.task import Result
-from .parameters import Wanted
+from .parameters import Choice
 from .problems import Problem, Words
 
 Status: TypeAlias = Literal["queued", "running", "done", "failed", "canceled"]
@@ -44,7 +44,7 @@ class Job:
     name: str
     source: Path
     result: Path
-    wanted: Wanted
+    choice: Choice
     sha256: str = ""
     keep_format: bool = False
     status: Status = "queued"
@@ -64,6 +64,14 @@ class Job:
     def over(self) -> bool:
         """Whether the job is done, failed or canceled."""
         return self.status in ("done", "failed", "canceled")
+
+    @property
+    def size(self) -> int:
+        """The bytes of the result, 0 before the end."""
+        try:
+            return self.result.stat().st_size if self.over else 0
+        except OSError:
+            return 0
 
     def set_status(self, status: Status) -> None:
         """Change the status and notify all watchers."""
@@ -141,22 +149,27 @@ def archive_suffix(name: str) -> str:
 
 
 class JobStore:
-    """The asynchronous jobs, bounded in number and in time; used by the event loop alone.
+    """The asynchronous jobs, bounded in number, bytes and time; used by the event loop alone.
 
-    keep_seconds: how long a job is kept after its end.
+    keep_seconds: how long a job is kept after its end. most: bytes of all results.
     """
 
-    def __init__(self, keep_seconds: float) -> None:
-        self._keep = keep_seconds
+    def __init__(self, keep_seconds: float, most: int) -> None:
+        self._keep, self._most = keep_seconds, most
         self._jobs: dict[str, Job] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
 
+    @property
+    def size(self) -> int:
+        """The bytes of all results."""
+        return sum(each.size for each in self._jobs.values())
+
     def add(self, job: Job) -> None:
         """Keep ``job``; the oldest job that has ended goes if there are too many."""
         self.expire()
-        while len(self._jobs) >= _KEPT:
+        while len(self._jobs) >= _KEPT or self.size > self._most:
             oldest = next((each for each in self._jobs.values() if each.over), None)
             if oldest is None:
                 break

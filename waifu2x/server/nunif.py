@@ -21,7 +21,7 @@ from starlette.routing import Route
 from ..errors import ArgumentError
 from ..files.task import FormatName, Options
 from .context import Context, upscaled
-from .parameters import Wanted
+from .parameters import Choice
 
 _PHOTO: Final = "upconv_7_photo"
 
@@ -51,11 +51,11 @@ class Nunif:
         """Answer the picture."""
         context = self._context
         form = await context.receive(request, "file")
-        job = await upscaled(context, request, form, self._wanted)
+        job = await upscaled(context, request, form, self._choice)
         await context.finish(request, job)
         return context.result(job, name=_name(job.name, form.fields, job.extension))
 
-    def _wanted(self, fields: Mapping[str, str]) -> Wanted:
+    def _choice(self, fields: Mapping[str, str]) -> Choice:
         if fields.get("url", "").strip():
             raise ArgumentError("url is given; this server fetches nothing, send the file itself")
         for name in fields:
@@ -72,7 +72,7 @@ class Nunif:
         format = _chosen("format", fields.get("format", "0"), _FORMATS)
         default = self._context.parameters.read({}).model
         model = default if style == "art" else _PHOTO
-        return Wanted(model, False, Options(scale=scale, noise=noise, format=format))
+        return Choice(model, False, Options(scale=scale, noise=noise, format=format))
 
 
 def _chosen(name: str, text: str, values: Mapping[str, _Value]) -> _Value:

@@ -33,7 +33,7 @@ from ..files.task import Options
 from .context import Context, client_of
 from .folder import new_file
 from .jobs import Job
-from .parameters import Wanted
+from .parameters import Choice
 from .problems import Problem
 from .uploads import Sink, Upload, body_chunks, plain_name
 
@@ -118,12 +118,17 @@ class Sdapi:
                 )
             finally:
                 body.path.unlink(missing_ok=True)
+            most = context.workshop.queue.most
+            if len(uploads) > most:
+                raise Problem(
+                    413, f"imageList holds {len(uploads)} pictures; this server takes {most}"
+                )
             if len(uploads) > 1:
                 context.workshop.reserve(client, len(uploads) - 1)
             places = len(uploads)
             for upload in uploads:
-                wanted = self._wanted(extras, upload)
-                jobs.append(await context.submit(request, upload, wanted))
+                choice = self._choice(extras, upload)
+                jobs.append(await context.submit(request, upload, choice))
                 places -= 1
             for job in jobs:
                 await context.finish(request, job)
@@ -228,11 +233,11 @@ class Sdapi:
             upscaler, scale, size if mode else None, bool(fields.get("upscaling_crop", True))
         )
 
-    def _wanted(self, extras: _Extras, upload: Upload) -> Wanted:
+    def _choice(self, extras: _Extras, upload: Upload) -> Choice:
         model = self._names()[extras.upscaler][0]
-        wanted = self._context.parameters.read({} if model is None else {"model": model})
+        choice = self._context.parameters.read({} if model is None else {"model": model})
         if extras.upscaler == _NONE:
-            return replace(wanted, options=Options(scale=1, noise=None, format="png"))
+            return replace(choice, options=Options(scale=1, noise=None, format="png"))
         words = extras.upscaler.rpartition(" noise ")
         noise: Any = self._context.parameters.declared["noise"].value(
             words[2] if words[1] else "auto"
@@ -241,13 +246,13 @@ class Sdapi:
         if extras.upscaler == _LANCZOS:
             options = Options(noise=None, strength=0, format="png")
         if extras.size is None:
-            return replace(wanted, options=replace(options, scale=extras.scale))
+            return replace(choice, options=replace(options, scale=extras.scale))
         with codec.opened(upload.path, self._context.settings.upscaler.limit) as (stream, _):
             header = codec.read_header(stream, self._context.settings.upscaler.limit)
         width, height = extras.size
         if header is not None and width * header.height < height * header.width:
-            return replace(wanted, options=replace(options, height=height))
-        return replace(wanted, options=replace(options, width=width))
+            return replace(choice, options=replace(options, height=height))
+        return replace(choice, options=replace(options, width=width))
 
     def _crop(self, job: Job, size: tuple[int, int]) -> None:
         """Cut the middle of the result to ``size``, as there."""

@@ -40,13 +40,13 @@ class Suwayomi:
         context.workshop.reserve(client)
         try:
             fields = dict(request.query_params)
-            wanted = context.parameters.read(fields)
+            choice = context.parameters.read(fields)
             upload = await self._receive(request)
             with kept_on_success(upload):
                 if upload.size == 0:
                     raise Problem(422, "the body is empty; send the bytes of a page")
                 job = await context.submit(
-                    request, upload, wanted, keep_format=wanted.options.format is None
+                    request, upload, choice, keep_format=choice.options.format is None
                 )
         except BaseException:
             context.workshop.queue.release(client)

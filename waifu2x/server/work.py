@@ -75,6 +75,8 @@ class Workshop:
         self.settings, self._words = settings, words
         self.upscalers = Upscalers(settings)
         default = self.upscalers.get(os.fspath(settings.upscaler.model), settings.upscaler.tta)
+        #: The default model.
+        self.model = default.pipeline.model
         engine = default.pipeline.engine
         self._limits = Limits(
             memory=budget(settings.memory),
@@ -207,8 +209,8 @@ class Workshop:
             job.set_status("canceled" if job.cancel.is_set() else "done")
 
     def _convert(self, job: Job, stages: FileStages) -> Result:
-        options = job.wanted.options
-        upscaler = self.upscalers.get(job.wanted.model, job.wanted.tta)
+        options = job.choice.options
+        upscaler = self.upscalers.get(job.choice.model, job.choice.tta)
         extension = exact_extension(job.source, options)
         if not job.keep_format:
             check_quality_used(options, [extension])
@@ -234,7 +236,7 @@ def _cost(job: Job, limit: int) -> float:
         length = stream.seek(0, 2)
         header = codec.read_header(stream, limit)
     pixels = length if header is None else header.width * header.height
-    return max(1.0, float(pixels) * (8 if job.wanted.tta else 1))
+    return max(1.0, float(pixels) * (8 if job.choice.tta else 1))
 
 
 def _check_growth(file: BinaryIO, most: int, name: str) -> None:
