@@ -246,6 +246,7 @@ def test_every_setting_reaches_the_result(page: Page, face: Path, tmp_path: Path
     # The settings stay, until they are reset.
     page.reload()
     expect(page.locator("#command code")).to_contain_text("--width 200 --format webp")
+    expect(page.get_by_label("Strength")).to_be_visible()
     page.get_by_role("button", name="Reset the settings").click()
     expect(page.locator("#command code")).to_have_text("waifu2x picture.png --model upconv_7")
 
@@ -375,6 +376,26 @@ def test_a_file_above_the_limit(page: Page, tmp_path: Path) -> None:
     upscale(page)
     detail = row(page, "huge.png").locator(".detail")
     expect(detail).to_have_text("the request is larger than 64 MiB, the limit of this server")
+
+
+def test_a_picture_before_the_settings_have_come(page: Page, server: str, face: Path) -> None:
+    held: list[Route] = []
+    page.route("**/api/options", lambda route: held.append(route))
+    page.goto(server)
+    dropped(page, face)
+    expect(row(page, "face.jpg").locator(".detail")).to_contain_text(size(120, 96))
+    held[0].continue_()
+    expect(page.locator("#command code")).to_have_text("waifu2x face.jpg --model upconv_7")
+    upscale(page)
+    expect(row(page, "face.jpg")).to_have_class(re.compile("done"))
+
+
+def test_settings_that_do_not_come(page: Page, server: str) -> None:
+    page.route("**/api/models", lambda route: route.abort())
+    page.goto(server)
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer.")
+    page.get_by_role("alert").get_by_role("button", name="Close").click()
+    expect(page.locator("#trouble")).to_be_hidden()
 
 
 def test_a_format_that_no_browser_shows(page: Page, face: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ const pause = (seconds, signal) => new Promise((resolve, reject) => {
 });
 
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
 /** Join facts for one line, which breaks between them only. */
 const joined = (...facts) => facts.filter(Boolean).map((each) => each.replaceAll(" ", "\u00a0")).join(" · ");
 
@@ -134,16 +135,14 @@ function moreField({ name, type, default: value, choices, help }) {
 /** Make the choices fit together: noise levels of the model, fields for a size, the quality. */
 function fitSettings() {
   const model = models.find((each) => each.name === form.model.value);
-  $("#model-hint").textContent = model
-    ? capitalized([model.description, model.license].filter(Boolean).join("; ")) : "";
-  const levels = (model?.noise_levels ?? []).filter((each) => each !== null).map(String);
-  const choices = [["auto", "Auto"], ["none", "None"],
-    ...levels.filter((each) => each !== "none" && each !== "auto").map((each) => [each, capitalized(each)])];
+  const facts = [model.description, model.license].filter(Boolean);
+  $("#model-hint").textContent = facts.length ? capitalized(facts.join("; ")) : "";
+  const levels = ["auto", "none", ...model.noise_levels];
   const current = form.noise?.value;
-  const chosen = choices.some(([value]) => value === current) ? current : "auto";
+  const chosen = levels.includes(current) ? current : "auto";
   const shown = [...form.querySelectorAll("[name=noise]")].map(({ value }) => value);
-  if (`${shown}` !== `${choices.map(([value]) => value)}`) {
-    segments($("#noise-levels"), "noise", choices, chosen);
+  if (`${shown}` !== `${levels}`) {
+    segments($("#noise-levels"), "noise", levels.map((each) => [each, capitalized(each)]), chosen);
   }
   $("#noise-hint").textContent = chosen === "auto"
     ? "By the quality of a JPEG; other pictures are not denoised." : "";
@@ -155,9 +154,10 @@ function fitSettings() {
 /** The chosen options by their names in the API, without those at their default. */
 function chosenOptions() {
   const chosen = {};
+  if (!models.length) return chosen; // the choices are not here yet
   const set = (name, value) => { if (value) chosen[name] = value; };
   set("model", form.model.value);
-  if (form.noise?.value !== "auto") set("noise", form.noise?.value);
+  if (form.noise.value !== "auto") set("noise", form.noise.value);
   if (form.times.value !== "other") {
     if (form.times.value !== "2") set("scale", form.times.value);
   } else {
@@ -183,8 +183,8 @@ function commandLine() {
   const options = Object.entries(chosenOptions())
     .filter(([, value]) => value !== "cunet") // the default of the command, but not of every server
     .map(([name, value]) => {
-      const flag = declared[name]?.flag ?? `--${name.replaceAll("_", "-")}`;
-      return value === "true" ? flag : `${flag} ${quoted(value)}`;
+      const { flag, type } = declared[name];
+      return type === "boolean" ? flag : `${flag} ${quoted(value)}`;
     });
   const names = items.map(({ name }) => quoted(/^[-@]/.test(name) ? `./${name}` : name));
   if (!names.length) names.push("picture.png");
@@ -206,10 +206,12 @@ async function copyCommand() {
 }
 
 function settingsChanged() {
-  fitSettings();
+  if (models.length) {
+    fitSettings();
+    const fields = [...new FormData(form)].filter(([, value]) => value && value !== form.model.dataset.default);
+    localStorage.setItem("settings", JSON.stringify(fields));
+  }
   $("#command code").textContent = commandLine();
-  const fields = [...new FormData(form)].filter(([, value]) => value);
-  localStorage.setItem("settings", JSON.stringify(fields));
   showCounts();
   if (view.item) showViewer();
 }
@@ -228,6 +230,7 @@ function restore() {
     if (field.type === "checkbox") field.checked = true;
     else field.value = value;
     if (field instanceof HTMLSelectElement && field.selectedIndex < 0) field.value = "";
+    if (MORE.includes(name)) $("#more").open = true;
   }
   settingsChanged();
 }
@@ -281,9 +284,12 @@ function remove(item) {
 
 const optionsKey = () => JSON.stringify(chosenOptions());
 
-/** Whether a picture was not yet tried with the current settings. */
-const isOpen = ({ state, key }) => !ACTIVE.includes(state)
-  && (["ready", "canceled"].includes(state) || key !== optionsKey());
+/** The pictures that were not yet tried with the current settings. */
+function openItems() {
+  const current = optionsKey();
+  return items.filter(({ state, key }) => !ACTIVE.includes(state)
+    && (["ready", "canceled"].includes(state) || key !== current));
+}
 
 function start(chosen) {
   for (const item of chosen) {
@@ -482,7 +488,7 @@ function offer(link, { result }) {
 
 /** Show what depends on the states of all pictures. */
 function showCounts() {
-  const open = items.filter(isOpen).length;
+  const open = openItems().length;
   const active = items.filter((item) => ACTIVE.includes(item.state)).length;
   const done = items.filter((item) => item.state === "done").length;
   $("#pictures").hidden = !items.length;
@@ -866,7 +872,7 @@ function listen() {
   for (const [name, others] of [["scale", ["width", "height"]], ["width", ["scale"]], ["height", ["scale"]]]) {
     form[name].addEventListener("input", () => { for (const other of others) form[other].value = ""; });
   }
-  form.onsubmit = (event) => { event.preventDefault(); start(items.filter(isOpen)); };
+  form.onsubmit = (event) => { event.preventDefault(); start(openItems()); };
   $("#cancel-all").onclick = () => { items.forEach(cancel); $("#upscale").focus(); };
   $("#clear").onclick = () => { [...items].forEach(remove); $("#empty .choose").focus(); };
   $("#reset-settings").onclick = resetSettings;
