@@ -135,7 +135,7 @@ def pictures(count: int, least: int, most: int) -> list[bytes]:
 
 def throughput(options: Options) -> Part:
     """The same pictures through the command and through the server, in turn."""
-    count, least, most = (8, 32, 64) if options.quick else (48, 128, 640)
+    count, least, most = (8, 32, 64) if options.quick else (48, 96, 320)
     files = pictures(count, least, most)
     source = options.folder / "in"
     source.mkdir()
@@ -284,7 +284,7 @@ def memory(options: Options) -> Part:
     """Requests of all kinds from 20 clients; every answer is right, or an honest error."""
     total = 40 if options.quick else 200
     draw = random.Random(SEED)
-    files = pictures(6, 32, 96 if options.quick else 600)
+    files = pictures(6, 32, 96 if options.quick else 320)
     kinds = [kind for kind, share in KINDS.items() for _ in range(round(share * total))]
     draw.shuffle(kinds)
     problems: list[str] = []
