@@ -529,6 +529,24 @@ def test_400_pixels(page: Page, face: Path, manga: Path) -> None:
     assert page.evaluate("() => document.documentElement.scrollWidth") == 320
 
 
+def test_one_to_one_means_pixels_of_the_screen(browser: Browser, server: str, face: Path) -> None:
+    with browser.new_context(
+        viewport={"width": 400, "height": 800},
+        device_scale_factor=2,
+        is_mobile=True,
+        has_touch=True,
+    ) as context:
+        page = context.new_page()
+        open_page(page, server)
+        dropped(page, face)
+        upscale(page)
+        # A pixel of the result is at most as large as a pixel of style sheets.
+        width = "image => image.offsetWidth"
+        assert page.locator("#after").evaluate(width) == 240
+        page.get_by_role("button", name="1:1").tap()
+        assert page.locator("#after").evaluate(width) == 120
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast(page: Page, face: Path, tmp_path: Path, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")

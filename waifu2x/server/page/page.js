@@ -603,7 +603,7 @@ function layout() {
   const [across, down] = [canvas.clientWidth, canvas.clientHeight];
   if (!view.width || !across) return;
   const density = window.devicePixelRatio || 1;
-  const fit = Math.min(1, (across * density) / view.width, (down * density) / view.height);
+  const fit = density * Math.min(1, across / view.width, down / view.height);
   if (view.fit) view.zoom = fit;
   const width = (view.width * view.zoom) / density;
   const height = (view.height * view.zoom) / density;
