@@ -465,7 +465,7 @@ def test_zoom_and_pan_with_the_mouse(page: Page, tmp_path: Path) -> None:
     assert after.evaluate("image => image.offsetWidth <= image.parentElement.clientWidth")
 
 
-def test_everything_works_by_keys(page: Page, face: Path, manga: Path) -> None:
+def test_everything_works_by_keys(page: Page, face: Path, manga: Path, tmp_path: Path) -> None:
     dropped(page, face, manga)
     page.locator("#model").focus()
     for key in ("Tab", "ArrowRight", "Tab", "ArrowRight", "Tab", "Tab", "Tab"):
@@ -496,6 +496,9 @@ def test_everything_works_by_keys(page: Page, face: Path, manga: Path) -> None:
     expect(divider).to_have_attribute("aria-valuenow", "0")
     page.keyboard.press("PageDown")
     expect(page.locator("#canvas")).to_have_accessible_name("it's page 1.png, before and after")
+    # The hint about keys goes without a move of the button below the pointer.
+    expect(page.locator("#keys")).to_contain_text("Arrow keys pan.")
+    saved(page, page.get_by_role("button", name="Download all as ZIP"), tmp_path)
 
 
 def test_every_control_has_a_name(page: Page, face: Path) -> None:

@@ -209,7 +209,7 @@ function settingsChanged() {
   if (models.length) {
     fitSettings();
     const fields = [...new FormData(form)].filter(([, value]) => value && value !== form.model.dataset.default);
-    localStorage.setItem("settings", JSON.stringify(fields));
+    localStorage.setItem("waifu2x-settings", JSON.stringify(fields));
   }
   $("#command code").textContent = commandLine();
   showCounts();
@@ -219,7 +219,7 @@ function settingsChanged() {
 function restore() {
   let saved = [];
   try {
-    saved = JSON.parse(localStorage.getItem("settings")) ?? [];
+    saved = JSON.parse(localStorage.getItem("waifu2x-settings")) ?? [];
   } catch { /* written by another program */ }
   const model = saved.find(([name]) => name === "model");
   if (models.some((each) => each.name === model?.[1])) form.model.value = model[1];
@@ -236,7 +236,7 @@ function restore() {
 }
 
 function resetSettings() {
-  localStorage.removeItem("settings");
+  localStorage.removeItem("waifu2x-settings");
   form.reset();
   form.model.value = form.model.dataset.default;
   form.times.value = "2";
@@ -516,9 +516,18 @@ function select(item) {
   view.item = item;
   for (const each of [last, item]) if (each) showRow(each);
   if (item !== last) Object.assign(view, { fit: true, split: 0.5 });
+  if (item) scrollList(item.row);
   $("#empty").hidden = Boolean(item);
   $("#viewer").hidden = !item;
   if (item) showViewer();
+}
+
+/** Scroll the list, not the page, until a row is visible. */
+function scrollList(row) {
+  const list = $("#list");
+  const top = row.offsetTop - list.offsetTop;
+  const hidden = top < list.scrollTop || top + row.offsetHeight > list.scrollTop + list.clientHeight;
+  if (hidden) list.scrollTop = top - list.clientHeight / 2;
 }
 
 /** The size of the result; before there is a result, that which the settings will give. */
