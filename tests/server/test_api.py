@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import threading
@@ -16,9 +17,10 @@ import pytest
 from helpers import art
 from helpers.command import waifu2x
 from helpers.server import Running, client, idle, opened, picture, running, wait_for
+from helpers.weight_files import compact_file
 from PIL import Image
 
-from waifu2x import __version__
+from waifu2x import Upscaler, __version__
 from waifu2x.network import registry
 from waifu2x.pipeline.options import UpscalerOptions
 
@@ -355,6 +357,28 @@ def test_results_are_cached_within_a_limit() -> None:
             send(http, each)
         wait_for(lambda: sum(path.stat().st_size for path in server.files()) == cache.size)
         assert 0 < cache.size <= 12_000
+
+
+def test_a_model_file_is_served_by_its_name_only(tmp_path: Path) -> None:
+    file = tmp_path / "own.pth"
+    compact_file(file, seed=0)
+    expected = Upscaler(file).upscale(picture())
+    with running(upscaler=UpscalerOptions(file)) as server, client(server.url) as http:
+        assert http.get("/api/models").json()["default"] == "own"
+        for fields in ({}, {"model": "own"}):
+            answer = send(http, picture(), **fields)
+            assert opened(answer.content).tobytes() == expected.tobytes()
+        assert send(http, picture(), model=str(file)).status_code == 422
+        assert send(http, picture(), model="upconv_7").status_code == 200
+
+
+def test_a_batch_whose_client_goes_away_is_canceled(server: Running) -> None:
+    image = base64.b64encode(picture(400, 300)).decode()
+    images = [{"data": image, "name": "x.png"} for _ in range(4)]
+    body = {"imageList": images, "upscaler_1": "cunet", "upscaling_resize": 8}
+    with client(server.url) as http, pytest.raises(httpx.ReadTimeout):
+        http.post("/sdapi/v1/extra-batch-images", json=body, timeout=1)
+    wait_for(lambda: idle(server))
 
 
 def test_a_job_is_forgotten_after_its_time() -> None:

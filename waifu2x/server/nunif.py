@@ -1,6 +1,6 @@
 """The API of nunif, as at waifu2x.udp.jp: ``POST /api``.
 
-Fields, defaults and answers are those of waifu2x/web/server.py in github.com/nagadomi/nunif:
+Fields, defaults and answers follow waifu2x/web/server.py in github.com/nagadomi/nunif:
 ``style`` (photo), ``noise`` (-1, none), ``scale`` (-1; 1 is 1.6x, 2 is 2x) and ``format`` (0 PNG,
 1 WebP). Both formats are lossless, and the name of the result tells the method.
 

@@ -95,7 +95,7 @@ class OpenApi:
 
 
 def describe(declared: Mapping[str, Parameter]) -> dict[str, Any]:
-    """The description of all routes; the options are those that the command declares."""
+    """The description of all routes; the command declares the options."""
     options = {name: _schema(each) for name, each in declared.items()}
     job = {"description": "the job", "content": {"application/json": {"schema": _JOB}}}
     upscale = {"200": _PICTURE, "202": {**job, "description": "a job; see Location"}}

@@ -1,6 +1,6 @@
 """The upscaling part of the API of AUTOMATIC1111's stable-diffusion-webui.
 
-Fields, defaults and answers are those of ``ExtrasSingleImageRequest``, ``ExtrasBatchImagesRequest``
+Fields, defaults and answers follow ``ExtrasSingleImageRequest``, ``ExtrasBatchImagesRequest``
 and ``UpscalerItem`` in modules/api/models.py, and of the routes in modules/api/api.py, in
 github.com/AUTOMATIC1111/stable-diffusion-webui. Krita, GIMP and Photoshop plug-ins, and bots, use
 it.

@@ -3,7 +3,7 @@
 Suwayomi posts each page to the URL that its settings ``downloadConversions`` and
 ``serveConversions`` name as target, as a form with the file in the field ``image``, and takes the
 body of the answer for the page; the first bytes decide the format. Source: ConversionUtil.kt and
-Page.kt in github.com/Suwayomi/Suwayomi-Server, with a read timeout of 30 seconds in
+Page.kt in github.com/Suwayomi/Suwayomi-Server; its read timeout of 30 seconds is in
 NetworkHelper.kt. Other readers post the bare bytes of the page.
 
 The result has the format of the page. Options are in the query: ``/page?scale=2&noise=1``.

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 #: Upscalers that stay loaded.
 _LOADED: Final = 4
 
-#: Threads in addition to those that decode, compute and encode.
+#: Threads in addition to the threads that decode, compute and encode.
 _AHEAD: Final = 2
 _MAX_THREADS: Final = 64
 
@@ -110,7 +110,7 @@ class Workshop:
             thread.start()
 
     def stop(self) -> None:
-        """Refuse further jobs and those that wait; the jobs that have begun go on."""
+        """Refuse further jobs and the jobs that wait; jobs that have begun go on."""
         for job in self.queue.stop():
             job.fail(busy(_STOPPING, 5))
             job.source.unlink(missing_ok=True)
