@@ -19,7 +19,8 @@ const pause = (seconds, signal) => new Promise((resolve, reject) => {
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
 /** Join facts for one line, which breaks between them only. */
-const joined = (...facts) => facts.filter(Boolean).map((each) => each.replaceAll(" ", "\u00a0")).join(" · ");
+const joined = (...facts) => facts.filter(Boolean)
+  .map((each) => each.replaceAll(" ", "\u00a0")).join(" · ");
 
 const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
 const dimensions = (width, height) => `${width} × ${height}`;
@@ -72,7 +73,8 @@ async function send(path, options = {}) {
 }
 
 /** Forget a job at the server; work under way stops. Works while the page closes, too. */
-const forget = (job) => fetch(`api/jobs/${job}`, { method: "DELETE", keepalive: true }).catch(() => {});
+const forget = (job) => fetch(`api/jobs/${job}`, { method: "DELETE", keepalive: true })
+  .catch(() => {});
 
 function nameOf(response) {
   const header = response.headers.get("Content-Disposition") ?? "";
@@ -109,13 +111,15 @@ async function loadSettings() {
   form.model.dataset.default = known.default;
   form.format.replaceChildren(new Option("Automatic", ""),
     ...options.formats.map((each) => new Option(NAMES[each] ?? each.toUpperCase(), each)));
-  segments($("#scales"), "times", [...SCALES.map((each) => [`${each}`, `${each}×`]), ["other", "Other"]], "2");
-  $("#more > div").replaceChildren(...MORE.flatMap((name) => (declared[name] ? [moreField(declared[name])] : [])));
+  const times = SCALES.map((each) => [`${each}`, `${each}×`]);
+  segments($("#scales"), "times", [...times, ["other", "Other"]], "2");
+  $("#more > div").replaceChildren(...MORE.filter((name) => declared[name]).map(moreField));
   restore();
 }
 
 /** A field for an option of the command, with its help. */
-function moreField({ name, type, default: value, choices, help }) {
+function moreField(name) {
+  const { type, default: value, choices, help } = declared[name];
   const title = name === "tta" ? "TTA" : capitalized(name.replaceAll("_", " "));
   const hint = element("span", { className: "muted small", id: `hint-${name}`, textContent: help });
   let input = element("input", { name, autocomplete: "off", placeholder: value ?? "Automatic" });
@@ -208,7 +212,8 @@ async function copyCommand() {
 function settingsChanged() {
   if (models.length) {
     fitSettings();
-    const fields = [...new FormData(form)].filter(([, value]) => value && value !== form.model.dataset.default);
+    const fields = [...new FormData(form)]
+      .filter(([, value]) => value && value !== form.model.dataset.default);
     localStorage.setItem("waifu2x-settings", JSON.stringify(fields));
   }
   $("#command code").textContent = commandLine();
@@ -425,7 +430,8 @@ function stateText(item) {
     case "done": return joined(item.result.size, bytes(item.result.blob.size), noiseText(item));
     case "failed": return item.message;
     case "canceled": return "Canceled";
-    default: return joined(item.width && dimensions(item.width, item.height), bytes(item.file.size));
+    default:
+      return joined(item.width && dimensions(item.width, item.height), bytes(item.file.size));
   }
 }
 
@@ -496,7 +502,9 @@ function showCounts() {
   $("#save-all").hidden = done < 2;
   $("#upscale").setAttribute("aria-disabled", !open);
   document.body.classList.toggle("has-work", open + active > 0);
-  $("#upscale").textContent = open ? `Upscale ${plural(open, "picture")}` : active ? `Upscaling ${plural(active, "picture")}` : "Upscale";
+  $("#upscale").textContent = "Upscale";
+  if (active) $("#upscale").textContent = `Upscaling ${plural(active, "picture")}`;
+  if (open) $("#upscale").textContent = `Upscale ${plural(open, "picture")}`;
   $("#cancel-all").hidden = !active;
   document.title = active ? `(${items.length - active}/${items.length}) waifu2x` : "waifu2x";
 }
@@ -526,8 +534,10 @@ function select(item) {
 function scrollList(row) {
   const list = $("#list");
   const top = row.offsetTop - list.offsetTop;
-  const hidden = top < list.scrollTop || top + row.offsetHeight > list.scrollTop + list.clientHeight;
-  if (hidden) list.scrollTop = top - list.clientHeight / 2;
+  const bottom = top + row.offsetHeight;
+  if (top < list.scrollTop || bottom > list.scrollTop + list.clientHeight) {
+    list.scrollTop = top - list.clientHeight / 2;
+  }
 }
 
 /** The size of the result; before there is a result, that which the settings will give. */
@@ -550,7 +560,7 @@ function setSource(image, url) {
   else image.removeAttribute("src");
 }
 
-const isShowable = (image) => Boolean(image.dataset.url) && image.dataset.failed !== image.dataset.url;
+const isShowable = ({ dataset: { url, failed } }) => Boolean(url) && failed !== url;
 
 function showViewer() {
   const { item } = view;
@@ -588,11 +598,13 @@ function showPlaceholder(item, hasBefore, hasAfter) {
   let text = "";
   if (item.result) {
     if (!hasAfter) {
-      text = `This browser cannot show ${extension(item.result.name)}. The result is complete; download it to see it.`;
+      text = `This browser cannot show ${extension(item.result.name)}. `
+        + "The result is complete; download it to see it.";
     }
   } else if (item.state === "failed" && !hasBefore) text = item.message;
   else if (item.shown === false) {
-    text = `This browser cannot show this ${extension(item.name)} file. The server may well read it.`;
+    text = `This browser cannot show this ${extension(item.name)} file. `
+      + "The server may well read it.";
   }
   $("#placeholder").hidden = !text;
   $("#placeholder").classList.toggle("wrong", item.state === "failed" && !item.result);
@@ -643,7 +655,7 @@ function layout() {
   $("#zoom-one").setAttribute("aria-pressed", !view.fit && view.zoom === 1);
 }
 
-/** Zoom to a level; the point (x, y) of the canvas, its center by default, stays in place. */
+/** Zoom to a level. The point (x, y) of the canvas, its center by default, stays in place. */
 function zoomTo(zoom, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
   const next = Math.min(16, Math.max(0.02, zoom));
   const ratio = next / view.zoom;
@@ -659,7 +671,8 @@ function fitView() {
 }
 
 const zoomIn = () => zoomTo(LEVELS.find((level) => level > view.zoom * 1.01) ?? view.zoom * 1.5);
-const zoomOut = () => zoomTo(LEVELS.findLast((level) => level < view.zoom * 0.99) ?? view.zoom / 1.5);
+const zoomOut = () => zoomTo(
+  LEVELS.findLast((level) => level < view.zoom * 0.99) ?? view.zoom / 1.5);
 
 function setSplit(split) {
   view.split = Math.min(1, Math.max(0, split));
@@ -690,13 +703,15 @@ canvas.addEventListener("keydown", (event) => {
   }[event.key] ?? [0, 0];
   const act = VIEW_KEYS[event.key];
   if (act) act();
-  else if (event.target === divider && (across || down)) setSplit(view.split + (across - down) * far * 0.02);
+  else if (event.target === divider && (across || down)) {
+    setSplit(view.split + (across - down) * far * 0.02);
+  }
   else if (event.target === divider && event.key === "Home") setSplit(0);
   else if (event.target === divider && event.key === "End") setSplit(1);
   else if ((across || down) && canvas.classList.contains("pannable")) {
     Object.assign(view, { x: view.x - across * far * 40, y: view.y - down * far * 40 });
     layout();
-  } else return;
+  } else return; // the key is none of the viewer
   event.preventDefault();
 });
 
@@ -798,7 +813,9 @@ function uniqueNames(names) {
   return names.map((name) => {
     const [, stem, end] = /^(.*?)(\.[^.]*)?$/s.exec(name);
     let unique = name;
-    for (let count = 2; used.has(unique.toLowerCase()); count += 1) unique = `${stem} (${count})${end ?? ""}`;
+    for (let count = 2; used.has(unique.toLowerCase()); count += 1) {
+      unique = `${stem} (${count})${end ?? ""}`;
+    }
     used.add(unique.toLowerCase());
     return unique;
   });
@@ -819,12 +836,16 @@ async function zip(files) {
     const common = [[2, 20], [2, 0x800], [2, 0], [2, time], [2, date], [4, await crc32(blob)],
       [4, blob.size], [4, blob.size], [2, name.length], [2, 0]];
     parts.push(packed([4, 0x04034b50], ...common), name, blob);
-    directory.push(packed([4, 0x02014b50], [2, 20], ...common, [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]), name);
+    directory.push(packed([4, 0x02014b50], [2, 20], ...common,
+      [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]), name);
     offset += 30 + name.length + blob.size;
   }
   const size = directory.reduce((sum, part) => sum + part.byteLength, 0);
-  if (offset + size >= 2 ** 32) throw new Error("The results are too large for one ZIP file, 4 GB. Download them one by one.");
-  const end = packed([4, 0x06054b50], [2, 0], [2, 0], [2, files.length], [2, files.length], [4, size], [4, offset], [2, 0]);
+  if (offset + size >= 2 ** 32) {
+    throw new Error("The results are too large for one ZIP, 4 GB. Download them one by one.");
+  }
+  const end = packed([4, 0x06054b50], [2, 0], [2, 0], [2, files.length], [2, files.length],
+    [4, size], [4, offset], [2, 0]);
   return new Blob([...parts, ...directory, end], { type: "application/zip" });
 }
 
@@ -851,13 +872,19 @@ async function filesIn(entry) {
 }
 
 function listen() {
-  for (const button of document.querySelectorAll(".choose")) button.onclick = () => $("#files").click();
+  for (const button of document.querySelectorAll(".choose")) {
+    button.onclick = () => $("#files").click();
+  }
   $("#files").onchange = ({ target }) => { add(target.files); target.value = ""; };
 
   let depth = 0; // of nested elements that a drag has entered
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   const showDrop = (by) => { depth = by && depth + by; $("#drop").hidden = depth < 1; };
-  addEventListener("dragenter", (event) => { if (hasFiles(event)) { event.preventDefault(); showDrop(1); } });
+  addEventListener("dragenter", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    showDrop(1);
+  });
   addEventListener("dragleave", (event) => { if (hasFiles(event)) showDrop(-1); });
   addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
   addEventListener("drop", (event) => {
@@ -878,15 +905,20 @@ function listen() {
   });
 
   form.oninput = settingsChanged;
-  for (const [name, others] of [["scale", ["width", "height"]], ["width", ["scale"]], ["height", ["scale"]]]) {
-    form[name].addEventListener("input", () => { for (const other of others) form[other].value = ""; });
+  // A scale and a size exclude each other.
+  form.scale.addEventListener("input", () => { form.width.value = form.height.value = ""; });
+  for (const name of ["width", "height"]) {
+    form[name].addEventListener("input", () => { form.scale.value = ""; });
   }
   form.onsubmit = (event) => { event.preventDefault(); start(openItems()); };
   $("#cancel-all").onclick = () => { items.forEach(cancel); $("#upscale").focus(); };
   $("#clear").onclick = () => { [...items].forEach(remove); $("#empty .choose").focus(); };
   $("#reset-settings").onclick = resetSettings;
-  $("#save-all").onclick = () => zip(items.filter(({ state }) => state === "done").map(({ result }) => result))
-    .then((blob) => download(blob, "waifu2x.zip"), complain);
+  $("#save-all").onclick = () => {
+    const done = items.filter(({ state }) => state === "done");
+    zip(done.map(({ result }) => result))
+      .then((blob) => download(blob, "waifu2x.zip"), complain);
+  };
   $("#copy").onclick = copyCommand;
   $("#trouble button").onclick = () => { $("#trouble").hidden = true; };
   $("#zoom-fit").onclick = fitView;
@@ -900,8 +932,8 @@ function listen() {
 // --- start ----------------------------------------------------------------------------------
 
 function drawIcon() {
-  const drawing = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4"
-    fill="#b81f56"/><path d="M4 12h3V9H4zM8 8h4V4H8z" fill="#fff"/></svg>`;
+  const drawing = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
+    <rect width="16" height="16" rx="4" fill="#b81f56"/><path d="M4 12h3V9H4zM8 8h4V4H8z" fill="#fff"/></svg>`;
   const href = URL.createObjectURL(new Blob([drawing], { type: "image/svg+xml" }));
   document.head.append(element("link", { rel: "icon", type: "image/svg+xml", href }));
 }
