@@ -18,8 +18,9 @@ from .settings import ServerSettings, is_loopback
 #: What a browser shows when it prompts for the token.
 _REALM: Final = "waifu2x"
 
+#: Chromium reads only the first scheme.
 _CHALLENGE: Final = ", ".join(
-    f"{scheme} realm={json.dumps(_REALM)}" for scheme in ("Bearer", "Basic")
+    f"{scheme} realm={json.dumps(_REALM)}" for scheme in ("Basic", "Bearer")
 )
 
 
