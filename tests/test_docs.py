@@ -80,6 +80,10 @@ def _still(path: Path) -> None:
     art.anime_face(40, 36).save(path, quality=75)
 
 
+def _original(path: Path) -> None:
+    art.anime_face(80, 72).save(path)
+
+
 def _animation(path: Path) -> None:
     frames = [art.anime_face(24, 20).rotate(turn) for turn in (0, 20)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
@@ -102,6 +106,7 @@ def _pictures(path: Path) -> None:
 FIXTURES = {
     "in.png": _still,
     "in.jpg": _still,
+    "original.png": _original,
     "in.gif": _animation,
     "in.cbz": _comic,
     "pictures": _pictures,

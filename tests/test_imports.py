@@ -21,6 +21,7 @@ ROOT = Path(waifu2x.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("comparing",),
     ("training",),
     ("__init__",),
     ("batch",),
@@ -80,6 +81,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "pipeline.upscaler": "anywhere",
         "pipeline.resize": "anywhere",
         "cli.*": "anywhere",
+        "comparing.*": "anywhere",
         "training.*": "anywhere",
     },
     "resvg_py": {"training.svg": "at run time"},
@@ -214,6 +216,7 @@ def test_modules_import_only_what_lies_below_them(module: str) -> None:
         ("picture", "from .codec import decode"),
         ("pipeline.alpha", "from ..kernels import _native"),
         ("pipeline.alpha", "from .. import Upscaler"),
+        ("batch.job", "from ..comparing.methods import Method"),
     ],
 )
 def test_a_planted_import_is_noticed(module: str, line: str) -> None:

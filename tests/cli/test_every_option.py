@@ -514,7 +514,7 @@ def _(run: Command) -> None:
         assert done.stdout == f"waifu2x, version {__version__}\n"
 
 
-@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge", "train"))
+@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge", "train", "compare"))
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
     for option in ("-h", "--help"):
@@ -780,6 +780,60 @@ def _(run: Command) -> None:
     done = waifu2x("train", "net.toml", "--device", "cuda:99", cwd=run.folder)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: device 'cuda:99' cannot be used: ")
+
+
+# --- options of compare
+
+
+def drawn(run: Command, *options: str, source: str = "in.png") -> tuple[list[str], np.ndarray]:
+    """Return the output of compare and the sheet."""
+    name = f"{run.new()}.png"
+    models = () if "-m" in options else ("-m", "upconv_7", "-m", "bicubic")
+    done = waifu2x("compare", source, "-o", name, *models, *options, cwd=run.folder)
+    assert done.returncode == 0, done.stderr
+    with Image.open(run.folder / name) as image:
+        return done.stdout.replace(name, "SHEET").splitlines(), np.asarray(image)
+
+
+@shows("models", "target", of=("compare",))
+def _(run: Command) -> None:
+    lines, sheet = drawn(run)
+    assert lines == ["SHEET: 1 crop of 1 picture, by upconv_7 and bicubic"]
+    lines, other = drawn(run, "-m", "bicubic", "-m", "cunet", "--model", "upconv_7")
+    assert lines == ["SHEET: 1 crop of 1 picture, by bicubic, cunet and upconv_7"]
+    assert other.tobytes() != sheet.tobytes()
+
+
+@shows("scale", "noise", "crop", "crops", "side", of=("compare",))
+def _(run: Command) -> None:
+    _, plain = drawn(run)
+    assert drawn(run, "-s", "3")[1].tobytes() != plain.tobytes()
+    assert drawn(run, "-n", "3")[1].tobytes() != plain.tobytes()
+    lines, _ = drawn(run, "--crop", "0,0,9,9", "--crop", "4,4,20,16")
+    assert lines[0].startswith("SHEET: 2 crops of 1 picture")
+    lines, small = drawn(run, "--crops", "1", "--side", "16")
+    assert lines[0].startswith("SHEET: 1 crop of 1 picture")
+    assert small.shape != plain.shape
+
+
+@shows("truth", of=("compare",))
+def _(run: Command) -> None:
+    (run.folder / "originals").mkdir()
+    art.anime_face(48, 40).save(run.folder / "originals" / "in.webp", lossless=True)
+    for truth in ("originals", "originals/in.webp"):
+        lines, _ = drawn(run, "--truth", truth)
+        assert [line.split()[1:] for line in lines[1:]] == [["dB", "upconv_7"], ["dB", "bicubic"]]
+
+
+@shows("overwrite", of=("compare",))
+def _(run: Command) -> None:
+    words = ("compare", "in.png", "-m", "upconv_7", "-m", "bicubic", "-o", "kept.png")
+    (run.folder / "kept.png").write_bytes(b"kept")
+    assert waifu2x(*words, cwd=run.folder).returncode == 1
+    assert (run.folder / "kept.png").read_bytes() == b"kept"
+    assert waifu2x(*words, "--overwrite", cwd=run.folder).returncode == 0
+    with Image.open(run.folder / "kept.png") as image:
+        assert image.format == "PNG"
 
 
 def test_every_option_has_a_case() -> None:

@@ -22,6 +22,7 @@ from .._signals import SIGNALED, handled
 from .._text import nearest, reason
 from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
+from .compare import compare
 from .convert import convert
 from .export import export
 from .info import info
@@ -198,7 +199,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, info, export, convert, merge, train),
+    commands=(models, info, compare, export, convert, merge, train),
 )
 @all_options
 def main(**values: Any) -> None:
