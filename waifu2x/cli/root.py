@@ -30,6 +30,7 @@ from .merge import merge
 from .models import models
 from .options import CommandOptions, all_options
 from .page import Command
+from .rate import rate
 from .say import error_text
 from .train import train
 
@@ -199,7 +200,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, info, compare, export, convert, merge, train),
+    commands=(models, info, compare, rate, export, convert, merge, train),
 )
 @all_options
 def main(**values: Any) -> None:

@@ -17,7 +17,6 @@ import click
 
 from .._text import level_text, shown
 from ..codec.limits import MAX_PIXELS_VARIABLE
-from .compare import compare
 from .convert import convert
 from .export import export
 from .merge import merge
@@ -105,13 +104,7 @@ def _declared() -> dict[str, list[click.Option]]:
     """The options of all commands by the name of their argument."""
     upscale = click.command()(all_options(lambda: None))
     found: dict[str, list[click.Option]] = {}
-    for option in (
-        *upscale.params,
-        *export.params,
-        *convert.params,
-        *merge.params,
-        *compare.params,
-    ):
+    for option in (*upscale.params, *export.params, *convert.params, *merge.params):
         if isinstance(option, click.Option):
             found.setdefault(str(option.name), []).append(option)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -35,8 +36,16 @@ class Method:
     name: str
     upscaler: Upscaler | None
 
-    def enlarge(self, picture: Picture, options: PictureOptions) -> Pixels:
+    def enlarge(
+        self,
+        picture: Picture,
+        options: PictureOptions,
+        *,
+        cancel: threading.Event | None = None,
+    ) -> Pixels:
         """Return the result as (H, W, 3) uint8, on white.
+
+        cancel: an event that stops the work before the next tile, with `CancelledError`.
 
         Raises the errors of `waifu2x.Upscaler.upscale`.
         """
@@ -44,7 +53,7 @@ class Method:
             return _bicubic(picture, options)
         pipeline = self.upscaler.pipeline
         request, _ = pipeline.resolve(picture, options)
-        return on_white(pipeline.run(picture, request, dtype=np.uint8))
+        return on_white(pipeline.run(picture, request, dtype=np.uint8, cancel=cancel))
 
 
 def open_methods(models: Sequence[str]) -> tuple[Method, ...]:
