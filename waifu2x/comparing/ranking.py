@@ -30,6 +30,8 @@ _PRECISE: Final = 1e-9
 
 #: Resamples of the votes for the intervals, and the bounds that 95% of the resamples lie in.
 RESAMPLES: Final = 1000
+#: With fewer clusters, resamples of them vary too little, and there are no intervals.
+LEAST_CLUSTERS: Final = 10
 _BOUNDS: Final = (2.5, 97.5)
 
 
@@ -48,6 +50,7 @@ class Rank:
 
     strength: in natural logarithms of odds, the mean over all methods is 0. A method that is 1
         stronger than another wins e = 2.7 times as often as it loses.
+    low, high: the interval; infinite if there are votes on fewer than `LEAST_CLUSTERS` clusters.
     """
 
     name: str
@@ -91,10 +94,12 @@ def rank(
     counts = _counts(methods, comparisons, [each.cluster for each in comparisons])
     clusters = len(counts)
     strengths = _maximum(features, counts.sum(axis=0, keepdims=True))[0][0, :-1]
-    generator = np.random.default_rng(0)
-    weights = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    drawn = np.einsum("rc,cpo->rpo", weights.astype(np.float64), counts)
-    low, high = np.percentile(_maximum(features, drawn)[0][:, :-1], _BOUNDS, axis=0)
+    low, high = np.full(len(methods), -np.inf), np.full(len(methods), np.inf)
+    if clusters >= LEAST_CLUSTERS:
+        generator = np.random.default_rng(0)
+        weights = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+        drawn = np.einsum("rc,cpo->rpo", weights.astype(np.float64), counts)
+        low, high = np.percentile(_maximum(features, drawn)[0][:, :-1], _BOUNDS, axis=0)
     ranks = [
         Rank(
             name, float(strengths[at]), float(low[at]), float(high[at]), *_tally(name, comparisons)

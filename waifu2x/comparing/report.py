@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 from .._text import plural, shown
 from .content import KINDS
 from .drawing import FAINT, INK, LINE, PAPER, text_width, write
-from .ranking import Rank, rank
+from .ranking import LEAST_CLUSTERS, Rank, rank
 from .votes import FACES, Vote, consistency
 
 #: The name of all kinds together.
@@ -49,14 +50,17 @@ def sections(votes: Sequence[Vote]) -> list[Section]:
 
 def table(votes: Sequence[Vote], found: Sequence[Section]) -> Iterator[str]:
     """Yield the lines of the report; ``found`` is from `sections`."""
+    ranks = [each for section in found for each in section.ranks]
     for section in found:
         yield f"{section.kind}: {plural(section.votes, 'vote')}"
         yield "  strength  95% interval     won  same  lost"
         for each in section.ranks:
-            interval = f"{each.low:+.2f} to {each.high:+.2f}"
+            interval = f"{each.low:+.2f} to {each.high:+.2f}" if each.low > -math.inf else "unknown"
             counts = f"{each.wins:>4}  {each.ties:>4}  {each.losses:>4}"
             yield f"  {each.strength:+8.2f}  {interval:<15}  {counts}  {shown(each.name)}"
         yield ""
+    if not all(math.isfinite(each.low) for each in ranks):
+        yield f"an interval needs votes on {LEAST_CLUSTERS} crops or more"
     sure = consistency(votes)
     if sure.repeats:
         share = 100 * sure.agreed / sure.repeats
@@ -71,13 +75,16 @@ def table(votes: Sequence[Vote], found: Sequence[Section]) -> Iterator[str]:
 
 def plot(found: Sequence[Section]) -> bytes:
     """Draw the strengths with their intervals, PNG."""
-    names = [shown(each.name) for section in found for each in section.ranks]
-    left = _MARGIN + max(map(text_width, names)) + 16
-    low = min(each.low for section in found for each in section.ranks)
-    high = max(each.high for section in found for each in section.ranks)
-    low, high = min(low, -0.5) - 0.1, max(high, 0.5) + 0.1
-    rows = sum(len(section.ranks) for section in found)
-    tall = 2 * _MARGIN + rows * LINE + len(found) * (LINE + _SPACE) + 2 * LINE
+    ranks = [each for section in found for each in section.ranks]
+    left = _MARGIN + max(text_width(shown(each.name)) for each in ranks) + 16
+    known = [
+        value
+        for each in ranks
+        for value in (each.low, each.strength, each.high)
+        if math.isfinite(value)
+    ]
+    low, high = min(*known, -0.5) - 0.1, max(*known, 0.5) + 0.1
+    tall = 2 * _MARGIN + len(ranks) * LINE + len(found) * (LINE + _SPACE) + 2 * LINE
     canvas = Image.new("RGB", (left + _AXIS + _MARGIN, tall), PAPER)
     draw = ImageDraw.Draw(canvas)
 
@@ -102,9 +109,11 @@ def plot(found: Sequence[Section]) -> bytes:
         for each in section.ranks:
             write(canvas, (_MARGIN, y), each.name, color=INK)
             middle = y + LINE // 2
-            draw.line((place(each.low), middle, place(each.high), middle), fill=_BAR, width=2)
-            for end in (each.low, each.high):
-                draw.line((place(end), middle - 4, place(end), middle + 4), fill=_BAR, width=2)
+            ends = [place(end) for end in (each.low, each.high) if math.isfinite(end)]
+            if ends:
+                draw.line((ends[0], middle, ends[1], middle), fill=_BAR, width=2)
+            for end in ends:
+                draw.line((end, middle - 4, end, middle + 4), fill=_BAR, width=2)
             x = place(each.strength)
             draw.ellipse((x - 4, middle - 4, x + 4, middle + 4), fill=_BAR)
             y += LINE
