@@ -132,5 +132,10 @@ setup(
     packages=find_packages(include=["waifu2x", "waifu2x.*"]),
     # With a root for all packages, an editable install is a path that type checkers can follow.
     package_dir={"": "."},
-    package_data={"waifu2x": ["py.typed"], "waifu2x.kernels": ["*.pyi"]},
+    package_data={
+        "waifu2x": ["py.typed"],
+        "waifu2x.kernels": ["*.pyi"],
+        "waifu2x.server": ["page/*"],
+        "waifu2x.comparing": ["page/*"],
+    },
 )

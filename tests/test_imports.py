@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("comparing",),
-    ("training",),
+    ("server", "training"),
     ("__init__",),
     ("batch",),
     ("files",),
@@ -39,6 +39,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "kernels._cuda": ("engines.cuda_tiles",),
     "network.export": ("cli.export", "cli.convert", "cli.merge"),
     "batch.cluster": ("batch", "batch.*"),
+    "server.web": ("server.*", "cli.*", "comparing.rating"),
 }
 
 #: Folders that must not import each other although one lies above the other.
@@ -74,8 +75,6 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "tifffile": {"codec.*": "at run time"},
     "psutil": {"_machine": "at run time"},
     "distributed": {"batch.cluster": "at run time"},
-    "starlette": {"comparing.rating": "anywhere"},
-    "uvicorn": {"comparing.rating": "anywhere"},
     "pillow_jxl": {"codec.*": "at run time"},
     "PIL": {
         "codec.*": "anywhere",
@@ -89,6 +88,10 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "resvg_py": {"training.svg": "at run time"},
     "matplotlib": {"training.record": "at run time"},
     "tomli": {"training.config": "anywhere"},
+    "starlette": {"server.*": "anywhere", "comparing.rating": "anywhere"},
+    "uvicorn": {"server.web": "anywhere"},
+    "python_multipart": {"server.uploads": "anywhere"},
+    "anyio": {"server.*": "anywhere"},
 }
 
 

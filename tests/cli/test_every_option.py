@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 import zipfile
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 import numpy as np
 import onnx
 import pytest
 from helpers import art
-from helpers.command import importable, on_terminal, started, waifu2x
+from helpers.command import importable, on_terminal, started, waifu2x, wait_for
 from helpers.trainings import tiny_training
 from helpers.weight_files import compact_file
 from PIL import Image, PngImagePlugin
@@ -514,7 +516,9 @@ def _(run: Command) -> None:
         assert done.stdout == f"waifu2x, version {__version__}\n"
 
 
-@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge", "train", "compare"))
+@shows(
+    "help", of=(*MODES, "models", "info", "export", "convert", "merge", "train", "compare", "rate")
+)
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
     for option in ("-h", "--help"):
@@ -834,6 +838,77 @@ def _(run: Command) -> None:
     assert waifu2x(*words, "--overwrite", cwd=run.folder).returncode == 0
     with Image.open(run.folder / "kept.png") as image:
         assert image.format == "PNG"
+
+
+# --- options of rate
+
+
+def asked(run: Command, *options: str, votes: int = 0) -> tuple[dict[str, object], bytes, Path]:
+    """Return the first question of rate, its left image, and the file of votes after ``votes``."""
+    folder = run.folder / run.new()
+    folder.mkdir()
+    art.anime_face(24, 20).save(folder / "1.jpg", quality=75)
+    models = () if "-m" in options else ("-m", "upconv_7", "-m", "bicubic")
+    port = () if "--port" in options else ("--port", "0")
+    process = started("rate", folder.name, *models, *port, *options, cwd=run.folder)
+    try:
+        address = wait_for(process.stdout, "open http://").split()[1]
+        while True:
+            question = httpx.get(f"{address}api/question").json()
+            if question["status"] == "question" and votes == 0:
+                break
+            if question["status"] == "question":
+                data = {"id": question["id"], "vote": "same", "face": False}
+                assert httpx.post(f"{address}api/vote", json=data).status_code == 204
+                votes -= 1
+            elif question["status"] == "done":
+                return question, b"", folder
+            time.sleep(0.05)
+        image = httpx.get(f"{address}api/question/{question['id']}/left.png").content
+    finally:
+        process.kill()
+        process.communicate()
+    return {**question, "address": address}, image, folder
+
+
+@shows("models", "port", "side", "scale", "noise", of=("rate",))
+def _(run: Command) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    question, _, _ = asked(run, "--port", str(port))
+    assert question["address"] == f"http://127.0.0.1:{port}/"
+    assert (question["width"], question["height"]) == (48, 40), "smaller than the side"
+    question, _, _ = asked(run, "--side", "16")
+    assert (question["width"], question["height"]) == (16, 16)
+    question, _, _ = asked(run, "-s", "3")
+    assert (question["width"], question["height"]) == (72, 60)
+    for level, noise in (("none", None), ("3", 3)):
+        _, _, folder = asked(run, "-n", level, "--side", "16", votes=1)
+        (line,) = (folder / "votes.jsonl").read_text().splitlines()
+        assert json.loads(line)["noise"] == noise
+    _, _, folder = asked(run, "-m", "upconv_7", "-m", "bicubic", "--model", "cunet", votes=3)
+    lines = (folder / "votes.jsonl").read_text().splitlines()
+    assert {frozenset((vote["left"], vote["right"])) for vote in map(json.loads, lines)} == {
+        frozenset(pair)
+        for pair in (("upconv_7", "bicubic"), ("upconv_7", "cunet"), ("bicubic", "cunet"))
+    }
+
+
+@shows("votes", "report", "plot", of=("rate",))
+def _(run: Command) -> None:
+    asked(run, "--votes", "mine.jsonl", votes=1)
+    done = waifu2x("rate", "in", "--votes", "mine.jsonl", "--report", cwd=run.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "all: 1 vote"
+    assert {line.split()[-1] for line in lines[2:4]} == {"upconv_7", "bicubic"}
+    words = ("rate", "in", "--votes", "mine.jsonl", "--report", "--plot", "ranks.png")
+    assert waifu2x(*words, cwd=run.folder).stdout == done.stdout
+    with Image.open(run.folder / "ranks.png") as image:
+        assert image.format == "PNG"
+    other = waifu2x(*words, "-m", "cunet", "-m", "bicubic", cwd=run.folder)
+    assert other.stderr == "Error: votes mine.jsonl hold no vote on these models\n"
 
 
 def test_every_option_has_a_case() -> None:

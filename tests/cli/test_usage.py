@@ -288,6 +288,28 @@ USAGE = {
     "compare in.png -m cunet -m bicubic -o a.png -s 0": f"scale is 0; {SCALE}",
     "compare '' -m cunet": "IN is ''; it must be the name of a file or folder",
     "compre a.png": "compre is neither a file nor a command; did you mean waifu2x compare?",
+    "rate": "FOLDER is missing; see waifu2x rate --help",
+    "rate ''": "FOLDER is ''; it must be the name of a file or folder",
+    "rate pictures": (
+        "model is given 0 times; give at least two to compare, such as cunet and bicubic"
+    ),
+    "rate pictures -m cunet -m cunet": (
+        "model cunet is given twice; give each once, and rename one of two files of the same name"
+    ),
+    "rate pictures -m cunet -m bicubic --port 70000": (
+        "port is 70000; it must be a whole number from 0 to 65535"
+    ),
+    "rate pictures -m cunet -m bicubic --port x": (
+        "port is 'x'; it must be a whole number from 0 to 65535, for example 8761"
+    ),
+    "rate pictures -m cunet -m bicubic --side 4": (
+        "side is 4; it must be a whole number of pixels from 16 to 2048"
+    ),
+    "rate pictures -m cunet -m bicubic -s 0": f"scale is 0; {SCALE}",
+    "rate pictures -m cunet -m bicubic --plot a.png": (
+        "--plot draws the ranking of --report; give both"
+    ),
+    "rate pictures --report --plot a.jpg": ("plot is a.jpg; the name of a plot must end in .png"),
     "export": "OUT is missing; see waifu2x export --help",
     "export a.onnx b.onnx": "argument 'b.onnx' is one too many for waifu2x export",
     "train": "CONFIG is missing; see waifu2x train --help",
@@ -426,6 +448,17 @@ FILES = {
         1,
         "patches/train.npy cannot be read: No such file or directory; make it with python -m "
         "waifu2x.training.data",
+    ),
+    "rate gone -m cunet -m bicubic": (1, "gone does not exist"),
+    "rate in.png -m cunet -m bicubic": (1, "in.png is no folder; give a folder with pictures"),
+    "rate empty -m cunet -m bicubic": (1, "directory empty holds no picture"),
+    "rate pictures --report": (
+        1,
+        "votes pictures/votes.jsonl cannot be read: No such file or directory",
+    ),
+    "rate pictures --report --votes text.png": (
+        1,
+        "votes text.png is a file of another kind; choose another file",
     ),
     "compare gone.png -m cunet -m bicubic -o a.png": (1, "gone.png does not exist"),
     "compare empty -m cunet -m bicubic -o a.png": (1, "directory empty holds no picture"),

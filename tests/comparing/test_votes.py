@@ -90,11 +90,13 @@ def test_a_line_that_is_no_vote_is_refused(tmp_path: Path, change: dict[str, obj
         read_votes(path)
 
 
-@pytest.mark.parametrize("data", [b"a text\n", b"[1]\n", b"\xff\n", b"1\n"])
+@pytest.mark.parametrize(
+    "data", [b"a text\n", b"[1]\n", b"\xff\n", b"1\n", b"text", b"{}", b'{"pictures"']
+)
 def test_another_file_is_not_changed(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "votes.jsonl"
     path.write_bytes(data)
-    with pytest.raises(DecodeError, match=r"line 1: .*; choose another file"):
+    with pytest.raises(DecodeError, match="; choose another file"):
         VoteFile(path, scale=2, noise="auto")
     assert path.read_bytes() == data
 

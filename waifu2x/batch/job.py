@@ -9,7 +9,8 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from ..errors import (
     Waifu2xError,
 )
 from ..files.open import open_job
-from ..files.task import Options, Result, Task
+from ..files.task import Job, Options, Result, Task
 from ..picture import Picture
 from ..pipeline.pipeline import Footprint
 from ..pipeline.progress import ProgressCallback
@@ -143,7 +144,7 @@ def is_done(item: Item) -> bool:
 def _convert(
     context: BatchContext, item: Item, stages: FileStages, progress: ProgressCallback | None
 ) -> Result:
-    batch, pipeline = context.rules.batch, context.upscaler.pipeline
+    batch = context.rules.batch
     source, options = item.source, context.rules.options
     if options.format is None and item.target.suffix in LOSSLESS_SUFFIXES:
         options = replace(options, quality=None)
@@ -153,18 +154,10 @@ def _convert(
     overwrite = batch.overwrite or batch.resume
     _refuse_existing(item, overwrite=overwrite)
     context.tree.check_room(before.st_size)
-    limit = pipeline.options.limit
+    limit = context.upscaler.options.limit
     with ExitStack() as stack:
         stream, name = stack.enter_context(codec.opened(source, limit))
-        size, header = decoding_bytes(stream, limit)
-        expected = Footprint(0, 0)
-        if header is not None:
-            # The orientation is known only after decoding.
-            options.check_larger(header.width, header.height, name, rotated=True)
-            expected = _expected(header, context.upscaler, options)
-        stages.encoder_share = encoder_share(item.target)
-        with stages.decoding(size, expected):
-            job = open_job(pipeline, stream, name, options, item.target, slot=stages.computing)
+        job = open_within(stages, context.upscaler, stream, name, options, item.target)
         if not job.needs_source:
             stack.close()
             _require_unchanged(item, before)
@@ -176,6 +169,42 @@ def _convert(
             times=(before.st_atime_ns, before.st_mtime_ns) if batch.keep_times else None,
             durable=True,
             check=lambda: _require_unchanged(item, before),
+        )
+
+
+def open_within(
+    stages: FileStages,
+    upscaler: Upscaler,
+    stream: BinaryIO,
+    name: str,
+    options: Options,
+    target: Path,
+    *,
+    keep_format: bool = False,
+) -> Job:
+    """Open a source as `open_job` does, once the limits of ``stages`` allow decoding it.
+
+    target: the file to write; with ``keep_format``, only an estimate of the name of the result.
+
+    Raises the errors of `open_job`, and `CancelledError`.
+    """
+    limit = upscaler.options.limit
+    size, header = decoding_bytes(stream, limit)
+    expected = Footprint(0, 0)
+    if header is not None:
+        # The orientation is known only after decoding.
+        options.check_larger(header.width, header.height, name, rotated=True)
+        expected = _expected(header, upscaler, options)
+    stages.encoder_share = encoder_share(target)
+    with stages.decoding(size, expected):
+        return open_job(
+            upscaler.pipeline,
+            stream,
+            name,
+            options,
+            None if keep_format else target,
+            keep_format=keep_format,
+            slot=stages.computing,
         )
 
 

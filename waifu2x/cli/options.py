@@ -216,6 +216,39 @@ def _is_begun(name: str) -> bool:
         return False
 
 
+#: How a model runs.
+_RUN = (
+    _engine(
+        "-e",
+        "--engine",
+        metavar="NAME",
+        type=Word(["auto", *ENGINES], habits={"cpu": "native", "gpu": "cuda", "ncnn": "native"}),
+        default="auto",
+        help=", ".join(["auto", *ENGINES]),
+    ),
+    _engine(
+        "-d", "--device", metavar="NAME", help="cuda:0, or several: cuda:0,cuda:1; torch also mps"
+    ),
+    _engine("--fp32", is_flag=True, help="Single precision on a GPU, not half"),
+    _engine(
+        "-t",
+        "--tile",
+        metavar="PX",
+        type=Number("a whole number, 0 for automatic, for example 256"),
+        default=0,
+        shown_default="automatic",
+        help="Side of a tile in input pixels",
+    ),
+)
+
+_THREADS = _engine(
+    "--threads",
+    metavar="N",
+    type=Number("a whole number of at least 1, for example 4"),
+    shown_default="all cores",
+    help="Threads of a network run",
+)
+
 _OPTIONS = (
     click.argument(
         "paths", metavar="INPUT", nargs=-1, type=FileName(), shell_complete=_complete_path
@@ -275,35 +308,9 @@ _OPTIONS = (
     ),
     _picture("--color-fix", is_flag=True, help="Flat areas keep exactly their color"),
     model_option("Model and engine"),
-    _engine(
-        "-e",
-        "--engine",
-        metavar="NAME",
-        type=Word(["auto", *ENGINES], habits={"cpu": "native", "gpu": "cuda", "ncnn": "native"}),
-        default="auto",
-        help=", ".join(["auto", *ENGINES]),
-    ),
-    _engine(
-        "-d", "--device", metavar="NAME", help="cuda:0, or several: cuda:0,cuda:1; torch also mps"
-    ),
-    _engine("--fp32", is_flag=True, help="Single precision on a GPU, not half"),
-    _engine(
-        "-t",
-        "--tile",
-        metavar="PX",
-        type=Number("a whole number, 0 for automatic, for example 256"),
-        default=0,
-        shown_default="automatic",
-        help="Side of a tile in input pixels",
-    ),
+    *_RUN,
     _engine("-x", "--tta", is_flag=True, help="Average 8 rotations and flips; 8 times slower"),
-    _engine(
-        "--threads",
-        metavar="N",
-        type=Number("a whole number of at least 1, for example 4"),
-        shown_default="all cores",
-        help="Threads of a network run",
-    ),
+    _THREADS,
     _result(
         "-f",
         "--format",
@@ -377,5 +384,12 @@ _OPTIONS = (
 def all_options(command: Decorated) -> Decorated:
     """Declare the arguments and all options on ``command``."""
     for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def engine_options(command: Decorated) -> Decorated:
+    """Declare the options of the engine on ``command``."""
+    for option in reversed((*_RUN, _THREADS)):
         command = option(command)
     return command

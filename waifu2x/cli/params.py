@@ -49,13 +49,13 @@ class FileName(_ParamType):
 class Number(_ParamType):
     """A number; its range is checked by the record of options.
 
-    allowed: completes "it must be ...".
+    allowed: completes "it must be ...". whole: whether only integers are allowed.
     """
 
     name = "number"
 
     def __init__(self, allowed: str, *, whole: bool = True) -> None:
-        self._allowed, self._whole = allowed, whole
+        self._allowed, self.whole = allowed, whole
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -64,7 +64,7 @@ class Number(_ParamType):
         if isinstance(value, int | float):
             return value
         text = str(value).strip()
-        if self._whole:
+        if self.whole:
             if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
                 return int(text)
         elif re.fullmatch(r"[+-]?([0-9.]+(e[+-]?[0-9]+)?|nan|inf)", text, re.IGNORECASE):
@@ -104,8 +104,8 @@ class NumberList(_ParamType):
 class Word(_ParamType):
     """One of few words.
 
-    also: accepted, but not listed. habits: words of other programs and the word to use here.
-    more: what else is allowed, at the end of messages.
+    words: the listed ones. also: accepted, but not listed. habits: words of other programs and
+    the word to use here. more: what else is allowed, at the end of messages.
     """
 
     name = "word"
@@ -118,25 +118,25 @@ class Word(_ParamType):
         habits: Mapping[str, str] = {},
         more: str = "",
     ) -> None:
-        self._words, self._also, self._habits, self._more = tuple(words), tuple(also), habits, more
+        self.words, self._also, self._habits, self._more = tuple(words), tuple(also), habits, more
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an unknown word; the message suggests a similar one."""
         word = str(value)
-        if word.lower() in (*self._words, *self._also):
+        if word.lower() in (*self.words, *self._also):
             return word.lower()
         meant = self._habits.get(PurePath(word).name) or nearest(
-            word, [each for each in self._words if each.isidentifier()]
+            word, [each for each in self.words if each.isidentifier()]
         )
         hint = f" (did you mean {meant}?)" if meant else ""
-        allowed = ", ".join(self._words) + self._more
+        allowed = ", ".join(self.words) + self._more
         return refuse(f"{_called(param)} {value!r} is unknown{hint}; allowed are {allowed}")
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Complete the listed words."""
-        return [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
 class FormatName(Word):
@@ -251,7 +251,7 @@ class ModelName(Word):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse a name that is neither a model, nor a path, nor in the folder of the user."""
         name = str(value)
-        if name in self._words:  # before a file of the same name
+        if name in self.words:  # before a file of the same name
             return name
         if PurePath(name).name not in _MODELS_ELSEWHERE or Path(name).is_file():
             path = model_files.find(name)
@@ -267,7 +267,7 @@ class ModelName(Word):
             own = list(model_files.in_folder())
         except WeightsError:
             own = []
-        found = [CompletionItem(name) for name in (*self._words, *own)]
+        found = [CompletionItem(name) for name in (*self.words, *own)]
         found = [item for item in found if item.value.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")]
 

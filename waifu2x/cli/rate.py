@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import random
-import signal
-import threading
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import click
 
-from .._signals import SIGNALED, handled
 from .._text import plural, shown
-from ..errors import MissingExtraError
+from ..errors import DecodeError, MissingExtraError
 from ..pipeline.auto_noise import Noise
 from .compare import methods_option
 from .page import Command, Option, help_option
@@ -37,9 +37,6 @@ _NEEDED: Final = ("starlette", "uvicorn")
 
 #: Name of the file of votes in the folder.
 _VOTES: Final = "votes.jsonl"
-
-#: Seconds until a wait notices a signal.
-_SIGNAL_SECONDS: Final = 0.1
 
 
 @click.command(
@@ -143,53 +140,44 @@ def _rate(
     from ..batch.inputs import find  # loaded when needed
     from ..comparing.gallery import Gallery
     from ..comparing.methods import open_methods
-    from ..comparing.rating import HOST, Rating, RatingOptions, listen, serve
+    from ..comparing.rating import HOST, Rating, RatingOptions, rating_app
     from ..comparing.votes import VoteFile
+    from ..server.web import address_of, listen, run
 
     def on_problem(message: str) -> None:
         click.echo(f"Error: {error_text(message)}", err=True)
 
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     options = RatingOptions(scale, noise, side)
     methods = open_methods(models)
+    if not folder.is_dir():
+        why = "is no folder; give a folder with pictures" if folder.exists() else "does not exist"
+        raise DecodeError(f"{shown(folder)} {why}")
     pictures = [(str(each.relative), each.source) for each in find([folder]).found]
-    signals: list[int] = []
-    stopped = threading.Event()
-
-    def stop(number: int, frame: object) -> None:
-        signals.append(number)
-        stopped.set()
-
-    listener = listen(port)
-    file = VoteFile(path, scale=scale, noise=noise)
     generator = random.SystemRandom()
-    gallery = Gallery(
-        pictures,
-        methods,
-        scale=scale,
-        noise=noise,
-        side=side,
-        on_problem=on_problem,
-        generator=generator,
-    )
-    with handled(stop):
-        end = serve(Rating(gallery, methods, file, options, generator), listener, on_problem)
-        click.echo(f"open http://{HOST}:{listener.getsockname()[1]}/ in a browser; Ctrl-C ends")
-        # A signal that arrives as a wait begins does not end the wait.
-        while not stopped.wait(_SIGNAL_SECONDS):
-            pass
-        end()
-        gallery.close()
-        file.close()
+    with listen(HOST, port) as listener, closing(VoteFile(path, scale=scale, noise=noise)) as file:
+        gallery = Gallery(
+            pictures,
+            methods,
+            scale=scale,
+            noise=noise,
+            side=side,
+            on_problem=on_problem,
+            generator=generator,
+        )
+        with closing(gallery):
+            rating = Rating(gallery, methods, file, options, generator)
+            click.echo(f"open {address_of(listener)} in a browser; Ctrl-C ends")
+            sys.stdout.flush()
+            code = run(rating_app(rating, on_problem), listener)
     click.echo(f"{shown(path)}: {plural(len(file.votes), 'vote')}")
-    # Ctrl-C is how a rater ends, not a failure.
-    return 0 if signals[0] == signal.SIGINT else SIGNALED + signals[0]
+    return code
 
 
 def _report(path: Path, models: tuple[str, ...], target: Path | None) -> None:
     from ..atomic import check_place, write_file  # loaded when needed
     from ..comparing.report import plot, sections, table
     from ..comparing.votes import read_votes
-    from ..errors import DecodeError
 
     found = read_votes(path)
     if models:

@@ -32,6 +32,7 @@ from .options import CommandOptions, all_options
 from .page import Command
 from .rate import rate
 from .say import error_text
+from .serve import serve
 from .train import train
 
 HELP = """Upscale and denoise anime pictures.
@@ -200,7 +201,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, info, compare, rate, export, convert, merge, train),
+    commands=(models, info, compare, rate, export, convert, merge, train, serve),
 )
 @all_options
 def main(**values: Any) -> None:

@@ -21,6 +21,7 @@ from .convert import convert
 from .export import export
 from .merge import merge
 from .options import all_options
+from .serve import serve
 
 if TYPE_CHECKING:
     from ..batch import BatchResult, Summary
@@ -104,8 +105,10 @@ def _declared() -> dict[str, list[click.Option]]:
     """The options of all commands by the name of their argument."""
     upscale = click.command()(all_options(lambda: None))
     found: dict[str, list[click.Option]] = {}
-    for option in (*upscale.params, *export.params, *convert.params, *merge.params):
-        if isinstance(option, click.Option):
+    commands = (upscale, export, convert, merge, serve)
+    for option in (each for command in commands for each in command.params):
+        named = f"WAIFU2X_{str(option.name).upper()}"
+        if isinstance(option, click.Option) and named not in _VARIABLES:
             found.setdefault(str(option.name), []).append(option)
     return found
 

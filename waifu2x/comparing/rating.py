@@ -10,46 +10,37 @@ import contextlib
 import json
 import random
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import EncodeError, EngineError
+from ..errors import EncodeError
 from ..pipeline.auto_noise import Noise
+from ..server.web import SecurityHeaders, static_files
 from .gallery import Gallery, OnProblem
 from .methods import Method
 from .questions import Chooser, Question
+from .sheet import SheetOptions
 from .votes import ANSWERS, Vote, VoteFile
 
 HOST: Final = "127.0.0.1"
 
 _PAGE: Final = Path(__file__).parent / "page"
 _FILES: Final = {
-    "/": ("index.html", "text/html"),
-    "/page/rate.css": ("rate.css", "text/css"),
-    "/page/rate.js": ("rate.js", "text/javascript"),
-}
-_HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
+    "/": "index.html",
+    "/page/rate.css": "rate.css",
+    "/page/rate.js": "rate.js",
 }
 #: Most bytes of a vote.
 _MOST_BYTES: Final = 1000
@@ -57,11 +48,17 @@ _MOST_BYTES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class RatingOptions:
-    """What a rater sees: the scale and noise level of all results, and the side of the crops."""
+    """What a rater sees: the scale and noise level of all results, and the side of the crops.
+
+    Raises `ArgumentError` for a value that is not allowed.
+    """
 
     scale: float
     noise: Noise
     side: int
+
+    def __post_init__(self) -> None:
+        SheetOptions(scale=self.scale, noise=self.noise, side=self.side)
 
 
 class Rating:
@@ -146,18 +143,20 @@ class Rating:
 
 def rating_app(rating: Rating, on_problem: OnProblem) -> Starlette:
     """Create the application of the page; on_problem: receives why a vote cannot be written."""
+    files = static_files(_PAGE)
 
     def page(request: Request) -> Response:
-        name, kind = _FILES[request.url.path]
-        return FileResponse(_PAGE / name, media_type=kind)
+        return files[_FILES[request.url.path]]
 
     def question(request: Request) -> Response:
-        return JSONResponse(rating.state())
+        return JSONResponse(rating.state(), headers={"Cache-Control": "no-store"})
 
     def image(request: Request) -> Response:
         given = request.path_params
         data = rating.image(given["name"], given["side"])
-        return Response(status_code=404) if data is None else Response(data, media_type="image/png")
+        if data is None:
+            return Response(status_code=404)
+        return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
 
     async def vote(request: Request) -> Response:
         # Another site can send a form, but no JSON without permission of this server.
@@ -186,7 +185,7 @@ def rating_app(rating: Rating, on_problem: OnProblem) -> Starlette:
             Route("/api/vote", vote, methods=["POST"]),
         ],
         middleware=[
-            Middleware(_Headers),
+            Middleware(SecurityHeaders),
             # A site whose name leads to this machine must not read the page.
             Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
         ],
@@ -202,68 +201,3 @@ def _parsed_vote(body: bytes) -> tuple[str, str, bool] | None:
         return None
     right = isinstance(name, str) and answer in ANSWERS and isinstance(face, bool)
     return (name, answer, face) if right else None
-
-
-class _Headers:
-    """Adds the headers for security to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [
-                    (name.lower().encode("ascii"), value.encode("ascii"))
-                    for name, value in _HEADERS.items()
-                ]
-                message["headers"] = [*message["headers"], *added]
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to its caller."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Change no handler."""
-        yield
-
-
-def listen(port: int) -> socket.socket:
-    """Listen on loopback; port 0 chooses a free one. Raises `EngineError` if the port is taken."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise EngineError(
-            f"port {port} cannot be used: {error.strerror}; choose another port"
-        ) from error
-    return listener
-
-
-def serve(rating: Rating, listener: socket.socket, on_problem: OnProblem) -> Callable[[], None]:
-    """Serve the page until the function that is returned is called; it may be called anywhere."""
-    config = uvicorn.Config(
-        rating_app(rating, on_problem),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-    )
-    server = _Server(config)
-    thread = threading.Thread(
-        target=server.run, kwargs={"sockets": [listener]}, name="waifu2x-page", daemon=True
-    )
-    thread.start()
-
-    def stop() -> None:
-        server.should_exit = True
-        thread.join()
-
-    return stop

@@ -22,6 +22,9 @@ Answer: TypeAlias = Literal["left", "right", "same"]
 
 ANSWERS: Final[tuple[Answer, ...]] = ("left", "right", "same")
 
+#: How each line begins.
+_BEGIN: Final = b'{"picture": '
+
 #: The content of a crop that a rater has tagged.
 FACES: Final = "faces"
 
@@ -108,6 +111,10 @@ def read_votes(path: Path) -> list[Vote]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise DecodeError(f"votes {shown(path)} cannot be read: {reason(error)}") from error
+    # A line that was cut off is replaced, so it must not be a line of another file.
+    torn = lines[-1]
+    if not (torn.startswith(_BEGIN) or _BEGIN.startswith(torn)):
+        raise DecodeError(f"votes {shown(path)} is a file of another kind; choose another file")
     votes = []
     for number, line in enumerate(lines[:-1], 1):
         if not line.strip():

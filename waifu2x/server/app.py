@@ -1,0 +1,116 @@
+"""Builds the application of the server."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..errors import Waifu2xError
+from .api import Api
+from .context import Context
+from .guard import Guard
+from .jobs import JobStore
+from .logs import RequestLog
+from .parameters import Parameter, Parameters
+from .problems import Problem, Words
+from .settings import ServerSettings
+from .web import SecurityHeaders, static_files
+from .work import Workshop
+
+_log = logging.getLogger(__name__)
+
+_PAGE: Final = Path(__file__).parent / "page"
+
+_SENTENCES: Final = {
+    404: "there is nothing under this path; see /docs",
+    405: "this path takes another method; see /docs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An application and what its runner starts and stops."""
+
+    app: ASGIApp
+    workshop: Workshop
+
+
+def build(settings: ServerSettings, declared: tuple[Parameter, ...], words: Words) -> Application:
+    """Build the application.
+
+    declared: the options that a request may give. words: formats an error or a note in one line.
+
+    Raises the errors of `Workshop`.
+    """
+    workshop = Workshop(settings, words)
+    context = Context(
+        settings=settings,
+        workshop=workshop,
+        store=JobStore(settings.keep_seconds),
+        parameters=Parameters(declared, os.fspath(settings.upscaler.model)),
+        words=words,
+    )
+    routes = [*Api(context).routes(), *_page_routes()]
+
+    async def failed(request: Request, error: Exception) -> Response:
+        return context.problem(error).response()
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        detail = _SENTENCES.get(error.status_code, str(error.detail))
+        return Problem(error.status_code, detail, error.headers).response()
+
+    app: ASGIApp = Starlette(
+        routes=routes,
+        exception_handlers={
+            Problem: failed,
+            Waifu2xError: failed,
+            OSError: failed,
+            HTTPException: refused,
+        },
+    )
+    app = _Defects(app, context)
+    app = SecurityHeaders(Guard(app, settings))
+    return Application(RequestLog(app, settings.stall_seconds), workshop)
+
+
+class _Defects:
+    """Answers an exception that nothing else handles, and logs its traceback."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self._app, self._context = app, context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except TimeoutError:
+            raise
+        except Exception:
+            # Starlette has answered with status 500 before.
+            _log.exception("%s %s failed", scope.get("method"), scope.get("path"))
+
+
+def _page_routes() -> list[Route]:
+    """The routes of the page."""
+    files = static_files(_PAGE)
+
+    async def file(request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in files:
+            raise HTTPException(404)
+        return files[name]
+
+    return [
+        Route("/", file, methods=["GET"]),
+        Route("/page/{name:str}", file, methods=["GET"]),
+    ]

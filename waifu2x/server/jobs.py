@@ -1,0 +1,204 @@
+"""A picture on its way through the server, and the store of asynchronous jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, Final, Literal, TypeAlias
+
+from ..files.naming import ARCHIVE_SUFFIXES, MAX_NAME_BYTES, SUFFIX, shortened_name
+from ..files.task import Result
+from .parameters import Wanted
+from .problems import Problem, Words
+
+Status: TypeAlias = Literal["queued", "running", "done", "failed", "canceled"]
+
+#: Seconds between two notices of progress.
+_EVERY: Final = 0.1
+
+#: Asynchronous jobs that are kept, ended ones included.
+_KEPT: Final = 256
+
+
+@dataclass(eq=False)
+class Job:
+    """One picture, animation or archive.
+
+    client: for the fair order. name: what messages call the source. source: the received file.
+    result: the file to write. keep_format: without a format in the options, keep that of the
+    source. status, progress (0 to 1), made, extension (of the result, with its dot), problem:
+    written by the thread that does the work, read by any.
+    """
+
+    client: str
+    name: str
+    source: Path
+    result: Path
+    wanted: Wanted
+    sha256: str = ""
+    keep_format: bool = False
+    status: Status = "queued"
+    progress: float = 0.0
+    made: Result | None = None
+    extension: str = ""
+    problem: Problem | None = None
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    cancel: threading.Event = field(default_factory=threading.Event)
+    created: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _listeners: set[Callable[[], None]] = field(default_factory=set)
+    _noticed: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether the job is done, failed or canceled."""
+        return self.status in ("done", "failed", "canceled")
+
+    def set_status(self, status: Status) -> None:
+        """Change the status and notify all watchers."""
+        if status in ("done", "failed", "canceled"):
+            self.ended = time.monotonic()
+        self.status = status
+        self._notify()
+
+    def fail(self, problem: Problem) -> None:
+        """End the job with ``problem``."""
+        self.problem = problem
+        self.set_status("failed")
+
+    def follow(self, share: float) -> None:
+        """Note the share of the work that is done; a progress callback."""
+        self.progress = share
+        now = time.monotonic()
+        if now - self._noticed >= _EVERY:
+            self._noticed = now
+            self._notify()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[asyncio.Event]:
+        """Yield an event of the running loop that is set at every change."""
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+        def listener() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(event.set)
+
+        with self._lock:
+            self._listeners.add(listener)
+        try:
+            yield event
+        finally:
+            with self._lock:
+                self._listeners.discard(listener)
+
+    async def finished(self) -> None:
+        """Wait for the end of the job."""
+        with self.watched() as changed:
+            while not self.over:
+                await changed.wait()
+                changed.clear()
+
+    def remove_files(self) -> None:
+        """Remove the source and the result."""
+        for path in (self.source, self.result):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    @property
+    def result_name(self) -> str:
+        """The name that the result has next to its source."""
+        end = f"{SUFFIX}{self.extension}"
+        return f"{shortened_name(PurePath(self.name).stem, MAX_NAME_BYTES - len(end))}{end}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the client, failed pages of an archive included."""
+        return () if self.made is None else (*self.made.notes, *self.made.failures)
+
+    def _notify(self) -> None:
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
+
+
+def new_file(path: Path) -> BinaryIO:
+    """Create a file for this user only, and open it for writing and reading."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "w+b")
+
+
+def archive_suffix(name: str) -> str:
+    """The suffix of ``name`` if it is that of an archive, else an empty text."""
+    suffix = PurePath(name).suffix.lower()
+    return suffix if suffix in ARCHIVE_SUFFIXES else ""
+
+
+class JobStore:
+    """The asynchronous jobs, bounded in number and in time; used by the event loop alone.
+
+    keep_seconds: how long a job is kept after its end.
+    """
+
+    def __init__(self, keep_seconds: float) -> None:
+        self._keep = keep_seconds
+        self._jobs: dict[str, Job] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Job) -> None:
+        """Keep ``job``; the oldest job that has ended goes if there are too many."""
+        self.expire()
+        while len(self._jobs) >= _KEPT:
+            oldest = next((each for each in self._jobs.values() if each.over), None)
+            if oldest is None:
+                break
+            self.drop(oldest)
+        self._jobs[job.id] = job
+
+    def get(self, id: str) -> Job:
+        """Return a job; raises `Problem` for one that does not exist any more."""
+        self.expire()
+        if id not in self._jobs:
+            raise Problem(404, "there is no such job; a job is forgotten some time after its end")
+        return self._jobs[id]
+
+    def drop(self, job: Job) -> None:
+        """Forget a job; its files are removed once no thread works on it."""
+        self._jobs.pop(job.id, None)
+        job.cancel.set()
+        if job.over:
+            job.remove_files()
+
+    def expire(self) -> None:
+        """Forget the jobs whose time is over."""
+        now = time.monotonic()
+        for job in list(self._jobs.values()):
+            if job.ended is not None and now - job.ended > self._keep:
+                self.drop(job)
+
+    def facts(self, job: Job, position: int | None, words: Words) -> dict[str, Any]:
+        """The fields of a job for JSON."""
+        made = job.made
+        link = f"/api/jobs/{job.id}"
+        return {
+            "id": job.id,
+            "status": job.status,
+            "position": position,
+            "progress": 1.0 if job.status == "done" else round(job.progress, 4),
+            "name": job.result_name if job.status == "done" else job.name,
+            "size_in": None if made is None else made.size_in,
+            "size_out": None if made is None else made.size_out,
+            "notes": [words(note) for note in job.notes],
+            "error": None if job.problem is None else job.problem.facts,
+            "links": {"self": link, "events": f"{link}/events", "result": f"{link}/result"},
+        }

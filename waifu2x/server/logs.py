@@ -1,0 +1,67 @@
+"""One line of JSON for each request, without names of files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import anyio
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .problems import GONE
+
+#: The logger of the lines; the command prints them.
+requests: Final = logging.getLogger("waifu2x.server.requests")
+
+
+class RequestLog:
+    """Logs each request, and drops a client that takes nothing of its answer.
+
+    stall_seconds: the longest time that one piece of an answer may take.
+    """
+
+    def __init__(self, app: ASGIApp, stall_seconds: float) -> None:
+        self._app, self._stall = app, stall_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status, sent = GONE, 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                sent += len(message.get("body", b""))
+            with anyio.fail_after(self._stall):
+                await send(message)
+
+        scope["waifu2x.facts"] = {}
+        try:
+            await self._app(scope, receive, counted)
+        except TimeoutError:
+            status = GONE  # the server closes the connection
+        finally:
+            requests.info(_line(scope, status, sent, time.perf_counter() - began))
+
+
+def _line(scope: Scope, status: int, sent: int, seconds: float) -> str:
+    client = scope.get("client")
+    facts: dict[str, Any] = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "client": client[0] if client else None,
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "sent": sent,
+        "seconds": round(seconds, 4),
+        **scope["waifu2x.facts"],
+    }
+    return json.dumps(facts)

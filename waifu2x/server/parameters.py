@@ -1,0 +1,134 @@
+"""The options of a request, declared by the command and checked as there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
+
+from .._text import listed, nearest, unknown
+from ..errors import ArgumentError
+from ..files.task import Options
+from ..network import registry
+
+Kind: TypeAlias = Literal["string", "number", "integer", "boolean"]
+
+#: Options of the command that the server has chosen at its start.
+AT_START: Final = ("engine", "device", "fp32", "tile", "threads", "memory")
+
+_TRUE: Final = ("true", "1", "yes", "on")
+_FALSE: Final = ("false", "0", "no", "off", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An option of the command that a request may give.
+
+    name: of the field. flag: the option of the command. kind: its type in JSON.
+    convert: returns the value of a text; raises `ArgumentError`.
+    choices: the allowed words, if there are few. default: as text, or None.
+    """
+
+    name: str
+    flag: str
+    kind: Kind
+    convert: Callable[[str], Any] = field(repr=False)
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    default: str | None = None
+
+    def value(self, text: str) -> Any:
+        """The value of ``text``; raises `ArgumentError`."""
+        if self.kind != "boolean":
+            return self.convert(text)
+        word = text.strip().lower()
+        if word not in (*_TRUE, *_FALSE):
+            raise ArgumentError(f"{self.name} is {text!r}; it must be true or false")
+        return word in _TRUE
+
+    def facts(self) -> dict[str, Any]:
+        """The fields for JSON."""
+        return {
+            "name": self.name,
+            "flag": self.flag,
+            "type": self.kind,
+            "choices": list(self.choices),
+            "default": self.default,
+            "help": self.help,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request wants: a model, test-time augmentation, and the options of the picture."""
+
+    model: str
+    tta: bool
+    options: Options
+
+    @property
+    def key(self) -> str:
+        """A text that is equal for equal results."""
+        options = {name: getattr(self.options, name) for name in _OPTION_NAMES}
+        return repr((self.model, self.tta, options))
+
+
+_OPTION_NAMES: Final = tuple(each.name for each in dataclasses.fields(Options))
+
+
+class Parameters:
+    """The parameters of all requests, and the models that these may name."""
+
+    def __init__(self, declared: tuple[Parameter, ...], default: str) -> None:
+        """Declare the parameters.
+
+        default: the model without a name; that of a file by its path.
+        """
+        self._default = default
+        models = tuple(self.models)
+        self.declared = {
+            each.name: replace(each, choices=models, default=models[0])
+            if each.name == "model"
+            else each
+            for each in declared
+        }
+
+    @property
+    def models(self) -> dict[str, registry.Model]:
+        """The models by the names that a request may give, the default first.
+
+        Files of the user are never opened by a name from a request, except the default.
+        """
+        own = registry.model(self._default, describe=False)
+        installed = {each.name: each for each in registry.models() if each.installed}
+        return {own.name: own, **installed}
+
+    def read(self, given: Mapping[str, str]) -> Wanted:
+        """Check the fields of a request; raises `ArgumentError`."""
+        values: dict[str, Any] = {}
+        for name, text in given.items():
+            parameter = self.declared.get(name)
+            if parameter is None:
+                raise ArgumentError(self._unknown(name))
+            if name == "model":
+                values[name] = self.model(text)
+            else:
+                values[name] = parameter.value(text)
+        model, tta = values.pop("model", self._default), values.pop("tta", False)
+        return Wanted(model, bool(tta), Options(**values))
+
+    def model(self, name: str) -> str:
+        """Return what `UpscalerOptions` takes for the model ``name``; raises `ArgumentError`."""
+        known = self.models
+        if name not in known:
+            raise ArgumentError(unknown("model", name, list(known)))
+        return self._default if known[name].name == next(iter(known)) else name
+
+    def _unknown(self, name: str) -> str:
+        if name in AT_START:
+            return f"option {name} is chosen when the server starts; leave it out"
+        meant = nearest(name, self.declared)
+        guess = f" (did you mean {meant}?)" if meant else ""
+        allowed = listed(["file", *self.declared], "and")
+        return f"field {name[:60]!r} is unknown{guess}; allowed are {allowed}"

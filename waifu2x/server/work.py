@@ -1,0 +1,243 @@
+"""Runs jobs on threads, within the limits of memory and processors of a batch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from .. import codec
+from .._machine import processors
+from ..batch import for_one_run
+from ..batch.job import LOSSLESS_SUFFIXES, open_within
+from ..batch.limits import FileStages, Limits
+from ..batch.memory import budget
+from ..errors import CancelledError, LimitError
+from ..files.open import exact_extension
+from ..files.task import Result
+from ..pipeline.upscaler import Upscaler
+from .cache import ResultCache
+from .jobs import Job, new_file
+from .problems import Problem, Words, busy, problem_of
+from .queue import FairQueue, QueueFullError
+from .settings import ServerSettings
+
+_log = logging.getLogger(__name__)
+
+#: Upscalers that stay loaded.
+_LOADED: Final = 4
+
+#: Threads in addition to those that decode, compute and encode.
+_AHEAD: Final = 2
+_MAX_THREADS: Final = 64
+
+#: The largest result in bytes, as a multiple of the largest body.
+_GROWTH: Final = 64
+
+_STOPPING: Final = "the server is stopping; try again later"
+
+
+class Upscalers:
+    """The upscalers that were used last, by model and test-time augmentation."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        run_memory = for_one_run(settings.memory)
+        self._options = replace(settings.upscaler, run_memory=run_memory)
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[tuple[str, bool], Upscaler] = OrderedDict()
+
+    def get(self, model: str, tta: bool) -> Upscaler:
+        """Return an upscaler; raises the errors of `Upscaler`."""
+        key = (model, tta)
+        with self._lock:
+            if key not in self._loaded:
+                options = replace(self._options, model=model, tta=tta)
+                self._loaded[key] = Upscaler.from_options(options)
+                while len(self._loaded) > _LOADED:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+
+
+class Workshop:
+    """The queue, the threads that empty it, and the private folder of all files.
+
+    Raises the errors of `Upscaler` for the default model, and `LimitError` for too little memory.
+    """
+
+    def __init__(self, settings: ServerSettings, words: Words) -> None:
+        self.settings, self._words = settings, words
+        self.upscalers = Upscalers(settings)
+        default = self.upscalers.get(os.fspath(settings.upscaler.model), settings.upscaler.tta)
+        engine = default.pipeline.engine
+        self._limits = Limits(
+            memory=budget(settings.memory),
+            decoders=processors(),
+            small=engine.concurrency.small,
+            large=engine.concurrency.large,
+        )
+        threads = max(engine.threads, engine.concurrency.large) + 2 * processors() + _AHEAD
+        self.queue: FairQueue[Job] = FairQueue(settings.queue)
+        # mkdtemp creates the folder with mode 0o700.
+        self.folder = Path(tempfile.mkdtemp(prefix="waifu2x-serve-"))
+        self._cache = ResultCache(self.folder, settings.cache)
+        self._lock = threading.Lock()
+        self._running: set[Job] = set()
+        self._taken = 0
+        self._seconds = 1.0
+        self._threads = [
+            threading.Thread(target=self._carry, name=f"waifu2x-job-{index}", daemon=True)
+            for index in range(min(threads, _MAX_THREADS))
+        ]
+
+    @property
+    def running(self) -> int:
+        """The number of jobs that threads work on."""
+        with self._lock:
+            return len(self._running)
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Refuse further jobs and those that wait; the jobs that have begun go on."""
+        for job in self.queue.stop():
+            job.fail(busy(_STOPPING, 5))
+            job.source.unlink(missing_ok=True)
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Stop, wait for the jobs that have begun, and remove all files.
+
+        at_once: cancel the jobs that have begun.
+        """
+        self.stop()
+        if at_once:
+            with self._lock:
+                for job in self._running:
+                    job.cancel.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self.remove_files()
+
+    def remove_files(self) -> None:
+        """Remove the private folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def reserve(self, client: str, count: int = 1) -> None:
+        """Hold places in the queue; raises `Problem` with status 503."""
+        try:
+            self.queue.reserve(client, count)
+        except QueueFullError:
+            raise self.full() from None
+
+    def full(self) -> Problem:
+        """The answer to a request that finds no place."""
+        rounds = (self.queue.held + self.running) / max(1, processors())
+        seconds = min(120.0, max(1.0, rounds * self._seconds))
+        return busy("the queue is full; try again later", seconds)
+
+    def submit(self, job: Job) -> None:
+        """Put a job on a place that its client holds; a result in the cache ends the job at once.
+
+        Raises `Problem` if the server is stopping.
+        """
+        if self._cache.fetch(job):
+            self.queue.release(job.client)
+            job.source.unlink(missing_ok=True)
+            job.set_status("done")
+            return
+        try:
+            self.queue.put(job.client, job, _cost(job, self.settings.upscaler.limit))
+        except QueueFullError:
+            job.remove_files()
+            raise busy(_STOPPING, 5) from None
+
+    def cancel(self, job: Job) -> None:
+        """Cancel a job; a thread that works on the job notices at the next tile."""
+        job.cancel.set()
+        if self.queue.remove(job.client, job):
+            job.remove_files()
+            job.set_status("canceled")
+
+    # --- the threads
+
+    def _carry(self) -> None:
+        while (job := self.queue.take()) is not None:
+            with self._lock:
+                self._running.add(job)
+                self._taken += 1
+                order = self._taken
+            try:
+                self._run(order, job)
+            finally:
+                with self._lock:
+                    self._running.discard(job)
+
+    def _run(self, order: int, job: Job) -> None:
+        began = time.monotonic()
+        problem: Problem | None = None
+        job.set_status("running")
+        try:
+            with self._limits.file(order, job.cancel) as stages:
+                job.made = self._convert(job, stages)
+            self._cache.store(job)
+        except CancelledError:
+            pass
+        except Exception as error:
+            if not isinstance(error, MemoryError | OSError):
+                _log.debug("a job failed", exc_info=True)
+            problem = problem_of(error, self._words)
+        job.source.unlink(missing_ok=True)
+        if job.made is None or job.cancel.is_set():
+            job.result.unlink(missing_ok=True)
+        with self._lock:
+            self._seconds += 0.1 * (time.monotonic() - began - self._seconds)
+        if problem is not None:
+            job.fail(problem)
+        else:
+            job.set_status("canceled" if job.cancel.is_set() else "done")
+
+    def _convert(self, job: Job, stages: FileStages) -> Result:
+        options = job.wanted.options
+        upscaler = self.upscalers.get(job.wanted.model, job.wanted.tta)
+        extension = exact_extension(job.source, options)
+        if options.format is None and not job.keep_format and extension in LOSSLESS_SUFFIXES:
+            options = replace(options, quality=None)
+        target = job.result.with_suffix(extension)
+        most = self.settings.max_bytes * _GROWTH
+        with codec.opened(job.source, upscaler.options.limit) as (stream, _):
+            opened = open_within(
+                stages, upscaler, stream, job.name, options, target, keep_format=job.keep_format
+            )
+            job.extension = opened.extension
+            with new_file(job.result) as file:
+
+                def follow(share: float) -> None:
+                    _check_growth(file, most, job.name)
+                    job.follow(share)
+
+                return opened.write(file, follow, job.cancel)
+
+
+def _cost(job: Job, limit: int) -> float:
+    """The work that a job needs, in pixels; that of an archive by its bytes."""
+    with codec.opened(job.source, limit) as (stream, _):
+        length = stream.seek(0, 2)
+        header = codec.read_header(stream, limit)
+    pixels = length if header is None else header.width * header.height
+    return max(1.0, float(pixels) * (8 if job.wanted.tta else 1))
+
+
+def _check_growth(file: BinaryIO, most: int, name: str) -> None:
+    if os.fstat(file.fileno()).st_size > most:
+        raise LimitError(f"{name}: the result exceeds {most >> 20} MiB; a smaller scale needs less")
