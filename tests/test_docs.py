@@ -45,6 +45,11 @@ NOT_RUN = {
     "pip install '.[jxl]'": FROM_INDEX,
     "pip install '.[dask]'": FROM_INDEX,
     "pip install '.[models]'": FROM_INDEX,
+    "waifu2x pictures big -r --watch": "runs until it is stopped; tests/batch/test_watching.py",
+    "waifu2x rate pictures -m upconv_7 -m cunet -m bicubic": (
+        "runs until it is stopped; tests/comparing/test_rating.py"
+    ),
+    "waifu2x rate pictures --report --plot ranks.png": "needs votes; tests/comparing",
     "dask scheduler": ENDLESS,
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",

@@ -75,6 +75,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "tifffile": {"codec.*": "at run time"},
     "psutil": {"_machine": "at run time"},
     "distributed": {"batch.cluster": "at run time"},
+    "watchfiles": {"batch.watching": "at run time"},
     "pillow_jxl": {"codec.*": "at run time"},
     "PIL": {
         "codec.*": "anywhere",

@@ -786,6 +786,24 @@ def _(run: Command) -> None:
     assert done.stderr.startswith("Error: device 'cuda:99' cannot be used: ")
 
 
+@shows("watch")
+def _(run: Command) -> None:
+    if run.name == MODES[0]:
+        done = run("--watch")
+        assert (done.code, done.files) == (2, {})
+        assert done.err == "Error: --watch takes folders, and in.png is none\n"
+        return
+    process = started("in", "watched", *run.model, "--watch", cwd=run.folder)
+    try:
+        wait_for(process.stdout, "watched/3.png: ")
+        art.anime_face(12, 10).save(run.folder / "in" / "6.png")
+        wait_for(process.stdout, "watched/6.png: ")
+    finally:
+        process.kill()
+        process.communicate()
+        (run.folder / "in" / "6.png").unlink()
+
+
 # --- options of compare
 
 

@@ -166,6 +166,15 @@ USAGE = {
         "--resume and --overwrite exclude each other: --resume keeps results that are newer than "
         "their input, --overwrite replaces all"
     ),
+    "pictures big --watch --overwrite": (
+        "--watch and --overwrite exclude each other: --watch keeps results that are newer than "
+        "their input, and runs on this machine"
+    ),
+    "pictures big --watch --cluster local": (
+        "--watch and --cluster exclude each other: --watch keeps results that are newer than "
+        "their input, and runs on this machine"
+    ),
+    "- --watch": "--watch needs files, and a pipe (-) is none; leave one out",
     # Running.
     "in.png --memory lots": f"memory is 'lots'; {MEMORY}",
     "in.png --memory -1": f"memory is '-1'; {MEMORY}",
@@ -460,6 +469,8 @@ FILES = {
         1,
         "votes text.png is a file of another kind; choose another file",
     ),
+    "in.png out --watch": (2, "--watch takes folders, and in.png is none"),
+    "gone out --watch": (2, "--watch takes folders, and gone is none"),
     "compare gone.png -m cunet -m bicubic -o a.png": (1, "gone.png does not exist"),
     "compare empty -m cunet -m bicubic -o a.png": (1, "directory empty holds no picture"),
     "compare in.png -m cunet -m bicubic -o gone/a.png": (
