@@ -257,6 +257,19 @@ def test_the_questions_end() -> None:
     assert chooser.choose([], []) is None
 
 
+def test_waiting_for_crops_brings_no_more_repeats() -> None:
+    """A page that polls while nothing new is ready gets the same answer each time."""
+    ended = 0
+    for seed in range(20):
+        chooser = Chooser(["a", "b"], random.Random(seed))
+        given: list[Vote] = []
+        while question := chooser.choose(SAMPLES[:30], given):
+            given.append(answered(question, "same"))
+        assert not any(chooser.choose(SAMPLES[:30], given) for _ in range(100))
+        ended += len(given) - 30
+    assert 10 < ended < 150
+
+
 def test_votes_on_other_methods_are_ignored() -> None:
     chooser = Chooser(["a", "b"], random.Random(1))
     question = chooser.choose(SAMPLES, [VOTE] * 30)

@@ -47,6 +47,9 @@ class Chooser:
 
     def __init__(self, methods: Sequence[str], generator: random.Random) -> None:
         self._methods, self._random = tuple(methods), generator
+        #: The number of votes, and whether the question after them is a repetition. Drawn once:
+        #: the page polls for a question while crops are prepared.
+        self._draw = (-1, False)
 
     def choose(self, samples: Sequence[Sample], votes: Sequence[Vote]) -> Question | None:
         """Return the next question; None if every pair has a vote on every sample.
@@ -54,7 +57,9 @@ class Chooser:
         votes: all votes so far; those on other methods are ignored.
         """
         known = [vote for vote in votes if vote.methods <= set(self._methods)]
-        if self._random.random() < _REPEATED:
+        if self._draw[0] != len(known):
+            self._draw = len(known), self._random.random() < _REPEATED
+        if self._draw[1]:
             again = self._repeatable(samples, known)
             if again:
                 return self._question(*self._random.choice(again), repeat=True)
