@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from helpers import art
 from helpers.families import needs
+from helpers.server import process
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +37,11 @@ NEEDS = {"docs/models.md": [needs("realcugan"), needs("realesrgan")]}
 
 INSTALLS = "installs; .ci/run runs the line as it stands"
 FROM_INDEX = "installs from the index"
+#: Pages whose steps need a running server.
+SERVED = {"docs/server.md"}
+#: The address on the pages of a server.
+ADDRESS = "127.0.0.1:8760"
+SERVER = "runs until it is stopped; the page runs with one on a free port"
 ENDLESS = "runs until it is stopped; tests/batch/test_cluster.py starts one"
 #: The commands that are not run, by their exact text, and the reason.
 NOT_RUN = {
@@ -53,6 +60,9 @@ NOT_RUN = {
     "dask scheduler": ENDLESS,
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
+    "pip install '.[serve]'": FROM_INDEX,
+    "waifu2x serve": SERVER,
+    "WAIFU2X_TOKEN=a-long-secret waifu2x serve --host 0.0.0.0": SERVER,
     'eval "$(_WAIFU2X_COMPLETE=zsh_source waifu2x)"': "for zsh",
     "_WAIFU2X_COMPLETE=fish_source waifu2x | source": "for fish",
 }
@@ -154,8 +164,17 @@ def run(step: Step, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     todo = [step for step in steps(page) if step.text not in NOT_RUN]
     prepare(tmp_path, todo)
+    with ExitStack() as stack:
+        if str(page.relative_to(ROOT)) in SERVED:
+            url, _ = stack.enter_context(process(cwd=tmp_path))
+            free = url.removeprefix("http://").rstrip("/")
+            todo = [replace(each, text=each.text.replace(ADDRESS, free)) for each in todo]
+        _run_all(todo, tmp_path)
+
+
+def _run_all(todo: list[Step], folder: Path) -> None:
     for step in todo:
-        result = run(step, tmp_path)
+        result = run(step, folder)
         assert result.returncode == 0, (step.text, result.stderr)
         for comment in re.findall(r"print\(\w+\)  # (.+)", step.text):
             assert comment in result.stdout.splitlines()
@@ -177,6 +196,7 @@ def test_pages_have_the_steps_that_are_counted_on() -> None:
     assert counts["docs/models.md"] >= 5
     assert counts["docs/convert.md"] >= 7
     assert counts["docs/archives.md"] >= 1
+    assert counts["docs/server.md"] >= 9
     assert all(step.code for name in ONE_PROGRAM for step in steps(ROOT / name))
 
 

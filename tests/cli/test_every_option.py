@@ -6,8 +6,10 @@ import functools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -22,6 +24,8 @@ import onnx
 import pytest
 from helpers import art
 from helpers.command import importable, on_terminal, started, waifu2x, wait_for
+from helpers.server import client, picture, process
+from helpers.server import wait_for as wait_until
 from helpers.trainings import tiny_training
 from helpers.weight_files import compact_file
 from PIL import Image, PngImagePlugin
@@ -517,7 +521,19 @@ def _(run: Command) -> None:
 
 
 @shows(
-    "help", of=(*MODES, "models", "info", "export", "convert", "merge", "train", "compare", "rate")
+    "help",
+    of=(
+        *MODES,
+        "models",
+        "info",
+        "export",
+        "convert",
+        "merge",
+        "train",
+        "serve",
+        "compare",
+        "rate",
+    ),
 )
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
@@ -929,6 +945,107 @@ def _(run: Command) -> None:
     assert other.stderr == "Error: votes mine.jsonl hold no vote on these models\n"
 
 
+# --- waifu2x serve
+
+
+def posted(url: str, **fields: str) -> httpx.Response:
+    with client(url) as http:
+        return http.post("/api/upscale", files={"file": picture()}, data=fields)
+
+
+@shows("host", "port", of=("serve",))
+def _(run: Command) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    with process("--host", "localhost", "--port", port, cwd=run.folder) as (url, _):
+        assert url.endswith(f":{port}/")
+        assert posted(f"http://localhost:{port}/").status_code == 200
+
+
+@shows("token", of=("serve",))
+def _(run: Command) -> None:
+    for options, env in ((["--token", "long-secret"], {}), ([], {"WAIFU2X_TOKEN": "long-secret"})):
+        with process(*options, cwd=run.folder, env=env) as (url, _), client(url) as http:
+            assert http.get("/api/health").status_code == 401
+            headers = {"Authorization": "Bearer long-secret"}
+            assert http.get("/api/health", headers=headers).status_code == 200
+
+
+@shows("queue", of=("serve",))
+def _(run: Command) -> None:
+    with process("--queue", "1", cwd=run.folder) as (url, _):
+        assert posted(url).status_code == 200
+        port = int(url.rpartition(":")[2].strip("/"))
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            head = "POST /page HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nx"
+            slow.sendall(head.encode())
+            wait_until(lambda: posted(url).status_code == 503)
+
+
+@shows("max_bytes", "max_pixels", of=("serve",))
+def _(run: Command) -> None:
+    for options in (["--max-bytes", "1K"], ["--max-pixels", "100"]):
+        with process(*options, cwd=run.folder) as (url, _):
+            assert posted(url).status_code == 413
+
+
+def wait_for_files(folder: Path, count: int) -> None:
+    wait_until(lambda: len(list(folder.iterdir())) == count)
+
+
+@shows("cache", of=("serve",))
+def _(run: Command) -> None:
+    for options, count in (([], 0), (["--cache", "1M"], 1)):
+        with process(*options, cwd=run.folder) as (url, server):
+            assert posted(url).status_code == 200
+            assert posted(url).status_code == 200
+            (folder,) = Path(tempfile.gettempdir()).glob(f"waifu2x-serve-{server.pid}-*")
+            wait_for_files(folder, count)
+
+
+@shows("memory", of=("serve",))
+def _(run: Command) -> None:
+    done = waifu2x("serve", "--memory", "1M", cwd=run.folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: memory is 1 MiB")
+    with process("--memory", "2G", cwd=run.folder) as (url, _):
+        assert posted(url).status_code == 200
+
+
+@shows("quiet", of=("serve",))
+def _(run: Command) -> None:
+    for options, lines in (([], 1), (["--quiet"], 0)):
+        with process(*options, cwd=run.folder) as (url, server):
+            assert posted(url).status_code == 200
+            server.send_signal(signal.SIGTERM)
+            _, err = server.communicate(timeout=60)
+            assert len(err.splitlines()) == lines
+
+
+@shows("model", "engine", "device", "fp32", "tile", "threads", of=("serve",))
+def _(run: Command) -> None:
+    site = run.folder / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(RECORDER)
+    names = ("model", "engine", "precision", "tile", "threads")
+    for options, expected_values in (
+        ([], ["upconv_7", "auto", "auto", 0, None]),
+        (
+            ["-m", "cunet", "-e", "onnx", "--fp32", "-t", "8", "--threads", "3"],
+            ["cunet", "onnx", "fp32", 8, 3],
+        ),
+    ):
+        record = run.folder / f"{run.new()}.json"
+        env = {**importable(site), "RECORD": str(record)}
+        with process(*options, cwd=run.folder, env=env):
+            made = json.loads(record.read_text())
+        assert [made[name] for name in names] == expected_values
+    done = waifu2x("serve", "-e", "onnx", "-d", "cuda:0", cwd=run.folder)
+    assert done.returncode == 2
+    assert "'cuda:0'" in done.stderr
+
+
 def test_every_option_has_a_case() -> None:
     assert declared() == SHOWN
 
@@ -945,8 +1062,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Command]:
         art.anime_face(24, 20).save(folder / "in.png", pnginfo=info)
         art.anime_face(24, 20).save(folder / "in.jpg", quality=75)
         (folder / "in" / "sub").mkdir(parents=True)
-        for picture in ALL:
-            art.anime_face(12, 10).save(folder / "in" / picture)
+        for name_in in ALL:
+            art.anime_face(12, 10).save(folder / "in" / name_in)
         return Command(name, folder)
 
     return make

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import art
 from helpers.command import WAIFU2X, on_terminal, started, waifu2x, wait_for
+from helpers.server import process
 from helpers.trainings import tiny_training
 from helpers.votes import VOTE
 from helpers.weight_files import compact_file
@@ -136,13 +137,17 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     for line in examples:
         arguments = re.split(r"\s{2,}", line.strip())[0]
         words = shlex.split(arguments)[1:]
+        if command == "serve":  # it runs until it is stopped
+            with process(*words[1:], cwd=tmp_path) as (url, _):
+                assert url.startswith("http://")
+            continue
         if " ".join(words) in ENDLESS:
-            process = started(*words, cwd=tmp_path)
+            running = started(*words, cwd=tmp_path)
             try:
-                wait_for(process.stdout, ENDLESS[" ".join(words)])
+                wait_for(running.stdout, ENDLESS[" ".join(words)])
             finally:
-                process.kill()
-                process.communicate()
+                running.kill()
+                running.communicate()
             continue
         result = waifu2x(*words, cwd=tmp_path)
         assert (result.returncode, result.stderr) == (0, ""), arguments

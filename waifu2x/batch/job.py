@@ -194,7 +194,8 @@ def open_within(
     if header is not None:
         # The orientation is known only after decoding.
         options.check_larger(header.width, header.height, name, rotated=True)
-        expected = _expected(header, upscaler, options)
+        if header.width * header.height <= limit:
+            expected = _expected(header, upscaler, options)
     stages.encoder_share = encoder_share(target)
     with stages.decoding(size, expected):
         return open_job(

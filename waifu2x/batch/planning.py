@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -176,7 +176,7 @@ def _planned(
     """The plan for the items of this shard."""
     part = _part(batch)
     chosen = items if part is None else tuple(shard(items, *part))
-    _check_quality(options, chosen)
+    check_quality_used(options, [item.target.suffix for item in chosen])
     tree = OutputTree(out, create=any(os.path.lexists(item.source) for item in items))
     return Plan(
         items=chosen,
@@ -205,11 +205,11 @@ def _check_options(upscaler: Upscaler, options: Options) -> None:
         codec.written_dtype(output, np.dtype(np.uint8), options.depth)
 
 
-def _check_quality(options: Options, items: Sequence[Item]) -> None:
-    """Raise for a quality that no file of the batch would use."""
-    if options.quality is None or options.format is not None or not items:
+def check_quality_used(options: Options, extensions: Collection[str]) -> None:
+    """Raise `ArgumentError` for a quality that no result with these extensions would use."""
+    if options.quality is None or options.format is not None or not extensions:
         return
-    if all(item.target.suffix in LOSSLESS_SUFFIXES for item in items):
+    if all(extension in LOSSLESS_SUFFIXES for extension in extensions):
         raise ArgumentError(
             f"quality is {options.quality}, but pictures become PNG, which is lossless and has "
             "none; leave it out, or name a format (jpeg, webp, avif, jxl)"

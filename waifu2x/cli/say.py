@@ -21,7 +21,7 @@ from .convert import convert
 from .export import export
 from .merge import merge
 from .options import all_options
-from .serve import serve
+from .serve_options import settings_options
 
 if TYPE_CHECKING:
     from ..batch import BatchResult, Summary
@@ -105,6 +105,7 @@ def _declared() -> dict[str, list[click.Option]]:
     """The options of all commands by the name of their argument."""
     upscale = click.command()(all_options(lambda: None))
     found: dict[str, list[click.Option]] = {}
+    serve = click.command()(settings_options(lambda: None))
     commands = (upscale, export, convert, merge, serve)
     for option in (each for command in commands for each in command.params):
         named = f"WAIFU2X_{str(option.name).upper()}"

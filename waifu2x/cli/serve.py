@@ -13,7 +13,9 @@ from ..errors import ArgumentError, MissingExtraError
 from ..pipeline.options import UpscalerOptions
 from .options import all_options, engine_options
 from .page import Command, Option, help_option
-from .params import MemorySize, Number, Word, model_option
+from .params import Number, Word, model_option
+from .say import error_text
+from .serve_options import settings_options
 
 if TYPE_CHECKING:
     from ..server.parameters import Kind, Parameter
@@ -55,63 +57,7 @@ REQUEST_OPTIONS: Final = (
     usage="[OPTIONS]",
     examples=EXAMPLES,
 )
-@click.option(
-    "--host",
-    cls=Option,
-    metavar="HOST",
-    default="127.0.0.1",
-    help="Address to listen on; any but loopback needs --token",
-)
-@click.option(
-    "--port",
-    cls=Option,
-    metavar="N",
-    type=Number("a whole number from 0 to 65535"),
-    default=8760,
-    help="TCP port; 0 chooses a free one",
-)
-@click.option("--token", cls=Option, metavar="TEXT", help="Secret that every request must carry")
-@click.option(
-    "--queue",
-    cls=Option,
-    metavar="N",
-    type=Number("a whole number of at least 1, for example 64"),
-    default=64,
-    help="Pictures that may wait",
-)
-@click.option(
-    "--max-bytes",
-    cls=Option,
-    metavar="SIZE",
-    type=MemorySize(),
-    default=64 << 20,
-    shown_default="64M",
-    help="Limit for a request",
-)
-@click.option(
-    "--max-pixels",
-    cls=Option,
-    metavar="N",
-    type=Number("a whole number of at least 1, for example 32000000"),
-    default=32_000_000,
-    help="Limit for a picture",
-)
-@click.option(
-    "--cache",
-    cls=Option,
-    metavar="SIZE",
-    type=MemorySize(),
-    shown_default="none",
-    help="Disk space for results, such as 1G",
-)
-@click.option(
-    "--memory",
-    cls=Option,
-    metavar="SIZE",
-    type=MemorySize(),
-    shown_default="half of the free",
-    help="Memory to use, such as 4G",
-)
+@settings_options
 @model_option("Model and engine")
 @engine_options
 @click.option("--quiet", cls=Option, is_flag=True, help="Print no line for each request")
@@ -126,7 +72,6 @@ def serve(quiet: bool, **values: Any) -> None:
     from ..server.app import build
     from ..server.settings import ServerSettings
     from ..server.web import address_of, listen, run
-    from .say import error_text
 
     given = {name: value for name, value in values.items() if value is not None}
     given["precision"] = "fp32" if given.pop("fp32") else "auto"

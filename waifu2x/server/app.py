@@ -21,13 +21,20 @@ from .context import Context
 from .guard import Guard
 from .jobs import JobStore
 from .logs import RequestLog
+from .nunif import Nunif
+from .openapi import OpenApi
 from .parameters import Parameter, Parameters
 from .problems import Problem, Words
+from .sdapi import Sdapi
 from .settings import ServerSettings
+from .suwayomi import Suwayomi
 from .web import SecurityHeaders, static_files
 from .work import Workshop
 
 _log = logging.getLogger(__name__)
+
+#: Bytes of the results of asynchronous jobs that are kept, in bodies of the largest size.
+_KEPT: Final = 16
 
 _PAGE: Final = Path(__file__).parent / "page"
 
@@ -43,6 +50,7 @@ class Application:
 
     app: ASGIApp
     workshop: Workshop
+    store: JobStore
 
 
 def build(settings: ServerSettings, declared: tuple[Parameter, ...], words: Words) -> Application:
@@ -56,11 +64,12 @@ def build(settings: ServerSettings, declared: tuple[Parameter, ...], words: Word
     context = Context(
         settings=settings,
         workshop=workshop,
-        store=JobStore(settings.keep_seconds),
-        parameters=Parameters(declared, os.fspath(settings.upscaler.model)),
+        store=JobStore(settings.keep_seconds, _KEPT * settings.max_bytes),
+        parameters=Parameters(declared, os.fspath(settings.upscaler.model), workshop.model),
         words=words,
     )
-    routes = [*Api(context).routes(), *_page_routes()]
+    apis = (Api(context), Nunif(context), Sdapi(context), Suwayomi(context), OpenApi(context))
+    routes = [*(route for api in apis for route in api.routes()), *_page_routes()]
 
     async def failed(request: Request, error: Exception) -> Response:
         return context.problem(error).response()
@@ -81,7 +90,7 @@ def build(settings: ServerSettings, declared: tuple[Parameter, ...], words: Word
     )
     app = _Defects(app, context)
     app = SecurityHeaders(Guard(app, settings))
-    return Application(RequestLog(app, settings.stall_seconds), workshop)
+    return Application(RequestLog(app), workshop, context.store)
 
 
 class _Defects:
@@ -93,8 +102,6 @@ class _Defects:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._app(scope, receive, send)
-        except TimeoutError:
-            raise
         except Exception:
             # Starlette has answered with status 500 before.
             _log.exception("%s %s failed", scope.get("method"), scope.get("path"))

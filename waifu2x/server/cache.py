@@ -73,7 +73,7 @@ class ResultCache:
 
 def _key(job: Job) -> str:
     """The name of a result; the suffix of an archive decides that of its result."""
-    parts = (job.sha256, archive_suffix(job.name), job.wanted.key, job.keep_format, __version__)
+    parts = (job.sha256, archive_suffix(job.name), job.choice.key, job.keep_format, __version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import anyio
 from starlette.requests import Request
@@ -15,13 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from .._text import level_text
 from .jobs import Job, JobStore
-from .parameters import Parameters, Wanted
+from .parameters import Choice, Parameters
 from .problems import GONE, Problem, Words, busy, problem_of
 from .settings import ServerSettings
 from .uploads import Form, Upload, kept_on_success, receive_form
 from .work import Workshop
-
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 #: Media types of results by extension.
 MEDIA: Final = {
@@ -62,7 +60,7 @@ class Context:
             raise
 
     async def submit(
-        self, request: Request, upload: Upload, wanted: Wanted, *, keep_format: bool = False
+        self, request: Request, upload: Upload, choice: Choice, *, keep_format: bool = False
     ) -> Job:
         """Queue the work for ``upload`` on a place that the client holds."""
         name = secrets.token_hex(16)
@@ -71,11 +69,11 @@ class Context:
             name=upload.name,
             source=upload.path,
             result=self.workshop.folder / f"{name}-result",
-            wanted=wanted,
+            choice=choice,
             sha256=upload.sha256,
             keep_format=keep_format,
         )
-        note(request, job=job.id, bytes=upload.size, model=wanted.model)
+        note(request, job=job.id, bytes=upload.size, model=choice.model)
         # Reads the header of the file.
         await anyio.to_thread.run_sync(self.workshop.submit, job)
         return job
@@ -116,8 +114,11 @@ class Context:
         """Describe an error in the words of the command."""
         return problem_of(error, self.words)
 
-    def result(self, job: Job, *, keep: bool = False) -> Response:
-        """The answer with the result of ``job``; without ``keep`` the file is removed then."""
+    def result(self, job: Job, *, keep: bool = False, name: str | None = None) -> Response:
+        """The answer with the result of ``job``; without ``keep`` the file is removed then.
+
+        name: of the result for the client.
+        """
         made = job.made
         assert made is not None
         notes = [self.words(each) for each in job.notes]
@@ -129,20 +130,18 @@ class Context:
             "X-Waifu2x-Notes": json.dumps(notes),
             "Cache-Control": "no-store",
         }
-        return ResultResponse(job, headers, keep=keep)
+        return ResultResponse(job, headers, keep=keep, name=name or job.result_name)
 
 
 class ResultResponse(FileResponse):
     """The result of a job as a file; removes the files of the job at the end unless ``keep``."""
 
-    def __init__(
-        self, job: Job, headers: Mapping[str, str], *, keep: bool, name: str | None = None
-    ) -> None:
+    def __init__(self, job: Job, headers: Mapping[str, str], *, keep: bool, name: str) -> None:
         super().__init__(
             job.result,
             headers=headers,
             media_type=MEDIA.get(job.extension, "application/octet-stream"),
-            filename=name or job.result_name,
+            filename=name,
             content_disposition_type="inline",
         )
         self._job, self._keep = job, keep
@@ -171,15 +170,15 @@ async def upscaled(
     context: Context,
     request: Request,
     form: Form,
-    wanted: Callable[[Mapping[str, str]], Wanted],
+    read: Callable[[Mapping[str, str]], Choice],
 ) -> Job:
-    """Queue the file of ``form``, whose fields ``wanted`` checks; frees the place on failure."""
+    """Queue the file of ``form``, whose fields ``read`` checks; frees the place on failure."""
     upload = form.upload
     try:
         if upload is None:
             raise Problem(422, "the form holds no file; send the picture in the field file")
         with kept_on_success(upload):
-            choice = wanted(form.fields)
+            choice = read(form.fields)
             return await context.submit(request, upload, choice)
     except BaseException:
         context.workshop.queue.release(client_of(request))

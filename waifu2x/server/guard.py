@@ -1,4 +1,4 @@
-"""Refuses requests without the token, and those that another site makes a browser send."""
+"""Refuses requests without the token, and requests that another site makes a browser send."""
 
 from __future__ import annotations
 

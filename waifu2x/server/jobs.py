@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from ..files.naming import ARCHIVE_SUFFIXES, MAX_NAME_BYTES, SUFFIX, shortened_name
 from ..files.task import Result
-from .parameters import Wanted
+from .parameters import Choice
 from .problems import Problem, Words
 
 Status: TypeAlias = Literal["queued", "running", "done", "failed", "canceled"]
+
+#: What messages call a source without a name, and the stem of its result.
+UNNAMED: Final = "the picture"
+_UNNAMED_STEM: Final = "picture"
 
 #: Seconds between two notices of progress.
 _EVERY: Final = 0.1
@@ -41,7 +44,7 @@ class Job:
     name: str
     source: Path
     result: Path
-    wanted: Wanted
+    choice: Choice
     sha256: str = ""
     keep_format: bool = False
     status: Status = "queued"
@@ -61,6 +64,14 @@ class Job:
     def over(self) -> bool:
         """Whether the job is done, failed or canceled."""
         return self.status in ("done", "failed", "canceled")
+
+    @property
+    def size(self) -> int:
+        """The bytes of the result, 0 before the end."""
+        try:
+            return self.result.stat().st_size if self.over else 0
+        except OSError:
+            return 0
 
     def set_status(self, status: Status) -> None:
         """Change the status and notify all watchers."""
@@ -116,7 +127,8 @@ class Job:
     def result_name(self) -> str:
         """The name that the result has next to its source."""
         end = f"{SUFFIX}{self.extension}"
-        return f"{shortened_name(PurePath(self.name).stem, MAX_NAME_BYTES - len(end))}{end}"
+        stem = _UNNAMED_STEM if self.name == UNNAMED else PurePath(self.name).stem
+        return f"{shortened_name(stem, MAX_NAME_BYTES - len(end))}{end}"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -130,12 +142,6 @@ class Job:
             listener()
 
 
-def new_file(path: Path) -> BinaryIO:
-    """Create a file for this user only, and open it for writing and reading."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o600), "w+b")
-
-
 def archive_suffix(name: str) -> str:
     """The suffix of ``name`` if it is that of an archive, else an empty text."""
     suffix = PurePath(name).suffix.lower()
@@ -143,22 +149,27 @@ def archive_suffix(name: str) -> str:
 
 
 class JobStore:
-    """The asynchronous jobs, bounded in number and in time; used by the event loop alone.
+    """The asynchronous jobs, bounded in number, bytes and time; used by the event loop alone.
 
-    keep_seconds: how long a job is kept after its end.
+    keep_seconds: how long a job is kept after its end. most: bytes of all results.
     """
 
-    def __init__(self, keep_seconds: float) -> None:
-        self._keep = keep_seconds
+    def __init__(self, keep_seconds: float, most: int) -> None:
+        self._keep, self._most = keep_seconds, most
         self._jobs: dict[str, Job] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
 
+    @property
+    def size(self) -> int:
+        """The bytes of all results."""
+        return sum(each.size for each in self._jobs.values())
+
     def add(self, job: Job) -> None:
         """Keep ``job``; the oldest job that has ended goes if there are too many."""
         self.expire()
-        while len(self._jobs) >= _KEPT:
+        while len(self._jobs) >= _KEPT or self.size > self._most:
             oldest = next((each for each in self._jobs.values() if each.over), None)
             if oldest is None:
                 break

@@ -8,7 +8,6 @@ import time
 from datetime import datetime, timezone
 from typing import Any, Final
 
-import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problems import GONE
@@ -18,13 +17,10 @@ requests: Final = logging.getLogger("waifu2x.server.requests")
 
 
 class RequestLog:
-    """Logs each request, and drops a client that takes nothing of its answer.
+    """Logs each request."""
 
-    stall_seconds: the longest time that one piece of an answer may take.
-    """
-
-    def __init__(self, app: ASGIApp, stall_seconds: float) -> None:
-        self._app, self._stall = app, stall_seconds
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -40,14 +36,11 @@ class RequestLog:
                 status = message["status"]
             else:
                 sent += len(message.get("body", b""))
-            with anyio.fail_after(self._stall):
-                await send(message)
+            await send(message)
 
         scope["waifu2x.facts"] = {}
         try:
             await self._app(scope, receive, counted)
-        except TimeoutError:
-            status = GONE  # the server closes the connection
         finally:
             requests.info(_line(scope, status, sent, time.perf_counter() - began))
 

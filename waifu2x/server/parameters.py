@@ -60,8 +60,8 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a request wants: a model, test-time augmentation, and the options of the picture."""
+class Choice:
+    """The choice of a request: a model, test-time augmentation, and the options of the picture."""
 
     model: str
     tta: bool
@@ -80,12 +80,16 @@ _OPTION_NAMES: Final = tuple(each.name for each in dataclasses.fields(Options))
 class Parameters:
     """The parameters of all requests, and the models that these may name."""
 
-    def __init__(self, declared: tuple[Parameter, ...], default: str) -> None:
+    def __init__(self, declared: tuple[Parameter, ...], default: str, own: registry.Model) -> None:
         """Declare the parameters.
 
-        default: the model without a name; that of a file by its path.
+        default: the name of the model without one in the request, or its path. own: that model.
         """
         self._default = default
+        installed = {each.name: each for each in registry.models() if each.installed}
+        #: By the names that a request may give, the default first. Files of the user are never
+        #: opened by a name from a request, except the default.
+        self.models: dict[str, registry.Model] = {own.name: own, **installed}
         models = tuple(self.models)
         self.declared = {
             each.name: replace(each, choices=models, default=models[0])
@@ -94,17 +98,7 @@ class Parameters:
             for each in declared
         }
 
-    @property
-    def models(self) -> dict[str, registry.Model]:
-        """The models by the names that a request may give, the default first.
-
-        Files of the user are never opened by a name from a request, except the default.
-        """
-        own = registry.model(self._default, describe=False)
-        installed = {each.name: each for each in registry.models() if each.installed}
-        return {own.name: own, **installed}
-
-    def read(self, given: Mapping[str, str]) -> Wanted:
+    def read(self, given: Mapping[str, str]) -> Choice:
         """Check the fields of a request; raises `ArgumentError`."""
         values: dict[str, Any] = {}
         for name, text in given.items():
@@ -116,7 +110,7 @@ class Parameters:
             else:
                 values[name] = parameter.value(text)
         model, tta = values.pop("model", self._default), values.pop("tta", False)
-        return Wanted(model, bool(tta), Options(**values))
+        return Choice(model, bool(tta), Options(**values))
 
     def model(self, name: str) -> str:
         """Return what `UpscalerOptions` takes for the model ``name``; raises `ArgumentError`."""

@@ -47,6 +47,8 @@ class FairQueue(Generic[_Item]):
 
     def __init__(self, places: int) -> None:
         self.places = places
+        #: Places that one client may hold.
+        self.most = max(1, int(places * _SHARE))
         self._changed = threading.Condition()
         self._clients: dict[str, _Client[_Item]] = {}
         self._clock = 0.0
@@ -69,8 +71,7 @@ class FairQueue(Generic[_Item]):
         with self._changed:
             held = sum(each.places for each in self._clients.values())
             own = self._clients[client].places if client in self._clients else 0
-            most = max(1, int(self.places * _SHARE))
-            if self._stopped or held + count > self.places or own + count > most:
+            if self._stopped or held + count > self.places or own + count > self.most:
                 raise QueueFullError
             self._client(client).places += count
 

@@ -42,7 +42,7 @@ class ServerSettings:
     max_bytes: limit for the body of a request in bytes.
     memory: as for `BatchOptions`.
     cache: bytes of results to keep on disk, 0 for none.
-    stall_seconds: a client that sends or takes nothing for so long is dropped.
+    stall_seconds: a client that sends nothing of a body for so long is dropped.
     body_seconds: the longest time for the body of a request.
     page_seconds: the longest time for a request to /page, whose client waits 30 seconds.
     keep_seconds: how long the result of an asynchronous job is kept.

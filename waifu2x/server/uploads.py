@@ -17,7 +17,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from .._text import shortened, shown
-from .jobs import archive_suffix, new_file
+from .folder import new_file
+from .jobs import UNNAMED, archive_suffix
 from .problems import GONE, Problem
 from .settings import ServerSettings
 
@@ -27,9 +28,6 @@ _PARTS: Final = 64
 
 #: Characters of a client's file name that are kept.
 _NAME: Final = 120
-
-#: What messages call a source without a name.
-UNNAMED: Final = "the picture"
 
 
 @dataclass(slots=True)
@@ -126,6 +124,16 @@ def _too_large(limit: int) -> Problem:
     return Problem(413, f"the request is larger than {size}, the limit of this server")
 
 
+def is_form(request: Request) -> bool:
+    """Whether the body is declared as a multipart form."""
+    return _boundary(request) is not None
+
+
+def _boundary(request: Request) -> bytes | None:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    return options.get(b"boundary") or None if kind == b"multipart/form-data" else None
+
+
 async def receive_form(
     request: Request, settings: ServerSettings, folder: Path, files: tuple[str, ...]
 ) -> Form:
@@ -135,9 +143,8 @@ async def receive_form(
 
     Raises `Problem`; then nothing is left in the folder.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
+    boundary = _boundary(request)
+    if boundary is None:
         raise Problem(415, "the body is no form; send it as multipart/form-data")
     try:
         parser = _Parser(boundary, folder, files)

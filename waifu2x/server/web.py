@@ -36,8 +36,11 @@ SECURITY_HEADERS: Final = {
 #: Connections at once; a further one gets status 503.
 _CONNECTIONS: Final = 512
 
-#: Seconds for the head of a request, and for the rest of a body after its answer.
-_HEAD_SECONDS: Final = 15
+#: Seconds for the head of a request, and for what is left of a request after its answer.
+HEAD_SECONDS: Final = 15
+
+#: Seconds that a client may take nothing of an answer.
+STALL_SECONDS: Final = 20
 
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -80,12 +83,14 @@ class SecurityHeaders:
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection whose client begins a request and does not go on.
+    """Drops a client that begins a request and does not go on, or takes nothing of its answer.
 
-    uvicorn limits only the time between two requests.
+    uvicorn limits only the time between two requests. Closing would wait until the client has
+    taken what is buffered, so the connection is aborted.
     """
 
     _timer: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -101,8 +106,17 @@ class _Protocol(H11Protocol):
         if not self._at_work() and not self.transport.is_closing():
             self._wait_for_head()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._end_stall()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_wait()
+        self._end_stall()
         super().connection_lost(exc)
 
     def _at_work(self) -> bool:
@@ -110,7 +124,12 @@ class _Protocol(H11Protocol):
 
     def _wait_for_head(self) -> None:
         self._end_wait()
-        self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _end_wait(self) -> None:
         if self._timer is not None:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from .. import codec
 from .._machine import processors
 from ..batch import for_one_run
-from ..batch.job import LOSSLESS_SUFFIXES, open_within
+from ..batch.job import open_within
 from ..batch.limits import FileStages, Limits
 from ..batch.memory import budget
+from ..batch.planning import check_quality_used
 from ..errors import CancelledError, LimitError
 from ..files.open import exact_extension
 from ..files.task import Result
 from ..pipeline.upscaler import Upscaler
 from .cache import ResultCache
-from .jobs import Job, new_file
+from .folder import PrivateFolder, new_file
+from .jobs import Job
 from .problems import Problem, Words, busy, problem_of
 from .queue import FairQueue, QueueFullError
 from .settings import ServerSettings
@@ -34,7 +33,7 @@ _log = logging.getLogger(__name__)
 #: Upscalers that stay loaded.
 _LOADED: Final = 4
 
-#: Threads in addition to those that decode, compute and encode.
+#: Threads in addition to the threads that decode, compute and encode.
 _AHEAD: Final = 2
 _MAX_THREADS: Final = 64
 
@@ -76,6 +75,8 @@ class Workshop:
         self.settings, self._words = settings, words
         self.upscalers = Upscalers(settings)
         default = self.upscalers.get(os.fspath(settings.upscaler.model), settings.upscaler.tta)
+        #: The default model.
+        self.model = default.pipeline.model
         engine = default.pipeline.engine
         self._limits = Limits(
             memory=budget(settings.memory),
@@ -85,8 +86,8 @@ class Workshop:
         )
         threads = max(engine.threads, engine.concurrency.large) + 2 * processors() + _AHEAD
         self.queue: FairQueue[Job] = FairQueue(settings.queue)
-        # mkdtemp creates the folder with mode 0o700.
-        self.folder = Path(tempfile.mkdtemp(prefix="waifu2x-serve-"))
+        self._private = PrivateFolder()
+        self.folder = self._private.path
         self._cache = ResultCache(self.folder, settings.cache)
         self._lock = threading.Lock()
         self._running: set[Job] = set()
@@ -109,7 +110,7 @@ class Workshop:
             thread.start()
 
     def stop(self) -> None:
-        """Refuse further jobs and those that wait; the jobs that have begun go on."""
+        """Refuse further jobs and the jobs that wait; jobs that have begun go on."""
         for job in self.queue.stop():
             job.fail(busy(_STOPPING, 5))
             job.source.unlink(missing_ok=True)
@@ -131,7 +132,7 @@ class Workshop:
 
     def remove_files(self) -> None:
         """Remove the private folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._private.remove()
 
     def reserve(self, client: str, count: int = 1) -> None:
         """Hold places in the queue; raises `Problem` with status 503."""
@@ -208,11 +209,11 @@ class Workshop:
             job.set_status("canceled" if job.cancel.is_set() else "done")
 
     def _convert(self, job: Job, stages: FileStages) -> Result:
-        options = job.wanted.options
-        upscaler = self.upscalers.get(job.wanted.model, job.wanted.tta)
+        options = job.choice.options
+        upscaler = self.upscalers.get(job.choice.model, job.choice.tta)
         extension = exact_extension(job.source, options)
-        if options.format is None and not job.keep_format and extension in LOSSLESS_SUFFIXES:
-            options = replace(options, quality=None)
+        if not job.keep_format:
+            check_quality_used(options, [extension])
         target = job.result.with_suffix(extension)
         most = self.settings.max_bytes * _GROWTH
         with codec.opened(job.source, upscaler.options.limit) as (stream, _):
@@ -235,7 +236,7 @@ def _cost(job: Job, limit: int) -> float:
         length = stream.seek(0, 2)
         header = codec.read_header(stream, limit)
     pixels = length if header is None else header.width * header.height
-    return max(1.0, float(pixels) * (8 if job.wanted.tta else 1))
+    return max(1.0, float(pixels) * (8 if job.choice.tta else 1))
 
 
 def _check_growth(file: BinaryIO, most: int, name: str) -> None:
