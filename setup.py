@@ -136,5 +136,6 @@ setup(
         "waifu2x": ["py.typed"],
         "waifu2x.kernels": ["*.pyi"],
         "waifu2x.server": ["page/*"],
+        "waifu2x.comparing": ["page/*"],
     },
 )

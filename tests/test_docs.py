@@ -52,6 +52,11 @@ NOT_RUN = {
     "pip install '.[jxl]'": FROM_INDEX,
     "pip install '.[dask]'": FROM_INDEX,
     "pip install '.[models]'": FROM_INDEX,
+    "waifu2x pictures big -r --watch": "runs until it is stopped; tests/batch/test_watching.py",
+    "waifu2x rate pictures -m upconv_7 -m cunet -m bicubic": (
+        "runs until it is stopped; tests/comparing/test_rating.py"
+    ),
+    "waifu2x rate pictures --report --plot ranks.png": "needs votes; tests/comparing",
     "dask scheduler": ENDLESS,
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
@@ -90,6 +95,10 @@ def _still(path: Path) -> None:
     art.anime_face(40, 36).save(path, quality=75)
 
 
+def _original(path: Path) -> None:
+    art.anime_face(80, 72).save(path)
+
+
 def _animation(path: Path) -> None:
     frames = [art.anime_face(24, 20).rotate(turn) for turn in (0, 20)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
@@ -112,6 +121,7 @@ def _pictures(path: Path) -> None:
 FIXTURES = {
     "in.png": _still,
     "in.jpg": _still,
+    "original.png": _original,
     "in.gif": _animation,
     "in.cbz": _comic,
     "pictures": _pictures,

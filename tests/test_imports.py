@@ -21,6 +21,7 @@ ROOT = Path(waifu2x.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("comparing",),
     ("server", "training"),
     ("__init__",),
     ("batch",),
@@ -38,6 +39,7 @@ WALLS: dict[str, tuple[str, ...]] = {
     "kernels._cuda": ("engines.cuda_tiles",),
     "network.export": ("cli.export", "cli.convert", "cli.merge"),
     "batch.cluster": ("batch", "batch.*"),
+    "server.web": ("server.*", "cli.*", "comparing.rating"),
 }
 
 #: Folders that must not import each other although one lies above the other.
@@ -73,6 +75,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "tifffile": {"codec.*": "at run time"},
     "psutil": {"_machine": "at run time"},
     "distributed": {"batch.cluster": "at run time"},
+    "watchfiles": {"batch.watching": "at run time"},
     "pillow_jxl": {"codec.*": "at run time"},
     "PIL": {
         "codec.*": "anywhere",
@@ -80,12 +83,13 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "pipeline.upscaler": "anywhere",
         "pipeline.resize": "anywhere",
         "cli.*": "anywhere",
+        "comparing.*": "anywhere",
         "training.*": "anywhere",
     },
     "resvg_py": {"training.svg": "at run time"},
     "matplotlib": {"training.record": "at run time"},
     "tomli": {"training.config": "anywhere"},
-    "starlette": {"server.*": "anywhere"},
+    "starlette": {"server.*": "anywhere", "comparing.rating": "anywhere"},
     "uvicorn": {"server.web": "anywhere"},
     "python_multipart": {"server.uploads": "anywhere"},
     "anyio": {"server.*": "anywhere"},
@@ -221,6 +225,7 @@ def test_modules_import_only_what_lies_below_them(module: str) -> None:
         ("picture", "from .codec import decode"),
         ("pipeline.alpha", "from ..kernels import _native"),
         ("pipeline.alpha", "from .. import Upscaler"),
+        ("batch.job", "from ..comparing.methods import Method"),
     ],
 )
 def test_a_planted_import_is_noticed(module: str, line: str) -> None:

@@ -23,8 +23,9 @@ import numpy as np
 import onnx
 import pytest
 from helpers import art
-from helpers.command import importable, on_terminal, started, waifu2x
-from helpers.server import client, picture, process, wait_for
+from helpers.command import importable, on_terminal, started, waifu2x, wait_for
+from helpers.server import client, picture, process
+from helpers.server import wait_for as wait_until
 from helpers.trainings import tiny_training
 from helpers.weight_files import compact_file
 from PIL import Image, PngImagePlugin
@@ -519,7 +520,21 @@ def _(run: Command) -> None:
         assert done.stdout == f"waifu2x, version {__version__}\n"
 
 
-@shows("help", of=(*MODES, "models", "info", "export", "convert", "merge", "train", "serve"))
+@shows(
+    "help",
+    of=(
+        *MODES,
+        "models",
+        "info",
+        "export",
+        "convert",
+        "merge",
+        "train",
+        "serve",
+        "compare",
+        "rate",
+    ),
+)
 def _(run: Command) -> None:
     command = [] if run.name in MODES else [run.name]
     for option in ("-h", "--help"):
@@ -787,6 +802,149 @@ def _(run: Command) -> None:
     assert done.stderr.startswith("Error: device 'cuda:99' cannot be used: ")
 
 
+@shows("watch")
+def _(run: Command) -> None:
+    if run.name == MODES[0]:
+        done = run("--watch")
+        assert (done.code, done.files) == (2, {})
+        assert done.err == "Error: --watch takes folders, and in.png is none\n"
+        return
+    process = started("in", "watched", *run.model, "--watch", cwd=run.folder)
+    try:
+        wait_for(process.stdout, "watched/3.png: ")
+        art.anime_face(12, 10).save(run.folder / "in" / "6.png")
+        wait_for(process.stdout, "watched/6.png: ")
+    finally:
+        process.kill()
+        process.communicate()
+        (run.folder / "in" / "6.png").unlink()
+
+
+# --- options of compare
+
+
+def drawn(run: Command, *options: str, source: str = "in.png") -> tuple[list[str], np.ndarray]:
+    """Return the output of compare and the sheet."""
+    name = f"{run.new()}.png"
+    models = () if "-m" in options else ("-m", "upconv_7", "-m", "bicubic")
+    done = waifu2x("compare", source, "-o", name, *models, *options, cwd=run.folder)
+    assert done.returncode == 0, done.stderr
+    with Image.open(run.folder / name) as image:
+        return done.stdout.replace(name, "SHEET").splitlines(), np.asarray(image)
+
+
+@shows("models", "target", of=("compare",))
+def _(run: Command) -> None:
+    lines, sheet = drawn(run)
+    assert lines == ["SHEET: 1 crop of 1 picture, by upconv_7 and bicubic"]
+    lines, other = drawn(run, "-m", "bicubic", "-m", "cunet", "--model", "upconv_7")
+    assert lines == ["SHEET: 1 crop of 1 picture, by bicubic, cunet and upconv_7"]
+    assert other.tobytes() != sheet.tobytes()
+
+
+@shows("scale", "noise", "crop", "crops", "side", of=("compare",))
+def _(run: Command) -> None:
+    _, plain = drawn(run)
+    assert drawn(run, "-s", "3")[1].tobytes() != plain.tobytes()
+    assert drawn(run, "-n", "3")[1].tobytes() != plain.tobytes()
+    lines, _ = drawn(run, "--crop", "0,0,9,9", "--crop", "4,4,20,16")
+    assert lines[0].startswith("SHEET: 2 crops of 1 picture")
+    lines, small = drawn(run, "--crops", "1", "--side", "16")
+    assert lines[0].startswith("SHEET: 1 crop of 1 picture")
+    assert small.shape != plain.shape
+
+
+@shows("truth", of=("compare",))
+def _(run: Command) -> None:
+    (run.folder / "originals").mkdir()
+    art.anime_face(48, 40).save(run.folder / "originals" / "in.webp", lossless=True)
+    for truth in ("originals", "originals/in.webp"):
+        lines, _ = drawn(run, "--truth", truth)
+        assert [line.split()[1:] for line in lines[1:]] == [["dB", "upconv_7"], ["dB", "bicubic"]]
+
+
+@shows("overwrite", of=("compare",))
+def _(run: Command) -> None:
+    words = ("compare", "in.png", "-m", "upconv_7", "-m", "bicubic", "-o", "kept.png")
+    (run.folder / "kept.png").write_bytes(b"kept")
+    assert waifu2x(*words, cwd=run.folder).returncode == 1
+    assert (run.folder / "kept.png").read_bytes() == b"kept"
+    assert waifu2x(*words, "--overwrite", cwd=run.folder).returncode == 0
+    with Image.open(run.folder / "kept.png") as image:
+        assert image.format == "PNG"
+
+
+# --- options of rate
+
+
+def asked(run: Command, *options: str, votes: int = 0) -> tuple[dict[str, object], bytes, Path]:
+    """Return the first question of rate, its left image, and the file of votes after ``votes``."""
+    folder = run.folder / run.new()
+    folder.mkdir()
+    art.anime_face(24, 20).save(folder / "1.jpg", quality=75)
+    models = () if "-m" in options else ("-m", "upconv_7", "-m", "bicubic")
+    port = () if "--port" in options else ("--port", "0")
+    process = started("rate", folder.name, *models, *port, *options, cwd=run.folder)
+    try:
+        address = wait_for(process.stdout, "open http://").split()[1]
+        while True:
+            question = httpx.get(f"{address}api/question").json()
+            if question["status"] == "question" and votes == 0:
+                break
+            if question["status"] == "question":
+                data = {"id": question["id"], "vote": "same", "face": False}
+                assert httpx.post(f"{address}api/vote", json=data).status_code == 204
+                votes -= 1
+            elif question["status"] == "done":
+                return question, b"", folder
+            time.sleep(0.05)
+        image = httpx.get(f"{address}api/question/{question['id']}/left.png").content
+    finally:
+        process.kill()
+        process.communicate()
+    return {**question, "address": address}, image, folder
+
+
+@shows("models", "port", "side", "scale", "noise", of=("rate",))
+def _(run: Command) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    question, _, _ = asked(run, "--port", str(port))
+    assert question["address"] == f"http://127.0.0.1:{port}/"
+    assert (question["width"], question["height"]) == (48, 40), "smaller than the side"
+    question, _, _ = asked(run, "--side", "16")
+    assert (question["width"], question["height"]) == (16, 16)
+    question, _, _ = asked(run, "-s", "3")
+    assert (question["width"], question["height"]) == (72, 60)
+    for level, noise in (("none", None), ("3", 3)):
+        _, _, folder = asked(run, "-n", level, "--side", "16", votes=1)
+        (line,) = (folder / "votes.jsonl").read_text().splitlines()
+        assert json.loads(line)["noise"] == noise
+    _, _, folder = asked(run, "-m", "upconv_7", "-m", "bicubic", "--model", "cunet", votes=3)
+    lines = (folder / "votes.jsonl").read_text().splitlines()
+    assert {frozenset((vote["left"], vote["right"])) for vote in map(json.loads, lines)} == {
+        frozenset(pair)
+        for pair in (("upconv_7", "bicubic"), ("upconv_7", "cunet"), ("bicubic", "cunet"))
+    }
+
+
+@shows("votes", "report", "plot", of=("rate",))
+def _(run: Command) -> None:
+    asked(run, "--votes", "mine.jsonl", votes=1)
+    done = waifu2x("rate", "in", "--votes", "mine.jsonl", "--report", cwd=run.folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "all: 1 vote"
+    assert {line.split()[-1] for line in lines[2:4]} == {"upconv_7", "bicubic"}
+    words = ("rate", "in", "--votes", "mine.jsonl", "--report", "--plot", "ranks.png")
+    assert waifu2x(*words, cwd=run.folder).stdout == done.stdout
+    with Image.open(run.folder / "ranks.png") as image:
+        assert image.format == "PNG"
+    other = waifu2x(*words, "-m", "cunet", "-m", "bicubic", cwd=run.folder)
+    assert other.stderr == "Error: votes mine.jsonl hold no vote on these models\n"
+
+
 # --- waifu2x serve
 
 
@@ -822,7 +980,7 @@ def _(run: Command) -> None:
         with socket.create_connection(("127.0.0.1", port)) as slow:
             head = "POST /page HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nx"
             slow.sendall(head.encode())
-            wait_for(lambda: posted(url).status_code == 503)
+            wait_until(lambda: posted(url).status_code == 503)
 
 
 @shows("max_bytes", "max_pixels", of=("serve",))
@@ -833,7 +991,7 @@ def _(run: Command) -> None:
 
 
 def wait_for_files(folder: Path, count: int) -> None:
-    wait_for(lambda: len(list(folder.iterdir())) == count)
+    wait_until(lambda: len(list(folder.iterdir())) == count)
 
 
 @shows("cache", of=("serve",))

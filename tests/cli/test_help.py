@@ -15,9 +15,10 @@ import click
 import pytest
 from click.testing import CliRunner
 from helpers import art
-from helpers.command import WAIFU2X, on_terminal, waifu2x
+from helpers.command import WAIFU2X, on_terminal, started, waifu2x, wait_for
 from helpers.server import process
 from helpers.trainings import tiny_training
+from helpers.votes import VOTE
 from helpers.weight_files import compact_file
 
 from waifu2x.batch import BatchOptions
@@ -27,6 +28,9 @@ from waifu2x.network import registry
 from waifu2x.pipeline.options import UpscalerOptions
 
 COMMANDS: dict[str, click.Command] = {"": main, **main.commands}
+
+#: Examples that run until a signal, and the line that they print first.
+ENDLESS = {"rate pictures -m cunet -m upconv_7": "open http://127.0.0.1:8761/"}
 
 
 def page(command: str, columns: int = 80) -> list[str]:
@@ -121,6 +125,8 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     for seed, name in enumerate(("a.pth", "b.pth")):
         compact_file(tmp_path / name, seed=seed)
     compact_file(tmp_path / "model.pth", seed=0)
+    if command == "rate":
+        (tmp_path / "pictures" / "votes.jsonl").write_text(f"{json.dumps(VOTE)}\n")
     if command == "train":
         tiny_training(tmp_path / "swift.toml")
     if command == "convert":
@@ -130,11 +136,20 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     assert len(examples) >= 2
     for line in examples:
         arguments = re.split(r"\s{2,}", line.strip())[0]
+        words = shlex.split(arguments)[1:]
         if command == "serve":  # it runs until it is stopped
-            with process(*shlex.split(arguments)[2:], cwd=tmp_path) as (url, _):
+            with process(*words[1:], cwd=tmp_path) as (url, _):
                 assert url.startswith("http://")
             continue
-        result = waifu2x(*shlex.split(arguments)[1:], cwd=tmp_path)
+        if " ".join(words) in ENDLESS:
+            running = started(*words, cwd=tmp_path)
+            try:
+                wait_for(running.stdout, ENDLESS[" ".join(words)])
+            finally:
+                running.kill()
+                running.communicate()
+            continue
+        result = waifu2x(*words, cwd=tmp_path)
         assert (result.returncode, result.stderr) == (0, ""), arguments
 
 

@@ -166,6 +166,15 @@ USAGE = {
         "--resume and --overwrite exclude each other: --resume keeps results that are newer than "
         "their input, --overwrite replaces all"
     ),
+    "pictures big --watch --overwrite": (
+        "--watch and --overwrite exclude each other: --watch keeps results that are newer than "
+        "their input, and runs on this machine"
+    ),
+    "pictures big --watch --cluster local": (
+        "--watch and --cluster exclude each other: --watch keeps results that are newer than "
+        "their input, and runs on this machine"
+    ),
+    "- --watch": "--watch needs files, and a pipe (-) is none; leave one out",
     # Running.
     "in.png --memory lots": f"memory is 'lots'; {MEMORY}",
     "in.png --memory -1": f"memory is '-1'; {MEMORY}",
@@ -251,6 +260,65 @@ USAGE = {
     "info cunet -s 3": f"model cunet has no such network; choose among {INFO_NETWORKS}",
     "info cunet -s 1 -n none": f"model cunet has no such network; choose among {INFO_NETWORKS}",
     "info cunet -n 4": "noise '4' is unknown; allowed are none, conservative, 0, 1, 2, 3",
+    "compare": (
+        "there is no picture; for example: waifu2x compare in.png -m cunet -m bicubic -o sheet.png"
+    ),
+    "compare in.png -m cunet -m bicubic": "there is no output; give -o FILE",
+    "compare in.png -m cunet -m bicubic -o a.jpg": (
+        "output is a.jpg; the name of a sheet must end in .png"
+    ),
+    "compare in.png -o a.png": (
+        "model is given 0 times; give at least two to compare, such as cunet and bicubic"
+    ),
+    "compare in.png -m cunet -o a.png": (
+        "model is given 1 times; give at least two to compare, such as cunet and bicubic"
+    ),
+    "compare in.png -m cunet -m cunet -o a.png": (
+        "model cunet is given twice; give each once, and rename one of two files of the same name"
+    ),
+    "compare in.png -m cunet -m bicubc -o a.png": (
+        f"model 'bicubc' is unknown (did you mean bicubic?); allowed are {MODELS}, bicubic"
+    ),
+    "compare in.png -m cunet -m bicubic -o a.png --crop 1,2,3": (
+        "crop is '1,2,3'; it must be x,y,width,height in pixels of the result"
+    ),
+    "compare in.png -m cunet -m bicubic -o a.png --crop 1,2,0,3": (
+        "crop is 1,2,0,3; it must be x,y,width,height in pixels of the result"
+    ),
+    "compare in.png -m cunet -m bicubic -o a.png --crops 0": (
+        "crops is 0; it must be a whole number from 1 to 20"
+    ),
+    "compare in.png -m cunet -m bicubic -o a.png --crops x": (
+        "crops is 'x'; it must be a whole number from 1 to 20, for example 3"
+    ),
+    "compare in.png -m cunet -m bicubic -o a.png --side 4": (
+        "side is 4; it must be a whole number of pixels from 16 to 2048"
+    ),
+    "compare in.png -m cunet -m bicubic -o a.png -s 0": f"scale is 0; {SCALE}",
+    "compare '' -m cunet": "IN is ''; it must be the name of a file or folder",
+    "compre a.png": "compre is neither a file nor a command; did you mean waifu2x compare?",
+    "rate": "FOLDER is missing; see waifu2x rate --help",
+    "rate ''": "FOLDER is ''; it must be the name of a file or folder",
+    "rate pictures": (
+        "model is given 0 times; give at least two to compare, such as cunet and bicubic"
+    ),
+    "rate pictures -m cunet -m cunet": (
+        "model cunet is given twice; give each once, and rename one of two files of the same name"
+    ),
+    "rate pictures -m cunet -m bicubic --port 70000": (
+        "port is 70000; it must be a whole number from 0 to 65535"
+    ),
+    "rate pictures -m cunet -m bicubic --port x": (
+        "port is 'x'; it must be a whole number from 0 to 65535, for example 8761"
+    ),
+    "rate pictures -m cunet -m bicubic --side 4": (
+        "side is 4; it must be a whole number of pixels from 16 to 2048"
+    ),
+    "rate pictures -m cunet -m bicubic -s 0": f"scale is 0; {SCALE}",
+    "rate pictures -m cunet -m bicubic --plot a.png": (
+        "--plot draws the ranking of --report; give both"
+    ),
+    "rate pictures --report --plot a.jpg": ("plot is a.jpg; the name of a plot must end in .png"),
     "export": "OUT is missing; see waifu2x export --help",
     "export a.onnx b.onnx": "argument 'b.onnx' is one too many for waifu2x export",
     "train": "CONFIG is missing; see waifu2x train --help",
@@ -389,6 +457,38 @@ FILES = {
         1,
         "patches/train.npy cannot be read: No such file or directory; make it with python -m "
         "waifu2x.training.data",
+    ),
+    "rate gone -m cunet -m bicubic": (1, "gone does not exist"),
+    "rate in.png -m cunet -m bicubic": (1, "in.png is no folder; give a folder with pictures"),
+    "rate empty -m cunet -m bicubic": (1, "directory empty holds no picture"),
+    "rate pictures --report": (
+        1,
+        "votes pictures/votes.jsonl cannot be read: No such file or directory",
+    ),
+    "rate pictures --report --votes text.png": (
+        1,
+        "votes text.png is a file of another kind; choose another file",
+    ),
+    "in.png out --watch": (2, "--watch takes folders, and in.png is none"),
+    "gone out --watch": (2, "--watch takes folders, and gone is none"),
+    "compare gone.png -m cunet -m bicubic -o a.png": (1, "gone.png does not exist"),
+    "compare empty -m cunet -m bicubic -o a.png": (1, "directory empty holds no picture"),
+    "compare in.png -m cunet -m bicubic -o gone/a.png": (
+        1,
+        "gone/a.png: directory gone does not exist; create it first",
+    ),
+    "compare in.png -m cunet -m bicubic -o a.png --truth pictures": (
+        1,
+        "folder pictures holds no original of in.png",
+    ),
+    "compare in.png text.png -m cunet -m bicubic -o a.png --truth in.png": (
+        1,
+        "there are 2 pictures, and in.png is no folder; give a folder with originals of the same "
+        "names",
+    ),
+    "compare in.png text.png -m cunet -m bicubic -o a.png --truth gone": (
+        1,
+        "gone does not exist",
     ),
     "info ./gone.bin": (1, "cannot read weights gone.bin: No such file or directory"),
     "export x.onnx -m gone.pth": (1, "cannot read weights gone.pth: No such file or directory"),

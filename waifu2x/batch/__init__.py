@@ -2,8 +2,8 @@
 
 `inputs` finds the files, `naming` names their results, and `planning` joins both and checks the
 options. `job` processes one file within the bounds of `limits` and `memory`. `runner` processes
-many files on this machine, `cluster` on a Dask cluster. `tree` creates directories; `results` holds
-the result of each file and the report.
+many files on this machine, `cluster` on a Dask cluster, and `watching` files as they arrive. `tree`
+creates directories; `results` holds the result of each file and the report.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from .options import BatchKeywords, BatchOptions
 from .planning import Inputs, Plan, plan_batch, plan_file
 from .results import BatchResult, Report, Summary, check_report
 from .runner import Batch, BatchProgress
+from .watching import WatchBatch
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -57,6 +58,7 @@ __all__ = [
     "Plan",
     "Report",
     "Summary",
+    "WatchBatch",
     "check_cluster",
     "check_report",
     "for_one_run",

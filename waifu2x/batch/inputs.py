@@ -67,6 +67,7 @@ def find(
     exclude: Sequence[str] = (),
     leave_out: Path | None = None,
     stdin: BinaryIO | None = None,
+    may_be_empty: bool = False,
 ) -> Listing:
     """Find the files of ``inputs``, in the order of the inputs, each in natural order.
 
@@ -89,6 +90,7 @@ def find(
     exclude: patterns of files and directories to leave out.
     leave_out: a directory whose files are left out, unless it is the only input or contains the
         input. So `*` works with the output directory in the current one.
+    may_be_empty: allow a directory without any file to select.
 
     Hidden files and directories, with a dot at the start of their names, are left out, as are
     links to directories and special files such as pipes. Named files are always taken, also those
@@ -102,6 +104,7 @@ def find(
         _Patterns(include, "include"),
         _Patterns(exclude, "exclude"),
         None if leave_out is None else _status(os.fspath(leave_out)),
+        may_be_empty,
     )
     kinds = [_recognized(given) for given in inputs]
     if not kinds:
@@ -324,6 +327,7 @@ class _Search:
     include: _Patterns
     exclude: _Patterns
     leave_out: os.stat_result | None
+    may_be_empty: bool
     found: dict[str, Found] = field(default_factory=dict)
     ignored: set[str] = field(default_factory=set)
     unreadable: dict[str, tuple[Path, str]] = field(default_factory=dict)
@@ -352,7 +356,7 @@ class _Search:
         tally = self._walk(path, prefix, self.steps, any_suffix=False)
         if tally.failure is not None:
             raise DecodeError(f"directory {shown(path)} cannot be read: {tally.failure}")
-        if not tally.taken:
+        if not tally.taken and not self.may_be_empty:
             more = ""
             if tally.closed:
                 more = "; the directories in it are only searched with `recursive=True`"

@@ -63,12 +63,14 @@ def plan_batch(
     *,
     upscaler: Upscaler | None = None,
     stdin: BinaryIO | None = None,
+    may_be_empty: bool = False,
 ) -> Plan:
     """Find the files, name their results, check the options.
 
     Creates ``out_dir``, unless none of the inputs exists.
 
-    stdin: the source of the list ``@-``. The other arguments are those of `waifu2x.upscale_many`.
+    stdin: the source of the list ``@-``. may_be_empty: allow directories without any file. The
+        other arguments are those of `waifu2x.upscale_many`.
 
     Raises `ArgumentError`, `DecodeError` for inputs without any file, `EncodeError` if ``out_dir``
     cannot be created, `OutputExistsError` if a result would replace its input, and the errors of
@@ -85,6 +87,7 @@ def plan_batch(
         exclude=batch.exclude,
         leave_out=out,
         stdin=stdin,
+        may_be_empty=may_be_empty,
     )
     named = name_targets(
         listing.found, out, template, lambda source: expected_extension(source, options)

@@ -55,6 +55,7 @@ class CommandOptions:
     progress: str
     report: str | None
     cluster: str | None
+    watch: bool
 
     @property
     def model(self) -> str:
@@ -126,6 +127,7 @@ _NOT_FOR_PIPES: Final = {
     "resume": "--resume",
     "shard": "--shard",
     "cluster": "--cluster",
+    "watch": "--watch",
 }
 
 
@@ -140,6 +142,12 @@ def _refuse_contradictions(
             "--resume and --overwrite exclude each other: --resume keeps results that are newer "
             "than their input, --overwrite replaces all"
         )
+    for other in ("overwrite", "cluster"):
+        if values["watch"] and values[other]:
+            raise click.UsageError(
+                f"--watch and --{other} exclude each other: --watch keeps results that are newer "
+                "than their input, and runs on this machine"
+            )
     if values["quiet"] and values["verbose"]:
         raise click.UsageError("--quiet and --verbose exclude each other; give one")
     if output == "-" or "-" in inputs:
@@ -344,6 +352,7 @@ _OPTIONS = (
     _many("--name", metavar="TEXT", help="Names of results, such as '{stem}_{scale}x{ext}'"),
     _many("--skip-larger", metavar="WxH", type=Size("WxH"), help="Skip pictures wider or taller"),
     _many("--resume", is_flag=True, help="Skip results that are newer than their input"),
+    _many("--watch", is_flag=True, help="Go on with pictures that arrive, until Ctrl-C"),
     _many("--shard", metavar="K/N", help="Process the K-th of N parts of the files"),
     _many("--cluster", metavar="WHERE", help="Dask: tcp://host:8786, or local"),
     _running(

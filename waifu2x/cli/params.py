@@ -237,12 +237,16 @@ _MODELS_ELSEWHERE = {
 
 
 class ModelName(Word):
-    """A model by name, or a file of weights by path; the file is not opened."""
+    """A model by name, or a file of weights by path; the file is not opened.
+
+    more: names that are allowed as well.
+    """
 
     name = "model"
 
-    def __init__(self) -> None:
-        super().__init__([model.name for model in registry.models()], habits=_MODELS_ELSEWHERE)
+    def __init__(self, *more: str) -> None:
+        names = [model.name for model in registry.models()]
+        super().__init__([*names, *more], habits=_MODELS_ELSEWHERE)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse a name that is neither a model, nor a path, nor in the folder of the user."""
@@ -266,6 +270,13 @@ class ModelName(Word):
         found = [CompletionItem(name) for name in (*self.words, *own)]
         found = [item for item in found if item.value.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")]
+
+
+class MethodName(ModelName):
+    """A model, or bicubic, which enlarges without a network."""
+
+    def __init__(self) -> None:
+        super().__init__("bicubic")
 
 
 def model_option(group: str) -> Callable[[Decorated], Decorated]:

@@ -22,6 +22,7 @@ from .._signals import SIGNALED, handled
 from .._text import nearest, reason
 from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
+from .compare import compare
 from .convert import convert
 from .export import export
 from .info import info
@@ -29,6 +30,7 @@ from .merge import merge
 from .models import models
 from .options import CommandOptions, all_options
 from .page import Command
+from .rate import rate
 from .say import error_text
 from .serve import serve
 from .train import train
@@ -199,7 +201,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, info, export, convert, merge, train, serve),
+    commands=(models, info, compare, rate, export, convert, merge, train, serve),
 )
 @all_options
 def main(**values: Any) -> None:

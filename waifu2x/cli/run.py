@@ -32,7 +32,7 @@ _GRACE: Final = (1.0, 0.3)
 
 
 class Run(Protocol):
-    """A batch here or on a cluster, or a pipe."""
+    """A batch here or on a cluster, a watch, or a pipe."""
 
     summary: Summary
 
@@ -56,6 +56,7 @@ class Job:
         standard output receives the result, and thus nothing else.
     problems: failures found while planning. total, of_all_shards: numbers of files here and in all
         shards. ignored, cleaned, results: see `Plan`.
+    begin: a line to print before the first result, on standard error.
     """
 
     run: Run
@@ -67,6 +68,7 @@ class Job:
     ignored: int = 0
     cleaned: int = 0
     results: int = 0
+    begin: str = ""
 
     @classmethod
     def of_plan(cls, plan: Plan, run: BatchRun, *, one: Path | None) -> Job:
@@ -109,6 +111,8 @@ def run_job(command: CommandOptions, job: Job, began: float) -> None:
     failure: Waifu2xError | None = None
     reporter = reporter_for(command, run, facts=facts, one=job.one, to_pipe=job.to_pipe)
     with reporter, _Interrupts(run, reporter, at_once=job.one is not None) as interrupts:
+        if job.begin:
+            reporter.say(job.begin, err=True)
         problems = [shown_in_shell(each) for each in job.problems]
         try:
             for result in reported(problems, _in_shell_words(iter(run)), log):
@@ -120,7 +124,7 @@ def run_job(command: CommandOptions, job: Job, began: float) -> None:
         summary.failed += len(problems)
         wrong = summary.failed or summary.incomplete or failure
         code = interrupts.code or (1 if wrong else 0)
-        line = summary_line(summary, job.total + len(problems), seconds)
+        line = summary_line(summary, run.progress.total + len(problems), seconds)
         busy = run.limits.compute.seconds / seconds if isinstance(run, Batch) else 0.0
         if busy:
             _log.debug("a network ran in %.1f%% of the time", 100 * busy)

@@ -14,9 +14,10 @@ import click
 from PIL import Image
 
 from .._machine import give_memory_back
-from .._text import shown
+from .._text import listed, shown
 from ..batch import (
     Plan,
+    WatchBatch,
     check_cluster,
     check_report,
     for_one_run,
@@ -52,8 +53,15 @@ def upscale(command: CommandOptions) -> None:
     one = len(command.inputs) == 1 and not _kind_of_many(command.inputs[0])
     if not one:
         _check_folder(command)
+    if command.watch:
+        for name in command.inputs:
+            if not Path(name).is_dir():
+                raise click.UsageError(f"--watch takes folders, and {shown(name)} is none")
     upscaler = _upscaler(command)
     give_memory_back()
+    if command.watch:
+        run_job(command, _watch_job(command, upscaler), began)
+        return
     plan = _plan(command, upscaler, one=one)
     if command.report is not None:
         check_report(command.report, (item.target for item in plan.items))
@@ -84,6 +92,30 @@ def _plan(command: CommandOptions, upscaler: Upscaler, *, one: bool) -> Plan:
     return plan_batch(
         inputs, output or "", command.options, command.batch, upscaler=upscaler, stdin=stdin
     )
+
+
+def _watch_job(command: CommandOptions, upscaler: Upscaler) -> Job:
+    """A job that goes on until a signal; the folders and the options are checked."""
+    batch = replace(command.batch, resume=True)
+    if command.report is not None:
+        check_report(command.report, ())
+
+    def plan() -> Plan:
+        return plan_batch(
+            command.inputs,
+            command.output or "",
+            command.options,
+            batch,
+            upscaler=upscaler,
+            may_be_empty=True,
+        )
+
+    first = plan()
+    folders = [Path(name) for name in command.inputs]
+    run = WatchBatch(folders, plan, recursive=batch.recursive)
+    names = listed([shown(folder) for folder in folders], "and")
+    begin = "" if command.quiet else f"watching {names}; Ctrl-C ends"
+    return Job(run, one=None, of_all_shards=0, cleaned=first.cleaned, begin=begin)
 
 
 def _check_folder(command: CommandOptions) -> None:

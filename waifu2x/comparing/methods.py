@@ -1,0 +1,104 @@
+"""The methods that are compared: models, and bicubic interpolation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .. import kernels
+from .._text import shown
+from ..errors import ArgumentError
+from ..picture import Picture, as_float
+from ..pipeline.evaluation import on_white
+from ..pipeline.options import PictureOptions, UpscalerOptions
+from ..pipeline.request import plan_request
+from ..pipeline.upscaler import Upscaler
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+
+#: The method without a model.
+BICUBIC: Final = "bicubic"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to enlarge a picture.
+
+    name: unique among the methods that are compared. upscaler: None for bicubic interpolation.
+    """
+
+    name: str
+    upscaler: Upscaler | None
+
+    def enlarge(
+        self,
+        picture: Picture,
+        options: PictureOptions,
+        *,
+        cancel: threading.Event | None = None,
+    ) -> Pixels:
+        """Return the result as (H, W, 3) uint8, on white.
+
+        cancel: an event that stops the work before the next tile, with `CancelledError`.
+
+        Raises the errors of `waifu2x.Upscaler.upscale`.
+        """
+        if self.upscaler is None:
+            return _bicubic(picture, options)
+        pipeline = self.upscaler.pipeline
+        request, _ = pipeline.resolve(picture, options)
+        return on_white(pipeline.run(picture, request, dtype=np.uint8, cancel=cancel))
+
+
+def open_methods(models: Sequence[str]) -> tuple[Method, ...]:
+    """Open models by name or file; "bicubic" is the interpolation.
+
+    Networks are loaded when first needed. Raises `ArgumentError` for fewer than two methods and for
+    equal names, and the errors of `waifu2x.Upscaler`.
+    """
+    if len(models) < 2:
+        raise ArgumentError(
+            f"model is given {len(models)} times; give at least two to compare, such as "
+            "cunet and bicubic"
+        )
+    options = [None if model == BICUBIC else UpscalerOptions(model) for model in models]
+    names = [BICUBIC if each is None else each.name for each in options]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArgumentError(
+                f"model {shown(name)} is given twice; give each once, and rename one of two files "
+                "of the same name"
+            )
+    return tuple(
+        Method(name, None if each is None else Upscaler.from_options(each))
+        for name, each in zip(names, options, strict=True)
+    )
+
+
+def _bicubic(picture: Picture, options: PictureOptions) -> Pixels:
+    """Enlarge by bicubic interpolation (a = -0.5), on white and in float32, as Pillow does."""
+    # The size does not depend on the networks, as long as there is one.
+    request = plan_request(
+        width=picture.width,
+        height=picture.height,
+        scale=options.scale,
+        target_width=options.width,
+        target_height=options.height,
+        costs={(2, None): 1.0},
+    )
+    size = request.width, request.height
+    source = as_float(on_white(picture))
+    planes = [
+        Image.fromarray(np.ascontiguousarray(source[:, :, channel])).resize(
+            size, Image.Resampling.BICUBIC
+        )
+        for channel in range(3)
+    ]
+    color = np.stack([np.asarray(plane) for plane in planes], axis=2)
+    return kernels.quantize(color, np.uint8).astype(np.uint8, copy=False)
