@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,6 @@ from .high_depth import to_8_bits, to_16_bits
 from .jpeg2000_header import read_codestream
 from .samples import checked_float32, unpremultiplied
 from .tiff_header import TiffLayout
-
-if TYPE_CHECKING:
-    import tifffile
 
 # Pixels that are converted at once, so that wide copies stay small.
 _STRIP_PIXELS = 1 << 20
@@ -142,8 +139,8 @@ def _stored(
     return by_plane[..., 0].transpose(1, 2, 0), palette
 
 
-def _without_lzw(stream: BinaryIO, page: tifffile.TiffPage) -> npt.NDArray[Any]:
-    """Return the samples of an LZW-compressed ``page``, by libtiff.
+def _without_lzw(stream: BinaryIO, page: Any) -> npt.NDArray[Any]:
+    """Return the samples of an LZW-compressed ``page``, a `tifffile.TiffPage`, by libtiff.
 
     The LZW decoder of imagecodecs reads memory that is not its own if a code is damaged.
     """
