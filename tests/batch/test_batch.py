@@ -7,7 +7,9 @@ import itertools
 import json
 import os
 import shutil
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -600,3 +602,18 @@ def test_the_public_names() -> None:
     assert waifu2x.BatchResult is BatchResult
     with pytest.raises(AttributeError, match="no attribute 'upscale_more'"):
         waifu2x.upscale_more  # noqa: B018
+
+
+def test_a_picture_beyond_all_arrays_is_refused(tmp_path: Path) -> None:
+    """2^31 pixels a side are more than NumPy can count in bytes."""
+    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    ]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    (result,) = waifu2x.upscale_many(tmp_path / "in", tmp_path / "out", model="upconv_7")
+    assert isinstance(result.error, waifu2x.DecodeError | waifu2x.LimitError)
+    assert "defect" not in str(result.error)
