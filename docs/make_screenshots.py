@@ -44,6 +44,7 @@ def shot(
         color_scheme="dark" if scheme == "dark" else "light",
     ) as context:
         page = context.new_page()
+        page.set_default_timeout(300_000)
         page.goto(url)
         page.locator("#model option").first.wait_for(state="attached")
         page.locator("#files").set_input_files(files)
