@@ -139,8 +139,9 @@ def _concurrent(
 ) -> list[float]:
     """Calls per second with `CONCURRENCY` threads, one value per round."""
     rates = []
-    with ThreadPoolExecutor(CONCURRENCY) as pool:
-        list(pool.map(lambda _: call(), range(2 * CONCURRENCY)))
+    threads = 2 if options.quick else CONCURRENCY
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda _: call(), range(2 * threads)))
         for _ in range(rounds or options.rounds):
             options.synchronize()
             began = time.perf_counter()
@@ -153,8 +154,9 @@ def _plain_loop(options: GpuOptions, model: str, dtype: torch.dtype) -> Callable
     """What other programs do: tiles cut in NumPy, each batch copied to the device and back."""
     graph = network(model)
     run = eager(graph, options.device, dtype)
-    window = graph.input_size(PEER_TILE + 2 * graph.margin)
+    tile = 64 if options.quick else PEER_TILE
+    window = graph.input_size(tile + 2 * graph.margin)
     return lambda pixels: upscale_tiles(
-        run, pixels, tile=PEER_TILE, window=window, lost=graph.margin, scale=graph.scale,
+        run, pixels, tile=tile, window=window, lost=graph.margin, scale=graph.scale,
         batch=PEER_BATCH,
     )  # fmt: skip
