@@ -8,7 +8,6 @@ import json
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,6 @@ from waifu2x.network import registry
 from waifu2x.pipeline.options import UpscalerOptions
 
 BIG = picture(600, 500)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture
-def http(server: Running) -> Iterator[httpx.Client]:
-    with client(server.url) as found:
-        yield found
-    wait_for(lambda: idle(server))
 
 
 def send(http: httpx.Client, data: bytes, name: str = "in.png", **fields: str) -> httpx.Response:

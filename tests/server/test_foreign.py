@@ -6,32 +6,18 @@ import base64
 import io
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from helpers.server import Running, client, idle, opened, picture, running, wait_for
+from helpers.server import client, idle, opened, picture, running, wait_for
 from PIL import Image
 
 from waifu2x import Upscaler
 
 MODELS = ("upconv_7", "upconv_7_photo")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with running() as found:
-        yield found
-
-
-@pytest.fixture
-def http(server: Running) -> Iterator[httpx.Client]:
-    with client(server.url) as found:
-        yield found
-    wait_for(lambda: idle(server))
 
 
 def expected(data: bytes, model: str = "upconv_7", **options: Any) -> np.ndarray:

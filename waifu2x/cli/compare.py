@@ -13,7 +13,7 @@ from .._text import listed, plural, shown
 from ..errors import DecodeError
 from ..pipeline.auto_noise import Noise
 from .page import Command, Decorated, Option, help_option
-from .params import FileName, MethodName, NoiseLevel, Number, overwrite_option, refuse
+from .params import FileName, MethodName, Number, noise_option, overwrite_option, refuse
 
 if TYPE_CHECKING:
     from ..comparing.crops import Crop
@@ -94,15 +94,7 @@ def methods_option() -> Callable[[Decorated], Decorated]:
     shown_default="2, or that of --truth",
     help="Enlargement, any ratio",
 )
-@click.option(
-    "-n",
-    "--noise",
-    cls=Option,
-    metavar="LEVEL",
-    type=NoiseLevel(auto=True),
-    default="auto",
-    help="auto, none, conservative, 0 to 3, 1.5",
-)
+@noise_option("Options")
 @click.option(
     "--truth",
     cls=Option,

@@ -21,11 +21,11 @@ from .params import (
     FileName,
     FormatName,
     MemorySize,
-    NoiseLevel,
     Number,
     Size,
     Word,
     model_option,
+    noise_option,
     overwrite_option,
 )
 
@@ -299,14 +299,7 @@ _OPTIONS = (
         type=Number("a whole number above 0, for example 1080"),
         help="Height of the result; one side keeps the aspect",
     ),
-    _picture(
-        "-n",
-        "--noise",
-        metavar="LEVEL",
-        type=NoiseLevel(auto=True),
-        default="auto",
-        help="auto, none, conservative, 0 to 3, 1.5",
-    ),
+    noise_option("Size and noise"),
     _picture(
         "--strength",
         metavar="NUMBER",

@@ -293,6 +293,20 @@ def model_option(group: str) -> Callable[[Decorated], Decorated]:
     )
 
 
+def noise_option(group: str) -> Callable[[Decorated], Decorated]:
+    """Declare -n."""
+    return click.option(
+        "-n",
+        "--noise",
+        cls=Option,
+        group=group,
+        metavar="LEVEL",
+        type=NoiseLevel(auto=True),
+        default="auto",
+        help="auto, none, conservative, 0 to 3, 1.5",
+    )
+
+
 def overwrite_option(group: str, what: str) -> Callable[[Decorated], Decorated]:
     """Declare --overwrite."""
     return click.option("--overwrite", cls=Option, group=group, is_flag=True, help=what)

@@ -17,7 +17,7 @@ from ..errors import DecodeError, MissingExtraError
 from ..pipeline.auto_noise import Noise
 from .compare import methods_option
 from .page import Command, Option, help_option
-from .params import FileName, NoiseLevel, Number
+from .params import FileName, Number, noise_option
 from .say import error_text
 
 HELP = """Rank models by your own votes, on a page that shows two results of one crop.
@@ -58,15 +58,7 @@ _VOTES: Final = "votes.jsonl"
     default=2,
     help="Enlargement, any ratio",
 )
-@click.option(
-    "-n",
-    "--noise",
-    cls=Option,
-    metavar="LEVEL",
-    type=NoiseLevel(auto=True),
-    default="auto",
-    help="auto, none, conservative, 0 to 3, 1.5",
-)
+@noise_option("Options")
 @click.option(
     "--side",
     cls=Option,
