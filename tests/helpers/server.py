@@ -46,6 +46,14 @@ class Running:
         """The files in the private folder."""
         return sorted(self.workshop.folder.rglob("*"))
 
+    def stats(self) -> list[os.stat_result]:
+        """What stat says of these files; one that goes away meanwhile is left out."""
+        found = []
+        for path in self.files():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(path.stat())
+        return found
+
 
 @contextlib.contextmanager
 def running(

@@ -341,7 +341,7 @@ def test_results_are_cached_within_a_limit() -> None:
         assert server.workshop._taken == taken + 1
         for each in pictures:
             send(http, each)
-        wait_for(lambda: sum(path.stat().st_size for path in server.files()) == cache.size)
+        wait_for(lambda: sum(each.st_size for each in server.stats()) == cache.size)
         assert 0 < cache.size <= 12_000
 
 

@@ -363,7 +363,7 @@ def test_files_are_private(server: Running) -> None:
         connection.sendall(head(len(body)) + body)
 
         def seen() -> bool:
-            modes.update(stat.S_IMODE(path.stat().st_mode) for path in server.files())
+            modes.update(stat.S_IMODE(each.st_mode) for each in server.stats())
             return bool(modes)
 
         wait_for(seen)
