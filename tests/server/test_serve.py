@@ -66,6 +66,22 @@ def test_a_signal_finishes_what_has_begun(tmp_path: Path, number: signal.Signals
     assert not list(Path("/tmp").glob(f"waifu2x-serve-{server.pid}-*"))
 
 
+def test_an_upload_that_is_not_complete_does_not_delay_the_end(tmp_path: Path) -> None:
+    with process(cwd=tmp_path) as (url, server):
+        where = httpx.URL(url)
+        with socket.create_connection((where.host, where.port)) as connection:
+            head = f"POST /page HTTP/1.1\r\nHost: {where.host}\r\nContent-Length: 5000\r\n\r\n"
+            connection.sendall(head.encode() + BIG[:1000])
+            wait_for(lambda: [*Path("/tmp").glob(f"waifu2x-serve-{server.pid}-*/*")])
+            server.send_signal(signal.SIGTERM)
+            answer = connection.makefile("rb").read()
+        server.communicate(timeout=10)
+    assert server.returncode == 128 + signal.SIGTERM
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"the server is stopping" in answer
+    assert not list(Path("/tmp").glob(f"waifu2x-serve-{server.pid}-*"))
+
+
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     with process(cwd=tmp_path) as (url, server):
 

@@ -52,6 +52,10 @@ class Api:
         job = await upscaled(context, request, form, context.parameters.read)
         if _prefers_job(request):
             context.store.add(job)
+            if await request.is_disconnected():
+                # Nobody will learn the name of the job.
+                context.workshop.cancel(job)
+                context.store.drop(job)
             found = self._facts(job)
             headers = {"Location": found["links"]["self"], "Preference-Applied": "respond-async"}
             return JSONResponse(found, status_code=202, headers=headers)

@@ -28,6 +28,7 @@ from .problems import Problem, Words
 from .sdapi import Sdapi
 from .settings import ServerSettings
 from .suwayomi import Suwayomi
+from .uploads import Receiver
 from .web import SecurityHeaders, static_files
 from .work import Workshop
 
@@ -65,6 +66,7 @@ def build(settings: ServerSettings, declared: tuple[Parameter, ...], words: Word
         settings=settings,
         workshop=workshop,
         store=JobStore(settings.keep_seconds, _KEPT * settings.max_bytes),
+        receiver=Receiver(settings, workshop.folder, lambda: workshop.stopping),
         parameters=Parameters(declared, os.fspath(settings.upscaler.model), workshop.model),
         words=words,
     )

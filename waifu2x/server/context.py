@@ -18,7 +18,7 @@ from .jobs import Job, JobStore
 from .parameters import Choice, Parameters
 from .problems import GONE, Problem, Words, busy, problem_of
 from .settings import ServerSettings
-from .uploads import Form, Upload, kept_on_success, receive_form
+from .uploads import Form, Receiver, Upload, kept_on_success
 from .work import Workshop
 
 #: Media types of results by extension.
@@ -46,6 +46,7 @@ class Context:
     settings: ServerSettings
     workshop: Workshop
     store: JobStore
+    receiver: Receiver
     parameters: Parameters
     words: Words
 
@@ -54,7 +55,7 @@ class Context:
         client = client_of(request)
         self.workshop.reserve(client)
         try:
-            return await receive_form(request, self.settings, self.workshop.folder, files)
+            return await self.receiver.form(request, files)
         except BaseException:
             self.workshop.queue.release(client)
             raise

@@ -26,6 +26,8 @@ Words = Callable[[object], str]
 #: The status of a request whose client has gone; no client sees the answer.
 GONE: Final = 499
 
+STOPPING: Final = "the server is stopping; try again later"
+
 #: Statuses of errors, the first class that matches.
 _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (ArgumentError, 422),

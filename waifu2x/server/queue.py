@@ -66,6 +66,11 @@ class FairQueue(Generic[_Item]):
         with self._changed:
             return sum(each.places for each in self._clients.values())
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
     def reserve(self, client: str, count: int = 1) -> None:
         """Hold ``count`` places for ``client``; raises `QueueFullError`."""
         with self._changed:

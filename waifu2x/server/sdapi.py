@@ -35,7 +35,7 @@ from .folder import new_file
 from .jobs import Job
 from .parameters import Choice
 from .problems import Problem
-from .uploads import Sink, Upload, body_chunks, plain_name
+from .uploads import Sink, Upload, plain_name
 
 _NONE: Final = "None"
 _LANCZOS: Final = "Lanczos"
@@ -110,7 +110,8 @@ class Sdapi:
         context.workshop.reserve(client)
         places, uploads, jobs = 1, list[Upload](), list[Job]()
         try:
-            body = await self._receive(request)
+            limit = context.settings.max_bytes * 4 // 3 + _AROUND
+            body = await context.receiver.body(request, "", limit)
             parse = _single if one else _several
             try:
                 extras, uploads = await anyio.to_thread.run_sync(
@@ -145,18 +146,6 @@ class Sdapi:
                 upload.path.unlink(missing_ok=True)
             raise
         return _Pictures(extras.html_info, jobs, one=one)
-
-    async def _receive(self, request: Request) -> Upload:
-        settings = self._context.settings
-        sink = Sink(self._context.workshop.folder, "")
-        try:
-            limit = settings.max_bytes * 4 // 3 + _AROUND
-            async for piece in body_chunks(request, settings, limit):
-                sink.write(piece)
-            return sink.finish()
-        except BaseException:
-            sink.discard()
-            raise
 
     def _parsed(self, body: Upload, parse: Any) -> tuple[_Extras, list[Upload]]:
         """Parse the body, and write its pictures to files."""

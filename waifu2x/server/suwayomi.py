@@ -20,7 +20,7 @@ from starlette.routing import Route
 from .context import Context, client_of
 from .jobs import UNNAMED
 from .problems import Problem
-from .uploads import Upload, is_form, kept_on_success, receive_body, receive_form
+from .uploads import Upload, is_form, kept_on_success
 
 
 class Suwayomi:
@@ -56,11 +56,10 @@ class Suwayomi:
         return context.result(job)
 
     async def _receive(self, request: Request) -> Upload:
-        context = self._context
-        settings, folder = context.settings, context.workshop.folder
+        receiver = self._context.receiver
         if not is_form(request):
-            return await receive_body(request, settings, folder, UNNAMED, settings.max_bytes)
-        form = await receive_form(request, settings, folder, ("image", "file"))
+            return await receiver.body(request, UNNAMED)
+        form = await receiver.form(request, ("image", "file"))
         if form.upload is None:
             raise Problem(422, "the form holds no file; send the page in the field image")
         with kept_on_success(form.upload):

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,17 +14,21 @@ from typing import Final
 import anyio
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Message
 
 from .._text import shortened, shown
 from .folder import new_file
 from .jobs import UNNAMED, archive_suffix
-from .problems import GONE, Problem
+from .problems import GONE, STOPPING, Problem, busy
 from .settings import ServerSettings
 
 #: Bytes of all fields of a form that are no files, and the most parts of a form.
 _FIELD_BYTES: Final = 64 << 10
 _PARTS: Final = 64
+
+#: Seconds within which an upload notices that the server is stopping.
+_NOTICED: Final = 0.5
 
 #: Characters of a client's file name that are kept.
 _NAME: Final = 120
@@ -87,38 +91,6 @@ def plain_name(given: str) -> str:
     return name if name.strip(".") else UNNAMED
 
 
-async def body_chunks(
-    request: Request, settings: ServerSettings, limit: int
-) -> AsyncIterator[bytes]:
-    """Yield the pieces of a body; raises `Problem` for one that is too large or too slow.
-
-    limit: in bytes. A declared length is checked before anything is read.
-    """
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    received, began = 0, time.monotonic()
-    stream = request.stream()
-    while True:
-        left = settings.body_seconds - (time.monotonic() - began)
-        try:
-            with anyio.fail_after(max(0.0, min(settings.stall_seconds, left))):
-                piece = await anext(stream, None)
-        except TimeoutError:
-            raise Problem(
-                408, "the body of the request arrives too slowly; send it faster"
-            ) from None
-        except ClientDisconnect:
-            raise Problem(GONE, "the client has gone before the end of its request") from None
-        if piece is None:
-            return
-        received += len(piece)
-        if received > limit:
-            raise _too_large(limit)
-        if piece:
-            yield piece
-
-
 def _too_large(limit: int) -> Problem:
     size = f"{limit / (1 << 20):.4g} MiB" if limit >= 1 << 20 else f"{limit} bytes"
     return Problem(413, f"the request is larger than {size}, the limit of this server")
@@ -134,46 +106,89 @@ def _boundary(request: Request) -> bytes | None:
     return options.get(b"boundary") or None if kind == b"multipart/form-data" else None
 
 
-async def receive_form(
-    request: Request, settings: ServerSettings, folder: Path, files: tuple[str, ...]
-) -> Form:
-    """Receive a multipart form into ``folder``.
+class Receiver:
+    """Receives bodies within the limits of a server.
 
-    files: the names of the field that holds the file.
-
-    Raises `Problem`; then nothing is left in the folder.
+    folder: the private folder of all files. stopping: whether the server begins nothing more.
     """
-    boundary = _boundary(request)
-    if boundary is None:
-        raise Problem(415, "the body is no form; send it as multipart/form-data")
-    try:
-        parser = _Parser(boundary, folder, files)
-    except FormParserError as error:
-        raise _malformed(error) from None
-    try:
-        async for piece in body_chunks(request, settings, settings.max_bytes):
-            try:
-                parser.feed(piece)
-            except FormParserError as error:
-                raise _malformed(error) from None
-        return parser.finish()
-    except BaseException:
-        parser.discard()
-        raise
 
+    def __init__(
+        self, settings: ServerSettings, folder: Path, stopping: Callable[[], bool]
+    ) -> None:
+        self._settings, self._folder, self._stopping = settings, folder, stopping
 
-async def receive_body(
-    request: Request, settings: ServerSettings, folder: Path, name: str, limit: int
-) -> Upload:
-    """Receive a bare body into ``folder``; raises `Problem`, and leaves nothing then."""
-    sink = Sink(folder, name)
-    try:
-        async for piece in body_chunks(request, settings, limit):
-            sink.write(piece)
-        return sink.finish()
-    except BaseException:
-        sink.discard()
-        raise
+    async def form(self, request: Request, files: tuple[str, ...]) -> Form:
+        """Receive a multipart form.
+
+        files: the names of the field that holds the file.
+
+        Raises `Problem`; then nothing is left in the folder.
+        """
+        boundary = _boundary(request)
+        if boundary is None:
+            raise Problem(415, "the body is no form; send it as multipart/form-data")
+        try:
+            parser = _Parser(boundary, self._folder, files)
+        except FormParserError as error:
+            raise _malformed(error) from None
+        try:
+            async for piece in self._pieces(request, self._settings.max_bytes):
+                try:
+                    parser.feed(piece)
+                except FormParserError as error:
+                    raise _malformed(error) from None
+            return parser.finish()
+        except BaseException:
+            parser.discard()
+            raise
+
+    async def body(self, request: Request, name: str, limit: int | None = None) -> Upload:
+        """Receive a bare body; raises `Problem`, and leaves nothing then.
+
+        limit: in bytes, that of the server if None.
+        """
+        sink = Sink(self._folder, name)
+        try:
+            async for piece in self._pieces(request, limit or self._settings.max_bytes):
+                sink.write(piece)
+            return sink.finish()
+        except BaseException:
+            sink.discard()
+            raise
+
+    async def _pieces(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        """Yield the pieces of a body; raises `Problem` if it is too large, too slow or too late.
+
+        A declared length is checked before anything is read.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+        received, began = 0, time.monotonic()
+        more = True
+        while more:
+            left = self._settings.body_seconds - (time.monotonic() - began)
+            message = await self._message(request, min(self._settings.stall_seconds, left))
+            if message["type"] == "http.disconnect":
+                raise Problem(GONE, "the client has gone before the end of its request")
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            received += len(piece)
+            if received > limit:
+                raise _too_large(limit)
+            if piece:
+                yield piece
+
+    async def _message(self, request: Request, seconds: float) -> Message:
+        """Wait for the next part of a body, at most ``seconds``, and not while stopping."""
+        end = time.monotonic() + seconds
+        while True:
+            if self._stopping():
+                raise busy(STOPPING, 5)
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Problem(408, "the body of the request arrives too slowly; send it faster")
+            with anyio.move_on_after(min(left, _NOTICED)):
+                return await request.receive()
 
 
 def _malformed(error: Exception) -> Problem:

@@ -24,7 +24,7 @@ from ..pipeline.upscaler import Upscaler
 from .cache import ResultCache
 from .folder import PrivateFolder, new_file
 from .jobs import Job
-from .problems import Problem, Words, busy, problem_of
+from .problems import STOPPING, Problem, Words, busy, problem_of
 from .queue import FairQueue, QueueFullError
 from .settings import ServerSettings
 
@@ -39,8 +39,6 @@ _MAX_THREADS: Final = 64
 
 #: The largest result in bytes, as a multiple of the largest body.
 _GROWTH: Final = 64
-
-_STOPPING: Final = "the server is stopping; try again later"
 
 
 class Upscalers:
@@ -112,7 +110,7 @@ class Workshop:
     def stop(self) -> None:
         """Refuse further jobs and the jobs that wait; jobs that have begun go on."""
         for job in self.queue.stop():
-            job.fail(busy(_STOPPING, 5))
+            job.fail(busy(STOPPING, 5))
             job.source.unlink(missing_ok=True)
 
     def close(self, *, at_once: bool = False) -> None:
@@ -133,6 +131,11 @@ class Workshop:
     def remove_files(self) -> None:
         """Remove the private folder."""
         self._private.remove()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self.queue.stopped
 
     def reserve(self, client: str, count: int = 1) -> None:
         """Hold places in the queue; raises `Problem` with status 503."""
@@ -161,7 +164,7 @@ class Workshop:
             self.queue.put(job.client, job, _cost(job, self.settings.upscaler.limit))
         except QueueFullError:
             job.remove_files()
-            raise busy(_STOPPING, 5) from None
+            raise busy(STOPPING, 5) from None
 
     def cancel(self, job: Job) -> None:
         """Cancel a job; a thread that works on the job notices at the next tile."""

@@ -32,7 +32,8 @@ from .schedule import learning_rate
 from .validation import Validation
 
 _CHECKPOINT: Final = "checkpoint.pt"
-_VERSION: Final = 1
+#: Of checkpoints and of the batches that a seed gives.
+_VERSION: Final = 2
 #: Longest step of the average of weights at the beginning: (1 + n) / (10 + n) at step n.
 _EARLY: Final = 10
 #: Gradients are scaled down to this norm.
