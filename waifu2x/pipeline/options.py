@@ -63,7 +63,7 @@ _PICTURE = {
 _UPSCALER = {
     "engine": choice(["auto", *engines.ENGINES]),
     "threads": optional(whole("it must be a whole number, at least 1, or left out", least=1)),
-    "device": optional(text("it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu")),
+    "device": optional(text(engines.ALLOWED_DEVICES)),
     "precision": choice(engines.PRECISIONS),
     "tile": whole("it must be 0 for automatic, or a side in px", least=0),
     "run_memory": optional(whole("it must be a positive number of bytes", least=1)),
