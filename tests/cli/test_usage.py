@@ -231,7 +231,7 @@ USAGE = {
     "in.png --nois 1": "option --nois does not exist; did you mean --noise?",
     "in.png --xyzzy": "option --xyzzy does not exist; see waifu2x --help",
     "in.png -z": "option -z does not exist; see waifu2x --help",
-    "-i in.png -o out.png -g 0": "option -g does not exist; -d cuda:0 selects a GPU",
+    "-i in.png -o out.png -g 0": "option -g does not exist; -d vulkan:0 or cuda:0 selects a GPU",
     "-i in.png -o out.png -j 1:2:2": "option -j does not exist; --threads sets the threads",
     "-i in.png -o out.png -m models-cunet": (
         f"model 'models-cunet' is unknown (did you mean cunet?); allowed are {MODELS}"
@@ -246,7 +246,7 @@ USAGE = {
     "-i in.png --method scale": (
         "option --method does not exist; -s sets the scale and -n the noise level"
     ),
-    "-i in.png --gpu 0": "option --gpu does not exist; -d cuda:0 selects a GPU",
+    "-i in.png --gpu 0": "option --gpu does not exist; -d vulkan:0 or cuda:0 selects a GPU",
     "-i in.png --style photo": "option --style does not exist; did you mean --model?",
     "in.png --report -": (
         "--report takes the name of a file; --progress json prints to standard output"

@@ -418,13 +418,13 @@ def test_devices_there_are_none_of(name: str, device: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_more_threads_than_the_system_starts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waifu2x.engines.thread_limit", lambda: 3)
+    monkeypatch.setattr("waifu2x.engines.creation.thread_limit", lambda: 3)
     with pytest.raises(EngineError) as caught:
         engines.create(name, threads=4)
     assert str(caught.value) == (
         "threads is 4, and this system starts at most 3; give fewer with `threads=`"
     )
-    monkeypatch.setattr("waifu2x.engines.thread_limit", lambda: None)
+    monkeypatch.setattr("waifu2x.engines.creation.thread_limit", lambda: None)
     assert engines.create("native", threads=4).threads == 4
 
 

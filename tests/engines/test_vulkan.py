@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import art
-from helpers.command import ended, started, wait_for, waifu2x
+from helpers.command import ended, started, waifu2x, wait_for
 from PIL import Image
 
 from waifu2x import Upscaler, engines

@@ -5,8 +5,9 @@ The base of engines whose runtime takes NumPy arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -89,6 +90,8 @@ class HostEngine:
     streams = False
     accelerated = False
     alive = True
+    precision = "fp32"
+    identities: Mapping[str, str] = MappingProxyType({})
     concurrency = Concurrency()
     largest_batch = 1
     #: Share of the machine's memory that a run may take; halved when memory runs out.

@@ -91,7 +91,9 @@ class _Net:
     def __call__(self, window: npt.NDArray[np.float32], means: Sequence[Batch]) -> Any:
         """Run the network on one window, (C, H, W)."""
         extractor = self._net.create_extractor()
-        for name, array in zip(self._inputs, (window, *(m.reshape(-1) for m in means)), strict=True):
+        for name, array in zip(
+            self._inputs, (window, *(m.reshape(-1) for m in means)), strict=True
+        ):
             # ncnn aligns the planes of its arrays, so those of NumPy are copied.
             given = ncnn.Mat(*array.shape[::-1])
             np.asarray(given)[...] = array
@@ -310,14 +312,22 @@ class VulkanEngine:
         Raises `EngineError` for a device that is not there.
         """
         self.devices = [_Device(gpu) for gpu in chosen(list(numbers))]
-        self.half = precision != "fp32"
+        self.precision = "fp32" if precision == "fp32" else "fp16"
+        self.half = self.precision == "fp16"
+        self.identities = {
+            f"vulkan:{each.gpu.index}": (
+                f"{each.gpu.name}, driver {each.gpu.driver}, ncnn {ncnn.__version__}, "
+                f"{self.precision}"
+            )
+            for each in self.devices
+        }
         self.threads = len(self.devices)
         at_once = _PICTURES * len(self.devices)
         self.concurrency = Concurrency(at_once, at_once)
         self._lock = threading.Lock()
         _log.debug(
             "engine vulkan on %s in %s", ", ".join(map(str, self.devices)),
-            "fp16" if self.half else "fp32",
+            self.precision,
         )  # fmt: skip
 
     @property
