@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import kernels
+from .._text import plural
 from ..errors import DeviceLostError, DeviceMemoryError, EngineError
 from ..network.graph import Graph
 from .creation import create
@@ -45,7 +46,7 @@ def survey(
     """
     tests = Tests(graph, threads=threads, again=again)
     native = create("native", threads=threads)
-    hardware = f"CPU, {kernels.isa()}, {native.threads} threads"
+    hardware = f"CPU, {kernels.isa()}, {plural(native.threads, 'thread')}"
     found = [Found("native", "cpu", hardware, seconds=tests.cpu_seconds)]
     for engine, device, name, software in _devices():
         found.append(_tested(tests, engine, device, name, software, precision))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,8 +88,6 @@ def chosen(numbers: list[int | None]) -> list[VulkanGpu]:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Keep what ncnn prints about devices off the standard error of the process."""
-    if sys.stderr is not None:
-        sys.stderr.flush()
     try:
         kept = os.dup(2)
     except OSError:  # there is no standard error
