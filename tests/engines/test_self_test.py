@@ -25,6 +25,7 @@ Fault = Callable[[np.ndarray], np.ndarray]
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(trust, "_in_float32", lambda engine: engine.in_float32())
 
 
 def network(model: str = "upconv_7") -> Graph:
@@ -56,6 +57,13 @@ class FaultyEngine(HostEngine):
 
     def compile(self, graph: Graph) -> _Compiled:
         return _Compiled(graph, self)
+
+    def in_float32(self) -> FaultyEngine:
+        """The same device, with the same fault."""
+        made = FaultyEngine(self.fault, precision="fp32")
+        made.name, made.altered = self.name, self.altered
+        made.identities = {name: f"{text}, fp32" for name, text in self.identities.items()}
+        return made
 
 
 def with_wrong_weight(graph: Graph) -> Graph:
@@ -114,6 +122,29 @@ def test_a_planted_fault_is_found_and_the_processor_takes_over(
     assert warning.endswith("; using engine native")
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (FAULTS["overflow"][0], ["faulty:0: in half precision its result has values that are not "
+                                 "finite; it runs in fp32"]),
+        (lambda x: x + np.where(np.indices(x.shape).sum(0) % 2, 0.0015, -0.0015).astype("f4"), []),
+    ],
+)  # fmt: skip
+def test_half_precision_that_is_to_blame_becomes_float32(
+    fault: Fault, said: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    half, single = FaultyEngine(fault), FaultyEngine(precision="fp32")
+    monkeypatch.setattr(trust, "_in_float32", lambda engine: single)
+    for precision, expected in (("auto", single), ("fp16", half)):
+        caplog.clear()
+        chosen = engines.trusted(half, engines.Tests(network()), precision=precision, threads=1)
+        if said and precision == "fp16":
+            assert chosen.name == "native"
+            continue
+        assert chosen is expected
+        assert [each.message for each in caplog.records] == said
+
+
 def test_a_right_device_is_tested_once_for_each_network(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -144,7 +175,9 @@ def test_a_fault_is_kept_and_a_damaged_verdict_is_not(tmp_path: Path) -> None:
         chosen = engines.trusted(engine, engines.Tests(network()), precision="auto", threads=1)
         assert chosen.name == "native"
     runs = engine.runs
-    (path,) = (tmp_path / "cache").rglob("*.json")
+    (path,) = (
+        each for each in (tmp_path / "cache").rglob("*.json") if "fp32" not in each.read_text()
+    )
     assert json.loads(path.read_text())["verdict"]["fault"] == "its result is black"
     for text in ("", "[]", "{}", '{"verdict": {"fault": ""}}', '{"verdict": 1, "cpu_seconds": 1}'):
         path.write_text(text)
@@ -196,7 +229,7 @@ def test_half_precision_may_differ_by_two_and_float32_by_one() -> None:
             engine = FaultyEngine(lambda x, off=off: np.clip(x, 0.02, 0.98) + off / 255,
                                   precision=precision)  # fmt: skip
             want = self_test.Reference(
-                expected.picture, np.clip(expected.result, 0.02, 0.98), expected.seconds
+                expected.pictures, np.clip(expected.results, 0.02, 0.98), expected.seconds
             )
             verdict = self_test.examine(engine.compile(network()), want)
             assert verdict.passed is passes, (precision, off)
@@ -204,8 +237,8 @@ def test_half_precision_may_differ_by_two_and_float32_by_one() -> None:
 
 
 def test_the_picture_is_hard_and_always_the_same() -> None:
-    first = self_test.picture(96)
-    np.testing.assert_array_equal(first, self_test.picture(96))
+    first = self_test.hard_picture(96)
+    np.testing.assert_array_equal(first, self_test.hard_picture(96))
     assert (first.shape, first.dtype, first.min(), first.max()) == (
         (1, 3, 96, 96), np.float32, 0, 1
     )  # fmt: skip
@@ -225,8 +258,8 @@ def test_a_network_that_diverges_gets_a_calmer_picture() -> None:
         output="loud", inputs=graph.inputs,
     )  # fmt: skip
     calm = self_test.reference(loud, engines.create("native"))
-    assert calm.picture.min() > 0
-    assert calm.picture.max() < 1
+    assert calm.pictures[0].min() > 0
+    assert calm.pictures[0].max() < 1
 
 
 # --- engine auto ----------------------------------------------------------------------------------

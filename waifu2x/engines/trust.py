@@ -91,8 +91,9 @@ class Tests:
 def trusted(engine: Engine, tests: Tests, *, precision: str, threads: int | None) -> Engine:
     """Return ``engine`` if its devices compute a network right, else the engine that takes over.
 
-    That is the same engine in float32 if ``precision`` is "auto" and half precision is to blame,
-    else the native one; each change is a warning.
+    If ``precision`` is "auto" and half precision is to blame, that is the same engine in float32,
+    else the native one; a fault is a warning. Half precision that is right but far from exact
+    becomes float32 without one.
     """
     try:
         return _judged(engine, tests, precision, threads)
@@ -102,10 +103,11 @@ def trusted(engine: Engine, tests: Tests, *, precision: str, threads: int | None
 
 
 def _judged(engine: Engine, tests: Tests, precision: str, threads: int | None) -> Engine:
-    faults = _faults(tests.of(engine))
-    if not faults:
+    found = tests.of(engine)
+    faults = _faults(found)
+    if not faults and all(each.verdict.precise for each in found.values()):
         return engine
-    if precision == "auto" and engine.name in ("cuda", "torch", "vulkan"):
+    if precision == "auto" and engine.precision != "fp32":
         single = _in_float32(engine)
         if not _faults(tests.of(single)):
             for name, fault in faults.items():
@@ -113,7 +115,7 @@ def _judged(engine: Engine, tests: Tests, precision: str, threads: int | None) -
             return single
     for name, fault in faults.items():
         _log.warning("%s computes this network wrong: %s; using engine native", name, fault)
-    return create("native", threads=threads)
+    return create("native", threads=threads) if faults else engine
 
 
 def fastest(graph: Graph, *, precision: str, threads: int | None) -> Engine:
