@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,11 @@ CURE = "run `pip install -e '.[test]'` in this tree"
 # for background jobs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Verdicts on devices are kept for this run of the tests alone, in the commands that it starts too.
+_CACHE = tempfile.TemporaryDirectory()
+for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+    os.environ[name] = _CACHE.name
 
 
 def pytest_configure() -> None:

@@ -199,11 +199,12 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     ),
     "color_fix": (["yes", 1, None], "; it must be True or False"),
     "model": ([None, 1, b"cunet"], "; it must be a name such as 'cunet', or a path"),
-    "engine": ([None, 1, True], "; allowed are auto, native, onnx, torch, cuda"),
+    "engine": ([None, 1, True], "; allowed are auto, native, onnx, torch, cuda, vulkan"),
     "threads": (["2", 2.5, True, 0], "; it must be a whole number, at least 1, or left out"),
     "device": (
         [0, "gpu", "cuda:x", ""],
-        "; it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu",
+        "; it must be cpu, a GPU such as cuda:0 or vulkan:0, several such as cuda:0,cuda:1, mps, "
+        "xpu, or for engine onnx directml, coreml, openvino or webgpu",
     ),
     "precision": ([16, None], "; allowed are auto, fp32, fp16, bf16"),
     "tile": (["x", -1, 64.0, None], "; it must be 0 for automatic, or a side in px"),
@@ -239,7 +240,10 @@ WRONG: dict[str, tuple[list[Any], str]] = {
 #: Unknown words, with the end of the message.
 UNKNOWN = {
     "model": ("cunett", "(did you mean cunet?); allowed are cunet, upconv_7, upconv_7_photo"),
-    "engine": ("nativ", "(did you mean native?); allowed are auto, native, onnx, torch, cuda"),
+    "engine": (
+        "nativ",
+        "(did you mean native?); allowed are auto, native, onnx, torch, cuda, vulkan",
+    ),
     "precision": ("half", "; allowed are auto, fp32, fp16, bf16"),
     "format": ("jpe2g", "(did you mean jpeg?); allowed are gif, png, jpeg, webp, avif, tiff, bmp"),
 }

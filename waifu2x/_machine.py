@@ -67,15 +67,25 @@ def nvidia_gpus() -> int:
     Calls the CUDA Driver API (cuInit, cuDeviceGetCount): importing torch would take seconds, and
     most machines have no such GPU.
     """
+    return _of_driver("cuDeviceGetCount")
+
+
+def nvidia_driver() -> int:
+    """The version of CUDA that the NVIDIA driver supports (cuDriverGetVersion); 0 without one."""
+    return _of_driver("cuDriverGetVersion")
+
+
+def _of_driver(function: str) -> int:
+    """Return the number that a function of the CUDA Driver API gives; 0 without a driver."""
     name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
-    count = ctypes.c_int(0)
+    number = ctypes.c_int(0)
     try:
         driver = ctypes.CDLL(name)
-        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        if driver.cuInit(0) or getattr(driver, function)(ctypes.byref(number)):
             return 0
     except (OSError, AttributeError):
         return 0
-    return count.value
+    return number.value
 
 
 def available_memory() -> int:

@@ -122,8 +122,8 @@ def test_without_a_gpu_the_processor_takes_over_with_one_line(folder: Path) -> N
     ("options", "said"),
     [
         (["-d", "gpu"], "device is 'gpu'"),
-        (["-e", "onnx", "-d", "cuda:0"], "device is 'cuda:0', and engine onnx runs on the CPU"),
-        (["-e", "cuda", "-d", "cpu"], "device is 'cpu', and engine cuda takes GPUs"),
+        (["-e", "native", "-d", "cuda:0"], "device is 'cuda:0', and engine native runs on cpu"),
+        (["-e", "cuda", "-d", "cpu"], "device is 'cpu', and engine cuda runs on cuda"),
     ],
 )
 def test_a_device_that_cannot_be_is_one_line(folder: Path, options: list[str], said: str) -> None:

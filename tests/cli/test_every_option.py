@@ -288,7 +288,7 @@ def _(run: Command) -> None:
 
 @shows("device")
 def _(run: Command) -> None:
-    done = run("-e", "onnx", "-d", "cuda:0")
+    done = run("-e", "native", "-d", "cuda:0")
     assert (done.code, done.files) == (2, {})
     assert "'cuda:0'" in done.err
 
@@ -525,6 +525,7 @@ def _(run: Command) -> None:
     of=(
         *MODES,
         "models",
+        "devices",
         "info",
         "export",
         "convert",
@@ -577,6 +578,29 @@ def _(run: Command) -> None:
         assert text in plain
     assert facts["engines"]["native"] is None
     assert "native, onnx" in plain
+
+
+@shows("model", "threads", "again", "as_json", of=("devices",))
+def _(run: Command) -> None:
+    def found(*options: str) -> dict[str, Any]:
+        done = waifu2x("devices", *options, "--json", cwd=run.folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        facts: dict[str, Any] = json.loads(done.stdout)
+        return facts
+
+    first = found("-m", "upconv_7", "--threads", "1")
+    assert first["model"] == "upconv_7"
+    assert first["devices"][0]["name"].endswith(", 1 thread")
+    plain = waifu2x("devices", "-m", "upconv_7", cwd=run.folder).stdout
+    tested = [each for each in first["devices"] if each["passed"] is not None]
+    for each in tested:
+        assert each["device"] in plain
+    again = found("-m", "upconv_7", "--again")["devices"]
+    assert [each["device"] for each in again] == [each["device"] for each in first["devices"]]
+    known = found("-m", "upconv_7")["devices"]
+    for before, new, kept in zip(first["devices"][1:], again[1:], known[1:], strict=True):
+        if before["passed"] is not None:
+            assert before["seconds"] != new["seconds"] == kept["seconds"]
 
 
 @shows("as_json", of=("models",))
@@ -1041,7 +1065,7 @@ def _(run: Command) -> None:
         with process(*options, cwd=run.folder, env=env):
             made = json.loads(record.read_text())
         assert [made[name] for name in names] == expected_values
-    done = waifu2x("serve", "-e", "onnx", "-d", "cuda:0", cwd=run.folder)
+    done = waifu2x("serve", "-e", "native", "-d", "cuda:0", cwd=run.folder)
     assert done.returncode == 2
     assert "'cuda:0'" in done.stderr
 

@@ -25,7 +25,7 @@ MODELS = (
     "cunet, upconv_7, upconv_7_photo, realcugan, realcugan_pro, realesrgan_animevideo, "
     "realesrgan_anime, realesrgan"
 )
-ENGINES = "auto, native, onnx, torch, cuda"
+ENGINES = "auto, native, onnx, torch, cuda, vulkan"
 FORMATS = "gif, png, jpeg, webp, avif, tiff, bmp, jxl"
 EXTENSIONS = ".gif, .png, .jpg, .webp, .avif, .tif, .bmp, .jxl"
 LEVELS = "auto, none, conservative, 0, 1, 2, 3 and numbers between, such as 1.5"
@@ -34,7 +34,10 @@ SCALE = "it must be a number above 0, for example 2, 1.5 or 0.5"
 STRENGTH = "it must be a number from 0 to 1, for example 0.7"
 WIDTH = "it must be a whole number above 0, for example 1920"
 SIDE = "it must be a whole number of pixels, 1 to 2147483648"
-DEVICE = "it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu"
+DEVICE = (
+    "it must be cpu, a GPU such as cuda:0 or vulkan:0, several such as cuda:0,cuda:1, mps, xpu, or "
+    "for engine onnx directml, coreml, openvino or webgpu"
+)
 TEMPLATE = (
     'must hold {stem} and {ext} once, and {parent} at most once, for example "{stem}_{scale}x{ext}"'
 )
@@ -100,16 +103,20 @@ USAGE = {
     "in.png -d gpu": f"device is 'gpu'; {DEVICE}",
     "in.png -d cuda:x": f"device is 'cuda:x'; {DEVICE}",
     "in.png -e native -d cuda:0": (
-        "device is 'cuda:0', and engine native runs on the CPU; "
-        "choose --engine cuda or --engine torch"
+        "device is 'cuda:0', and engine native runs on cpu; choose --engine cuda"
     ),
-    "in.png -e onnx -d cuda:0": (
-        "device is 'cuda:0', and engine onnx runs on the CPU; "
-        "choose --engine cuda or --engine torch"
+    "in.png -e onnx -d mps": (
+        "device is 'mps', and engine onnx runs on cpu, cuda, directml, coreml, openvino or webgpu; "
+        "choose --engine torch"
     ),
     "in.png -e cuda -d cpu": (
-        "device is 'cpu', and engine cuda takes GPUs such as cuda:0 or cuda:0,cuda:1; "
-        "choose --engine torch"
+        "device is 'cpu', and engine cuda runs on cuda; choose --engine native"
+    ),
+    "in.png -e cuda -d vulkan:0": (
+        "device is 'vulkan:0', and engine cuda runs on cuda; choose --engine vulkan"
+    ),
+    "in.png -e onnx -d cuda:0,cuda:1": (
+        "device is 'cuda:0,cuda:1'; engine onnx runs on one device, for example cuda"
     ),
     "in.png -t big": "tile is 'big'; it must be a whole number, 0 for automatic, for example 256",
     "in.png -t 1.5": "tile is '1.5'; it must be a whole number, 0 for automatic, for example 256",
@@ -224,7 +231,7 @@ USAGE = {
     "in.png --nois 1": "option --nois does not exist; did you mean --noise?",
     "in.png --xyzzy": "option --xyzzy does not exist; see waifu2x --help",
     "in.png -z": "option -z does not exist; see waifu2x --help",
-    "-i in.png -o out.png -g 0": "option -g does not exist; -d cuda:0 selects a GPU",
+    "-i in.png -o out.png -g 0": "option -g does not exist; -d vulkan:0 or cuda:0 selects a GPU",
     "-i in.png -o out.png -j 1:2:2": "option -j does not exist; --threads sets the threads",
     "-i in.png -o out.png -m models-cunet": (
         f"model 'models-cunet' is unknown (did you mean cunet?); allowed are {MODELS}"
@@ -239,7 +246,7 @@ USAGE = {
     "-i in.png --method scale": (
         "option --method does not exist; -s sets the scale and -n the noise level"
     ),
-    "-i in.png --gpu 0": "option --gpu does not exist; -d cuda:0 selects a GPU",
+    "-i in.png --gpu 0": "option --gpu does not exist; -d vulkan:0 or cuda:0 selects a GPU",
     "-i in.png --style photo": "option --style does not exist; did you mean --model?",
     "in.png --report -": (
         "--report takes the name of a file; --progress json prints to standard output"

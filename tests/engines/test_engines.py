@@ -353,7 +353,7 @@ def test_one_mean_serves_a_whole_batch(engine: str) -> None:
 )
 def test_create_makes_the_engine_named(name: str, made: str) -> None:
     assert engines.create(name).name == made
-    assert set(engines.ENGINES) == {*ENGINES, "cuda"}
+    assert set(engines.ENGINES) == {*ENGINES, "cuda", "vulkan"}
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_an_unknown_engine_is_refused(name: str, meant: str) -> None:
         engines.create(name)
     guess = f" (did you mean {meant}?)" if meant else ""
     assert str(caught.value) == (
-        f"engine {name!r} is unknown{guess}; allowed are auto, native, onnx, torch, cuda"
+        f"engine {name!r} is unknown{guess}; allowed are auto, native, onnx, torch, cuda, vulkan"
     )
 
 
@@ -376,9 +376,9 @@ def test_less_than_one_thread_is_refused(name: str, threads: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["native", "onnx"])
-def test_a_device_or_half_precision_needs_torch(name: str) -> None:
-    with pytest.raises(ArgumentError, match=f"device is 'cuda:0', and engine {name} runs on"):
-        engines.create(name, device="cuda:0")
+def test_a_device_or_half_precision_needs_another_engine(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"device is 'vulkan:0', and engine {name} runs on cpu"):
+        engines.create(name, device="vulkan:0")
     with pytest.raises(ArgumentError, match=f"precision is 'fp16', and engine {name} runs in fp32"):
         engines.create(name, precision="fp16")
     assert engines.create(name, device="cpu", precision="fp32").name == name
@@ -400,8 +400,8 @@ def test_engine_cuda_takes_cuda_devices(device: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         engines.create("cuda", device=device)
     assert str(caught.value) == (
-        f"device is {device!r}, and engine cuda takes GPUs such as cuda:0 or cuda:0,cuda:1; "
-        "choose `engine='torch'`"
+        f"device is {device!r}, and engine cuda runs on cuda; "
+        f"choose `engine={'native' if device == 'cpu' else 'torch'!r}`"
     )
 
 
@@ -411,19 +411,20 @@ def test_devices_there_are_none_of(name: str, device: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         engines.create(name, device=device)
     assert str(caught.value) == (
-        f"device is {device!r}; it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu"
+        f"device is {device!r}; it must be cpu, a GPU such as cuda:0 or vulkan:0, several such as "
+        "cuda:0,cuda:1, mps, xpu, or for engine onnx directml, coreml, openvino or webgpu"
     )
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_more_threads_than_the_system_starts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waifu2x.engines.thread_limit", lambda: 3)
+    monkeypatch.setattr("waifu2x.engines.creation.thread_limit", lambda: 3)
     with pytest.raises(EngineError) as caught:
         engines.create(name, threads=4)
     assert str(caught.value) == (
         "threads is 4, and this system starts at most 3; give fewer with `threads=`"
     )
-    monkeypatch.setattr("waifu2x.engines.thread_limit", lambda: None)
+    monkeypatch.setattr("waifu2x.engines.creation.thread_limit", lambda: None)
     assert engines.create("native", threads=4).threads == 4
 
 

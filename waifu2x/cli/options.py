@@ -230,12 +230,12 @@ _RUN = (
         "-e",
         "--engine",
         metavar="NAME",
-        type=Word(["auto", *ENGINES], habits={"cpu": "native", "gpu": "cuda", "ncnn": "native"}),
+        type=Word(["auto", *ENGINES], habits={"cpu": "native", "gpu": "cuda", "ncnn": "vulkan"}),
         default="auto",
         help=", ".join(["auto", *ENGINES]),
     ),
     _engine(
-        "-d", "--device", metavar="NAME", help="cuda:0, or several: cuda:0,cuda:1; torch also mps"
+        "-d", "--device", metavar="NAME", help="vulkan:0, cuda:0, or several: cuda:0,cuda:1; mps"
     ),
     _engine("--fp32", is_flag=True, help="Single precision on a GPU, not half"),
     _engine(

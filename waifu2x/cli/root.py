@@ -24,6 +24,7 @@ from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
 from .compare import compare
 from .convert import convert
+from .devices import devices
 from .export import export
 from .info import info
 from .merge import merge
@@ -51,13 +52,13 @@ EXAMPLES = (
 
 #: Options of other programs, and what to give here.
 _OPTIONS_ELSEWHERE: Final = {
-    "-g": "-d cuda:0 selects a GPU",
+    "-g": "-d vulkan:0 or cuda:0 selects a GPU",
     "-j": "--threads sets the threads",
-    "-p": "-d cuda:0 selects a GPU",
-    "--gpu": "-d cuda:0 selects a GPU",
-    "--gpu-id": "-d cuda:0 selects a GPU",
-    "--process": "-d cuda:0 selects a GPU",
-    "--processor": "-d cuda:0 selects a GPU",
+    "-p": "-d vulkan:0 or cuda:0 selects a GPU",
+    "--gpu": "-d vulkan:0 or cuda:0 selects a GPU",
+    "--gpu-id": "-d vulkan:0 or cuda:0 selects a GPU",
+    "--process": "-d vulkan:0 or cuda:0 selects a GPU",
+    "--processor": "-d vulkan:0 or cuda:0 selects a GPU",
     "--scale_ratio": "did you mean --scale?",
     "--scale-ratio": "did you mean --scale?",
     "--noise_level": "did you mean --noise?",
@@ -201,7 +202,7 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, info, compare, rate, export, convert, merge, train, serve),
+    commands=(models, devices, info, compare, rate, export, convert, merge, train, serve),
 )
 @all_options
 def main(**values: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -132,6 +132,17 @@ class Engine(Protocol):
     @property
     def threads(self) -> int:
         """The number of CPU threads that a run keeps busy."""
+
+    @property
+    def precision(self) -> str:
+        """The precision of networks: "fp32", "fp16" or "bf16"."""
+
+    @property
+    def identities(self) -> Mapping[str, str]:
+        """Devices that are tested before they are trusted, by name.
+
+        The value names all that decides a result: device, driver, runtime and precision.
+        """
 
     @property
     def concurrency(self) -> Concurrency:

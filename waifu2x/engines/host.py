@@ -5,8 +5,9 @@ The base of engines whose runtime takes NumPy arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -89,6 +90,8 @@ class HostEngine:
     streams = False
     accelerated = False
     alive = True
+    precision = "fp32"
+    identities: Mapping[str, str] = MappingProxyType({})
     concurrency = Concurrency()
     largest_batch = 1
     #: Share of the machine's memory that a run may take; halved when memory runs out.
@@ -120,7 +123,7 @@ class HostCompiled:
 
     def run_tiles(self, session: Session, tiles: TileBatch) -> None:
         """Run the network over tiles; see `waifu2x.engines.base.Compiled.run_tiles`."""
-        batch = _gathered(tiles.source, tiles.corners, tiles.window)
+        batch = gathered(tiles.source, tiles.corners, tiles.window)
 
         def run(transform: Transform) -> Batch:
             symmetry = transform.turns, transform.mirrored, (2, 3)
@@ -146,7 +149,7 @@ class HostCompiled:
         full: bool = False,
     ) -> npt.NDArray[np.float64]:
         """Sum over windows; see `waifu2x.engines.base.Compiled.sum_windows`."""
-        output = self.run(_gathered(source, corners, window), means)
+        output = self.run(gathered(source, corners, window), means)
         sums: npt.NDArray[np.float64] = output.sum((0, 2, 3), dtype=np.float64)
         return sums
 
@@ -161,8 +164,9 @@ def write_tile(result: npt.NDArray[np.float32], copy: TileCopy, target: Any) -> 
         kernels.blend_feathered(result, target, weights_x=across, weights_y=down, **place)
 
 
-def _gathered(
+def gathered(
     source: Samples, corners: Sequence[tuple[int, int]], window: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
+    """Cut windows of one size: (N, 3, H, W)."""
     lefts, tops = zip(*corners, strict=True)
     return kernels.gather(source, lefts, tops, height=window[0], width=window[1])

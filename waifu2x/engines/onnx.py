@@ -1,9 +1,9 @@
-"""Runs a graph in onnxruntime on the CPU."""
+"""Runs a graph in onnxruntime: on the CPU, or on a device of an execution provider."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime
@@ -16,6 +16,8 @@ from ..network.writers.onnx import to_onnx
 from .base import check_runs, first_line
 from .device import Batch
 from .host import HostCompiled, HostEngine
+from .names import split_device
+from .onnx_providers import find
 
 #: Parts of the messages with which onnxruntime reports a shortage of memory.
 _OUT_OF_MEMORY: Final = ("bad_alloc", "bad allocation", "Failed to allocate memory")
@@ -24,7 +26,7 @@ _OUT_OF_MEMORY: Final = ("bad_alloc", "bad allocation", "Failed to allocate memo
 class OnnxCompiled(HostCompiled):
     """A graph in an onnxruntime session; see `waifu2x.engines.base.Compiled`."""
 
-    def __init__(self, graph: Graph, options: onnxruntime.SessionOptions) -> None:
+    def __init__(self, graph: Graph, engine: OnnxEngine) -> None:
         self.graph = graph
         match [node.op for node in graph.nodes]:
             case [ExternalModel(model=model)]:
@@ -35,9 +37,9 @@ class OnnxCompiled(HostCompiled):
                 shuffled = shuffle_transposed(fold_scales(graph), least_taps=2)
                 model = to_onnx(shuffled).SerializeToString()
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = engine.load(model)
+        except EngineError:
+            raise
         except Exception as error:  # onnxruntime raises plain Exceptions of several kinds
             raise EngineError(
                 f"onnxruntime cannot load this network: {first_line(error)}; "
@@ -78,25 +80,40 @@ class OnnxCompiled(HostCompiled):
 
 
 class OnnxEngine(HostEngine):
-    """onnxruntime, CPU provider; see `waifu2x.engines.base.Engine`."""
+    """onnxruntime; see `waifu2x.engines.base.Engine`."""
 
     name = "onnx"
     largest_batch = 8
 
-    def __init__(self, *, threads: int | None = None) -> None:
+    def __init__(self, *, threads: int | None = None, device: str = "cpu") -> None:
+        """Make an engine for the CPU, or for a device of an execution provider.
+
+        Raises `EngineError` for a provider that is not installed, or a device that is not there.
+        """
         self.threads = threads or processors()
-        self._options = onnxruntime.SessionOptions()
-        self._options.log_severity_level = 3  # errors only, because warnings are printed to stderr
-        if threads is not None:
-            self._options.intra_op_num_threads = threads
-            self._options.inter_op_num_threads = 1
+        self._limited = threads is not None
+        ((kind, number),) = split_device(device)
+        self._provider = None if kind == "cpu" else find(kind, number)
+        if self._provider is not None:
+            self.identities = {device: self._provider.identity}
+
+    def load(self, model: Any) -> Any:
+        """Return a session of onnxruntime; raises its errors."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only, because warnings are printed to stderr
+        if self._limited:
+            options.intra_op_num_threads = self.threads
+            options.inter_op_num_threads = 1
         # Memory patterns are cached for every shape. Without them upconv_7 peaks at 616 MB instead
         # of 1042 MB on 15 tiles of several shapes, in the same time.
-        self._options.enable_mem_pattern = False
+        options.enable_mem_pattern = False
         # Between tiles, idle workers release their cores to blending and encoding.
-        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._provider is not None:
+            return self._provider.session(model, options)
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def compile(self, graph: Graph) -> OnnxCompiled:
         """Build the ONNX model and its session. Raises `EngineError`."""
         check_runs(graph, "onnx")
-        return OnnxCompiled(graph, self._options)
+        return OnnxCompiled(graph, self)

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from .._machine import nvidia_driver
 from ..errors import DeviceLostError, EngineError, MissingExtraError
 from ..network.graph import Graph
 from .base import Concurrency, check_runs, first_line
@@ -251,6 +252,7 @@ class TorchEngine:
         kind = devices[0].type
         if precision == "auto":
             precision = "fp32" if kind == "cpu" else "fp16"
+        self.precision = precision
         self.dtype = _PRECISIONS[precision]
         native = cuda_tiles.load(devices[0]) if kind == "cuda" else None
         make = CudaDevice if kind == "cuda" else Device
@@ -270,6 +272,11 @@ class TorchEngine:
                 precision,
                 "without" if native is None else "with",
             )
+        self.identities = (
+            {}
+            if kind == "cpu"
+            else {str(each): _identity(each, precision, native is not None) for each in devices}
+        )
         at_once = _PICTURES_PER_GPU * len(devices) if kind == "cuda" else 1
         self.concurrency = Concurrency(at_once, at_once)
 
@@ -327,3 +334,18 @@ def _usable(name: str) -> torch.device:
             "`device=`, or `engine='native'`"
         ) from error
     return device
+
+
+def _identity(device: torch.device, precision: str, own_kernels: bool) -> str:
+    """Name all that decides what a device computes."""
+    parts = [str(device.type), f"torch {torch.__version__}", precision]
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        parts += [
+            f"{found.name} {found.major}.{found.minor}",
+            f"driver {nvidia_driver()}",
+            f"CUDA {torch.version.cuda}",
+            f"cuDNN {torch.backends.cudnn.version()}",  # type: ignore[no-untyped-call]
+            "own kernels" if own_kernels else "plain torch",
+        ]
+    return ", ".join(parts)

@@ -28,6 +28,11 @@ def same(first: g.Graph, second: g.Graph, *, exact: bool = True) -> bool:
     ) and _digest(first, exact) == _digest(second, exact)  # fmt: skip
 
 
+def digest(graph: g.Graph) -> str:
+    """Return a name for what a network computes: equal names for networks that are the `same`."""
+    return _digest(graph, exact=True).hex()
+
+
 def _digest(graph: g.Graph, exact: bool) -> bytes:
     made = _Digests(graph, exact)
     for node in graph.nodes:

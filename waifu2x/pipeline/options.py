@@ -63,7 +63,7 @@ _PICTURE = {
 _UPSCALER = {
     "engine": choice(["auto", *engines.ENGINES]),
     "threads": optional(whole("it must be a whole number, at least 1, or left out", least=1)),
-    "device": optional(text("it must be cpu, cuda:0, several such as cuda:0,cuda:1, mps or xpu")),
+    "device": optional(text(engines.ALLOWED_DEVICES)),
     "precision": choice(engines.PRECISIONS),
     "tile": whole("it must be 0 for automatic, or a side in px", least=0),
     "run_memory": optional(whole("it must be a positive number of bytes", least=1)),
@@ -137,11 +137,12 @@ class UpscalerOptions:
     model: a name from `waifu2x.models`, such as "cunet", "upconv_7" or "realcugan"; the path of a
         model file (ncnn .param, .pth, .pt, .safetensors, .onnx, waifu2x .json, Chainer .npz); or
         the name of a file in the folder of the environment variable WAIFU2X_MODELS.
-    engine: "native", "onnx", "torch" or "cuda" (both need ``torch``), or "auto":
-        "cuda" if torch sees an NVIDIA GPU, else "native".
+    engine: "native", "onnx", "torch" or "cuda" (both need ``torch``), "vulkan" (needs ``ncnn``), or
+        "auto": the fastest of native, cuda and vulkan whose devices compute the model right.
     threads: threads inside one network run, at least 1; None lets the engine choose.
-    device: for engine "cuda", "cuda:0" (the default) or several, "cuda:0,cuda:1", for different
-        pictures; for "torch", any torch device such as "mps" (default: "cpu").
+    device: for engines "cuda" and "vulkan", "cuda:0" (the default) or several, "cuda:0,cuda:1", for
+        different pictures; for "torch" a device such as "mps" (default: "cpu"); for "onnx" an
+        execution provider such as "directml".
     precision: "fp32", "fp16" or "bf16"; "auto" is fp16 on a GPU and fp32 elsewhere.
     tile: side of a tile in input pixels; 0 chooses one from ``run_memory``.
     run_memory: bytes that one network run may take, approximately. None means 512 MiB, or 2.25 GiB

@@ -23,6 +23,7 @@ from .._text import listed
 from ..engines import Streaming
 from ..errors import ArgumentError, DeviceLostError, LimitError
 from ..network import registry
+from ..network.graph import Graph
 from ..network.mixing import mix_of
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
@@ -111,14 +112,24 @@ class Pipeline:
         )
         registry.require_installed(self.model)
         self._costs: Costs = {(n.scale, n.noise): n.macs_per_pixel for n in self.model.networks}
-        self.engine = engines.create(
-            engines.for_model(options.engine, self.model.only_engine, device=options.device),
+        self._networks: dict[tuple[engines.Engine, int, AnyLevel | None], LoadedNetwork] = {}
+        self._lock = threading.Lock()
+        self.engine = self._first_engine()
+
+    def _first_engine(self) -> engines.Engine:
+        """Return the engine of the options, or the fastest one with a network of the model."""
+        options, only = self.options, self.model.only_engine
+        if options.engine == "auto" and options.device is None and only is None:
+            engines.check(threads=options.threads, precision=options.precision)
+            if engines.has_accelerators():
+                graph = registry.load(self.model.networks[0])
+                return engines.fastest(graph, precision=options.precision, threads=options.threads)
+        return engines.create(
+            engines.for_model(options.engine, only, device=options.device),
             threads=options.threads,
             device=options.device,
             precision=options.precision,
         )
-        self._networks: dict[tuple[int, AnyLevel | None], LoadedNetwork] = {}
-        self._lock = threading.Lock()
 
     def request(
         self,
@@ -339,29 +350,59 @@ class Pipeline:
 
     def network(self, scale: int, noise: AnyLevel | None) -> CompiledNetwork:
         """Return a network, compiled; loads it if needed. Raises `ArgumentError` without it."""
-        return self._load(scale, noise).whole
+        return self._load(self._trusted(scale, noise), scale, noise).whole
 
-    def _load(self, scale: int, noise: AnyLevel | None) -> LoadedNetwork:
+    def _trusted(self, scale: int, noise: AnyLevel | None) -> engines.Engine:
+        """Return the engine for a network; its devices have computed the network right before.
+
+        If they have not, another engine takes over for all networks from now on.
+        """
         with self._lock:
-            loaded = self._networks.get((scale, noise))
+            if self.engine.identities and (self.engine, scale, noise) not in self._networks:
+                graph, threads = self._graph(scale, noise), self.options.threads
+                tests = engines.Tests(graph, threads=threads)
+                precision = self.options.precision
+                self._replace_engine(
+                    engines.trusted(self.engine, tests, precision=precision, threads=threads)
+                )
+                self._networks[self.engine, scale, noise] = LoadedNetwork(graph, self.engine)
+            return self.engine
+
+    def _engine_for(self, request: Request) -> engines.Engine:
+        """Return an engine for all networks of a request."""
+        while True:
+            engine = self.engine
+            if all(self._trusted(*each) is engine for each in request.passes):
+                return engine
+
+    def _replace_engine(self, engine: engines.Engine) -> None:
+        """Use another engine; runs of the last one go on, and load its networks again."""
+        if engine is not self.engine:
+            self.engine = engine
+            self._networks.clear()
+
+    def _graph(self, scale: int, noise: AnyLevel | None) -> Graph:
+        entry = self.model.network(scale, noise)
+        mix = mix_of(self.model, scale, noise) if is_fraction(noise) else None
+        if entry is not None:
+            return registry.load(entry)
+        if mix is not None:
+            _log.debug("%s %dx noise %s is %s", self.model.name, scale, noise, mix)
+            return mix.load()
+        raise ArgumentError(
+            f"model {self.model.name} has no network for {scale}x and noise {noise}; "
+            "choose another `model=` or `noise=`"
+        )
+
+    def _load(self, engine: engines.Engine, scale: int, noise: AnyLevel | None) -> LoadedNetwork:
+        """Return a network on an engine, from `_trusted`; loads it if needed."""
+        with self._lock:
+            loaded = self._networks.get((engine, scale, noise))
             if loaded is None:
-                entry = self.model.network(scale, noise)
-                mix = mix_of(self.model, scale, noise) if is_fraction(noise) else None
-                if entry is not None:
-                    graph = registry.load(entry)
-                elif mix is not None:
-                    graph = mix.load()
-                else:
-                    raise ArgumentError(
-                        f"model {self.model.name} has no network for {scale}x and noise {noise}; "
-                        "choose another `model=` or `noise=`"
-                    )
-                loaded = LoadedNetwork(graph, self.engine)
-                self._networks[scale, noise] = loaded
+                loaded = LoadedNetwork(self._graph(scale, noise), engine)
+                self._networks[engine, scale, noise] = loaded
                 _log.debug(
-                    "loaded %s %dx noise %s on %s%s",
-                    *(self.model.name, scale, noise, self.engine.name),
-                    f": {mix}" if mix is not None else "",
+                    "loaded %s %dx noise %s on %s", self.model.name, scale, noise, engine.name
                 )
             return loaded
 
@@ -371,33 +412,38 @@ class Pipeline:
             if lost.alive or self.engine is not lost:
                 return
             _log.warning("no device is left: continuing with engine native, on the CPU")
-            self.engine = engines.create("native", threads=self.options.threads)
-            self._networks.clear()
+            self._replace_engine(engines.create("native", threads=self.options.threads))
 
     # --- passes -------------------------------------------------------------------------------
 
     def _plan_pass(
-        self, scale: int, noise: AnyLevel | None, *, width: int, height: int
+        self,
+        engine: engines.Engine,
+        scale: int,
+        noise: AnyLevel | None,
+        *,
+        width: int,
+        height: int,
     ) -> PassPlan:
         """Plan the pass of one network over a picture of ``width`` x ``height`` pixels."""
-        loaded = self._load(scale, noise)
+        loaded = self._load(engine, scale, noise)
         network, options = loaded.whole, self.options
         window = network.window(width=width, height=height)
         pixels = window[0] * window[1]
         small = pixels <= squeeze_excitation.EXACT_PIXELS
         stored = 0
         whole = bool(network.graph.means)
-        if self.engine.streams:
+        if engine.streams:
             stored = int(pixels * cast("Streaming", network.compiled).stored_per_pixel)
             whole = whole or stored > 0
         cap = tiled.memory_cap(options.run_memory, whole=whole)
-        if not self.engine.streams or options.tta or stored > cap:
+        if not engine.streams or options.tta or stored > cap:
             cost = pixels * network.graph.macs_per_pixel * (8 if options.tta else 1)
             if options.tile:
                 side = options.tile + 2 * network.tiling.margin
                 pixels = min(pixels, side * side)
             needed = pixels * network.graph.bytes_per_pixel * engines.RUNTIME_OVERHEAD
-            memory = 0 if self.engine.accelerated else int(min(needed, cap))
+            memory = 0 if engine.accelerated else int(min(needed, cap))
             return PassPlan(network, False, None, cost, memory)
         sampling: SamplingPlan | None = None
         cost = 0.0
@@ -411,7 +457,7 @@ class Pipeline:
         if not graph.means:
             margin = _STAGE_MARGIN if stored else graph.margin
             rows = _RING_ROWS_PER_MARGIN * margin
-            pixels = self.engine.threads * (_RING_WIDTH + 2 * margin) * rows
+            pixels = engine.threads * (_RING_WIDTH + 2 * margin) * rows
         if sampling is not None:
             pixels = max(pixels, squeeze_excitation.BATCH_PIXELS)
         memory = int(pixels * graph.bytes_per_pixel) + stored
@@ -423,7 +469,8 @@ class Pipeline:
         """Yield the plan of each pass, and the width and height of its result."""
         width, height = picture.width, picture.height
         for scale, noise in request.passes:
-            plan = self._plan_pass(scale, noise, width=width, height=height)
+            engine = self._trusted(scale, noise)
+            plan = self._plan_pass(engine, scale, noise, width=width, height=height)
             width, height = width * scale, height * scale
             yield plan, width, height
 
@@ -436,7 +483,7 @@ class Pipeline:
         rows: RowsCallback | None,
     ) -> Samples:
         """Run all passes over (H, W, C) samples and reach the requested size, in ``dtype``."""
-        engine, source = self.engine, color
+        engine, source = self._engine_for(request), color
         finish: Finish | None = None
         receiver: Receiver | None = None if rows is None else HandOver(rows)
         made = np.dtype(np.float32) if request.resize else dtype
@@ -446,7 +493,9 @@ class Pipeline:
         if request.passes:
             try:
                 with engine.session() as session:
-                    source = self._on_device(session, color, made, request, progress, receiver)
+                    source = self._on_device(
+                        engine, session, color, made, request, progress, receiver
+                    )
             except DeviceLostError:
                 self._fall_back_to_cpu(engine)
                 raise
@@ -460,6 +509,7 @@ class Pipeline:
 
     def _on_device(
         self,
+        engine: engines.Engine,
         session: engines.Session,
         color: Samples,
         dtype: np.dtype[Any],
@@ -476,8 +526,8 @@ class Pipeline:
             last = index == len(request.passes) - 1
             made = dtype if last else np.dtype(np.float32)
             height, width, _ = picture.shape
-            plan = self._plan_pass(scale, noise, width=width, height=height)
-            loaded = self._load(scale, noise)
+            plan = self._plan_pass(engine, scale, noise, width=width, height=height)
+            loaded = self._load(engine, scale, noise)
             progress.check()
             if plan.streamed:
                 picture = self._stream(
@@ -537,7 +587,7 @@ class Pipeline:
         Engines that compute in blocks see further in the last bit: a layer whose kernel reaches one
         pixel reaches four through a Winograd tile.
         """
-        margins = [self._load(*each).whole.tiling.margin for each in request.passes]
+        margins = [self.network(*each).tiling.margin for each in request.passes]
         ratio = max(picture.width / request.width, picture.height / request.height, 1.0)
         return max(int(LANCZOS_RADIUS * ratio) + 1, _BLOCK_REACH * max(margins, default=0)) + 2
 

@@ -1,14 +1,16 @@
 """Writes ncnn models: a text ``.param`` with the layers, a ``.bin`` with the weights.
 
 Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure. The input is the blob
-"data" and the result the blob "output", as in the files of Real-ESRGAN. Layers and blobs are
-numbered, so equal networks give equal files, regardless of the names in their graphs.
+"data" and the result the blob "output", as in the files of Real-ESRGAN; given means are "mean_1",
+"mean_2" and so on, with one axis. Layers and blobs are numbered, so equal networks give equal
+files, regardless of the names in their graphs.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, TypeAlias
@@ -55,12 +57,10 @@ def to_ncnn(graph: g.Graph, *, fp16: bool = False) -> tuple[str, bytes]:
     Raises `GraphError` that names an operation which ncnn does not have, or a weight beyond
     float16.
     """
-    if len(graph.inputs) != 1:
-        raise GraphError(f"ncnn: the network has {len(graph.inputs)} inputs; it must have one")
     graph = fuse_activations(graph, ("relu", "leaky_relu", "sigmoid"))
     layers, output = _Writer(graph, fp16).layers()
     weights = b"".join(layer.weights for layer in layers)
-    return _text(graph.inputs[0], output, layers), weights
+    return _text(graph.inputs, input_names(graph), output, layers), weights
 
 
 class _Writer:
@@ -273,16 +273,26 @@ def _plain(array: npt.NDArray[Any]) -> bytes:
     return np.ascontiguousarray(array, "<f4").tobytes()
 
 
-def _text(picture: g.Input, output: str, layers: list[_Layer]) -> str:
+def input_names(graph: g.Graph) -> list[str]:
+    """Return the blobs of the inputs of a graph, in their order."""
+    return [INPUT, *(f"mean_{number}" for number in range(1, len(graph.inputs)))]
+
+
+def _text(
+    inputs: Sequence[g.Input], names_in: Sequence[str], output: str, layers: list[_Layer]
+) -> str:
     """Return the .param of layers, with a Split after each value that is read more than once."""
     counts = Counter(name for layer in layers for name in layer.inputs)
-    first = _Layer("Input", (), picture.name, {2: picture.channels})
+    first = [
+        _Layer("Input", (), each.name, {0 if each.pooled else 2: each.channels}) for each in inputs
+    ]
+    given = {each.name: blob for each, blob in zip(inputs, names_in, strict=True)}
     names: dict[str, list[str]] = {}  # the blobs of each value, one for each reader
     lines: list[str] = []
     blobs = 0
-    for number, layer in enumerate([first, *layers]):
+    for number, layer in enumerate([*first, *layers]):
         read = [names[name].pop(0) for name in layer.inputs]
-        made = {picture.name: INPUT, output: OUTPUT}.get(layer.output, str(number))
+        made = {**given, output: OUTPUT}.get(layer.output, str(number))
         lines.append(_line(layer.kind, len(lines), read, [made], layer.params))
         blobs += 1
         count = counts[layer.output]
