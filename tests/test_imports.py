@@ -69,7 +69,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
     "onnxruntime": {"engines.onnx*": "anywhere", "network.export": "at run time"},
     "onnx": {"network.writers.onnx": "anywhere"},
     "click": {"cli.*": "anywhere"},
-    "rich": {"cli.*": "at run time"},
+    "rich": {"cli.bar": "anywhere"},
     "isal": {"codec.deflate": "at run time"},
     "imagecodecs": {"codec.*": "at run time"},
     "tifffile": {"codec.*": "at run time"},
