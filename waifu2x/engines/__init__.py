@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import re
 from typing import Final
@@ -78,12 +77,13 @@ def create(
     """
     check(name, threads=threads, device=device, precision=precision)
     tiles.isas()  # every engine writes pixels with kernels of this package
-    most = thread_limit()
-    if threads is not None and most is not None and threads > most:
-        raise EngineError(
-            f"threads is {threads}, and this system starts at most {most}; "
-            "give fewer with `threads=`"
-        )
+    if threads is not None:
+        most = thread_limit()
+        if most is not None and threads > most:
+            raise EngineError(
+                f"threads is {threads}, and this system starts at most {most}; "
+                "give fewer with `threads=`"
+            )
     if name == "auto":
         name = _chosen(device)
         check(name, threads=threads, device=device, precision=precision)
@@ -199,9 +199,11 @@ def _native(threads: int | None) -> Engine:
 
 def _torch_may_use_gpus() -> bool:
     """Return whether the installed torch supports GPUs, without importing torch."""
+    from importlib import metadata  # loaded when needed
+
     try:
-        return not importlib.metadata.version("torch").endswith("+cpu")
-    except importlib.metadata.PackageNotFoundError:
+        return not metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
         return False
 
 

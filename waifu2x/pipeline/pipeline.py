@@ -12,13 +12,14 @@ import math
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import engines, kernels
+from .._record import record
 from .._text import listed
 from ..engines import Streaming
 from ..errors import ArgumentError, DeviceLostError, LimitError
@@ -27,7 +28,6 @@ from ..network.mixing import mix_of
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
 from .auto_noise import AnyLevel, Level, is_fraction, is_level, resolve_noise
-from .finish import Finish, rows_held
 from .gray import GrayTest, to_gray, to_rgb
 from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
@@ -36,6 +36,9 @@ from .resize import LANCZOS_RADIUS, shrink
 from .squeeze_excitation import LoadedNetwork, SamplingPlan
 from .streamed import HandOver, Receiver, RowsCallback
 from .tiling import CompiledNetwork
+
+if TYPE_CHECKING:
+    from .finish import Finish
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ _RING_WIDTH: Final = 384
 _STAGE_MARGIN: Final = 15
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PassPlan:
     """How one network runs over a picture of one size.
 
@@ -71,7 +74,7 @@ class PassPlan:
     memory: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoiseChoice:
     """The noise level to remove, or None, and why if it was chosen automatically."""
 
@@ -79,7 +82,7 @@ class NoiseChoice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Footprint:
     """Estimated bytes that a run takes in addition to the picture.
 
@@ -218,6 +221,8 @@ class Pipeline:
             last = index == len(request.passes) and not request.resize
             rows = 0 if last and not request.finished else height
             if last and request.finished and plan.streamed:
+                from .finish import rows_held  # loaded when needed
+
                 rows = rows_held(picture, height)
             after = 4 * picture.color.shape[2] * width * rows
             work = max(work, before + after + plan.memory)
@@ -441,6 +446,8 @@ class Pipeline:
         receiver: Receiver | None = None if rows is None else HandOver(rows)
         made = np.dtype(np.float32) if request.resize else dtype
         if request.finished:
+            from .finish import Finish  # loaded when needed
+
             receiver = finish = Finish(color, request, dtype, progress, rows)
             made = np.dtype(np.float32)
         if request.passes:
