@@ -8,7 +8,6 @@ command translates them into its options.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import unicodedata
@@ -75,6 +74,8 @@ def listed(names: Sequence[str], last: str = "or") -> str:
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """The entry of ``words`` that ``word`` probably misspells, or None."""
+    import difflib  # loaded when needed
+
     close = difflib.get_close_matches(word.lower(), list(words), n=1)
     return close[0] if close else None
 

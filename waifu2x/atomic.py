@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -200,6 +199,8 @@ def _second_name(target: Path) -> Path | None:
     try:
         os.link(target, second)
     except (OSError, NotImplementedError, AttributeError):  # a file system without links
+        import shutil  # loaded when needed
+
         shutil.copy2(target, second)
     return second
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ._record import record
 from .errors import ArgumentError
 
 #: uint8 and uint16 span their whole range; float32 is nominally [0, 1].
@@ -16,7 +17,7 @@ Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float3
 SAMPLE_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Metadata:
     """Metadata of the source that the result keeps.
 
@@ -49,7 +50,7 @@ class Metadata:
     iptc: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Source:
     """Properties of the source file, for choosing a noise level and for messages.
 
@@ -69,7 +70,7 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Picture:
     """Color and alpha of one picture, in its own encoding (never linearized).
 

@@ -72,8 +72,10 @@ def package_differences() -> list[str]:
     spec = importlib.util.find_spec("waifu2x")
     if spec is None or not spec.submodule_search_locations:
         return ["waifu2x (not installed)"]
-    installed = _digests(Path(next(iter(spec.submodule_search_locations))))
-    tree = _digests(ROOT / "waifu2x") | _digests(ROOT / "models", inside="_models/")
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    installed = _digests(folder, "*.py") | _digests(folder, "manifest.json")
+    manifest = _digests(ROOT / "models", "manifest.json", inside="_models/")
+    tree = _digests(ROOT / "waifu2x", "*.py") | manifest
     return sorted(name for name, _ in installed.items() ^ tree.items())
 
 
@@ -122,14 +124,13 @@ def foreign_share(
     return round(min(1.0, max(0.0, share)), 3)
 
 
-def _digests(folder: Path, *, inside: str = "") -> dict[str, str]:
-    """Digest of every Python file and manifest, by its name in the installed package."""
-    files = [*folder.rglob("*.py"), *folder.rglob("manifest.json")]
+def _digests(folder: Path, pattern: str, *, inside: str = "") -> dict[str, str]:
+    """Digest of every file of a pattern, by its name in the installed package."""
     return {
         f"waifu2x/{inside}{path.relative_to(folder).as_posix()}": hashlib.sha256(
             path.read_bytes()
         ).hexdigest()
-        for path in files
+        for path in folder.rglob(pattern)
     }
 
 

@@ -155,10 +155,11 @@ def test_verbose_talks_on_stderr(folder: Path) -> None:
 
 
 def test_progress_bar_on_a_terminal(folder: Path) -> None:
-    code, _, shown = on_terminal("in.png", "out.png", "-m", "upconv_7", "-t", "8", cwd=folder)
+    art.anime_face(900, 900).save(folder / "large.png")  # takes longer than the bar waits
+    code, _, shown = on_terminal("large.png", "out.png", "-m", "upconv_7", cwd=folder)
     assert code == 0
     assert "%" in shown
-    assert "in.png" in shown
+    assert "large.png" in shown
     code, _, shown = on_terminal("in.png", "-m", "upconv_7", "-t", "8", "--quiet", cwd=folder)
     assert (code, shown) == (0, "")
 

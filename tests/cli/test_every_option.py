@@ -356,7 +356,7 @@ def _(run: Command) -> None:
 @shows("quiet")
 def _(run: Command) -> None:
     assert run().out
-    assert "%" in run.on_terminal()
+    assert "%" in run.on_terminal("--progress", "bar")
     assert run.on_terminal("--quiet") == ""
 
 
@@ -391,7 +391,7 @@ def _(run: Command) -> None:
     events = [json.loads(line)["event"] for line in run("--progress", "json").out.splitlines()]
     assert (events[0], events[-1]) == ("start", "end")
     assert "file" in events
-    assert "%" in run.on_terminal()
+    assert "%" in run.on_terminal("--progress", "bar")
     assert "%" not in run.on_terminal("--progress", "none")
     assert "%" in run.on_terminal("--progress", "bar", "--quiet")
 

@@ -137,7 +137,7 @@ def test_half_precision_that_is_to_blame_becomes_float32(
     monkeypatch.setattr(trust, "_in_float32", lambda engine: single)
     for precision, expected in (("auto", single), ("fp16", half)):
         caplog.clear()
-        chosen = engines.trusted(half, engines.Tests(network()), precision=precision, threads=1)
+        chosen = trust.trusted(half, trust.Tests(network()), precision=precision, threads=1)
         if said and precision == "fp16":
             assert chosen.name == "native"
             continue
@@ -149,20 +149,20 @@ def test_a_right_device_is_tested_once_for_each_network(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     engine = FaultyEngine()
-    tests = engines.Tests(network())
-    assert engines.trusted(engine, tests, precision="auto", threads=1) is engine
+    tests = trust.Tests(network())
+    assert trust.trusted(engine, tests, precision="auto", threads=1) is engine
     assert not caplog.records
     runs = engine.runs
     assert runs > 1
-    again = engines.Tests(network())
-    assert engines.trusted(engine, again, precision="auto", threads=1) is engine
+    again = trust.Tests(network())
+    assert trust.trusted(engine, again, precision="auto", threads=1) is engine
     assert engine.runs == runs
-    other = engines.Tests(network("upconv_7_photo"))
-    assert engines.trusted(engine, other, precision="auto", threads=1) is engine
+    other = trust.Tests(network("upconv_7_photo"))
+    assert trust.trusted(engine, other, precision="auto", threads=1) is engine
     assert engine.runs > runs
     engine.identities = {"faulty:0": "another driver"}
     runs = engine.runs
-    assert engines.trusted(engine, again, precision="auto", threads=1) is engine
+    assert trust.trusted(engine, again, precision="auto", threads=1) is engine
     assert engine.runs > runs
     kept = [json.loads(path.read_text()) for path in (tmp_path / "cache").rglob("*.json")]
     assert len(kept) == 3
@@ -172,7 +172,7 @@ def test_a_right_device_is_tested_once_for_each_network(
 def test_a_fault_is_kept_and_a_damaged_verdict_is_not(tmp_path: Path) -> None:
     engine = FaultyEngine(np.zeros_like)
     for _ in range(2):
-        chosen = engines.trusted(engine, engines.Tests(network()), precision="auto", threads=1)
+        chosen = trust.trusted(engine, trust.Tests(network()), precision="auto", threads=1)
         assert chosen.name == "native"
     runs = engine.runs
     (path,) = (
@@ -181,7 +181,7 @@ def test_a_fault_is_kept_and_a_damaged_verdict_is_not(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["verdict"]["fault"] == "its result is black"
     for text in ("", "[]", "{}", '{"verdict": {"fault": ""}}', '{"verdict": 1, "cpu_seconds": 1}'):
         path.write_text(text)
-        engines.trusted(engine, engines.Tests(network()), precision="auto", threads=1)
+        trust.trusted(engine, trust.Tests(network()), precision="auto", threads=1)
         assert engine.runs > runs, text
         runs = engine.runs
 
@@ -193,7 +193,7 @@ def test_a_folder_that_cannot_be_written_means_a_test_each_time(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     engine = FaultyEngine()
     for count in (1, 2):
-        assert engines.trusted(engine, engines.Tests(network()), precision="auto", threads=1)
+        assert trust.trusted(engine, trust.Tests(network()), precision="auto", threads=1)
         assert engine.runs > count
 
 
@@ -205,7 +205,7 @@ def test_a_device_that_fails_for_now_is_not_judged(
         raise error
 
     engine = FaultyEngine(fail)
-    chosen = engines.trusted(engine, engines.Tests(network()), precision="auto", threads=1)
+    chosen = trust.trusted(engine, trust.Tests(network()), precision="auto", threads=1)
     assert chosen.name == "native"
     assert [each.message for each in caplog.records] == [
         f"{str(error).split(';')[0]}; using engine native"
@@ -295,21 +295,21 @@ def test_auto_takes_what_measured_fastest_and_passed(
     verdicts(monkeypatch, one=1e-3, two=1e-4, slow=1e3)
     one, two, slow = timed("one"), timed("two"), timed("slow")
     accelerators(monkeypatch, one, two, slow)
-    assert engines.fastest(network(), precision="auto", threads=1) is two
+    assert trust.fastest(network(), precision="auto", threads=1) is two
     accelerators(monkeypatch, slow)
-    assert engines.fastest(network(), precision="auto", threads=1).name == "native"
+    assert trust.fastest(network(), precision="auto", threads=1).name == "native"
     assert not caplog.records
     wrong = timed("two", wrong=True)
     wrong.identities = {"two:0": "wrong"}
     accelerators(monkeypatch, one, wrong)
-    assert engines.fastest(network(), precision="auto", threads=1) is one
+    assert trust.fastest(network(), precision="auto", threads=1) is one
     assert len(caplog.records) == 1
 
 
 def test_auto_asks_no_library_on_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust, "_NODES", ("/nowhere/*",))
+    monkeypatch.setattr(creation, "_NODES", ("/nowhere/*",))
     monkeypatch.setattr(trust, "_accelerators", lambda precision: pytest.fail("asked"))
-    monkeypatch.setattr(trust.sys, "platform", "linux")
+    monkeypatch.setattr(creation.sys, "platform", "linux")
     assert Upscaler("upconv_7").pipeline.engine.name == "native"
 
 

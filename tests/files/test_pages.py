@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import pytest
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from waifu2x.codec import sniff
 from waifu2x.errors import (
     ArgumentError,
     CancelledError,
@@ -30,6 +32,7 @@ from waifu2x.errors import (
     Waifu2xError,
 )
 from waifu2x.files import pages as archive
+from waifu2x.files import upscale_file
 from waifu2x.files import zip as _zip
 from waifu2x.files.pages import ArchiveReader, Member, RewriteResult
 
@@ -160,11 +163,11 @@ def refusal(data: bytes, error: type[Waifu2xError] = DecodeError, **limits: Any)
 
 
 def test_archives_are_recognized_by_their_first_bytes() -> None:
-    assert archive.is_archive(build(Raw()))
-    assert archive.is_archive(build())
-    assert not archive.is_archive(PNG)
-    assert not archive.is_archive(b"")
-    assert not archive.is_archive(b"PK")
+    assert sniff(build(Raw())).name == "zip"
+    assert sniff(build()).name == "zip"
+    assert not sniff(PNG).archive
+    assert not sniff(b"").archive
+    assert not sniff(b"PK").archive
 
 
 @pytest.mark.parametrize(
@@ -177,14 +180,14 @@ def test_archives_are_recognized_by_their_first_bytes() -> None:
         (b"\0" * 7 + b"**ACE**", "an ACE archive (CBA)"),
     ],
 )
-def test_other_archives_are_named(head: bytes, kind: str) -> None:
+def test_other_archives_are_named(tmp_path: Path, head: bytes, kind: str) -> None:
+    source = tmp_path / "a\n.cbr"
+    source.write_bytes(head)
     with pytest.raises(DecodeError) as caught:
-        archive.refuse_other_archives(head, "a\n.cbr")
+        upscale_file(source, tmp_path / "b.cbz")
     assert str(caught.value) == (
-        f"a\\n.cbr is {kind}, which is not supported; repack it as ZIP (CBZ)"
+        f"{tmp_path}/a\\n.cbr is {kind}, which is not supported; repack it as ZIP (CBZ)"
     )
-    archive.refuse_other_archives(PNG, "a.png")
-    archive.refuse_other_archives(build(Raw()), "a.cbz")
 
 
 # --- refusals --------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from .._machine import available_memory, give_memory_back
+from .._record import record
 from .._text import reason, shown
 from .._version import __version__
 from ..atomic import temporary_in
@@ -424,7 +425,7 @@ def _with_given_names(result: BatchResult, item: Item, root: Path) -> BatchResul
 # --- on the workers
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchSpec:
     """The specification of a batch for workers.
 
@@ -439,7 +440,7 @@ class BatchSpec:
     threads: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchHandle:
     """Identifies a batch in every task; ``spec`` is unpickled once, by the same version only."""
 
@@ -448,7 +449,7 @@ class BatchHandle:
     spec: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerState:
     """What a worker keeps for a batch; ``begun`` has the indices of files it has begun."""
 

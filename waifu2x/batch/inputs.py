@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 from .. import codec
+from .._record import record
 from .._text import folded, natural_key, reason, shown
 from ..errors import ArgumentError, DecodeError
 
@@ -31,7 +31,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _OWN_SUFFIX = re.compile(r"\.[^*?\[\].]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """One file of a batch.
 
@@ -45,7 +45,7 @@ class Found:
     named: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Listing:
     """The result of `find`.
 
@@ -581,7 +581,11 @@ def is_pattern(path: str) -> bool:
     """
     if os.path.lexists(path) or not any(map(_WILD.search, _split_pattern(path)[1])):
         return False
-    return not {"*", "?"}.isdisjoint(path) or bool(glob.glob(path))  # noqa: PTH207
+    if not {"*", "?"}.isdisjoint(path):
+        return True
+    import glob  # loaded when needed
+
+    return bool(glob.glob(path))  # noqa: PTH207
 
 
 def refuse_url(path: str) -> None:

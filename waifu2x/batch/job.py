@@ -8,13 +8,14 @@ import stat
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
 from .. import codec
+from .._record import record
 from .._text import reason, shown
 from ..atomic import check_place, same_file, write_file
 from ..errors import (
@@ -46,7 +47,7 @@ LOSSLESS_SUFFIXES: Final = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rules:
     """What to do with each file of a batch.
 
@@ -61,7 +62,7 @@ class Rules:
     since: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchContext:
     """What all files of a batch share in one process.
 

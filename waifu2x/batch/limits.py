@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from .._record import record
 from ..errors import CancelledError
 from ..pipeline.pipeline import Footprint
 
@@ -25,7 +26,7 @@ _NOTHING: Final = Footprint(0, 0)
 _POLL_SECONDS: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Seconds:
     """Time that a file spent in each stage, in seconds; ``wait`` is the time between stages."""
 

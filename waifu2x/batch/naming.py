@@ -7,12 +7,12 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from string import Formatter
 from typing import Final, NamedTuple
 
+from .._record import record
 from .._text import folded, level_text, natural_key, reason, shown
 from ..errors import ArgumentError, OutputExistsError
 from ..files.naming import (
@@ -40,7 +40,7 @@ _EXAMPLE = '"{stem}_{scale}x{ext}"'
 _Pieces = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Item:
     """One file of a batch.
 
@@ -63,7 +63,7 @@ class Targets(NamedTuple):
     results: tuple[Found, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NameTemplate:
     """A template for the names of results; see `parse`.
 
@@ -254,7 +254,7 @@ _BY_RULE: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class _File:
     """A file to be named.
 

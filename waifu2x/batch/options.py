@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
+from .._record import record
 from ..errors import ArgumentError
 from ..files.task import WriteOptions
 from ..pipeline.arguments import Allowed, check, flag, optional, text, whole
@@ -60,7 +60,7 @@ class BatchKeywords(TypedDict, total=False):
     memory: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchOptions(WriteOptions):
     """The options of a batch.
 

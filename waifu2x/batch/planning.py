@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
 from .. import codec
+from .._record import record
 from .._text import shown
 from ..atomic import check_place
 from ..errors import ArgumentError, DecodeError, LimitError
@@ -32,7 +33,7 @@ from .tree import OutputTree
 Inputs: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """The work list of a batch.
 

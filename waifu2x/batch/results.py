@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from .._record import record
 from .._text import folded, reason, shown
 from ..errors import ArgumentError, EncodeError, Waifu2xError
 from ..pipeline.auto_noise import AnyLevel
@@ -19,7 +20,7 @@ from .limits import Seconds
 Status: TypeAlias = Literal["done", "skipped", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchResult:
     """The result of one file.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from .._machine import processors
+from .._record import record
 from ..errors import CancelledError
 from .job import BatchContext, process
 from .limits import Limits
@@ -28,7 +29,7 @@ _MAX_THREADS: Final = 64
 _SIGNAL_SECONDS: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchProgress:
     """The progress of a batch.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -85,6 +84,8 @@ class OutputTree:
         """
         if not self._full:
             return
+        import shutil  # loaded when needed
+
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(self.root).free
             if free < max(size, _MIN_FREE):

@@ -70,7 +70,6 @@ def methods_option() -> Callable[[Decorated], Decorated]:
     "compare",
     cls=Command,
     help=HELP,
-    short_help="Draw the results of several models side by side",
     usage="[OPTIONS] IN... -m A -m B -o SHEET.png",
     examples=EXAMPLES,
 )

@@ -29,7 +29,6 @@ EXAMPLES = (
     "convert",
     cls=Command,
     help=HELP,
-    short_help="Write the network in a file in another format",
     usage="[OPTIONS] IN OUT",
     examples=EXAMPLES,
 )

@@ -66,7 +66,6 @@ _FORMAT_OPTIONS: tuple[Callable[[Decorated], Decorated], ...] = (
     "export",
     cls=Command,
     help=HELP,
-    short_help="Write a network as ONNX, safetensors or ncnn",
     usage="[OPTIONS] OUT",
     examples=EXAMPLES,
 )

@@ -39,7 +39,6 @@ _DRIFT = 2
     "info",
     cls=Command,
     help=HELP,
-    short_help="Describe a model, or a model file",
     usage="[OPTIONS] MODEL",
     examples=EXAMPLES,
 )

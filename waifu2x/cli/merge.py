@@ -37,7 +37,6 @@ EXAMPLES = (
     "merge",
     cls=Command,
     help=HELP,
-    short_help="Merge networks, weight by weight",
     usage="[OPTIONS] A B... -o C --weights 0.6,0.4",
     examples=EXAMPLES,
 )

@@ -43,7 +43,6 @@ _HEADER = (
     "models",
     cls=Command,
     help=HELP,
-    short_help="List models, noise levels, cost, license",
     usage="[OPTIONS]",
     examples=EXAMPLES,
 )

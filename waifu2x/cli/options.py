@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from .._record import record
 from .._version import __version__
 from ..codec import ANIMATED_OUTPUT_FORMATS, OUTPUT_FORMATS
 from ..engines import ENGINES
 from ..files.task import Options
 from ..pipeline.options import UpscalerOptions
-from .page import Decorated, Option, help_option
+from .page import Decorated, Option, help_option, version_option
 from .params import (
     FileName,
     FormatName,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _Record = TypeVar("_Record")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CommandOptions:
     """The values of all options: inputs, output and the records, which have checked themselves.
 
@@ -199,11 +200,11 @@ def _complete_path(
     Bash offers no files next to other words, so a file that begins like a subcommand goes first.
     """
     found = param.type.shell_complete(ctx, param, incomplete)
-    commands: Mapping[str, click.Command] = getattr(ctx.command, "commands", {})
+    summaries: Mapping[str, str] = getattr(ctx.command, "summaries", {})
     if incomplete and not _is_given(ctx) and not _is_begun(incomplete):
         found += [
-            CompletionItem(name, help=command.short_help)
-            for name, command in commands.items()
+            CompletionItem(name, help=summary)
+            for name, summary in summaries.items()
             if name.startswith(incomplete)
         ]
     return found
@@ -370,15 +371,7 @@ _OPTIONS = (
     ),
     _running("--quiet", is_flag=True, help="Print nothing but errors"),
     _running("-v", "--verbose", is_flag=True, help="Log to standard error"),
-    click.version_option(
-        __version__,
-        "-V",
-        "--version",
-        cls=Option,
-        group="Information",
-        prog_name="waifu2x",
-        help="Show the version",
-    ),
+    version_option(__version__, "Information"),
     help_option("Information"),
 )
 

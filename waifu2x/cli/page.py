@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
@@ -90,6 +89,8 @@ class Command(click.Command):
 
     def get_help(self, ctx: click.Context) -> str:
         """The page, as wide as the terminal."""
+        import shutil  # loaded when needed
+
         width = max(20, min(shutil.get_terminal_size().columns, _WIDEST))
         return "\n".join(self._lines(str(ctx.info_name), width))
 
@@ -133,6 +134,27 @@ def help_option(group: str = "Options") -> Callable[[Decorated], Decorated]:
         is_eager=True,
         callback=show,
         help="Show this page",
+    )
+
+
+def version_option(version: str, group: str) -> Callable[[Decorated], Decorated]:
+    """Declare -V and --version; `click.version_option` looks for translations at each start."""
+
+    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(f"waifu2x, version {version}")
+            ctx.exit()
+
+    return click.option(
+        "-V",
+        "--version",
+        cls=Option,
+        group=group,
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=show,
+        help="Show the version",
     )
 
 

@@ -6,12 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO
 
 import click
 
+from .._record import record
 from ..batch import BatchProgress, BatchResult, Summary, check_report
 from ..errors import CancelledError, SkippedError, Waifu2xError
 from ..files import upscale_file
@@ -24,7 +25,7 @@ _STDIN: Final = Path("standard input")
 _STDOUT: Final = Path("standard output")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PipeResult(BatchResult):
     """The result of a file with a standard stream as its ``source`` or ``target``."""
 

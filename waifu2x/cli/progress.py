@@ -20,13 +20,14 @@ from .say import duration, error_line, result_line
 
 if TYPE_CHECKING:
     from ..batch import BatchProgress, BatchResult
+    from .bar import Bar
 
 #: Seconds between two updates.
 _BAR_SECONDS: Final = 0.1
 _JSON_SECONDS: Final = 0.5
 
-#: Columns of a terminal from which on the bar and its text have their full length.
-_WIDE: Final = 80
+#: Seconds until a run has a bar, unless it is asked for.
+_BAR_AFTER: Final = 0.4
 
 #: Terminals that cannot move the cursor.
 _DUMB: Final = ("dumb", "unknown")
@@ -106,68 +107,65 @@ class _Ticker:
 
 
 class BarReporter(Reporter):
-    """Shows a bar with the share, the time left and the current file; prints lines above it."""
+    """Shows a bar once the run has taken some time; prints lines above it.
+
+    The library of the bar takes longer to import than a small picture takes, so the import waits,
+    and runs beside the network.
+    """
 
     def __init__(self, command: CommandOptions, run: Watched, **how: Any) -> None:
         super().__init__(command, **how)
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
         self._run = run
         self._began = time.perf_counter()
-        self._bar = BarColumn()
-        # Names may hold [brackets] and :colons:, which are markup to rich.
-        text = TextColumn("{task.fields[text]}", markup=False)
-        self._console = Console(stderr=True)
-        self._live = Progress(self._bar, text, console=self._console, transient=True)
-        self._task = self._live.add_task("", total=1.0, text="")
+        self._after = 0.0 if command.progress == "bar" else _BAR_AFTER
+        self._lock = threading.RLock()
+        self._bar: Bar | None = None
         self._tick()
         self._ticker = _Ticker(_BAR_SECONDS, self._tick)
 
     def __enter__(self) -> BarReporter:
-        self._live.start()
         self._ticker.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._ticker.stop()
-        self._live.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def ended(self, result: BatchResult) -> None:
         """Report a file that has ended."""
         super().ended(result)
-        self._tick()
+        if self._bar is not None:
+            self._tick()
 
     def say(self, line: str, *, err: bool = False) -> None:
         """Print a line above the bar."""
-        from rich.text import Text
-
-        if not err and not sys.stdout.isatty():
-            click.echo(line)
-            return
-        self._console.print(Text(line), soft_wrap=True)
+        with self._lock:
+            if self._bar is None or (not err and not sys.stdout.isatty()):
+                click.echo(line, err=err)
+            else:
+                self._bar.say(line)
 
     def _tick(self) -> None:
-        from rich.text import Text
-
         now = self._run.progress
         seconds = time.perf_counter() - self._began
-        wide = self._console.width >= _WIDE
+        if self._bar is None:
+            if seconds < self._after:
+                return
+            from .bar import Bar  # loaded when needed
+
+            with self._lock:
+                self._bar = self._bar or Bar()
         parts = [f"{int(100 * now.share):3d}%"]
         if self._one is None:
             counts = f"{now.ended}/{now.total}"
             rate = now.ended / max(1e-9, seconds)
-            parts.append(f"{counts} files, {_rate(rate)}" if wide else counts)
+            parts.append(f"{counts} files, {_rate(rate)}" if self._bar.wide else counts)
         left = seconds_left(now.share, seconds)
         parts.append("--:--" if left is None else _clock(left))
-        self._bar.bar_width = 24 if wide else 8
-        line = " ".join(parts)
-        # One column stays free: a full line makes some terminals wrap.
-        room = self._console.width - self._bar.bar_width - len(line) - 3
         current = now.current[0] if now.current else self._one
-        name = Text("" if current is None else shown(current.name))
-        name.truncate(max(0, room), overflow="ellipsis")
-        self._live.update(self._task, completed=now.share, text=f"{line} {name.plain}")
+        name = "" if current is None else shown(current.name)
+        self._bar.update(now.share, " ".join(parts), name)
 
 
 class JsonReporter(Reporter):

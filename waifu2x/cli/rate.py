@@ -43,7 +43,6 @@ _VOTES: Final = "votes.jsonl"
     "rate",
     cls=Command,
     help=HELP,
-    short_help="Rank models by your own votes",
     usage="[OPTIONS] FOLDER -m A -m B",
     examples=EXAMPLES,
 )

@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any, Final
 
 import click
@@ -22,19 +22,9 @@ from .._signals import SIGNALED, handled
 from .._text import nearest, reason
 from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
-from .compare import compare
-from .convert import convert
-from .devices import devices
-from .export import export
-from .info import info
-from .merge import merge
-from .models import models
 from .options import CommandOptions, all_options
 from .page import Command
-from .rate import rate
 from .say import error_text
-from .serve import serve
-from .train import train
 
 HELP = """Upscale and denoise anime pictures.
 
@@ -49,6 +39,20 @@ EXAMPLES = (
     ("pictures big -r", "Enlarge a folder and its subfolders"),
     ("-i in.png -o out.webp", "Name files as in other waifu2x programs"),
 )
+
+#: The subcommands, each in a module of its name, and what they do.
+_SUMMARIES: Final = {
+    "models": "List models, noise levels, cost, license",
+    "devices": "List and test CPU and GPUs",
+    "info": "Describe a model, or a model file",
+    "compare": "Draw the results of several models side by side",
+    "rate": "Rank models by your own votes",
+    "export": "Write a network as ONNX, safetensors or ncnn",
+    "convert": "Write the network in a file in another format",
+    "merge": "Merge networks, weight by weight",
+    "train": "Train a network of our own",
+    "serve": "Serve a page and an HTTP API",
+}
 
 #: Options of other programs, and what to give here.
 _OPTIONS_ELSEWHERE: Final = {
@@ -80,15 +84,35 @@ _OPTIONS_ELSEWHERE: Final = {
 _WORDS_ELSEWHERE: Final = {"help": "--help", "version": "--version"}
 
 
+class _Subcommands(Mapping[str, click.Command]):
+    """The subcommands by name; looking one up imports its module, and no other's."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in _SUMMARIES:
+            raise KeyError(name)
+        command: click.Command = getattr(import_module(f".{name}", __package__), name)
+        return command
+
+    def __contains__(self, name: object) -> bool:
+        return name in _SUMMARIES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_SUMMARIES)
+
+    def __len__(self) -> int:
+        return len(_SUMMARIES)
+
+
 class _Main(Command):
     """The main command; a first argument that is the name of a subcommand selects that."""
 
-    def __init__(self, *args: Any, commands: Sequence[click.Command] = (), **extra: Any) -> None:
-        more = [(f"{each.name} --help", str(each.short_help)) for each in commands]
+    #: What each subcommand does.
+    summaries: Final[Mapping[str, str]] = _SUMMARIES
+    commands: Final = _Subcommands()
+
+    def __init__(self, *args: Any, **extra: Any) -> None:
+        more = [(f"{name} --help", summary) for name, summary in _SUMMARIES.items()]
         super().__init__(*args, more=more, **extra)
-        self.commands: Mapping[str, click.Command] = MappingProxyType(
-            {str(each.name): each for each in commands}
-        )
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run and exit; errors are one line on standard error."""
@@ -202,7 +226,6 @@ def _only_our_stderr() -> Iterator[None]:
     help=HELP,
     usage="[OPTIONS] INPUT... [OUTPUT]",
     examples=EXAMPLES,
-    commands=(models, devices, info, compare, rate, export, convert, merge, train, serve),
 )
 @all_options
 def main(**values: Any) -> None:

@@ -9,10 +9,11 @@ import signal
 import threading
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from .._record import record
 from .._signals import SIGNALED, handled
 from .._text import plural
 from ..atomic import remove_live
@@ -48,7 +49,7 @@ class Run(Protocol):
         """The current progress."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """What to run, and the facts about it that are known before.
 

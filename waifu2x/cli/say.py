@@ -17,11 +17,7 @@ import click
 
 from .._text import level_text, shown
 from ..codec.limits import MAX_PIXELS_VARIABLE
-from .convert import convert
-from .export import export
-from .merge import merge
 from .options import all_options
-from .serve_options import settings_options
 
 if TYPE_CHECKING:
     from ..batch import BatchResult, Summary
@@ -103,6 +99,11 @@ def _in_shell(value: Any) -> str:
 @cache
 def _declared() -> dict[str, list[click.Option]]:
     """The options of all commands by the name of their argument."""
+    from .convert import convert  # loaded when needed
+    from .export import export
+    from .merge import merge
+    from .serve_options import settings_options
+
     upscale = click.command()(all_options(lambda: None))
     found: dict[str, list[click.Option]] = {}
     serve = click.command()(settings_options(lambda: None))

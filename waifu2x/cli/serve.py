@@ -53,7 +53,6 @@ REQUEST_OPTIONS: Final = (
     "serve",
     cls=Command,
     help=HELP,
-    short_help="Serve a page and an HTTP API",
     usage="[OPTIONS]",
     examples=EXAMPLES,
 )

@@ -47,7 +47,6 @@ _DEVICE: Final = re.compile(r"cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
     "train",
     cls=Command,
     help=HELP,
-    short_help="Train a network of our own",
     usage="[OPTIONS] CONFIG",
     examples=EXAMPLES,
 )

@@ -14,6 +14,7 @@ from fractions import Fraction
 from functools import partial
 from typing import BinaryIO
 
+from .._record import record
 from .av1_sequence import Colors, colors_of
 from .boxes import boxes, inner_boxes
 
@@ -38,7 +39,7 @@ _ROTATED = (1, 8, 3, 6)
 _MIRRORED = ((4, 5, 2, 7), (2, 7, 4, 5))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AvifHeader:
     """What the boxes of an AVIF say about its picture, or about all frames.
 

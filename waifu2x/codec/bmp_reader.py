@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from ..errors import DecodeError
 from ..picture import Metadata, Picture, Source
 from .bit_fields import indices, integers, scaled, scattered
@@ -50,7 +51,7 @@ _LARGEST_HEADER: Final = 1024
 _STRIP_PIXELS: Final = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BmpLayout:
     """The header of a BMP or DIB.
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image
 
 from ..picture import Metadata, Samples
 from .image import to_srgb
@@ -203,6 +203,7 @@ def _transformed(color: Samples, icc: bytes, space: str) -> Samples | None:
     Without its optimization: a table of 33 points a side would be off by up to 15 of 255.
     """
     import imagecodecs
+    from PIL import ImageCms  # loaded when needed
 
     try:
         found: npt.NDArray[np.uint16] = imagecodecs.cms_transform(

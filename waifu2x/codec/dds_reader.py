@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
 import numpy as np
 
+from .._record import record
 from .._text import shown
 from ..picture import Metadata, Picture, Samples, Source
 from .bit_fields import integers, scaled, scattered
@@ -69,7 +69,7 @@ _SMALL_BLOCKS: Final = (b"DXT1", b"ATI1")
 _STRIP_PIXELS: Final = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Header:
     """The header; code: a name, or the number of a DXGI_FORMAT, or None for masks."""
 

@@ -16,24 +16,14 @@ from PIL import Image
 from .._text import reason, shown
 from ..errors import ArgumentError, DecodeError, LimitError, MissingExtraError, Waifu2xError
 from ..picture import Picture
-from . import avif_reader, high_depth, jxl_header, limits, png_reader
+from . import limits
 from ._pillow import pillow_errors
 from .faults import animated, damaged
-from .format_readers import reader_of
 from .formats import FORMATS, JXL_INSTALL
-from .gif_reader import read_gif
 from .image import picture_of, raw_mode, source_of
-from .jpeg2000_reader import jpeg2000_picture
-from .jpeg_reader import read_jpeg
 from .limits import HOW_TO_RAISE, MAX_PIXELS_VARIABLE, check_pixels
 from .pillow_open import UnknownFormatError, open_image, refused_by_pillow
-from .png_decoder import decode_png
-from .psd_reader import psd_picture
-from .samples import unpremultiplied
 from .sniff import HEAD_BYTES, FileType, sniff
-from .tiff_header import OLD_JPEG, read_layout
-from .tiff_reader import tiff_picture, with_tags
-from .webp_container import mended
 
 #: The default limit, which is Pillow's too: twice its MAX_IMAGE_PIXELS.
 DEFAULT_MAX_PIXELS = 178_956_970
@@ -131,6 +121,8 @@ def decode_stream(stream: BinaryIO, name: str, limit: int) -> Picture:
             reader = _READERS.get(kind)
             if reader is not None:
                 return reader(stream, name, limit)
+            from .format_readers import reader_of
+
             small = reader_of(head)
             if small is not None:
                 return small.read(stream, name, limit)
@@ -145,16 +137,39 @@ def may_be_animation(stream: BinaryIO) -> bool:
     head = stream.read(HEAD_BYTES)
     found = sniff(head)
     if found.name == "png":
+        from . import png_reader
+
         return png_reader.announces_animation(stream)
     if found.name == "webp":
         return head[12:16] == b"VP8X" and bool(head[20:21] and head[20] & _WEBP_ANIMATION)
     return found.animated
 
 
-# --- one function per format
+# --- one function per format, which imports the modules of that format alone
+
+
+def _decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from .png_decoder import decode_png
+
+    return decode_png(stream, name, limit)
+
+
+def _decode_gif(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from .gif_reader import read_gif
+
+    return read_gif(stream, name, limit)
+
+
+def _decode_jpeg(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from .jpeg_reader import read_jpeg
+
+    return read_jpeg(stream, name, limit)
 
 
 def _decode_tiff(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from .tiff_header import OLD_JPEG, read_layout
+    from .tiff_reader import tiff_picture, with_tags
+
     try:
         layout = read_layout(stream)
     except ValueError as error:
@@ -194,6 +209,8 @@ def _decode_tiff(stream: BinaryIO, name: str, limit: int) -> Picture:
 
 
 def _decode_psd(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from .psd_reader import psd_picture
+
     try:
         return psd_picture(stream, name, limit)
     except ValueError as error:
@@ -201,6 +218,8 @@ def _decode_psd(stream: BinaryIO, name: str, limit: int) -> Picture:
 
 
 def _decode_jpeg2000(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from .jpeg2000_reader import jpeg2000_picture
+
     try:
         return jpeg2000_picture(stream, name, limit)
     except ValueError as error:
@@ -208,6 +227,9 @@ def _decode_jpeg2000(stream: BinaryIO, name: str, limit: int) -> Picture:
 
 
 def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from . import high_depth, jxl_header
+    from .samples import unpremultiplied
+
     try:
         header = jxl_header.read_header(stream)
     except ValueError as error:
@@ -262,6 +284,8 @@ def _decode_jxl(stream: BinaryIO, name: str, limit: int) -> Picture:
 
 
 def _decode_avif(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from . import avif_reader
+
     header = avif_reader.checked_header(stream, name, limit)
     stream = avif_reader.decodable(stream, header)
     try:
@@ -274,6 +298,8 @@ def _decode_avif(stream: BinaryIO, name: str, limit: int) -> Picture:
 
 
 def _decode_webp(stream: BinaryIO, name: str, limit: int) -> Picture:
+    from .webp_container import mended
+
     lossy = limits.check_webp(stream, limit, name)
     plain, notes = mended(stream, name)
     try:
@@ -314,15 +340,15 @@ def _decode_with_pillow(
 
 #: The readers of formats that `sniff` names.
 _READERS: Final[dict[str, Callable[[BinaryIO, str, int], Picture]]] = {
-    "png": decode_png,
+    "png": _decode_png,
     "tiff": _decode_tiff,
     "psd": _decode_psd,
     "jpeg2000": _decode_jpeg2000,
     "jxl": _decode_jxl,
-    "gif": read_gif,
+    "gif": _decode_gif,
     "webp": _decode_webp,
     "avif": _decode_avif,
-    "jpeg": read_jpeg,
+    "jpeg": _decode_jpeg,
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -166,6 +164,8 @@ def open_row_writer(
     with ExitStack() as stack:
         file, spool = _Sink(sink), None
         if output.needs_seek and not sink.seekable():
+            import tempfile  # loaded when needed
+
             spool = stack.enter_context(tempfile.TemporaryFile())
             file = _Sink(cast("BinaryIO", spool))
         kind = _CollectingWriter if output.row_writer is None else _StreamedWriter
@@ -175,6 +175,8 @@ def open_row_writer(
         yield writer
         writer.close()
         if spool is not None:
+            import shutil
+
             spool.seek(0)
             shutil.copyfileobj(spool, cast("Any", _Sink(sink)), 1 << 20)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import PurePath
@@ -18,11 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import features
 
+from .._record import record
 from .._text import shown, unknown
 from ..errors import ArgumentError, EncodeError, MissingExtraError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Format:
     """One format that is read.
 
@@ -49,7 +49,7 @@ class Format:
         return self.extensions[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class OutputFormat(Format):
     """One format that is read and written.
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._record import record
 from .._text import AGAIN
 from ..errors import DecodeError
 from ..picture import Metadata, Picture, Source
@@ -41,7 +41,7 @@ _XMP_TRAILER = b"\1" + bytes(range(255, -1, -1))
 _CUT = "the file ends within a block, after all pixels"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImageBlock:
     """An image block.
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image
 
 from ..errors import ArgumentError
 from ..picture import Metadata, Picture, Samples, Source
@@ -342,6 +342,8 @@ def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image | None:
 
     Relative colorimetric with black point compensation, as in editors.
     """
+    from PIL import ImageCms  # loaded when needed
+
     try:
         if icc is None:
             profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, NamedTuple
 
+from .._record import record
 from .boxes import boxes, inner_boxes
 from .xmp import MAX_XMP
 
@@ -34,7 +35,7 @@ class Component(NamedTuple):
     down: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Codestream:
     """The SIZ marker: size of the picture in pixels, the number of tiles, components.
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._record import record
 from .._text import shown
 from ..errors import DecodeError, LimitError
 from ..picture import Metadata, Picture, Samples, Source, sample_max
@@ -58,7 +58,7 @@ _PROFILES, _PARAMETERS = (2, 3), 5
 _PROFILE_CHANNELS: Final = {"GRAY": 1, "RGB": 3, "CMYK": 4}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Space:
     """How the color channels are meant.
 

@@ -16,6 +16,7 @@ from .faults import damaged
 from .image import picture_of, source_of
 from .jpeg_header import JpegHeader, Scan, read_header
 from .limits import check_bytes, check_pixels
+from .pillow_open import open_as
 
 _END = b"\xff\xd9"
 # What may follow a file that ends too early; scans without an end read on in it.
@@ -104,7 +105,7 @@ def _eight_bits(stream: BinaryIO, header: JpegHeader, name: str, limit: int) -> 
 def _opened(stream: BinaryIO, name: str) -> Image.Image:
     stream.seek(0)
     try:
-        return Image.open(stream, formats=("JPEG",))
+        return open_as(stream, ("JPEG",))
     except (Image.DecompressionBombError, MemoryError):
         raise
     except Exception as error:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from .._record import record
 from .boxes import boxes
 from .xmp import MAX_XMP
 
@@ -19,7 +19,7 @@ _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _HEAD = 1 << 16  # the header of a codestream is shorter, unless channels have very long names
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JxlHeader:
     """Size in pixels as shown (upright), bits per sample, whether animated.
 

@@ -11,7 +11,6 @@ import struct
 from typing import BinaryIO
 
 from ..errors import DecodeError, LimitError
-from .jpeg2000_header import read_codestream
 from .sniff import HEAD_BYTES, sniff
 
 #: The environment variable that changes the limit.
@@ -143,6 +142,8 @@ def _gif_block(stream: BinaryIO) -> bytes:
 
 def check_jpeg2000(stream: BinaryIO, limit: int, name: str) -> None:
     """Check the number of tiles of a JPEG 2000 file, each of which costs memory."""
+    from .jpeg2000_header import read_codestream  # loaded when needed
+
     check_bytes(stream, limit, name)
     found = read_codestream(stream)
     if found is None:

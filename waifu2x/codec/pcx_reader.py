@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO, Final
 
 import numpy as np
 
+from .._record import record
 from .._text import AGAIN
 from ..errors import DecodeError
 from ..picture import Metadata, Picture, Source
@@ -41,7 +42,7 @@ _LAYOUTS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Header:
     """The first 128 bytes; stride: bytes of a row of one plane."""
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import BinaryIO
+import struct
+from importlib import import_module
+from typing import BinaryIO, Final
 
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import LimitError
 from .limits import HOW_TO_RAISE, check_pixels
+
+#: The plugins of Pillow for the common formats.
+_PLUGINS: Final = {
+    "PNG": "PngImagePlugin",
+    "JPEG": "JpegImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "AVIF": "AvifImagePlugin",
+}
 
 
 class UnknownFormatError(Exception):
@@ -22,7 +32,7 @@ def open_image(stream: BinaryIO, formats: tuple[str, ...], name: str, limit: int
     """
     stream.seek(0)
     try:
-        image = Image.open(stream, formats=formats)
+        image = open_as(stream, formats)
     except UnidentifiedImageError as error:
         raise UnknownFormatError from error
     except Image.DecompressionBombError as error:
@@ -32,6 +42,31 @@ def open_image(stream: BinaryIO, formats: tuple[str, ...], name: str, limit: int
     except LimitError:
         image.close()
         raise
+    return image
+
+
+def open_as(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    """Do what `PIL.Image.open` does with a stream at its start, and import fewer plugins.
+
+    `PIL.Image.open` imports those of BMP, GIF, JPEG, PPM and PNG for any file, which takes longer
+    than decoding a small picture.
+    """
+    plugin = _PLUGINS.get(formats[0]) if len(formats) == 1 else None
+    if plugin is None:
+        return Image.open(stream, formats=formats)
+    import_module(f"PIL.{plugin}")
+    factory, accept = Image.OPEN[formats[0]]
+    if accept is not None and accept(stream.read(16)) is not True:
+        raise UnidentifiedImageError
+    stream.seek(0)
+    try:
+        image = factory(stream, "")
+    except (SyntaxError, IndexError, TypeError, struct.error) as error:
+        raise UnidentifiedImageError from error
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > 2 * most:
+        image.close()
+        raise Image.DecompressionBombError(f"{image.width * image.height} pixels")
     return image
 
 

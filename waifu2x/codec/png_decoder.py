@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from ..picture import Picture
-from . import high_depth, limits, png_reader
+from . import limits, png_reader
 from .faults import animated, damaged
 from .image import picture_of, source_of
 from .limits import check_pixels
@@ -36,7 +36,11 @@ def decode_png(stream: BinaryIO, name: str, limit: int) -> Picture:
     except UnknownFormatError as error:
         raise damaged(name, "PNG", "cannot be opened as such") from error
     with image:
-        planes = high_depth.png_planes(pixels, header, ended=chunks.ended) if deeper else None
+        planes = None
+        if deeper:
+            from .high_depth import png_planes  # loaded when needed
+
+            planes = png_planes(pixels, header, ended=chunks.ended)
         if planes is None:
             image.load()
         # `read_chunks` found the same or more, within limits.

@@ -12,9 +12,9 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, TypeVar
 
+from .._record import record
 from .._text import AGAIN, shown
 from ..errors import DecodeError
 from ..picture import Metadata
@@ -69,7 +69,7 @@ _ADAM7 = (
 _MAX_NAMED = 6
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PngHeader:
     """The IHDR chunk: size in pixels, bits per sample, color type, whether interlaced."""
 
@@ -112,7 +112,7 @@ class StoredChunk(NamedTuple):
     length: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PngChunks:
     """The result of `read_chunks`.
 

@@ -111,6 +111,8 @@ def _fixed(value: float) -> bytes:
 
 
 def _pillow_chunks(**options: Any) -> bytes:
+    if not options:
+        return b""  # saving would import the plugins of other formats
     buffer = io.BytesIO()
     with quiet():
         Image.new("L", (1, 1)).save(buffer, "PNG", **options)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from .._text import shortened, shown
 from ..picture import Metadata, Picture, Samples, Source
 from .faults import damaged, truncated, unsupported
@@ -43,7 +43,7 @@ _BLOCK: Final = 1 << 22
 _LONGEST_NUMBER: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Header:
     """The header: kind is the character behind P; start: of the samples.
 

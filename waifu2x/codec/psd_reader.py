@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from ..errors import DecodeError
 from ..picture import Metadata, Picture, Samples, Source, sample_max
 from . import conversion
@@ -54,7 +55,7 @@ _MATTE_EXCEPTIONS = 0.001
 _STRIP_PIXELS = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PsdHeader:
     """The header of a Photoshop file; bits are per channel, mode is the color mode."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -145,7 +146,7 @@ class RowWriter(ABC, Generic[_T]):
         if threads is not None and threads < 1:
             raise ArgumentError(f"threads is {threads}; it must be 1 or more")
         self._counter = RowCounter(self.label, width=width, height=height, channels=channels)
-        self._deflate = deflate or igzip() or ZLIB
+        self._given = deflate
         self._row_bytes = width * channels * self._dtype.itemsize
         self._strip_rows = min(height, max(1, STRIP_BYTES // self._row_bytes))
         self._blocks: list[RowBlock] = []
@@ -160,6 +161,11 @@ class RowWriter(ABC, Generic[_T]):
                 min(threads or processors(), _MAX_THREADS),
                 thread_name_prefix=f"waifu2x-{self.label.lower()}",
             )
+
+    @cached_property
+    def _deflate(self) -> Deflate:
+        """The compressor; the first strip imports it, while a network computes the next rows."""
+        return self._given or igzip() or ZLIB
 
     def __enter__(self: _Self) -> _Self:
         return self

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from .._record import record
 from .formats import FORMATS, Format, OutputFormat
 
 #: Bytes of a file that `sniff` needs to see; pictures are recognized by 64.
 HEAD_BYTES: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FileType:
     """What `sniff` found.
 
@@ -59,17 +59,14 @@ _OTHERS = (
     (rb".{4}ftyp", FileType("video", "a video file")),
 )
 
-_TYPES = tuple(
-    (re.compile(signature, re.DOTALL), file_type)
-    for signature, file_type in (
-        *(
-            (each.signature, FileType(each.name, f"a {each.label} file", each))
-            # Signatures from the first byte on are the stronger ones.
-            for each in sorted(FORMATS, key=lambda row: row.signature.startswith(b"."))
-            if each.signature
-        ),
-        *_OTHERS,
-    )
+_TYPES = (
+    *(
+        (each.signature, FileType(each.name, f"a {each.label} file", each))
+        # Signatures from the first byte on are the stronger ones.
+        for each in sorted(FORMATS, key=lambda row: row.signature.startswith(b"."))
+        if each.signature
+    ),
+    *_OTHERS,
 )
 _UNKNOWN = FileType()
 
@@ -79,7 +76,10 @@ def sniff(head: bytes) -> FileType:
 
     Formats without a reliable signature (TGA, ICO, PCX, DDS, DIB) are unknown.
     """
-    return next((found for pattern, found in _TYPES if pattern.match(head)), _UNKNOWN)
+    # Patterns are compiled when first tried: most files are one of the first few formats.
+    return next(
+        (found for signature, found in _TYPES if re.match(signature, head, re.DOTALL)), _UNKNOWN
+    )
 
 
 def is_picture(head: bytes) -> bool:

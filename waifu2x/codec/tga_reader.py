@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from ..picture import Metadata, Picture, Source
 from .faults import truncated, unsupported
 from .limits import check_pixels
@@ -37,7 +37,7 @@ _COUNTS: Final = tuple((head & 127) + 1 for head in _HEADS)
 _RUNS: Final = np.array([head >> 7 for head in _HEADS], np.uint8)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Header:
     """The first 18 bytes; attributes: bits per pixel that are no color."""
 
@@ -72,7 +72,7 @@ class _Header:
         return self.map_length * ((self.map_depth + 7) // 8) if self.has_map else 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Extension:
     """What the extension area says: the kind of the fourth channel, texts, and notes."""
 

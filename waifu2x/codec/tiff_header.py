@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
+
+from .._record import record
 
 # More than any camera or editor writes.
 _MOST_ENTRIES = 4096
@@ -113,7 +114,7 @@ _DEPTHS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TiffLayout:
     """The layout in the first directory of a TIFF.
 

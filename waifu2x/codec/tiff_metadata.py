@@ -11,11 +11,11 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from .._record import record
 from .exif import DESCRIPTIVE_TAGS, EXIF_PREFIX
 from .samples import valid_dpi
 from .tiff_header import Entries, TiffLayout, TiffReader
@@ -51,7 +51,7 @@ _DROPPED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TiffMetadata:
     """What the first directory of a TIFF says about the picture.
 

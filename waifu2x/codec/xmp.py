@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from xml.parsers import expat
 
 #: A larger packet is left out.
 MAX_XMP = 16 << 20
 
 # As an attribute and as an element. Bounded repeats keep hostile packets from quadratic time.
-_ORIENTATION = re.compile(
+_ORIENTATION = (
     rb"""(\btiff:Orientation\s{0,20}=\s{0,20}["']|<tiff:Orientation(?:\s[^<>]{0,200})?>)"""
     rb"""(\s{0,20})(\d{1,5})(?=\s{0,20}(?:["']|</tiff:Orientation\s{0,20}>))"""
 )
@@ -52,7 +51,7 @@ _SIGNS = tuple(space.encode() for space in (*_PROMISES, *(space for space, _ in 
 
 def reset_orientation(xmp: bytes) -> bytes:
     """Return ``xmp`` with every tiff:Orientation set to 1, at the same length."""
-    return _ORIENTATION.sub(lambda m: m[1] + m[2] + b"1".rjust(len(m[3]), b"0"), xmp)
+    return re.sub(_ORIENTATION, lambda m: m[1] + m[2] + b"1".rjust(len(m[3]), b"0"), xmp)
 
 
 def promises(xmp: bytes) -> frozenset[str]:
@@ -102,6 +101,8 @@ class _Finder:
         self._xmp = xmp
         self._open: list[_Open] = [_Open()]
         self._searched = 0
+        from xml.parsers import expat  # loaded when needed
+
         parser = expat.ParserCreate()
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -156,7 +157,7 @@ class _Finder:
     def _attribute(self, at: int, name: str) -> Iterator[tuple[int, int]]:
         """Yield the place of the attribute ``name`` in the tag at ``at``."""
         pattern = rb"\s+" + re.escape(name.encode()) + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')"
-        end = _TAG.match(self._xmp, at)
+        end = re.compile(_TAG).match(self._xmp, at)
         self._searched += 0 if end is None else end.end() - at
         if self._searched > _MAX_SEARCHED:
             raise ValueError("too many promises")
@@ -167,7 +168,7 @@ class _Finder:
     def _end(self, _: str) -> None:
         element = self._open.pop()
         if element.removed_from is not None:
-            tag = _TAG.match(self._xmp, element.removed_from)
+            tag = re.compile(_TAG).match(self._xmp, element.removed_from)
             if tag is not None and tag[0].endswith(b"/>"):
                 end = tag.end()
             else:
@@ -175,4 +176,4 @@ class _Finder:
             self.spans.append((element.removed_from, end))
 
 
-_TAG = re.compile(rb"<(?:[^\"'>]|\"[^\"]*\"|'[^']*')*>")
+_TAG = rb"<(?:[^\"'>]|\"[^\"]*\"|'[^']*')*>"

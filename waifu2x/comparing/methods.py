@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .. import kernels
+from .._record import record
 from .._text import shown
 from ..errors import ArgumentError
 from ..picture import Picture, as_float
@@ -26,7 +26,7 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 BICUBIC: Final = "bicubic"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Method:
     """A way to enlarge a picture.
 

@@ -6,10 +6,10 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
+from .._record import record
 from .content import Kind
 from .crops import Crop
 from .ranking import fit
@@ -23,7 +23,7 @@ _APART: Final = 10
 _FLOOR: Final = 0.02
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sample:
     """A crop of a picture that can be shown; see `votes.Vote`."""
 
@@ -32,7 +32,7 @@ class Sample:
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Question:
     """Two methods on one crop, at their sides."""
 

@@ -12,12 +12,13 @@ A normal prior with a standard deviation of 4 keeps strengths finite if a method
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from .._record import record
 
 Outcome: TypeAlias = Literal["first", "second", "same"]
 _Array: TypeAlias = npt.NDArray[np.float64]
@@ -44,7 +45,7 @@ class Comparison(NamedTuple):
     cluster: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rank:
     """The strength of a method, with its 95% interval, and the counts of its votes.
 
@@ -62,7 +63,7 @@ class Rank:
     losses: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fit:
     """The most probable strengths, in the order of the methods.
 

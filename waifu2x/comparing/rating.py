@@ -13,7 +13,6 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from .._record import record
 from ..errors import EncodeError
 from ..pipeline.auto_noise import Noise
 from ..server.web import SecurityHeaders, static_files
@@ -46,7 +46,7 @@ _FILES: Final = {
 _MOST_BYTES: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RatingOptions:
     """What a rater sees: the scale and noise level of all results, and the side of the crops.
 

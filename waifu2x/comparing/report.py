@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageDraw
 
+from .._record import record
 from .._text import plural, shown
 from .content import KINDS
 from .drawing import FAINT, INK, LINE, PAPER, text_width, write
@@ -27,7 +27,7 @@ _BAR: Final = (40, 90, 170)
 _GRID: Final = (226, 226, 230)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Section:
     """The ranking by the votes on one kind of content."""
 

@@ -6,7 +6,6 @@ import io
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .. import codec
+from .._record import record
 from .._text import shown
 from ..errors import ArgumentError, DecodeError
 from ..pipeline.arguments import check, whole
@@ -41,7 +41,7 @@ _SHEET: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SheetOptions:
     """What to compare, and where to look.
 
@@ -70,7 +70,7 @@ class SheetOptions:
                 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Compared:
     """The comparison of one picture.
 
@@ -83,7 +83,7 @@ class Compared:
     psnr: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sheet:
     """The comparison of all pictures; image: the sheet as PNG."""
 

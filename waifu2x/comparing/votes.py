@@ -7,10 +7,11 @@ import json
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from .._record import record
 from .._text import level_text, reason, shown
 from ..errors import DecodeError, EncodeError
 from ..pipeline.auto_noise import Noise
@@ -29,7 +30,7 @@ _BEGIN: Final = b'{"picture": '
 FACES: Final = "faces"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Vote:
     """One vote on two results of one crop.
 
@@ -179,7 +180,7 @@ class VoteFile:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Consistency:
     """How a rater answers pairs that are shown again, and which side the rater prefers.
 

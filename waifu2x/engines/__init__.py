@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from .base import Compiled, Concurrency, Engine, OnRows, Streaming
-from .creation import create, for_model, obstacles
+from .creation import create, for_model, has_accelerators, obstacles
 from .device import Batch, DevicePicture, Session, TileBatch, TileCopy, TileStats, Transform
 from .host import RUNTIME_OVERHEAD
 from .model_file import read_model
 from .names import ALLOWED_DEVICES, ENGINES, PRECISIONS, check
-from .trust import Tests, fastest, has_accelerators, trusted
 
 __all__ = [
     "ALLOWED_DEVICES",
@@ -23,17 +22,14 @@ __all__ = [
     "OnRows",
     "Session",
     "Streaming",
-    "Tests",
     "TileBatch",
     "TileCopy",
     "TileStats",
     "Transform",
     "check",
     "create",
-    "fastest",
     "for_model",
     "has_accelerators",
     "obstacles",
     "read_model",
-    "trusted",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from ..errors import EngineError
 from ..network.graph import Graph
 from ..picture import Samples
@@ -114,7 +114,7 @@ class Streaming(Compiled, Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Concurrency:
     """How many pictures an engine should run at once: small ones and large ones."""
 

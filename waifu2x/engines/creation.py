@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import glob
 import logging
+import sys
+from importlib.util import find_spec
+from typing import Final
 
 from .._machine import nvidia_gpus, thread_limit
 from ..errors import EngineError
@@ -13,6 +16,9 @@ from .base import Engine
 from .names import ENGINES, KINDS, check, kind_of, split_device
 
 _log = logging.getLogger(__name__)
+
+#: The nodes of GPUs on Linux; without any, no library is loaded.
+_NODES: Final = ("/dev/dri/renderD*", "/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
 
 
 def create(
@@ -41,12 +47,13 @@ def create(
     """
     check(name, threads=threads, device=device, precision=precision)
     tiles.isas()  # every engine writes pixels with kernels of this package
-    most = thread_limit()
-    if threads is not None and most is not None and threads > most:
-        raise EngineError(
-            f"threads is {threads}, and this system starts at most {most}; "
-            "give fewer with `threads=`"
-        )
+    if threads is not None:
+        most = thread_limit()
+        if most is not None and threads > most:
+            raise EngineError(
+                f"threads is {threads}, and this system starts at most {most}; "
+                "give fewer with `threads=`"
+            )
     if name == "auto":
         name = _chosen(device)
         check(name, threads=threads, device=device, precision=precision)
@@ -131,9 +138,11 @@ def _vulkan(threads: int | None, device: str | None, precision: str) -> Engine:
 
 def torch_may_use_gpus() -> bool:
     """Return whether the installed torch supports GPUs, without importing torch."""
+    from importlib import metadata  # loaded when needed
+
     try:
-        return not importlib.metadata.version("torch").endswith("+cpu")
-    except importlib.metadata.PackageNotFoundError:
+        return not metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
         return False
 
 
@@ -147,3 +156,10 @@ def _chosen(device: str | None) -> str:
         if cuda_is_there():
             return "cuda"
     return "native"
+
+
+def has_accelerators() -> bool:
+    """Return whether the machine may have a GPU that an installed runtime reaches; loads none."""
+    if sys.platform == "linux" and not any(glob.glob(node) for node in _NODES):  # noqa: PTH207
+        return False
+    return find_spec("ncnn") is not None or torch_may_use_gpus()

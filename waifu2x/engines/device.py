@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from ..picture import Samples
 
 #: (N, C, H, W).
@@ -18,7 +18,7 @@ Batch: TypeAlias = npt.NDArray[np.float32]
 DevicePicture: TypeAlias = Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TileCopy:
     """The window of a tile, and the rectangle of the network's output to copy; in pixels.
 
@@ -39,7 +39,7 @@ class TileCopy:
     ramps: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Transform:
     """A rotation and reflection of the picture, and the global means of the transformed picture.
 
@@ -51,7 +51,7 @@ class Transform:
     means: tuple[Batch, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TileStats:
     """Statistics of one tile.
 
@@ -64,7 +64,7 @@ class TileStats:
     max_out: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TileBatch:
     """Tiles of one size that run together.
 

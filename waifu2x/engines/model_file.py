@@ -11,8 +11,6 @@ import numpy as np
 from .._text import shown
 from ..errors import EngineError, GraphError, MissingExtraError
 from ..network.graph import Graph
-from ..network.readers.file import about, read_file, read_tensors
-from ..network.readers.tensors import quoted
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +24,9 @@ def read_model(path: str | os.PathLike[str]) -> Graph:
     Raises `WeightsError` if the file cannot be read, `GraphError` for what is in it, and
     `EngineError` for an ONNX model that onnxruntime does not run or whose geometry is unknown.
     """
+    from ..network.readers.file import about, read_file, read_tensors  # loaded when needed
+    from ..network.readers.tensors import quoted
+
     path = Path(path)
     try:
         return read_file(path)
@@ -53,7 +54,8 @@ def read_model(path: str | os.PathLike[str]) -> Graph:
 
 
 def _onnx(path: Path) -> Graph:
-    from .onnx_model import measure_onnx  # loaded when needed
+    from ..network.readers.file import about  # loaded when needed
+    from .onnx_model import measure_onnx
 
     try:
         graph = measure_onnx(path.read_bytes())

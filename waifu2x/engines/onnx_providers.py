@@ -12,12 +12,12 @@ import importlib
 import pkgutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 import onnxruntime
 
+from .._record import record
 from ..errors import EngineError
 
 #: Names of the providers by the kinds of devices, and the packages that bring them.
@@ -34,7 +34,7 @@ _PLUGINS: Final = "onnxruntime_ep_"
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Provider:
     """A provider on one device.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from ..errors import DeviceLostError, DeviceMemoryError, EngineError
 from ..network.graph import Graph
 from .base import Compiled, Engine, first_line
@@ -42,7 +42,7 @@ _LEAST, _MOST = -1.0, 2.0
 _BLOCK: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """What a test has found.
 
@@ -67,7 +67,7 @@ class Verdict:
         return self.passed and self.psnr >= _LEAST_PSNR
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reference:
     """The pictures, their right results, and the seconds per megapixel of the CPU."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from .. import kernels
+from .._record import record
 from .._text import plural
 from ..errors import DeviceLostError, DeviceMemoryError, EngineError
 from ..network.graph import Graph
@@ -16,7 +17,7 @@ from .self_test import Verdict
 from .trust import Tests
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """A device on an engine, or why an engine has none.
 
@@ -54,10 +55,7 @@ def survey(
         found.append(Found(engine, "", "", problem))
     usable = [each for each in found if _is_automatic(each)]
     best = min(usable, key=lambda each: each.seconds or 0)
-    return [
-        Found(**{**{n: getattr(each, n) for n in Found.__slots__}, "chosen": each is best})
-        for each in found
-    ]
+    return [replace(each, chosen=each is best) for each in found]
 
 
 def _is_automatic(found: Found) -> bool:

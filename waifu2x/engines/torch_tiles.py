@@ -7,11 +7,11 @@ operations) or float32. Input and output of a network are (N, H, W, C).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
 
+from .._record import record
 from .device import TileCopy
 
 #: Columns of the statistics, (N, 3) int32: the number of samples that are not finite, and the bits
@@ -21,7 +21,7 @@ MAX_IN: Final = 1
 MAX_OUT: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WindowLayout:
     """Size of a window in pixels, channels per pixel (those past the third are 0), and dtype."""
 

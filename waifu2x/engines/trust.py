@@ -13,13 +13,13 @@ import importlib.util
 import json
 import logging
 import math
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from .._machine import nvidia_gpus
+from .._record import record
 from .._version import __version__
 from ..atomic import write_files
 from ..errors import DeviceLostError, DeviceMemoryError, EngineError, Waifu2xError
@@ -31,11 +31,8 @@ from .self_test import Reference, Verdict, examine, reference
 
 _log = logging.getLogger(__name__)
 
-#: The nodes of GPUs on Linux; without any, no library is asked.
-_NODES: Final = ("/dev/dri/renderD*", "/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
 
-
-@dataclass(frozen=True, slots=True)
+@record
 class Tested:
     """The verdict on a device with a network, and the seconds per megapixel of the CPU."""
 
@@ -130,15 +127,6 @@ def fastest(graph: Graph, *, precision: str, threads: int | None) -> Engine:
                 if tested.verdict.seconds < min(least, tested.cpu_seconds):
                     best, least = chosen, tested.verdict.seconds
     return best
-
-
-def has_accelerators() -> bool:
-    """Return whether the machine may have a GPU that an installed runtime reaches; loads none."""
-    if not (importlib.util.find_spec("ncnn") or torch_may_use_gpus()):
-        return False
-    if sys.platform != "linux":
-        return True
-    return any(True for node in _NODES for _ in Path("/").glob(node[1:]))
 
 
 def _accelerators(precision: str) -> Iterator[Engine]:

@@ -6,10 +6,10 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from .._record import record
 from ..errors import EngineError, MissingExtraError
 
 try:
@@ -26,7 +26,7 @@ _KINDS: Final = ("discrete", "integrated", "virtual", "software")
 _lock = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class VulkanGpu:
     """A device of Vulkan.
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
-import tempfile
 import threading
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 from .. import codec
+from .._record import record
 from .._text import reason
 from ..atomic import check_place, check_writable, remove_stale, write_file
 from ..errors import ArgumentError, EncodeError
@@ -68,7 +67,7 @@ class FileKeywords(UpscaleKeywords, total=False):
 FILE_RECORDS: Final = (Options, UpscalerOptions, UseKeywords, WriteOptions, RunKeywords)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FileResult:
     """The result of one file.
 
@@ -170,17 +169,6 @@ def _path_or_stream(name: str, file: object) -> tuple[Path | None, BinaryIO | No
     raise ArgumentError(f"{name} is {kind_of(file)}; allowed are {allowed}")
 
 
-class _Spool(tempfile.SpooledTemporaryFile[bytes]):
-    """A spool that answers as a file does: Python 3.10 has no `seekable`, and `seek` no result."""
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        super().seek(offset, whence)
-        return self.tell()
-
-
 def _write_stream(
     job: Job,
     target: BinaryIO,
@@ -188,7 +176,11 @@ def _write_stream(
     cancel: threading.Event | None = None,
 ) -> Result:
     """Write the result to ``target`` once it is complete: a reader never sees half of it."""
-    with _Spool(_SPOOLED) as spool:
+    import shutil  # loaded when needed
+
+    from .spool import Spool
+
+    with Spool(_SPOOLED) as spool:
         try:
             result = job.write(cast("BinaryIO", spool), progress, cancel)
             spool.seek(0)

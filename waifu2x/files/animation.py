@@ -7,12 +7,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 import numpy as np
 
 from .. import codec
+from .._record import record
 from .._text import plural
 from ..codec.animation import (
     Animation,
@@ -120,7 +120,7 @@ class AnimationJob:
         return task.result(animation.source, frames, *made.notes)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AnimationResult:
     """The result of `upscale_animation`.
 

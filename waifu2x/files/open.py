@@ -11,12 +11,10 @@ from typing import BinaryIO, Final
 from .. import codec
 from .._text import shown
 from ..codec import OutputFormat
-from ..errors import EncodeError, Waifu2xError
+from ..errors import DecodeError, EncodeError, Waifu2xError
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
-from .archive import ArchiveJob
 from .naming import ARCHIVE_SUFFIXES
-from .pages import is_archive, refuse_other_archives
 from .still import StillJob
 from .task import ChooseFormat, ComputeSlot, Job, Options, options_for_format
 
@@ -68,8 +66,10 @@ def open_job(
 
     stream.seek(0)
     head = stream.read(codec.HEAD_BYTES)
-    if not is_archive(head):
-        refuse_other_archives(head, name)
+    found = codec.sniff(head)
+    if found.name != "zip":
+        if found.archive:
+            raise DecodeError(found.unsupported(shown(name)))
         return open_picture_job(pipeline, stream, name, choose, slot)
 
     def choose_png(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
@@ -80,6 +80,8 @@ def open_job(
     ) -> Job:
         chosen = choose_png if as_png else choose_for_page
         return open_picture_job(pipeline, page, page_name, chosen, slot, whole=whole)
+
+    from .archive import ArchiveJob  # loaded when needed
 
     return ArchiveJob(stream, name, options, target, open_page)
 
@@ -154,8 +156,8 @@ def exact_extension(source: Path, options: Options) -> str:
 
 def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) -> str:
     """The extension of the result of ``stream``, whose file has the extension ``suffix``."""
-    head = stream.read(codec.HEAD_BYTES)
-    if is_archive(head):
+    kind = codec.sniff(stream.read(codec.HEAD_BYTES)).name
+    if kind == "zip":
         return suffix if suffix in ARCHIVE_SUFFIXES else ARCHIVE_SUFFIXES[0]
     if format is not None:
         return format_of(format).extension
@@ -163,7 +165,6 @@ def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) 
         from ..codec.animation import has_frames  # loaded when needed
 
         if has_frames(stream, name):
-            kind = codec.sniff(head).name
             known = [each for each in codec.ANIMATED_OUTPUT_FORMATS if each.name == kind]
             return known[0].extension if known else ".png"
     return ".png"

@@ -11,13 +11,14 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import compress, count
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
+from .._record import record
 from .._text import natural_key, shown
-from ..codec import PAGE_SUFFIXES, is_picture, sniff
+from ..codec import PAGE_SUFFIXES, is_picture
 from ..errors import (
     ArgumentError,
     CancelledError,
@@ -47,7 +48,7 @@ _OF_A_MEMBER: Final = (DecodeError, EncodeError, LimitError, MissingExtraError)
 _REORDERED = "sorted by name, some pages are in another order than before"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Member:
     """One member of an archive.
 
@@ -78,7 +79,7 @@ class Member:
         return self.entry.size
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RewriteResult:
     """The result of `rewrite`.
 
@@ -92,26 +93,6 @@ class RewriteResult:
     carried: int
     renamed: int
     notes: tuple[str, ...]
-
-
-def is_archive(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is a ZIP archive.
-
-    Self-extracting archives begin with a program and are not recognized, though `ArchiveReader`
-    can read them.
-    """
-    return sniff(head).name == "zip"
-
-
-def refuse_other_archives(head: bytes, name: str) -> None:
-    """Raise `DecodeError` for the head of a RAR, 7z, tar or ACE archive.
-
-    head: the first `codec.HEAD_BYTES` bytes of the file, or the whole file if shorter.
-    name: the name of the file in the message.
-    """
-    found = sniff(head)
-    if found.archive and found.name != "zip":
-        raise DecodeError(found.unsupported(shown(name)))
 
 
 class ArchiveReader:

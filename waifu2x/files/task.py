@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from .. import codec
+from .._record import record
 from .._text import shown
 from ..codec import OutputFormat
 from ..errors import ArgumentError, SkippedError
@@ -65,7 +66,7 @@ _OUTPUT: Final = {
 _WRITE: Final = {"overwrite": flag(), "keep_times": flag()}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options(PictureOptions):
     """What to do with a picture: its size, the noise to remove, and how to write the result.
 
@@ -122,7 +123,7 @@ class Options(PictureOptions):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WriteOptions:
     """How to treat existing results, and file times.
 
@@ -153,7 +154,7 @@ def check_target(target: Path, options: Options) -> None:
         options.check_output(codec.format_named(target))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Result:
     """The result of a job.
 
@@ -223,7 +224,7 @@ def kept_metadata(metadata: Metadata, options: Options) -> Metadata:
     return replace(metadata, exif=None, xmp=None, text=(), iptc=None) if options.strip else metadata
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Task:
     """Options resolved for pictures of one size: a still picture, or the frames of an animation.
 

@@ -15,9 +15,10 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO, NamedTuple, TypeAlias
 
+from .._record import record
 from .._text import reason, shown
 from ..errors import DecodeError, LimitError
 
@@ -81,7 +82,7 @@ _DRIVE = re.compile("[A-Za-z]:")
 _JAPANESE = re.compile("[\u3041-\u30ff\u4e00-\u9fff]{2}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One member: a file or a directory.
 
@@ -564,8 +565,8 @@ class ZipWriter:
     def finish(self, comment: bytes) -> None:
         """Write the central directory and the archive's comment; ``sink`` stays open."""
         start, count = self._position, len(self._central)
-        for record in self._central:
-            self.write(record)
+        for each in self._central:
+            self.write(each)
         stop = self._position
         size = stop - start
         if count >= _FULL16 or max(start, size) >= _FULL32:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from .._text import level_text, reason, shown
 from ..atomic import check_place, check_writable, remove_stale, write_files
 from ..errors import ArgumentError, EngineError, GraphError
@@ -51,7 +52,7 @@ _KEPT: Final = ("model", "noise", "license", "source")
 _LONGEST: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Export:
     """A written network, and its accuracy compared with the network in float64.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from ..errors import GraphError
 
 Weights: TypeAlias = npt.NDArray[np.float32]
@@ -32,7 +33,7 @@ ResizeKind: TypeAlias = Literal["bilinear", "bicubic"]
 MAX_CONTEXT: Final = 32
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Activation:
     """A pointwise function, with ``slope`` for leaky_relu or ``slopes`` (C,) for prelu."""
 
@@ -61,7 +62,7 @@ def negative_slopes(activation: Activation | None, channels: int) -> Weights:
     return np.full(channels, slope, np.float32)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Conv:
     """2-D cross-correlation; weight (out, in, k, k), bias (out,), zero padding on every side."""
 
@@ -72,7 +73,7 @@ class Conv:
     activation: Activation | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ConvTranspose:
     """Transposed 2-D convolution; weight (in, out, k, k), ``padding`` cropped on every side."""
 
@@ -83,24 +84,24 @@ class ConvTranspose:
     activation: Activation | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Activate:
     """An activation as a node of its own."""
 
     activation: Activation
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Add:
     """Sum of two values of the same shape and position."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Multiply:
     """Product of a value with a (N, C, 1, 1) gate, or with a value of its shape and position."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Affine:
     """x * scale + offset with scalars or arrays (C,)."""
 
@@ -108,45 +109,45 @@ class Affine:
     offset: float | Weights = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Concat:
     """Concatenation along the channels."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Crop:
     """Remove ``margin`` samples on every side."""
 
     margin: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class GlobalMean:
     """Mean over height and width: (N, C, H, W) to (N, C, 1, 1)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class PixelShuffle:
     """(N, C * f * f, H, W) to (N, C, H * f, W * f), channel order as torch.nn.PixelShuffle."""
 
     factor: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class PixelUnshuffle:
     """(N, C, H * f, W * f) to (N, C * f * f, H, W), channel order as torch.nn.PixelUnshuffle."""
 
     factor: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Upsample:
     """Nearest-neighbor enlargement by an integer factor."""
 
     factor: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Resize:
     """Resampling by ``numerator / denominator`` without antialiasing.
 
@@ -173,7 +174,7 @@ class Resize:
         return 1 if self.kind == "bilinear" else 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ExternalModel:
     """A network that only one runtime executes, with declared or measured geometry.
 
@@ -216,7 +217,7 @@ Op: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Node:
     """An operation; ``name`` is the name of its result, ``inputs`` are the values that it reads."""
 
@@ -225,7 +226,7 @@ class Node:
     inputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Input:
     """An input of the network: the picture (N, C, H, W) or a mean (N, C, 1, 1)."""
 
@@ -234,7 +235,7 @@ class Input:
     pooled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Value:
     """Shape and position of a value along one axis; both axes are alike.
 
@@ -254,7 +255,7 @@ class Value:
     reach: Fraction = Fraction(0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Shape:
     """The geometry of a graph; see the properties of `Graph`."""
 

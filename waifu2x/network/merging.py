@@ -13,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from .._text import unknown
 from ..errors import ArgumentError, GraphError
 from .graph import (
@@ -195,7 +196,7 @@ def average(graphs: Sequence[Graph], weights: Sequence[float]) -> Graph:
 # --- a method by its name ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recipe:
     """How networks are merged.
 
@@ -342,7 +343,7 @@ def _drawn(key: tuple[int, ...], shape: tuple[int, ...], density: float) -> npt.
 # --- structure --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Part:
     """An operation, or the activation of a convolution, regardless of names.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from . import merging, registry
+from .._record import record
+from . import registry
 from .graph import Graph
 from .registry import Model, Network
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mix:
     """Two networks of one scale and neighboring noise levels.
 
@@ -33,6 +32,8 @@ class Mix:
 
     def load(self) -> Graph:
         """Read both networks and return one graph. Raises `WeightsError`."""
+        from . import merging  # loaded when needed
+
         graphs = [registry.load(network) for network in (self.lower, self.upper)]
         mix = merging.linear if self.by_weights else merging.average
         return mix(graphs, [1 - self.share, self.share])

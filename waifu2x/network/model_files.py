@@ -10,8 +10,9 @@ from typing import Final
 
 from .._text import natural_key, reason, shown
 from ..errors import WeightsError
-from .readers.file import SUFFIXES
 
+#: The suffixes of model files; .pth, .pt and .ckpt are one format, and a .param needs its .bin.
+SUFFIXES: Final = (".param", ".pth", ".pt", ".ckpt", ".safetensors", ".onnx", ".json", ".npz")
 #: The environment variable with the folder of the user's models.
 VARIABLE: Final = "WAIFU2X_MODELS"
 #: Most files of the folder that are listed.

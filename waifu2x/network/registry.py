@@ -7,18 +7,17 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from .._record import record
 from .._text import reason, shown, unknown
 from ..errors import ArgumentError, GraphError, WeightsError
-from . import architectures, model_files
-from .graph import Graph
-from .readers.file import read_file, read_metadata
-from .readers.levels import at_level
-from .readers.ncnn import parse_ncnn
-from .readers.safetensors import parse_safetensors
+from . import model_files
+
+if TYPE_CHECKING:
+    from .graph import Graph
 
 #: A noise level. "conservative" removes light noise and changes the picture least.
 Level: TypeAlias = Literal["conservative", 0, 1, 2, 3]
@@ -37,7 +36,7 @@ LEVELS: Final[tuple[Level, ...]] = ("conservative", 0, 1, 2, 3)
 AnyLevel: TypeAlias = Level | float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WeightsFile:
     """A file of an installed package, or of the user, and its sha256 in hexadecimal.
 
@@ -51,7 +50,7 @@ class WeightsFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Network:
     """A network: its task and the files of its weights.
 
@@ -71,7 +70,7 @@ class Network:
     graph: Graph | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Model:
     """Networks of one architecture, trained for one kind of picture.
 
@@ -152,7 +151,13 @@ def _manifest() -> Path:
     return installed if installed.is_file() else here.parent / "models" / "manifest.json"
 
 
-def model(name: str, *, read: Callable[[Path], Graph] = read_file, describe: bool = True) -> Model:
+def _read_file(path: Path) -> Graph:
+    from .readers.file import read_file  # loaded when needed
+
+    return read_file(path)
+
+
+def model(name: str, *, read: Callable[[Path], Graph] = _read_file, describe: bool = True) -> Model:
     """Return the model ``name``, or that of a file.
 
     name: a model of the manifest, the path of a file, or a name in the folder of the user; the
@@ -195,7 +200,7 @@ def in_folder() -> dict[str, Model | GraphError | WeightsError]:
     found: dict[str, Model | GraphError | WeightsError] = {}
     for name, path in _user_files().items():
         try:
-            found[name] = _described(_file_model(path, read_file(path)))
+            found[name] = _described(_file_model(path, _read_file(path)))
         except (GraphError, WeightsError) as error:
             found[name] = error
     return found
@@ -239,6 +244,8 @@ def _described(model: Model) -> Model:
 
 
 def _family(graph: Graph) -> str:
+    from . import architectures  # loaded when needed
+
     if graph.external is not None:
         return graph.external.architecture
     try:
@@ -249,6 +256,8 @@ def _family(graph: Graph) -> str:
 
 def _license(path: Path) -> str:
     """Return the license that a file names, on one short line, or "unknown"."""
+    from .readers.file import read_metadata  # loaded when needed
+
     found = read_metadata(path).get("license", "").strip()
     return shown(found)[:_LONGEST_LICENSE] or "unknown"
 
@@ -292,8 +301,14 @@ def load(network: Network) -> Graph:
     contents = [_read(file) for file in network.files]
     match network.format, contents:
         case "ncnn", [param, weights]:
+            from .readers.ncnn import parse_ncnn  # loaded when needed
+
             return parse_ncnn(param.decode("utf-8"), weights)
         case "safetensors", [data]:
+            from . import architectures
+            from .readers.levels import at_level
+            from .readers.safetensors import parse_safetensors
+
             return architectures.build(at_level(parse_safetensors(data), network.noise))
         case _:
             raise WeightsError(

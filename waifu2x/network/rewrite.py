@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .._record import record
 from . import graph as g
 
 
@@ -134,7 +135,7 @@ def shuffle_transposed(graph: g.Graph, *, least_taps: int = 1) -> g.Graph:
     return g.Graph(nodes, output=graph.output, inputs=graph.inputs)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SubPixelConv:
     """A transposed convolution as a plain convolution of stride 1 and a pixel shuffle.
 

@@ -7,19 +7,19 @@ docstring describes each field once, in a paragraph that begins with the name an
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import functools
 import inspect
 import math
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
+from .._record import record
 from .._text import shortened, shown, unknown
 from ..errors import ArgumentError
 
@@ -29,7 +29,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Allowed:
     """The values that an argument may have.
 
@@ -262,9 +262,10 @@ class _Source(str):
         return str(self)
 
 
+@functools.cache
 def keywords_of(record: type) -> tuple[str, ...]:
     """The names of the fields of ``record``."""
-    return tuple(option.name for option in _parameters(record))
+    return tuple(_defaults(record))
 
 
 def refuse_unknown(function: str, given: Iterable[str], *records: type) -> None:
@@ -272,22 +273,29 @@ def refuse_unknown(function: str, given: Iterable[str], *records: type) -> None:
     known = [name for record in records for name in keywords_of(record)]
     for name in given:
         if name not in known:
+            import difflib  # loaded when needed
+
             near = difflib.get_close_matches(name, known, n=1)
             hint = f". Did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
 
 
-def _parameters(record: type) -> Iterator[inspect.Parameter]:
-    """Each field as a keyword-only parameter; fields of a `TypedDict` default to None."""
+@functools.cache
+def _parameters(record: type) -> tuple[inspect.Parameter, ...]:
+    """Each field as a keyword-only parameter."""
     hints = get_type_hints(record)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return tuple(
+        inspect.Parameter(name, kind, default=default, annotation=hints[name])
+        for name, default in _defaults(record).items()
+    )
+
+
+def _defaults(record: type) -> dict[str, Any]:
+    """The names and defaults of the fields; those of a `TypedDict` default to None."""
     if dataclasses.is_dataclass(record):
-        defaults = {field.name: field.default for field in dataclasses.fields(record)}
-    else:
-        defaults = dict.fromkeys(record.__annotations__)
-    for name, default in defaults.items():
-        yield inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
-        )
+        return {field.name: field.default for field in dataclasses.fields(record)}
+    return dict.fromkeys(record.__annotations__)
 
 
 def _descriptions(record: type) -> Iterator[str]:

@@ -11,7 +11,6 @@ import io
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .. import kernels
+from .._record import record
 from ..network.graph import Graph
 from ..network.registry import Model, Network
 from ..picture import Picture, as_float
@@ -109,7 +109,7 @@ def as_jpeg(pixels: Pixels, quality: int) -> Pixels:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Score:
     """Agreement with the originals, averaged over pictures; PSNR in dB, SSIM up to 1."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from .._record import record
 from ..network.registry import AnyLevel
 from ..picture import Picture
 from .pipeline import Pipeline
@@ -22,7 +22,7 @@ _FLAT_SIDE: Final = 24
 FLAT: Final = (0, 128, 255)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Measurement:
     """What a network does here.
 

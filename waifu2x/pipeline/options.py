@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias, TypedDict
@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, TypedDict
 import numpy as np
 
 from .. import engines
+from .._record import record
 from .._text import unknown
 from ..codec import pixel_limit
 from ..errors import ArgumentError
@@ -82,7 +83,7 @@ class SizeKeywords(TypedDict, total=False):
     color_fix: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PictureOptions:
     """The size of a result, the noise to remove, and how much of the networks to use.
 
@@ -130,7 +131,7 @@ class UpscalerKeywords(TypedDict, total=False):
     max_pixels: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class UpscalerOptions:
     """A model and how to run it; only ``model`` and ``tta`` change results by more than rounding.
 

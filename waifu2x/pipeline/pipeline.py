@@ -12,13 +12,14 @@ import math
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Final, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import engines, kernels
+from .._record import record
 from .._text import listed
 from ..engines import Streaming
 from ..errors import ArgumentError, DeviceLostError, LimitError
@@ -28,7 +29,6 @@ from ..network.mixing import mix_of
 from ..picture import SAMPLE_DTYPES, Picture, Samples, as_float
 from . import alpha, squeeze_excitation, streamed, tiled
 from .auto_noise import AnyLevel, Level, is_fraction, is_level, resolve_noise
-from .finish import Finish, rows_held
 from .gray import GrayTest, to_gray, to_rgb
 from .options import PictureOptions, UpscalerOptions
 from .progress import Progress, ProgressCallback
@@ -37,6 +37,9 @@ from .resize import LANCZOS_RADIUS, shrink
 from .squeeze_excitation import LoadedNetwork, SamplingPlan
 from .streamed import HandOver, Receiver, RowsCallback
 from .tiling import CompiledNetwork
+
+if TYPE_CHECKING:
+    from .finish import Finish
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ _RING_WIDTH: Final = 384
 _STAGE_MARGIN: Final = 15
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PassPlan:
     """How one network runs over a picture of one size.
 
@@ -72,7 +75,7 @@ class PassPlan:
     memory: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoiseChoice:
     """The noise level to remove, or None, and why if it was chosen automatically."""
 
@@ -80,7 +83,7 @@ class NoiseChoice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Footprint:
     """Estimated bytes that a run takes in addition to the picture.
 
@@ -122,8 +125,10 @@ class Pipeline:
         if options.engine == "auto" and options.device is None and only is None:
             engines.check(threads=options.threads, precision=options.precision)
             if engines.has_accelerators():
+                from ..engines.trust import fastest  # loaded for GPUs only
+
                 graph = registry.load(self.model.networks[0])
-                return engines.fastest(graph, precision=options.precision, threads=options.threads)
+                return fastest(graph, precision=options.precision, threads=options.threads)
         return engines.create(
             engines.for_model(options.engine, only, device=options.device),
             threads=options.threads,
@@ -229,6 +234,8 @@ class Pipeline:
             last = index == len(request.passes) and not request.resize
             rows = 0 if last and not request.finished else height
             if last and request.finished and plan.streamed:
+                from .finish import rows_held  # loaded when needed
+
                 rows = rows_held(picture, height)
             after = 4 * picture.color.shape[2] * width * rows
             work = max(work, before + after + plan.memory)
@@ -359,11 +366,13 @@ class Pipeline:
         """
         with self._lock:
             if self.engine.identities and (self.engine, scale, noise) not in self._networks:
+                from ..engines.trust import Tests, trusted  # loaded for GPUs only
+
                 graph, threads = self._graph(scale, noise), self.options.threads
-                tests = engines.Tests(graph, threads=threads)
+                tests = Tests(graph, threads=threads)
                 precision = self.options.precision
                 self._replace_engine(
-                    engines.trusted(self.engine, tests, precision=precision, threads=threads)
+                    trusted(self.engine, tests, precision=precision, threads=threads)
                 )
                 self._networks[self.engine, scale, noise] = LoadedNetwork(graph, self.engine)
             return self.engine
@@ -488,6 +497,8 @@ class Pipeline:
         receiver: Receiver | None = None if rows is None else HandOver(rows)
         made = np.dtype(np.float32) if request.resize else dtype
         if request.finished:
+            from .finish import Finish  # loaded when needed
+
             receiver = finish = Finish(color, request, dtype, progress, rows)
             made = np.dtype(np.float32)
         if request.passes:

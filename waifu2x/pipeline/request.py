@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Final, TypeAlias
 
+from .._record import record
 from ..errors import ArgumentError, LimitError
 from ..network.registry import AnyLevel
 
@@ -20,7 +20,7 @@ Costs: TypeAlias = Mapping[tuple[int, AnyLevel | None], float]
 _Passes: TypeAlias = tuple[tuple[int, AnyLevel | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """The passes and the size of one result; see `plan_request`.
 

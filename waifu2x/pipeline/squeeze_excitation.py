@@ -15,12 +15,12 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from .. import engines
+from .._record import record
 from ..errors import DeviceMemoryError
 from ..network.graph import Graph
 from .tiling import CompiledNetwork, tiling_of
@@ -47,7 +47,7 @@ BATCH_PIXELS: Final = 1 << 16
 Advance = Callable[[float], object]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Window:
     """A rectangle of the network's input, in pixels from its corner."""
 
@@ -57,7 +57,7 @@ class Window:
     width: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SamplingPlan:
     """How the global means of a picture are sampled.
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import engines
+from .._record import record
 from ..errors import ArgumentError
 from ..network.graph import MAX_CONTEXT, Graph
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Span:
     """A half-open range along one axis of a tile; all in pixels.
 
@@ -42,7 +42,7 @@ class Span:
     ramp_after: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tile:
     """One tile: a span across and a span down."""
 
@@ -55,7 +55,7 @@ class Tile:
         return self.y.window_size, self.x.window_size
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TilingConstraints:
     """The properties of a network that tiling needs; see `waifu2x.network.graph.Graph`.
 
@@ -76,7 +76,7 @@ class TilingConstraints:
     feather: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TileLayout:
     """The tiles of one picture, row by row; see `plan_tiles`."""
 
@@ -173,7 +173,7 @@ def choose_tile(
     return math.ceil(side / step) * step
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CompiledNetwork:
     """A network compiled for an engine, and the properties that tiling needs."""
 

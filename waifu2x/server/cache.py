@@ -8,15 +8,15 @@ import os
 import shutil
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 
+from .._record import record
 from .._version import __version__
 from ..files.task import Result
 from .jobs import Job, archive_suffix
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Kept:
     path: Path
     size: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -13,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from .._record import record
 from .._text import level_text
 from .jobs import Job, JobStore
 from .parameters import Choice, Parameters
@@ -39,7 +39,7 @@ MEDIA: Final = {
 _NOTES: Final = 4000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Context:
     """The state of the server."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final, Literal, TypeAlias
 
+from .._record import record
 from .._text import listed, nearest, unknown
 from ..errors import ArgumentError
 from ..files.task import Options
@@ -21,7 +22,7 @@ _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off", "")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """An option of the command that a request may give.
 
@@ -59,7 +60,7 @@ class Parameter:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Choice:
     """The choice of a request: a model, test-time augmentation, and the options of the picture."""
 

@@ -17,7 +17,7 @@ import binascii
 import json
 import math
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import anyio
@@ -27,6 +27,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from .. import codec
+from .._record import record
 from .._text import unknown
 from ..errors import ArgumentError
 from ..files.task import Options
@@ -47,7 +48,7 @@ _PIECE: Final = 48 << 10
 _AROUND: Final = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Extras:
     """The fields of a request, without its pictures.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from .._record import record
 from ..errors import ArgumentError
 from ..pipeline.arguments import check, optional, positive, text, whole
 from ..pipeline.options import UpscalerOptions
@@ -30,7 +31,7 @@ _SETTINGS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ServerSettings:
     """The settings of a server.
 

@@ -6,10 +6,11 @@ import dataclasses
 import sys
 import types
 import typing
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from .._record import record
 from .._text import reason, shown, unknown
 from ..errors import ArgumentError, DecodeError
 from .shape import Shape
@@ -30,7 +31,7 @@ _LARGEST: Final = 1 << 20
 _LARGEST_INTEGER: Final = 2**63
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DataConfig:
     """What is trained on.
 
@@ -51,7 +52,7 @@ class DataConfig:
     workers: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LossConfig:
     """The loss of a crop.
 
@@ -70,7 +71,7 @@ class LossConfig:
     margin: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScheduleConfig:
     """The learning rate: a linear warm-up, then cosine cycles with warm restarts.
 
@@ -91,7 +92,7 @@ class ScheduleConfig:
         return sum(self.cycles)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Config:
     """A training.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .._record import record
 from .config import DataConfig
 from .degradation import degrade
 
@@ -36,7 +36,7 @@ _FILTERS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Batch:
     """Crops of a step: their patches, and the pixels before and after shrinking, (N, 3, H, W)."""
 

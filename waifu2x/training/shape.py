@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
+from .._record import record
 from .._text import listed, plural
 from ..errors import ArgumentError
 from ..network import architectures
@@ -21,7 +21,7 @@ _COLORS: Final = 3
 _SCALE: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Shape:
     """The architecture of a network and its sizes.
 

@@ -7,13 +7,14 @@ import io
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 
+from .._record import record
 from .._text import reason, shown
 from ..atomic import write_files
 from ..errors import DecodeError, EncodeError, EngineError, MissingExtraError
@@ -42,7 +43,7 @@ _LONGEST_GRADIENT: Final = 1.0
 _SHOWN_STEPS: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Progress:
     """A step of a training, for display.
 

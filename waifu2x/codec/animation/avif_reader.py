@@ -8,12 +8,13 @@ often as fits into the duration of the movie; a duration of all ones is forever.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from ..._record import record
 from ...errors import ArgumentError, DecodeError
 from ...picture import Picture
 from .._pillow import pillow_errors
@@ -32,7 +33,7 @@ _FOREVER = (1 << 64) - 1
 _MAX_MOVIE = 1 << 28
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timing:
     """Durations and loop count.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 from typing import Any, TypeAlias
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..._record import record
 from ...picture import Metadata, Picture, Source
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -19,7 +19,7 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 FOREVER = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Frame:
     """One frame as shown.
 
@@ -31,7 +31,7 @@ class Frame:
     duration: Fraction
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Animation:
     """An animation in an open file. Each iteration reads it from its start.
 
@@ -69,7 +69,7 @@ class Dispose(Enum):
     RESTORE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FrameControl:
     """Place and treatment of a stored frame.
 
@@ -91,7 +91,7 @@ class FrameControl:
         return (self.left, self.top, self.width, self.height) == (0, 0, width, height)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Patch:
     """The pixels of a stored frame; color (h, w, C) uint8, alpha (h, w) uint8, None for opaque."""
 

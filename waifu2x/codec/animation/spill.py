@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from dataclasses import dataclass
 from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from ..._record import record
 from ...picture import Metadata, Picture, Samples, Source
 
 # Drawings compress well at the fastest level.
@@ -17,7 +17,7 @@ _LEVEL = 1
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Plane:
     start: int
     size: int
@@ -25,7 +25,7 @@ class _Plane:
     dtype: np.dtype[Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kept:
     """The place of a picture in its `PictureStore`."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
 
+from ..._record import record
 from ..._text import AGAIN
 from ...errors import DecodeError
 from ..container_reader import ContainerReader
@@ -32,7 +32,7 @@ PIXEL_CHUNKS = (b"ALPH", b"VP8 ", b"VP8L")
 _MAX_METADATA = 1 << 25
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _StoredFrame:
     """One ANMF chunk: its control, and its chunks of pixels."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from ..._record import record
 from ...errors import ArgumentError
 from ...picture import Metadata, Picture, Samples
 from ..color import ImpliedProfile, implied_profile, is_srgb, samples_to_srgb
@@ -23,7 +23,7 @@ from .frames import Bytes
 _STEPS_PER_UNIT = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Target:
     """The output of an animation, and its properties.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Final
 
+from ..._record import record
 from ..._text import AGAIN
 from ...errors import GraphError
 from .tensors import quoted
@@ -29,7 +29,7 @@ _MAX_MEMBERS: Final = 20_000
 _MAX_RATIO: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Member:
     start: int
     packed: int

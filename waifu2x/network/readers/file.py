@@ -34,8 +34,6 @@ from .safetensors import parse_safetensors
 from .waifu2x_json import parse_waifu2x_json
 
 _NCNN: Final = b"7767517"
-#: The suffixes of model files; .pth, .pt and .ckpt are one format, and a .param needs its .bin.
-SUFFIXES: Final = (".param", ".pth", ".pt", ".ckpt", ".safetensors", ".onnx", ".json", ".npz")
 #: Largest ncnn .param; RRDB with 23 blocks has 150 KB. Its layers take 100 times their text.
 _MAX_PARAM: Final = 1 << 20
 #: The entry in the metadata of safetensors for the enlargement in front of a 1x network.

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fractions import Fraction
 from typing import Final, TypeAlias
 
 import numpy as np
 
+from ..._record import record
 from ...errors import GraphError
 from .. import graph as g
 from ..rewrite import joined
@@ -29,7 +30,7 @@ _ARRAY_KEY: Final = -23300
 _MAX_CHANNELS: Final = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Layer:
     """A line of a .param file, and what is known of its inputs.
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ..._record import record
 from ...errors import GraphError
 from .. import graph as g
 from ..rewrite import joined
@@ -135,7 +136,7 @@ def check_contained(data: bytes) -> int:
     return total
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Node:
     """An operator with its attributes, each as the fields of its message."""
 
@@ -158,7 +159,7 @@ class _Node:
         return pb.text(self.attributes[name], 4) if name in self.attributes else default
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Value:
     """A value of the graph, read without ``crop`` samples above and below, left and right.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from ..._record import record
 from ..._text import AGAIN
 from ...errors import GraphError
 from .tensors import quoted
@@ -27,7 +27,7 @@ MAX_BYTES: Final = 1 << 24
 _LONGEST_INTEGER: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Name:
     """A global of the allow-list, such as ``torch.FloatStorage``."""
 
@@ -38,7 +38,7 @@ class Name:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Call:
     """A recorded call of a global; it is not executed."""
 
@@ -46,7 +46,7 @@ class Call:
     arguments: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Reference:
     """A persistent id: in PyTorch files, a reference to a storage."""
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from ..._record import record
 from ...errors import GraphError
 from .. import graph as g
 from ..readers.ncnn import FLOAT16_FLAG, FROM_SECOND_INPUT, MAGIC, MAX_RATIO
@@ -38,7 +38,7 @@ _SMOOTH: Final = {"sigmoid": "Sigmoid", "silu": "Swish", "tanh": "TanH"}
 _Param: TypeAlias = int | float | list[int] | list[float]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Layer:
     """A layer that reads values of the graph and makes one; ``weights`` go to the .bin."""
 
