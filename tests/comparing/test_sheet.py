@@ -195,6 +195,17 @@ def test_an_original_of_another_shape_is_refused(
     assert "48x40 px" in str(error.value)
 
 
+@pytest.mark.parametrize(("size", "scale"), [((48, 40), 1), ((24, 20), 0.5)])
+def test_an_original_that_is_not_larger_is_refused_unless_its_scale_is_given(
+    pair: tuple[Path, Path], tmp_path: Path, size: tuple[int, int], scale: float
+) -> None:
+    art.anime_face(*size).save(tmp_path / "same.png")
+    sources = [(pair[0], tmp_path / "same.png")]
+    with pytest.raises(DecodeError, match=f"not larger .* or `scale={scale}`"):
+        make_sheet(sources, methods(), SheetOptions())
+    assert len(make_sheet(sources, methods(), SheetOptions(scale=scale)).psnr) == 2
+
+
 def test_a_crop_outside_the_result_is_refused(pair: tuple[Path, Path]) -> None:
     options = SheetOptions(crop=(Crop(60, 0, 40, 20),))
     with pytest.raises(DecodeError, match="crop 60,0,40,20 leaves the result of 96x80 px"):

@@ -13,9 +13,9 @@ from typing import Final
 import click
 
 from .._text import plural, shown
-from ..errors import DecodeError, MissingExtraError
+from ..errors import DecodeError, EncodeError, MissingExtraError
 from ..pipeline.auto_noise import Noise
-from .compare import methods_option
+from .compare import checked_place, methods_option
 from .page import Command, Option, help_option
 from .params import FileName, Number, noise_option
 from .say import error_text
@@ -109,7 +109,7 @@ def rate(
     if plot is not None and Path(plot).suffix.lower() != ".png":
         raise click.UsageError(f"plot is {shown(plot)}; the name of a plot must end in .png")
     if report:
-        _report(path, models, None if plot is None else Path(plot))
+        _report(Path(folder), path, models, None if plot is None else Path(plot))
         return
     if not 0 <= port <= 65535:
         raise click.UsageError(f"port is {port}; it must be a whole number from 0 to 65535")
@@ -166,8 +166,8 @@ def _rate(
     return code
 
 
-def _report(path: Path, models: tuple[str, ...], target: Path | None) -> None:
-    from ..atomic import check_place, write_file  # loaded when needed
+def _report(folder: Path, path: Path, models: tuple[str, ...], target: Path | None) -> None:
+    from ..atomic import write_file  # loaded when needed
     from ..comparing.report import plot, sections, table
     from ..comparing.votes import read_votes
 
@@ -179,8 +179,24 @@ def _report(path: Path, models: tuple[str, ...], target: Path | None) -> None:
         raise DecodeError(f"votes {shown(path)} hold no vote on these models")
     ranked = sections(found)
     if target is not None:
-        place = check_place(target, overwrite=True)
+        place = _place_of_plot(target, folder, path)
         data = plot(ranked)
         write_file(place, lambda file: file.write(data), overwrite=True)
     for line in table(found, ranked):
         click.echo(line)
+
+
+def _place_of_plot(target: Path, folder: Path, votes: Path) -> Path:
+    """Check that the plot replaces neither the votes nor a picture, and becomes no picture."""
+    from ..atomic import same_file  # loaded when needed
+    from ..batch.inputs import find
+
+    pictures = []
+    if folder.is_dir():
+        if same_file(target.parent, folder):
+            raise EncodeError(
+                f"plot {shown(target)} would lie among the pictures of {shown(folder)}, which are "
+                "shown for votes; choose another folder"
+            )
+        pictures = [each.source for each in find([folder], may_be_empty=True).found]
+    return checked_place(target, [votes, *pictures], overwrite=True)
