@@ -18,11 +18,11 @@ from .._text import shown
 from ..errors import ArgumentError, DecodeError
 from ..pipeline.arguments import check, whole
 from ..pipeline.auto_noise import Noise
-from ..pipeline.evaluation import luma, on_white, psnr
+from ..pipeline.evaluation import luma, psnr
 from ..pipeline.options import PictureOptions
 from .crops import Crop, Map, differing_crops, spread
 from .drawing import FAINT, INK, LINE, PAPER, heat_map, write
-from .methods import Method, Pixels
+from .methods import Method, Pixels, as_seen
 
 #: Distances in pixels: around the sheet, and between crops.
 _MARGIN: Final = 16
@@ -111,7 +111,7 @@ def make_sheet(
     compared, blocks = [], []
     for source, original in sources:
         picture = codec.decode(source)
-        truth = None if original is None else on_white(codec.decode(original))
+        truth = None if original is None else as_seen(codec.decode(original))
         size = _size(source, (picture.width, picture.height), original, truth, options)
         results = [method.enlarge(picture, size) for method in methods]
         crops = _crops(source, results, options)
