@@ -23,7 +23,7 @@ from waifu2x.comparing.sheet import SheetOptions, make_sheet
 from waifu2x.errors import ArgumentError, DecodeError
 from waifu2x.picture import Metadata
 from waifu2x.pipeline.evaluation import luma, psnr
-from waifu2x.pipeline.options import PictureOptions
+from waifu2x.pipeline.options import PictureOptions, UpscalerOptions
 
 
 def methods() -> tuple[Method, ...]:
@@ -49,6 +49,15 @@ def test_a_model_gives_the_result_of_the_command() -> None:
     (model, _) = methods()
     made = model.enlarge(from_array(pixels), PictureOptions(scale=2, noise=None))
     assert np.array_equal(made, Upscaler("upconv_7").upscale(pixels, 2, noise=None))
+
+
+def test_all_models_run_as_given() -> None:
+    run = UpscalerOptions(engine="native", tile=8, threads=1)
+    one, bicubic, two = open_methods(["upconv_7", "bicubic", "cunet"], run)
+    assert bicubic.upscaler is None
+    for method in (one, two):
+        assert method.upscaler is not None
+        assert method.upscaler.options == replace(run, model=method.name)
 
 
 def test_bicubic_is_that_of_pillow_within_its_rounding() -> None:

@@ -12,6 +12,8 @@ import click
 from .._text import listed, plural, reason, shown
 from ..errors import DecodeError, OutputExistsError
 from ..pipeline.auto_noise import Noise
+from ..pipeline.options import Precision, UpscalerOptions
+from .options import engine_options
 from .page import Command, Decorated, Option, help_option
 from .params import FileName, MethodName, Number, noise_option, overwrite_option, refuse
 
@@ -128,6 +130,7 @@ def methods_option() -> Callable[[Decorated], Decorated]:
     help="Width and height of the parts that are chosen",
 )
 @overwrite_option("Options", "Replace FILE if it exists")
+@engine_options
 @help_option()
 def compare(
     inputs: tuple[str, ...],
@@ -140,6 +143,7 @@ def compare(
     crops: int,
     side: int,
     overwrite: bool,
+    **run: Any,
 ) -> None:
     if not inputs:
         raise click.UsageError(
@@ -155,7 +159,7 @@ def compare(
     from ..comparing.sheet import SheetOptions, make_sheet
 
     options = SheetOptions(scale=scale, noise=noise, crop=crop, crops=crops, side=side)
-    methods = open_methods(models)
+    methods = open_methods(models, run_options(run))
     sources = _sources(inputs, None if truth is None else Path(truth))
     given = [path for pair in sources for path in pair if path is not None]
     place = checked_place(target, given, overwrite=overwrite)
@@ -167,6 +171,13 @@ def compare(
     click.echo(f"{shown(target)}: {plural(parts, 'crop')} of {of}, by {shown(names)}")
     for method, value in zip(methods, sheet.psnr, strict=False):
         click.echo(f"{value:5.2f} dB  {shown(method.name)}")
+
+
+def run_options(values: Mapping[str, Any]) -> UpscalerOptions:
+    """How models run, by the values of `engine_options`; the model is the default."""
+    given = {name: value for name, value in values.items() if value is not None}
+    precision: Precision = "fp32" if given.pop("fp32") else "auto"
+    return UpscalerOptions(precision=precision, **given)
 
 
 def _sources(inputs: Sequence[str], truth: Path | None) -> list[tuple[Path, Path | None]]:

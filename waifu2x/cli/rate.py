@@ -8,17 +8,21 @@ import random
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from .._text import plural, shown
 from ..errors import DecodeError, EncodeError, MissingExtraError
 from ..pipeline.auto_noise import Noise
-from .compare import checked_place, methods_option
+from .compare import checked_place, methods_option, run_options
+from .options import engine_options
 from .page import Command, Option, help_option
 from .params import FileName, Number, noise_option
 from .say import error_text
+
+if TYPE_CHECKING:
+    from ..comparing.methods import Method
 
 HELP = """Rank models by your own votes, on a page that shows two results of one crop.
 
@@ -91,6 +95,7 @@ _VOTES: Final = "votes.jsonl"
     type=FileName(),
     help="Draw the ranking of --report, PNG; replaces FILE",
 )
+@engine_options
 @help_option()
 def rate(
     folder: str,
@@ -102,6 +107,7 @@ def rate(
     port: int,
     report: bool,
     plot: str | None,
+    **run: Any,
 ) -> None:
     path = Path(folder, _VOTES) if votes is None else Path(votes)
     if plot is not None and not report:
@@ -116,12 +122,15 @@ def rate(
     for name in _NEEDED:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(f"rating needs {name}; run pip install {name}")
-    raise SystemExit(_rate(Path(folder), models, scale, noise, side, path, port))
+    from ..comparing.methods import open_methods  # loaded when needed
+
+    methods = open_methods(models, run_options(run))
+    raise SystemExit(_rate(Path(folder), methods, scale, noise, side, path, port))
 
 
 def _rate(
     folder: Path,
-    models: tuple[str, ...],
+    methods: tuple[Method, ...],
     scale: float,
     noise: Noise,
     side: int,
@@ -131,17 +140,16 @@ def _rate(
     """Serve the page until a signal, and return the exit code."""
     from ..batch.inputs import find  # loaded when needed
     from ..comparing.gallery import Gallery
-    from ..comparing.methods import open_methods
     from ..comparing.rating import HOST, Rating, RatingOptions, rating_app
     from ..comparing.votes import VoteFile
-    from ..server.web import address_of, listen, run
+    from ..server.web import address_of, listen
+    from ..server.web import run as serve
 
     def on_problem(message: str) -> None:
         click.echo(f"Error: {error_text(message)}", err=True)
 
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     options = RatingOptions(scale, noise, side)
-    methods = open_methods(models)
     if not folder.is_dir():
         why = "is no folder; give a folder with pictures" if folder.exists() else "does not exist"
         raise DecodeError(f"{shown(folder)} {why}")
@@ -161,7 +169,7 @@ def _rate(
             rating = Rating(gallery, methods, file, options, generator)
             click.echo(f"open {address_of(listener)} in a browser; Ctrl-C ends")
             sys.stdout.flush()
-            code = run(rating_app(rating, on_problem), listener)
+            code = serve(rating_app(rating, on_problem), listener)
     click.echo(f"{shown(path)}: {plural(len(file.votes), 'vote')}")
     return code
 

@@ -58,8 +58,10 @@ class Method:
         return _in_srgb(on_white(made), picture)
 
 
-def open_methods(models: Sequence[str]) -> tuple[Method, ...]:
+def open_methods(models: Sequence[str], run: UpscalerOptions | None = None) -> tuple[Method, ...]:
     """Open models by name or file; "bicubic" is the interpolation.
+
+    run: how all models run; its model does not count. None means the defaults.
 
     Networks are loaded when first needed. Raises `ArgumentError` for fewer than two methods and for
     equal names, and the errors of `waifu2x.Upscaler`.
@@ -69,7 +71,8 @@ def open_methods(models: Sequence[str]) -> tuple[Method, ...]:
             f"model is given {len(models)} times; give at least two to compare, such as "
             "cunet and bicubic"
         )
-    options = [None if model == BICUBIC else UpscalerOptions(model) for model in models]
+    run = UpscalerOptions() if run is None else run
+    options = [None if model == BICUBIC else replace(run, model=model) for model in models]
     names = [BICUBIC if each is None else each.name for each in options]
     for name in names:
         if names.count(name) > 1:
