@@ -898,6 +898,34 @@ def _(run: Command) -> None:
         assert image.format == "PNG"
 
 
+@shows("engine", "device", "fp32", "tile", "threads", of=("compare", "rate"))
+def _(run: Command) -> None:
+    """The options reach the upscaler, which is created before the picture is found missing."""
+    site = run.folder / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(RECORDER)
+    end = {"compare": ("-o", "sheet.png"), "rate": ("--port", "0")}[run.name]
+    words = (run.name, "gone", "-m", "bicubic", "-m", "upconv_7", *end)
+    for options, expected in (
+        ((), ["upconv_7", "auto", None, "auto", 0, None]),
+        (("-e", "onnx", "-t", "8", "--threads", "3"), ["upconv_7", "onnx", None, "auto", 8, 3]),
+        (
+            ("-e", "torch", "-d", "cpu", "--fp32"),
+            ["upconv_7", "torch", "cpu", "fp32", 0, None],
+        ),
+    ):
+        record = run.folder / f"{run.new()}.json"
+        env = {**importable(site), "RECORD": str(record)}
+        done = waifu2x(*words, *options, cwd=run.folder, env=env)
+        assert (done.returncode, done.stderr) == (1, "Error: gone does not exist\n")
+        made = json.loads(record.read_text())
+        names = ("model", "engine", "device", "precision", "tile", "threads")
+        assert [made[name] for name in names] == expected
+    done = waifu2x(*words, "-e", "onnx", "-d", "cuda:0", cwd=run.folder)
+    assert done.returncode == 2
+    assert "'cuda:0'" in done.stderr
+
+
 # --- options of rate
 
 

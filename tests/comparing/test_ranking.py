@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
 
-from waifu2x.comparing.ranking import OUTCOMES, Comparison, fit, probabilities, rank
+from waifu2x.comparing.ranking import OUTCOMES, Comparison, Outcome, fit, probabilities, rank
 
 NAMES = ("a", "b", "c")
 
@@ -96,6 +97,52 @@ def test_the_intervals_hold_the_truth_as_often_as_they_state() -> None:
         held += [each.low <= truth[each.name] <= each.high for each in rank(NAMES, given)]
     # 180 intervals of 95%: 171 expected; 160 would be far outside chance for independent ones.
     assert np.mean(held) > 0.9
+
+
+def coverage(share: float, intervals: list[tuple[float, float]]) -> float:
+    """Return how often the interval of the winner holds the truth.
+
+    share: probability that it wins a vote. intervals: for each number of votes that it won.
+    """
+    count = len(intervals) - 1
+    truth = np.log(share / (1 - share)) / 2
+    return sum(
+        comb(count, won) * share**won * (1 - share) ** (count - won)
+        for won, (low, high) in enumerate(intervals)
+        if low <= truth <= high
+    )
+
+
+@pytest.mark.parametrize("count", [12, 20, 50])
+def test_the_intervals_hold_strong_preferences(count: int) -> None:
+    """Exact over all outcomes: when most sets of votes agree, an interval still has its width."""
+    intervals = []
+    for won in range(count + 1):
+        given = [Comparison("a", "b", OUTCOMES[at >= won], str(at)) for at in range(count)]
+        (found,) = (each for each in rank(("a", "b"), given) if each.name == "a")
+        assert found.low < found.strength < found.high
+        intervals.append((found.low, found.high))
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98):
+        assert 0.93 < coverage(share, intervals) < 0.995, share
+
+
+def test_the_intervals_hold_with_ties() -> None:
+    truth = {"a": 1.0, "b": 0.0, "c": -1.0}
+    generator = np.random.default_rng(4)
+    held = []
+    for _ in range(40):
+        given = votes(truth, 1.5, 12, generator)
+        found = rank(NAMES, given, resamples=300)
+        held += [each.low <= truth[each.name] <= each.high for each in found]
+    assert np.mean(held) > 0.92
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_votes_that_agree_have_an_interval(outcome: Outcome) -> None:
+    given = [Comparison("a", "b", outcome, str(number)) for number in range(300)]
+    for each in rank(("a", "b"), given):
+        assert each.high - each.low > 0.2
+        assert each.low < each.strength < each.high
 
 
 def test_counts_and_order() -> None:

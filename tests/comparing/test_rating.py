@@ -193,7 +193,14 @@ def test_wrong_votes_are_refused(client: Client) -> None:
     assert client.vote(name, "both") == 422
     assert client.vote(name, face="no") == 422
     assert client.vote("other") == 409
-    for body in (b"", b"[]", b"\xff", b"{}", b'{"id": 1, "vote": "left", "face": true}'):
+    for body in (
+        b"",
+        b"[]",
+        b"[" * 1000,
+        b"\xff",
+        b"{}",
+        b'{"id": 1, "vote": "left", "face": true}',
+    ):
         assert client.vote(name, json=None, content=body,
                            headers={"content-type": "application/json"}) == 422  # fmt: skip
     long = json.dumps({"id": name, "vote": "left", "face": False, "more": "x" * 2000}).encode()
@@ -342,6 +349,18 @@ def test_a_signal_ends_with_the_number_of_votes(
         out, err = ended(process)
         assert (process.returncode, err) == (128 + number, "")
         assert out == "pictures/votes.jsonl: 0 votes\n"
+
+
+def test_a_second_command_on_the_votes_is_refused(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "votes.jsonl").write_bytes(b'{"pict')
+    with rating_in(tmp_path):
+        options = ("-m", "upconv_7", "-m", "bicubic", "--port", "0")
+        done = waifu2x("rate", "pictures", *options, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            "Error: votes pictures/votes.jsonl are in use by another process; end that process, "
+            "or choose another file\n"
+        )
 
 
 def test_the_report_of_the_command(pictures: Path, tmp_path: Path) -> None:

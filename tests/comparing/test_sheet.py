@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,19 @@ import pytest
 from helpers import art
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from waifu2x import Upscaler
 from waifu2x.codec import decode, from_array
+from waifu2x.codec.color import DISPLAY_P3, SRGB, gray_profile, matrix_profile
 from waifu2x.comparing.crops import Crop, differing_crops, spread
 from waifu2x.comparing.drawing import heat_map, text_width
-from waifu2x.comparing.methods import Method, open_methods
+from waifu2x.comparing.methods import Method, as_seen, open_methods
 from waifu2x.comparing.sheet import SheetOptions, make_sheet
 from waifu2x.errors import ArgumentError, DecodeError
+from waifu2x.picture import Metadata
 from waifu2x.pipeline.evaluation import luma, psnr
-from waifu2x.pipeline.options import PictureOptions
+from waifu2x.pipeline.options import PictureOptions, UpscalerOptions
 
 
 def methods() -> tuple[Method, ...]:
@@ -48,6 +51,15 @@ def test_a_model_gives_the_result_of_the_command() -> None:
     assert np.array_equal(made, Upscaler("upconv_7").upscale(pixels, 2, noise=None))
 
 
+def test_all_models_run_as_given() -> None:
+    run = UpscalerOptions(engine="native", tile=8, threads=1)
+    one, bicubic, two = open_methods(["upconv_7", "bicubic", "cunet"], run)
+    assert bicubic.upscaler is None
+    for method in (one, two):
+        assert method.upscaler is not None
+        assert method.upscaler.options == replace(run, model=method.name)
+
+
 def test_bicubic_is_that_of_pillow_within_its_rounding() -> None:
     """Without overshoot beyond the range, which Pillow clips between the two directions."""
     image = art.anime_face(24, 20).point(lambda level: 64 + level // 2)
@@ -55,6 +67,53 @@ def test_bicubic_is_that_of_pillow_within_its_rounding() -> None:
     made = bicubic.enlarge(from_array(np.asarray(image)), PictureOptions(scale=2, noise=None))
     expected = np.asarray(image.resize((48, 40), Image.Resampling.BICUBIC))
     assert np.abs(made.astype(int) - expected).max() <= 1
+
+
+def seen(image: Image.Image, icc: bytes) -> np.ndarray:
+    """The image in sRGB, by Little CMS through Pillow."""
+    profiles = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
+    made = ImageCms.profileToProfile(
+        image,
+        *profiles,
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    assert made is not None
+    return np.asarray(made)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L", "cICP", "gAMA"])
+def test_results_are_seen_through_the_profile(kind: str) -> None:
+    """The samples of the file are enlarged, and the result is converted to sRGB."""
+    image = art.anime_face(24, 20).convert("L" if kind == "L" else "RGB")
+    icc = matrix_profile(DISPLAY_P3)
+    if kind == "L":
+        icc = gray_profile((0.3127, 0.3290), 1.8)
+    if kind == "cICP":
+        metadata = Metadata(cicp=(12, 13, 0, 1), icc=matrix_profile(SRGB))
+    elif kind == "gAMA":
+        icc, metadata = matrix_profile(SRGB, 1.8), Metadata(gamma=1 / 1.8)
+    else:
+        metadata = Metadata(icc=icc)
+    plain = from_array(np.asarray(image))
+    labeled = replace(plain, metadata=metadata)
+    for method in methods():
+        options = PictureOptions(scale=2, noise=None)
+        samples = method.enlarge(plain, options)
+        expected = seen(Image.fromarray(samples).convert(image.mode), icc)
+        made = method.enlarge(labeled, options)
+        assert np.abs(made.astype(int) - expected).max() <= 1
+        assert np.abs(made.astype(int) - samples).max() > 8, "the profile changes colors"
+    expected = seen(image, icc)
+    assert np.abs(as_seen(labeled).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("icc", [matrix_profile(SRGB), b"broken" * 40])
+def test_a_profile_of_srgb_or_a_broken_one_changes_nothing(icc: bytes) -> None:
+    plain = from_array(np.asarray(art.anime_face(24, 20)))
+    labeled = replace(plain, metadata=Metadata(icc=icc))
+    assert np.array_equal(as_seen(labeled), as_seen(plain))
 
 
 @pytest.mark.parametrize(
@@ -193,6 +252,29 @@ def test_an_original_of_another_shape_is_refused(
     with pytest.raises(DecodeError, match=r"other\.png is .* becomes another shape") as error:
         make_sheet([(pair[0], tmp_path / "other.png")], methods(), SheetOptions(scale=2))
     assert "48x40 px" in str(error.value)
+
+
+@pytest.mark.parametrize(("size", "scale"), [((48, 40), 1), ((24, 20), 0.5)])
+def test_an_original_that_is_not_larger_is_refused_unless_its_scale_is_given(
+    pair: tuple[Path, Path], tmp_path: Path, size: tuple[int, int], scale: float
+) -> None:
+    art.anime_face(*size).save(tmp_path / "same.png")
+    sources = [(pair[0], tmp_path / "same.png")]
+    with pytest.raises(DecodeError, match=f"not larger .* or `scale={scale}`"):
+        make_sheet(sources, methods(), SheetOptions())
+    assert len(make_sheet(sources, methods(), SheetOptions(scale=scale)).psnr) == 2
+
+
+def test_a_sheet_has_the_colors_of_the_profile(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """A picture and its original with the same samples, in two color spaces."""
+    crop, options = Crop(20, 16, 40, 32), SheetOptions(crop=(Crop(20, 16, 40, 32),))
+    icc = matrix_profile(DISPLAY_P3)
+    with Image.open(pair[1]) as image:
+        plain = image.convert("RGB")
+    plain.save(tmp_path / "p3.png", icc_profile=icc)
+    pixels = image_of(make_sheet([(pair[0], tmp_path / "p3.png")], methods(), options).image)
+    assert holds(pixels, crop.of(as_seen(decode(tmp_path / "p3.png"))))
+    assert not holds(pixels, crop.of(np.asarray(plain)))
 
 
 def test_a_crop_outside_the_result_is_refused(pair: tuple[Path, Path]) -> None:

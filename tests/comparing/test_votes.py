@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import random
+import resource
+import signal
 from collections import Counter
+from contextlib import closing
 from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
@@ -15,6 +20,7 @@ import pytest
 from helpers import art
 from PIL import Image
 
+from waifu2x.comparing import votes
 from waifu2x.comparing.content import KINDS, kind_of
 from waifu2x.comparing.crops import Crop
 from waifu2x.comparing.questions import Chooser, Question, Sample
@@ -79,6 +85,25 @@ def test_a_torn_last_line_is_left_out_and_replaced(tmp_path: Path, cut: int) -> 
         {"seconds": "1"},
         {"more": 1},
         {"picture": 5},
+        {"crop": [float("inf"), 0, 1, 1]},
+        {"crop": [float("nan"), 0, 1, 1]},
+        {"crop": [0.5, 0, 1, 1]},
+        {"crop": [True, 0, 1, 1]},
+        {"crop": ["1", 0, 1, 1]},
+        {"crop": [-1, 0, 1, 1]},
+        {"crop": [0, 0, 0, 1]},
+        {"crop": {"x": 1}},
+        {"crop": None},
+        {"seconds": float("nan")},
+        {"seconds": True},
+        {"seconds": 10**400},
+        {"scale": float("inf")},
+        {"scale": 0},
+        {"noise": "most"},
+        {"noise": [1]},
+        {"noise": 7},
+        {"left": []},
+        {"answer": ["left"]},
     ],
 )
 def test_a_line_that_is_no_vote_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
@@ -88,6 +113,28 @@ def test_a_line_that_is_no_vote_is_refused(tmp_path: Path, change: dict[str, obj
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(DecodeError, match=r"votes\.jsonl, line 2: "):
         read_votes(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 100_000,
+        b'{"picture": ' + b"[" * 100_000,
+        b'{"picture": ' * 100_000,
+        json.dumps(asdict(VOTE)).encode().replace(b"1.25", b"1e999"),
+        json.dumps(asdict(VOTE)).encode().replace(b"320", b"9" * 5000),
+    ],
+)
+def test_a_line_that_cannot_be_parsed_is_named_by_its_number(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "votes.jsonl"
+    data = json.dumps(asdict(VOTE)).encode() + b"\n\n" + line + b"\n"
+    path.write_bytes(data)
+    for read in (read_votes, lambda path: VoteFile(path, scale=2, noise="auto")):
+        with pytest.raises(DecodeError, match=r"votes\.jsonl, line 3: ") as error:
+            read(path)
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 400
+    assert path.read_bytes() == data
 
 
 @pytest.mark.parametrize(
@@ -109,6 +156,67 @@ def test_votes_at_another_scale_or_level_are_not_mixed(tmp_path: Path) -> None:
     for scale, noise in ((4, "auto"), (2, 1)):
         with pytest.raises(DecodeError, match=f"not {scale} and {noise}; choose another file"):
             VoteFile(path, scale=scale, noise=noise)  # type: ignore[arg-type]
+
+
+def test_a_second_rater_is_refused(tmp_path: Path) -> None:
+    """The lock belongs to the open file, so a second one in this process is refused as well."""
+    path = tmp_path / "votes.jsonl"
+    first = VoteFile(path, scale=2, noise="auto")
+    with pytest.raises(EncodeError, match=r"votes\.jsonl are in use by another process; end that"):
+        VoteFile(path, scale=2, noise="auto")
+    first.append(VOTE)
+    first.close()
+    with closing(VoteFile(path, scale=2, noise="auto")) as second:
+        assert second.votes == [VOTE]
+
+
+@pytest.mark.parametrize("lock", ["none in the system", "none in the file system"])
+def test_without_locks_votes_of_two_raters_stay_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    def refused(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    if lock == "none in the system":
+        monkeypatch.setattr(votes, "fcntl", None)
+    else:
+        monkeypatch.setattr("fcntl.flock", refused)
+    path = tmp_path / "votes.jsonl"
+    given = [replace(VOTE, seconds=number, answer="right") for number in range(20)]
+    with (
+        closing(VoteFile(path, scale=2, noise="auto")) as one,
+        closing(VoteFile(path, scale=2, noise="auto")) as two,
+    ):
+        for number, vote in enumerate(given):
+            (one, two)[number % 2].append(vote)
+    assert read_votes(path) == given
+
+
+def test_a_vote_that_cannot_be_written_leaves_no_part(tmp_path: Path) -> None:
+    """A disk that becomes full takes the beginning of a line, and raises only afterwards."""
+    path = tmp_path / "votes.jsonl"
+    with closing(VoteFile(path, scale=2, noise="auto")) as file:
+        file.append(VOTE)
+        size = path.stat().st_size
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, hard))
+            with pytest.raises(EncodeError, match="cannot be written: File too large"):
+                file.append(VOTE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+        assert path.stat().st_size == size
+        assert file.votes == [VOTE]
+        file.append(replace(VOTE, answer="right"))
+    assert read_votes(path) == [VOTE, replace(VOTE, answer="right")]
+
+
+def test_a_pipe_is_no_file_of_votes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "votes.jsonl")
+    with pytest.raises(EncodeError, match="are a device, pipe or socket"):
+        VoteFile(tmp_path / "votes.jsonl", scale=2, noise="auto")
 
 
 def test_a_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
@@ -293,6 +401,16 @@ def test_the_report_is_a_table_by_kind() -> None:
     assert names == ["cunet", "bicubic"]
     assert lines[-2].startswith("same answer to ")
     assert lines[-1].startswith("the left side won ")
+
+
+def test_zero_has_no_minus() -> None:
+    ties = [replace(VOTE, crop=Crop(number, 0, 9, 9), answer="same") for number in range(30)]
+    found = sections(ties)
+    tiny = replace(found[0].ranks[0], strength=-1e-17, low=-0.004, high=-0.0)
+    section = replace(found[0], ranks=(tiny, *found[0].ranks[1:]))
+    lines = list(table(ties, [section]))
+    assert lines[2].split()[:4] == ["+0.00", "+0.00", "to", "+0.00"]
+    assert "-0.00" not in "\n".join(lines)
 
 
 def test_few_crops_have_no_interval() -> None:

@@ -307,7 +307,7 @@ def test_auto_takes_what_measured_fastest_and_passed(
 
 
 def test_auto_asks_no_library_on_a_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(creation, "_NODES", ("/nowhere/*",))
+    monkeypatch.setattr(creation, "_NODES", {"/nowhere": ("x",), "/": ("no such name",)})
     monkeypatch.setattr(trust, "_accelerators", lambda precision: pytest.fail("asked"))
     monkeypatch.setattr(creation.sys, "platform", "linux")
     assert Upscaler("upconv_7").pipeline.engine.name == "native"

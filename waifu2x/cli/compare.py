@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._text import listed, plural, shown
-from ..errors import DecodeError
+from .._text import listed, plural, reason, shown
+from ..errors import DecodeError, OutputExistsError
 from ..pipeline.auto_noise import Noise
+from ..pipeline.options import Precision, UpscalerOptions
+from .options import engine_options
 from .page import Command, Decorated, Option, help_option
 from .params import FileName, MethodName, Number, noise_option, overwrite_option, refuse
 
@@ -127,6 +129,7 @@ def methods_option() -> Callable[[Decorated], Decorated]:
     help="Width and height of the parts that are chosen",
 )
 @overwrite_option("Options", "Replace FILE if it exists")
+@engine_options
 @help_option()
 def compare(
     inputs: tuple[str, ...],
@@ -139,6 +142,7 @@ def compare(
     crops: int,
     side: int,
     overwrite: bool,
+    **run: Any,
 ) -> None:
     if not inputs:
         raise click.UsageError(
@@ -149,14 +153,15 @@ def compare(
         raise click.UsageError("there is no output; give -o FILE")
     if Path(target).suffix.lower() != ".png":
         raise click.UsageError(f"output is {shown(target)}; the name of a sheet must end in .png")
-    from ..atomic import check_place, write_file  # loaded when needed
+    from ..atomic import write_file  # loaded when needed
     from ..comparing.methods import open_methods
     from ..comparing.sheet import SheetOptions, make_sheet
 
     options = SheetOptions(scale=scale, noise=noise, crop=crop, crops=crops, side=side)
-    methods = open_methods(models)
-    place = check_place(target, overwrite=overwrite)
+    methods = open_methods(models, run_options(run))
     sources = _sources(inputs, None if truth is None else Path(truth))
+    given = [path for pair in sources for path in pair if path is not None]
+    place = checked_place(target, given, overwrite=overwrite)
     sheet = make_sheet(sources, methods, options)
     write_file(place, lambda file: file.write(sheet.image), overwrite=overwrite)
     parts = sum(len(each.crops) for each in sheet.compared)
@@ -165,6 +170,13 @@ def compare(
     click.echo(f"{shown(target)}: {plural(parts, 'crop')} of {of}, by {shown(names)}")
     for method, value in zip(methods, sheet.psnr, strict=False):
         click.echo(f"{value:5.2f} dB  {shown(method.name)}")
+
+
+def run_options(values: Mapping[str, Any]) -> UpscalerOptions:
+    """How models run, by the values of `engine_options`; the model is the default."""
+    given = {name: value for name, value in values.items() if value is not None}
+    precision: Precision = "fp32" if given.pop("fp32") else "auto"
+    return UpscalerOptions(precision=precision, **given)
 
 
 def _sources(inputs: Sequence[str], truth: Path | None) -> list[tuple[Path, Path | None]]:
@@ -183,8 +195,48 @@ def _sources(inputs: Sequence[str], truth: Path | None) -> list[tuple[Path, Path
                 "with originals of the same names"
             )
         return [(found[0], truth)]
-    originals = {path.stem: path for path in sorted(truth.iterdir())}
-    for source in found:
-        if source.stem not in originals:
-            raise DecodeError(f"folder {shown(truth)} holds no original of {shown(source)}")
-    return [(source, originals[source.stem]) for source in found]
+    originals = _pictures_by_stem(truth)
+    return [(source, _original(truth, source, originals)) for source in found]
+
+
+def _pictures_by_stem(folder: Path) -> dict[str, list[Path]]:
+    """The files of ``folder`` with extensions of pictures, by their names without extension."""
+    from ..codec import FOLDER_SUFFIXES  # loaded when needed
+
+    found: dict[str, list[Path]] = {}
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in FOLDER_SUFFIXES and path.is_file():
+                found.setdefault(path.stem, []).append(path)
+    except OSError as error:
+        raise DecodeError(f"folder {shown(folder)} cannot be read: {reason(error)}") from error
+    return found
+
+
+def _original(folder: Path, source: Path, originals: Mapping[str, Sequence[Path]]) -> Path:
+    found = originals.get(source.stem, ())
+    if not found:
+        raise DecodeError(f"folder {shown(folder)} holds no original of {shown(source)}")
+    if len(found) > 1:
+        names = listed([shown(path.name) for path in found], "and")
+        raise DecodeError(
+            f"folder {shown(folder)} holds {len(found)} originals of {shown(source)}, {names}; "
+            "leave one there"
+        )
+    return found[0]
+
+
+def checked_place(target: str | Path, sources: Iterable[Path], *, overwrite: bool) -> Path:
+    """Check that ``target`` can be written and is none of ``sources``, which are never replaced.
+
+    Returns the target with links resolved. Raises the errors of `atomic.check_place`.
+    """
+    from ..atomic import check_place, same_file  # loaded when needed
+
+    for source in sources:
+        if same_file(Path(target), source):
+            raise OutputExistsError(
+                f"{shown(target)} is an input ({shown(source)}), which is never replaced; choose "
+                "another name"
+            )
+    return check_place(target, overwrite=overwrite)

@@ -8,17 +8,21 @@ import random
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from .._text import plural, shown
-from ..errors import DecodeError, MissingExtraError
+from ..errors import DecodeError, EncodeError, MissingExtraError
 from ..pipeline.auto_noise import Noise
-from .compare import methods_option
+from .compare import checked_place, methods_option, run_options
+from .options import engine_options
 from .page import Command, Option, help_option
 from .params import FileName, Number, noise_option
 from .say import error_text
+
+if TYPE_CHECKING:
+    from ..comparing.methods import Method
 
 HELP = """Rank models by your own votes, on a page that shows two results of one crop.
 
@@ -90,6 +94,7 @@ _VOTES: Final = "votes.jsonl"
     type=FileName(),
     help="Draw the ranking of --report, PNG; replaces FILE",
 )
+@engine_options
 @help_option()
 def rate(
     folder: str,
@@ -101,6 +106,7 @@ def rate(
     port: int,
     report: bool,
     plot: str | None,
+    **run: Any,
 ) -> None:
     path = Path(folder, _VOTES) if votes is None else Path(votes)
     if plot is not None and not report:
@@ -108,19 +114,22 @@ def rate(
     if plot is not None and Path(plot).suffix.lower() != ".png":
         raise click.UsageError(f"plot is {shown(plot)}; the name of a plot must end in .png")
     if report:
-        _report(path, models, None if plot is None else Path(plot))
+        _report(Path(folder), path, models, None if plot is None else Path(plot))
         return
     if not 0 <= port <= 65535:
         raise click.UsageError(f"port is {port}; it must be a whole number from 0 to 65535")
     for name in _NEEDED:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(f"rating needs {name}; run pip install {name}")
-    raise SystemExit(_rate(Path(folder), models, scale, noise, side, path, port))
+    from ..comparing.methods import open_methods  # loaded when needed
+
+    methods = open_methods(models, run_options(run))
+    raise SystemExit(_rate(Path(folder), methods, scale, noise, side, path, port))
 
 
 def _rate(
     folder: Path,
-    models: tuple[str, ...],
+    methods: tuple[Method, ...],
     scale: float,
     noise: Noise,
     side: int,
@@ -130,17 +139,16 @@ def _rate(
     """Serve the page until a signal, and return the exit code."""
     from ..batch.inputs import find  # loaded when needed
     from ..comparing.gallery import Gallery
-    from ..comparing.methods import open_methods
     from ..comparing.rating import HOST, Rating, RatingOptions, rating_app
     from ..comparing.votes import VoteFile
-    from ..server.web import address_of, listen, run
+    from ..server.web import address_of, listen
+    from ..server.web import run as serve
 
     def on_problem(message: str) -> None:
         click.echo(f"Error: {error_text(message)}", err=True)
 
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     options = RatingOptions(scale, noise, side)
-    methods = open_methods(models)
     if not folder.is_dir():
         why = "is no folder; give a folder with pictures" if folder.exists() else "does not exist"
         raise DecodeError(f"{shown(folder)} {why}")
@@ -160,13 +168,13 @@ def _rate(
             rating = Rating(gallery, methods, file, options, generator)
             click.echo(f"open {address_of(listener)} in a browser; Ctrl-C ends")
             sys.stdout.flush()
-            code = run(rating_app(rating, on_problem), listener)
+            code = serve(rating_app(rating, on_problem), listener)
     click.echo(f"{shown(path)}: {plural(len(file.votes), 'vote')}")
     return code
 
 
-def _report(path: Path, models: tuple[str, ...], target: Path | None) -> None:
-    from ..atomic import check_place, write_file  # loaded when needed
+def _report(folder: Path, path: Path, models: tuple[str, ...], target: Path | None) -> None:
+    from ..atomic import write_file  # loaded when needed
     from ..comparing.report import plot, sections, table
     from ..comparing.votes import read_votes
 
@@ -178,8 +186,24 @@ def _report(path: Path, models: tuple[str, ...], target: Path | None) -> None:
         raise DecodeError(f"votes {shown(path)} hold no vote on these models")
     ranked = sections(found)
     if target is not None:
-        place = check_place(target, overwrite=True)
+        place = _place_of_plot(target, folder, path)
         data = plot(ranked)
         write_file(place, lambda file: file.write(data), overwrite=True)
     for line in table(found, ranked):
         click.echo(line)
+
+
+def _place_of_plot(target: Path, folder: Path, votes: Path) -> Path:
+    """Check that the plot replaces neither the votes nor a picture, and becomes no picture."""
+    from ..atomic import same_file  # loaded when needed
+    from ..batch.inputs import find
+
+    pictures = []
+    if folder.is_dir():
+        if same_file(target.parent, folder):
+            raise EncodeError(
+                f"plot {shown(target)} would lie among the pictures of {shown(folder)}, which are "
+                "shown for votes; choose another folder"
+            )
+        pictures = [each.source for each in find([folder], may_be_empty=True).found]
+    return checked_place(target, [votes, *pictures], overwrite=True)

@@ -16,11 +16,10 @@ from .. import codec
 from .._text import shown
 from ..errors import Waifu2xError
 from ..pipeline.auto_noise import Noise
-from ..pipeline.evaluation import on_white
 from ..pipeline.options import PictureOptions
 from .content import kind_of
 from .crops import Crop, differing_crops, spread
-from .methods import Method, Pixels
+from .methods import Method, Pixels, as_seen
 from .questions import Sample
 
 #: Crops that are considered in a picture, and the most of one kind that are taken.
@@ -130,7 +129,7 @@ class Gallery:
     def _crops(self, name: str, path: Path) -> dict[Sample, dict[str, bytes]]:
         """Enlarge a picture and cut out the crops where the results differ most, of each kind."""
         picture = codec.decode(path)
-        source = on_white(picture)
+        source = as_seen(picture)
         results = {
             method.name: method.enlarge(picture, self._size, cancel=self._stopped)
             for method in self._methods

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from .. import kernels
 from .._record import record
 from .._text import shown
+from ..codec.color import implied_profile, is_srgb, samples_to_srgb
 from ..errors import ArgumentError
 from ..picture import Picture, as_float
 from ..pipeline.evaluation import on_white
@@ -43,21 +45,24 @@ class Method:
         *,
         cancel: threading.Event | None = None,
     ) -> Pixels:
-        """Return the result as (H, W, 3) uint8, on white.
+        """Return the result as (H, W, 3) uint8, on white and in sRGB.
 
         cancel: an event that stops the work before the next tile, with `CancelledError`.
 
         Raises the errors of `waifu2x.Upscaler.upscale`.
         """
         if self.upscaler is None:
-            return _bicubic(picture, options)
+            return _in_srgb(_bicubic(picture, options), picture)
         pipeline = self.upscaler.pipeline
         request, _ = pipeline.resolve(picture, options)
-        return on_white(pipeline.run(picture, request, dtype=np.uint8, cancel=cancel))
+        made = pipeline.run(picture, request, dtype=np.uint8, cancel=cancel)
+        return _in_srgb(on_white(made), picture)
 
 
-def open_methods(models: Sequence[str]) -> tuple[Method, ...]:
+def open_methods(models: Sequence[str], run: UpscalerOptions | None = None) -> tuple[Method, ...]:
     """Open models by name or file; "bicubic" is the interpolation.
+
+    run: how all models run; its model does not count. None means the defaults.
 
     Networks are loaded when first needed. Raises `ArgumentError` for fewer than two methods and for
     equal names, and the errors of `waifu2x.Upscaler`.
@@ -67,7 +72,8 @@ def open_methods(models: Sequence[str]) -> tuple[Method, ...]:
             f"model is given {len(models)} times; give at least two to compare, such as "
             "cunet and bicubic"
         )
-    options = [None if model == BICUBIC else UpscalerOptions(model) for model in models]
+    run = UpscalerOptions() if run is None else run
+    options = [None if model == BICUBIC else replace(run, model=model) for model in models]
     names = [BICUBIC if each is None else each.name for each in options]
     for name in names:
         if names.count(name) > 1:
@@ -79,6 +85,26 @@ def open_methods(models: Sequence[str]) -> tuple[Method, ...]:
         Method(name, None if each is None else Upscaler.from_options(each))
         for name, each in zip(names, options, strict=True)
     )
+
+
+def as_seen(picture: Picture) -> Pixels:
+    """Return a picture as (H, W, 3) uint8, on white and in sRGB."""
+    return _in_srgb(on_white(picture), picture)
+
+
+def _in_srgb(pixels: Pixels, picture: Picture) -> Pixels:
+    """Convert pixels to sRGB by the profile or the color labels of ``picture``.
+
+    pixels: (H, W, 3), the picture or a result of it, on white. A broken profile is ignored.
+    """
+    metadata, channels = picture.metadata, picture.color.shape[2]
+    if metadata.icc is not None:  # cICP counts before a profile, gAMA and cHRM only without one
+        metadata = replace(metadata, gamma=None, chromaticities=None)
+    icc = implied_profile(metadata, channels).icc or metadata.icc
+    if icc is None or is_srgb(icc, channels):
+        return pixels
+    converted = samples_to_srgb(np.ascontiguousarray(pixels[:, :, :channels]), icc)
+    return pixels if converted is None else converted
 
 
 def _bicubic(picture: Picture, options: PictureOptions) -> Pixels:

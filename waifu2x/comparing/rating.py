@@ -197,7 +197,7 @@ def _parsed_vote(body: bytes) -> tuple[str, str, bool] | None:
     try:
         given = json.loads(body)
         name, answer, face = given["id"], given["vote"], given["face"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     right = isinstance(name, str) and answer in ANSWERS and isinstance(face, bool)
     return (name, answer, face) if right else None

@@ -55,9 +55,11 @@ def table(votes: Sequence[Vote], found: Sequence[Section]) -> Iterator[str]:
         yield f"{section.kind}: {plural(section.votes, 'vote')}"
         yield "  strength  95% interval     won  same  lost"
         for each in section.ranks:
-            interval = f"{each.low:+.2f} to {each.high:+.2f}" if each.low > -math.inf else "unknown"
+            interval = "unknown"
+            if math.isfinite(each.low):
+                interval = f"{_signed(each.low)} to {_signed(each.high)}"
             counts = f"{each.wins:>4}  {each.ties:>4}  {each.losses:>4}"
-            yield f"  {each.strength:+8.2f}  {interval:<15}  {counts}  {shown(each.name)}"
+            yield f"  {_signed(each.strength):>8}  {interval:<15}  {counts}  {shown(each.name)}"
         yield ""
     if not all(math.isfinite(each.low) for each in ranks):
         yield f"an interval needs votes on {LEAST_CLUSTERS} crops or more"
@@ -71,6 +73,11 @@ def table(votes: Sequence[Vote], found: Sequence[Section]) -> Iterator[str]:
     if sure.left + sure.right:
         share = 100 * sure.left / (sure.left + sure.right)
         yield f"the left side won {share:.0f}% of {plural(sure.left + sure.right, 'decided vote')}"
+
+
+def _signed(value: float) -> str:
+    """Format a strength; zero has a plus, however small its error."""
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def plot(found: Sequence[Section]) -> bytes:

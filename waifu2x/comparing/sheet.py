@@ -18,11 +18,11 @@ from .._text import shown
 from ..errors import ArgumentError, DecodeError
 from ..pipeline.arguments import check, whole
 from ..pipeline.auto_noise import Noise
-from ..pipeline.evaluation import luma, on_white, psnr
+from ..pipeline.evaluation import luma, psnr
 from ..pipeline.options import PictureOptions
 from .crops import Crop, Map, differing_crops, spread
 from .drawing import FAINT, INK, LINE, PAPER, heat_map, write
-from .methods import Method, Pixels
+from .methods import Method, Pixels, as_seen
 
 #: Distances in pixels: around the sheet, and between crops.
 _MARGIN: Final = 16
@@ -45,7 +45,7 @@ _SHEET: Final = {
 class SheetOptions:
     """What to compare, and where to look.
 
-    scale: enlargement; None is 2, or that of the originals if there are any. noise: as for
+    scale: enlargement; None is 2, or that of the originals if there are any, above 1. noise: as for
         `waifu2x.upscale_file`.
     crop: the rectangles to show, in pixels of the results; empty to choose ``crops`` squares of
         ``side`` pixels where the results differ most.
@@ -75,7 +75,7 @@ class Compared:
     """The comparison of one picture.
 
     source: the picture. crops: the crops shown. psnr: agreement of each method with the original in
-        dB, on luma; empty without an original.
+        dB, on luma as `evaluation.luma` defines it; empty without an original.
     """
 
     source: Path
@@ -104,13 +104,14 @@ def make_sheet(
 
     sources: pictures, each with the file of its original or None.
 
-    Raises `DecodeError` for a file that is no picture, an original of another shape and a crop
-    outside the result, and the errors of `waifu2x.Upscaler.upscale`.
+    Raises `DecodeError` for a file that is no picture, an original of another shape, an original
+    that is not larger if no scale is given, and a crop outside the result. Raises the errors of
+    `waifu2x.Upscaler.upscale`.
     """
     compared, blocks = [], []
     for source, original in sources:
         picture = codec.decode(source)
-        truth = None if original is None else on_white(codec.decode(original))
+        truth = None if original is None else as_seen(codec.decode(original))
         size = _size(source, (picture.width, picture.height), original, truth, options)
         results = [method.enlarge(picture, size) for method in methods]
         crops = _crops(source, results, options)
@@ -140,6 +141,11 @@ def _size(
                 f"original {shown(original)} is {width}x{height} px, and {shown(source)} is "
                 f"{given[0]}x{given[1]} px, which becomes another shape at a scale of {scale:.4g}"
             )
+    if options.scale is None and scale <= 1:
+        raise DecodeError(
+            f"original {shown(original)} is {width}x{height} px, not larger than {shown(source)} "
+            f"of {given[0]}x{given[1]} px; give a larger original, or `scale={scale:.4g}`"
+        )
     return PictureOptions(width=width, height=height, noise=options.noise)
 
 
@@ -217,7 +223,7 @@ def _head(
             write(image, (round(left) + 5, round(top) + 1), str(number), color=PAPER)
     scores = [f"{width}x{height} px"]
     if has_truth:
-        scores += ["PSNR, luma:"]
+        scores += ["PSNR, BT.601 luma, 16 to 235:"]
         scores += [
             f"{value:.2f} dB  {name}" for name, value in zip(names, compared.psnr, strict=True)
         ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import logging
+import os
 import sys
 from importlib.util import find_spec
 from typing import Final
@@ -18,7 +18,7 @@ from .names import ENGINES, KINDS, check, kind_of, split_device
 _log = logging.getLogger(__name__)
 
 #: The nodes of GPUs on Linux; without any, no library is loaded.
-_NODES: Final = ("/dev/dri/renderD*", "/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
+_NODES: Final = {"/dev": ("nvidia", "kfd", "dxg"), "/dev/dri": ("renderD",)}
 
 
 def create(
@@ -160,6 +160,13 @@ def _chosen(device: str | None) -> str:
 
 def has_accelerators() -> bool:
     """Return whether the machine may have a GPU that an installed runtime reaches; loads none."""
-    if sys.platform == "linux" and not any(glob.glob(node) for node in _NODES):  # noqa: PTH207
+    if sys.platform == "linux" and not any(map(_has_node, _NODES)):
         return False
     return find_spec("ncnn") is not None or torch_may_use_gpus()
+
+
+def _has_node(folder: str) -> bool:
+    try:
+        return any(name.startswith(_NODES[folder]) for name in os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return False
