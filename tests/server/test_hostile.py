@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from helpers.animations import gif_of
 from helpers.server import Running, client, idle, picture, running, wait_for
 
 from waifu2x._machine import resident_memory
@@ -316,6 +317,36 @@ def test_a_bomb_of_pixels(server: Running, size: tuple[int, int]) -> None:
     for _ in range(3):
         assert post(server, form(data=png_of(*size))).status_code in (413, 415)
     assert resident_memory() - before < 64 << 20
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_bomb_of_frames(server: Running, archive: bool) -> None:
+    data, name = gif_of(2000, 2000, 3000), "in.gif"
+    if archive:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as book:
+            book.writestr("1.gif", data)
+        data, name = stream.getvalue(), "in.cbz"
+    answer = post(server, form(name, data))
+    assert answer.status_code == 413
+    assert "3000 frames of 2000x2000, 12000000000 pixels, and the limit is" in answer.text
+
+
+def test_a_client_that_goes_away_ends_the_survey_of_an_animation(server: Running) -> None:
+    body = form("in.gif", gif_of(2000, 2000, 500))
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head(len(body)) + body)
+        wait_for(lambda: server.workshop.running)
+    wait_for(lambda: idle(server), seconds=5)
+
+
+def test_an_animation_is_charged_by_its_frames(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[float] = []
+    monkeypatch.setattr(server.workshop.queue, "charge", lambda client, cost: charged.append(cost))
+    assert post(server, form("in.gif", gif_of(10, 10, 20))).status_code == 200
+    assert charged == [19 * 100]
 
 
 def test_bombs_of_archives(server: Running) -> None:
