@@ -16,6 +16,7 @@ from helpers.server import client, idle, opened, picture, running, wait_for
 from PIL import Image
 
 from waifu2x import Upscaler
+from waifu2x.server.work import Workshop
 
 MODELS = ("upconv_7", "upconv_7_photo")
 
@@ -269,6 +270,18 @@ def test_a_page_that_takes_too_long_is_status_503() -> None:
         assert answer.headers["retry-after"]
         wait_for(lambda: idle(server))
         assert http.post("/page", content=picture(16, 16)).status_code in (200, 503)
+
+
+def test_a_page_that_waits_too_long_is_status_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workshop, "start", lambda self: None)  # every job stays in the queue
+    with running(page_seconds=0.5) as server, client(server.url) as http:
+        answer = http.post("/page", content=picture())
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        assert answer.json()["detail"] == (
+            "the picture takes longer than 0.5 seconds; try again later"
+        )
+        assert idle(server)
 
 
 def test_an_image_of_sixteen_bits_stays_so(http: httpx.Client) -> None:
