@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import socket
 import stat
 import struct
@@ -12,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -20,6 +22,8 @@ from helpers.server import Running, client, idle, picture, running, wait_for
 
 from waifu2x._machine import resident_memory
 from waifu2x.server import web
+from waifu2x.server.api import Api
+from waifu2x.server.guard import Guard
 
 BOUNDARY = "xyz"
 HOST = "Host: 127.0.0.1\r\n"
@@ -409,6 +413,12 @@ def test_files_are_private(server: Running) -> None:
         ({"Origin": "null"}, 403),
         ({"Host": "evil.example"}, 403),
         ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "["}, 403),
+        ({"Host": "[::"}, 403),
+        ({"Host": "a]b"}, 403),
+        ({"Host": "[x]"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://[::1"}, 403),
         ({"Host": "localhost:1"}, 200),
         ({"Host": "[::1]:1"}, 200),
     ],
@@ -417,12 +427,37 @@ def test_other_sites_may_not_use_the_server(
     server: Running, headers: dict[str, str], status: int
 ) -> None:
     with client(server.url) as http:
-        assert http.get("/api/health", headers=headers).status_code == status
+        answer = http.get("/api/health", headers=headers)
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert set(web.SECURITY_HEADERS) <= {name.title() for name in answer.headers}
         same = {"Origin": server.url.rstrip("/")}
         assert http.get("/api/health", headers=same).status_code == 200
         answer = http.options("/api/upscale", headers={"Access-Control-Request-Method": "POST"})
         assert answer.status_code == 405
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("place", [Guard, Api], ids=["stack", "route"])
+def test_a_defect_is_an_answer_like_others(
+    place: type, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> NoReturn:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(place, "_problem" if place is Guard else "_facts", fail)
+    caplog.set_level(logging.INFO, "waifu2x.server")
+    with running() as server, client(server.url) as http:
+        answer = http.post(
+            "/api/upscale", files={"file": picture()}, headers={"Prefer": "respond-async"}
+        )
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "this is a defect of waifu2x" in answer.json()["detail"]
+    assert set(web.SECURITY_HEADERS) <= {name.title() for name in answer.headers}
+    assert '"status": 500' in caplog.text
+    assert "Traceback" in caplog.text
 
 
 def test_the_token() -> None:
