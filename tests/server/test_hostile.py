@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import json
 import logging
 import socket
 import stat
@@ -246,12 +248,81 @@ def test_a_client_that_reads_nothing_is_dropped(
         wait_for(lambda: idle(server))
 
 
+def test_a_client_that_reads_slowly_gets_all(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(web, "HEAD_SECONDS", 0.5)
+    field = b'--xyz\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    body = field % (b"format", b"bmp") + field % (b"scale", b"8") + form(data=picture(240, 240))
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.sendall(head(len(body)) + body)
+        count = 0
+        while piece := connection.recv(1 << 17):
+            count += len(piece)
+            time.sleep(0.02)
+    assert count > 1920 * 1920 * 3
+
+
 def test_half_a_head_is_dropped(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "HEAD_SECONDS", 0.5)
     for begin in (b"", b"POST /api/upscale HTTP/1.1\r\nHost: 127", b"G"):
         began = time.monotonic()
         raw(server, begin)
         assert time.monotonic() - began < 25
+
+
+def test_a_connection_too_many_takes_the_place_of_the_oldest_idle_one(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "CONNECTIONS_EACH", 4)
+    with contextlib.ExitStack() as stack:
+        begun = []
+        for _ in range(6):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+            begun.append(stack.enter_context(connection))
+            connection.sendall(b"GET / HTTP/1.1\r\n")
+            time.sleep(0.1)
+        for connection in begun[:2]:
+            answer = received(connection)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 5" in answer.lower()
+            assert b"application/problem+json" in answer
+            assert b"content-security-policy" in answer.lower()
+        with client(server.url) as http:
+            assert http.get("/api/health").status_code == 200
+
+
+def test_a_connection_too_many_is_refused_if_all_are_at_work(
+    server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "waifu2x.server")
+    monkeypatch.setattr(web, "CONNECTIONS_EACH", 2)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+            stack.enter_context(connection).sendall(head(5000))
+        wait_for(lambda: server.workshop.queue.held == 2)
+        with client(server.url) as http:
+            answer = http.get("/api/health")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert set(web.SECURITY_HEADERS) <= {name.title() for name in answer.headers}
+    assert '"status": 503' in caplog.text
+
+
+def test_what_is_malformed_gets_problem_json(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "waifu2x.server")
+    answer = raw(server, b"\0\1\2\3\r\n\r\n")
+    top, _, body = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 400 ")
+    assert b"content-security-policy" in top.lower()
+    assert json.loads(body)["detail"] == "the request is not HTTP"
+    assert '"method": null, "path": null, "status": 400' in caplog.text
 
 
 def test_a_flood_of_headers(server: Running) -> None:
