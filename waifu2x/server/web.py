@@ -52,8 +52,10 @@ _TCP_INFO: Final = struct.Struct("=120xQ")
 #: Seconds for the head of a request, and for what is left of a request after its answer.
 HEAD_SECONDS: Final = 15
 
-#: Seconds that a client may take nothing of an answer.
+#: Seconds that a client may take nothing of an answer, and the bytes per second on average that
+#: excuse a longer pause. curl with --limit-rate pauses for 50 s after 4 MB at once.
 STALL_SECONDS: Final = 20
+LEAST_RATE: Final = 16 << 10
 
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -115,7 +117,6 @@ class _Protocol(H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
-    _taken = 0
     _since = 0.0
     _begun = False
 
@@ -193,7 +194,9 @@ class _Protocol(H11Protocol):
             *((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
             (b"connection", b"close"),
         ]
-        head = h11.Response(status_code=problem.status, headers=headers)
+        head = h11.Response(
+            status_code=problem.status, headers=headers, reason=problem.facts["title"]
+        )
         for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         log({"client": self.client}, problem.status, len(answer.body))
@@ -215,17 +218,24 @@ class _Protocol(H11Protocol):
     def _watch(self) -> None:
         """Abort the connection once the client has taken nothing for `STALL_SECONDS`."""
         if self._stalled is None:
-            self._taken = _bytes_taken(self.transport)
-            self._stalled = self.loop.call_later(STALL_SECONDS, self._check_taken)
+            self._check_later(self.loop.time(), _bytes_taken(self.transport))
 
-    def _check_taken(self) -> None:
-        self._stalled = None
-        if not self.transport.get_write_buffer_size():
-            return
-        if _bytes_taken(self.transport) == self._taken:
-            self.transport.abort()
-        else:
-            self._watch()
+    def _check_later(self, began: float, before: int) -> None:
+        """began, before: time and bytes taken at the begin of the watch."""
+        taken = _bytes_taken(self.transport)
+
+        def check() -> None:
+            self._stalled = None
+            now = _bytes_taken(self.transport)
+            excused = now - before >= LEAST_RATE * (self.loop.time() - began)
+            if not self.transport.get_write_buffer_size():
+                return
+            if now == taken and not excused:
+                self.transport.abort()
+            else:
+                self._check_later(began, before)
+
+        self._stalled = self.loop.call_later(STALL_SECONDS, check)
 
     def _end_wait(self) -> None:
         if self._timer is not None:
@@ -246,7 +256,7 @@ def _bytes_taken(transport: asyncio.Transport) -> int:
             facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
             if len(facts) == _TCP_INFO.size:
                 return int(_TCP_INFO.unpack(facts)[0])
-    return transport.get_write_buffer_size()
+    return -transport.get_write_buffer_size()
 
 
 class _Server(uvicorn.Server):
