@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..errors import ArgumentError
-from ..pipeline.arguments import check, optional, positive, text, whole
+from ..pipeline.arguments import check, optional, positive, secret, text, whole
 from ..pipeline.options import UpscalerOptions
 
 #: Pixels of all frames of an animation, as a multiple of those of a picture.
@@ -19,8 +19,10 @@ LOCALHOST: Final = "localhost"
 _SETTINGS: Final = {
     "host": text("it must be the name or the address of a network interface", r"[^\s/]+"),
     "port": whole("it must be a whole number from 0 to 65535", least=0, most=65535),
-    "token": optional(
-        text("it must be 8 or more letters, digits and signs, without spaces", r"[!-~]{8,}")
+    "token": secret(
+        optional(
+            text("it must be 8 or more letters, digits and signs, without spaces", r"[!-~]{8,}")
+        )
     ),
     "queue": whole("it must be a whole number of at least 1, for example 64", least=1, most=10_000),
     "max_bytes": whole("it must be a number of bytes, 1 or more", least=1),
@@ -59,7 +61,7 @@ class ServerSettings:
     upscaler: UpscalerOptions = field(default_factory=UpscalerOptions)
     host: str = "127.0.0.1"
     port: int = 8760
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     queue: int = 64
     max_bytes: int = 64 << 20
     max_animation: int | None = None
