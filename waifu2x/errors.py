@@ -19,6 +19,10 @@ A batch continues after a file that failed, and exits with 1 at the end. Any oth
 escapes is a defect.
 """
 
+from __future__ import annotations
+
+import threading
+
 
 class Waifu2xError(Exception):
     """Base of every error raised on purpose."""
@@ -78,3 +82,9 @@ class SkippedError(Waifu2xError):
 
 class CancelledError(Waifu2xError):
     """The caller cancelled the work; nothing was written."""
+
+
+def check_cancelled(cancel: threading.Event | None) -> None:
+    """Raise `CancelledError` if ``cancel`` is set."""
+    if cancel is not None and cancel.is_set():
+        raise CancelledError("cancelled; nothing was written")

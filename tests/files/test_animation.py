@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -25,8 +27,9 @@ from waifu2x.codec.animation import (
     open_animation,
     resolve_animation_format,
 )
-from waifu2x.errors import CancelledError, DecodeError
+from waifu2x.errors import CancelledError, DecodeError, LimitError
 from waifu2x.files.animation import AnimationResult, digest, upscale_animation
+from waifu2x.files.task import Amount
 from waifu2x.picture import Picture
 from waifu2x.pipeline.upscaler import Upscaler
 
@@ -55,6 +58,7 @@ def through(
     format: str,
     upscale: Callable[[Picture], Picture] = doubled,
     progress: Callable[[int, int], None] | None = None,
+    cancel: threading.Event | None = None,
 ) -> tuple[bytes, AnimationResult]:
     stream = io.BytesIO()
     writer = animation_writer(
@@ -66,8 +70,9 @@ def through(
         metadata=animation.metadata,
         gray=animation.gray,
         has_alpha=animation.has_alpha,
+        cancel=cancel,
     )
-    result = upscale_animation(animation, upscale, writer, progress=progress)
+    result = upscale_animation(animation, upscale, writer, progress=progress, cancel=cancel)
     return stream.getvalue(), result
 
 
@@ -134,6 +139,66 @@ def test_damage_is_found_before_the_work() -> None:
     with pytest.raises(DecodeError, match="frame 3 of in is damaged"):
         through(opened(bytes(data)), "png", counting)
     assert counting.calls == 0
+
+
+class Stopped(threading.Event):
+    """An event that is set from the call of `is_set` with that number on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.left = number
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+@pytest.mark.parametrize("format", ANIMATION_FORMATS)
+def test_every_frame_of_both_passes_looks_at_the_event(format: str) -> None:
+    data, _ = written(sprites(), format, has_alpha=True)
+    for call in range(1, 13):  # six frames, twice
+        counting = Counting()
+        with pytest.raises(CancelledError):
+            through(opened(data), "png", counting, cancel=Stopped(call))
+        assert (counting.calls == 0) == (call <= 7)
+    through(opened(data), "png", cancel=Stopped(14))
+
+
+def test_avif_is_compressed_frame_by_frame_until_the_event() -> None:
+    frames = opened(written(sprites(), "png", has_alpha=True)[0])
+    for call in (13, 18):  # beyond both passes, within `close`
+        with pytest.raises(CancelledError):
+            through(frames, "avif", cancel=Stopped(call))
+
+
+@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.parametrize("size", [(2000, 1), (1, 400_000)], ids=["survey", "structure"])
+def test_the_survey_ends_at_once(size: tuple[int, int], archive: bool) -> None:
+    """The work takes minutes, and is cancelled from another thread soon after it has begun."""
+    data = animations.gif_of(size[0], size[0], 3000 if size[0] > 1 else size[1])
+    if archive:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as book:
+            book.writestr("1.gif", data)
+        data = stream.getvalue()
+    cancel = threading.Event()
+    threading.Timer(0.3, cancel.set).start()
+    with pytest.raises(CancelledError):
+        waifu2x.upscale_file(data, io.BytesIO(), model="upconv_7", scale=1, cancel=cancel)
+
+
+def test_the_pixels_of_all_frames_have_a_limit() -> None:
+    amount = Amount(most=1000)
+    amount.add(100, 100)
+    amount.add_frames(10, 10, 4, "a.gif")
+    with pytest.raises(LimitError) as found:
+        amount.add_frames(10, 10, 7, "b.gif")
+    assert str(found.value) == (
+        "b.gif has 7 frames of 10x10, 700 pixels, 1100 with the animations before, and the limit "
+        "is 1000; take out frames, or scale it down"
+    )
+    amount.add_frames(10, 10, 6, "c.gif")
+    assert amount.pixels == 11_000
 
 
 def test_cancelling_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,13 @@ class Part:
     over: bool = True
 
 
+def gif_of(width: int, height: int, frames: int) -> bytes:
+    """A canvas with ``frames`` frames of one pixel."""
+    patch = struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    return head + patch * frames + b";"
+
+
 def shown(width: int, height: int, parts: list[Part]) -> list[Bytes]:
     """Compose every frame in RGBA by the definitions, pixel by pixel, in exact fractions."""
     canvas = np.zeros((height, width, 4), np.uint8)

@@ -345,6 +345,22 @@ def test_results_are_cached_within_a_limit() -> None:
         assert 0 < cache.size <= 12_000
 
 
+def test_the_cache_gives_no_name_of_another_client() -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as book:
+        book.writestr("01.png", picture())
+        book.writestr("02.png", picture()[:300])
+    with running(cache=1 << 20) as server, client(server.url) as http:
+        for owner in ("alice", "bob"):
+            answer = send(http, stream.getvalue(), f"{owner}_secret.cbz")
+            assert answer.status_code == 200
+            text = str(answer.headers)
+            assert f"{owner}_secret.cbz: page 02.png is truncated" in text
+            assert ("alice" in text) == (owner == "alice")
+            assert f'{owner}_secret_waifu2x.cbz"' in text
+        assert server.workshop._taken == 2
+
+
 def test_a_model_file_is_served_by_its_name_only(tmp_path: Path) -> None:
     file = tmp_path / "own.pth"
     compact_file(file, seed=0)

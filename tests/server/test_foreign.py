@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from helpers.server import client, idle, opened, picture, running, wait_for
 from PIL import Image
 
 from waifu2x import Upscaler
+from waifu2x.server.work import Workshop
 
 MODELS = ("upconv_7", "upconv_7_photo")
 
@@ -269,6 +271,35 @@ def test_a_page_that_takes_too_long_is_status_503() -> None:
         assert answer.headers["retry-after"]
         wait_for(lambda: idle(server))
         assert http.post("/page", content=picture(16, 16)).status_code in (200, 503)
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_long_picture_in_json(http: httpx.Client, escaped: bool) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "PNG")
+    text = json.dumps({"image": base64.b64encode(stream.getvalue()).decode(), "upscaler_1": "None"})
+    if escaped:
+        text = text.replace("/", "\\/")
+    answer = http.post("/sdapi/v1/extra-single-image", content=text)
+    # Nothing is done by the upscaler None.
+    assert same(base64.b64decode(answer.json()["image"]), noise)
+    broken = text[:2000] + "=" + text[2000:]
+    answer = http.post("/sdapi/v1/extra-single-image", content=broken)
+    assert answer.status_code == 422
+    assert "image is not base64" in answer.json()["detail"]
+
+
+def test_a_page_that_waits_too_long_is_status_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workshop, "start", lambda self: None)  # every job stays in the queue
+    with running(page_seconds=0.5) as server, client(server.url) as http:
+        answer = http.post("/page", content=picture())
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        assert answer.json()["detail"] == (
+            "the picture takes longer than 0.5 seconds; try again later"
+        )
+        assert idle(server)
 
 
 def test_an_image_of_sixteen_bits_stays_so(http: httpx.Client) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
+import json
+import logging
 import socket
 import stat
 import struct
@@ -12,13 +15,17 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import pytest
+from helpers.animations import gif_of
 from helpers.server import Running, client, idle, picture, running, wait_for
 
 from waifu2x._machine import resident_memory
 from waifu2x.server import web
+from waifu2x.server.api import Api
+from waifu2x.server.guard import Guard
 
 BOUNDARY = "xyz"
 HOST = "Host: 127.0.0.1\r\n"
@@ -241,12 +248,81 @@ def test_a_client_that_reads_nothing_is_dropped(
         wait_for(lambda: idle(server))
 
 
+def test_a_client_that_reads_slowly_gets_all(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(web, "HEAD_SECONDS", 0.5)
+    field = b'--xyz\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    body = field % (b"format", b"bmp") + field % (b"scale", b"8") + form(data=picture(240, 240))
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.sendall(head(len(body)) + body)
+        count = 0
+        while piece := connection.recv(1 << 17):
+            count += len(piece)
+            time.sleep(0.02)
+    assert count > 1920 * 1920 * 3
+
+
 def test_half_a_head_is_dropped(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "HEAD_SECONDS", 0.5)
     for begin in (b"", b"POST /api/upscale HTTP/1.1\r\nHost: 127", b"G"):
         began = time.monotonic()
         raw(server, begin)
         assert time.monotonic() - began < 25
+
+
+def test_a_connection_too_many_takes_the_place_of_the_oldest_idle_one(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "CONNECTIONS_EACH", 4)
+    with contextlib.ExitStack() as stack:
+        begun = []
+        for _ in range(6):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+            begun.append(stack.enter_context(connection))
+            connection.sendall(b"GET / HTTP/1.1\r\n")
+            time.sleep(0.1)
+        for connection in begun[:2]:
+            answer = received(connection)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 5" in answer.lower()
+            assert b"application/problem+json" in answer
+            assert b"content-security-policy" in answer.lower()
+        with client(server.url) as http:
+            assert http.get("/api/health").status_code == 200
+
+
+def test_a_connection_too_many_is_refused_if_all_are_at_work(
+    server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "waifu2x.server")
+    monkeypatch.setattr(web, "CONNECTIONS_EACH", 2)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+            stack.enter_context(connection).sendall(head(5000))
+        wait_for(lambda: server.workshop.queue.held == 2)
+        with client(server.url) as http:
+            answer = http.get("/api/health")
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "5"
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert set(web.SECURITY_HEADERS) <= {name.title() for name in answer.headers}
+    assert '"status": 503' in caplog.text
+
+
+def test_what_is_malformed_gets_problem_json(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "waifu2x.server")
+    answer = raw(server, b"\0\1\2\3\r\n\r\n")
+    top, _, body = answer.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 400 ")
+    assert b"content-security-policy" in top.lower()
+    assert json.loads(body)["detail"] == "the request is not HTTP"
+    assert '"method": null, "path": null, "status": 400' in caplog.text
 
 
 def test_a_flood_of_headers(server: Running) -> None:
@@ -318,6 +394,36 @@ def test_a_bomb_of_pixels(server: Running, size: tuple[int, int]) -> None:
     assert resident_memory() - before < 64 << 20
 
 
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_bomb_of_frames(server: Running, archive: bool) -> None:
+    data, name = gif_of(2000, 2000, 3000), "in.gif"
+    if archive:
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as book:
+            book.writestr("1.gif", data)
+        data, name = stream.getvalue(), "in.cbz"
+    answer = post(server, form(name, data))
+    assert answer.status_code == 413
+    assert "3000 frames of 2000x2000, 12000000000 pixels, and the limit is" in answer.text
+
+
+def test_a_client_that_goes_away_ends_the_survey_of_an_animation(server: Running) -> None:
+    body = form("in.gif", gif_of(2000, 2000, 500))
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head(len(body)) + body)
+        wait_for(lambda: server.workshop.running)
+    wait_for(lambda: idle(server), seconds=5)
+
+
+def test_an_animation_is_charged_by_its_frames(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[float] = []
+    monkeypatch.setattr(server.workshop.queue, "charge", lambda client, cost: charged.append(cost))
+    assert post(server, form("in.gif", gif_of(10, 10, 20))).status_code == 200
+    assert charged == [19 * 100]
+
+
 def test_bombs_of_archives(server: Running) -> None:
     before = resident_memory()
     stream = io.BytesIO()
@@ -378,6 +484,12 @@ def test_files_are_private(server: Running) -> None:
         ({"Origin": "null"}, 403),
         ({"Host": "evil.example"}, 403),
         ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "["}, 403),
+        ({"Host": "[::"}, 403),
+        ({"Host": "a]b"}, 403),
+        ({"Host": "[x]"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://[::1"}, 403),
         ({"Host": "localhost:1"}, 200),
         ({"Host": "[::1]:1"}, 200),
     ],
@@ -386,12 +498,37 @@ def test_other_sites_may_not_use_the_server(
     server: Running, headers: dict[str, str], status: int
 ) -> None:
     with client(server.url) as http:
-        assert http.get("/api/health", headers=headers).status_code == status
+        answer = http.get("/api/health", headers=headers)
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert set(web.SECURITY_HEADERS) <= {name.title() for name in answer.headers}
         same = {"Origin": server.url.rstrip("/")}
         assert http.get("/api/health", headers=same).status_code == 200
         answer = http.options("/api/upscale", headers={"Access-Control-Request-Method": "POST"})
         assert answer.status_code == 405
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("place", [Guard, Api], ids=["stack", "route"])
+def test_a_defect_is_an_answer_like_others(
+    place: type, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> NoReturn:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(place, "_problem" if place is Guard else "_facts", fail)
+    caplog.set_level(logging.INFO, "waifu2x.server")
+    with running() as server, client(server.url) as http:
+        answer = http.post(
+            "/api/upscale", files={"file": picture()}, headers={"Prefer": "respond-async"}
+        )
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "this is a defect of waifu2x" in answer.json()["detail"]
+    assert set(web.SECURITY_HEADERS) <= {name.title() for name in answer.headers}
+    assert '"status": 500' in caplog.text
+    assert "Traceback" in caplog.text
 
 
 def test_the_token() -> None:

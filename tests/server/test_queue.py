@@ -51,6 +51,22 @@ def test_large_work_counts_more() -> None:
     assert found.index("a2") == 11
 
 
+def test_work_that_is_known_late_counts() -> None:
+    queue: FairQueue[str] = FairQueue(100)
+    filled(queue, "a1", "a2")
+    filled(queue, "b1", "b2", "b3")
+    assert queue.take() == "a1"
+    queue.charge("a", 1.5)
+    queue.charge("a", -10)
+    queue.charge("unknown", 5)
+    assert order(queue) == ["b1", "b2", "b3", "a2"]
+    filled(queue, "c1", "c2", cost=1)
+    assert queue.take() == "c1"
+    queue.charge("b", 10)
+    filled(queue, "b4")
+    assert order(queue) == ["c2", "b4"]
+
+
 def test_a_client_without_places_keeps_its_share() -> None:
     queue: FairQueue[str] = FairQueue(100)
     filled(queue, "a1", "a2", "a3")

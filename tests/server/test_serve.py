@@ -14,6 +14,8 @@ import pytest
 from helpers.command import waifu2x
 from helpers.server import client, opened, picture, process, wait_for
 
+from waifu2x.server.settings import ServerSettings
+
 BIG = picture(600, 500)
 
 
@@ -139,6 +141,17 @@ def test_wrong_options(tmp_path: Path, words: list[str], code: int, text: str) -
     assert done.stderr.startswith("Error: ")
     assert text in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("token", ["se:cret-1\u00e9", "short", "with a space"])
+def test_no_message_shows_the_token(tmp_path: Path, token: str) -> None:
+    for words, env in (([], {"WAIFU2X_TOKEN": token}), (["--token", token], {})):
+        done = waifu2x("serve", *words, cwd=tmp_path, env=env)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "token is not allowed; it must be 8 or more letters" in done.stderr
+        assert token not in done.stderr
+        assert "cret" not in done.stderr
+    assert "a-long-secret" not in repr(ServerSettings(token="a-long-secret"))
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:

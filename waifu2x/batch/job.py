@@ -27,7 +27,7 @@ from ..errors import (
     Waifu2xError,
 )
 from ..files.open import open_job
-from ..files.task import Job, Options, Result, Task
+from ..files.task import Amount, Job, Options, Result, Task
 from ..picture import Picture
 from ..pipeline.pipeline import Footprint
 from ..pipeline.progress import ProgressCallback
@@ -158,7 +158,9 @@ def _convert(
     limit = context.upscaler.options.limit
     with ExitStack() as stack:
         stream, name = stack.enter_context(codec.opened(source, limit))
-        job = open_within(stages, context.upscaler, stream, name, options, item.target)
+        job = open_within(
+            *(stages, context.upscaler, stream, name, options, item.target), cancel=context.cancel
+        )
         if not job.needs_source:
             stack.close()
             _require_unchanged(item, before)
@@ -182,6 +184,8 @@ def open_within(
     target: Path,
     *,
     keep_format: bool = False,
+    amount: Amount | None = None,
+    cancel: threading.Event | None = None,
 ) -> Job:
     """Open a source as `open_job` does, once the limits of ``stages`` allow decoding it.
 
@@ -207,6 +211,8 @@ def open_within(
             None if keep_format else target,
             keep_format=keep_format,
             slot=stages.computing,
+            amount=amount,
+            cancel=cancel,
         )
 
 

@@ -128,7 +128,11 @@ def upscale_file(
             check_is_file(cast("str | os.PathLike[str]", target), chosen.format)
         # Reading moves the access time, so take the times before.
         status = path.stat() if written.keep_times and path is not None else None
-        job = open_job(upscaler.pipeline, stream, name, chosen, named, keep_format=sink is not None)
+        job = open_job(
+            *(upscaler.pipeline, stream, name, chosen, named),
+            keep_format=sink is not None,
+            cancel=run.get("cancel"),
+        )
         if not job.needs_source:
             stack.close()  # Windows cannot replace an open file
         if sink is None:

@@ -22,7 +22,7 @@ from ..codec.animation import (
     animation_writer,
     check_animation_target,
 )
-from ..errors import EncodeError
+from ..errors import EncodeError, check_cancelled
 from ..picture import Picture
 from ..pipeline.gray import GrayTest
 from ..pipeline.pipeline import Pipeline
@@ -112,8 +112,11 @@ class AnimationJob:
             metadata=kept_metadata(animation.metadata, task.options),
             gray=animation.gray,
             has_alpha=animation.has_alpha,
+            cancel=cancel,
         )
-        made = upscale_animation(animation, upscale, writer, survey=test.add, progress=begin_frame)
+        made = upscale_animation(
+            animation, upscale, writer, survey=test.add, progress=begin_frame, cancel=cancel
+        )
         frames = plural(made.frames, "frame")
         if made.distinct < made.frames:
             frames += f" ({made.distinct} different)"
@@ -141,6 +144,7 @@ def upscale_animation(
     *,
     survey: Callable[[Picture], object] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    cancel: threading.Event | None = None,
 ) -> AnimationResult:
     """Upscale every frame of ``animation``, write it to ``writer``, and close the writer.
 
@@ -149,14 +153,17 @@ def upscale_animation(
     survey: called with each distinct frame before the first call of ``upscale``.
     progress: called with the number of distinct frames done and their total, once before the first
         frame and after each frame.
+    cancel: an event that stops the work before the next frame, in both passes.
 
     The animation is read twice. The first pass finds repeated frames, and damaged ones before any
     network runs. Results of repeated frames wait in a temporary file, not in memory.
 
-    Raises `DecodeError` for a damaged frame, and the errors of ``upscale`` and ``writer``.
+    Raises `DecodeError` for a damaged frame, `CancelledError` if ``cancel`` was set, and the errors
+    of ``upscale`` and ``writer``.
     """
     uses: Counter[bytes] = Counter()
     for frame in animation:
+        check_cancelled(cancel)
         key = digest(frame.picture)
         if survey is not None and key not in uses:
             survey(frame.picture)
@@ -167,6 +174,7 @@ def upscale_animation(
         progress(0, distinct)
     with closing(PictureStore()) as store, writer:
         for frame in animation:
+            check_cancelled(cancel)
             key = digest(frame.picture)
             uses[key] -= 1
             if key in kept:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from .. import codec
 from .._text import shown
 from ..codec import OutputFormat
-from ..errors import DecodeError, EncodeError, Waifu2xError
+from ..errors import DecodeError, EncodeError, Waifu2xError, check_cancelled
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
 from .naming import ARCHIVE_SUFFIXES
 from .still import StillJob
-from .task import ChooseFormat, ComputeSlot, Job, Options, options_for_format
+from .task import Amount, ChooseFormat, ComputeSlot, Job, Options, options_for_format
 
 #: Formats that may hold an animation; a still picture in them becomes a PNG.
 _ANIMATED_SUFFIXES: Final = tuple(
@@ -33,6 +34,8 @@ def open_job(
     *,
     keep_format: bool = False,
     slot: ComputeSlot | None = None,
+    amount: Amount | None = None,
+    cancel: threading.Event | None = None,
 ) -> Job:
     """Read a picture, or open an animation or archive, and check it before any network runs.
 
@@ -41,9 +44,11 @@ def open_job(
     target: the file to write, whose name decides the format; None for a stream or a default name.
     keep_format: without a target, keep the format of the source if it can be written.
     slot: held whenever a network runs, if several jobs run at once.
+    amount: counts the pixels of the source, and limits the frames of animations.
+    cancel: an event that ends every read of ``stream``, also by the job, with `CancelledError`.
 
     Raises `DecodeError`, `LimitError`, `ArgumentError`, `EncodeError` for a result that the format
-    cannot hold, and `SkippedError` for a source beyond ``skip_larger``.
+    cannot hold, `SkippedError` for a source beyond ``skip_larger``, and `CancelledError`.
     """
 
     def choose(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
@@ -64,13 +69,14 @@ def open_job(
         output = _own_format(source, animated)
         return output, options_for_format(options, output, source)
 
+    stream = _cancellable(stream, cancel)
     stream.seek(0)
     head = stream.read(codec.HEAD_BYTES)
     found = codec.sniff(head)
     if found.name != "zip":
         if found.archive:
             raise DecodeError(found.unsupported(shown(name)))
-        return open_picture_job(pipeline, stream, name, choose, slot)
+        return open_picture_job(pipeline, stream, name, choose, slot, amount=amount)
 
     def choose_png(source: Source, animated: bool) -> tuple[OutputFormat, Options]:
         return _format(None, "png", animated), replace(options, format=None, quality=None)
@@ -79,7 +85,12 @@ def open_job(
         page: BinaryIO, page_name: str, *, as_png: bool = False, whole: bool = False
     ) -> Job:
         chosen = choose_png if as_png else choose_for_page
-        return open_picture_job(pipeline, page, page_name, chosen, slot, whole=whole)
+        return open_picture_job(
+            *(pipeline, _cancellable(page, cancel), page_name, chosen, slot),
+            amount=amount if whole and not as_png else None,  # once for each page
+            cancel=cancel,
+            whole=whole,
+        )
 
     from .archive import ArchiveJob  # loaded when needed
 
@@ -93,6 +104,8 @@ def open_picture_job(
     choose_format: ChooseFormat,
     slot: ComputeSlot | None = None,
     *,
+    amount: Amount | None = None,
+    cancel: threading.Event | None = None,
     whole: bool = False,
 ) -> Job:
     """Read a picture or open an animation; see `open_job`.
@@ -105,11 +118,35 @@ def open_picture_job(
 
         animation = open_animation(stream, name, max_pixels=pipeline.options.limit)
         if animation is not None:
+            width, height = animation.width, animation.height
+            if amount is not None:
+                amount.add_frames(width, height, animation.frames, name)
             for _ in animation if whole else ():
-                pass
+                check_cancelled(cancel)
             return AnimationJob(pipeline, animation, name, choose_format, slot)
     picture = codec.decode_stream(stream, name, pipeline.options.limit)
+    if amount is not None:
+        amount.add(picture.width, picture.height)
     return StillJob(pipeline, picture, name, choose_format, slot)
+
+
+class _CancellableStream:
+    """Delegates to a stream, and checks an event before each read."""
+
+    def __init__(self, stream: BinaryIO, cancel: threading.Event) -> None:
+        self._stream, self._cancel = stream, cancel
+
+    def read(self, size: int = -1) -> bytes:
+        check_cancelled(self._cancel)
+        return self._stream.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _cancellable(stream: BinaryIO, cancel: threading.Event | None) -> BinaryIO:
+    """Return ``stream`` with reads that raise `CancelledError` once ``cancel`` is set."""
+    return stream if cancel is None else cast("BinaryIO", _CancellableStream(stream, cancel))
 
 
 def format_of(name: str) -> OutputFormat:

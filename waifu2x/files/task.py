@@ -15,7 +15,7 @@ from .. import codec
 from .._record import record
 from .._text import shown
 from ..codec import OutputFormat
-from ..errors import ArgumentError, SkippedError
+from ..errors import ArgumentError, LimitError, SkippedError
 from ..picture import Metadata, Picture, Source
 from ..pipeline.arguments import Allowed, check, flag, optional, whole
 from ..pipeline.auto_noise import AnyLevel
@@ -171,6 +171,36 @@ class Result:
     reason: str
     notes: tuple[str, ...]
     failures: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Amount:
+    """Counts the pixels of a source: of all pages of an archive, and of all their frames.
+
+    most: limit for the frames of all animations together, or None.
+    pixels: of everything that has been opened.
+    """
+
+    most: int | None = None
+    pixels: int = 0
+    _animated: int = 0
+
+    def add(self, width: int, height: int) -> None:
+        """Count a still picture."""
+        self.pixels += width * height
+
+    def add_frames(self, width: int, height: int, frames: int, name: str) -> None:
+        """Count an animation; raises `LimitError` if ``most`` would be exceeded."""
+        pixels = width * height * frames
+        total = self._animated + pixels
+        if self.most is not None and total > self.most:
+            before = f", {total} with the animations before" if total > pixels else ""
+            raise LimitError(
+                f"{name} has {frames} frames of {width}x{height}, {pixels} pixels{before}, and the "
+                f"limit is {self.most}; take out frames, or scale it down"
+            )
+        self._animated = total
+        self.pixels += pixels
 
 
 class Job(Protocol):

@@ -37,11 +37,13 @@ class Allowed:
     convert: returns the value as a plain Python object, or raises an exception; an `ArgumentError`
         has a message of its own.
     words: the allowed strings, if there are few; a message suggests the nearest.
+    secret: whether no message may show the value.
     """
 
     text: str
     convert: Callable[[Any], Any]
     words: tuple[str, ...] = ()
+    secret: bool = False
 
     def checked(self, name: str, value: Any) -> Any:
         """Return ``value`` as a plain Python object; raises `ArgumentError` naming ``name``."""
@@ -52,7 +54,8 @@ class Allowed:
         except Exception:  # the methods of any object may raise anything
             if self.words and isinstance(value, str):
                 raise ArgumentError(unknown(name, value, self.words)) from None
-            raise ArgumentError(f"{name} is {shown_value(value)}; {self.text}") from None
+            given = "not allowed" if self.secret else shown_value(value)
+            raise ArgumentError(f"{name} is {given}; {self.text}") from None
 
 
 def check(record: object, table: Mapping[str, Allowed]) -> None:
@@ -178,6 +181,11 @@ def text(description: str, pattern: str = r"(?s).*") -> Allowed:
         return value
 
     return Allowed(description, convert)
+
+
+def secret(allowed: Allowed) -> Allowed:
+    """Show the value in no message."""
+    return dataclasses.replace(allowed, secret=True)
 
 
 def choice(words: Iterable[str]) -> Allowed:

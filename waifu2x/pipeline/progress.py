@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ..errors import CancelledError
+from ..errors import check_cancelled
 
 #: Receives the share of the work done, 0 to 1, after every tile, in the calling thread.
 ProgressCallback: TypeAlias = Callable[[float], object]
@@ -30,8 +30,7 @@ class Progress:
 
     def check(self) -> None:
         """Raise `CancelledError` if the caller has cancelled the work."""
-        if self.cancelled:
-            raise CancelledError("cancelled; nothing was written")
+        check_cancelled(self._cancel)
 
     def span(self, cost: float) -> Callable[[float], None]:
         """Return a function that takes the share done of a part of ``cost``, never going back."""

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._record import record
 from ..errors import Waifu2xError
@@ -88,10 +88,10 @@ def build(settings: ServerSettings, declared: tuple[Parameter, ...], words: Word
             Waifu2xError: failed,
             OSError: failed,
             HTTPException: refused,
+            Exception: failed,
         },
     )
-    app = _Defects(app, context)
-    app = SecurityHeaders(Guard(app, settings))
+    app = SecurityHeaders(_Defects(Guard(app, settings), context))
     return Application(RequestLog(app), workshop, context.store)
 
 
@@ -102,11 +102,20 @@ class _Defects:
         self._app, self._context = app, context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
-        except Exception:
-            # Starlette has answered with status 500 before.
+            await self._app(scope, receive, watched)
+        except Exception as error:
             _log.exception("%s %s failed", scope.get("method"), scope.get("path"))
+            # Starlette has answered an exception of a route before.
+            if not begun:
+                await self._context.problem(error).response()(scope, receive, send)
 
 
 def _page_routes() -> list[Route]:

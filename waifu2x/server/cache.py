@@ -53,8 +53,13 @@ class ResultCache:
         return True
 
     def store(self, job: Job) -> None:
-        """Keep the result of ``job``; the results that were not used for longest go."""
+        """Keep the result of ``job``; the results that were not used for longest go.
+
+        A result whose notes name the source is not kept: another client would read the name.
+        """
         if not self._limit or job.made is None:
+            return
+        if job.made.failures or any(job.name in note for note in job.made.notes):
             return
         with contextlib.suppress(OSError), self._lock:
             size = job.result.stat().st_size

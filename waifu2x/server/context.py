@@ -79,15 +79,19 @@ class Context:
         await anyio.to_thread.run_sync(self.workshop.submit, job)
         return job
 
-    async def finish(self, request: Request, job: Job, seconds: float | None = None) -> None:
+    async def finish(
+        self, request: Request, job: Job, limit: float | None = None, spent: float = 0.0
+    ) -> None:
         """Wait for the end of ``job``; a client that goes away cancels the job.
 
-        seconds: the longest time to wait.
+        limit: seconds for the whole request; a job that takes longer is canceled.
+        spent: seconds of ``limit`` that have passed.
 
         Raises `Problem` for a job that is not done; its files are removed then.
         """
+        left = None if limit is None else max(0.0, limit - spent)
         try:
-            with anyio.move_on_after(seconds):
+            with anyio.move_on_after(left) as scope:
                 async with anyio.create_task_group() as group:
 
                     async def follow_client() -> None:
@@ -104,10 +108,10 @@ class Context:
         if job.problem is not None:
             job.remove_files()
             raise job.problem
-        if job.status == "canceled":
-            raise Problem(GONE, "canceled; nothing was written")
         if job.status != "done":
-            raise busy(f"the picture takes longer than {seconds:g} seconds; try again later", 5)
+            if scope.cancelled_caught:
+                raise busy(f"the picture takes longer than {limit:g} seconds; try again later", 5)
+            raise Problem(GONE, "canceled; nothing was written")
         assert job.made is not None
         note(request, size=job.made.size_out)
 

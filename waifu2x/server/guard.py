@@ -7,7 +7,7 @@ import binascii
 import hmac
 import json
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -55,11 +55,21 @@ class Guard:
                 {"WWW-Authenticate": _CHALLENGE},
             )
         host = headers.get("host", "")
-        if self._settings.loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        address = _split(f"//{host}")
+        name = "" if address is None else address.hostname or ""
+        if address is None or (self._settings.loopback and not is_loopback(name)):
             return Problem(403, f"host {host[:60]!r} is not this machine; use the printed address")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and getattr(_split(origin), "netloc", None) != host:
             return Problem(403, "the request comes from another site; open the page of this server")
+        return None
+
+
+def _split(address: str) -> SplitResult | None:
+    """The parts of an address, or None if it is malformed."""
+    try:
+        return urlsplit(address)
+    except ValueError:
         return None
 
 

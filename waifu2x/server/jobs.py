@@ -36,8 +36,9 @@ class Job:
 
     client: for the fair order. name: what messages call the source. source: the received file.
     result: the file to write. keep_format: without a format in the options, keep that of the
-    source. status, progress (0 to 1), made, extension (of the result, with its dot), problem:
-    written by the thread that does the work, read by any.
+    source. cost: pixels for which the client has been charged. status, progress (0 to 1), made,
+    extension (of the result, with its dot), problem: written by the thread that does the work,
+    read by any.
     """
 
     client: str
@@ -47,6 +48,7 @@ class Job:
     choice: Choice
     sha256: str = ""
     keep_format: bool = False
+    cost: float = 0.0
     status: Status = "queued"
     progress: float = 0.0
     made: Result | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -42,19 +43,20 @@ class RequestLog:
         try:
             await self._app(scope, receive, counted)
         finally:
-            requests.info(_line(scope, status, sent, time.perf_counter() - began))
+            log(scope, status, sent, time.perf_counter() - began)
 
 
-def _line(scope: Scope, status: int, sent: int, seconds: float) -> str:
+def log(scope: Mapping[str, Any], status: int, sent: int, seconds: float = 0.0) -> None:
+    """Log a request; ``scope`` lacks the method and the path of one that could not be parsed."""
     client = scope.get("client")
     facts: dict[str, Any] = {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "client": client[0] if client else None,
-        "method": scope["method"],
-        "path": scope["path"],
+        "method": scope.get("method"),
+        "path": scope.get("path"),
         "status": status,
         "sent": sent,
         "seconds": round(seconds, 4),
-        **scope["waifu2x.facts"],
+        **scope.get("waifu2x.facts", {}),
     }
-    return json.dumps(facts)
+    requests.info(json.dumps(facts))

@@ -116,6 +116,17 @@ class FairQueue(Generic[_Item]):
                 self._changed.wait()
             return None
 
+    def charge(self, client: str, cost: float) -> None:
+        """Add ``cost`` to the work of ``client``, for an item that needs more than it was put with.
+
+        Nothing changes for a cost below 0: the work of a client never shrinks.
+        """
+        with self._changed:
+            if client in self._clients:
+                self._clients[client].used += max(0.0, cost)
+            elif client in self._left:
+                self._left[client] += max(0.0, cost)
+
     def remove(self, client: str, item: _Item) -> bool:
         """Remove an item that waits and free its place; returns whether it waited."""
         with self._changed:

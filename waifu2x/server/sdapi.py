@@ -13,10 +13,9 @@ cannot do: a second upscaler, and the restoration of faces. Addresses are never 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ from ..files.task import Options
 from .context import Context, client_of
 from .folder import new_file
 from .jobs import Job
+from .json_body import JsonBody
 from .parameters import Choice
 from .problems import Problem
 from .uploads import Sink, Upload, plain_name
@@ -72,7 +72,7 @@ class Sdapi:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        # A body is parsed as a whole, so one at a time bounds the memory.
+        # One at a time bounds the memory.
         self._parsing = anyio.CapacityLimiter(1)
 
     def routes(self) -> list[Route]:
@@ -150,40 +150,31 @@ class Sdapi:
 
     def _parsed(self, body: Upload, parse: Any) -> tuple[_Extras, list[Upload]]:
         """Parse the body, and write its pictures to files."""
-        try:
-            fields = json.loads(body.path.read_bytes())
-        except (ValueError, RecursionError):
-            raise Problem(422, "the body is not JSON; send an object") from None
+        parsed = JsonBody(body.path)
+        fields = parsed.value
         if not isinstance(fields, dict):
             raise Problem(422, "the body is not a JSON object")
         extras = self._extras(fields)
         sinks: list[Upload] = []
         try:
             for name, text in parse(fields):
-                sinks.append(self._decoded(name, text))
+                sinks.append(self._decoded(name, text, parsed))
         except BaseException:
             for each in sinks:
                 each.path.unlink(missing_ok=True)
             raise
         return extras, sinks
 
-    def _decoded(self, name: str, text: object) -> Upload:
+    def _decoded(self, name: str, text: object, body: JsonBody) -> Upload:
         if not isinstance(text, str) or not text:
             raise ArgumentError("image is missing; it must be the picture in base64")
-        if text[:8].lower().startswith(("http:", "https:")):
-            raise ArgumentError("image is an address; this server fetches nothing, send base64")
-        if text.startswith("data:"):
-            text = text.partition(",")[2]
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise ArgumentError("image is not base64; send the bytes of a file in base64") from None
-        if data[:4] == b"PK\3\4":
-            raise Problem(415, "image is an archive; send one picture")
         sink = Sink(self._context.workshop.folder, "")
         sink.name = name
         try:
-            sink.write(data)
+            for data in _from_base64(body.pieces(text)):
+                if sink.size == 0 and data[:4] == b"PK\3\4":
+                    raise Problem(415, "image is an archive; send one picture")
+                sink.write(data)
             return sink.finish()
         except BaseException:
             sink.discard()
@@ -267,6 +258,26 @@ class Sdapi:
         job.result.unlink()
         with new_file(job.result) as file:
             codec.encode_stream(picture, file, codec.format_named(None, "png"))
+
+
+def _from_base64(pieces: Iterator[str]) -> Iterator[bytes]:
+    """Decode base64 in pieces, with or without the head of a data URL."""
+    first = next(pieces)
+    if first[:8].lower().startswith(("http:", "https:")):
+        raise ArgumentError("image is an address; this server fetches nothing, send base64")
+    held = first.partition(",")[2] if first.startswith("data:") else first
+    try:
+        for piece in pieces:
+            text = held + piece
+            # The last group may have padding.
+            end = max(0, len(text) - 1) // 4 * 4
+            if "=" in text[:end]:
+                raise ValueError("padding before the end")
+            yield base64.b64decode(text[:end], validate=True)
+            held = text[end:]
+        yield base64.b64decode(held, validate=True)
+    except ValueError:
+        raise ArgumentError("image is not base64; send the bytes of a file in base64") from None
 
 
 def _single(fields: dict[str, Any]) -> list[tuple[str, object]]:

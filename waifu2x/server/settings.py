@@ -8,8 +8,11 @@ from typing import Any, Final
 
 from .._record import record
 from ..errors import ArgumentError
-from ..pipeline.arguments import check, optional, positive, text, whole
+from ..pipeline.arguments import check, optional, positive, secret, text, whole
 from ..pipeline.options import UpscalerOptions
+
+#: Pixels of all frames of an animation, as a multiple of those of a picture.
+_FRAMES: Final = 64
 
 #: The name that stands for the loopback addresses.
 LOCALHOST: Final = "localhost"
@@ -17,11 +20,14 @@ LOCALHOST: Final = "localhost"
 _SETTINGS: Final = {
     "host": text("it must be the name or the address of a network interface", r"[^\s/]+"),
     "port": whole("it must be a whole number from 0 to 65535", least=0, most=65535),
-    "token": optional(
-        text("it must be 8 or more letters, digits and signs, without spaces", r"[!-~]{8,}")
+    "token": secret(
+        optional(
+            text("it must be 8 or more letters, digits and signs, without spaces", r"[!-~]{8,}")
+        )
     ),
     "queue": whole("it must be a whole number of at least 1, for example 64", least=1, most=10_000),
     "max_bytes": whole("it must be a number of bytes, 1 or more", least=1),
+    "max_animation": optional(whole("it must be a whole number of pixels, 1 or more", least=1)),
     "memory": optional(whole("it must be a whole number of bytes, 1 or more", least=1)),
     "cache": whole("it must be a number of bytes, 0 for none", least=0),
     "stall_seconds": positive("it must be a number of seconds above 0"),
@@ -41,6 +47,8 @@ class ServerSettings:
     token: the secret that every request must carry, or None.
     queue: pictures that may wait, uploads included. A request beyond gets status 503.
     max_bytes: limit for the body of a request in bytes.
+    max_animation: limit for the pixels of all frames of an animation, or of all animations of an
+        archive; None is 64 times ``max_pixels``.
     memory: as for `BatchOptions`.
     cache: bytes of results to keep on disk, 0 for none.
     stall_seconds: a client that sends nothing of a body for so long is dropped.
@@ -54,9 +62,10 @@ class ServerSettings:
     upscaler: UpscalerOptions = field(default_factory=UpscalerOptions)
     host: str = "127.0.0.1"
     port: int = 8760
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     queue: int = 64
     max_bytes: int = 64 << 20
+    max_animation: int | None = None
     memory: int | None = None
     cache: int = 0
     stall_seconds: float = 20
@@ -71,6 +80,11 @@ class ServerSettings:
                 f"host is {self.host!r}, which other machines may reach, and no token is given; "
                 "give `token=`, or `host='127.0.0.1'`"
             )
+
+    @property
+    def animation_limit(self) -> int:
+        """``max_animation``, or what takes its place."""
+        return self.max_animation or _FRAMES * self.upscaler.limit
 
     @property
     def loopback(self) -> bool:
@@ -90,4 +104,8 @@ def is_loopback(host: str) -> bool:
 
 def facts(settings: ServerSettings) -> dict[str, Any]:
     """The limits of a server, as clients see them."""
-    return {"max_bytes": settings.max_bytes, "max_pixels": settings.upscaler.limit}
+    return {
+        "max_bytes": settings.max_bytes,
+        "max_pixels": settings.upscaler.limit,
+        "max_animation": settings.animation_limit,
+    }

@@ -51,8 +51,9 @@ class Suwayomi:
         except BaseException:
             context.workshop.queue.release(client)
             raise
-        left = context.settings.page_seconds - (time.monotonic() - began)
-        await context.finish(request, job, max(0.0, left))
+        await context.finish(
+            request, job, context.settings.page_seconds, spent=time.monotonic() - began
+        )
         return context.result(job)
 
     async def _receive(self, request: Request) -> Upload:

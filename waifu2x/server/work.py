@@ -19,7 +19,7 @@ from ..batch.memory import budget
 from ..batch.planning import check_quality_used
 from ..errors import CancelledError, LimitError
 from ..files.open import exact_extension
-from ..files.task import Result
+from ..files.task import Amount, Result
 from ..pipeline.upscaler import Upscaler
 from .cache import ResultCache
 from .folder import PrivateFolder, new_file
@@ -161,7 +161,8 @@ class Workshop:
             job.set_status("done")
             return
         try:
-            self.queue.put(job.client, job, _cost(job, self.settings.upscaler.limit))
+            job.cost = _cost(job, self.settings.upscaler.limit)
+            self.queue.put(job.client, job, job.cost)
         except QueueFullError:
             job.remove_files()
             raise busy(STOPPING, 5) from None
@@ -220,9 +221,17 @@ class Workshop:
         target = job.result.with_suffix(extension)
         most = self.settings.max_bytes * _GROWTH
         with codec.opened(job.source, upscaler.options.limit) as (stream, _):
-            opened = open_within(
-                stages, upscaler, stream, job.name, options, target, keep_format=job.keep_format
-            )
+            amount = Amount(self.settings.animation_limit)
+            try:
+                opened = open_within(
+                    *(stages, upscaler, stream, job.name, options, target),
+                    keep_format=job.keep_format,
+                    amount=amount,
+                    cancel=job.cancel,
+                )
+            finally:
+                # Frames and pages are counted only now.
+                self.queue.charge(job.client, _weighted(job, amount.pixels) - job.cost)
             job.extension = opened.extension
             with new_file(job.result) as file:
 
@@ -234,11 +243,15 @@ class Workshop:
 
 
 def _cost(job: Job, limit: int) -> float:
-    """The work that a job needs, in pixels; that of an archive by its bytes."""
+    """The work that a job needs, in pixels, as far as its header tells; otherwise its bytes."""
     with codec.opened(job.source, limit) as (stream, _):
         length = stream.seek(0, 2)
         header = codec.read_header(stream, limit)
     pixels = length if header is None else header.width * header.height
+    return _weighted(job, pixels)
+
+
+def _weighted(job: Job, pixels: int) -> float:
     return max(1.0, float(pixels) * (8 if job.choice.tta else 1))
 
 

@@ -7,12 +7,13 @@ Pillow then reads them one by one. libavif keeps the compressed data in memory.
 from __future__ import annotations
 
 import io
+import threading
 from fractions import Fraction
 from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
-from ...errors import EncodeError
+from ...errors import EncodeError, check_cancelled
 from ...picture import Picture
 from .._pillow import quiet
 from ..avif_header import read_header
@@ -56,7 +57,7 @@ class AvifWriter(AnimationWriter):
 
     def _finish(self) -> None:
         target = self.target
-        lazy = _StoredFrames(self._store, self._kept)
+        lazy = _StoredFrames(self._store, self._kept, target.cancel)
         buffer = io.BytesIO()
         still, notes = still_with_metadata(target, "avif")
         self.notes += notes
@@ -111,8 +112,11 @@ class _StoredFrames(Image.Image):
 
     is_animated = True
 
-    def __init__(self, store: PictureStore, kept: list[Kept]) -> None:
+    def __init__(
+        self, store: PictureStore, kept: list[Kept], cancel: threading.Event | None
+    ) -> None:
         super().__init__()
+        self._cancel = cancel
         self._store = store
         self._frames = kept
         self._number = 0
@@ -137,5 +141,6 @@ class _StoredFrames(Image.Image):
 
     def tobytes(self, encoder_name: str = "raw", *args: object) -> bytes:
         """Return the samples of the selected frame."""
+        check_cancelled(self._cancel)
         picture = self._store.get(self._frames[self._number])
         return image_over(picture.color, picture.alpha).tobytes(encoder_name, *args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import PurePath
 from typing import BinaryIO
 
@@ -72,6 +73,7 @@ def animation_writer(
     metadata: Metadata | None = None,
     gray: bool = False,
     has_alpha: bool = False,
+    cancel: threading.Event | None = None,
 ) -> AnimationWriter:
     """Open a writer of an animation in ``output``, from `resolve_animation_format`.
 
@@ -81,6 +83,7 @@ def animation_writer(
     quality: 1..100 for WebP and AVIF; None is lossless for WebP and 90 for AVIF.
     metadata: of the whole animation; None is none.
     gray: the frames have one color channel. has_alpha: some frame may have transparent pixels.
+    cancel: an event that stops a writer that compresses all frames at the end.
 
     In every format, the file has one frame for each that is added, with its duration to the
     format's unit of time. PNG and lossless WebP hold every frame exactly.
@@ -93,7 +96,7 @@ def animation_writer(
     if isinstance(loop, bool) or not isinstance(loop, int) or loop < 0:
         raise ArgumentError(f"loop is {loop!r}; it must be a whole number, 0 for forever")
     metadata = metadata or Metadata()
-    target = Target(stream, width, height, loop, quality, metadata, gray, has_alpha)
+    target = Target(stream, width, height, loop, quality, metadata, gray, has_alpha, cancel)
     assert output.animation_writer is not None
     writer: AnimationWriter = load(output.animation_writer, __package__)(target)
     return writer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from abc import ABC, abstractmethod
 from fractions import Fraction
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -31,6 +32,7 @@ class Target:
     width, height: of every frame. loop: number of plays, 0 forever.
     quality: 1..100, or None for lossless. gray: all frames have one color channel.
     has_alpha: some frame may have transparent pixels.
+    cancel: an event that stops the work, or None.
     """
 
     stream: BinaryIO
@@ -41,6 +43,7 @@ class Target:
     metadata: Metadata
     gray: bool
     has_alpha: bool
+    cancel: threading.Event | None = None
 
 
 class Area(NamedTuple):
