@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import threading
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from PIL import Image
 from waifu2x import Upscaler, __version__
 from waifu2x.network import registry
 from waifu2x.pipeline.options import UpscalerOptions
+from waifu2x.server import jobs as jobs_module
 
 BIG = picture(600, 500)
 
@@ -301,7 +301,8 @@ def test_options_are_those_of_the_command(http: httpx.Client) -> None:
     assert names[:4] == ["scale", "width", "height", "noise"]
     assert {"model", "format", "quality", "tta", "strip"} <= set(names)
     assert "png" in found["formats"]
-    assert found["limits"]["max_bytes"] == 64 << 20
+    limits = {"max_bytes": 64 << 20, "max_pixels": UpscalerOptions().limit, "keep_seconds": 600}
+    assert found["limits"] == {**limits, "keep_bytes": 4 << 30, "keep_jobs": 1000}
 
 
 def test_the_description(http: httpx.Client) -> None:
@@ -371,20 +372,66 @@ def test_a_job_is_forgotten_after_its_time() -> None:
     with running(keep_seconds=0.2) as server, client(server.url) as http:
         job = begun(http, picture())
         events(http, job["links"]["self"])
-        time.sleep(0.3)
+        # The file goes without any further request.
+        wait_for(lambda: idle(server))
+        assert len(server.store) == 0
         assert http.get(job["links"]["self"]).status_code == 404
-        assert idle(server)
+
+
+def kept(server: Running) -> int:
+    """The bytes of the files of a server."""
+    return sum(each.st_size for each in server.stats())
 
 
 def test_results_of_jobs_are_bounded_in_bytes() -> None:
-    with running() as server, client(server.url) as http:
-        server.store._most = 5000
+    with running(keep_bytes=20_000) as server, client(server.url) as http:
         jobs = []
         for width in range(30, 36):
             jobs.append(begun(http, picture(width, 30)))
             events(http, jobs[-1]["links"]["self"])
-        answers = [http.get(job["links"]["result"]).status_code for job in jobs]
-        assert answers == [404] * 4 + [200] * 2 or answers == [404] * 5 + [200]
+        wait_for(lambda: kept(server) <= 20_000)
+        answers = [http.get(job["links"]["result"]) for job in jobs]
+        statuses = [answer.status_code for answer in answers]
+        assert statuses == [410] * 4 + [200] * 2
+        for path in ("self", "events", "result"):
+            gone = http.get(jobs[0]["links"][path])
+            assert gone.status_code == 410
+            assert "removed to make room" in gone.json()["detail"]
+
+
+def test_the_bound_holds_for_jobs_that_were_queued_at_once() -> None:
+    with running(keep_bytes=20_000) as server, client(server.url) as http:
+        jobs = [begun(http, picture(width, 30)) for width in range(30, 42)]
+        wait_for(lambda: not (server.workshop.running or server.workshop.queue.held))
+        wait_for(lambda: 0 < kept(server) <= 20_000)
+        statuses = [http.get(job["links"]["self"]).status_code for job in jobs]
+        assert set(statuses) == {200, 410}
+
+
+def test_results_of_jobs_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "KEPT_JOBS", 3)
+    with running() as server, client(server.url) as http:
+        jobs = []
+        for _ in range(5):
+            jobs.append(begun(http, picture()))
+            events(http, jobs[-1]["links"]["self"])
+        wait_for(lambda: len(server.store) == 3)
+        statuses = [http.get(job["links"]["self"]).status_code for job in jobs]
+        assert statuses == [410] * 2 + [200] * 3
+        for job in jobs[2:]:
+            http.delete(job["links"]["self"])
+        wait_for(lambda: idle(server))
+        assert http.get(jobs[4]["links"]["self"]).status_code == 404
+
+
+def test_a_small_limit_for_bodies_keeps_results() -> None:
+    """A limit for bodies does not shorten the time of results."""
+    with running(max_bytes=30_000) as server, client(server.url) as http:
+        jobs = [begun(http, picture(200, 150)) for _ in range(12)]
+        for job in jobs:
+            events(http, job["links"]["self"])
+        assert kept(server) > 16 * 30_000
+        assert {http.get(job["links"]["result"]).status_code for job in jobs} == {200}
 
 
 def test_a_full_queue_is_status_503() -> None:
