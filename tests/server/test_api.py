@@ -100,6 +100,29 @@ def test_the_headers_of_an_answer(http: httpx.Client) -> None:
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("a%22b.png", "a%22b_waifu2x.png"),
+        ("a%0D%0Ab.png", "a%20b_waifu2x.png"),
+        ("100%25.png", "100%2525_waifu2x.png"),
+    ],
+)
+def test_names_as_browsers_encode_them(http: httpx.Client, sent: str, name: str) -> None:
+    """Browsers write %22, %0D and %0A for three characters, and encode nothing else."""
+    body = (
+        f'--xyz\r\nContent-Disposition: form-data; name="file"; filename="{sent}"\r\n\r\n'.encode()
+        + picture()
+        + b"\r\n--xyz--\r\n"
+    )
+    answer = http.post(
+        "/api/upscale",
+        content=body,
+        headers={"Content-Type": "multipart/form-data; boundary=xyz"},
+    )
+    assert answer.headers["content-disposition"] == f"inline; filename*=utf-8''{name}"
+
+
 def test_notes_and_failed_pages_are_in_the_answer(http: httpx.Client) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
