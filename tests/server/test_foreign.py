@@ -86,6 +86,8 @@ def test_nunif_refuses_what_it_does_not_have(http: httpx.Client, fields: dict[st
 def test_nunif_takes_the_form_of_the_page(http: httpx.Client) -> None:
     fields = {"url": "", "recap": "", "style": "art", "noise": "1", "scale": "2"}
     assert nunif(http, picture(), **fields).status_code == 200
+    # Its second button also has a name.
+    assert nunif(http, picture(), **fields, download="Download").status_code == 200
 
 
 # --- AUTOMATIC1111: /docs of a running stable-diffusion-webui, modules/api/models.py
