@@ -15,9 +15,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any, Final
 
 import anyio
@@ -43,6 +44,18 @@ _LANCZOS: Final = "Lanczos"
 #: Bytes of a file that become one piece of base64; a multiple of 3.
 _PIECE: Final = 48 << 10
 
+#: The largest number in a request.
+_LARGEST: Final = 1_000_000
+
+_DECIMAL: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+#: Words for true and false.
+_YES: Final = ("true", "1", "1.0", "yes", "on", "y", "t")
+_NO: Final = ("false", "0", "0.0", "no", "off", "n", "f")
+
+#: ASCII whitespace, which may be anywhere in base64.
+_SPACE: Final = b" \t\n\r\f\v"
+
 #: Bytes of a JSON body in addition to its pictures.
 _AROUND: Final = 64 << 10
 
@@ -51,7 +64,7 @@ _AROUND: Final = 64 << 10
 class _Extras:
     """The fields of a request, without its pictures.
 
-    size: the target (width, height), or None for a scale.
+    size: the target (width, height), or None for a scale. crop: cut the result to the size.
     """
 
     upscaler: str
@@ -62,8 +75,15 @@ class _Extras:
     @property
     def html_info(self) -> str:
         """A paragraph that describes the work, as there."""
-        how = f"{self.scale:g}" if self.size is None else f"{self.size[0]}x{self.size[1]}"
-        return f"<p>Postprocess upscale by: {how}, Postprocess upscaler: {self.upscaler}</p>"
+        if self.upscaler == _NONE:
+            return "<p></p>"
+        if self.size is None:
+            parts = [f"upscale by: {self.scale:g}"]
+        else:
+            size = f"{self.size[0]}x{self.size[1]}"
+            parts = [f"upscale to: {size}", *([f"crop to: {size}"] if self.crop else [])]
+        parts.append(f"upscaler: {self.upscaler}")
+        return f"<p>{escape(', '.join(f'Postprocess {part}' for part in parts))}</p>"
 
 
 class Sdapi:
@@ -133,7 +153,7 @@ class Sdapi:
                 places -= 1
             for job in jobs:
                 await context.finish(request, job)
-                if extras.crop and extras.size is not None:
+                if extras.crop and extras.size is not None and extras.upscaler != _NONE:
                     await anyio.to_thread.run_sync(
                         self._crop, job, extras.size, limiter=self._parsing
                     )
@@ -169,12 +189,15 @@ class Sdapi:
     def _decoded(self, name: str, text: object) -> Upload:
         if not isinstance(text, str) or not text:
             raise ArgumentError("image is missing; it must be the picture in base64")
+        text = text.lstrip()
         if text[:8].lower().startswith(("http:", "https:")):
             raise ArgumentError("image is an address; this server fetches nothing, send base64")
         if text.startswith("data:"):
             text = text.partition(",")[2]
         try:
-            data = base64.b64decode(text, validate=True)
+            # Encoders for mail break lines.
+            packed = text.encode("ascii").translate(None, _SPACE)
+            data = base64.b64decode(packed, validate=True)
         except (binascii.Error, ValueError):
             raise ArgumentError("image is not base64; send the bytes of a file in base64") from None
         if data[:4] == b"PK\3\4":
@@ -218,9 +241,8 @@ class Sdapi:
         if scale == 0:
             raise ArgumentError("upscaling_resize is 0; it must be above 0")
         size = (_side(fields, "upscaling_resize_w"), _side(fields, "upscaling_resize_h"))
-        return _Extras(
-            upscaler, scale, size if mode else None, bool(fields.get("upscaling_crop", True))
-        )
+        crop = _flag(fields, "upscaling_crop", default=True)
+        return _Extras(upscaler, scale, size if mode else None, crop)
 
     def _choice(self, extras: _Extras, upload: Upload) -> Choice:
         model = self._names()[extras.upscaler][0]
@@ -288,19 +310,31 @@ def _text(fields: dict[str, Any], name: str) -> str:
     return value
 
 
-def _number(fields: dict[str, Any], name: str, default: float, *, most: float = math.inf) -> float:
+def _number(fields: dict[str, Any], name: str, default: float, *, most: float = _LARGEST) -> float:
+    """A number from 0 to ``most``; a text that is one counts as well, as in pydantic."""
     value = fields.get(name, default)
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        value = float(value)
+    # Integers of any length are compared exactly, and NaN fails.
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if not numeric or not 0 <= value <= most or not math.isfinite(value):
-        raise ArgumentError(f"{name} must be a number from 0{'' if most > 1 else ' to 1'}")
+    if not numeric or not 0 <= value <= most:
+        raise ArgumentError(f"{name} must be a number from 0 to {most}")
     return float(value)
 
 
 def _side(fields: dict[str, Any], name: str) -> int:
-    value = fields.get(name, 512)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    value = _number(fields, name, 512)
+    if value < 1 or not value.is_integer():
         raise ArgumentError(f"{name} must be a whole number of pixels, at least 1")
-    return value
+    return int(value)
+
+
+def _flag(fields: dict[str, Any], name: str, *, default: bool) -> bool:
+    """True or false; 0, 1 and the words that pydantic takes for them count as well."""
+    word = str(fields.get(name, default)).lower()
+    if word not in (*_YES, *_NO):
+        raise ArgumentError(f"{name} must be true or false")
+    return word in _YES
 
 
 class _Pictures(StreamingResponse):
