@@ -311,6 +311,8 @@ def test_models(http: httpx.Client) -> None:
         assert each["scales"] == list(model.scales)
         assert each["noise_levels"] == [str(level) for level in model.noise_levels()]
         assert (each["license"], each["description"]) == (model.license, model.description)
+        assert each["default_scale"] == 2
+        assert each["argument"] == (None if each["name"] == "cunet" else each["name"])
         assert send(http, picture(), model=each["name"], scale="2").status_code == 200
 
 
@@ -374,12 +376,36 @@ def test_a_model_file_is_served_by_its_name_only(tmp_path: Path) -> None:
     compact_file(file, seed=0)
     expected = Upscaler(file).upscale(picture())
     with running(upscaler=UpscalerOptions(file)) as server, client(server.url) as http:
-        assert http.get("/api/models").json()["default"] == "own"
+        found = http.get("/api/models").json()
+        assert found["default"] == "own"
+        assert found["models"][0]["argument"] == "own.pth"
+        assert str(tmp_path) not in str(found)
         for fields in ({}, {"model": "own"}):
             answer = send(http, picture(), **fields)
             assert opened(answer.content).tobytes() == expected.tobytes()
         assert send(http, picture(), model=str(file)).status_code == 422
         assert send(http, picture(), model="upconv_7").status_code == 200
+
+
+def test_a_model_file_with_the_name_of_a_model(tmp_path: Path) -> None:
+    file = tmp_path / "cunet.pth"
+    compact_file(file, seed=0)
+    expected = Upscaler(file).upscale(picture())
+    with running(upscaler=UpscalerOptions(file)) as server, client(server.url) as http:
+        found = http.get("/api/models").json()
+        assert found["default"] == "cunet.pth"
+        models = {each["name"]: each for each in found["models"]}
+        assert models["cunet.pth"]["argument"] == "cunet.pth"
+        assert models["cunet.pth"]["default_scale"] == registry.model(str(file)).default_scale
+        assert models["cunet"]["argument"] is None
+        assert models["cunet"]["noise_levels"] == ["0", "1", "2", "3"]
+        for fields in ({}, {"model": "cunet.pth"}):
+            answer = send(http, picture(), **fields)
+            assert opened(answer.content).tobytes() == expected.tobytes()
+        answer = send(http, picture(), model="cunet")
+        assert opened(answer.content).tobytes() != expected.tobytes()
+        names = [each["name"] for each in http.get("/sdapi/v1/upscalers").json()]
+        assert {"cunet", "cunet.pth"} <= set(names)
 
 
 def test_a_batch_whose_client_goes_away_is_canceled(server: Running) -> None:
