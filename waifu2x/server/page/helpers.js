@@ -44,3 +44,29 @@ export function download(blob, name) {
   element("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
+
+/** Show a share of the work, or that work goes on. */
+export function showProgress(bar, { state, progress }) {
+  if (state === "running") bar.value = progress;
+  else bar.removeAttribute("value");
+}
+
+/** The files of a drop, with those in folders. */
+export async function droppedFiles(transfer) {
+  const entries = [...transfer.items].map((each) => each.webkitGetAsEntry?.());
+  if (!entries.some((entry) => entry?.isDirectory)) return transfer.files;
+  return (await Promise.all(entries.filter(Boolean).map(filesIn))).flat();
+}
+
+async function filesIn(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) break;
+    found.push(...some.filter(({ name }) => !name.startsWith(".")));
+  }
+  found.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
+  return (await Promise.all(found.map(filesIn))).flat();
+}

@@ -1,47 +1,13 @@
-// The page of `waifu2x serve`. Sections: server, settings, pictures, list, viewer, input, start.
+// The page of `waifu2x serve`. Sections: settings, pictures, list, viewer, input, start.
 // The page talks to the HTTP API of its own server and to nothing else.
 
 import {
-  $, announce, bytes, capitalized, complain, dimensions, download, element, extension, joined, pause,
-  plural,
+  $, announce, bytes, capitalized, complain, dimensions, download, droppedFiles, element, extension,
+  joined, pause, plural, showProgress,
 } from "./helpers.js";
+import { forget, nameOf, Problem, send } from "./server.js";
 import { canvas, divider, fitView, layout, view, zoomIn, zoomOut, zoomTo } from "./viewer.js";
 import { distinctNames, zip } from "./zip.js";
-
-// --- server ---------------------------------------------------------------------------------
-
-/** An error in the words of the server (RFC 9457). */
-class Problem extends Error {
-  constructor(response, body) {
-    super(body.detail ?? body.title ?? `The server answered ${response.status}.`);
-    this.status = response.status;
-    this.retryAfter = Number(response.headers.get("Retry-After")) || 5;
-  }
-}
-
-/** Fetch from the server; raises Problem, or Error without a server. */
-async function send(path, options = {}) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch (error) {
-    if (options.signal?.aborted) throw error;
-    throw new Error("The server does not answer. Is waifu2x serve still running?");
-  }
-  if (response.ok) return response;
-  throw new Problem(response, await response.json().catch(() => ({})));
-}
-
-/** Forget a job at the server; work under way stops. Works while the page closes, too. */
-const forget = (job) => fetch(`api/jobs/${job}`, { method: "DELETE", keepalive: true })
-  .catch(() => {});
-
-function nameOf(response) {
-  const header = response.headers.get("Content-Disposition") ?? "";
-  const encoded = /filename\*=UTF-8''([^;]+)/i.exec(header);
-  if (encoded) return decodeURIComponent(encoded[1]);
-  return /filename="?([^";]+)/i.exec(header)?.[1] ?? "result";
-}
 
 // --- settings -------------------------------------------------------------------------------
 
@@ -453,8 +419,7 @@ function showRow(item) {
   const bar = $("progress", row);
   bar.hidden = !active || state === "waiting";
   bar.ariaLabel = `Progress of ${item.name}`;
-  if (state === "running") bar.value = item.progress;
-  else bar.removeAttribute("value");
+  showProgress(bar, item);
   const close = $(".close", row);
   close.ariaLabel = close.title = `${active ? "Cancel" : "Remove"} ${item.name}`;
   $(".again", row).hidden = !["failed", "canceled"].includes(state);
@@ -553,9 +518,7 @@ function showViewer() {
   canvas.ariaLabel = `${item.name}${divider.hidden ? "" : ", before and after"}`;
   $("#working").hidden = !active;
   $("#working p").textContent = stateText(item);
-  const bar = $("#working progress");
-  if (item.state === "running") bar.value = item.progress;
-  else bar.removeAttribute("value");
+  showProgress($("#working progress"), item);
   $("#facts").textContent = factsText(item);
   const failed = item.state === "failed" && (hasBefore || result);
   const notes = failed ? [item.message] : result?.notes ?? [];
@@ -602,26 +565,6 @@ canvas.addEventListener("keydown", (event) => {
 });
 
 // --- input ----------------------------------------------------------------------------------
-
-/** The files of a drop, with those in folders. */
-async function droppedFiles(transfer) {
-  const entries = [...transfer.items].map((each) => each.webkitGetAsEntry?.());
-  if (!entries.some((entry) => entry?.isDirectory)) return transfer.files;
-  return (await Promise.all(entries.filter(Boolean).map(filesIn))).flat();
-}
-
-async function filesIn(entry) {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  const reader = entry.createReader();
-  const found = [];
-  for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) break;
-    found.push(...some.filter(({ name }) => !name.startsWith(".")));
-  }
-  found.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
-  return (await Promise.all(found.map(filesIn))).flat();
-}
 
 function listen() {
   for (const button of document.querySelectorAll(".choose")) {
