@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import threading
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from PIL import Image
 from waifu2x import Upscaler, __version__
 from waifu2x.network import registry
 from waifu2x.pipeline.options import UpscalerOptions
+from waifu2x.server import jobs as jobs_module
 
 BIG = picture(600, 500)
 
@@ -98,6 +98,29 @@ def test_the_headers_of_an_answer(http: httpx.Client) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("a%22b.png", "a%22b_waifu2x.png"),
+        ("a%0D%0Ab.png", "a%20b_waifu2x.png"),
+        ("100%25.png", "100%2525_waifu2x.png"),
+    ],
+)
+def test_names_as_browsers_encode_them(http: httpx.Client, sent: str, name: str) -> None:
+    """Browsers write %22, %0D and %0A for three characters, and encode nothing else."""
+    body = (
+        f'--xyz\r\nContent-Disposition: form-data; name="file"; filename="{sent}"\r\n\r\n'.encode()
+        + picture()
+        + b"\r\n--xyz--\r\n"
+    )
+    answer = http.post(
+        "/api/upscale",
+        content=body,
+        headers={"Content-Type": "multipart/form-data; boundary=xyz"},
+    )
+    assert answer.headers["content-disposition"] == f"inline; filename*=utf-8''{name}"
 
 
 def test_notes_and_failed_pages_are_in_the_answer(http: httpx.Client) -> None:
@@ -288,6 +311,8 @@ def test_models(http: httpx.Client) -> None:
         assert each["scales"] == list(model.scales)
         assert each["noise_levels"] == [str(level) for level in model.noise_levels()]
         assert (each["license"], each["description"]) == (model.license, model.description)
+        assert each["default_scale"] == 2
+        assert each["argument"] == (None if each["name"] == "cunet" else each["name"])
         assert send(http, picture(), model=each["name"], scale="2").status_code == 200
 
 
@@ -301,7 +326,8 @@ def test_options_are_those_of_the_command(http: httpx.Client) -> None:
     assert names[:4] == ["scale", "width", "height", "noise"]
     assert {"model", "format", "quality", "tta", "strip"} <= set(names)
     assert "png" in found["formats"]
-    assert found["limits"]["max_bytes"] == 64 << 20
+    limits = {"max_bytes": 64 << 20, "max_pixels": UpscalerOptions().limit, "keep_seconds": 600}
+    assert found["limits"] == {**limits, "keep_bytes": 4 << 30, "keep_jobs": 1000}
 
 
 def test_the_description(http: httpx.Client) -> None:
@@ -366,12 +392,36 @@ def test_a_model_file_is_served_by_its_name_only(tmp_path: Path) -> None:
     compact_file(file, seed=0)
     expected = Upscaler(file).upscale(picture())
     with running(upscaler=UpscalerOptions(file)) as server, client(server.url) as http:
-        assert http.get("/api/models").json()["default"] == "own"
+        found = http.get("/api/models").json()
+        assert found["default"] == "own"
+        assert found["models"][0]["argument"] == "own.pth"
+        assert str(tmp_path) not in str(found)
         for fields in ({}, {"model": "own"}):
             answer = send(http, picture(), **fields)
             assert opened(answer.content).tobytes() == expected.tobytes()
         assert send(http, picture(), model=str(file)).status_code == 422
         assert send(http, picture(), model="upconv_7").status_code == 200
+
+
+def test_a_model_file_with_the_name_of_a_model(tmp_path: Path) -> None:
+    file = tmp_path / "cunet.pth"
+    compact_file(file, seed=0)
+    expected = Upscaler(file).upscale(picture())
+    with running(upscaler=UpscalerOptions(file)) as server, client(server.url) as http:
+        found = http.get("/api/models").json()
+        assert found["default"] == "cunet.pth"
+        models = {each["name"]: each for each in found["models"]}
+        assert models["cunet.pth"]["argument"] == "cunet.pth"
+        assert models["cunet.pth"]["default_scale"] == registry.model(str(file)).default_scale
+        assert models["cunet"]["argument"] is None
+        assert models["cunet"]["noise_levels"] == ["0", "1", "2", "3"]
+        for fields in ({}, {"model": "cunet.pth"}):
+            answer = send(http, picture(), **fields)
+            assert opened(answer.content).tobytes() == expected.tobytes()
+        answer = send(http, picture(), model="cunet")
+        assert opened(answer.content).tobytes() != expected.tobytes()
+        names = [each["name"] for each in http.get("/sdapi/v1/upscalers").json()]
+        assert {"cunet", "cunet.pth"} <= set(names)
 
 
 def test_a_batch_whose_client_goes_away_is_canceled(server: Running) -> None:
@@ -387,20 +437,66 @@ def test_a_job_is_forgotten_after_its_time() -> None:
     with running(keep_seconds=0.2) as server, client(server.url) as http:
         job = begun(http, picture())
         events(http, job["links"]["self"])
-        time.sleep(0.3)
+        # The file goes without any further request.
+        wait_for(lambda: idle(server))
+        assert len(server.store) == 0
         assert http.get(job["links"]["self"]).status_code == 404
-        assert idle(server)
+
+
+def kept(server: Running) -> int:
+    """The bytes of the files of a server."""
+    return sum(each.st_size for each in server.stats())
 
 
 def test_results_of_jobs_are_bounded_in_bytes() -> None:
-    with running() as server, client(server.url) as http:
-        server.store._most = 5000
+    with running(keep_bytes=20_000) as server, client(server.url) as http:
         jobs = []
         for width in range(30, 36):
             jobs.append(begun(http, picture(width, 30)))
             events(http, jobs[-1]["links"]["self"])
-        answers = [http.get(job["links"]["result"]).status_code for job in jobs]
-        assert answers == [404] * 4 + [200] * 2 or answers == [404] * 5 + [200]
+        wait_for(lambda: kept(server) <= 20_000)
+        answers = [http.get(job["links"]["result"]) for job in jobs]
+        statuses = [answer.status_code for answer in answers]
+        assert statuses == [410] * 4 + [200] * 2
+        for path in ("self", "events", "result"):
+            gone = http.get(jobs[0]["links"][path])
+            assert gone.status_code == 410
+            assert "removed to make room" in gone.json()["detail"]
+
+
+def test_the_bound_holds_for_jobs_that_were_queued_at_once() -> None:
+    with running(keep_bytes=20_000) as server, client(server.url) as http:
+        jobs = [begun(http, picture(width, 30)) for width in range(30, 42)]
+        wait_for(lambda: not (server.workshop.running or server.workshop.queue.held))
+        wait_for(lambda: 0 < kept(server) <= 20_000)
+        statuses = [http.get(job["links"]["self"]).status_code for job in jobs]
+        assert set(statuses) == {200, 410}
+
+
+def test_results_of_jobs_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "KEPT_JOBS", 3)
+    with running() as server, client(server.url) as http:
+        jobs = []
+        for _ in range(5):
+            jobs.append(begun(http, picture()))
+            events(http, jobs[-1]["links"]["self"])
+        wait_for(lambda: len(server.store) == 3)
+        statuses = [http.get(job["links"]["self"]).status_code for job in jobs]
+        assert statuses == [410] * 2 + [200] * 3
+        for job in jobs[2:]:
+            http.delete(job["links"]["self"])
+        wait_for(lambda: idle(server))
+        assert http.get(jobs[4]["links"]["self"]).status_code == 404
+
+
+def test_a_small_limit_for_bodies_keeps_results() -> None:
+    """A limit for bodies does not shorten the time of results."""
+    with running(max_bytes=30_000) as server, client(server.url) as http:
+        jobs = [begun(http, picture(200, 150)) for _ in range(12)]
+        for job in jobs:
+            events(http, job["links"]["self"])
+        assert kept(server) > 16 * 30_000
+        assert {http.get(job["links"]["result"]).status_code for job in jobs} == {200}
 
 
 def test_a_full_queue_is_status_503() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,8 @@ def test_nunif_refuses_what_it_does_not_have(http: httpx.Client, fields: dict[st
 def test_nunif_takes_the_form_of_the_page(http: httpx.Client) -> None:
     fields = {"url": "", "recap": "", "style": "art", "noise": "1", "scale": "2"}
     assert nunif(http, picture(), **fields).status_code == 200
+    # Its second button also has a name.
+    assert nunif(http, picture(), **fields, download="Download").status_code == 200
 
 
 # --- AUTOMATIC1111: /docs of a running stable-diffusion-webui, modules/api/models.py
@@ -104,7 +107,7 @@ def single(http: httpx.Client, data: bytes, **fields: Any) -> httpx.Response:
 def images_of(answer: httpx.Response) -> list[bytes]:
     assert answer.status_code == 200, answer.text
     found = answer.json()
-    assert found["html_info"].startswith("<p>Postprocess upscale by: ")
+    assert found["html_info"].startswith("<p>")
     texts = found["images"] if "images" in found else [found["image"]]
     return [base64.b64decode(each) for each in texts]
 
@@ -132,11 +135,109 @@ def test_one_picture(http: httpx.Client) -> None:
     assert same(made, expected(data, noise=None, strength=0))
 
 
+SIZE = {"resize_mode": 1, "upscaling_resize_w": 100, "upscaling_resize_h": 60}
+
+
 def test_none_leaves_the_picture_as_it_is(http: httpx.Client) -> None:
     data = picture(30, 20)
-    for fields in ({}, {"upscaler_1": "None"}, {"upscaling_resize": 4}):
-        (made,) = images_of(single(http, data, **fields))
+    for fields in (
+        {},
+        {"upscaler_1": "None"},
+        {"upscaling_resize": 4},
+        SIZE,
+        {**SIZE, "upscaling_resize_w": 9, "upscaling_resize_h": 9},
+    ):
+        answer = single(http, data, **fields)
+        (made,) = images_of(answer)
         assert same(made, np.asarray(opened(data)))
+        assert answer.json()["html_info"] == "<p></p>"
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "upscale by: 2"),
+        ({"upscaling_resize": 1.5}, "upscale by: 1.5"),
+        (SIZE, "upscale to: 100x60, Postprocess crop to: 100x60"),
+        ({**SIZE, "upscaling_crop": False}, "upscale to: 100x60"),
+    ],
+)
+def test_the_description_of_the_work(http: httpx.Client, fields: dict[str, Any], text: str) -> None:
+    answer = single(http, picture(30, 20), upscaler_1="upconv_7", **fields)
+    expected = f"<p>Postprocess {text}, Postprocess upscaler: upconv_7</p>"
+    assert answer.json()["html_info"] == expected
+
+
+def test_values_as_pydantic_takes_them(http: httpx.Client) -> None:
+    data = picture(30, 20)
+    for scale in ("3", " 3.0 ", "30e-1", 3.0):
+        (made,) = images_of(single(http, data, upscaler_1="upconv_7", upscaling_resize=scale))
+        assert opened(made).size == (90, 60)
+    fields = {"resize_mode": "1", "upscaling_resize_w": 100.0, "upscaling_resize_h": "60"}
+    for crop, size in ((1, (100, 60)), ("true", (100, 60)), ("False", (100, 67)), (0, (100, 67))):
+        answer = single(http, data, upscaler_1="upconv_7", upscaling_crop=crop, **fields)
+        assert opened(images_of(answer)[0]).size == size
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        base64.encodebytes,
+        lambda data: b" \t\r\n\f\v".join(
+            base64.b64encode(data)[at : at + 76] for at in range(0, 100_000, 76)
+        ),
+    ],
+)
+def test_base64_with_line_ends(http: httpx.Client, encode: Callable[[bytes], bytes]) -> None:
+    data = picture(30, 20)
+    text = encode(data).decode()
+    assert "\n" in text
+    for image in (text, f" \n{text}", f"data:image/png;base64,\r\n{text}"):
+        answer = http.post("/sdapi/v1/extra-single-image", json={"image": image})
+        assert same(images_of(answer)[0], np.asarray(opened(data)))
+
+
+#: Values of JSON that are too large, of the wrong kind, or break what formats them.
+ODD = (
+    *(None, True, -1, -0.0, 1e308, 10**400, 10**4000, float("nan"), float("inf"), "", " ", "1e999"),
+    *("9" * 5000, "\ud800", "\0", "<b>", "x" * 20_000, "http://x", "data:", "data:,", [], {}, [[]]),
+    *({"a": {}}, [None], [1, "2"], {"data": 1}, [{"data": "\ud800", "name": "\ud800"}], "None"),
+    *([{"data": "eA==", "name": ["\ud800"]}], "nan", "\u0661", "=" * 9),
+)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("image", "imageList", "upscaler_1", "upscaler_2", "resize_mode", "upscaling_resize"),
+        *("upscaling_resize_w", "upscaling_resize_h", "upscaling_crop", "gfpgan_visibility"),
+        *("codeformer_visibility", "extras_upscaler_2_visibility", "another", "\ud800"),
+    ],
+)
+def test_no_value_is_a_defect(http: httpx.Client, field: str) -> None:
+    fields = {"upscaler_1": "Lanczos", "resize_mode": 1, "upscaler_2": "Lanczos"}
+    fields |= {"extras_upscaler_2_visibility": 0}
+    text = text_of(b"no picture")
+    for value in ODD:
+        for path, pictures in (
+            ("extra-single-image", {"image": text}),
+            ("extra-batch-images", {"imageList": [{"data": text, "name": "x"}]}),
+        ):
+            body = json.dumps({**fields, **pictures, field: value})
+            answer = http.post(f"/sdapi/v1/{path}", content=body)
+            assert answer.status_code in (413, 415, 422), (field, value, answer.text)
+            assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize("width", [1, 2, 10, 65_536, 1_000_000])
+@pytest.mark.parametrize("height", [1, 1_000_000])
+def test_extreme_sizes(http: httpx.Client, width: int, height: int) -> None:
+    fields = {"resize_mode": 1, "upscaling_resize_w": width, "upscaling_resize_h": height}
+    answer = single(http, picture(30, 20), upscaler_1="Lanczos", **fields)
+    if width * height > 1000:
+        assert answer.status_code in (413, 422)
+    else:
+        assert opened(images_of(answer)[0]).size == (width, height)
 
 
 def test_a_data_url(http: httpx.Client) -> None:
@@ -197,7 +298,16 @@ def test_several_pictures(http: httpx.Client) -> None:
         ({"gfpgan_visibility": 1}, "restores no faces"),
         ({"codeformer_visibility": 0.1}, "restores no faces"),
         ({"upscaling_resize": 0}, "above 0"),
-        ({"upscaling_resize": "2"}, "must be a number"),
+        ({"upscaling_resize": "two"}, "must be a number"),
+        ({"upscaling_resize": "1_0"}, "must be a number"),
+        ({"upscaling_resize": True}, "must be a number"),
+        ({"upscaling_resize": 1_000_001}, "from 0 to 1000000"),
+        ({"upscaling_resize": int("1" + "0" * 400)}, "from 0 to 1000000"),
+        ({"upscaling_resize": "1e400"}, "from 0 to 1000000"),
+        ({"upscaling_resize_w": int("1" + "0" * 400)}, "from 0 to 1000000"),
+        ({"upscaling_resize_w": 512.5}, "whole number of pixels"),
+        ({"upscaling_crop": "perhaps"}, "must be true or false"),
+        ({"upscaling_crop": None}, "must be true or false"),
         ({"resize_mode": 2}, "resize_mode must be 0"),
         ({"upscaling_resize_w": 0}, "at least 1"),
         ({"image": ""}, "image is missing"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -21,9 +22,10 @@ import httpx
 import pytest
 from helpers.animations import gif_of
 from helpers.server import Running, client, idle, picture, running, wait_for
+from python_multipart.multipart import MultipartParser
 
 from waifu2x._machine import resident_memory
-from waifu2x.server import web
+from waifu2x.server import uploads, web
 from waifu2x.server.api import Api
 from waifu2x.server.guard import Guard
 
@@ -176,6 +178,30 @@ def test_too_many_and_too_long_fields(server: Running) -> None:
         assert http.post("/api/upscale", files=twice).status_code == 422
         two = [("file", picture()), ("file", picture())]
         assert http.post("/api/upscale", files=two).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        (b"".join(b"a%d: b\r\n" % number for number in range(10_000)), "more than 8 headers"),
+        (b"a: b\r\n" * 9, "more than 8 headers"),
+        (b"a: " + b"y" * 150_000, "more than 4096 bytes of headers"),
+        (b"y" * 150_000, "more than 4096 bytes of headers"),
+        (b"".join(b"a%d: %s\r\n" % (number, b"y" * 1000) for number in range(8)), "4096 bytes"),
+    ],
+)
+def test_headers_of_parts_are_counted(
+    server: Running, monkeypatch: pytest.MonkeyPatch, headers: bytes, text: str
+) -> None:
+    """The limits of the server hold with any parser."""
+    lenient = functools.partial(MultipartParser, max_header_count=1 << 30, max_header_size=1 << 30)
+    monkeypatch.setattr(uploads, "MultipartParser", lenient)
+    answer = post(server, f"--{BOUNDARY}\r\n".encode() + headers)
+    assert answer.status_code == 413
+    assert text in answer.json()["detail"]
+    monkeypatch.undo()
+    answer = post(server, f"--{BOUNDARY}\r\n".encode() + headers)
+    assert answer.status_code in (400, 413)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from helpers import art
 from helpers.browser import CHROMIUM, chromium, drop, paste
 from helpers.command import PATIENCE, waifu2x
 from helpers.server import process
-from playwright.sync_api import Browser, Locator, Page, Request, Route, expect
+from helpers.weight_files import compact_file
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,17 +75,30 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: str) -> Iterator[Page]:
-    """The page at 1280x800 in light mode; fails on an error or warning in the console."""
+def problems() -> Iterator[list[str]]:
+    """Errors and warnings of the pages that `watched` opens; fails if there are any."""
+    found: list[str] = []
+    yield found
+    assert not found
+
+
+def watched(context: BrowserContext, problems: list[str]) -> Page:
+    """A page whose uncaught exceptions and lines in the console are noted in ``problems``."""
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: _note(problems, line.type, line.text))
+    return page
+
+
+@pytest.fixture
+def page(browser: Browser, server: str, problems: list[str]) -> Iterator[Page]:
+    """The page at 1280x800 in light mode."""
     with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda line: _note(problems, line.type, line.text))
+        page = watched(context, problems)
         open_page(page, server)
         yield page
-        assert not problems
+        page.evaluate("() => new Promise(requestAnimationFrame)")  # late events
 
 
 def _note(problems: list[str], kind: str, text: str) -> None:
@@ -220,6 +234,90 @@ def test_equal_names_stay_apart_in_a_zip(page: Page, face: Path, tmp_path: Path)
     path = saved(page, page.get_by_role("button", name="Download all as ZIP"), tmp_path)
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["face_waifu2x.png", "face_waifu2x (2).png"]
+
+
+def test_a_zip_has_the_names_of_the_command(page: Page, face: Path, tmp_path: Path) -> None:
+    names = ("in.png", "in.jpg", "other.JPEG", "Other.png", ".hidden", "a.b.png")
+    paths = [tmp_path / name for name in names]
+    art.anime_face(30, 20).save(paths[0])
+    for path in paths[1:]:
+        path.write_bytes(face.read_bytes())
+    dropped(page, *paths)
+    upscale(page)
+    path = saved(page, page.get_by_role("button", name="Download all as ZIP"), tmp_path / "zip")
+    run_shown(page, tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist()[:2] == ["in_png_waifu2x.png", "in_jpg_waifu2x.png"]
+        for name in archive.namelist():
+            assert archive.read(name) == (tmp_path / name).read_bytes()
+
+
+def test_a_name_that_browsers_encode(page: Page, face: Path, tmp_path: Path) -> None:
+    path = face.rename(tmp_path / 'a"b.jpg')
+    dropped(page, path)
+    upscale(page)
+    expect(page.locator("#save")).to_have_attribute("download", 'a"b_waifu2x.png')
+
+
+def test_clear_while_a_picture_is_shown(page: Page, face: Path, manga: Path) -> None:
+    dropped(page, face, manga)
+    upscale(page)
+    expect(page.locator("#after")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#empty")).to_be_visible()
+    # The images lose their files.
+    page.wait_for_timeout(500)
+    dropped(page, face)
+    expect(page.locator("#before")).to_be_visible()
+
+
+@pytest.mark.parametrize("name", ["mine", "cunet"])
+def test_a_model_of_the_user(
+    browser: Browser, face: Path, tmp_path: Path, problems: list[str], name: str
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    compact_file(folder / f"{name}.pth", seed=0)
+    (tmp_path / f"{name}.pth").write_bytes((folder / f"{name}.pth").read_bytes())
+    with (
+        process("--quiet", "-m", f"models/{name}.pth", cwd=tmp_path) as (url, _),
+        browser.new_context() as context,
+    ):
+        page = watched(context, problems)
+        open_page(page, url)
+        dropped(page, face)
+        upscale(page)
+        expect(page.locator("#command code")).to_have_text(f"waifu2x face.jpg --model {name}.pth")
+        shown = page.locator("#facts").inner_text()
+        found = saved(page, page.locator("#save"), tmp_path / "downloads")
+        run_shown(page, tmp_path)
+        assert found.read_bytes() == (tmp_path / found.name).read_bytes()
+        page.get_by_role("button", name="Remove face.jpg").click()
+        dropped(page, face)
+        expect(page.locator("#facts")).to_have_text(shown)
+        page.get_by_label("Model").select_option("cunet")
+        expect(page.locator("#command code")).to_have_text("waifu2x face.jpg")
+
+
+def test_a_cancel_while_an_upload_is_answered(page: Page, face: Path) -> None:
+    jobs: list[str] = []
+
+    def answer_late(route: Route) -> None:
+        answer = route.fetch()
+        jobs.append(answer.json()["links"]["self"].lstrip("/"))
+        page.get_by_role("button", name="Cancel face.jpg").click()
+        route.fulfill(response=answer)
+
+    page.route("**/api/upscale", answer_late)
+    dropped(page, face)
+    upscale(page)
+    expect(row(page, "face.jpg").locator(".detail")).to_have_text("Canceled")
+    status = "async path => (await fetch(path)).status"
+    for _ in range(100):
+        if page.evaluate(status, jobs[0]) == 404:
+            break
+        page.wait_for_timeout(100)
+    assert page.evaluate(status, jobs[0]) == 404
 
 
 def test_every_setting_reaches_the_result(page: Page, face: Path, tmp_path: Path) -> None:
@@ -532,14 +630,16 @@ def test_400_pixels(page: Page, face: Path, manga: Path) -> None:
     assert page.evaluate("() => document.documentElement.scrollWidth") == 320
 
 
-def test_one_to_one_means_pixels_of_the_screen(browser: Browser, server: str, face: Path) -> None:
+def test_one_to_one_means_pixels_of_the_screen(
+    browser: Browser, server: str, face: Path, problems: list[str]
+) -> None:
     with browser.new_context(
         viewport={"width": 400, "height": 800},
         device_scale_factor=2,
         is_mobile=True,
         has_touch=True,
     ) as context:
-        page = context.new_page()
+        page = watched(context, problems)
         open_page(page, server)
         dropped(page, face)
         upscale(page)
@@ -574,9 +674,11 @@ def test_nothing_moves_for_those_who_prefer_that(page: Page) -> None:
     assert page.evaluate(moving) == 0
 
 
-def test_nothing_comes_from_another_host(browser: Browser, server: str, face: Path) -> None:
+def test_nothing_comes_from_another_host(
+    browser: Browser, server: str, face: Path, problems: list[str]
+) -> None:
     with browser.new_context() as context:
-        page = context.new_page()
+        page = watched(context, problems)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         open_page(page, server)
@@ -585,14 +687,16 @@ def test_nothing_comes_from_another_host(browser: Browser, server: str, face: Pa
     assert all(url.startswith((server, f"blob:{server}")) for url in asked)
 
 
-def test_a_token_is_sent_with_everything(browser: Browser, face: Path, tmp_path: Path) -> None:
+def test_a_token_is_sent_with_everything(
+    browser: Browser, face: Path, tmp_path: Path, problems: list[str]
+) -> None:
     with (
         process("--quiet", "--token", "secret-token", cwd=tmp_path) as (url, _),
         browser.new_context(
             http_credentials={"username": "me", "password": "secret-token"}
         ) as context,
     ):
-        page = context.new_page()
+        page = watched(context, problems)
         open_page(page, url)
         dropped(page, face)
         upscale(page)
@@ -609,7 +713,8 @@ def test_the_page_ships_in_the_wheel(tmp_path: Path) -> None:
     )
     source = ROOT / "waifu2x/server/page"
     names = {each.name for each in source.iterdir()}
-    assert names >= {"index.html", "style.css", "page.js"}
+    scripts = {f"{name}.js" for name in ("page", "helpers", "server", "viewer", "zip")}
+    assert names >= {"index.html", "style.css", *scripts}
     for name in names:
         built = tmp_path / "waifu2x/server/page" / name
         assert built.read_bytes() == (source / name).read_bytes()

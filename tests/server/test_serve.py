@@ -42,6 +42,8 @@ def test_quiet_prints_no_line(tmp_path: Path) -> None:
     with process("--quiet", cwd=tmp_path) as (url, server):
         with client(url) as http:
             assert http.get("/api/health").status_code == 200
+            kind = {"Content-Type": "multipart/form-data; boundary=B"}
+            assert http.post("/api/upscale", content=b"x" * 99, headers=kind).status_code == 400
         server.send_signal(signal.SIGINT)
         assert server.communicate(timeout=60) == ("", "")
         assert server.returncode == 130

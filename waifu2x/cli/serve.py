@@ -98,7 +98,9 @@ def _log_requests(*, quiet: bool) -> None:
     """Print the lines of requests, and defects, on standard error."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("waifu2x.server.requests").setLevel(logging.ERROR if quiet else logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    # The parser of forms logs what is wrong with a body.
+    for name in ("uvicorn", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def parameters() -> tuple[Parameter, ...]:

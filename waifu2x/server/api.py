@@ -108,10 +108,12 @@ class Api:
 
     async def models(self, request: Request) -> Response:
         """Answer the models that are installed."""
-        found = self._context.parameters.models
-        return JSONResponse(
-            {"models": [_model(each) for each in found.values()], "default": next(iter(found))}
-        )
+        parameters = self._context.parameters
+        models = [
+            _model(name, each, parameters.argument(name))
+            for name, each in parameters.models.items()
+        ]
+        return JSONResponse({"models": models, "default": models[0]["name"]})
 
     async def options(self, request: Request) -> Response:
         """Answer the options of a request, the formats and the limits."""
@@ -150,9 +152,11 @@ def _prefers_job(request: Request) -> bool:
     return re.search(r"(^|[,;\s])respond-async($|[,;\s])", words, re.IGNORECASE) is not None
 
 
-def _model(model: registry.Model) -> dict[str, Any]:
+def _model(name: str, model: registry.Model, argument: str | None) -> dict[str, Any]:
     return {
-        "name": model.name,
+        "name": name,
+        "argument": argument,
+        "default_scale": model.default_scale,
         "scales": list(model.scales),
         "noise_levels": [level_text(each) for each in model.noise_levels()],
         "license": model.license,

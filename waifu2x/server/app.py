@@ -34,9 +34,6 @@ from .work import Workshop
 
 _log = logging.getLogger(__name__)
 
-#: Bytes of the results of asynchronous jobs that are kept, in bodies of the largest size.
-_KEPT: Final = 16
-
 _PAGE: Final = Path(__file__).parent / "page"
 
 _SENTENCES: Final = {
@@ -65,7 +62,7 @@ def build(settings: ServerSettings, declared: tuple[Parameter, ...], words: Word
     context = Context(
         settings=settings,
         workshop=workshop,
-        store=JobStore(settings.keep_seconds, _KEPT * settings.max_bytes),
+        store=JobStore(settings.keep_seconds, settings.keep_bytes),
         receiver=Receiver(settings, workshop.folder, lambda: workshop.stopping),
         parameters=Parameters(declared, os.fspath(settings.upscaler.model), workshop.model),
         words=words,

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -26,8 +27,11 @@ _UNNAMED_STEM: Final = "picture"
 #: Seconds between two notices of progress.
 _EVERY: Final = 0.1
 
-#: Asynchronous jobs that are kept, ended ones included.
-_KEPT: Final = 256
+#: Asynchronous jobs that are kept after their end.
+KEPT_JOBS: Final = 1000
+
+#: Ids of jobs that were dropped for room, which get another answer than unknown ids.
+_REMEMBERED: Final = 4 * KEPT_JOBS
 
 
 @dataclass(eq=False)
@@ -37,8 +41,8 @@ class Job:
     client: for the fair order. name: what messages call the source. source: the received file.
     result: the file to write. keep_format: without a format in the options, keep that of the
     source. cost: pixels for which the client has been charged. status, progress (0 to 1), made,
-    extension (of the result, with its dot), problem: written by the thread that does the work,
-    read by any.
+    extension (of the result, with its dot), problem, size (bytes of the result, 0 before the end):
+    written by the thread that does the work, read by any.
     """
 
     client: str
@@ -54,10 +58,9 @@ class Job:
     made: Result | None = None
     extension: str = ""
     problem: Problem | None = None
+    size: int = 0
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     cancel: threading.Event = field(default_factory=threading.Event)
-    created: float = field(default_factory=time.monotonic)
-    ended: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _listeners: set[Callable[[], None]] = field(default_factory=set)
     _noticed: float = 0.0
@@ -67,18 +70,11 @@ class Job:
         """Whether the job is done, failed or canceled."""
         return self.status in ("done", "failed", "canceled")
 
-    @property
-    def size(self) -> int:
-        """The bytes of the result, 0 before the end."""
-        try:
-            return self.result.stat().st_size if self.over else 0
-        except OSError:
-            return 0
-
     def set_status(self, status: Status) -> None:
         """Change the status and notify all watchers."""
-        if status in ("done", "failed", "canceled"):
-            self.ended = time.monotonic()
+        if status == "done":
+            with contextlib.suppress(OSError):  # canceled meanwhile
+                self.size = self.result.stat().st_size
         self.status = status
         self._notify()
 
@@ -151,14 +147,21 @@ def archive_suffix(name: str) -> str:
 
 
 class JobStore:
-    """The asynchronous jobs, bounded in number, bytes and time; used by the event loop alone.
+    """The asynchronous jobs; used by the event loop alone.
 
-    keep_seconds: how long a job is kept after its end. most: bytes of all results.
+    Jobs that have ended are bounded in number, bytes and time. The bounds are enforced when a job
+    ends and by timers of the event loop, so that they hold without further requests.
+
+    seconds: how long a job is kept after its end. most: bytes of all results.
     """
 
-    def __init__(self, keep_seconds: float, most: int) -> None:
-        self._keep, self._most = keep_seconds, most
+    def __init__(self, seconds: float, most: int) -> None:
+        self._seconds, self._most = seconds, most
         self._jobs: dict[str, Job] = {}
+        #: Jobs that have ended, the oldest end first, with the timers that drop them.
+        self._ended: dict[str, tuple[Job, asyncio.TimerHandle]] = {}
+        self._dropped: deque[str] = deque(maxlen=_REMEMBERED)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -166,38 +169,47 @@ class JobStore:
     @property
     def size(self) -> int:
         """The bytes of all results."""
-        return sum(each.size for each in self._jobs.values())
+        return sum(job.size for job, _ in self._ended.values())
 
     def add(self, job: Job) -> None:
-        """Keep ``job``; the oldest job that has ended goes if there are too many."""
-        self.expire()
-        while len(self._jobs) >= _KEPT or self.size > self._most:
-            oldest = next((each for each in self._jobs.values() if each.over), None)
-            if oldest is None:
-                break
-            self.drop(oldest)
+        """Keep ``job`` until its time is over."""
         self._jobs[job.id] = job
+        task = asyncio.get_running_loop().create_task(self._await_end(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def get(self, id: str) -> Job:
         """Return a job; raises `Problem` for one that does not exist any more."""
-        self.expire()
-        if id not in self._jobs:
-            raise Problem(404, "there is no such job; a job is forgotten some time after its end")
-        return self._jobs[id]
+        if id in self._jobs:
+            return self._jobs[id]
+        if id in self._dropped:
+            raise Problem(
+                410,
+                "the result of this job was removed to make room for later ones; "
+                "fetch results sooner, or send the picture again",
+            )
+        raise Problem(404, "there is no such job; a job is forgotten some time after its end")
 
     def drop(self, job: Job) -> None:
         """Forget a job; its files are removed once no thread works on it."""
         self._jobs.pop(job.id, None)
+        if job.id in self._ended:
+            self._ended.pop(job.id)[1].cancel()
         job.cancel.set()
         if job.over:
             job.remove_files()
 
-    def expire(self) -> None:
-        """Forget the jobs whose time is over."""
-        now = time.monotonic()
-        for job in list(self._jobs.values()):
-            if job.ended is not None and now - job.ended > self._keep:
-                self.drop(job)
+    async def _await_end(self, job: Job) -> None:
+        await job.finished()
+        if job.id not in self._jobs:
+            job.remove_files()  # dropped while a thread worked on it
+            return
+        timer = asyncio.get_running_loop().call_later(self._seconds, self.drop, job)
+        self._ended[job.id] = job, timer
+        while len(self._ended) > KEPT_JOBS or self.size > self._most:
+            oldest, _ = next(iter(self._ended.values()))
+            self.drop(oldest)
+            self._dropped.append(oldest.id)
 
     def facts(self, job: Job, position: int | None, words: Words) -> dict[str, Any]:
         """The fields of a job for JSON."""

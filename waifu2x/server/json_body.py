@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from .._record import record
 from .problems import Problem
 
 #: Bytes that are read at once.
@@ -29,7 +29,7 @@ _REST: Final = 128 << 10
 _ESCAPE: Final = len(r"\ud83d\ude00")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Span:
     """A string in the file, by the offsets of its first byte and of its closing quote."""
 

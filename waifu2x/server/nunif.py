@@ -33,8 +33,8 @@ _STYLES: Final = ("art", "photo")
 
 _Value = TypeVar("_Value")
 
-#: Fields of the page of waifu2x.udp.jp that choose nothing.
-_IGNORED: Final = ("recap", "url")
+#: Fields of the page of waifu2x.udp.jp that choose nothing; "download" is that of its button.
+_IGNORED: Final = ("recap", "url", "download")
 
 
 class Nunif:

@@ -201,6 +201,8 @@ def _route(
     parameters: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     errors = _ERRORS if body is not None else {"401": _ERRORS["401"], "404": "there is none"}
+    if parameters and any(each["in"] == "path" for each in parameters):
+        errors = {**errors, "410": "the job was removed to make room for later ones"}
     route: dict[str, Any] = {
         "summary": summary,
         "responses": {

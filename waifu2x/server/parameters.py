@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
+from pathlib import PurePath
 from typing import Any, Final, Literal, TypeAlias
 
 from .._record import record
@@ -85,12 +86,17 @@ class Parameters:
         """Declare the parameters.
 
         default: the name of the model without one in the request, or its path. own: that model.
+            A file with the name of another model is called by its name with the suffix.
         """
         self._default = default
         installed = {each.name: each for each in registry.models() if each.installed}
+        is_file = any(network.format == "file" for network in own.networks)
+        self._file = PurePath(own.source).name if is_file else None
+        known = [each.name for each in registry.models()]
+        name = self._file if self._file and own.name in known else own.name
         #: By the names that a request may give, the default first. Files of the user are never
         #: opened by a name from a request, except the default.
-        self.models: dict[str, registry.Model] = {own.name: own, **installed}
+        self.models: dict[str, registry.Model] = {name: own, **installed}
         models = tuple(self.models)
         self.declared = {
             each.name: replace(each, choices=models, default=models[0])
@@ -118,7 +124,16 @@ class Parameters:
         known = self.models
         if name not in known:
             raise ArgumentError(unknown("model", name, list(known)))
-        return self._default if known[name].name == next(iter(known)) else name
+        return self._default if name == next(iter(known)) else name
+
+    def argument(self, name: str) -> str | None:
+        """Return what to type after ``--model`` for the model ``name``; None for no option.
+
+        A file is named without its folder, which is private.
+        """
+        if self._file is not None and name == next(iter(self.models)):
+            return self._file
+        return None if name == registry.models()[0].name else name
 
     def _unknown(self, name: str) -> str:
         if name in AT_START:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import base64
 import json
-import math
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from html import escape
 from typing import Any, Final
 
 import anyio
@@ -44,6 +45,15 @@ _LANCZOS: Final = "Lanczos"
 #: Bytes of a file that become one piece of base64; a multiple of 3.
 _PIECE: Final = 48 << 10
 
+#: The largest number in a request.
+_LARGEST: Final = 1_000_000
+
+_DECIMAL: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+#: Words for true and false.
+_YES: Final = ("true", "1", "1.0", "yes", "on", "y", "t")
+_NO: Final = ("false", "0", "0.0", "no", "off", "n", "f")
+
 #: Bytes of a JSON body in addition to its pictures.
 _AROUND: Final = 64 << 10
 
@@ -52,7 +62,7 @@ _AROUND: Final = 64 << 10
 class _Extras:
     """The fields of a request, without its pictures.
 
-    size: the target (width, height), or None for a scale.
+    size: the target (width, height), or None for a scale. crop: cut the result to the size.
     """
 
     upscaler: str
@@ -63,8 +73,15 @@ class _Extras:
     @property
     def html_info(self) -> str:
         """A paragraph that describes the work, as there."""
-        how = f"{self.scale:g}" if self.size is None else f"{self.size[0]}x{self.size[1]}"
-        return f"<p>Postprocess upscale by: {how}, Postprocess upscaler: {self.upscaler}</p>"
+        if self.upscaler == _NONE:
+            return "<p></p>"
+        if self.size is None:
+            parts = [f"upscale by: {self.scale:g}"]
+        else:
+            size = f"{self.size[0]}x{self.size[1]}"
+            parts = [f"upscale to: {size}", *([f"crop to: {size}"] if self.crop else [])]
+        parts.append(f"upscaler: {self.upscaler}")
+        return f"<p>{escape(', '.join(f'Postprocess {part}' for part in parts))}</p>"
 
 
 class Sdapi:
@@ -134,7 +151,7 @@ class Sdapi:
                 places -= 1
             for job in jobs:
                 await context.finish(request, job)
-                if extras.crop and extras.size is not None:
+                if extras.crop and extras.size is not None and extras.upscaler != _NONE:
                     await anyio.to_thread.run_sync(
                         self._crop, job, extras.size, limiter=self._parsing
                     )
@@ -210,9 +227,8 @@ class Sdapi:
         if scale == 0:
             raise ArgumentError("upscaling_resize is 0; it must be above 0")
         size = (_side(fields, "upscaling_resize_w"), _side(fields, "upscaling_resize_h"))
-        return _Extras(
-            upscaler, scale, size if mode else None, bool(fields.get("upscaling_crop", True))
-        )
+        crop = _flag(fields, "upscaling_crop", default=True)
+        return _Extras(upscaler, scale, size if mode else None, crop)
 
     def _choice(self, extras: _Extras, upload: Upload) -> Choice:
         model = self._names()[extras.upscaler][0]
@@ -262,13 +278,13 @@ class Sdapi:
 
 def _from_base64(pieces: Iterator[str]) -> Iterator[bytes]:
     """Decode base64 in pieces, with or without the head of a data URL."""
-    first = next(pieces)
+    first = next(pieces).lstrip()
     if first[:8].lower().startswith(("http:", "https:")):
         raise ArgumentError("image is an address; this server fetches nothing, send base64")
-    held = first.partition(",")[2] if first.startswith("data:") else first
+    held = _without_space(first.partition(",")[2] if first.startswith("data:") else first)
     try:
         for piece in pieces:
-            text = held + piece
+            text = held + _without_space(piece)
             # The last group may have padding.
             end = max(0, len(text) - 1) // 4 * 4
             if "=" in text[:end]:
@@ -278,6 +294,11 @@ def _from_base64(pieces: Iterator[str]) -> Iterator[bytes]:
         yield base64.b64decode(held, validate=True)
     except ValueError:
         raise ArgumentError("image is not base64; send the bytes of a file in base64") from None
+
+
+def _without_space(text: str) -> str:
+    """Drop the line ends of encoders for mail."""
+    return "".join(text.split())
 
 
 def _single(fields: dict[str, Any]) -> list[tuple[str, object]]:
@@ -300,19 +321,31 @@ def _text(fields: dict[str, Any], name: str) -> str:
     return value
 
 
-def _number(fields: dict[str, Any], name: str, default: float, *, most: float = math.inf) -> float:
+def _number(fields: dict[str, Any], name: str, default: float, *, most: float = _LARGEST) -> float:
+    """A number from 0 to ``most``; a text that is one counts as well, as in pydantic."""
     value = fields.get(name, default)
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        value = float(value)
+    # Integers of any length are compared exactly, and NaN fails.
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if not numeric or not 0 <= value <= most or not math.isfinite(value):
-        raise ArgumentError(f"{name} must be a number from 0{'' if most > 1 else ' to 1'}")
+    if not numeric or not 0 <= value <= most:
+        raise ArgumentError(f"{name} must be a number from 0 to {most}")
     return float(value)
 
 
 def _side(fields: dict[str, Any], name: str) -> int:
-    value = fields.get(name, 512)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    value = _number(fields, name, 512)
+    if value < 1 or not value.is_integer():
         raise ArgumentError(f"{name} must be a whole number of pixels, at least 1")
-    return value
+    return int(value)
+
+
+def _flag(fields: dict[str, Any], name: str, *, default: bool) -> bool:
+    """True or false; 0, 1 and the words that pydantic takes for them count as well."""
+    word = str(fields.get(name, default)).lower()
+    if word not in (*_YES, *_NO):
+        raise ArgumentError(f"{name} must be true or false")
+    return word in _YES
 
 
 class _Pictures(StreamingResponse):

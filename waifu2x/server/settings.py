@@ -10,6 +10,7 @@ from .._record import record
 from ..errors import ArgumentError
 from ..pipeline.arguments import check, optional, positive, secret, text, whole
 from ..pipeline.options import UpscalerOptions
+from .jobs import KEPT_JOBS
 
 #: Pixels of all frames of an animation, as a multiple of those of a picture.
 _FRAMES: Final = 64
@@ -34,6 +35,7 @@ _SETTINGS: Final = {
     "body_seconds": positive("it must be a number of seconds above 0"),
     "page_seconds": positive("it must be a number of seconds above 0"),
     "keep_seconds": positive("it must be a number of seconds above 0"),
+    "keep_bytes": whole("it must be a number of bytes, 1 or more", least=1),
 }
 
 
@@ -54,7 +56,8 @@ class ServerSettings:
     stall_seconds: a client that sends nothing of a body for so long is dropped.
     body_seconds: the longest time for the body of a request.
     page_seconds: the longest time for a request to /page, whose client waits 30 seconds.
-    keep_seconds: how long the result of an asynchronous job is kept.
+    keep_seconds: how long an asynchronous job and its result are kept after its end.
+    keep_bytes: limit for all results of asynchronous jobs; the oldest go first.
 
     Raises `ArgumentError` for a value that is not allowed, and for a host that needs a token.
     """
@@ -72,6 +75,7 @@ class ServerSettings:
     body_seconds: float = 300
     page_seconds: float = 25
     keep_seconds: float = 600
+    keep_bytes: int = 4 << 30
 
     def __post_init__(self) -> None:
         check(self, _SETTINGS)
@@ -108,4 +112,7 @@ def facts(settings: ServerSettings) -> dict[str, Any]:
         "max_bytes": settings.max_bytes,
         "max_pixels": settings.upscaler.limit,
         "max_animation": settings.animation_limit,
+        "keep_seconds": settings.keep_seconds,
+        "keep_bytes": settings.keep_bytes,
+        "keep_jobs": KEPT_JOBS,
     }

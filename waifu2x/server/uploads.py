@@ -27,6 +27,13 @@ from .settings import ServerSettings
 _FIELD_BYTES: Final = 64 << 10
 _PARTS: Final = 64
 
+#: The most headers of a part, and their bytes. The parser's own limits may change.
+_HEADERS: Final = 8
+_HEADER_BYTES: Final = 4 << 10
+
+#: What browsers write for characters that end a name in a form (HTML, 4.10.22.8).
+_QUOTED: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}
+
 #: Seconds within which an upload notices that the server is stopping.
 _NOTICED: Final = 0.5
 
@@ -202,6 +209,7 @@ class _Parser:
         self._folder, self._files = folder, files
         self._form = Form()
         self._field_bytes = self._parts = 0
+        self._header_bytes = self._header_count = 0
         self._header = self._value = b""
         self._headers: dict[bytes, bytes] = {}
         self._name = ""
@@ -244,14 +252,25 @@ class _Parser:
         if self._parts > _PARTS:
             raise Problem(413, f"the form has more than {_PARTS} parts; send fewer")
         self._headers, self._header, self._value = {}, b"", b""
+        self._header_bytes = self._header_count = 0
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
         self._header += data[start:end]
 
     def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
         self._value += data[start:end]
 
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > _HEADER_BYTES:
+            raise Problem(413, f"a part of the form has more than {_HEADER_BYTES} bytes of headers")
+
     def _on_header(self) -> None:
+        self._header_count += 1
+        if self._header_count > _HEADERS:
+            raise Problem(413, f"a part of the form has more than {_HEADERS} headers; send fewer")
         self._headers[self._header.lower()] = self._value
         self._header = self._value = b""
 
@@ -263,6 +282,8 @@ class _Parser:
             if self._form.upload is not None:
                 raise Problem(422, "the form holds two files; send one in each request")
             name = (given or b"").decode("utf-8", "replace")
+            for code, character in _QUOTED.items():
+                name = name.replace(code, character)
             self._sink = Sink(self._folder, plain_name(name))
         elif given is not None:
             allowed = " or ".join(self._files)
