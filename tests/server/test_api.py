@@ -327,7 +327,12 @@ def test_options_are_those_of_the_command(http: httpx.Client) -> None:
     assert {"model", "format", "quality", "tta", "strip"} <= set(names)
     assert "png" in found["formats"]
     limits = {"max_bytes": 64 << 20, "max_pixels": UpscalerOptions().limit, "keep_seconds": 600}
-    assert found["limits"] == {**limits, "keep_bytes": 4 << 30, "keep_jobs": 1000}
+    assert found["limits"] == {
+        **limits,
+        "max_animation": 64 * UpscalerOptions().limit,
+        "keep_bytes": 4 << 30,
+        "keep_jobs": 1000,
+    }
 
 
 def test_the_description(http: httpx.Client) -> None:

@@ -1,13 +1,363 @@
-// The page of `waifu2x serve`. Sections: settings, pictures, list, viewer, input, start.
+// The page of `waifu2x serve`. Sections: helpers, server, ZIP, viewer, settings, pictures, list,
+// input, start.
 // The page talks to the HTTP API of its own server and to nothing else.
 
-import {
-  $, announce, bytes, capitalized, complain, dimensions, download, droppedFiles, element, extension,
-  joined, pause, plural, showProgress,
-} from "./helpers.js";
-import { forget, nameOf, Problem, send } from "./server.js";
-import { canvas, divider, fitView, layout, view, zoomIn, zoomOut, zoomTo } from "./viewer.js";
-import { distinctNames, zip } from "./zip.js";
+// --- helpers -------------------------------------------------------------------------------
+
+// What all parts of the page use.
+
+const $ = (selector, root = document) => root.querySelector(selector);
+
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+const pause = (seconds, signal) => new Promise((resolve, reject) => {
+  const timer = setTimeout(resolve, seconds * 1000);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); });
+});
+
+const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+/** Join facts for one line, which breaks between them only. */
+const joined = (...facts) => facts.filter(Boolean)
+  .map((each) => each.replaceAll(" ", "\u00a0")).join(" · ");
+
+const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
+const dimensions = (width, height) => `${width} × ${height}`;
+const extension = (name) => /\.([^.]{1,5})$/.exec(name)?.[1].toUpperCase() ?? "FILE";
+
+function bytes(count) {
+  if (count < 1000) return `${count} B`;
+  const power = Math.min(3, Math.floor(Math.log10(count) / 3));
+  const value = count / 1000 ** power;
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${["", "kB", "MB", "GB"][power]}`;
+}
+
+/** Have a screen reader read a sentence. */
+const announce = (text) => { $("#live").textContent = text; };
+
+/** Show an error that belongs to no picture. */
+function complain(error) {
+  $("#trouble p").textContent = error.message;
+  $("#trouble").hidden = false;
+}
+
+function download(blob, name) {
+  const url = URL.createObjectURL(blob);
+  element("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** Show a share of the work, or that work goes on. */
+function showProgress(bar, { state, progress }) {
+  if (state === "running") bar.value = progress;
+  else bar.removeAttribute("value");
+}
+
+/** The files of a drop, with those in folders. */
+async function droppedFiles(transfer) {
+  const entries = [...transfer.items].map((each) => each.webkitGetAsEntry?.());
+  if (!entries.some((entry) => entry?.isDirectory)) return transfer.files;
+  return (await Promise.all(entries.filter(Boolean).map(filesIn))).flat();
+}
+
+async function filesIn(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) break;
+    found.push(...some.filter(({ name }) => !name.startsWith(".")));
+  }
+  found.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
+  return (await Promise.all(found.map(filesIn))).flat();
+}
+
+// --- server --------------------------------------------------------------------------------
+
+// Requests to the server of the page.
+
+/** An error in the words of the server (RFC 9457). */
+class Problem extends Error {
+  constructor(response, body) {
+    super(body.detail ?? body.title ?? `The server answered ${response.status}.`);
+    this.status = response.status;
+    this.retryAfter = Number(response.headers.get("Retry-After")) || 5;
+  }
+}
+
+/** Fetch from the server; raises Problem, or Error without a server. */
+async function send(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new Error("The server does not answer. Is waifu2x serve still running?");
+  }
+  if (response.ok) return response;
+  throw new Problem(response, await response.json().catch(() => ({})));
+}
+
+/** Forget a job at the server; work under way stops. Works while the page closes, too. */
+const forget = (job) => fetch(`api/jobs/${job}`, { method: "DELETE", keepalive: true })
+  .catch(() => {});
+
+function nameOf(response) {
+  const header = response.headers.get("Content-Disposition") ?? "";
+  const encoded = /filename\*=UTF-8''([^;]+)/i.exec(header);
+  if (encoded) return decodeURIComponent(encoded[1]);
+  return /filename="?([^";]+)/i.exec(header)?.[1] ?? "result";
+}
+
+// --- ZIP -----------------------------------------------------------------------------------
+
+// A ZIP file of the results.
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, index) => {
+  let value = index;
+  for (let bit = 0; bit < 8; bit += 1) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+  return value;
+});
+
+async function crc32(blob) {
+  let sum = 0xffffffff;
+  const reader = blob.stream().getReader();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return ~sum >>> 0;
+    for (const byte of value) sum = (sum >>> 8) ^ CRC_TABLE[(sum ^ byte) & 0xff];
+  }
+}
+
+/** Little-endian fields of 2 or 4 bytes, given as [size, value]. */
+function packed(...fields) {
+  const view = new DataView(new ArrayBuffer(fields.reduce((sum, [size]) => sum + size, 0)));
+  let at = 0;
+  for (const [size, value] of fields) {
+    if (size === 2) view.setUint16(at, value, true);
+    else view.setUint32(at, value, true);
+    at += size;
+  }
+  return view.buffer;
+}
+
+/**
+ * Names for one folder, as the command gives them: results of in.png and in.jpg are called
+ * in_png_waifu2x.png and in_jpg_waifu2x.png. Equal names that are left get a number.
+ * pictures: [{source, name}], the names of each file and of its result.
+ */
+function distinctNames(pictures) {
+  const keys = pictures.map(({ name }) => name.toLowerCase());
+  const used = new Set();
+  return pictures.map(({ source, name }, index) => {
+    const suffix = /[^.].*\.([A-Za-z0-9]{1,16})$/s.exec(source)?.[1];
+    const contested = pictures.some(
+      (other, at) => keys[at] === keys[index] && other.source !== source);
+    const marked = suffix && contested ? name.replace(/_waifu2x(?=\.[^.]*$)/, `_${suffix}$&`) : name;
+    const [, stem, end] = /^(.*?)(\.[^.]*)?$/s.exec(marked);
+    let unique = marked;
+    for (let count = 2; used.has(unique.toLowerCase()); count += 1) {
+      unique = `${stem} (${count})${end ?? ""}`;
+    }
+    used.add(unique.toLowerCase());
+    return unique;
+  });
+}
+
+/** A ZIP file of stored, not compressed, files: [{name, blob}]. Its limit is 4 GB. */
+async function zip(files) {
+  const now = new Date();
+  const time = (now.getHours() << 11) | (now.getMinutes() << 5) | (now.getSeconds() >> 1);
+  const date = ((now.getFullYear() - 1980) << 9) | ((now.getMonth() + 1) << 5) | now.getDate();
+  const parts = [];
+  const directory = [];
+  let offset = 0;
+  for (const { name: text, blob } of files) {
+    const name = new TextEncoder().encode(text);
+    // Version 2.0, names in UTF-8, stored; then time, date, checksum, both sizes, and lengths.
+    const common = [[2, 20], [2, 0x800], [2, 0], [2, time], [2, date], [4, await crc32(blob)],
+      [4, blob.size], [4, blob.size], [2, name.length], [2, 0]];
+    parts.push(packed([4, 0x04034b50], ...common), name, blob);
+    directory.push(packed([4, 0x02014b50], [2, 20], ...common,
+      [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]), name);
+    offset += 30 + name.length + blob.size;
+  }
+  const size = directory.reduce((sum, part) => sum + part.byteLength, 0);
+  if (offset + size >= 2 ** 32) {
+    throw new Error("The results are too large for one ZIP, 4 GB. Download them one by one.");
+  }
+  const end = packed([4, 0x06054b50], [2, 0], [2, 0], [2, files.length], [2, files.length],
+    [4, size], [4, offset], [2, 0]);
+  return new Blob([...parts, ...directory, end], { type: "application/zip" });
+}
+
+// --- viewer --------------------------------------------------------------------------------
+
+// Two pictures in one place, the divider between them, zoom and pan; by mouse, finger and keys.
+
+const canvas = $("#canvas");
+const divider = $("#divider");
+const LEVELS = [0.1, 0.25, 0.5, 1, 2, 3, 4, 6, 8];
+
+// item: the picture, with its size. zoom: pixels of the screen per pixel of the result. x, y: the top left corner of the picture in
+// the canvas, in CSS pixels. split: the place of the divider, 0 to 1.
+const view = { item: null, fit: true, zoom: 1, x: 0, y: 0, width: 0, height: 0, split: 0.5 };
+
+/** Place both pictures and the divider by zoom, position and split. */
+function layout() {
+  const [across, down] = [canvas.clientWidth, canvas.clientHeight];
+  if (!view.width || !across) return;
+  const density = window.devicePixelRatio || 1;
+  const fit = density * Math.min(1, across / view.width, down / view.height);
+  if (view.fit) view.zoom = fit;
+  const width = (view.width * view.zoom) / density;
+  const height = (view.height * view.zoom) / density;
+  const held = (place, size, room) =>
+    (size <= room ? Math.round((room - size) / 2) : Math.min(0, Math.max(room - size, place)));
+  view.x = held(view.x, width, across);
+  view.y = held(view.y, height, down);
+  const left = Math.max(0, view.x);
+  const right = Math.min(across, view.x + width);
+  const edge = left + view.split * (right - left);
+  for (const image of [$("#before"), $("#after")]) {
+    Object.assign(image.style, {
+      width: `${width}px`, height: `${height}px`, transform: `translate(${view.x}px, ${view.y}px)`,
+      clipPath: "none",
+    });
+  }
+  if (!divider.hidden) {
+    $("#before").style.clipPath = `inset(0 ${width - (edge - view.x)}px 0 0)`;
+    $("#after").style.clipPath = `inset(0 0 0 ${edge - view.x}px)`;
+    divider.style.transform = `translateX(${edge}px)`;
+    divider.setAttribute("aria-valuenow", Math.round(view.split * 100));
+    divider.setAttribute("aria-valuetext", `${Math.round(view.split * 100)}% before`);
+  }
+  view.edges = [left, right];
+  canvas.classList.toggle("pannable", width > across + 1 || height > down + 1);
+  $("#zoom-level").textContent = `${Math.round(view.zoom * 100)}%`;
+  $("#zoom-fit").setAttribute("aria-pressed", view.fit);
+  $("#zoom-one").setAttribute("aria-pressed", !view.fit && view.zoom === 1);
+}
+
+/** Zoom to a level. The point (x, y) of the canvas, its center by default, stays in place. */
+function zoomTo(zoom, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
+  const next = Math.min(16, Math.max(0.02, zoom));
+  const ratio = next / view.zoom;
+  Object.assign(view, {
+    fit: false, zoom: next, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio,
+  });
+  layout();
+}
+
+function fitView() {
+  view.fit = true;
+  layout();
+}
+
+const zoomIn = () => zoomTo(LEVELS.find((level) => level > view.zoom * 1.01) ?? view.zoom * 1.5);
+const zoomOut = () => zoomTo(
+  LEVELS.findLast((level) => level < view.zoom * 0.99) ?? view.zoom / 1.5);
+
+function setSplit(split) {
+  view.split = Math.min(1, Math.max(0, split));
+  layout();
+}
+
+const KEYS = {
+  "+": zoomIn,
+  "=": zoomIn,
+  "-": zoomOut,
+  0: fitView,
+  1: () => zoomTo(1),
+  b: () => setSplit(view.split < 1 ? 1 : 0),
+};
+
+canvas.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const far = event.shiftKey ? 5 : 1;
+  const [across, down] = {
+    ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
+  }[event.key] ?? [0, 0];
+  const act = KEYS[event.key];
+  if (act) act();
+  else if (event.target === divider && (across || down)) {
+    setSplit(view.split + (across - down) * far * 0.02);
+  }
+  else if (event.target === divider && event.key === "Home") setSplit(0);
+  else if (event.target === divider && event.key === "End") setSplit(1);
+  else if ((across || down) && canvas.classList.contains("pannable")) {
+    Object.assign(view, { x: view.x - across * far * 40, y: view.y - down * far * 40 });
+    layout();
+  } else return; // the key is none of the viewer
+  event.preventDefault();
+});
+
+// One pointer drags the divider, or pans a picture that is larger than the canvas. Two pinch.
+const pointers = new Map();
+let drag = null;
+
+const inCanvas = ({ clientX, clientY }) => {
+  const box = canvas.getBoundingClientRect();
+  return [clientX - box.left, clientY - box.top];
+};
+
+function pinch() {
+  const [[ax, ay], [bx, by]] = [...pointers.values()];
+  return { distance: Math.hypot(ax - bx, ay - by), x: (ax + bx) / 2, y: (ay + by) / 2 };
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  if (event.button) return;
+  canvas.setPointerCapture(event.pointerId);
+  pointers.set(event.pointerId, inCanvas(event));
+  const onDivider = divider.contains(event.target);
+  if (pointers.size === 2) drag = { kind: "pinch", zoom: view.zoom, ...pinch() };
+  else if (onDivider || !canvas.classList.contains("pannable")) drag = { kind: "split" };
+  else drag = { kind: "pan" };
+  if (drag.kind === "split" && !divider.hidden) divider.focus({ preventScroll: true });
+  canvas.classList.toggle("dragging", drag.kind === "pan");
+});
+
+canvas.addEventListener("pointermove", (event) => {
+  const last = pointers.get(event.pointerId);
+  if (!last || !view.edges) return;
+  const [x, y] = inCanvas(event);
+  pointers.set(event.pointerId, [x, y]);
+  const [left, right] = view.edges;
+  if (drag.kind === "split") setSplit((x - left) / (right - left));
+  if (drag.kind === "pan") {
+    Object.assign(view, { x: view.x + x - last[0], y: view.y + y - last[1] });
+    layout();
+  }
+  if (drag.kind === "pinch" && pointers.size === 2) {
+    const now = pinch();
+    zoomTo((drag.zoom * now.distance) / drag.distance, now.x, now.y);
+  }
+});
+
+for (const kind of ["pointerup", "pointercancel"]) {
+  canvas.addEventListener(kind, (event) => {
+    pointers.delete(event.pointerId);
+    canvas.classList.remove("dragging");
+    if (drag?.kind === "pinch") drag = { kind: "pan" };
+  });
+}
+
+canvas.addEventListener("dblclick", (event) => {
+  if (view.zoom === 1 && !view.fit) fitView();
+  else zoomTo(1, ...inCanvas(event));
+});
+
+canvas.addEventListener("wheel", (event) => {
+  if (!event.ctrlKey && !event.metaKey) return; // the page scrolls
+  event.preventDefault();
+  zoomTo(view.zoom * 2 ** (-event.deltaY / 200), ...inCanvas(event));
+}, { passive: false });
 
 // --- settings -------------------------------------------------------------------------------
 
