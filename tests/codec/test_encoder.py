@@ -809,8 +809,8 @@ def test_what_pillow_cannot_encode_leaves_nothing(tmp_path, monkeypatch):
         raise ValueError("some\nreason")
 
     monkeypatch.setattr(Image.Image, "save", broken)
-    with pytest.raises(EncodeError, match=r"cannot be encoded as PNG: some reason; choose"):
-        write_picture(picture_of(), tmp_path / "a.png")
+    with pytest.raises(EncodeError, match=r"cannot be encoded as BMP: some reason; choose"):
+        write_picture(picture_of(), tmp_path / "a.bmp")
     assert left_in(tmp_path) == []
 
 
