@@ -132,7 +132,7 @@ def test_files_of_a_killed_server_are_removed_by_the_next(tmp_path: Path) -> Non
         (["--max-pixels", "0"], 2, "at least 1"),
         (["--cache", "much"], 2, "such as 4G"),
         (["-m", "nothing"], 2, "model 'nothing' is unknown"),
-        (["-e", "onnx", "-d", "cuda:0"], 2, "'cuda:0'"),
+        (["-e", "native", "-d", "cuda:0"], 2, "'cuda:0'"),
         (["--host", "203.0.113.1", "--token", "long-secret"], 1, "cannot listen on 203.0.113.1"),
         (["extra"], 2, "one too many"),
     ],
