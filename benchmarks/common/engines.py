@@ -14,8 +14,8 @@ from waifu2x.pipeline.pipeline import Pipeline
 
 from .measure import UnavailableError
 
-#: Engines that run on the CPU; the package replaces "cuda" by "native" without a GPU.
-CPU_ENGINES = tuple(name for name in engines.ENGINES if name != "cuda")
+#: Engines that run on the CPU.
+CPU_ENGINES = tuple(name for name in engines.ENGINES if name not in ("cuda", "vulkan"))
 
 
 def create_pipeline(model: str, *, tile: int = 0, **options: Any) -> Pipeline:

@@ -176,7 +176,8 @@ def test_progress_for_programs_with_one_file(folder: Path) -> None:
 
 
 def test_a_bar_on_a_terminal(folder: Path) -> None:
-    code, out, shown = on_terminal(*FAST, "in", "out", "-r", cwd=folder)
+    # By itself the bar waits 0.4 s.
+    code, out, shown = on_terminal(*FAST, "in", "out", "-r", "--progress", "bar", cwd=folder)
     assert code == 0
     assert re.search(r"\d+/14 files", shown)
     assert "%" in shown

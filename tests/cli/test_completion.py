@@ -53,7 +53,7 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x -m ", MODELS),
         ("waifu2x in.png --model up", MODELS[1:3]),
         ("waifu2x -n ", ["auto", "none", "conservative", "0", "1", "2", "3"]),
-        ("waifu2x -e ", ["auto", "native", "onnx", "torch", "cuda"]),
+        ("waifu2x -e ", ["auto", "native", "onnx", "torch", "cuda", "vulkan"]),
         ("waifu2x -f a", ["avif"]),
         ("waifu2x --progress ", ["auto", "bar", "json", "none"]),
         ("waifu2x --memory ", []),
