@@ -50,6 +50,7 @@ NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest": INSTALLS,
     "WAIFU2X_CUDA=1 pip install '.[torch]'": FROM_INDEX,
     "pip install '.[jxl]'": FROM_INDEX,
+    "pip install '.[vulkan]'": FROM_INDEX,
     "pip install '.[dask]'": FROM_INDEX,
     "pip install '.[models]'": FROM_INDEX,
     "waifu2x pictures big -r --watch": "runs until it is stopped; tests/batch/test_watching.py",

@@ -104,7 +104,7 @@ def test_the_page_lists_the_choices() -> None:
     by_name = {str(option.name): row("", option) for option in options_of("")}
     for name, words in {
         "model": ["Listed by waifu2x models; or a file"],
-        "engine": ["auto", "native", "onnx", "torch", "cuda"],
+        "engine": ["native", "onnx", "torch", "cuda", "vulkan"],
         "format": ["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"],
         "progress": ["auto", "bar", "json", "none"],
     }.items():

@@ -30,7 +30,8 @@ def drifting(monkeypatch: pytest.MonkeyPatch, scale: int = 2, **options: Any) ->
     upscaler = waifu2x.Upscaler("upconv_7", **options)
     pipeline = upscaler.pipeline
     graph = networks.compact(scale=scale, features=8, layers=2, seed=3)
-    monkeypatch.setitem(pipeline._networks, (2, None), LoadedNetwork(graph, pipeline.engine))
+    engine = pipeline.engine
+    monkeypatch.setitem(pipeline._networks, (engine, 2, None), LoadedNetwork(graph, engine))
     return upscaler
 
 

@@ -78,7 +78,8 @@ def test_long_thin_picture_equals_the_network_run_directly(upconv: Pipeline) -> 
     assert np.abs(result.color.astype(int) - expected.astype(int)).max() <= 1
 
 
-@pytest.mark.parametrize("engine", engines.ENGINES)
+# Sums of ncnn depend on the size of the tile: tests/engines/test_vulkan.py.
+@pytest.mark.parametrize("engine", [each for each in engines.ENGINES if each != "vulkan"])
 @pytest.mark.parametrize("tile", [1, 7, 16, 33, 64])
 def test_tiled_equals_untiled_byte_for_byte(engine: str, tile: int) -> None:
     color = face(53, 41) if tile > 1 else face(9, 5)

@@ -233,7 +233,7 @@ _RUN = (
         metavar="NAME",
         type=Word(["auto", *ENGINES], habits={"cpu": "native", "gpu": "cuda", "ncnn": "vulkan"}),
         default="auto",
-        help=", ".join(["auto", *ENGINES]),
+        help=", ".join(ENGINES),
     ),
     _engine(
         "-d", "--device", metavar="NAME", help="vulkan:0, cuda:0, or several: cuda:0,cuda:1; mps"

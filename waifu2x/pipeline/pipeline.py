@@ -368,7 +368,7 @@ class Pipeline:
             if self.engine.identities and (self.engine, scale, noise) not in self._networks:
                 from ..engines.trust import Tests, trusted  # loaded for GPUs only
 
-                graph, threads = self._graph(scale, noise), self.options.threads
+                (graph, _), threads = self._graph(scale, noise), self.options.threads
                 tests = Tests(graph, threads=threads)
                 precision = self.options.precision
                 self._replace_engine(
@@ -390,14 +390,14 @@ class Pipeline:
             self.engine = engine
             self._networks.clear()
 
-    def _graph(self, scale: int, noise: AnyLevel | None) -> Graph:
+    def _graph(self, scale: int, noise: AnyLevel | None) -> tuple[Graph, str]:
+        """Return a network, and how it was made in words for the log."""
         entry = self.model.network(scale, noise)
         mix = mix_of(self.model, scale, noise) if is_fraction(noise) else None
         if entry is not None:
-            return registry.load(entry)
+            return registry.load(entry), ""
         if mix is not None:
-            _log.debug("%s %dx noise %s is %s", self.model.name, scale, noise, mix)
-            return mix.load()
+            return mix.load(), f": {mix}"
         raise ArgumentError(
             f"model {self.model.name} has no network for {scale}x and noise {noise}; "
             "choose another `model=` or `noise=`"
@@ -408,10 +408,16 @@ class Pipeline:
         with self._lock:
             loaded = self._networks.get((engine, scale, noise))
             if loaded is None:
-                loaded = LoadedNetwork(self._graph(scale, noise), engine)
+                graph, how = self._graph(scale, noise)
+                loaded = LoadedNetwork(graph, engine)
                 self._networks[engine, scale, noise] = loaded
                 _log.debug(
-                    "loaded %s %dx noise %s on %s", self.model.name, scale, noise, engine.name
+                    "loaded %s %dx noise %s on %s%s",
+                    self.model.name,
+                    scale,
+                    noise,
+                    engine.name,
+                    how,
                 )
             return loaded
 

@@ -16,7 +16,7 @@ from waifu2x.network.adapt import enlarged, on_luma
 from waifu2x.network.compare import same
 from waifu2x.network.readers.ncnn import parse_ncnn
 from waifu2x.network.reference import evaluate
-from waifu2x.network.writers.ncnn import to_ncnn
+from waifu2x.network.writers.ncnn import input_names, to_ncnn
 
 KINDS: tuple[g.ActivationKind, ...] = ("relu", "sigmoid", "silu", "tanh")
 
@@ -202,7 +202,14 @@ def test_activations_of_their_own_become_part_of_convolutions() -> None:
         ),
         (g.Graph([], output="input"), "the network has no operation"),
         (chain(g.Crop(0)), "the network has no operation"),
-        (networks.cugan().with_given_means(), "the network has 3 inputs"),
+        (
+            g.Graph(
+                [g.Node("sum", g.Add(), ("a", "b"))],
+                output="sum",
+                inputs=(g.Input("a", 3), g.Input("b", 3)),
+            ),
+            "the network has several pictures as inputs",
+        ),
     ],
 )
 def test_what_ncnn_cannot_express_is_named(graph: g.Graph, message: str) -> None:
@@ -215,3 +222,13 @@ def test_weights_beyond_float16_are_refused() -> None:
     check(chain(big))
     with pytest.raises(GraphError, match=r"'v0' \(Conv\): a weight is beyond the range of float16"):
         to_ncnn(chain(big), fp16=True)
+
+
+def test_given_means_are_inputs_with_one_axis() -> None:
+    graph = networks.cugan().with_given_means()
+    text, _ = to_ncnn(graph)
+    names = input_names(graph)
+    assert names == ["data", "mean_1", "mean_2"]
+    inputs = [line.split() for line in text.splitlines() if line.startswith("Input")]
+    assert [line[4] for line in inputs] == names
+    assert [line[5] for line in inputs] == ["2=3", *(f"0={i.channels}" for i in graph.inputs[1:])]

@@ -57,6 +57,8 @@ def to_ncnn(graph: g.Graph, *, fp16: bool = False) -> tuple[str, bytes]:
     Raises `GraphError` that names an operation which ncnn does not have, or a weight beyond
     float16.
     """
+    if not all(each.pooled for each in graph.inputs[1:]):
+        raise GraphError("ncnn: the network has several pictures as inputs; it must have one")
     graph = fuse_activations(graph, ("relu", "leaky_relu", "sigmoid"))
     layers, output = _Writer(graph, fp16).layers()
     weights = b"".join(layer.weights for layer in layers)
