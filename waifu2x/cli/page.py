@@ -118,43 +118,35 @@ class Command(click.Command):
 
 def help_option(group: str = "Options") -> Callable[[Decorated], Decorated]:
     """Declare -h and --help."""
-
-    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-        if value and not ctx.resilient_parsing:
-            click.echo(ctx.get_help())
-            ctx.exit()
-
-    return click.option(
-        "-h",
-        "--help",
-        cls=Option,
-        group=group,
-        is_flag=True,
-        expose_value=False,
-        is_eager=True,
-        callback=show,
-        help="Show this page",
-    )
+    return _shown("-h", "--help", group, "Show this page", lambda ctx: ctx.get_help())
 
 
 def version_option(version: str, group: str) -> Callable[[Decorated], Decorated]:
     """Declare -V and --version; `click.version_option` looks for translations at each start."""
+    text = f"waifu2x, version {version}"
+    return _shown("-V", "--version", group, "Show the version", lambda ctx: text)
+
+
+def _shown(
+    short: str, long: str, group: str, help: str, text: Callable[[click.Context], str]
+) -> Callable[[Decorated], Decorated]:
+    """Declare a flag that prints ``text`` and ends the command."""
 
     def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
-            click.echo(f"waifu2x, version {version}")
+            click.echo(text(ctx))
             ctx.exit()
 
     return click.option(
-        "-V",
-        "--version",
+        short,
+        long,
         cls=Option,
         group=group,
         is_flag=True,
         expose_value=False,
         is_eager=True,
         callback=show,
-        help="Show the version",
+        help=help,
     )
 
 

@@ -150,12 +150,16 @@ def _chosen(device: str | None) -> str:
     """Return the engine that "auto" selects."""
     if device is not None:
         return KINDS[kind_of(device)][0]
-    if nvidia_gpus() and torch_may_use_gpus():
-        from .torch import cuda_is_there
+    return "cuda" if has_cuda() else "native"
 
-        if cuda_is_there():
-            return "cuda"
-    return "native"
+
+def has_cuda() -> bool:
+    """Return whether torch can use a GPU; imports torch only if there is one."""
+    if not (nvidia_gpus() and torch_may_use_gpus()):
+        return False
+    from .torch import cuda_is_there
+
+    return cuda_is_there()
 
 
 def has_accelerators() -> bool:

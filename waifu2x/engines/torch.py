@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .._machine import nvidia_driver
-from ..errors import DeviceLostError, EngineError, MissingExtraError
+from ..errors import EngineError, MissingExtraError
 from ..network.graph import Graph
 from .base import Concurrency, check_runs, first_line
 from .device import Batch, TileBatch, Transform
 from .host import RUNTIME_OVERHEAD
+from .reservation import least_busy
 from .tta import averaged, restored, transformed
 
 try:
@@ -293,19 +294,8 @@ class TorchEngine:
     @contextmanager
     def session(self) -> Iterator[TorchSession]:
         """Reserve the least busy device for a picture. Raises `DeviceLostError` without devices."""
-        with self._lock:
-            usable = [device for device in self.devices if not device.lost]
-            if not usable:
-                raise DeviceLostError(
-                    f"no device is left of {len(self.devices)}; start the program again"
-                )
-            device = min(usable, key=lambda each: each.jobs)
-            device.jobs += 1
-        try:
+        with least_busy(self.devices, self._lock) as device:
             yield TorchSession(device)
-        finally:
-            with self._lock:
-                device.jobs -= 1
 
     def compile(self, graph: Graph) -> TorchCompiled:
         """Compile a graph; weights are copied to a device before its first run there."""

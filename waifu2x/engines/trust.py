@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .._machine import nvidia_gpus
 from .._record import record
 from .._version import __version__
 from ..atomic import write_files
@@ -26,7 +25,7 @@ from ..errors import DeviceLostError, DeviceMemoryError, EngineError, Waifu2xErr
 from ..network.compare import digest
 from ..network.graph import Graph
 from .base import Engine
-from .creation import create, torch_may_use_gpus
+from .creation import create, has_cuda
 from .self_test import Reference, Verdict, examine, reference
 
 _log = logging.getLogger(__name__)
@@ -131,11 +130,8 @@ def fastest(graph: Graph, *, precision: str, threads: int | None) -> Engine:
 
 def _accelerators(precision: str) -> Iterator[Engine]:
     """Make the engines that "auto" may choose: devices that are no software."""
-    if nvidia_gpus() and torch_may_use_gpus():
-        from .torch import cuda_is_there
-
-        if cuda_is_there():
-            yield create("cuda", precision=precision)
+    if has_cuda():
+        yield create("cuda", precision=precision)
     if precision != "bf16" and importlib.util.find_spec("ncnn"):
         from .vulkan_devices import gpus
 

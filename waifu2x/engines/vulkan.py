@@ -20,7 +20,6 @@ import ncnn
 import numpy as np
 import numpy.typing as npt
 
-from .. import kernels
 from ..errors import DeviceLostError, DeviceMemoryError, EngineError
 from ..network.graph import Graph
 from ..network.writers import ncnn as writer
@@ -28,6 +27,7 @@ from ..picture import Samples
 from .base import Concurrency, check_runs
 from .device import Batch, TileBatch, TileCopy, TileStats, Transform
 from .host import HostSession, gathered, write_tile
+from .reservation import least_busy
 from .tta import averaged, restored, transformed
 from .vulkan_devices import VulkanGpu, chosen
 
@@ -155,7 +155,7 @@ class VulkanSession(HostSession):
     def quantize(self, canvas: npt.NDArray[np.float32], dtype: npt.DTypeLike) -> Samples:
         """Wait for the tiles, clamp and round."""
         self.wait()
-        return kernels.quantize(canvas, dtype)
+        return super().quantize(canvas, dtype)
 
     def stats(self, count: int) -> list[TileStats]:  # type: ignore[override]
         """Allocate the statistics of ``count`` tiles."""
@@ -211,7 +211,7 @@ class VulkanCompiled:
     @property
     def reduced(self) -> bool:
         """Whether the network runs in less than float32."""
-        return self._engine.half
+        return self._engine.precision != "fp32"
 
     def bytes_per_pixel(self, session: VulkanSession, *, full: bool = False) -> float:
         """Return the memory of a run per pixel of its input."""
@@ -313,7 +313,6 @@ class VulkanEngine:
         """
         self.devices = [_Device(gpu) for gpu in chosen(list(numbers))]
         self.precision = "fp32" if precision == "fp32" else "fp16"
-        self.half = self.precision == "fp16"
         self.identities = {
             f"vulkan:{each.gpu.index}": (
                 f"{each.gpu.name}, driver {each.gpu.driver}, ncnn {ncnn.__version__}, "
@@ -338,21 +337,12 @@ class VulkanEngine:
     @contextmanager
     def session(self) -> Iterator[VulkanSession]:
         """Reserve the least busy device for a picture. Raises `DeviceLostError` without devices."""
-        with self._lock:
-            usable = [device for device in self.devices if not device.lost]
-            if not usable:
-                raise DeviceLostError(
-                    f"no device is left of {len(self.devices)}; start the program again"
-                )
-            device = min(usable, key=lambda each: each.jobs)
-            device.jobs += 1
-        session = VulkanSession(device)
-        try:
-            yield session
-        finally:
-            session.discard()
-            with self._lock:
-                device.jobs -= 1
+        with least_busy(self.devices, self._lock) as device:
+            session = VulkanSession(device)
+            try:
+                yield session
+            finally:
+                session.discard()
 
     def compile(self, graph: Graph) -> VulkanCompiled:
         """Compile a graph; shaders are compiled before its first run on a device."""
