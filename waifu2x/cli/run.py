@@ -159,6 +159,7 @@ class _Interrupts:
     def __init__(self, run: Run, reporter: Reporter, *, at_once: bool) -> None:
         self._run, self._reporter, self._at_once = run, reporter, at_once
         self._handled = handled(self._react)
+        self._finishing: threading.Thread | None = None
         self.code = 0
 
     def __enter__(self) -> _Interrupts:
@@ -167,17 +168,23 @@ class _Interrupts:
 
     def __exit__(self, *error: Any) -> None:
         self._handled.__exit__(*error)
+        if self._finishing is not None:
+            self._finishing.join()
 
     def _react(self, number: int, frame: object) -> None:
         """React on another thread: the interrupted one may hold any lock."""
         gently = number == signal.SIGINT and not self._at_once and not self.code
         self.code = SIGNALED + number
         react = self._finish if gently else self._exit
-        threading.Thread(target=react, name="waifu2x-interrupt", daemon=True).start()
+        thread = threading.Thread(target=react, name="waifu2x-interrupt", daemon=True)
+        if gently:
+            self._finishing = thread
+        thread.start()
 
     def _finish(self) -> None:
-        self._run.stop()
+        # Says so first: a run that waits for pictures ends as soon as it is stopped.
         self._reporter.say("finishing what has been begun; Ctrl-C again stops at once", err=True)
+        self._run.stop()
 
     def _exit(self) -> None:
         self._run.cancel()
