@@ -128,7 +128,8 @@ def test_the_examples_run(tmp_path: Path, command: str) -> None:
     if command == "rate":
         (tmp_path / "pictures" / "votes.jsonl").write_text(f"{json.dumps(VOTE)}\n")
     if command == "train":
-        tiny_training(tmp_path / "swift.toml")
+        for name in ("swift", "plain", "levels"):
+            tiny_training(tmp_path / f"{name}.toml")
     if command == "convert":
         assert waifu2x("export", "-m", "upconv_7", "model.param", cwd=tmp_path).returncode == 0
     examples = [line for line in page(command) if line.startswith("  waifu2x ")]

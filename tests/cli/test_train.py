@@ -37,6 +37,32 @@ def test_a_run_prints_what_it_trains_and_each_validation(tmp_path: Path) -> None
     assert lines[2:] == ["net: step 4 of 4"]
 
 
+def test_phases_are_trained_in_order_and_go_on(tmp_path: Path) -> None:
+    tiny_training(tmp_path / "plain.toml", steps=2)
+    tiny_training(
+        tmp_path / "levels.toml", more='start = "plain/network.safetensors"\nlevels = [0, 1]'
+    )
+    done = waifu2x("train", "plain.toml", "levels.toml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "levels: step 3 of 3"
+    made = (tmp_path / "levels" / "network_1.safetensors").read_bytes()
+    again = waifu2x("train", "plain.toml", "levels.toml", cwd=tmp_path)
+    lines = again.stdout.splitlines()
+    assert sum(line.startswith("goes on at step ") for line in lines) == 2
+    assert lines[-1] == "levels: step 3 of 3"
+    assert (tmp_path / "levels" / "network_1.safetensors").read_bytes() == made
+
+
+def test_a_phase_without_its_start_fails_after_the_phases_before(tmp_path: Path) -> None:
+    tiny_training(tmp_path / "plain.toml", steps=2)
+    tiny_training(tmp_path / "next.toml", more='start = "lost.safetensors"')
+    done = waifu2x("train", "plain.toml", "next.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "lost.safetensors" in done.stderr
+    assert (tmp_path / "plain" / "network.safetensors").is_file()
+    assert not (tmp_path / "next").exists()
+
+
 def test_a_terminal_shows_the_current_step(tmp_path: Path) -> None:
     tiny_training(tmp_path / "net.toml", steps=12)
     code, out, shown = on_terminal("train", "net.toml", cwd=tmp_path)

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 HELP = """Train a network by a configuration, a TOML file; docs/training.md describes both.
 
 The folder gets the network (.safetensors), a checkpoint, and the record and curve of PSNR on the
-validation set. Ctrl-C saves; the same command goes on from there. Needs: pip install '.[train]'.
+validation set. Ctrl-C saves; the same command goes on from there. Several configurations are
+trained in order; each may start from the network of an earlier one. Needs: pip install '.[train]'.
 """
 
 EXAMPLES = (
     ("swift.toml", "Train, in the folder swift"),
     ("swift.toml -o run", "Train, in the folder run"),
+    ("plain.toml levels.toml", "Train in two phases"),
 )
 
 #: Packages that only training needs.
@@ -47,10 +49,10 @@ _DEVICE: Final = re.compile(r"cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
     "train",
     cls=Command,
     help=HELP,
-    usage="[OPTIONS] CONFIG",
+    usage="[OPTIONS] CONFIG...",
     examples=EXAMPLES,
 )
-@click.argument("config", metavar="CONFIG", type=FileName())
+@click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=FileName())
 @click.option(
     "-o",
     "--output",
@@ -70,23 +72,29 @@ _DEVICE: Final = re.compile(r"cpu|(cuda|mps|xpu)(:[0-9]{1,3})?")
     help="cpu, cuda, or another device of PyTorch: cuda:1, mps, xpu",
 )
 @help_option()
-def train(config: str, folder: str | None, device: str) -> None:
+def train(configs: tuple[str, ...], folder: str | None, device: str) -> None:
     from ..training.config import read_config  # loaded when needed
 
     if not _DEVICE.fullmatch(device):
         raise click.UsageError(f"device is {device!r}; it must be cpu, cuda, cuda:1, mps or xpu")
-    path = Path(config)
-    target = path.with_suffix("") if folder is None else Path(folder)
-    if target == path:
-        raise click.UsageError(f"{shown(config)} has no suffix; give -o FOLDER")
-    recipe = read_config(path)
+    if folder is not None and len(configs) > 1:
+        raise click.UsageError("-o names the folder of one training; leave it out for several")
+    phases = []
+    for config in configs:
+        path = Path(config)
+        target = path.with_suffix("") if folder is None else Path(folder)
+        if target == path:
+            raise click.UsageError(f"{shown(config)} has no suffix; give -o FOLDER")
+        phases.append((read_config(path), path.parent, target))
     for name in _NEEDED:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(f"training needs {name}; run pip install {name}")
     from ..training.trainer import Trainer
 
-    trainer = Trainer(recipe, path.parent, target, device=device)
-    raise SystemExit(_run(trainer, target))
+    for recipe, place, target in phases:
+        code = _run(Trainer(recipe, place, target, device=device), target)
+        if code:
+            raise SystemExit(code)
 
 
 def _run(trainer: Trainer, folder: Path) -> int:
