@@ -136,7 +136,16 @@ MODELS: tuple[tuple[dict[str, str], str, str, dict[int, tuple[Any, ...]]], ...] 
 
 
 #: Facts about our own models, and the noise levels in the file of each, next to this program.
-OWN: tuple[tuple[dict[str, str], tuple[int | None, ...]], ...] = ()
+OWN: tuple[tuple[dict[str, str], tuple[int | None, ...]], ...] = (
+    (
+        {"name": "fine", "description": "drawings; twice as fast as upconv_7, and better"},
+        (None, 0, 1, 2, 3),
+    ),
+    (
+        {"name": "swift", "description": "drawings; four times as fast as upconv_7"},
+        (None, 0, 1, 2, 3),
+    ),
+)
 _OWN = {
     "family": "compact",
     "style": "art",
@@ -173,8 +182,14 @@ def manifest() -> str:
         }
         for facts, package, prefix, scales in MODELS
     ]
-    entries += [
-        {**facts, **_OWN, "mixed_by_weights": [], "networks": _own_networks(facts["name"], levels)}
+    # Lists them after the default model.
+    entries[1:1] = [
+        {
+            **facts,
+            **_OWN,
+            "mixed_by_weights": mixed_by_weights(facts["name"]),
+            "networks": _own_networks(facts["name"], levels),
+        }
         for facts, levels in OWN
     ]
     return json.dumps({"version": 1, "models": entries}, indent=2) + "\n"

@@ -175,7 +175,7 @@ class Number:
 
 
 MODELS = [
-    *("cunet", "upconv_7", "upconv_7_photo", "realcugan", "realcugan_pro"),
+    *("cunet", "fine", "swift", "upconv_7", "upconv_7_photo", "realcugan", "realcugan_pro"),
     *("realesrgan_animevideo", "realesrgan_anime", "realesrgan"),
 ]
 
@@ -239,7 +239,7 @@ WRONG: dict[str, tuple[list[Any], str]] = {
 
 #: Unknown words, with the end of the message.
 UNKNOWN = {
-    "model": ("cunett", "(did you mean cunet?); allowed are cunet, upconv_7, upconv_7_photo"),
+    "model": ("cunett", "(did you mean cunet?); allowed are cunet, fine, swift, upconv_7,"),
     "engine": (
         "nativ",
         "(did you mean native?); allowed are auto, native, onnx, torch, cuda, vulkan",

@@ -11,7 +11,7 @@ import pytest
 from helpers import families
 from helpers.command import WAIFU2X, waifu2x
 
-MODELS = ["cunet", "upconv_7", "upconv_7_photo", *families.OPTIONAL]
+MODELS = ["cunet", "fine", "swift", "upconv_7", "upconv_7_photo", *families.OPTIONAL]
 
 #: What bash shows for a file name: its own completion of files.
 FILES = "<files>"
@@ -51,7 +51,7 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x -i in.png -o o", [FILES]),
         ("waifu2x in.png --report r", [FILES]),
         ("waifu2x -m ", MODELS),
-        ("waifu2x in.png --model up", MODELS[1:3]),
+        ("waifu2x in.png --model up", MODELS[3:5]),
         ("waifu2x -n ", ["auto", "none", "conservative", "0", "1", "2", "3"]),
         ("waifu2x -e ", ["auto", "native", "onnx", "torch", "cuda", "vulkan"]),
         ("waifu2x -f a", ["avif"]),

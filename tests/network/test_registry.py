@@ -12,7 +12,7 @@ from helpers.families import needs
 
 from waifu2x.errors import ArgumentError, WeightsError
 from waifu2x.network import registry
-from waifu2x.network.graph import Graph
+from waifu2x.network.graph import Conv, Graph
 from waifu2x.network.registry import Level, Model, Network, WeightsFile
 
 EVERY = [
@@ -25,6 +25,9 @@ EVERY = [
     for model in registry.models()
     for network in model.networks
 ]
+
+#: The models that were trained for this project.
+OWN = ("fine", "swift")
 
 PARAM = b"7767517\n2 2\nInput in 0 1 in 0=0 1=0 2=3\nReLU relu 1 1 in out\n"
 
@@ -49,6 +52,8 @@ def test_models_and_their_noise_levels() -> None:
     few = ("conservative", 3)
     assert found == {
         "cunet": {1: every, 2: every, 3: (), 4: ()},
+        "fine": {1: (), 2: every, 3: (), 4: ()},
+        "swift": {1: (), 2: every, 3: (), 4: ()},
         "upconv_7": {1: (), 2: every, 3: (), 4: ()},
         "upconv_7_photo": {1: (), 2: every, 3: (), 4: ()},
         "realcugan": {1: (), 2: ("conservative", 1, 2, 3), 3: few, 4: few},
@@ -61,6 +66,8 @@ def test_models_and_their_noise_levels() -> None:
     plain = {model.name: model.scales for model in registry.models()}
     assert plain == {
         "cunet": (1, 2),
+        "fine": (2,),
+        "swift": (2,),
         "upconv_7": (2,),
         "upconv_7_photo": (2,),
         "realcugan": (2, 3, 4),
@@ -91,12 +98,14 @@ def test_manifest_fields_are_complete_and_unambiguous() -> None:
         for field in ("name", "family", "style", "description", "license", "source"):
             assert isinstance(entry[field], str)
             assert entry[field].strip()
-        assert entry["source"].startswith("https://")
+        own = entry["name"] in OWN
+        assert entry["source"].startswith("https://") is not own
         kinds = [(item["scale"], item["noise"]) for item in entry["networks"]]
         assert len(set(kinds)) == len(kinds) > 0
         for item in entry["networks"]:
-            assert item["format"] == "ncnn"
-            assert [Path(file["file"]).suffix for file in item["files"]] == [".param", ".bin"]
+            assert item["format"] == ("safetensors" if own else "ncnn")
+            suffixes = [".safetensors"] if own else [".param", ".bin"]
+            assert [Path(file["file"]).suffix for file in item["files"]] == suffixes
             for file in item["files"]:
                 assert len(bytes.fromhex(file["sha256"])) == 32
                 # Paths stay inside the folder of the manifest.
@@ -105,8 +114,16 @@ def test_manifest_fields_are_complete_and_unambiguous() -> None:
 
 
 def test_no_two_networks_share_their_weights() -> None:
-    hashes = [network.files[1].sha256 for model in registry.models() for network in model.networks]
-    assert len(set(hashes)) == len(hashes)
+    found = [
+        b"".join(
+            op.bias.tobytes()
+            for node in registry.load(network).nodes
+            if isinstance(op := node.op, Conv)
+        )
+        for model in registry.models()
+        for network in model.networks
+    ]
+    assert len(set(found)) == len(found)
 
 
 def test_weights_come_from_a_declared_dependency() -> None:
@@ -115,6 +132,9 @@ def test_weights_come_from_a_declared_dependency() -> None:
         for network in model.networks:
             for file in network.files:
                 package = file.package.replace("_", "-")
+                if model.name in OWN:
+                    assert package == "waifu2x"
+                    continue
                 assert any(line.startswith(package) for line in required)
 
 
@@ -126,8 +146,9 @@ def test_an_unknown_model_is_refused_with_the_models_there_are(name: str, hint: 
         registry.model(name)
     guess = f" (did you mean {hint}?)" if hint else ""
     assert str(caught.value) == (
-        f"model {name!r} is unknown{guess}; allowed are cunet, upconv_7, upconv_7_photo, "
-        "realcugan, realcugan_pro, realesrgan_animevideo, realesrgan_anime, realesrgan"
+        f"model {name!r} is unknown{guess}; allowed are cunet, fine, swift, upconv_7, "
+        "upconv_7_photo, realcugan, realcugan_pro, realesrgan_animevideo, realesrgan_anime, "
+        "realesrgan"
     )
 
 

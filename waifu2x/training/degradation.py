@@ -32,11 +32,11 @@ FILTERS: Final = {
     "box": Image.Resampling.BOX,
 }
 
-#: Pillow's filters that the mix draws from, with their shares.
+#: Pillow's filters that the mix draws from, and the weight of each next to those of `KERNELS`.
 _PILLOW: Final = {
-    Image.Resampling.LANCZOS: 0.44,
-    Image.Resampling.BICUBIC: 0.24,
-    Image.Resampling.BOX: 0.13,
+    Image.Resampling.LANCZOS: 0.60,
+    Image.Resampling.BICUBIC: 0.16,
+    Image.Resampling.BOX: 0.10,
     Image.Resampling.BILINEAR: 0.02,
     Image.Resampling.HAMMING: 0.02,
 }
@@ -94,7 +94,8 @@ def _blackman(x: float) -> float:
 class Kernel:
     """A filter for resampling. support: half its width, in pixels of the result.
 
-    integrated: weights are integrals of the kernel over source pixels, instead of samples.
+    share: its weight in the mix. integrated: weights are integrals of the kernel over source pixels,
+    instead of samples.
     """
 
     name: str
@@ -104,7 +105,7 @@ class Kernel:
     integrated: bool = False
 
 
-#: Exact kernels, with the share of each in the mix.
+#: Exact kernels, and the weight of each in the mix.
 KERNELS: Final = {
     kernel.name: kernel
     for kernel in (

@@ -1,7 +1,8 @@
 """Networks for several noise levels in one state dict.
 
-A tensor "noise_2.NAME" takes the place of NAME in the network for noise level 2, and "noise.NAME" in
-those for all levels; all other tensors are shared. NAME itself is of the network that only enlarges.
+A tensor "noise_2.NAME" takes the place of NAME in the network for noise level 2, and "noise.NAME"
+in those for all levels; all other tensors are shared. NAME itself is of the network that only
+enlarges.
 """
 
 from __future__ import annotations
