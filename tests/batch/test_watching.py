@@ -228,6 +228,18 @@ def test_a_folder_that_vanishes_ends_the_watch(folder: Path) -> None:
     assert "Traceback" not in err
 
 
+def test_a_folder_that_is_replaced_ends_the_watch(folder: Path) -> None:
+    """No event tells of files in the new folder."""
+    with watching(folder) as process:
+        (folder / "in").rename(folder / "old")
+        (folder / "in").mkdir()
+        _, err = ended(process)
+        assert process.returncode == 1
+    assert err.splitlines()[-1] == (
+        "Error: in has been removed or replaced; watch the folder again"
+    )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell")
 def test_a_file_open_for_writing_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "a.png"

@@ -23,7 +23,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-from ..errors import MissingExtraError
+from .._text import shown
+from ..errors import DecodeError, MissingExtraError
 from .job import is_done
 from .naming import Item
 from .planning import Plan
@@ -59,7 +60,8 @@ class WatchBatch:
                 "watching folders needs watchfiles; run pip install watchfiles"
             ) from error
         self._watch = watchfiles.watch
-        self._folders, self._plan, self._recursive = tuple(folders), plan, recursive
+        self._folders = {folder: _identity(folder) for folder in folders}
+        self._plan, self._recursive = plan, recursive
         self.summary = Summary()
         self._stopping, self._cancelled = threading.Event(), threading.Event()
         self._lock = threading.Lock()
@@ -71,6 +73,7 @@ class WatchBatch:
 
     def __iter__(self) -> Generator[BatchResult, None, None]:
         look = True
+        self._require_folders()
         for changes in self._watch(
             *self._folders,
             recursive=self._recursive,
@@ -80,6 +83,7 @@ class WatchBatch:
             raise_interrupt=False,
             debounce=_TICK,
         ):
+            self._require_folders()
             while (look or changes) and not self._stopping.is_set():
                 plan = self._plan()
                 yield from self._problems(plan)
@@ -88,6 +92,14 @@ class WatchBatch:
                     break
                 yield from self._run(replace(plan, items=ready))
                 look = True  # for what has arrived or changed meanwhile
+
+    def _require_folders(self) -> None:
+        """Raise `DecodeError` for a folder that is gone: the system may send no event for that."""
+        for folder, identity in self._folders.items():
+            if _identity(folder) != identity:
+                raise DecodeError(
+                    f"{shown(folder)} has been removed or replaced; watch the folder again"
+                )
 
     def stop(self) -> None:
         """Start no more files and finish those that have begun to compute."""
@@ -173,6 +185,14 @@ class WatchBatch:
 
     def _has_changed(self, path: Path) -> bool:
         return _version(path) not in (None, self._taken.get(path))
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """The device and the number of a folder; None if the folder cannot be reached."""
+    with suppress(OSError, ValueError):
+        found = folder.stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _version(path: Path) -> _Version | None:
