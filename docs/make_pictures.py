@@ -27,10 +27,10 @@ SAMPLE = IMAGES / "sample.jpg"
 
 #: The models of ``models.png``, by cost.
 MODELS = (
-    *("upconv_7", "cunet", "realcugan", "realcugan_pro"),
+    *("swift", "fine", "upconv_7", "cunet", "realcugan", "realcugan_pro"),
     *("realesrgan_animevideo", "realesrgan_anime", "realesrgan"),
 )
-COLUMNS = 4
+COLUMNS = 5
 SCALE = 4
 #: Pixels around a crop that the networks see, too.
 CONTEXT = 16
