@@ -51,6 +51,7 @@ struct V {
 // 24 sums, four weights and an input use 29 of 32 registers.
 constexpr int kMaxPixels1 = 6;
 constexpr int kMaxPixels2 = 0;
+constexpr bool kPrefetchBlocks = false;
 
 #include "engine/kernels.inl"
 

@@ -10,6 +10,7 @@
 //   V::choose(a, b, x, y) = a < b ? x : y
 //   V::exponent(x)                             the float whose bits are those of x, shifted left 23
 //   V::prefetch, V::prefetch_near              into the L2 and the L1 cache
+//   kPrefetchBlocks                            whether a product prefetches the next input block
 //   kMaxPixels1, kMaxPixels2                   pixels whose sums fit the registers, for one and for
 //                                              two output blocks; 0 if two blocks never fit
 //
@@ -179,6 +180,10 @@ void product_tiles(const WinogradProduct& p, const float* v, const float* w, flo
   s.clear();
   const std::ptrdiff_t block_size = static_cast<std::ptrdiff_t>(p.tiles) * kBlock;
   for (int i = 0; i < p.blocks_in; ++i, v += block_size) {
+    if constexpr (kPrefetchBlocks) {
+      WAIFU2X_UNROLL
+      for (int t = 0; t < Pixels; ++t) V::prefetch_near(v + block_size + t * kBlock);
+    }
     const int depth = i + 1 < p.blocks_in ? kBlock : p.last_depth;
     w = s.template accumulate<kBlock>(v, kBlock, depth, w, p.weights_stride);
   }
@@ -335,16 +340,20 @@ WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Regist
   }
 }
 
+template <bool Full, bool Adds>
+WAIFU2X_INLINE void output_parts(const WinogradOutput& o, int t) {
+  for (int part = 0; part < kRegisters; ++part) {
+    output_tile<Full, Adds>(o, t, part, V::load(o.epilogue.bias + part * V::kLanes),
+                            V::load(o.epilogue.slope + part * V::kLanes));
+  }
+}
+
 template <bool Adds>
 void output_tiles(const WinogradOutput& o) {
   const int full = o.rows == kTile ? o.columns / kTile : 0;
   const int tiles = (o.columns + kTile - 1) / kTile;
-  for (int part = 0; part < kRegisters; ++part) {
-    const Register bias = V::load(o.epilogue.bias + part * V::kLanes);
-    const Register slope = V::load(o.epilogue.slope + part * V::kLanes);
-    for (int t = 0; t < full; ++t) output_tile<true, Adds>(o, t, part, bias, slope);
-    for (int t = full; t < tiles; ++t) output_tile<false, Adds>(o, t, part, bias, slope);
-  }
+  for (int t = 0; t < full; ++t) output_parts<true, Adds>(o, t);
+  for (int t = full; t < tiles; ++t) output_parts<false, Adds>(o, t);
 }
 
 void winograd_output(const WinogradOutput& o) {
