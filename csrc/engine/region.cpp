@@ -21,6 +21,18 @@ Range clip(Range r, int size) {
   return {lo, std::clamp(r.hi, lo, size)};
 }
 
+// Zeros the stored columns outside `computed`. lines: rows of blocks in memory.
+void zero_padding(const Rows& rows, int lines, Range computed) {
+  const int before = computed.lo - rows.left, after = rows.left + rows.width - computed.hi;
+  if (before <= 0 && after <= 0) return;
+  float* line = rows.base;
+  for (int i = 0; i < lines; ++i, line += std::ptrdiff_t{rows.width} * kBlock) {
+    std::fill_n(line, std::max(before, 0) * kBlock, 0.0f);
+    std::fill_n(line + std::ptrdiff_t{rows.width - after} * kBlock, std::max(after, 0) * kBlock,
+                0.0f);
+  }
+}
+
 }  // namespace
 
 Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_t transform_bytes)
@@ -202,8 +214,10 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
     const std::size_t floats = index(plan.capacity) * static_cast<std::size_t>(rows.row_stride);
     rows.base = arena.take(floats);
     // Padding columns and the unused channels of the last block are never written: they read as 0.
-    if (value.channels % kBlock != 0 || plan.stored.size() != plan.columns.size()) {
+    if (value.channels % kBlock != 0) {
       std::fill_n(rows.base, floats, 0.0f);
+    } else {
+      zero_padding(rows, plan.capacity * value.blocks, plan.columns);
     }
   }
 
