@@ -52,6 +52,7 @@ struct V {
 constexpr int kMaxPixels1 = 6;
 constexpr int kMaxPixels2 = 0;
 constexpr bool kPrefetchBlocks = false;
+constexpr int kProductTiles = 1;
 
 #include "engine/kernels.inl"
 

@@ -10,6 +10,7 @@
 //   V::choose(a, b, x, y) = a < b ? x : y
 //   V::exponent(x)                             the float whose bits are those of x, shifted left 23
 //   V::prefetch, V::prefetch_near              into the L2 and the L1 cache
+//   kProductTiles                              see Kernels::product_tiles
 //   kPrefetchBlocks                            whether a product prefetches the next input block
 //   kMaxPixels1, kMaxPixels2                   pixels whose sums fit the registers, for one and for
 //                                              two output blocks; 0 if two blocks never fit
@@ -340,20 +341,27 @@ WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Regist
   }
 }
 
-template <bool Full, bool Adds>
-WAIFU2X_INLINE void output_parts(const WinogradOutput& o, int t) {
-  for (int part = 0; part < kRegisters; ++part) {
-    output_tile<Full, Adds>(o, t, part, V::load(o.epilogue.bias + part * V::kLanes),
-                            V::load(o.epilogue.slope + part * V::kLanes));
-  }
-}
-
 template <bool Adds>
 void output_tiles(const WinogradOutput& o) {
   const int full = o.rows == kTile ? o.columns / kTile : 0;
   const int tiles = (o.columns + kTile - 1) / kTile;
-  for (int t = 0; t < full; ++t) output_parts<true, Adds>(o, t);
-  for (int t = full; t < tiles; ++t) output_parts<false, Adds>(o, t);
+  Register bias[kRegisters], slope[kRegisters];
+  WAIFU2X_UNROLL
+  for (int part = 0; part < kRegisters; ++part) {
+    bias[part] = V::load(o.epilogue.bias + part * V::kLanes);
+    slope[part] = V::load(o.epilogue.slope + part * V::kLanes);
+  }
+  // A tile is finished before the next: the products of all tiles exceed the L1 cache.
+  for (int t = 0; t < full; ++t) {
+    for (int part = 0; part < kRegisters; ++part) {
+      output_tile<true, Adds>(o, t, part, bias[part], slope[part]);
+    }
+  }
+  for (int t = full; t < tiles; ++t) {
+    for (int part = 0; part < kRegisters; ++part) {
+      output_tile<false, Adds>(o, t, part, bias[part], slope[part]);
+    }
+  }
 }
 
 void winograd_output(const WinogradOutput& o) {
@@ -531,6 +539,7 @@ double fma_loop(std::ptrdiff_t n) {
 constexpr Kernels kKernels = {direct_row,
                               winograd_input,
                               winograd_product,
+                              kProductTiles,
                               winograd_output,
                               product,
                               multiply,

@@ -76,6 +76,7 @@ struct V {
 };
 
 constexpr bool kPrefetchBlocks = false;
+constexpr int kProductTiles = 1;
 constexpr int kMaxPixels1 = 2;
 constexpr int kMaxPixels2 = 0;
 

@@ -54,6 +54,7 @@ constexpr bool kPrefetchBlocks = true;
 // 12 sums, two weights and an input use 15 of 16 registers.
 constexpr int kMaxPixels1 = 6;
 constexpr int kMaxPixels2 = 0;
+constexpr int kProductTiles = kMaxPixels1;
 
 #include "engine/kernels.inl"
 

@@ -57,6 +57,7 @@ struct V {
 constexpr int kMaxPixels1 = 14;
 constexpr int kMaxPixels2 = 14;
 constexpr bool kPrefetchBlocks = false;
+constexpr int kProductTiles = 1;
 
 #include "engine/kernels.inl"
 
