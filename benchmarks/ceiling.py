@@ -71,11 +71,12 @@ def least_flops(graph: Graph, height: int, width: int) -> float:
         op = node.op
         if not isinstance(op, Conv | ConvTranspose) or graph.values[node.name].pooled:
             continue
-        at = node.inputs[0] if isinstance(op, ConvTranspose) else node.name
+        value = graph.values[node.inputs[0] if isinstance(op, ConvTranspose) else node.name]
         winograd = isinstance(op, Conv) and op.weight.shape[2] == 3 and op.stride == 1
         saved = 4 if winograd else 1
-        total += 2 * op.weight.size * float(graph.values[at].scale) ** 2 / saved
-    return total * height * width
+        samples = (value.scale * height - value.lost) * (value.scale * width - value.lost)
+        total += 2 * op.weight.size * float(samples) / saved
+    return total
 
 
 def shaped(text: str) -> Graph:

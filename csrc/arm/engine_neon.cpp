@@ -51,6 +51,8 @@ struct V {
 // 24 sums, four weights and an input use 29 of 32 registers.
 constexpr int kMaxPixels1 = 6;
 constexpr int kMaxPixels2 = 0;
+constexpr bool kPrefetchBlocks = false;
+constexpr int kProductTiles = 1;
 
 #include "engine/kernels.inl"
 

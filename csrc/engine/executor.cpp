@@ -304,7 +304,7 @@ class Execution {
           {output.value, split(output.rows, task / partition.columns, partition.rows, grid),
            split(output.columns, task % partition.columns, partition.columns, grid)});
     }
-    const Region region(stage, outputs, transform_bytes_);
+    const Region region(job_.kernels, stage, outputs, transform_bytes_);
     const double share = stage_costs_[index(stage.index)] / total_cost_ /
                          (partition.rows * partition.columns);
     const auto deliver = [&](std::size_t i, const Rows& rows, Range ready) {
@@ -315,7 +315,7 @@ class Execution {
         write_output(outputs[i], rows, ready);
       }
     };
-    region.run(job_.kernels, worker.arena, job_.source, vectors_, deliver,
+    region.run(worker.arena, job_.source, vectors_, deliver,
                [&](double done) { add_progress(done * share); }, stop);
   }
 

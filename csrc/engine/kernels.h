@@ -97,6 +97,7 @@ struct Kernels {
   void (*winograd_input)(const float* const rows[kTileIn], int tiles, float* v,
                          std::ptrdiff_t v_position);
   void (*winograd_product)(const WinogradProduct&);
+  int product_tiles;  // fastest if the tiles of a product are a multiple of this
   void (*winograd_output)(const WinogradOutput&);
 
   // n pixels of a block; out may equal x.

@@ -10,6 +10,8 @@
 //   V::choose(a, b, x, y) = a < b ? x : y
 //   V::exponent(x)                             the float whose bits are those of x, shifted left 23
 //   V::prefetch, V::prefetch_near              into the L2 and the L1 cache
+//   kProductTiles                              see Kernels::product_tiles
+//   kPrefetchBlocks                            whether a product prefetches the next input block
 //   kMaxPixels1, kMaxPixels2                   pixels whose sums fit the registers, for one and for
 //                                              two output blocks; 0 if two blocks never fit
 //
@@ -179,6 +181,10 @@ void product_tiles(const WinogradProduct& p, const float* v, const float* w, flo
   s.clear();
   const std::ptrdiff_t block_size = static_cast<std::ptrdiff_t>(p.tiles) * kBlock;
   for (int i = 0; i < p.blocks_in; ++i, v += block_size) {
+    if constexpr (kPrefetchBlocks) {
+      WAIFU2X_UNROLL
+      for (int t = 0; t < Pixels; ++t) V::prefetch_near(v + block_size + t * kBlock);
+    }
     const int depth = i + 1 < p.blocks_in ? kBlock : p.last_depth;
     w = s.template accumulate<kBlock>(v, kBlock, depth, w, p.weights_stride);
   }
@@ -339,11 +345,22 @@ template <bool Adds>
 void output_tiles(const WinogradOutput& o) {
   const int full = o.rows == kTile ? o.columns / kTile : 0;
   const int tiles = (o.columns + kTile - 1) / kTile;
+  Register bias[kRegisters], slope[kRegisters];
+  WAIFU2X_UNROLL
   for (int part = 0; part < kRegisters; ++part) {
-    const Register bias = V::load(o.epilogue.bias + part * V::kLanes);
-    const Register slope = V::load(o.epilogue.slope + part * V::kLanes);
-    for (int t = 0; t < full; ++t) output_tile<true, Adds>(o, t, part, bias, slope);
-    for (int t = full; t < tiles; ++t) output_tile<false, Adds>(o, t, part, bias, slope);
+    bias[part] = V::load(o.epilogue.bias + part * V::kLanes);
+    slope[part] = V::load(o.epilogue.slope + part * V::kLanes);
+  }
+  // A tile is finished before the next: the products of all tiles exceed the L1 cache.
+  for (int t = 0; t < full; ++t) {
+    for (int part = 0; part < kRegisters; ++part) {
+      output_tile<true, Adds>(o, t, part, bias[part], slope[part]);
+    }
+  }
+  for (int t = full; t < tiles; ++t) {
+    for (int part = 0; part < kRegisters; ++part) {
+      output_tile<false, Adds>(o, t, part, bias[part], slope[part]);
+    }
   }
 }
 
@@ -522,6 +539,7 @@ double fma_loop(std::ptrdiff_t n) {
 constexpr Kernels kKernels = {direct_row,
                               winograd_input,
                               winograd_product,
+                              kProductTiles,
                               winograd_output,
                               product,
                               multiply,

@@ -26,6 +26,8 @@ std::ptrdiff_t m_position(int tiles) {
 // all registers are used, and few enough for the L1 cache.
 constexpr int kTailPixels = 42;
 
+int round_up(int x, int step) { return (x + step - 1) / step * step; }
+
 int last_depth(int channels) { return channels - (blocks_of(channels) - 1) * kBlock; }
 
 // The x with lo <= factor * x + phase - crop < hi: the samples of a phase that a shuffle writes to
@@ -137,10 +139,11 @@ void run_winograd(const NodeRun& run) {
   tiles.first_column = run.columns.lo / kTile;
   tiles.across = (run.columns.hi + kTile - 1) / kTile - tiles.first_column;
   tiles.count = tiles.across * ((run.rows.hi + kTile - 1) / kTile - tiles.first_row);
-  const int parts = (tiles.count + run.scratch.tiles - 1) / run.scratch.tiles;
-  for (int part = 0; part < parts; ++part) {
-    winograd_tiles(run, tiles, static_cast<int>(static_cast<long long>(tiles.count) * part / parts),
-                   static_cast<int>(static_cast<long long>(tiles.count) * (part + 1) / parts));
+  // Equal batches, but for whole groups of tiles in registers.
+  const int batches = (tiles.count + run.scratch.tiles - 1) / run.scratch.tiles;
+  const int size = round_up((tiles.count + batches - 1) / batches, run.kernels.product_tiles);
+  for (int begin = 0; begin < tiles.count; begin += size) {
+    winograd_tiles(run, tiles, begin, std::min(begin + size, tiles.count));
   }
 }
 
@@ -423,10 +426,10 @@ void run_shuffle(const NodeRun& run, int channels) {
 
 }  // namespace
 
-int tiles_for_cache(const Conv& conv, std::size_t bytes) {
+int tiles_for_cache(const Conv& conv, std::size_t bytes, int group) {
   const auto tile = static_cast<std::size_t>(kPositions * kBlock) * sizeof(float) *
                     static_cast<std::size_t>(blocks_of(conv.depth) + kProductBlocks);
-  return std::clamp(static_cast<int>(bytes / tile), kMinTiles, kMaxTiles);
+  return round_up(std::clamp(static_cast<int>(bytes / tile), kMinTiles, kMaxTiles), group);
 }
 
 std::size_t scratch_floats(const Conv& conv, int tiles) {

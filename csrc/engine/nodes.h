@@ -15,8 +15,8 @@ struct Scratch {
   int tiles = 1;  // Winograd tiles of a batch
 };
 
-// The number of Winograd tiles whose transforms fit in `bytes` of cache.
-int tiles_for_cache(const Conv& conv, std::size_t bytes);
+// The number of Winograd tiles whose transforms about fit in `bytes` of cache: a multiple of `group`.
+int tiles_for_cache(const Conv& conv, std::size_t bytes, int group);
 
 // Floats of scratch for batches of `tiles` tiles.
 std::size_t scratch_floats(const Conv& conv, int tiles);

@@ -21,10 +21,24 @@ Range clip(Range r, int size) {
   return {lo, std::clamp(r.hi, lo, size)};
 }
 
+// Zeros the stored columns outside `computed`. lines: rows of blocks in memory.
+void zero_padding(const Rows& rows, int lines, Range computed) {
+  // Wide padding may separate the two.
+  const int lo = std::clamp(computed.lo - rows.left, 0, rows.width);
+  const int hi = std::clamp(computed.hi - rows.left, lo, rows.width);
+  if (lo == 0 && hi == rows.width) return;
+  float* line = rows.base;
+  for (int i = 0; i < lines; ++i, line += std::ptrdiff_t{rows.width} * kBlock) {
+    std::fill(line, line + std::ptrdiff_t{lo} * kBlock, 0.0f);
+    std::fill(line + std::ptrdiff_t{hi} * kBlock, line + std::ptrdiff_t{rows.width} * kBlock, 0.0f);
+  }
+}
+
 }  // namespace
 
-Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_t transform_bytes)
-    : stage_(stage), outputs_(std::move(outputs)) {
+Region::Region(const Kernels& kernels, const Stage& stage, std::vector<RegionOutput> outputs,
+               std::size_t transform_bytes)
+    : kernels_(kernels), stage_(stage), outputs_(std::move(outputs)) {
   plan_ranges();
   plan_rings();
   winograd_tiles_.assign(stage.program.nodes().size(), 1);
@@ -32,7 +46,10 @@ Region::Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_
     const Node& node = stage.program.nodes()[index(n)];
     const BufferPlan& plan = plans_[index(node.value)];
     if (plan.rows.empty()) continue;
-    if (node.conv.winograd) winograd_tiles_[index(n)] = tiles_for_cache(node.conv, transform_bytes);
+    if (node.conv.winograd) {
+      winograd_tiles_[index(n)] =
+          tiles_for_cache(node.conv, transform_bytes, kernels.product_tiles);
+    }
     scratch_ = std::max(scratch_, scratch_floats(node.conv, winograd_tiles_[index(n)]));
     if (node.kind == Kind::resize) {  // a row of the source
       const Range read = node.read_range(node.sources[0], false, plan.columns);
@@ -179,9 +196,9 @@ void Region::advance(int step, Progress& progress) const {
   }
 }
 
-bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
-                 const std::vector<Floats>& pooled, const Deliver& deliver,
-                 const std::function<void(double)>& progress, const std::atomic<bool>& stop) const {
+bool Region::run(Arena& arena, const Source& source, const std::vector<Floats>& pooled,
+                 const Deliver& deliver, const std::function<void(double)>& progress,
+                 const std::atomic<bool>& stop) const {
   arena.reset(floats_);
   float* zeros = arena.take(zeros_);
   std::fill_n(zeros, zeros_, 0.0f);
@@ -202,8 +219,10 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
     const std::size_t floats = index(plan.capacity) * static_cast<std::size_t>(rows.row_stride);
     rows.base = arena.take(floats);
     // Padding columns and the unused channels of the last block are never written: they read as 0.
-    if (value.channels % kBlock != 0 || plan.stored.size() != plan.columns.size()) {
+    if (value.channels % kBlock != 0) {
       std::fill_n(rows.base, floats, 0.0f);
+    } else {
+      zero_padding(rows, plan.capacity * value.blocks, plan.columns);
     }
   }
 
@@ -233,7 +252,7 @@ bool Region::run(const Kernels& kernels, Arena& arena, const Source& source,
       scratch.tiles = winograd_tiles_[index(n)];
       const float* gate = node.gate < 0 ? nullptr : pooled[index(node.gate)].data();
       const int width = stage_.widths[index(node.sources[0].value)];
-      run_node({kernels, node, values, gate, rows, columns, scratch, width});
+      run_node({kernels_, node, values, gate, rows, columns, scratch, width});
     }
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
       const Range ready{before.delivered[i], now.delivered[i]};

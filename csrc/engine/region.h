@@ -29,14 +29,15 @@ struct Stage {
 class Region {
  public:
   // transform_bytes: how much cache the Winograd transforms of a batch of tiles may occupy.
-  Region(const Stage& stage, std::vector<RegionOutput> outputs, std::size_t transform_bytes);
+  Region(const Kernels& kernels, const Stage& stage, std::vector<RegionOutput> outputs,
+         std::size_t transform_bytes);
 
   // Calls deliver(index into outputs, rows of the value, range of new rows) as rows become ready.
   // Returns false if stopped. progress receives the share of this region that each step adds.
   using Deliver = std::function<void(std::size_t, const Rows&, Range)>;
-  bool run(const Kernels& kernels, Arena& arena, const Source& source,
-           const std::vector<Floats>& pooled, const Deliver& deliver,
-           const std::function<void(double)>& progress, const std::atomic<bool>& stop) const;
+  bool run(Arena& arena, const Source& source, const std::vector<Floats>& pooled,
+           const Deliver& deliver, const std::function<void(double)>& progress,
+           const std::atomic<bool>& stop) const;
 
  private:
   struct BufferPlan {  // the ring buffer of a value of this stage
@@ -59,6 +60,7 @@ class Region {
   // Whether this stage computes the value.
   bool is_local(int value) const;
 
+  const Kernels& kernels_;
   const Stage& stage_;
   std::vector<RegionOutput> outputs_;
   std::vector<BufferPlan> plans_;

@@ -75,6 +75,8 @@ struct V {
   static WAIFU2X_INLINE void prefetch_near(const float*) {}
 };
 
+constexpr bool kPrefetchBlocks = false;
+constexpr int kProductTiles = 1;
 constexpr int kMaxPixels1 = 2;
 constexpr int kMaxPixels2 = 0;
 

@@ -56,6 +56,8 @@ struct V {
 // 28 sums, two weights and an input use 31 of 32 registers. A single output block is rare.
 constexpr int kMaxPixels1 = 14;
 constexpr int kMaxPixels2 = 14;
+constexpr bool kPrefetchBlocks = false;
+constexpr int kProductTiles = 1;
 
 #include "engine/kernels.inl"
 

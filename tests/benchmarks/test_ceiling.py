@@ -16,8 +16,16 @@ def test_winograd_counts_a_quarter_of_a_3x3_convolution() -> None:
     net.conv(3, 8)
     net.conv(8, 5, kernel=1)
     net.conv(5, 4, kernel=3, stride=2)
-    direct = 8 * 5 + 5 * 4 * 9 / 4
-    assert ceiling.least_flops(net.graph(), 10, 20) == 2 * 200 * (3 * 8 * 9 / 4 + direct)
+    whole = 3 * 8 * 9 / 4 + 8 * 5
+    assert ceiling.least_flops(net.graph(), 11, 21) == 2 * (231 * whole + 66 * 5 * 4 * 9)
+
+
+def test_only_samples_that_there_are_count() -> None:
+    net = Builder()
+    net.conv(3, 8, padding=0)
+    net.conv(8, 5, padding=0)
+    products = 8 * 18 * 3 * 8 * 9 / 4 + 6 * 16 * 8 * 5 * 9 / 4
+    assert ceiling.least_flops(net.graph(), 10, 20) == 2 * products
 
 
 def test_a_shape_is_a_gated_network() -> None:
