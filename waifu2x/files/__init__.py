@@ -1,4 +1,4 @@
-"""Upscales one file: a picture, an animation or a comic archive.
+"""Upscales one file: a picture, an animation, a comic archive or a video.
 
 Every check that can be made beforehand runs before the network. A result appears under its final
 name only when it is complete.
@@ -38,6 +38,7 @@ from ..pipeline.upscaler import (
     checked_run,
     chosen_upscaler,
 )
+from ..video.options import VideoKeywords
 from .naming import check_is_file, result_path
 from .open import open_job
 from .task import Depth, FormatName, Job, Options, Result, WriteOptions, check_target
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
 _SPOOLED: Final = 64 << 20
 
 
-class FileKeywords(UpscaleKeywords, total=False):
-    """The keyword arguments of `upscale_file`."""
+class FileKeywords(UpscaleKeywords, VideoKeywords, total=False):
+    """The keyword arguments of `upscale_file` and `upscale_video`."""
 
     scale: float | None
     format: FormatName | None
@@ -92,7 +93,7 @@ def upscale_file(
     target: str | os.PathLike[str] | IO[bytes] | None = None,
     **options: Unpack[FileKeywords],
 ) -> FileResult:
-    """Upscale the picture, animation or comic archive in ``source`` and write it to ``target``.
+    """Upscale the picture, animation, comic archive or video in ``source`` to ``target``.
 
     source: a path, the bytes of a file, or a binary file object, which is read to its end.
     target: a path, a directory, a binary file object, or None for the directory of ``source``. In
@@ -141,12 +142,13 @@ def upscale_file(
             remove_stale(checked.parent)
             check_writable(checked)
             times = None if status is None else (status.st_atime_ns, status.st_mtime_ns)
-            result = write_file(
-                checked,
-                lambda file: job.write(file, **run),
-                overwrite=written.overwrite,
-                times=times,
-            )
+            with job.keeping(checked):
+                result = write_file(
+                    checked,
+                    lambda file: job.write(file, **run),
+                    overwrite=written.overwrite,
+                    times=times,
+                )
         else:
             place = None
             result = _write_stream(job, sink, **run)
