@@ -18,7 +18,7 @@ from .. import codec
 from .._record import record
 from .._text import reason
 from ..atomic import check_place, check_writable, remove_stale, write_file
-from ..errors import ArgumentError, EncodeError
+from ..errors import ArgumentError, DecodeError, EncodeError
 from ..pipeline.arguments import (
     documented,
     has_methods,
@@ -108,7 +108,37 @@ def upscale_file(
     Raises the errors of `Upscaler.upscale`, `SkippedError` for a picture beyond ``skip_larger``,
     and `EncodeError` or `OutputExistsError` if the result cannot be written.
     """
-    refuse_unknown("upscale_file", options, *FILE_RECORDS)
+    return _upscale("upscale_file", source, target, options)
+
+
+@documented(*FILE_RECORDS)
+def upscale_video(
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+    target: str | os.PathLike[str] | IO[bytes] | None = None,
+    **options: Unpack[FileKeywords],
+) -> FileResult:
+    """Upscale the video in ``source`` and write it to ``target``, as `upscale_file` does.
+
+    All other streams of the source are copied: sound, subtitles, fonts, chapters and tags. Next to
+    ``target``, a folder keeps finished segments until the result is complete, so the same call goes
+    on after the process was killed. ``progress`` receives a `waifu2x.files.video.FrameShare`, a
+    share with the numbers of frames and bytes.
+
+    Raises the errors of `upscale_file`, `DecodeError` for a file that is no video, and
+    `MissingExtraError` without PyAV.
+    """
+    return _upscale("upscale_video", source, target, options, only_video=True)
+
+
+def _upscale(
+    function: str,
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+    target: str | os.PathLike[str] | IO[bytes] | None,
+    options: FileKeywords,
+    *,
+    only_video: bool = False,
+) -> FileResult:
+    refuse_unknown(function, options, *FILE_RECORDS)
     chosen = Options(**picked(options, Options))
     written = WriteOptions(**picked(options, WriteOptions))
     run = checked_run(options)
@@ -127,6 +157,8 @@ def upscale_file(
         )
         if named is not None:
             check_is_file(cast("str | os.PathLike[str]", target), chosen.format)
+        if only_video and not codec.sniff(stream.read(codec.HEAD_BYTES)).video:
+            raise DecodeError(f"{name} is no video; upscale it with `waifu2x.upscale_file`")
         # Reading moves the access time, so take the times before.
         status = path.stat() if written.keep_times and path is not None else None
         job = open_job(

@@ -22,7 +22,7 @@ from ..pipeline.auto_noise import AnyLevel
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
-from ..video.containers import container_of
+from ..video.containers import VIDEO_SUFFIXES, container_for
 from ..video.options import VideoOptions
 from .naming import ARCHIVE_SUFFIXES
 
@@ -142,7 +142,10 @@ class WriteOptions:
 
 
 def check_target(target: Path, options: Options) -> None:
-    """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
+    """Raise `ArgumentError` for options that contradict the name of the file ``target``.
+
+    Raises `EncodeError` for the name of a video whose container is not written.
+    """
     suffix = target.suffix.lower()
     if options.format is not None:
         output = codec.format_named(None, options.format)
@@ -151,7 +154,9 @@ def check_target(target: Path, options: Options) -> None:
                 f"{shown(target)} and `format={options.format!r}` contradict each other; leave the "
                 f"format out, or name the file {shown(target.with_suffix(output.extension).name)}"
             )
-    elif suffix not in ("", *ARCHIVE_SUFFIXES) and container_of(suffix) is None:
+    elif suffix in VIDEO_SUFFIXES:
+        container_for(shown(target))
+    elif suffix not in ("", *ARCHIVE_SUFFIXES):
         options.check_output(codec.format_named(target))
 
 

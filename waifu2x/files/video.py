@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -321,8 +321,12 @@ class VideoJob:
         self, frames: Iterator[SourceFrame], cancel: threading.Event | None
     ) -> Iterator[VideoFrame]:
         task, layout = self._task, self._source.facts.layout
+        idle = not task.request.passes and not task.request.resize
         for each in frames:
             check_cancelled(cancel)
+            if idle and self._settings.layout == replace(layout, guessed=()):
+                yield each.frame
+                continue
             picture = to_rgb(each.frame, layout)
             with task.computing(picture, _FLOAT):
                 made = task.pipeline.run(picture, task.request, dtype=_FLOAT, cancel=cancel)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .._record import record
 from .._text import listed
@@ -17,7 +17,7 @@ from ..errors import ArgumentError, EncodeError
 from .demux import Hdr, Tags, VideoFacts
 from .layout import Subsampling, VideoLayout
 from .library import library, why
-from .pixels import format_name, frame_of
+from .pixels import frame_of, planar_name
 from .planes import VideoFrame
 
 #: Threads of an encoder; part of its settings, see above.
@@ -154,6 +154,9 @@ _MATRIX_NUMBERS: Final = {
 }
 _UNTAGGED: Final = 2
 
+#: Formats of 8 bits that FFV1 stores as packed samples; the library packs the planes.
+_PACKED: Final = {"gbrp": "bgr0", "gbrap": "bgra"}
+
 #: Heights of PAL, whose BT.601 has another number than that of NTSC.
 _PAL: Final = (288, 576)
 
@@ -274,9 +277,7 @@ def encoder_settings(
     settings = EncoderSettings(
         encoder=encoder,
         layout=layout,
-        format=format_name(
-            layout.subsampling, layout.depth, alpha=layout.alpha, rgb=layout.matrix == "rgb"
-        ),
+        format=_PACKED.get(planar_name(layout), planar_name(layout)),
         options=tuple(
             _options(encoder, layout, facts, crf=crf, preset=preset, b_frames=b_frames).items()
         ),
@@ -317,7 +318,7 @@ def _held(layout: VideoLayout, encoder: Encoder) -> tuple[VideoLayout, tuple[str
     depth = next((each for each in encoder.depths if each >= layout.depth), encoder.depths[-1])
     if depth < layout.depth:
         notes.append(f"{layout.depth} bits written as {depth}")
-    return replace(layout, subsampling=grid, depth=depth), tuple(notes)
+    return replace(layout, subsampling=grid, depth=depth, guessed=()), tuple(notes)
 
 
 def _options(
@@ -442,7 +443,8 @@ class FrameEncoder:
     def encode(self, frame: VideoFrame) -> Iterator[EncodedPacket]:
         """Encode one frame; yields the packets that are complete."""
         av = library()
-        made = frame_of(av, frame.planes, self.settings.layout, self.settings.format)
+        layout = self.settings.layout
+        made = frame_of(av, frame.planes, layout, planar_name(layout))
         made.pts = self._count
         made.time_base = 1 / self.settings.rate
         made.colorspace = self.settings.tags.matrix

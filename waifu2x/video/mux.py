@@ -197,7 +197,7 @@ class Muxer:
             self.notes.append(
                 f"timestamps rounded to {_unit(base)}, the unit of {self.container.label}"
             )
-        decoded = list(self._order())
+        decoded = list(self._decoding_order())
         # Decoding may run ahead of display by so many frames.
         delay = max((at - frame for at, frame in enumerate(decoded)), default=0)
         step = max(1, _nearest(1 / (self.settings.rate * base)))
@@ -216,7 +216,7 @@ class Muxer:
                 at += 1
             first += len(segment.frames)
 
-    def _order(self) -> Iterator[int]:
+    def _decoding_order(self) -> Iterator[int]:
         first = 0
         for segment in self.segments:
             for frame, _, _ in segment.packets:
@@ -356,21 +356,22 @@ def _attach_cover(output: Any, stream: Stream, data: bytes) -> None:
 
 
 def _order(packet: Any, copy: _Copy, *, strict: bool) -> None:
-    """Give a packet a decoding time after the last one, as muxers require."""
-    stamp = packet.dts if packet.dts is not None else packet.pts
-    if stamp is None and is_cover(packet.stream):
+    """Give a packet a decoding time after the last one, as muxers require.
+
+    A packet with only a time of display is left to the library, which knows the order of frames.
+    """
+    if packet.dts is None:
+        if packet.pts is None and not is_cover(packet.stream):
+            packet.pts = packet.dts = copy.last = 0 if copy.last is None else copy.last + 1
+            copy.moved += 1
         return
-    if stamp is None:
-        stamp = 0 if copy.last is None else copy.last + 1
-        packet.pts = packet.dts = stamp
-        copy.moved += 1
     least = None if copy.last is None else copy.last + int(strict)
-    if least is not None and stamp < least:
-        packet.dts = stamp = least
+    if least is not None and packet.dts < least:
+        packet.dts = least
         if packet.pts is not None and packet.pts < least:
             packet.pts = least
         copy.moved += 1
-    copy.last = stamp
+    copy.last = packet.dts
 
 
 def _nearest(value: Fraction) -> int:

@@ -37,6 +37,13 @@ def format_name(
     return f"yuv{'a' * alpha}{subsampling}p{bits}"
 
 
+def planar_name(layout: VideoLayout) -> str:
+    """The library's name of the planar format of ``layout``."""
+    return format_name(
+        layout.subsampling, layout.depth, alpha=layout.alpha, rgb=layout.matrix == "rgb"
+    )
+
+
 def planar_format(av: Any, name: str) -> str:
     """The planar format that holds the samples of the format ``name`` without a loss.
 
@@ -84,7 +91,9 @@ def planes_of(frame: av.VideoFrame, name: str) -> tuple[Plane, ...]:
     dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
     planes = []
     for plane in frame.planes:
-        rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
+        rows = np.frombuffer(memoryview(plane), dtype).reshape(
+            plane.height, plane.line_size // dtype.itemsize
+        )
         planes.append(rows[:, : plane.width].copy())
     return tuple(planes)
 
