@@ -96,6 +96,18 @@ class Footprint:
     networks: bool = True
 
 
+@record
+class Locality:
+    """How far the result of a request reaches, so that a part of a picture can run by itself.
+
+    margin: pixels of the source around a part that its result depends on.
+    alignment: a part begins at multiples of so many pixels of the source.
+    """
+
+    margin: int
+    alignment: int
+
+
 class Pipeline:
     """One model on one engine; networks are loaded when first needed and kept.
 
@@ -193,6 +205,25 @@ class Pipeline:
             request(choice.level), strength=options.strength, color_fix=options.color_fix
         )
         return resolved, choice
+
+    def locality(self, request: Request) -> Locality | None:
+        """Return how far the result of ``request`` reaches; None if it needs the whole picture.
+
+        A part with its margin gives the samples of the whole picture, unless the device computes
+        them in another order. Loads the networks of ``request``.
+        """
+        if request.resize or request.finished or self.options.tta or not request.passes:
+            return None
+        margin, alignment, grown = 0, 1, 1
+        for scale, noise in request.passes:
+            network = self.network(scale, noise)
+            if network.graph.means or network.tiling.feather:
+                return None
+            margin += math.ceil(network.tiling.margin / grown)
+            modulus = network.tiling.modulus
+            alignment = math.lcm(alignment, modulus // math.gcd(modulus, grown))
+            grown *= scale
+        return Locality(margin, alignment)
 
     def _check_level(self, noise: AnyLevel | None) -> None:
         if noise is None:
