@@ -121,7 +121,7 @@ def upscale_video(
 
     All other streams of the source are copied: sound, subtitles, fonts, chapters and tags. Next to
     ``target``, a folder keeps finished segments until the result is complete, so the same call goes
-    on after the process was killed. ``progress`` receives a `waifu2x.files.video.FrameShare`, a
+    on after the process was killed. ``progress`` receives a `waifu2x.files.task.FrameShare`, a
     share with the numbers of frames and bytes.
 
     Raises the errors of `upscale_file`, `DecodeError` for a file that is no video, and

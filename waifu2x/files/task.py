@@ -179,6 +179,41 @@ class Result:
     failures: tuple[str, ...] = ()
 
 
+class FrameShare(float):
+    """A share of the work on a video, 0 to 1, with what has been done so far.
+
+    frames, total: frames done, of how many; 0 if unknown. computed: of the frames, those that this
+    run has upscaled, in so many ``seconds``. size: bytes encoded so far.
+    """
+
+    frames: int
+    total: int
+    computed: int
+    seconds: float
+    size: int
+
+    def __new__(
+        cls, share: float, *, frames: int, total: int, computed: int, seconds: float, size: int
+    ) -> FrameShare:
+        """Create a share with its numbers."""
+        made = super().__new__(cls, share)
+        made.frames, made.total, made.computed = frames, total, computed
+        made.seconds, made.size = seconds, size
+        return made
+
+    @property
+    def rate(self) -> float:
+        """Frames per second of this run."""
+        return self.computed / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the time left in seconds, or None without a frame or without their number."""
+        if not self.computed or not self.total:
+            return None
+        return max(0, self.total - self.frames) / self.rate
+
+
 @dataclass(slots=True)
 class Amount:
     """Counts the pixels of a source: of all pages of an archive, and of all their frames.

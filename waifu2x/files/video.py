@@ -33,36 +33,13 @@ from ..video.planes import VideoFrame
 from ..video.segments import Cut, Segment, SegmentFolder, cut
 from ..video.upscaling import UpscaledFrames
 from .naming import MAX_NAME_BYTES, name_size, shortened_name
-from .task import Amount, ComputeSlot, Options, Result, Task
+from .task import Amount, ComputeSlot, FrameShare, Options, Result, Task
 
 #: Begins and ends the name of the folder with finished segments.
 _FOLDER: Final = (".", ".waifu2x-parts")
 
 #: Bytes at both ends of a source that identify it.
 _ENDS: Final = 1 << 20
-
-
-class FrameShare(float):
-    """A share of the work, with what has been done so far.
-
-    frames, total: frames done, of how many as far as known, or 0. seconds: spent on them here.
-    computed: frames computed here, repeated ones included. size: bytes encoded so far.
-    """
-
-    frames: int
-    total: int
-    computed: int
-    seconds: float
-    size: int
-
-    def __new__(
-        cls, share: float, *, frames: int, total: int, computed: int, seconds: float, size: int
-    ) -> FrameShare:
-        """Create a share that is a number, and more."""
-        made = super().__new__(cls, share)
-        made.frames, made.total, made.computed = frames, total, computed
-        made.seconds, made.size = seconds, size
-        return made
 
 
 class VideoJob:
