@@ -5,6 +5,7 @@
 >>> upscaler = waifu2x.Upscaler(model="upconv_7")      # keeps its networks loaded
 >>> big = upscaler.upscale(array, scale=4, noise=1)    # an array gives an array
 >>> waifu2x.upscale_file("in.gif", "out.webp")         # animations and comic archives too
+>>> waifu2x.upscale_video("in.mkv", "out.mkv")         # videos, with all their streams
 >>> for result in waifu2x.upscale_many("folder", "out", upscaler=upscaler):
 ...     print(result.source, result.status)            # the work is done while it is iterated
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         Waifu2xError,
         WeightsError,
     )
-    from .files import FileResult, upscale_file
+    from .files import FileResult, upscale_file, upscale_video
     from .files.task import Options
     from .network.registry import Model, Network, models
     from .pipeline.options import UpscalerOptions
@@ -51,7 +52,7 @@ else:
             *("MissingExtraError", "OutputExistsError", "SkippedError", "Waifu2xError"),
             "WeightsError",
         ),
-        "files": ("FileResult", "upscale_file"),
+        "files": ("FileResult", "upscale_file", "upscale_video"),
         "files.task": ("Options",),
         "network.registry": ("Model", "Network", "models"),
         "pipeline.options": ("UpscalerOptions",),
@@ -102,6 +103,7 @@ __all__ = [
     "upscale",
     "upscale_file",
     "upscale_many",
+    "upscale_video",
 ]
 
 

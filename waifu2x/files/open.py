@@ -15,6 +15,7 @@ from ..codec import OutputFormat
 from ..errors import DecodeError, EncodeError, Waifu2xError, check_cancelled
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
+from ..video.containers import VIDEO_SUFFIXES, result_suffix
 from .naming import ARCHIVE_SUFFIXES
 from .still import StillJob
 from .task import Amount, ChooseFormat, ComputeSlot, Job, Options, options_for_format
@@ -36,8 +37,9 @@ def open_job(
     slot: ComputeSlot | None = None,
     amount: Amount | None = None,
     cancel: threading.Event | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Job:
-    """Read a picture, or open an animation or archive, and check it before any network runs.
+    """Read a picture, or open an animation, archive or video, and check it before any network runs.
 
     stream: a seekable binary file. It must stay open while the job ``needs_source``.
     name: the name of the source in messages.
@@ -46,6 +48,7 @@ def open_job(
     slot: held whenever a network runs, if several jobs run at once.
     amount: counts the pixels of the source, and limits the frames of animations.
     cancel: an event that ends every read of ``stream``, also by the job, with `CancelledError`.
+    shard: part and number of parts of the segments of a video to compute; None for all.
 
     Raises `DecodeError`, `LimitError`, `ArgumentError`, `EncodeError` for a result that the format
     cannot hold, `SkippedError` for a source beyond ``skip_larger``, and `CancelledError`.
@@ -73,6 +76,10 @@ def open_job(
     stream.seek(0)
     head = stream.read(codec.HEAD_BYTES)
     found = codec.sniff(head)
+    if found.video:
+        from .video import VideoJob  # loaded when needed
+
+        return VideoJob(pipeline, stream, name, options, target, slot, amount=amount, shard=shard)
     if found.name != "zip":
         if found.archive:
             raise DecodeError(found.unsupported(shown(name)))
@@ -165,6 +172,8 @@ def expected_extension(source: Path, options: Options) -> str:
     suffix = source.suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
         return suffix
+    if suffix in VIDEO_SUFFIXES:
+        return result_suffix(suffix)
     if options.format is not None:
         return format_of(options.format).extension
     if suffix in _ANIMATED_SUFFIXES:
@@ -193,7 +202,10 @@ def exact_extension(source: Path, options: Options) -> str:
 
 def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) -> str:
     """The extension of the result of ``stream``, whose file has the extension ``suffix``."""
-    kind = codec.sniff(stream.read(codec.HEAD_BYTES)).name
+    found = codec.sniff(stream.read(codec.HEAD_BYTES))
+    kind = found.name
+    if found.video:
+        return result_suffix(suffix)
     if kind == "zip":
         return suffix if suffix in ARCHIVE_SUFFIXES else ARCHIVE_SUFFIXES[0]
     if format is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
 from .. import codec
@@ -40,6 +42,10 @@ class StillJob:
         self._task = task = Task.resolve(pipeline, options, picture, slot)
         channels = picture.color.shape[2] + (picture.alpha is not None and output.has_alpha)
         codec.check_size(output, task.request.width, task.request.height, channels * dtype.itemsize)
+
+    def keeping(self, place: Path) -> AbstractContextManager[None]:
+        """Keep nothing."""
+        return nullcontext()
 
     def write(
         self,

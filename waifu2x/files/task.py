@@ -19,10 +19,11 @@ from ..errors import ArgumentError, LimitError, SkippedError
 from ..picture import Metadata, Picture, Source
 from ..pipeline.arguments import Allowed, check, flag, optional, whole
 from ..pipeline.auto_noise import AnyLevel
-from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
+from ..video.containers import VIDEO_SUFFIXES, container_for
+from ..video.options import VideoOptions
 from .naming import ARCHIVE_SUFFIXES
 
 #: Quality of WebP and JPEG XL for a lossy page of an archive; docs/formats.md has the sizes.
@@ -67,7 +68,7 @@ _WRITE: Final = {"overwrite": flag(), "keep_times": flag()}
 
 
 @record
-class Options(PictureOptions):
+class Options(VideoOptions):
     """What to do with a picture: its size, the noise to remove, and how to write the result.
 
     format: "png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl" (extra ``jxl``) or "gif"
@@ -91,7 +92,7 @@ class Options(PictureOptions):
     strict: bool = False
 
     def __post_init__(self) -> None:
-        PictureOptions.__post_init__(self)  # super() fails in a dataclass with slots
+        VideoOptions.__post_init__(self)  # super() fails in a dataclass with slots
         check(self, _OUTPUT)
         if self.format is not None:
             self.check_output(codec.format_named(None, self.format))
@@ -141,7 +142,10 @@ class WriteOptions:
 
 
 def check_target(target: Path, options: Options) -> None:
-    """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
+    """Raise `ArgumentError` for options that contradict the name of the file ``target``.
+
+    Raises `EncodeError` for the name of a video whose container is not written.
+    """
     suffix = target.suffix.lower()
     if options.format is not None:
         output = codec.format_named(None, options.format)
@@ -150,6 +154,8 @@ def check_target(target: Path, options: Options) -> None:
                 f"{shown(target)} and `format={options.format!r}` contradict each other; leave the "
                 f"format out, or name the file {shown(target.with_suffix(output.extension).name)}"
             )
+    elif suffix in VIDEO_SUFFIXES:
+        container_for(shown(target))
     elif suffix not in ("", *ARCHIVE_SUFFIXES):
         options.check_output(codec.format_named(target))
 
@@ -213,6 +219,12 @@ class Job(Protocol):
     @property
     def extension(self) -> str:
         """The extension of the result, with its dot."""
+
+    def keeping(self, place: Path) -> AbstractContextManager[None]:
+        """A context around `write` and the renaming of the result to ``place``.
+
+        A job that takes hours keeps what is finished next to ``place``, and removes it at the end.
+        """
 
     def write(
         self,
