@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -19,23 +19,21 @@ import numpy as np
 from .._record import record
 from .._text import plural, reason, shown
 from .._version import __version__
-from ..errors import DecodeError, EncodeError, LimitError, SkippedError, check_cancelled
+from ..errors import DecodeError, EncodeError, LimitError, SkippedError
 from ..picture import Picture, Source
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
-from ..video.color import from_rgb, to_rgb
 from ..video.containers import DEFAULT_SUFFIX, container_for, result_suffix
-from ..video.demux import SourceFrame, VideoSource
+from ..video.demux import VideoSource
 from ..video.encode import EncodedPacket, FrameEncoder, encoder_settings
 from ..video.fitting import Fit, check_fit, encoder_for, fit
 from ..video.library import library
 from ..video.mux import Muxer
 from ..video.planes import VideoFrame
 from ..video.segments import Cut, Segment, SegmentFolder, cut
+from ..video.upscaling import UpscaledFrames
 from .naming import MAX_NAME_BYTES, name_size, shortened_name
 from .task import Amount, ComputeSlot, Options, Result, Task
-
-_FLOAT: Final = np.dtype(np.float32)
 
 #: Begins and ends the name of the folder with finished segments.
 _FOLDER: Final = (".", ".waifu2x-parts")
@@ -214,6 +212,7 @@ class VideoJob:
         if folder.restarted:
             notes.append("segments of other settings were deleted")
         frames = plural(sum(len(each.frames) for each in made.segments), "frame")
+        notes += _saved(made.segments)
         return self._task.result(Source(format="video"), frames, *notes)
 
     def _kept(self, folder: SegmentFolder, error: EncodeError | OSError) -> EncodeError:
@@ -298,13 +297,25 @@ class VideoJob:
         stamps: list[tuple[int, int]] = []
         facts: dict[str, Any] = {}
 
-        def sources() -> Iterator[SourceFrame]:
+        def sources() -> Iterator[VideoFrame]:
             for each in group:
                 stamps.append((each.frame.pts, each.frame.duration))
-                yield each.frame
+                yield each.frame.frame
+
+        task = self._task
+        upscaled = UpscaledFrames(
+            sources(),
+            self._source.facts.layout,
+            task.pipeline,
+            task.request,
+            result=self._settings.layout,
+            exact=self._options.exact,
+            cancel=cancel,
+            slot=task.slot,
+        )
 
         def packets() -> Iterator[EncodedPacket]:
-            for frame in self._upscaled(sources(), cancel):
+            for frame in upscaled:
                 size = 0
                 for packet in encoder.encode(frame):
                     size += len(packet.data)
@@ -313,24 +324,20 @@ class VideoJob:
             for packet in encoder.finish():
                 follow.grow(len(packet.data))
                 yield packet
-            facts.update(frames=stamps, extradata=encoder.extradata.hex(), saved={})
+            saved = upscaled.saved
+            facts.update(
+                frames=stamps,
+                extradata=encoder.extradata.hex(),
+                saved={
+                    "frames": saved.frames,
+                    "repeated": saved.repeated,
+                    "tiles": saved.tiles,
+                    "reused": saved.reused,
+                },
+            )
 
-        folder.write(index, packets(), facts)
-
-    def _upscaled(
-        self, frames: Iterator[SourceFrame], cancel: threading.Event | None
-    ) -> Iterator[VideoFrame]:
-        task, layout = self._task, self._source.facts.layout
-        idle = not task.request.passes and not task.request.resize
-        for each in frames:
-            check_cancelled(cancel)
-            if idle and self._settings.layout == replace(layout, guessed=()):
-                yield each.frame
-                continue
-            picture = to_rgb(each.frame, layout)
-            with task.computing(picture, _FLOAT):
-                made = task.pipeline.run(picture, task.request, dtype=_FLOAT, cancel=cancel)
-            yield from_rgb(made, self._settings.layout)
+        with upscaled:
+            folder.write(index, packets(), facts)
 
 
 @record
@@ -382,6 +389,16 @@ class _Follow:
                 size=self.size,
             )
         )
+
+
+def _saved(segments: tuple[Segment, ...]) -> Iterator[str]:
+    """What was reused, for the line of the result."""
+    repeated, tiles, reused = (
+        sum(each.saved.get(key, 0) for each in segments) for key in ("repeated", "tiles", "reused")
+    )
+    if reused:
+        share = 100 * reused / tiles
+        yield f"{share:.0f}% of the tiles reused, {plural(repeated, 'whole frame')}"
 
 
 def _path_of(stream: BinaryIO) -> Path | None:

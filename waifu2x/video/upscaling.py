@@ -155,6 +155,7 @@ class UpscaledFrames(Iterator[VideoFrame]):
         pipeline: Pipeline,
         request: Request,
         *,
+        result: VideoLayout | None = None,
         exact: bool = False,
         restart_at: Collection[int] = (),
         progress: Callable[[int], object] | None = None,
@@ -166,6 +167,7 @@ class UpscaledFrames(Iterator[VideoFrame]):
         frames: of ``layout``. They are iterated in another thread, up to six frames ahead; a
             generator is closed there. Nothing changes their planes.
         request: from `Pipeline.request`, for a picture of the size of ``layout``.
+        result: another layout for the results, apart from its size; None is ``layout``.
         exact: reuse a result only for equal samples; otherwise also within the noise of a codec.
         restart_at: numbers of frames, from 0, before which all earlier frames are forgotten, so
             that results depend only on the frames since then.
@@ -173,13 +175,20 @@ class UpscaledFrames(Iterator[VideoFrame]):
         cancel: an event that stops the work before the next tile.
         slot: held while a network runs.
         """
-        self.layout = layout.sized(request.width, request.height)
+        self.layout = (result or layout).sized(request.width, request.height)
         self.saved = Saved()
         self._progress, self._cancel = progress, cancel
         self._closed = False
         # The threads hold the stages only, so that a stream without a reader ends.
         self._stages = _Stages(
-            layout, pipeline, request, exact=exact, restart_at=restart_at, cancel=cancel, slot=slot
+            layout,
+            self.layout,
+            pipeline,
+            request,
+            exact=exact,
+            restart_at=restart_at,
+            cancel=cancel,
+            slot=slot,
         )
         self._stages.start(frames)
 
@@ -233,6 +242,7 @@ class _Stages:
     def __init__(
         self,
         layout: VideoLayout,
+        result: VideoLayout,
         pipeline: Pipeline,
         request: Request,
         *,
@@ -241,7 +251,7 @@ class _Stages:
         cancel: threading.Event | None,
         slot: Slot | None,
     ) -> None:
-        self.layout = layout.sized(request.width, request.height)
+        self.layout = result
         self.source_layout, self._pipeline, self._request = layout, pipeline, request
         self._restart_at = frozenset(restart_at)
         self._cancel, self._slot = cancel, slot
@@ -454,7 +464,7 @@ class _Pasting:
         """Return the result of a frame, its decision, and the difference that a check found."""
         stream, decision = self._stream, work.decision
         if stream.reuse is None:
-            return work.frame, decision, None
+            return self._converted(work.frame), decision, None
         if work.restart:
             self._kept.clear()
         for key in decision.forget:
@@ -482,6 +492,13 @@ class _Pasting:
         if decision.keep is not None:
             self._kept[decision.keep] = self._last
         return self._frame(self._last, work), decision, difference
+
+    def _converted(self, frame: VideoFrame) -> VideoFrame:
+        """Return a frame that no network changes, in the layout of the result."""
+        stream = self._stream
+        if stream.layout == replace(stream.source_layout, guessed=stream.layout.guessed):
+            return frame
+        return from_rgb(to_rgb(frame, stream.source_layout), stream.layout, pts=frame.pts)
 
     def _frame(self, planes: tuple[Plane, ...], work: _Work) -> VideoFrame:
         return replace(work.frame, planes=planes)
