@@ -19,7 +19,7 @@ from .. import codec
 from .._record import record
 from .._text import folded, natural_key, reason, shown
 from ..errors import ArgumentError, DecodeError
-from ..video.containers import VIDEO_SUFFIXES
+from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX
 
 #: Extensions of videos that also belong to files of other kinds, such as TypeScript.
 _AMBIGUOUS: Final = frozenset({".ts", ".rm", ".nut", ".qt"})
@@ -27,7 +27,7 @@ _AMBIGUOUS: Final = frozenset({".ts", ".rm", ".nut", ".qt"})
 #: Extensions of the files to select in directories, in lower case. Videos need PyAV.
 PICTURE_SUFFIXES = (
     codec.FOLDER_SUFFIXES
-    | {".cbz"}
+    | {".cbz", Y4M_SUFFIX}
     | (VIDEO_SUFFIXES - _AMBIGUOUS if find_spec("av") is not None else frozenset())
 )
 

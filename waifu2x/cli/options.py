@@ -175,7 +175,7 @@ def _check_pipe(values: Mapping[str, Any], inputs: Sequence[str], output: str | 
 # --- the options ------------------------------------------------------------------------------
 
 _FORMATS: Final = tuple(
-    dict.fromkeys(each.name for each in (*OUTPUT_FORMATS, *ANIMATED_OUTPUT_FORMATS))
+    dict.fromkeys([*(each.name for each in (*OUTPUT_FORMATS, *ANIMATED_OUTPUT_FORMATS)), "y4m"])
 )
 
 

@@ -146,6 +146,8 @@ class FormatName(Word):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Convert to the name of the format."""
+        if str(value).lower().removeprefix(".") == "y4m":
+            return "y4m"
         return format_named(None, str(value)).name
 
 

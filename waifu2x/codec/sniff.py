@@ -61,6 +61,7 @@ _OTHERS = (
     (rb"%PDF", FileType("pdf", "a PDF file")),
     (rb"%!PS", FileType("ps", "a PostScript file")),
     (rb"<svg", FileType("svg", "an SVG file")),
+    (rb"YUV4MPEG2 ", FileType("y4m", "a YUV4MPEG2 video", video=True)),
     (rb"\x1a\x45\xdf\xa3", FileType("mkv", "a Matroska video file", video=True)),
     (rb".{4}ftyp(?:hei|hev|mif|msf)", FileType("heic", "a HEIC file")),
     (rb".{4}(?:ftyp|moov|mdat|wide|pnot)", FileType("video", "a video file", video=True)),

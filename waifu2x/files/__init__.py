@@ -213,7 +213,12 @@ def _write_stream(
     progress: ProgressCallback | None = None,
     cancel: threading.Event | None = None,
 ) -> Result:
-    """Write the result to ``target`` once it is complete: a reader never sees half of it."""
+    """Write the result to ``target`` once it is complete: a reader never sees half of it.
+
+    Raw frames are an exception: they are written one by one, so that they never pile up.
+    """
+    if job.streamed:
+        return job.write(target, progress, cancel)
     import shutil  # loaded when needed
 
     from .spool import Spool

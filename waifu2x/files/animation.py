@@ -40,6 +40,7 @@ class AnimationJob:
     """
 
     needs_source = True
+    streamed = False
 
     def __init__(
         self,

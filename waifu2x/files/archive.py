@@ -46,6 +46,7 @@ class ArchiveJob:
     """
 
     needs_source = True
+    streamed = False
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from ..codec import OutputFormat
 from ..errors import DecodeError, EncodeError, Waifu2xError, check_cancelled
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
-from ..video.containers import VIDEO_SUFFIXES, result_suffix
+from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX, result_suffix
 from .naming import ARCHIVE_SUFFIXES
 from .still import StillJob
 from .task import Amount, ChooseFormat, ComputeSlot, Job, Options, options_for_format
@@ -76,6 +76,17 @@ def open_job(
     stream.seek(0)
     head = stream.read(codec.HEAD_BYTES)
     found = codec.sniff(head)
+    if found.name == "y4m":
+        from .y4m import Y4mJob, check_y4m_target  # loaded when needed
+
+        check_y4m_target(target, options.format, name)
+        stream.seek(0)
+        return Y4mJob(pipeline, stream, name, options, slot, amount=amount)
+    if options.format == "y4m" or (target is not None and target.suffix.lower() == Y4M_SUFFIX):
+        raise EncodeError(
+            f"a y4m video is made of another one, and {name} is none; pipe its frames in, for "
+            "example with ffmpeg -f yuv4mpegpipe"
+        )
     if found.video:
         from .video import VideoJob  # loaded when needed
 
@@ -159,7 +170,8 @@ def _cancellable(stream: BinaryIO, cancel: threading.Event | None) -> BinaryIO:
 def format_of(name: str) -> OutputFormat:
     """The format called ``name``, whether for pictures or for animations only.
 
-    Raises `ArgumentError` for an unknown name, `MissingExtraError` if a package is missing.
+    Raises `ArgumentError` for an unknown name, or y4m, and `MissingExtraError` if a package is
+    missing.
     """
     return _format(None, name, animated=name.lower().removeprefix(".") == "gif")
 
@@ -174,6 +186,8 @@ def expected_extension(source: Path, options: Options) -> str:
         return suffix
     if suffix in VIDEO_SUFFIXES:
         return result_suffix(suffix)
+    if suffix == Y4M_SUFFIX:
+        return suffix
     if options.format is not None:
         return format_of(options.format).extension
     if suffix in _ANIMATED_SUFFIXES:
@@ -204,6 +218,8 @@ def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) 
     """The extension of the result of ``stream``, whose file has the extension ``suffix``."""
     found = codec.sniff(stream.read(codec.HEAD_BYTES))
     kind = found.name
+    if kind == "y4m":
+        return Y4M_SUFFIX
     if found.video:
         return result_suffix(suffix)
     if kind == "zip":

@@ -23,6 +23,7 @@ class StillJob:
     """
 
     needs_source = False
+    streamed = False
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from ..pipeline.auto_noise import AnyLevel
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
-from ..video.containers import VIDEO_SUFFIXES, container_for
+from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX, container_for
 from ..video.options import VideoOptions
 from .naming import ARCHIVE_SUFFIXES
 
@@ -30,7 +30,7 @@ from .naming import ARCHIVE_SUFFIXES
 LOSSY_QUALITY: Final = 95
 
 
-FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"]
+FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif", "y4m"]
 Depth: TypeAlias = Literal[8, 16]
 
 
@@ -38,6 +38,8 @@ def _format(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     plain = value.lower().removeprefix(".")
+    if plain == "y4m":
+        return plain
     return codec.format_named(None, "png" if plain == "apng" else plain).name
 
 
@@ -72,7 +74,8 @@ class Options(VideoOptions):
     """What to do with a picture: its size, the noise to remove, and how to write the result.
 
     format: "png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl" (extra ``jxl``) or "gif"
-        (animations); None takes the format from the target's name or the source.
+        (animations), "y4m" (raw frames of a video in y4m); None takes the format from the target's
+        name or the source.
     quality: 1 to 100 for lossy formats; None means a high quality.
     depth: 8 or 16 bits per sample; None keeps the depth if the format supports it.
     strip: drop EXIF, XMP and text; color and resolution metadata are kept.
@@ -94,7 +97,9 @@ class Options(VideoOptions):
     def __post_init__(self) -> None:
         VideoOptions.__post_init__(self)  # super() fails in a dataclass with slots
         check(self, _OUTPUT)
-        if self.format is not None:
+        if self.format == "y4m":
+            self.check_raw()
+        elif self.format is not None:
             self.check_output(codec.format_named(None, self.format))
 
     def check_output(self, output: OutputFormat) -> None:
@@ -107,6 +112,14 @@ class Options(VideoOptions):
             raise ArgumentError(
                 f"depth is {self.depth}, and {output.label} holds 8 bits per sample; write {able}"
             )
+
+    def check_raw(self) -> None:
+        """Raise `ArgumentError` for options that raw frames do not have."""
+        for name, value in (("quality", self.quality), ("depth", self.depth)):
+            if value is not None:
+                raise ArgumentError(
+                    f"{name} is {value}, and y4m holds raw frames as they are; leave it out"
+                )
 
     def check_larger(self, width: int, height: int, name: str, *, rotated: bool = False) -> None:
         """Raise `SkippedError` for a picture larger than ``skip_larger``.
@@ -147,13 +160,22 @@ def check_target(target: Path, options: Options) -> None:
     Raises `EncodeError` for the name of a video whose container is not written.
     """
     suffix = target.suffix.lower()
-    if options.format is not None:
+    if options.format == "y4m":
+        options.check_raw()
+        if suffix in {*codec.FOLDER_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES}:
+            raise ArgumentError(
+                f"{shown(target)} and `format='y4m'` contradict each other; leave the format out, "
+                f"or name the file {shown(target.with_suffix(Y4M_SUFFIX).name)}"
+            )
+    elif options.format is not None:
         output = codec.format_named(None, options.format)
         if suffix in codec.FOLDER_SUFFIXES - {*output.extensions, *output.folder_extensions}:
             raise ArgumentError(
                 f"{shown(target)} and `format={options.format!r}` contradict each other; leave the "
                 f"format out, or name the file {shown(target.with_suffix(output.extension).name)}"
             )
+    elif suffix == Y4M_SUFFIX:
+        options.check_raw()
     elif suffix in VIDEO_SUFFIXES:
         container_for(shown(target))
     elif suffix not in ("", *ARCHIVE_SUFFIXES):
@@ -250,6 +272,10 @@ class Job(Protocol):
     @property
     def needs_source(self) -> bool:
         """Whether `write` still reads the source."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether `write` needs no sink that seeks, and writes parts as they are finished."""
 
     @property
     def extension(self) -> str:

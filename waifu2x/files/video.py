@@ -49,6 +49,7 @@ class VideoJob:
     """
 
     needs_source = True
+    streamed = False
 
     def __init__(
         self,

@@ -99,6 +99,9 @@ VIDEO_SUFFIXES: Final = frozenset(
     }
 )
 
+#: The extension of raw frames, which need no library.
+Y4M_SUFFIX: Final = ".y4m"
+
 #: The extension for the result of a video whose container is not written.
 DEFAULT_SUFFIX: Final = ".mkv"
 

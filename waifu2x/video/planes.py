@@ -20,11 +20,13 @@ class VideoFrame:
 
     planes: (height, width) arrays of uint8, or uint16 for more than 8 bits, each of its own size:
         luma, two of chroma, alpha, as far as the layout has them. They are not changed.
-    pts: presentation time in units of the stream's time base, or None. It is passed through.
+    pts: presentation time in units of the stream's time base, or None.
+    carried: anything else that belongs to the frame. Both are passed through unchanged.
     """
 
     planes: tuple[Plane, ...]
     pts: int | None = None
+    carried: object = None
 
     def require(self, layout: VideoLayout) -> None:
         """Raise `ArgumentError` unless the planes have the shapes and the dtype of ``layout``."""
