@@ -35,6 +35,10 @@ ROOT = Path(waifu2x.__file__).parent.parent
 SCRIPT = Path(__file__).parent / "data" / "user_script.py"
 
 FUNCTIONS = (waifu2x.upscale, waifu2x.upscale_file, waifu2x.upscale_many)
+#: The options of videos.
+VIDEO = {
+    *("codec", "crf", "preset", "deinterlace", "exact", "start", "end", "drop_streams"),
+}
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -76,7 +80,9 @@ def test_the_functions_take_the_same_options() -> None:
     assert file.keys() - one.keys() == {
         *("format", "quality", "depth", "strip", "skip_larger", "strict"),
         *("overwrite", "keep_times"),
+        *VIDEO,
     }
+    assert options(waifu2x.upscale_video) == file
     assert many.keys() - file.keys() == {
         *("recursive", "include", "exclude", "name", "shard", "resume", "memory"),
         *("report", "cluster"),
@@ -107,6 +113,7 @@ def test_the_method_takes_the_options_of_a_picture() -> None:
         (PictureKeywords, waifu2x.Upscaler.upscale),
         (UpscaleKeywords, waifu2x.upscale),
         (FileKeywords, waifu2x.upscale_file),
+        (FileKeywords, waifu2x.upscale_video),
         (ManyKeywords, waifu2x.upscale_many),
     ],
 )
@@ -222,6 +229,23 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         "; it must be (width, height) in pixels, 1 or more",
     ),
     "strict": ([1, "yes", None], "; it must be True or False"),
+    "codec": (["x264", 1, True], "; allowed are h264, hevc, av1, vp9, ffv1, prores"),
+    "crf": (
+        ["18", -1, True, float("nan"), float("inf")],
+        "; it must be a number, 0 or more, such as 18",
+    ),
+    "preset": ([1.5, True, b"slow"], "; it must be the name of a preset, such as 'slow'"),
+    "deinterlace": (["yadif", True, 1], "; allowed are bwdif, off"),
+    "exact": ([1, "yes", None], "; it must be True or False"),
+    "start": (
+        ["1", -1, True, float("nan"), float("inf")],
+        "; it must be seconds from the beginning, 0 or more",
+    ),
+    "end": (
+        ["1", -1, True, float("nan"), float("inf")],
+        "; it must be seconds from the beginning, 0 or more",
+    ),
+    "drop_streams": ([1, "yes", None], "; it must be True or False"),
     "overwrite": ([1, "yes", None], "; it must be True or False"),
     "keep_times": ([1, "yes", None], "; it must be True or False"),
     "recursive": ([1, "yes", None], "; it must be True or False"),

@@ -23,8 +23,7 @@ from ..video.layout import describe_guesses
 from ..video.planes import VideoFrame
 from ..video.upscaling import UpscaledFrames
 from ..video.y4m import Y4mReader, Y4mWriter
-from .task import Amount, ComputeSlot, Options, Result, Task
-from .video import FrameShare
+from .task import Amount, ComputeSlot, FrameShare, Options, Result, Task
 
 #: Bytes of the line before a frame.
 _FRAME_LINE: Final = 6
