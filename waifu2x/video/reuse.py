@@ -24,15 +24,19 @@ from .planes import Plane, VideoFrame
 #: Side of a tile in luma samples; with a wide margin, the double.
 _TILE: Final = 64
 _WIDE_MARGIN: Final = 32
-#: Side in luma samples of the blocks whose differences are averaged.
+#: Side in samples of the result of the blocks whose differences are averaged.
 BLOCK: Final = 8
 
-#: Largest mean difference in a block, and largest difference of a sample, of windows that count as
-#: equal, in levels of 255. Measured; see benchmarks/results/README.md.
-_MEAN_NOISE: Final = 0.75
-_MAX_NOISE: Final = 6.0
-#: Largest mean difference in a block between a reused result and a computed one.
+#: Largest mean difference between a reused and a computed result in any block, in levels of 255.
 MOST_DIFFERENT: Final = 2.0
+#: Largest mean difference in a block of the source of the same extent, and largest difference of a
+#: sample, of windows that count as equal. The networks below return at most 2.8 times the mean
+#: difference (benchmarks/results/README.md).
+_MEAN_NOISE: Final = 0.7
+_MAX_NOISE: Final = 6.0
+#: Models whose results follow small differences of the source steadily. Networks trained against a
+#: discriminator may redraw a line because of a single level: up to ten times the mean difference.
+STEADY_MODELS: Final = frozenset({"cunet", "upconv_7", "upconv_7_photo"})
 
 #: Results of exactly repeated frames that are kept, and their bytes.
 _KEPT_FRAMES: Final = 8
@@ -106,14 +110,16 @@ class Reuse:
         locality: Locality | None,
         *,
         exact: bool,
+        scale: float,
         result_bytes: int,
     ) -> None:
         """Choose the grid.
 
         locality: what the networks read around a pixel; None computes frames as a whole.
         exact: reuse a tile only if all samples of its window are equal.
-        result_bytes: bytes of the result of a frame.
+        scale: enlargement. result_bytes: bytes of the result of a frame.
         """
+        self._block = min(BLOCK, max(1, int(BLOCK / scale)))
         self._layout = layout
         self._exact = exact
         across, down = layout.factors
@@ -233,7 +239,8 @@ class Reuse:
             (y, self._rows * height - plane.shape[0] + y),
             (x, self._columns * width - plane.shape[1] + x),
         )
-        padded = np.pad(plane, pads, "edge")
+        # Outside the frame nothing differs: networks see its edge repeated there.
+        padded = np.pad(plane, pads)
         size = (height + 2 * y, width + 2 * x)
         views = np.lib.stride_tricks.sliding_window_view(padded, size)
         return views[::height, ::width]
@@ -252,7 +259,7 @@ class Reuse:
         level = 1 << (self._layout.depth - 8)
         for index, (mine, new) in enumerate(zip(self._windows, windows, strict=True)):
             across, down = self._plane_factors(index)
-            block = (max(1, BLOCK // down), max(1, BLOCK // across))
+            block = (max(1, self._block // down), max(1, self._block // across))
             for row in range(self._rows):
                 for column in range(self._columns):
                     if changed[row, column]:

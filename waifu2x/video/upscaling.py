@@ -26,7 +26,15 @@ from ..pipeline.request import Request
 from .color import from_rgb, to_rgb
 from .layout import VideoLayout
 from .planes import Plane, VideoFrame
-from .reuse import CHECK_DELAY, MOST_DIFFERENT, Decision, Rect, Reuse, largest_difference
+from .reuse import (
+    CHECK_DELAY,
+    MOST_DIFFERENT,
+    STEADY_MODELS,
+    Decision,
+    Rect,
+    Reuse,
+    largest_difference,
+)
 
 _T = TypeVar("_T")
 
@@ -168,7 +176,8 @@ class UpscaledFrames(Iterator[VideoFrame]):
             generator is closed there. Nothing changes their planes.
         request: from `Pipeline.request`, for a picture of the size of ``layout``.
         result: another layout for the results, apart from its size; None is ``layout``.
-        exact: reuse a result only for equal samples; otherwise also within the noise of a codec.
+        exact: reuse a result only for equal samples; otherwise also within the noise of a codec,
+            with `STEADY_MODELS`.
         restart_at: numbers of frames, from 0, before which all earlier frames are forgotten, so
             that results depend only on the frames since then.
         progress: receives the number of frames that were returned, in the caller's thread.
@@ -263,7 +272,8 @@ class _Stages:
             self.reuse = Reuse(
                 layout,
                 pipeline.locality(request),
-                exact=exact,
+                exact=exact or pipeline.model.name not in STEADY_MODELS,
+                scale=max(request.width / layout.width, request.height / layout.height),
                 result_bytes=self.layout.frame_bytes,
             )
         self._checks: dict[int, bool] = {}
