@@ -229,13 +229,13 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         "; it must be (width, height) in pixels, 1 or more",
     ),
     "strict": ([1, "yes", None], "; it must be True or False"),
-    "codec": (["x264", 1, True], "; allowed are h264, hevc, av1, vp9, ffv1, prores"),
+    "codec": ([1, True, b"h264"], "; allowed are h264, hevc, av1, vp9, ffv1, prores"),
     "crf": (
         ["18", -1, True, float("nan"), float("inf")],
         "; it must be a number, 0 or more, such as 18",
     ),
     "preset": ([1.5, True, b"slow"], "; it must be the name of a preset, such as 'slow'"),
-    "deinterlace": (["yadif", True, 1], "; allowed are bwdif, off"),
+    "deinterlace": ([True, 1], "; allowed are bwdif, off"),
     "exact": ([1, "yes", None], "; it must be True or False"),
     "start": (
         ["1", -1, True, float("nan"), float("inf")],

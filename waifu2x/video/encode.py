@@ -336,33 +336,33 @@ def _options(
     site = None
     if layout.subsampling == "420" and "chroma" not in facts.original.guessed:
         site = layout.chroma
+    params: dict[str, str] = {}
+    display = facts.hdr.primaries is not None and facts.hdr.luminance is not None
+    light = "" if facts.hdr.light is None else f"{facts.hdr.light[0]},{facts.hdr.light[1]}"
     if encoder.name in ("h264", "hevc"):
         options["preset"] = str(preset)
-        params = [] if b_frames else ["bframes=0"]
+        deep = encoder.name == "hevc"
+        if not b_frames:
+            params["bframes"] = "0"
         if site is not None:
-            params.append(f"chromaloc={_SITES[site]}")
-        if encoder.name == "hevc":
-            params += ["log-level=none", "frame-threads=2"]
-            if facts.hdr.primaries and facts.hdr.luminance:
-                params.append(f"master-display={_x265_display(facts.hdr)}")
-            if facts.hdr.light:
-                params.append(f"max-cll={facts.hdr.light[0]},{facts.hdr.light[1]}")
-        else:
-            if facts.hdr.primaries and facts.hdr.luminance:
-                params.append(f"mastering-display={_x265_display(facts.hdr)}")
-            if facts.hdr.light:
-                params.append(f"cll={facts.hdr.light[0]},{facts.hdr.light[1]}")
+            params["chromaloc"] = str(_SITES[site])
+        if deep:
+            params |= {"log-level": "none", "frame-threads": "2"}
+        if display:
+            name = "master-display" if deep else "mastering-display"
+            params[name] = _x265_display(facts.hdr)
+        if light:
+            params["max-cll" if deep else "cll"] = light
         if params:
-            options[f"x26{'5' if encoder.name == 'hevc' else '4'}-params"] = ":".join(params)
+            options["x265-params" if deep else "x264-params"] = _joined(params)
     elif encoder.name == "av1":
         options["preset"] = str(preset)
-        params = []
-        if facts.hdr.primaries and facts.hdr.luminance:
-            params.append(f"mastering-display={_svt_display(facts.hdr)}")
-        if facts.hdr.light:
-            params.append(f"content-light={facts.hdr.light[0]},{facts.hdr.light[1]}")
+        if display:
+            params["mastering-display"] = _svt_display(facts.hdr)
+        if light:
+            params["content-light"] = light
         if params:
-            options["svtav1-params"] = ":".join(params)
+            options["svtav1-params"] = _joined(params)
     elif encoder.name == "vp9":
         options |= {
             "deadline": "good",
@@ -375,6 +375,10 @@ def _options(
     else:
         options |= {"profile": "4" if layout.subsampling == "444" else "3", "vendor": "apl0"}
     return options
+
+
+def _joined(params: Mapping[str, str]) -> str:
+    return ":".join("=".join(pair) for pair in params.items())
 
 
 def _x265_display(hdr: Hdr) -> str:

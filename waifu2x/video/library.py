@@ -16,9 +16,7 @@ def library() -> ModuleType:
         import av.filter
         import av.logging
     except ImportError as error:
-        raise MissingExtraError(
-            "videos need PyAV; run pip install 'waifu2x-native[video]'"
-        ) from error
+        raise MissingExtraError("videos need PyAV; run `pip install av`") from error
     av.logging.set_level(None)  # the libraries print nothing; errors are raised
     return av
 
