@@ -30,6 +30,7 @@ from waifu2x.files import FileKeywords
 from waifu2x.pipeline.arguments import documented
 from waifu2x.pipeline.options import PictureOptions
 from waifu2x.pipeline.upscaler import PictureKeywords, RunKeywords, UpscaleKeywords, UseKeywords
+from waifu2x.video.frames import FrameKeywords
 
 ROOT = Path(waifu2x.__file__).parent.parent
 SCRIPT = Path(__file__).parent / "data" / "user_script.py"
@@ -47,7 +48,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters except the first ones, which name the pictures."""
-    own = {"image", "source", "target", "inputs", "out"}
+    own = {"image", "source", "target", "inputs", "out", "frames"}
     return {name: each for name, each in parameters(function).items() if name not in own}
 
 
@@ -115,6 +116,7 @@ def test_the_method_takes_the_options_of_a_picture() -> None:
         (FileKeywords, waifu2x.upscale_file),
         (FileKeywords, waifu2x.upscale_video),
         (ManyKeywords, waifu2x.upscale_many),
+        (FrameKeywords, waifu2x.iter_frames),
     ],
 )
 def test_type_checkers_see_the_signature(keywords: type, function: Callable[..., Any]) -> None:
@@ -137,7 +139,10 @@ def test_defaults_are_those_of_the_records() -> None:
     assert {name: each.default for name, each in many.items()} == defaults
 
 
-@pytest.mark.parametrize("function", [*FUNCTIONS, waifu2x.Upscaler, waifu2x.Upscaler.upscale])
+@pytest.mark.parametrize(
+    "function",
+    [*FUNCTIONS, waifu2x.iter_frames, waifu2x.Upscaler, waifu2x.Upscaler.upscale],
+)
 def test_help_explains_every_parameter(function: Callable[..., Any]) -> None:
     text = pydoc.render_doc(function, renderer=pydoc.plaintext)
     for name in parameters(function).keys() - {"self"}:
@@ -150,7 +155,7 @@ def test_help_explains_every_parameter(function: Callable[..., Any]) -> None:
 
 
 def test_each_parameter_is_described_once() -> None:
-    for function in FUNCTIONS:
+    for function in (*FUNCTIONS, waifu2x.iter_frames):
         text = inspect.getdoc(function) or ""
         heads = [line.partition(": ")[0] for line in text.splitlines() if ": " in line]
         names = [name for head in heads if head[:1] != " " for name in head.split(", ")]

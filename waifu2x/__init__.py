@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .network.registry import Model, Network, models
     from .pipeline.options import UpscalerOptions
     from .pipeline.upscaler import Upscaler, upscale
+    from .video.frames import iter_frames
 else:
     #: Module -> its public names, imported on first access (PEP 562).
     _MODULES = {
@@ -57,6 +58,7 @@ else:
         "network.registry": ("Model", "Network", "models"),
         "pipeline.options": ("UpscalerOptions",),
         "pipeline.upscaler": ("Upscaler", "upscale"),
+        "video.frames": ("iter_frames",),
     }
     _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -99,6 +101,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "errors",
+    "iter_frames",
     "models",
     "upscale",
     "upscale_file",

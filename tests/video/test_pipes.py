@@ -129,7 +129,7 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
 def test_a_stream_that_is_cut_off(tmp_path: Path) -> None:
     done = run("-", "out.y4m", *SAME, data=video()[:-9], cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == b"Error: standard input is cut off within frame 3\n"
+    assert done.stderr == b"Error: standard input is cut off within frame 3; check its source\n"
     assert list(tmp_path.iterdir()) == []
     piped = run("-", "-", *SAME, data=video()[:-9], cwd=tmp_path)
     assert piped.returncode == 1

@@ -35,7 +35,7 @@ _SITES: Final[dict[str, ChromaSite]] = {
 }
 _DEEP: Final = re.compile(r"(420|422|444)p(9|1[0-6])$")
 _MONO: Final = re.compile(r"mono(9|1[0-6])$")
-_SPACES: Final = "420jpeg, 420mpeg2, 420paldv, 411, 422, 444, 444alpha, mono, 420p10, mono12, ..."
+_SPACES: Final = "420jpeg, 420mpeg2, 420paldv, 411, 422, 444, 444alpha, mono, and 420p10 to mono16"
 
 
 @record
@@ -211,7 +211,9 @@ class Y4mReader:
             if line is None:
                 return
             if line.split(b" ")[0] != b"FRAME":
-                raise DecodeError(f"{self._name} is damaged: frame {self.frames + 1} has no header")
+                raise DecodeError(
+                    f"{self._name} is damaged: frame {self.frames + 1} has no header; make it again"
+                )
             planes = self._planes()
             self.frames += 1
             yield VideoFrame(planes, self.frames - 1, line)
@@ -233,7 +235,9 @@ class Y4mReader:
         return tuple(planes)
 
     def _cut_off(self) -> DecodeError:
-        return DecodeError(f"{self._name} is cut off within frame {self.frames + 1}")
+        return DecodeError(
+            f"{self._name} is cut off within frame {self.frames + 1}; check its source"
+        )
 
     def _line(self, most: int) -> bytes | None:
         """Read to the end of a line; None at the end of the stream."""
@@ -248,12 +252,15 @@ class Y4mReader:
                     return None
                 if hasattr(self, "header"):
                     raise self._cut_off()
-                raise DecodeError(f"{self._name} is cut off within its y4m header")
+                raise DecodeError(
+                    f"{self._name} is cut off within its y4m header; check its source"
+                )
             line += byte
             if len(line) > most:
                 what = f"frame {self.frames + 1}" if hasattr(self, "header") else "the stream"
                 raise DecodeError(
-                    f"{self._name} is damaged: the header of {what} has more than {most} bytes"
+                    f"{self._name} is damaged: the header of {what} has more than {most} bytes; "
+                    "make it again"
                 )
 
     def _exactly(self, size: int) -> bytes:
