@@ -185,6 +185,10 @@ class VideoJob:
                     error if isinstance(error, OSError) else error.__cause__
                 )
         notes = [self._settings.describe(), *self._notes, *muxer.notes, *made.notes]
+        original = self._source.facts.original
+        if "matrix" in original.guessed:
+            name = original.matrix.upper().replace("BT", "BT.")
+            notes.append(f"colors without a tag taken as {name}")
         if self._source.extra_videos:
             notes.append(f"{plural(self._source.extra_videos, 'other video stream')} copied")
         if self._fit.problems:
