@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -97,7 +97,9 @@ class VideoJob:
             container, options.codec, depth=facts.original.depth, alpha=facts.original.alpha
         )
         blank = Picture(np.zeros((height, width, 3), np.uint8), source=Source(format="video"))
-        self._task = task = Task.resolve(pipeline, options, blank, slot)
+        # No quality of JPEG decides the level; see `resolve_noise`.
+        chosen = replace(options, noise=None) if options.noise == "auto" else options
+        self._task = task = Task.resolve(pipeline, chosen, blank, slot)
         self._settings, self._notes = encoder_settings(
             facts,
             task.request.width,
@@ -183,6 +185,10 @@ class VideoJob:
                     error if isinstance(error, OSError) else error.__cause__
                 )
         notes = [self._settings.describe(), *self._notes, *muxer.notes, *made.notes]
+        original = self._source.facts.original
+        if "matrix" in original.guessed:
+            name = original.matrix.upper().replace("BT", "BT.")
+            notes.append(f"colors without a tag taken as {name}")
         if self._source.extra_videos:
             notes.append(f"{plural(self._source.extra_videos, 'other video stream')} copied")
         if self._fit.problems:

@@ -395,6 +395,8 @@ class VideoSource:
                 packet = None
             if packet is None:
                 break
+            if packet.size == 0 and packet.dts is not None:
+                continue  # the last frame stays, as in Theora
             try:
                 yield from packet.decode()
             except av.error.EOFError:
