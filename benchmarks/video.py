@@ -194,7 +194,7 @@ def reuse(options: Options) -> Part:
     """What is reused of a clip drawn on threes, and how far it is from what would be computed."""
     if shutil.which("ffmpeg") is None:
         raise UnavailableError("ffmpeg is not installed")
-    width, height, length = (192, 144, 6) if options.quick else (480, 272, 24)
+    width, height, length = (192, 144, 6) if options.quick else (320, 184, 24)
     drawn = list(drawn_on_threes(width, height, length))
     names = [name for name, _ in drawn]
     rows, report, problems = [], [], []
