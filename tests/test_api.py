@@ -30,11 +30,16 @@ from waifu2x.files import FileKeywords
 from waifu2x.pipeline.arguments import documented
 from waifu2x.pipeline.options import PictureOptions
 from waifu2x.pipeline.upscaler import PictureKeywords, RunKeywords, UpscaleKeywords, UseKeywords
+from waifu2x.video.frames import FrameKeywords
 
 ROOT = Path(waifu2x.__file__).parent.parent
 SCRIPT = Path(__file__).parent / "data" / "user_script.py"
 
 FUNCTIONS = (waifu2x.upscale, waifu2x.upscale_file, waifu2x.upscale_many)
+#: The options of videos.
+VIDEO = {
+    *("codec", "crf", "preset", "deinterlace", "exact", "start", "end", "drop_streams"),
+}
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -43,7 +48,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters except the first ones, which name the pictures."""
-    own = {"image", "source", "target", "inputs", "out"}
+    own = {"image", "source", "target", "inputs", "out", "frames"}
     return {name: each for name, each in parameters(function).items() if name not in own}
 
 
@@ -76,7 +81,9 @@ def test_the_functions_take_the_same_options() -> None:
     assert file.keys() - one.keys() == {
         *("format", "quality", "depth", "strip", "skip_larger", "strict"),
         *("overwrite", "keep_times"),
+        *VIDEO,
     }
+    assert options(waifu2x.upscale_video) == file
     assert many.keys() - file.keys() == {
         *("recursive", "include", "exclude", "name", "shard", "resume", "memory"),
         *("report", "cluster"),
@@ -107,7 +114,9 @@ def test_the_method_takes_the_options_of_a_picture() -> None:
         (PictureKeywords, waifu2x.Upscaler.upscale),
         (UpscaleKeywords, waifu2x.upscale),
         (FileKeywords, waifu2x.upscale_file),
+        (FileKeywords, waifu2x.upscale_video),
         (ManyKeywords, waifu2x.upscale_many),
+        (FrameKeywords, waifu2x.iter_frames),
     ],
 )
 def test_type_checkers_see_the_signature(keywords: type, function: Callable[..., Any]) -> None:
@@ -130,7 +139,10 @@ def test_defaults_are_those_of_the_records() -> None:
     assert {name: each.default for name, each in many.items()} == defaults
 
 
-@pytest.mark.parametrize("function", [*FUNCTIONS, waifu2x.Upscaler, waifu2x.Upscaler.upscale])
+@pytest.mark.parametrize(
+    "function",
+    [*FUNCTIONS, waifu2x.iter_frames, waifu2x.Upscaler, waifu2x.Upscaler.upscale],
+)
 def test_help_explains_every_parameter(function: Callable[..., Any]) -> None:
     text = pydoc.render_doc(function, renderer=pydoc.plaintext)
     for name in parameters(function).keys() - {"self"}:
@@ -143,7 +155,7 @@ def test_help_explains_every_parameter(function: Callable[..., Any]) -> None:
 
 
 def test_each_parameter_is_described_once() -> None:
-    for function in FUNCTIONS:
+    for function in (*FUNCTIONS, waifu2x.iter_frames):
         text = inspect.getdoc(function) or ""
         heads = [line.partition(": ")[0] for line in text.splitlines() if ": " in line]
         names = [name for head in heads if head[:1] != " " for name in head.split(", ")]
@@ -222,6 +234,23 @@ WRONG: dict[str, tuple[list[Any], str]] = {
         "; it must be (width, height) in pixels, 1 or more",
     ),
     "strict": ([1, "yes", None], "; it must be True or False"),
+    "codec": ([1, True, b"h264"], "; allowed are h264, hevc, av1, vp9, ffv1, prores"),
+    "crf": (
+        ["18", -1, True, float("nan"), float("inf")],
+        "; it must be a number, 0 or more, such as 18",
+    ),
+    "preset": ([1.5, True, b"slow"], "; it must be the name of a preset, such as 'slow'"),
+    "deinterlace": ([True, 1], "; allowed are bwdif, off"),
+    "exact": ([1, "yes", None], "; it must be True or False"),
+    "start": (
+        ["1", -1, True, float("nan"), float("inf")],
+        "; it must be seconds from the beginning, 0 or more",
+    ),
+    "end": (
+        ["1", -1, True, float("nan"), float("inf")],
+        "; it must be seconds from the beginning, 0 or more",
+    ),
+    "drop_streams": ([1, "yes", None], "; it must be True or False"),
     "overwrite": ([1, "yes", None], "; it must be True or False"),
     "keep_times": ([1, "yes", None], "; it must be True or False"),
     "recursive": ([1, "yes", None], "; it must be True or False"),

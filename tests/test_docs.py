@@ -105,6 +105,17 @@ def _animation(path: Path) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
 
 
+def _video(path: Path) -> None:
+    av = pytest.importorskip("av", reason="PyAV (extra video) is not installed")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=4)
+        stream.width, stream.height = 40, 36
+        for turn in range(6):
+            image = art.anime_face(40, 36).rotate(10 * (turn // 2))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode(None))
+
+
 def _comic(path: Path) -> None:
     _still(path.with_name("001.jpg"))
     with zipfile.ZipFile(path, "w") as archive:
@@ -124,6 +135,7 @@ FIXTURES = {
     "in.jpg": _still,
     "original.png": _original,
     "in.gif": _animation,
+    "in.mkv": _video,
     "in.cbz": _comic,
     "pictures": _pictures,
 }
@@ -197,6 +209,7 @@ def test_pages_have_the_steps_that_are_counted_on() -> None:
     assert counts["docs/models.md"] >= 5
     assert counts["docs/convert.md"] >= 7
     assert counts["docs/archives.md"] >= 1
+    assert counts["docs/video.md"] >= 5
     assert counts["docs/server.md"] >= 9
     assert all(step.code for name in ONE_PROGRAM for step in steps(ROOT / name))
 

@@ -5,6 +5,7 @@
 >>> upscaler = waifu2x.Upscaler(model="upconv_7")      # keeps its networks loaded
 >>> big = upscaler.upscale(array, scale=4, noise=1)    # an array gives an array
 >>> waifu2x.upscale_file("in.gif", "out.webp")         # animations and comic archives too
+>>> waifu2x.upscale_video("in.mkv", "out.mkv")         # videos, with all their streams
 >>> for result in waifu2x.upscale_many("folder", "out", upscaler=upscaler):
 ...     print(result.source, result.status)            # the work is done while it is iterated
 
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
         Waifu2xError,
         WeightsError,
     )
-    from .files import FileResult, upscale_file
+    from .files import FileResult, upscale_file, upscale_video
     from .files.task import Options
     from .network.registry import Model, Network, models
     from .pipeline.options import UpscalerOptions
     from .pipeline.upscaler import Upscaler, upscale
+    from .video.frames import iter_frames
 else:
     #: Module -> its public names, imported on first access (PEP 562).
     _MODULES = {
@@ -51,11 +53,12 @@ else:
             *("MissingExtraError", "OutputExistsError", "SkippedError", "Waifu2xError"),
             "WeightsError",
         ),
-        "files": ("FileResult", "upscale_file"),
+        "files": ("FileResult", "upscale_file", "upscale_video"),
         "files.task": ("Options",),
         "network.registry": ("Model", "Network", "models"),
         "pipeline.options": ("UpscalerOptions",),
         "pipeline.upscaler": ("Upscaler", "upscale"),
+        "video.frames": ("iter_frames",),
     }
     _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -98,10 +101,12 @@ __all__ = [
     "WeightsError",
     "__version__",
     "errors",
+    "iter_frames",
     "models",
     "upscale",
     "upscale_file",
     "upscale_many",
+    "upscale_video",
 ]
 
 

@@ -325,6 +325,78 @@ def _(run: Command) -> None:
     assert texts == ["a face", None]
 
 
+def video(run: Command, name: str, *, codec: str = "libx264", params: str = "") -> str:
+    """Make a Matroska file of 12 frames in 3 s, almost equal ones, with an attachment."""
+    av = pytest.importorskip("av", reason="PyAV (extra video) is not installed")
+    path = run.folder / name
+    if not path.exists():
+        noise = np.random.default_rng(1)
+        still = np.asarray(art.anime_face(40, 36))
+        with av.open(str(path), "w", format="matroska") as container:
+            stream = container.add_stream(codec, rate=4)
+            stream.width, stream.height, stream.pix_fmt = 40, 36, "yuv444p"
+            stream.options = {"x264-params": params} if params else {}
+            container.add_attachment("font.ttf", "font/ttf", b"font")
+            for _ in range(12):
+                moved = still.astype(int) + (noise.random(still.shape) < 0.2)
+                image = np.clip(moved, 0, 255).astype(np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+            container.mux(stream.encode(None))
+    return name
+
+
+@shows("codec", "crf", "preset")
+def _(run: Command) -> None:
+    source = video(run, "in.mkv")
+    results = [
+        run("-s", "1", *options, source=source)
+        for options in (
+            ("--crf", "10", "--preset", "ultrafast"),
+            ("--crf", "40", "--preset", "ultrafast"),
+            ("--codec", "ffv1"),
+        )
+    ]
+    assert "x264 crf 10 preset ultrafast" in results[0].out
+    assert "FFV1" in results[2].out
+    sizes = [len(each.target.read_bytes()) for each in results]
+    assert sizes[1] < sizes[0] < sizes[2]
+    assert b"V_FFV1" in results[2].target.read_bytes()
+
+
+@shows("deinterlace")
+def _(run: Command) -> None:
+    source = video(run, "combed.mkv", params="tff=1")
+    refused = run("-s", "1", source=source)
+    assert (refused.code, refused.files) == (1, {})
+    assert "is interlaced; deinterlace it with --deinterlace bwdif" in refused.err
+    for how in ("bwdif", "off"):
+        assert "12 frames" in run("-s", "1", "--deinterlace", how, source=source).out
+
+
+@shows("exact")
+def _(run: Command) -> None:
+    source = video(run, "noisy.mkv", codec="ffv1")
+    assert "of the tiles reused" in run(source=source).out
+    assert "reused" not in run("--exact", source=source).out
+
+
+@shows("start", "end")
+def _(run: Command) -> None:
+    source = video(run, "in.mkv")
+    assert "; 8 frames" in run("-s", "1", "--start", "1", source=source).out
+    assert "; 6 frames" in run("-s", "1", "--end", "0:01.5", source=source).out
+
+
+@shows("drop_streams")
+def _(run: Command) -> None:
+    source = video(run, "matroska.mp4")
+    refused = run("-s", "1", source=source)
+    assert (refused.code, refused.files) == (1, {})
+    assert "MP4 cannot hold stream 1 (attachment" in refused.err
+    assert "--drop-streams" in refused.err
+    assert "left out: stream 1" in run("-s", "1", "--drop-streams", source=source).out
+
+
 @shows("keep_times")
 def _(run: Command) -> None:
     now = int(time.time())

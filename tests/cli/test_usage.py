@@ -225,7 +225,7 @@ USAGE = {
         "--progress json writes to standard output, and so does OUTPUT -; name a file"
     ),
     # Misspelled options, and those of other programs.
-    "in.png --scal 3": "option --scal does not exist; did you mean --scale or --shard?",
+    "in.png --scal 3": "option --scal does not exist; did you mean --scale or --shard or --start?",
     "in.png -scale 3": "option -scale does not exist; did you mean --scale?",
     "in.png -tta": "option -tta does not exist; did you mean --tta?",
     "in.png --nois 1": "option --nois does not exist; did you mean --noise?",

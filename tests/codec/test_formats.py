@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -22,12 +23,23 @@ ENCODERS = {
 }
 
 
+#: Not .ts, which is TypeScript as well.
+VIDEOS = {
+    *(".mkv", ".mk3d", ".webm", ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".f4v", ".avi", ".flv"),
+    *(".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".m2v", ".ogv", ".ogm", ".wmv", ".asf", ".mxf"),
+    *(".rmvb", ".ivf"),
+}
+
+
 def test_files_that_are_taken_from_folders_and_archives():
     assert {
         *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".gif", ".bmp"),
         *(".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".psd", ".psb", ".jp2"),
         *(".j2k", ".jpx", ".jxl", ".qoi", ".ico", ".cur", ".pcx", ".dds", ".pam", ".pfm", ".cbz"),
-    } == PICTURE_SUFFIXES
+        ".y4m",
+    } == PICTURE_SUFFIXES - VIDEOS
+    # Videos are taken if PyAV is there to read them.
+    assert (VIDEOS if find_spec("av") is not None else set()) == PICTURE_SUFFIXES & VIDEOS
     assert {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".jxl", ".jp2"),
         *(".j2k", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".ppm", ".pgm", ".tga", ".qoi"),

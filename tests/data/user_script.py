@@ -32,6 +32,10 @@ bigger: npt.NDArray[np.uint8] = upscaler.upscale(array, 4, noise=1)
 wide: Image.Image = upscaler.upscale(Path("in.jpg"), width=100, noise="auto")
 share = red_share(upscaler.upscale(array.astype(np.float32) / np.float32(255), 1.5))
 
+frames: list[npt.NDArray[np.uint8]] = list(
+    waifu2x.iter_frames((array for _ in range(2)), 2, upscaler=upscaler, exact=True)
+)
+
 data = Path("in.jpg").read_bytes()
 from_bytes: Image.Image = waifu2x.upscale(data, upscaler=upscaler)
 with Path("in.jpg").open("rb") as file:

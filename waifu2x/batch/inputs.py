@@ -10,17 +10,26 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
-from typing import BinaryIO, NamedTuple, Protocol, TypeVar
+from typing import BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
 from .. import codec
 from .._record import record
 from .._text import folded, natural_key, reason, shown
 from ..errors import ArgumentError, DecodeError
+from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX
 
-#: Extensions of the files to select in directories, in lower case.
-PICTURE_SUFFIXES = codec.FOLDER_SUFFIXES | {".cbz"}
+#: Extensions of videos that also belong to files of other kinds, such as TypeScript.
+_AMBIGUOUS: Final = frozenset({".ts", ".rm", ".nut", ".qt"})
+
+#: Extensions of the files to select in directories, in lower case. Videos need PyAV.
+PICTURE_SUFFIXES = (
+    codec.FOLDER_SUFFIXES
+    | {".cbz", Y4M_SUFFIX}
+    | (VIDEO_SUFFIXES - _AMBIGUOUS if find_spec("av") is not None else frozenset())
+)
 
 _SEPARATORS = os.sep + (os.altsep or "")
 _WILD = re.compile(r"[*?]|\[[^\]]+\]")

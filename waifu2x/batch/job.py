@@ -159,20 +159,24 @@ def _convert(
     with ExitStack() as stack:
         stream, name = stack.enter_context(codec.opened(source, limit))
         job = open_within(
-            *(stages, context.upscaler, stream, name, options, item.target), cancel=context.cancel
+            *(stages, context.upscaler, stream, name, options, item.target),
+            cancel=context.cancel,
+            shard=batch.part,
         )
         if not job.needs_source:
             stack.close()
             _require_unchanged(item, before)
         context.tree.prepare(item.target.parent)
-        return write_file(
-            check_place(item.target, overwrite=overwrite, source=source),
-            lambda file: job.write(file, progress, context.cancel),
-            overwrite=overwrite,
-            times=(before.st_atime_ns, before.st_mtime_ns) if batch.keep_times else None,
-            durable=True,
-            check=lambda: _require_unchanged(item, before),
-        )
+        place = check_place(item.target, overwrite=overwrite, source=source)
+        with job.keeping(place):
+            return write_file(
+                place,
+                lambda file: job.write(file, progress, context.cancel),
+                overwrite=overwrite,
+                times=(before.st_atime_ns, before.st_mtime_ns) if batch.keep_times else None,
+                durable=True,
+                check=lambda: _require_unchanged(item, before),
+            )
 
 
 def open_within(
@@ -186,6 +190,7 @@ def open_within(
     keep_format: bool = False,
     amount: Amount | None = None,
     cancel: threading.Event | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Job:
     """Open a source as `open_job` does, once the limits of ``stages`` allow decoding it.
 
@@ -213,6 +218,7 @@ def open_within(
             slot=stages.computing,
             amount=amount,
             cancel=cancel,
+            shard=shard,
         )
 
 

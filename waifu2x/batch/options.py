@@ -73,7 +73,8 @@ class BatchOptions(WriteOptions):
         that would share a name all get longer names: a.png and a.jpg become a_png.png and
         a_jpg.png.
     shard: process one of several parts of the files, (3, 16) or "3/16": the third of sixteen. The
-        part of a file depends only on its path below the input.
+        part of a file depends only on its path below the input. Of a video, every part computes a
+        share of the segments, and the part that finishes last joins them.
     resume: skip files whose result exists and is no older; replace older results.
     memory: bytes that the process may use, approximately; None means its current use and half of
         the free memory. A picture that needs more runs alone. On a cluster, the limit holds for
@@ -101,3 +102,8 @@ class BatchOptions(WriteOptions):
         # The values of the fields matter only to the template's length.
         if self.name is not None:
             NameTemplate.parse(self.name, scale=2, model="", noise=None)
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """The part and the number of parts of ``shard``."""
+        return parse_shard(self.shard) if isinstance(self.shard, str) else self.shard

@@ -21,7 +21,8 @@ from ..files.open import exact_extension, expected_extension, format_of
 from ..files.task import Options, Task, check_target
 from ..picture import Picture
 from ..pipeline.upscaler import Upscaler
-from .inputs import Found, find, parse_shard, refuse_url, shard
+from ..video.containers import VIDEO_SUFFIXES
+from .inputs import Found, find, refuse_url, shard
 from .job import LOSSLESS_SUFFIXES, Rules
 from .memory import for_one_run
 from .naming import Item, NameTemplate, name_targets
@@ -156,7 +157,6 @@ def plan_file(
 def _template(upscaler: Upscaler, options: Options, batch: BatchOptions) -> NameTemplate | None:
     """Check the options that do not depend on the files; returns the template for names, if any."""
     _check_options(upscaler, options)
-    _part(batch)
     if batch.name is None:
         return None
     return NameTemplate.parse(
@@ -167,16 +167,16 @@ def _template(upscaler: Upscaler, options: Options, batch: BatchOptions) -> Name
     )
 
 
-def _part(batch: BatchOptions) -> tuple[int, int] | None:
-    return parse_shard(batch.shard) if isinstance(batch.shard, str) else batch.shard
-
-
 def _planned(
     items: tuple[Item, ...], out: Path, options: Options, batch: BatchOptions, upscaler: Upscaler
 ) -> Plan:
     """The plan for the items of this shard."""
-    part = _part(batch)
-    chosen = items if part is None else tuple(shard(items, *part))
+    part = batch.part
+    chosen = items
+    if part is not None:
+        # Every part takes its share of the segments of each video.
+        own = {item.source for item in shard(items, *part)}
+        chosen = tuple(item for item in items if item.source in own or _is_video(item))
     check_quality_used(options, [item.target.suffix for item in chosen])
     tree = OutputTree(out, create=any(os.path.lexists(item.source) for item in items))
     return Plan(
@@ -187,6 +187,10 @@ def _planned(
         tree=tree,
         cleaned=tree.clean(item.target.parent for item in chosen),
     )
+
+
+def _is_video(item: Item) -> bool:
+    return item.source.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _scale(options: Options, default: int) -> float | None:
@@ -200,6 +204,8 @@ def _check_options(upscaler: Upscaler, options: Options) -> None:
     with suppress(LimitError):  # applies to this blank picture only
         Task.resolve(upscaler.pipeline, options, Picture(np.zeros((8, 8, 3), np.uint8)))
     # Without a format, files get different formats that share only the range of the quality.
+    if options.format == "y4m":
+        return
     output = format_of(options.format or "jpeg")
     codec.check_quality(output, options.quality)
     if options.format is not None:

@@ -14,6 +14,7 @@ from typing import Final
 from .._machine import processors
 from .._record import record
 from ..errors import CancelledError
+from ..files.task import FrameShare
 from .job import BatchContext, process
 from .limits import Limits
 from .memory import budget
@@ -36,12 +37,14 @@ class BatchProgress:
     total, ended: numbers of files.
     share: share of the work done, 0 to 1, weighted by the sizes of the inputs in bytes.
     current: the files in flight, the earliest first.
+    video: the progress of the first video in flight, or None.
     """
 
     total: int
     ended: int
     share: float
     current: tuple[Path, ...]
+    video: FrameShare | None = None
 
 
 @dataclass(slots=True)
@@ -125,6 +128,9 @@ class Batch:
             ended=self.summary.ended,
             share=min(1.0, done / self._total_weight),
             current=tuple(each.item.source for each in flights),
+            video=next(
+                (each.share for each in flights if isinstance(each.share, FrameShare)), None
+            ),
         )
 
     def _carry(self) -> None:

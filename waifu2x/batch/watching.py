@@ -126,7 +126,9 @@ class WatchBatch:
             now = self._batch.progress
         left = now.total - now.ended
         share = 1 - (1 - now.share) * now.total / max(1, ended + left)
-        return BatchProgress(total=ended + left, ended=ended, share=share, current=now.current)
+        return BatchProgress(
+            total=ended + left, ended=ended, share=share, current=now.current, video=now.video
+        )
 
     def _run(self, plan: Plan) -> Iterator[BatchResult]:
         with self._lock:

@@ -17,11 +17,13 @@ from ..codec import ANIMATED_OUTPUT_FORMATS, OUTPUT_FORMATS
 from ..engines import ENGINES
 from ..files.task import Options
 from ..pipeline.options import UpscalerOptions
+from ..video.options import CODECS, DEINTERLACERS
 from .page import Decorated, Option, help_option, version_option
 from .params import (
     FileName,
     FormatName,
     MemorySize,
+    Moment,
     Number,
     Size,
     Word,
@@ -173,7 +175,7 @@ def _check_pipe(values: Mapping[str, Any], inputs: Sequence[str], output: str | 
 # --- the options ------------------------------------------------------------------------------
 
 _FORMATS: Final = tuple(
-    dict.fromkeys(each.name for each in (*OUTPUT_FORMATS, *ANIMATED_OUTPUT_FORMATS))
+    dict.fromkeys([*(each.name for each in (*OUTPUT_FORMATS, *ANIMATED_OUTPUT_FORMATS)), "y4m"])
 )
 
 
@@ -188,6 +190,7 @@ _files = _in_group("Input and output")
 _picture = _in_group("Size and noise")
 _engine = _in_group("Model and engine")
 _result = _in_group("Output file")
+_video = _in_group("Videos")
 _many = _in_group("Many files")
 _running = _in_group("Running")
 
@@ -325,7 +328,7 @@ _OPTIONS = (
         "--quality",
         metavar="N",
         type=Number("a whole number from 1 to 100, for example 90"),
-        help="1 to 100, for jpeg, webp, avif and jxl",
+        help="1 to 100, for jpeg, webp, avif, jxl and videos",
     ),
     _result(
         "--depth",
@@ -338,6 +341,33 @@ _OPTIONS = (
     _result("--strict", is_flag=True, help="Refuse a comic if one of its pages fails"),
     _result("--keep-times", is_flag=True, help="Give results the dates of their inputs"),
     overwrite_option("Output file", "Replace results that exist, never an input"),
+    _video(
+        "--codec",
+        metavar="NAME",
+        type=Word(CODECS, habits={"x264": "h264", "avc": "h264", "x265": "hevc", "h265": "hevc"}),
+        help=", ".join(CODECS),
+    ),
+    _video(
+        "--crf",
+        metavar="N",
+        type=Number("a number of 0 or more, for example 18", whole=False),
+        help="Rate factor of the encoder, lower is better",
+    ),
+    _video(
+        "--preset",
+        metavar="NAME",
+        help="Speed of the encoder, such as slow; av1: 0 to 13",
+    ),
+    _video(
+        "--deinterlace",
+        metavar="HOW",
+        type=Word(DEINTERLACERS),
+        help="bwdif; off takes interlaced frames as they are",
+    ),
+    _video("--exact", is_flag=True, help="Compute each frame that differs at all"),
+    _video("--start", metavar="TIME", type=Moment(), help="Begin at seconds or a time: 1:30.5"),
+    _video("--end", metavar="TIME", type=Moment(), help="End at seconds or a time"),
+    _video("--drop-streams", is_flag=True, help="Leave out streams that OUTPUT cannot hold"),
     _many("-r", "--recursive", is_flag=True, help="Search subfolders; their tree is kept"),
     _many("--include", multiple=True, metavar="PATTERN", help="Take only files such as '*.png'"),
     _many(

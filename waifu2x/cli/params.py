@@ -146,6 +146,8 @@ class FormatName(Word):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Convert to the name of the format."""
+        if str(value).lower().removeprefix(".") == "y4m":
+            return "y4m"
         return format_named(None, str(value)).name
 
 
@@ -195,6 +197,29 @@ class Size(_ParamType):
         return refuse(
             f"{_called(param)} is {value!r}; it must be {sides} in pixels, for example {example}"
         )
+
+
+class Moment(_ParamType):
+    """A moment of a video: seconds, or minutes and seconds, or hours as well."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Convert 83.5, 1:23.5 or 0:01:23.5 to seconds."""
+        if isinstance(value, int | float):
+            return value
+        found = re.fullmatch(
+            r"(?:(?:([0-9]{1,4}):)?([0-9]{1,4}):)?([0-9]{1,9}(?:\.[0-9]{0,9})?)", str(value).strip()
+        )
+        if found is None:
+            refuse(
+                f"{_called(param)} is {value!r}; it must be seconds or a time, such as 90 or 1:30.5"
+            )
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        total = 3600 * hours + 60 * minutes + seconds
+        return int(total) if total.is_integer() else total
 
 
 class MemorySize(_ParamType):

@@ -16,7 +16,7 @@ from .._record import record
 from ..batch import BatchProgress, BatchResult, Summary, check_report
 from ..errors import CancelledError, SkippedError, Waifu2xError
 from ..files import upscale_file
-from ..files.task import check_target
+from ..files.task import FrameShare, check_target
 from ..pipeline.upscaler import Upscaler
 from .options import CommandOptions
 from .run import Job
@@ -141,7 +141,8 @@ class PipeRun:
         """The current progress; safe to read from any thread."""
         ended = self.summary.ended
         current = () if ended else (self.source,)
-        return BatchProgress(total=1, ended=ended, share=self._share, current=current)
+        video = self._share if isinstance(self._share, FrameShare) else None
+        return BatchProgress(total=1, ended=ended, share=self._share, current=current, video=video)
 
 
 def _pipe(stream: TextIO | None, what: str, name: str, advice: str) -> BinaryIO:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import click
 
 from .._text import shown
+from ..files.task import FrameShare
 from .options import CommandOptions
 from .say import duration, error_line, result_line
 
@@ -162,6 +163,10 @@ class BarReporter(Reporter):
             rate = now.ended / max(1e-9, seconds)
             parts.append(f"{counts} files, {_rate(rate)}" if self._bar.wide else counts)
         left = seconds_left(now.share, seconds)
+        if now.video is not None:
+            parts.append(frames_line(now.video, wide=self._bar.wide))
+            if self._one is not None:
+                left = now.video.seconds_left
         parts.append("--:--" if left is None else _clock(left))
         current = now.current[0] if now.current else self._one
         name = "" if current is None else shown(current.name)
@@ -215,6 +220,7 @@ class JsonReporter(Reporter):
             files_per_second=round(now.ended / seconds, 4) if seconds > 0 else 0.0,
             eta_seconds=None if left is None else round(left, 1),
             current=[str(path) for path in now.current],
+            **({} if now.video is None else {"video": _video_facts(now.video)}),
         )
 
     def _event(self, kind: str, **facts: Any) -> None:
@@ -237,6 +243,25 @@ def reporter_for(
 def seconds_left(share: float, seconds: float) -> float | None:
     """Estimate the time left after ``seconds`` for a ``share`` of the work; None without any."""
     return seconds / share - seconds if share > 0 else None
+
+
+def frames_line(video: FrameShare, *, wide: bool) -> str:
+    """Describe the progress of a video: frames, frames per second and the size so far."""
+    count = f"{video.frames}/{video.total}" if video.total else str(video.frames)
+    if not wide:
+        return count
+    return f"{count} frames, {video.rate:.3g} fps, {video.size / 1e6:.3g} MB"
+
+
+def _video_facts(video: FrameShare) -> dict[str, Any]:
+    left = video.seconds_left
+    return {
+        "frames": video.frames,
+        "total": video.total or None,
+        "frames_per_second": round(video.rate, 3),
+        "bytes": video.size,
+        "eta_seconds": None if left is None else round(left, 1),
+    }
 
 
 def _wants_bar(command: CommandOptions) -> bool:

@@ -28,8 +28,8 @@ from .say import error_text
 
 HELP = """Upscale and denoise anime pictures.
 
-INPUT is a picture, an animation, a comic (CBZ), a folder, a pattern in quotes, a list of names
-(@list.txt), or - for a pipe. OUTPUT is a file or a folder. Without OUTPUT, in.png becomes
+INPUT is a picture, an animation, a video, a comic (CBZ), a folder, a pattern in quotes, a list of
+names (@list.txt), or - for a pipe. OUTPUT is a file or a folder. Without OUTPUT, in.png becomes
 in_waifu2x.png.
 """
 

@@ -156,5 +156,7 @@ def _kind_of_many(path: str) -> str:
 def _is_picture_name(name: str) -> bool:
     from ..codec import PAGE_SUFFIXES
     from ..files.naming import ARCHIVE_SUFFIXES
+    from ..video.containers import VIDEO_SUFFIXES
 
-    return PurePath(name).suffix.lower() in (*PAGE_SUFFIXES, *ARCHIVE_SUFFIXES)
+    known = (*PAGE_SUFFIXES, *ARCHIVE_SUFFIXES, *VIDEO_SUFFIXES)
+    return PurePath(name).suffix.lower() in known

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from PIL import Image
 
@@ -364,8 +364,9 @@ def opened(path: str | os.PathLike[str] | BinaryIO, limit: int) -> Iterator[tupl
     """Open ``path`` as a seekable stream, at its start; yield it and its name for messages.
 
     A stream that is open already, or cannot seek, is read into memory: at most the size that a
-    picture of ``limit`` pixels can have. Raises DecodeError for a missing or special file, and
-    LimitError.
+    picture of ``limit`` pixels can have. Raw frames in y4m are read one by one instead; their
+    stream seeks to its start only, before more than `HEAD_BYTES` were read. Raises DecodeError for
+    a missing or special file, and LimitError.
     """
     if isinstance(path, (str, os.PathLike)):
         name = shown(path)
@@ -376,11 +377,76 @@ def opened(path: str | os.PathLike[str] | BinaryIO, limit: int) -> Iterator[tupl
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise DecodeError(f"{name} cannot be read: {reason(error)}") from error
         with file:
-            yield (file if seekable else _buffered(file, limit, name)), name
+            yield (file if seekable else _held(file, limit, name)), name
     else:
         given = getattr(path, "name", None)
         name = _STREAMS.get(given, shown(given)) if isinstance(given, str) else "the stream"
-        yield _buffered(path, limit, name), name
+        yield _held(path, limit, name), name
+
+
+def _held(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
+    """Read ``stream`` into memory, unless it holds raw frames, which are read one by one."""
+    if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
+        raise ArgumentError(
+            f"the input is a {type(stream).__name__}; it must be a path or a binary file object"
+        )
+    begun = ForwardStream(stream, name)
+    head = begun.read(HEAD_BYTES)
+    begun.seek(0)
+    if sniff(head).name == "y4m":
+        return cast("BinaryIO", begun)
+    return _buffered(cast("BinaryIO", begun), limit, name)
+
+
+class ForwardStream:
+    """A stream that is read once from its start, apart from its first bytes."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._head, self._position = b"", 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to ``size`` bytes, all if negative; raises `DecodeError` and `ArgumentError`.
+
+        The first `HEAD_BYTES` are complete, unless the stream is shorter.
+        """
+        if self._position < len(self._head):
+            data = self._head[self._position :][: None if size < 0 else size]
+        elif len(self._head) < HEAD_BYTES and 0 <= size <= HEAD_BYTES - self._position:
+            data = b""
+            while len(data) < size and (block := self._next(size - len(data))):
+                data += block
+            self._head += data
+        else:
+            data = self._next(size)
+        self._position += len(data)
+        return data
+
+    def _next(self, size: int) -> bytes:
+        try:
+            block = self._stream.read(size)
+        except Exception as error:  # any object with a method `read` is accepted
+            raise DecodeError(f"{self._name} cannot be read: {reason(error)}") from error
+        if block and not isinstance(block, bytes | bytearray | memoryview):
+            raise ArgumentError(
+                f"the input reads as {type(block).__name__}; it must be a binary file object"
+            )
+        return bytes(block or b"")
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Return to the start, while the first bytes are known."""
+        if offset or whence or self._position > len(self._head):
+            raise io.UnsupportedOperation("a stream of raw frames is read once")
+        self._position = 0
+        return 0
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream."""
+        return self._stream.fileno()
 
 
 def _open_file(path: Path, name: str) -> tuple[BinaryIO, bool]:
@@ -395,10 +461,6 @@ def _open_file(path: Path, name: str) -> tuple[BinaryIO, bool]:
 
 def _buffered(stream: BinaryIO, limit: int, name: str) -> BinaryIO:
     """Read all of ``stream`` into memory; raises LimitError if it exceeds any picture allowed."""
-    if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
-        raise ArgumentError(
-            f"the input is a {type(stream).__name__}; it must be a path or a binary file object"
-        )
     max_bytes = limits.max_bytes(limit)
     blocks: list[bytes] = []
     size = 0

@@ -20,12 +20,14 @@ class FileType:
     description: with its article, for messages ("a RAR archive (CBR)").
     format: the row of a picture format that is read, else None.
     archive: whether the file is an archive; only ZIP is read.
+    video: whether the file may hold a video.
     """
 
     name: str = ""
     description: str = ""
     format: Format | None = None
     archive: bool = False
+    video: bool = False
 
     @property
     def animated(self) -> bool:
@@ -39,6 +41,11 @@ class FileType:
             return (
                 f"{name} is {self.description}, not one picture; "
                 "upscale a comic with `waifu2x.upscale_file`"
+            )
+        if self.video:
+            return (
+                f"{name} is {self.description}, not one picture; "
+                "upscale it with `waifu2x.upscale_video`"
             )
         advice = "repack it as ZIP (CBZ)" if self.archive else "save it as PNG"
         return f"{name} is {self.description}, which is not supported; {advice}"
@@ -54,9 +61,20 @@ _OTHERS = (
     (rb"%PDF", FileType("pdf", "a PDF file")),
     (rb"%!PS", FileType("ps", "a PostScript file")),
     (rb"<svg", FileType("svg", "an SVG file")),
-    (rb"\x1a\x45\xdf\xa3", FileType("mkv", "a Matroska video file")),
+    (rb"YUV4MPEG2 ", FileType("y4m", "a YUV4MPEG2 video", video=True)),
+    (rb"\x1a\x45\xdf\xa3", FileType("mkv", "a Matroska video file", video=True)),
     (rb".{4}ftyp(?:hei|hev|mif|msf)", FileType("heic", "a HEIC file")),
-    (rb".{4}ftyp", FileType("video", "a video file")),
+    (rb".{4}(?:ftyp|moov|mdat|wide|pnot)", FileType("video", "a video file", video=True)),
+    (rb"RIFF.{4}AVI ", FileType("avi", "an AVI file", video=True)),
+    (rb"G.{187}G.{187}G|.{4}G.{191}G.{191}G", FileType("ts", "an MPEG-TS file", video=True)),
+    (rb"\0\0\x01[\xba\xb3]", FileType("mpeg", "an MPEG video file", video=True)),
+    (rb"FLV\x01", FileType("flv", "an FLV file", video=True)),
+    (rb"OggS", FileType("ogg", "an Ogg file", video=True)),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", FileType("asf", "an ASF file", video=True)),
+    (rb"DKIF", FileType("ivf", "an IVF file", video=True)),
+    (rb"nut/multimedia container", FileType("nut", "a NUT file", video=True)),
+    (rb"\.RMF", FileType("rm", "a RealMedia file", video=True)),
+    (rb"\x06\x0e\x2b\x34\x02\x05\x01", FileType("mxf", "an MXF file", video=True)),
 )
 
 _TYPES = (

@@ -1,4 +1,4 @@
-"""Upscales one file: a picture, an animation or a comic archive.
+"""Upscales one file: a picture, an animation, a comic archive or a video.
 
 Every check that can be made beforehand runs before the network. A result appears under its final
 name only when it is complete.
@@ -18,7 +18,7 @@ from .. import codec
 from .._record import record
 from .._text import reason
 from ..atomic import check_place, check_writable, remove_stale, write_file
-from ..errors import ArgumentError, EncodeError
+from ..errors import ArgumentError, DecodeError, EncodeError
 from ..pipeline.arguments import (
     documented,
     has_methods,
@@ -38,6 +38,7 @@ from ..pipeline.upscaler import (
     checked_run,
     chosen_upscaler,
 )
+from ..video.options import VideoKeywords
 from .naming import check_is_file, result_path
 from .open import open_job
 from .task import Depth, FormatName, Job, Options, Result, WriteOptions, check_target
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
 _SPOOLED: Final = 64 << 20
 
 
-class FileKeywords(UpscaleKeywords, total=False):
-    """The keyword arguments of `upscale_file`."""
+class FileKeywords(UpscaleKeywords, VideoKeywords, total=False):
+    """The keyword arguments of `upscale_file` and `upscale_video`."""
 
     scale: float | None
     format: FormatName | None
@@ -92,7 +93,7 @@ def upscale_file(
     target: str | os.PathLike[str] | IO[bytes] | None = None,
     **options: Unpack[FileKeywords],
 ) -> FileResult:
-    """Upscale the picture, animation or comic archive in ``source`` and write it to ``target``.
+    """Upscale the picture, animation, comic archive or video in ``source`` to ``target``.
 
     source: a path, the bytes of a file, or a binary file object, which is read to its end.
     target: a path, a directory, a binary file object, or None for the directory of ``source``. In
@@ -107,7 +108,37 @@ def upscale_file(
     Raises the errors of `Upscaler.upscale`, `SkippedError` for a picture beyond ``skip_larger``,
     and `EncodeError` or `OutputExistsError` if the result cannot be written.
     """
-    refuse_unknown("upscale_file", options, *FILE_RECORDS)
+    return _upscale("upscale_file", source, target, options)
+
+
+@documented(*FILE_RECORDS)
+def upscale_video(
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+    target: str | os.PathLike[str] | IO[bytes] | None = None,
+    **options: Unpack[FileKeywords],
+) -> FileResult:
+    """Upscale the video in ``source`` and write it to ``target``, as `upscale_file` does.
+
+    All other streams of the source are copied: sound, subtitles, fonts, chapters and tags. Next to
+    ``target``, a folder keeps finished segments until the result is complete, so the same call goes
+    on after the process was killed. ``progress`` receives a `waifu2x.files.task.FrameShare`, a
+    share with the numbers of frames and bytes.
+
+    Raises the errors of `upscale_file`, `DecodeError` for a file that is no video, and
+    `MissingExtraError` without PyAV.
+    """
+    return _upscale("upscale_video", source, target, options, only_video=True)
+
+
+def _upscale(
+    function: str,
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+    target: str | os.PathLike[str] | IO[bytes] | None,
+    options: FileKeywords,
+    *,
+    only_video: bool = False,
+) -> FileResult:
+    refuse_unknown(function, options, *FILE_RECORDS)
     chosen = Options(**picked(options, Options))
     written = WriteOptions(**picked(options, WriteOptions))
     run = checked_run(options)
@@ -126,6 +157,8 @@ def upscale_file(
         )
         if named is not None:
             check_is_file(cast("str | os.PathLike[str]", target), chosen.format)
+        if only_video and not codec.sniff(stream.read(codec.HEAD_BYTES)).video:
+            raise DecodeError(f"{name} is no video; upscale it with `waifu2x.upscale_file`")
         # Reading moves the access time, so take the times before.
         status = path.stat() if written.keep_times and path is not None else None
         job = open_job(
@@ -141,12 +174,13 @@ def upscale_file(
             remove_stale(checked.parent)
             check_writable(checked)
             times = None if status is None else (status.st_atime_ns, status.st_mtime_ns)
-            result = write_file(
-                checked,
-                lambda file: job.write(file, **run),
-                overwrite=written.overwrite,
-                times=times,
-            )
+            with job.keeping(checked):
+                result = write_file(
+                    checked,
+                    lambda file: job.write(file, **run),
+                    overwrite=written.overwrite,
+                    times=times,
+                )
         else:
             place = None
             result = _write_stream(job, sink, **run)
@@ -179,7 +213,12 @@ def _write_stream(
     progress: ProgressCallback | None = None,
     cancel: threading.Event | None = None,
 ) -> Result:
-    """Write the result to ``target`` once it is complete: a reader never sees half of it."""
+    """Write the result to ``target`` once it is complete: a reader never sees half of it.
+
+    Raw frames are an exception: they are written one by one, so that they never pile up.
+    """
+    if job.streamed:
+        return job.write(target, progress, cancel)
     import shutil  # loaded when needed
 
     from .spool import Spool

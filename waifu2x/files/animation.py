@@ -6,7 +6,8 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -39,6 +40,7 @@ class AnimationJob:
     """
 
     needs_source = True
+    streamed = False
 
     def __init__(
         self,
@@ -65,6 +67,10 @@ class AnimationJob:
         )
         self._task = task = Task.resolve(pipeline, options, blank, slot)
         check_animation_target(output, task.request.width, task.request.height)
+
+    def keeping(self, place: Path) -> AbstractContextManager[None]:
+        """Keep nothing."""
+        return nullcontext()
 
     def write(
         self,

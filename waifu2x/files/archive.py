@@ -6,6 +6,7 @@ import io
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
@@ -45,6 +46,7 @@ class ArchiveJob:
     """
 
     needs_source = True
+    streamed = False
 
     def __init__(
         self,
@@ -73,6 +75,10 @@ class ArchiveJob:
             self._refuse(name)
         suffix = Path(name).suffix.lower()
         self.extension = suffix if suffix in ARCHIVE_SUFFIXES else ".cbz"
+
+    def keeping(self, place: Path) -> AbstractContextManager[None]:
+        """Keep nothing."""
+        return nullcontext()
 
     def write(
         self,

@@ -15,6 +15,7 @@ from ..codec import OutputFormat
 from ..errors import DecodeError, EncodeError, Waifu2xError, check_cancelled
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
+from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX, result_suffix
 from .naming import ARCHIVE_SUFFIXES
 from .still import StillJob
 from .task import Amount, ChooseFormat, ComputeSlot, Job, Options, options_for_format
@@ -36,8 +37,9 @@ def open_job(
     slot: ComputeSlot | None = None,
     amount: Amount | None = None,
     cancel: threading.Event | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Job:
-    """Read a picture, or open an animation or archive, and check it before any network runs.
+    """Read a picture, or open an animation, archive or video, and check it before any network runs.
 
     stream: a seekable binary file. It must stay open while the job ``needs_source``.
     name: the name of the source in messages.
@@ -46,6 +48,7 @@ def open_job(
     slot: held whenever a network runs, if several jobs run at once.
     amount: counts the pixels of the source, and limits the frames of animations.
     cancel: an event that ends every read of ``stream``, also by the job, with `CancelledError`.
+    shard: part and number of parts of the segments of a video to compute; None for all.
 
     Raises `DecodeError`, `LimitError`, `ArgumentError`, `EncodeError` for a result that the format
     cannot hold, `SkippedError` for a source beyond ``skip_larger``, and `CancelledError`.
@@ -73,6 +76,21 @@ def open_job(
     stream.seek(0)
     head = stream.read(codec.HEAD_BYTES)
     found = codec.sniff(head)
+    if found.name == "y4m":
+        from .y4m import Y4mJob, check_y4m_target  # loaded when needed
+
+        check_y4m_target(target, options.format, name)
+        stream.seek(0)
+        return Y4mJob(pipeline, stream, name, options, slot, amount=amount)
+    if options.format == "y4m" or (target is not None and target.suffix.lower() == Y4M_SUFFIX):
+        raise EncodeError(
+            f"a y4m video is made of another one, and {name} is none; pipe its frames in, for "
+            "example with ffmpeg -f yuv4mpegpipe"
+        )
+    if found.video:
+        from .video import VideoJob  # loaded when needed
+
+        return VideoJob(pipeline, stream, name, options, target, slot, amount=amount, shard=shard)
     if found.name != "zip":
         if found.archive:
             raise DecodeError(found.unsupported(shown(name)))
@@ -152,7 +170,8 @@ def _cancellable(stream: BinaryIO, cancel: threading.Event | None) -> BinaryIO:
 def format_of(name: str) -> OutputFormat:
     """The format called ``name``, whether for pictures or for animations only.
 
-    Raises `ArgumentError` for an unknown name, `MissingExtraError` if a package is missing.
+    Raises `ArgumentError` for an unknown name, or y4m, and `MissingExtraError` if a package is
+    missing.
     """
     return _format(None, name, animated=name.lower().removeprefix(".") == "gif")
 
@@ -164,6 +183,10 @@ def expected_extension(source: Path, options: Options) -> str:
     """
     suffix = source.suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
+        return suffix
+    if suffix in VIDEO_SUFFIXES:
+        return result_suffix(suffix)
+    if suffix == Y4M_SUFFIX:
         return suffix
     if options.format is not None:
         return format_of(options.format).extension
@@ -193,7 +216,12 @@ def exact_extension(source: Path, options: Options) -> str:
 
 def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) -> str:
     """The extension of the result of ``stream``, whose file has the extension ``suffix``."""
-    kind = codec.sniff(stream.read(codec.HEAD_BYTES)).name
+    found = codec.sniff(stream.read(codec.HEAD_BYTES))
+    kind = found.name
+    if kind == "y4m":
+        return Y4M_SUFFIX
+    if found.video:
+        return result_suffix(suffix)
     if kind == "zip":
         return suffix if suffix in ARCHIVE_SUFFIXES else ARCHIVE_SUFFIXES[0]
     if format is not None:

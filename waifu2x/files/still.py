@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
 from .. import codec
@@ -21,6 +23,7 @@ class StillJob:
     """
 
     needs_source = False
+    streamed = False
 
     def __init__(
         self,
@@ -40,6 +43,10 @@ class StillJob:
         self._task = task = Task.resolve(pipeline, options, picture, slot)
         channels = picture.color.shape[2] + (picture.alpha is not None and output.has_alpha)
         codec.check_size(output, task.request.width, task.request.height, channels * dtype.itemsize)
+
+    def keeping(self, place: Path) -> AbstractContextManager[None]:
+        """Keep nothing."""
+        return nullcontext()
 
     def write(
         self,

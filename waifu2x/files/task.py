@@ -19,17 +19,18 @@ from ..errors import ArgumentError, LimitError, SkippedError
 from ..picture import Metadata, Picture, Source
 from ..pipeline.arguments import Allowed, check, flag, optional, whole
 from ..pipeline.auto_noise import AnyLevel
-from ..pipeline.options import PictureOptions
 from ..pipeline.pipeline import Footprint, Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..pipeline.request import Request
+from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX, container_for
+from ..video.options import VideoOptions
 from .naming import ARCHIVE_SUFFIXES
 
 #: Quality of WebP and JPEG XL for a lossy page of an archive; docs/formats.md has the sizes.
 LOSSY_QUALITY: Final = 95
 
 
-FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif"]
+FormatName: TypeAlias = Literal["png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl", "gif", "y4m"]
 Depth: TypeAlias = Literal[8, 16]
 
 
@@ -37,6 +38,8 @@ def _format(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     plain = value.lower().removeprefix(".")
+    if plain == "y4m":
+        return plain
     return codec.format_named(None, "png" if plain == "apng" else plain).name
 
 
@@ -67,11 +70,12 @@ _WRITE: Final = {"overwrite": flag(), "keep_times": flag()}
 
 
 @record
-class Options(PictureOptions):
+class Options(VideoOptions):
     """What to do with a picture: its size, the noise to remove, and how to write the result.
 
     format: "png", "jpeg", "webp", "avif", "tiff", "bmp", "jxl" (extra ``jxl``) or "gif"
-        (animations); None takes the format from the target's name or the source.
+        (animations), "y4m" (raw frames of a video in y4m); None takes the format from the target's
+        name or the source.
     quality: 1 to 100 for lossy formats; None means a high quality.
     depth: 8 or 16 bits per sample; None keeps the depth if the format supports it.
     strip: drop EXIF, XMP and text; color and resolution metadata are kept.
@@ -91,9 +95,11 @@ class Options(PictureOptions):
     strict: bool = False
 
     def __post_init__(self) -> None:
-        PictureOptions.__post_init__(self)  # super() fails in a dataclass with slots
+        VideoOptions.__post_init__(self)  # super() fails in a dataclass with slots
         check(self, _OUTPUT)
-        if self.format is not None:
+        if self.format == "y4m":
+            self.check_raw()
+        elif self.format is not None:
             self.check_output(codec.format_named(None, self.format))
 
     def check_output(self, output: OutputFormat) -> None:
@@ -106,6 +112,14 @@ class Options(PictureOptions):
             raise ArgumentError(
                 f"depth is {self.depth}, and {output.label} holds 8 bits per sample; write {able}"
             )
+
+    def check_raw(self) -> None:
+        """Raise `ArgumentError` for options that raw frames do not have."""
+        for name, value in (("quality", self.quality), ("depth", self.depth)):
+            if value is not None:
+                raise ArgumentError(
+                    f"{name} is {value}, and y4m holds raw frames as they are; leave it out"
+                )
 
     def check_larger(self, width: int, height: int, name: str, *, rotated: bool = False) -> None:
         """Raise `SkippedError` for a picture larger than ``skip_larger``.
@@ -141,15 +155,29 @@ class WriteOptions:
 
 
 def check_target(target: Path, options: Options) -> None:
-    """Raise `ArgumentError` for options that contradict the name of the file ``target``."""
+    """Raise `ArgumentError` for options that contradict the name of the file ``target``.
+
+    Raises `EncodeError` for the name of a video whose container is not written.
+    """
     suffix = target.suffix.lower()
-    if options.format is not None:
+    if options.format == "y4m":
+        options.check_raw()
+        if suffix in {*codec.FOLDER_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES}:
+            raise ArgumentError(
+                f"{shown(target)} and `format='y4m'` contradict each other; leave the format out, "
+                f"or name the file {shown(target.with_suffix(Y4M_SUFFIX).name)}"
+            )
+    elif options.format is not None:
         output = codec.format_named(None, options.format)
         if suffix in codec.FOLDER_SUFFIXES - {*output.extensions, *output.folder_extensions}:
             raise ArgumentError(
                 f"{shown(target)} and `format={options.format!r}` contradict each other; leave the "
                 f"format out, or name the file {shown(target.with_suffix(output.extension).name)}"
             )
+    elif suffix == Y4M_SUFFIX:
+        options.check_raw()
+    elif suffix in VIDEO_SUFFIXES:
+        container_for(shown(target))
     elif suffix not in ("", *ARCHIVE_SUFFIXES):
         options.check_output(codec.format_named(target))
 
@@ -171,6 +199,41 @@ class Result:
     reason: str
     notes: tuple[str, ...]
     failures: tuple[str, ...] = ()
+
+
+class FrameShare(float):
+    """A share of the work on a video, 0 to 1, with what has been done so far.
+
+    frames, total: frames done, of how many; 0 if unknown. computed: of the frames, those that this
+    run has upscaled, in so many ``seconds``. size: bytes encoded so far.
+    """
+
+    frames: int
+    total: int
+    computed: int
+    seconds: float
+    size: int
+
+    def __new__(
+        cls, share: float, *, frames: int, total: int, computed: int, seconds: float, size: int
+    ) -> FrameShare:
+        """Create a share with its numbers."""
+        made = super().__new__(cls, share)
+        made.frames, made.total, made.computed = frames, total, computed
+        made.seconds, made.size = seconds, size
+        return made
+
+    @property
+    def rate(self) -> float:
+        """Frames per second of this run."""
+        return self.computed / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate of the time left in seconds, or None without a frame or without their number."""
+        if not self.computed or not self.total:
+            return None
+        return max(0, self.total - self.frames) / self.rate
 
 
 @dataclass(slots=True)
@@ -211,8 +274,18 @@ class Job(Protocol):
         """Whether `write` still reads the source."""
 
     @property
+    def streamed(self) -> bool:
+        """Whether `write` needs no sink that seeks, and writes parts as they are finished."""
+
+    @property
     def extension(self) -> str:
         """The extension of the result, with its dot."""
+
+    def keeping(self, place: Path) -> AbstractContextManager[None]:
+        """A context around `write` and the renaming of the result to ``place``.
+
+        A job that takes hours keeps what is finished next to ``place``, and removes it at the end.
+        """
 
     def write(
         self,

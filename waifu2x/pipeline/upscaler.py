@@ -181,7 +181,7 @@ class Upscaler:
         chosen = PictureOptions(scale=scale, **picked(options, PictureOptions))
         run = checked_run(options)
         picture = self._picture(image)
-        noise = _noise(chosen.noise, picture, given="noise" in options)
+        noise = noise_for(chosen.noise, picture, given="noise" in options)
         request, _ = self.pipeline.resolve(picture, replace(chosen, noise=noise))
         fits = isinstance(image, np.ndarray) or (picture.gray and picture.alpha is None)
         result = self.pipeline.run(picture, request, dtype=None if fits else np.uint8, **run)
@@ -207,7 +207,7 @@ class Upscaler:
         )
 
 
-def _noise(noise: Noise, picture: Picture, *, given: bool) -> Noise:
+def noise_for(noise: Noise, picture: Picture, *, given: bool) -> Noise:
     """``noise``, or None for a picture without a file; raises `ArgumentError` for "auto" there.
 
     given: whether the caller has given ``noise``.

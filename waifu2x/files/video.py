@@ -1,0 +1,420 @@
+"""A job for one video: segments are upscaled and encoded, then joined with all other streams."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+
+from .._record import record
+from .._text import plural, reason, shown
+from .._version import __version__
+from ..errors import DecodeError, EncodeError, LimitError, SkippedError
+from ..picture import Picture, Source
+from ..pipeline.pipeline import Pipeline
+from ..pipeline.progress import ProgressCallback
+from ..video.containers import DEFAULT_SUFFIX, container_for, result_suffix
+from ..video.demux import VideoSource
+from ..video.encode import EncodedPacket, FrameEncoder, encoder_settings
+from ..video.fitting import Fit, check_fit, encoder_for, fit
+from ..video.library import library
+from ..video.mux import Muxer
+from ..video.planes import VideoFrame
+from ..video.segments import Cut, Segment, SegmentFolder, cut
+from ..video.upscaling import UpscaledFrames
+from .naming import MAX_NAME_BYTES, name_size, shortened_name
+from .task import Amount, ComputeSlot, FrameShare, Options, Result, Task
+
+#: Begins and ends the name of the folder with finished segments.
+_FOLDER: Final = (".", ".waifu2x-parts")
+
+#: Bytes at both ends of a source that identify it.
+_ENDS: Final = 1 << 20
+
+
+class VideoJob:
+    """A video whose streams are known to fit the container of the result; a `Job`.
+
+    Raises the errors of `StillJob`, and `EncodeError` for a container that cannot hold a stream.
+    """
+
+    needs_source = True
+    streamed = False
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        stream: BinaryIO,
+        name: str,
+        options: Options,
+        target: Path | None,
+        slot: ComputeSlot | None = None,
+        *,
+        amount: Amount | None = None,
+        shard: tuple[int, int] | None = None,
+    ) -> None:
+        library()
+        self._name = name
+        self._options, self._shard = options, shard
+        if options.depth is not None:
+            raise EncodeError(
+                f"depth is {options.depth}, and {name} is a video, which keeps its depth; leave "
+                "out `depth=`"
+            )
+        path = _path_of(stream)
+        self._source = source = VideoSource(
+            path or stream,
+            name,
+            start=options.start,
+            end=options.end,
+            deinterlace=options.deinterlace,
+        )
+        facts = source.facts
+        width, height = facts.layout.width, facts.layout.height
+        if width * height > pipeline.options.limit:
+            raise LimitError(
+                f"{name} is {width}x{height} px, and the limit is {pipeline.options.limit} pixels; "
+                "raise it with `max_pixels=`"
+            )
+        options.check_larger(width, height, name)
+        if amount is not None:
+            amount.add_frames(width, height, max(1, facts.frames), name)
+        suffix = result_suffix(Path(name).suffix) if Path(name).suffix else DEFAULT_SUFFIX
+        place = f"result{suffix}" if target is None else str(target)
+        self._container = container = container_for(place)
+        self.extension = Path(place).suffix.lower()
+        encoder = encoder_for(
+            container, options.codec, depth=facts.original.depth, alpha=facts.original.alpha
+        )
+        blank = Picture(np.zeros((height, width, 3), np.uint8), source=Source(format="video"))
+        # No quality of JPEG decides the level; see `resolve_noise`.
+        chosen = replace(options, noise=None) if options.noise == "auto" else options
+        self._task = task = Task.resolve(pipeline, chosen, blank, slot)
+        self._settings, self._notes = encoder_settings(
+            facts,
+            task.request.width,
+            task.request.height,
+            encoder=encoder,
+            crf=options.crf,
+            preset=None if options.preset is None else str(options.preset),
+            quality=options.quality,
+            global_header=container.global_header,
+            b_frames=container.b_frames,
+        )
+        FrameEncoder(self._settings)  # opens: a wrong size or option is found now
+        if options.drop_streams:
+            self._fit = fit(source, container)
+        else:
+            check_fit(source, container, encoder, place if target is not None else name)
+            self._fit = Fit(frozenset(), ())
+        self._folder: Path | None = None
+        self._keys = self._identity(path)
+
+    def _identity(self, path: Path | None) -> dict[str, Any]:
+        """What decides the bytes of the segments."""
+        options, task = self._options, self._task
+        upscaler = task.pipeline.options
+        source: dict[str, Any] = {"start": options.start, "end": options.end}
+        if path is not None:
+            source |= _file_identity(path, self._name)
+        return {
+            "waifu2x": __version__,
+            "libraries": str(getattr(library(), "library_versions", "")),
+            "source": source,
+            "deinterlace": options.deinterlace,
+            "model": task.pipeline.model.name,
+            "weights": _weights(upscaler.model),
+            "run": {
+                "engine": task.pipeline.engine.name,
+                "precision": upscaler.precision,
+                "tta": upscaler.tta,
+            },
+            "request": str(task.request),
+            "exact": options.exact,
+            "encoder": self._settings.identity(),
+        }
+
+    @contextlib.contextmanager
+    def keeping(self, place: Path) -> Iterator[None]:
+        """Keep finished segments next to ``place``, and remove them once the result is there."""
+        before, after = _FOLDER
+        stem = shortened_name(place.name, MAX_NAME_BYTES - name_size(before + after))
+        self._folder = folder = place.with_name(f"{before}{stem}{after}")
+        segments = SegmentFolder(folder, self._keys)
+        try:
+            yield
+        except BaseException:
+            if folder.is_dir():
+                segments.remove_if_empty()
+            raise
+        segments.remove()
+
+    def write(
+        self,
+        sink: BinaryIO,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Result:
+        """Upscale and encode segment by segment, then join the segments in ``sink``."""
+        with ExitStack() as stack:
+            path = self._folder
+            if path is None:
+                import tempfile  # loaded when needed
+
+                path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "segments"
+            folder = SegmentFolder(path, self._keys)
+            try:
+                folder.prepare()
+                made = self._segments(folder, progress, cancel)
+                muxer = Muxer(
+                    self._source, self._container, self._settings, made.segments, self._fit.left
+                )
+                muxer.write(sink, cancel)
+            except (EncodeError, OSError) as error:
+                raise self._kept(folder, error) from (
+                    error if isinstance(error, OSError) else error.__cause__
+                )
+        notes = [self._settings.describe(), *self._notes, *muxer.notes, *made.notes]
+        original = self._source.facts.original
+        if "matrix" in original.guessed:
+            name = original.matrix.upper().replace("BT", "BT.")
+            notes.append(f"colors without a tag taken as {name}")
+        if self._source.extra_videos:
+            notes.append(f"{plural(self._source.extra_videos, 'other video stream')} copied")
+        if self._fit.problems:
+            notes.append(f"left out: {', '.join(self._fit.problems)}")
+        if folder.restarted:
+            notes.append("segments of other settings were deleted")
+        frames = plural(sum(len(each.frames) for each in made.segments), "frame")
+        notes += _saved(made.segments)
+        return self._task.result(Source(format="video"), frames, *notes)
+
+    def _kept(self, folder: SegmentFolder, error: EncodeError | OSError) -> EncodeError:
+        """An error of writing, with what has been kept."""
+        text = str(error).partition("; nothing was left")[0]
+        if isinstance(error, OSError):
+            text = f"the result cannot be written: {reason(error)}"
+        finished = folder.finished() if self._folder is not None else 0
+        if finished:
+            text += (
+                f"; {plural(finished, 'finished segment')} kept in {shown(folder.path)}; "
+                "make room and run again"
+                if isinstance(error.__cause__ or error, OSError)
+                else ""
+            )
+        return EncodeError(text)
+
+    # --- segments -----------------------------------------------------------------------------
+
+    def _segments(
+        self,
+        folder: SegmentFolder,
+        progress: ProgressCallback | None,
+        cancel: threading.Event | None,
+    ) -> _Made:
+        """Compute the segments that are missing, and load all.
+
+        Raises `SkippedError` if other shards have not finished theirs.
+        """
+        index, count = self._shard or (1, 1)
+        follow = _Follow(self._source.facts.frames, progress)
+        total = folder.count
+        if total is not None:
+            found = [folder.load(at) for at in range(total)]
+            if None not in found:
+                segments = tuple(each for each in found if each is not None)
+                follow.skipped(sum(len(each.frames) for each in segments))
+                return _Made(segments, ("segments of an earlier run used",))
+        notes: list[str] = []
+        at = -1
+        resumed = 0
+        frames = cut(self._source.frames(cancel), self._source.facts.time_base)
+        for at, group in groupby(frames, key=lambda each: each.segment):
+            own = at % count == index - 1
+            segment = folder.load(at) if own or folder.segment_path(at).exists() else None
+            if segment is not None or not own:
+                pts = [each.frame.pts for each in group]
+                if segment is None or [each for each, _ in segment.frames] == pts:
+                    resumed += segment is not None and own
+                    follow.skipped(len(pts), 0 if segment is None else segment.size)
+                    continue
+                raise DecodeError(
+                    f"{self._name}: segment {at} in {shown(folder.path)} has other frames; delete "
+                    "the folder and start again"
+                )
+            self._compute(folder, at, group, follow, cancel)  # noqa: B031  (once only)
+        if at < 0:
+            raise DecodeError(f"{self._name} has no frames between start and end")
+        folder.finish(at + 1)
+        notes += self._source.notes()
+        if resumed:
+            notes.append(f"{plural(resumed, 'segment')} of an earlier run used")
+        loaded = [folder.load(each) for each in range(at + 1)]
+        missing = sum(1 for each in loaded if each is None)
+        if missing:
+            raise SkippedError(
+                f"{self._name}: {missing} of {plural(at + 1, 'segment')} missing; the shard that "
+                "finishes last joins them"
+            )
+        segments = tuple(each for each in loaded if each is not None)
+        return _Made(segments, tuple(notes))
+
+    def _compute(
+        self,
+        folder: SegmentFolder,
+        index: int,
+        group: Iterator[Cut],
+        follow: _Follow,
+        cancel: threading.Event | None,
+    ) -> None:
+        encoder = FrameEncoder(self._settings)
+        stamps: list[tuple[int, int]] = []
+        facts: dict[str, Any] = {}
+
+        def sources() -> Iterator[VideoFrame]:
+            for each in group:
+                stamps.append((each.frame.pts, each.frame.duration))
+                yield each.frame.frame
+
+        task = self._task
+        upscaled = UpscaledFrames(
+            sources(),
+            self._source.facts.layout,
+            task.pipeline,
+            task.request,
+            result=self._settings.layout,
+            exact=self._options.exact,
+            cancel=cancel,
+            slot=task.slot,
+        )
+
+        def packets() -> Iterator[EncodedPacket]:
+            for frame in upscaled:
+                size = 0
+                for packet in encoder.encode(frame):
+                    size += len(packet.data)
+                    yield packet
+                follow.done(size)
+            for packet in encoder.finish():
+                follow.grow(len(packet.data))
+                yield packet
+            saved = upscaled.saved
+            facts.update(
+                frames=stamps,
+                extradata=encoder.extradata.hex(),
+                saved={
+                    "frames": saved.frames,
+                    "repeated": saved.repeated,
+                    "tiles": saved.tiles,
+                    "reused": saved.reused,
+                },
+            )
+
+        with upscaled:
+            folder.write(index, packets(), facts)
+
+
+@record
+class _Made:
+    """All segments of a video, and remarks."""
+
+    segments: tuple[Segment, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Follow:
+    """Counts frames and reports the progress."""
+
+    total: int
+    progress: ProgressCallback | None
+    frames: int = 0
+    computed: int = 0
+    size: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    def skipped(self, frames: int, size: int = 0) -> None:
+        """Count frames that were not computed here."""
+        self.frames += frames
+        self.size += size
+        self._report()
+
+    def done(self, size: int) -> None:
+        """Count a computed frame."""
+        self.frames += 1
+        self.computed += 1
+        self.size += size
+        self._report()
+
+    def grow(self, size: int) -> None:
+        """Count bytes."""
+        self.size += size
+
+    def _report(self) -> None:
+        if self.progress is None:
+            return
+        self.progress(
+            FrameShare(
+                min(1.0, self.frames / self.total) if self.total else 0.0,
+                frames=self.frames,
+                total=self.total,
+                computed=self.computed,
+                seconds=time.perf_counter() - self.began,
+                size=self.size,
+            )
+        )
+
+
+def _saved(segments: tuple[Segment, ...]) -> Iterator[str]:
+    """What was reused, for the line of the result."""
+    repeated, tiles, reused = (
+        sum(each.saved.get(key, 0) for each in segments) for key in ("repeated", "tiles", "reused")
+    )
+    if reused:
+        share = 100 * reused / tiles
+        yield f"{share:.0f}% of the tiles reused, {plural(repeated, 'whole frame')}"
+
+
+def _path_of(stream: BinaryIO) -> Path | None:
+    """The file that ``stream`` reads, or None for any other stream."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        path = Path(stream.name)
+        if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+            return path.absolute()
+    return None
+
+
+def _file_identity(path: Path, name: str) -> dict[str, Any]:
+    """Size and digest of both ends of a file, which other machines find equal."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            state = hashlib.sha256()
+            for start in (0, max(0, size - _ENDS)):
+                file.seek(start)
+                state.update(file.read(_ENDS))
+    except OSError as error:
+        raise DecodeError(f"{name} cannot be read: {reason(error)}") from error
+    return {"size": size, "digest": state.hexdigest()}
+
+
+def _weights(model: str | os.PathLike[str]) -> str:
+    """A digest of a model file of the user; empty for a model by name."""
+    path = Path(model)
+    if not path.is_file():
+        return ""
+    state = hashlib.sha256()
+    for each in (path, path.with_suffix(".bin")):
+        if each.is_file():
+            state.update(each.read_bytes())
+    return state.hexdigest()

@@ -1,0 +1,230 @@
+"""Finished segments of a video, kept in a folder until the result is joined.
+
+A segment starts at a keyframe of the source and is encoded on its own, so its bytes do not depend
+on other segments, nor on when a run was killed. A segment is a file that appears by renaming. It
+holds the packets, and at its end a list of them with a checksum:
+
+    the magic line, the packets, a JSON object, its length as 8 bytes, a digest of all before
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
+
+from .._record import record
+from .._text import reason, shown
+from ..atomic import remove_stale, write_file
+from ..errors import EncodeError
+from .demux import SourceFrame
+from .encode import EncodedPacket
+
+_MAGIC: Final = b"waifu2x segment 1\n"
+_DIGEST: Final = 16
+_BLOCK: Final = 1 << 20
+
+_PLAN: Final = "plan.json"
+_COUNT: Final = "count.json"
+
+#: Seconds after which a segment ends at the next keyframe, and at the next frame.
+LEAST: Final = Fraction(2)
+MOST: Final = Fraction(10)
+
+_T = TypeVar("_T")
+
+
+@record
+class Segment:
+    """What a finished segment holds.
+
+    frames: (timestamp, duration) of each frame in order of display. packets: (frame, size, key) of
+    each packet in order of decoding. extradata: the header of the codec. saved: statistics of
+    repeated frames.
+    """
+
+    path: Path
+    frames: tuple[tuple[int, int], ...]
+    packets: tuple[tuple[int, int, bool], ...]
+    extradata: bytes
+    saved: Mapping[str, int]
+
+    def read(self) -> Iterator[EncodedPacket]:
+        """Yield the packets in order of decoding."""
+        with self.path.open("rb") as file:
+            file.seek(len(_MAGIC))
+            for frame, size, key in self.packets:
+                yield EncodedPacket(file.read(size), frame, key)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all packets."""
+        return sum(size for _, size, _ in self.packets)
+
+
+class Cut(NamedTuple):
+    """A frame and the number of its segment."""
+
+    segment: int
+    frame: SourceFrame
+
+
+def cut(frames: Iterable[SourceFrame], time_base: Fraction) -> Iterator[Cut]:
+    """Number the segments: each starts at a keyframe 2 s or more after the last, or after 10 s."""
+    index = -1
+    began = Fraction(0)
+    for each in frames:
+        moment = each.pts * time_base
+        if index < 0 or moment - began >= (LEAST if each.key else MOST):
+            index, began = index + 1, moment
+        yield Cut(index, each)
+
+
+@dataclass(slots=True)
+class SegmentFolder:
+    """The folder of the finished segments of one result.
+
+    path: the folder; it is created with its first file. identity: what decides the bytes of the
+    segments, as JSON. A folder of another identity is emptied first, and ``restarted`` is True.
+    """
+
+    path: Path
+    identity: Mapping[str, Any]
+    restarted: bool = False
+
+    def prepare(self) -> None:
+        """Create the folder, or check the folder of an earlier run; raises `EncodeError`."""
+        plan = json.dumps(self.identity, sort_keys=True, indent=1).encode()
+        try:
+            found = (self.path / _PLAN).read_bytes() if self.path.is_dir() else None
+        except FileNotFoundError:
+            found = b""
+        except OSError as error:
+            raise EncodeError(f"{shown(self.path)} cannot be read: {reason(error)}") from error
+        if found == plan:
+            remove_stale(self.path)
+            return
+        if found is not None:
+            self.restarted = bool(found)
+            self.remove()
+        try:
+            self.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise EncodeError(f"{shown(self.path)} cannot be created: {reason(error)}") from error
+        write_file(self.path / _PLAN, lambda file: file.write(plan), overwrite=True, durable=True)
+
+    def segment_path(self, index: int) -> Path:
+        """The file of a segment."""
+        return self.path / f"{index:06d}.segment"
+
+    def load(self, index: int) -> Segment | None:
+        """Read and check a finished segment; None if it is missing or damaged."""
+        path = self.segment_path(index)
+        try:
+            with path.open("rb") as file:
+                return _read(path, file)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(
+        self,
+        index: int,
+        packets: Iterable[EncodedPacket],
+        describe: Mapping[str, Any],
+    ) -> Segment:
+        """Write a segment as its packets arrive.
+
+        describe: filled by the time that ``packets`` ends: frames, extradata as hexadecimal digits,
+            and saved.
+
+        Raises `EncodeError`.
+        """
+
+        def write(file: BinaryIO) -> None:
+            state = hashlib.blake2b(digest_size=_DIGEST)
+            listed = []
+
+            def put(data: bytes) -> None:
+                state.update(data)
+                file.write(data)
+
+            put(_MAGIC)
+            for packet in packets:
+                put(packet.data)
+                listed.append((packet.frame, len(packet.data), packet.key))
+            facts = json.dumps({**describe, "packets": listed}, sort_keys=True).encode()
+            put(facts)
+            put(len(facts).to_bytes(8, "big"))
+            file.write(state.digest())
+
+        path = self.segment_path(index)
+        write_file(path, write, overwrite=True, durable=True)
+        made = self.load(index)
+        if made is None:
+            raise EncodeError(f"{shown(path)} cannot be read back; check the disk")
+        return made
+
+    def finish(self, count: int) -> None:
+        """Record the number of segments, once the end of the source has been reached."""
+        data = json.dumps({"count": count}).encode()
+        write_file(self.path / _COUNT, lambda file: file.write(data), overwrite=True)
+
+    @property
+    def count(self) -> int | None:
+        """The number of segments, if a run has reached the end of the source."""
+        try:
+            count = json.loads((self.path / _COUNT).read_bytes())["count"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return count if isinstance(count, int) and count > 0 else None
+
+    def finished(self) -> int:
+        """How many segments are finished."""
+        with contextlib.suppress(OSError):
+            return sum(1 for each in self.path.iterdir() if each.suffix == ".segment")
+        return 0
+
+    def remove(self) -> None:
+        """Delete the folder with its segments."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def remove_if_empty(self) -> None:
+        """Delete the folder unless it holds a finished segment."""
+        if not self.finished():
+            self.remove()
+
+
+def _read(path: Path, file: BinaryIO) -> Segment:
+    """Parse a segment; raises ValueError if it is damaged."""
+    length = file.seek(0, 2)
+    tail = _DIGEST + 8
+    if length < len(_MAGIC) + tail:
+        raise ValueError
+    file.seek(0)
+    state = hashlib.blake2b(digest_size=_DIGEST)
+    left = length - _DIGEST
+    while left > 0:
+        block = file.read(min(_BLOCK, left))
+        if not block:
+            raise ValueError
+        state.update(block)
+        left -= len(block)
+    if file.read(_DIGEST) != state.digest():
+        raise ValueError
+    file.seek(length - tail)
+    size = int.from_bytes(file.read(8), "big")
+    file.seek(length - tail - size)
+    facts = json.loads(file.read(size))
+    return Segment(
+        path=path,
+        frames=tuple((int(pts), int(duration)) for pts, duration in facts["frames"]),
+        packets=tuple((int(frame), int(size), bool(key)) for frame, size, key in facts["packets"]),
+        extradata=bytes.fromhex(facts["extradata"]),
+        saved={str(key): int(value) for key, value in facts["saved"].items()},
+    )
