@@ -10,7 +10,7 @@ import pytest
 from helpers.videos import Corpus, copied, ffmpeg, needs_ffmpeg, probe, raw, stamps
 
 import waifu2x
-from waifu2x.errors import DecodeError, EncodeError, OutputExistsError
+from waifu2x.errors import DecodeError, EncodeError, LimitError, OutputExistsError
 
 pytestmark = needs_ffmpeg
 pytest.importorskip("av", reason="PyAV (extra video) is not installed")
@@ -104,21 +104,23 @@ def test_hdr_metadata_stays(corpus: Corpus, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("matrix", "name"),
+    ("matrix", "name", "full", "pix_fmt"),
     [
-        *(("bt709", "bt709"), ("smpte170m", "bt601"), ("bt470bg", "bt601"), ("fcc", "fcc")),
-        *(("smpte240m", "smpte240m"), ("bt2020nc", "bt2020")),
+        ("bt709", "bt709", "tv", "yuv420p"),
+        ("bt709", "bt709", "pc", "yuv420p"),
+        ("smpte170m", "bt601", "tv", "yuv420p"),
+        ("bt470bg", "bt601", "pc", "yuv420p"),
+        ("fcc", "bt601", "tv", "yuv420p"),
+        ("smpte240m", "smpte240m", "tv", "yuv420p"),
+        ("bt2020nc", "bt2020", "tv", "yuv444p10le"),
+        ("bt2020nc", "bt2020", "pc", "yuv444p10le"),
     ],
 )
-@pytest.mark.parametrize("full", ["tv", "pc"])
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p10le"])
 def test_flat_patches_keep_their_color(
     tmp_path: Path, matrix: str, name: str, full: str, pix_fmt: str
 ) -> None:
     source, target = tmp_path / "in.mkv", tmp_path / "out.mkv"
     scaled = f"scale=out_color_matrix={name}:out_range={full}"
-    if name == "fcc":
-        scaled = f"scale=out_color_matrix=bt601:out_range={full}"
     ffmpeg(
         *("-f", "lavfi", "-i", "rgbtestsrc=s=96x64:r=24:d=0.05", "-frames:v", "1"),
         *("-vf", f"{scaled},format={pix_fmt}", "-c:v", "ffv1", "-colorspace", matrix),
@@ -127,8 +129,8 @@ def test_flat_patches_keep_their_color(
     )
     # Strength 0 converts to RGB and back, and enlarges without the network.
     waifu2x.upscale_video(source, target, strength=0, noise=None, model="upconv_7", codec="ffv1")
-    for key in ("color_space", "color_range"):
-        assert probe(target)["streams"][0][key] == probe(source)["streams"][0][key]
+    video = probe(target, "-show_streams")["streams"][0]
+    assert (video["color_space"], video["color_range"]) == (matrix, full)
     dtype = np.uint8 if pix_fmt == "yuv420p" else np.uint16
     before, after = (
         np.frombuffer(raw(path, pix_fmt, cwd=tmp_path), dtype) for path in (source, target)
@@ -288,6 +290,12 @@ def test_existing_results_and_the_input_are_kept(corpus: Corpus, tmp_path: Path)
     with pytest.raises(OutputExistsError, match="input itself"):
         waifu2x.upscale_video(source, source, overwrite=True, **SAME)
     assert [each.name for each in tmp_path.iterdir()] == ["out.mkv"]
+
+
+def test_a_frame_beyond_the_limit_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(LimitError, match="64x48 px, and the limit is 3000 pixels"):
+        upscaled(corpus, "one.mkv", tmp_path / "out.mkv", max_pixels=3000)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_files_are_no_videos(tmp_path: Path) -> None:

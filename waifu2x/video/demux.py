@@ -21,7 +21,7 @@ import numpy as np
 
 from .._record import record
 from .._text import plural
-from ..errors import DecodeError, check_cancelled
+from ..errors import DecodeError, LimitError, check_cancelled
 from .color import from_rgb, to_rgb
 from .layout import CHROMA_SITES, ChromaSite, Matrix, VideoLayout, untagged
 from .library import library, why
@@ -166,12 +166,16 @@ class VideoSource:
         start: float | None = None,
         end: float | None = None,
         deinterlace: str | None = None,
+        max_pixels: int | None = None,
     ) -> None:
         """Open ``file`` and decode its first frames.
 
         start, end: seconds from the beginning of the file; frames outside are left out.
         deinterlace: "bwdif" to deinterlace, "off" to take interlaced frames as they are, None to
             refuse them.
+        max_pixels: limit for a frame.
+
+        Raises `LimitError` for a larger frame.
         """
         self.av = library()
         self._file, self.name = file, name
@@ -184,6 +188,12 @@ class VideoSource:
             self.container_format = str(container.format.name)
             self._origin = Fraction(container.start_time or 0, 10**6)
             stream = self._main(container)
+            width, height = stream.codec_context.width, stream.codec_context.height
+            if max_pixels is not None and width * height > max_pixels:
+                raise LimitError(
+                    f"{name} is {width}x{height} px, and the limit is {max_pixels} pixels; raise "
+                    "it with `max_pixels=`"
+                )
             self.main_index = stream.index
             self.extra_videos = (
                 sum(1 for each in container.streams.video if not _is_picture(each)) - 1
