@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from waifu2x.errors import ArgumentError
-from waifu2x.video.layout import VideoLayout, describe_guesses, untagged
+from waifu2x.video.layout import VideoLayout, untagged
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,17 @@ def test_the_matrix_of_a_stream_without_tags_follows_from_its_size(
     assert layout.matrix == matrix
     assert not layout.full_range
     assert layout.guessed == ("matrix", "full_range", "chroma")
-    (told,) = describe_guesses([layout, layout])
-    assert told.startswith("the source has no tag for it, so the matrix as BT.")
+    assert layout.assumptions() == (
+        f"not tagged, so assumed: matrix {matrix.upper().replace('BT', 'BT.')}, range limited, "
+        "chroma position left"
+    )
 
 
 def test_what_is_tagged_is_not_guessed() -> None:
     layout = untagged(1920, 1080, matrix="bt601", full_range=True, chroma="topleft", depth=10)
     assert layout.guessed == ()
     assert (layout.matrix, layout.full_range, layout.chroma) == ("bt601", True, "topleft")
-    assert describe_guesses([layout]) == ()
+    assert layout.assumptions() == ""
 
 
 def test_mono_guesses_only_a_range_and_444_no_position() -> None:

@@ -158,7 +158,7 @@ def test_the_line_of_the_result(tmp_path: Path) -> None:
     done = waifu2x("in.y4m", "out.y4m", "-m", "upconv_7", cwd=tmp_path)
     assert "24x16 -> 48x32 px, upconv_7" in done.stdout
     assert "3 frames; 67% of the tiles reused, 2 whole frames" in done.stdout
-    assert "the matrix as BT.601 and the range as limited was taken as usual" in done.stdout
+    assert "not tagged, so assumed: matrix BT.601, range limited" in done.stdout
 
 
 @pytest.mark.parametrize(

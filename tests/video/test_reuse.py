@@ -1,4 +1,4 @@
-"""Which tiles are computed: exact and near repeats, margins, drift, checks and restarts."""
+"""Which tiles are computed: exact and near repeats, margins, drift and checks."""
 
 from __future__ import annotations
 
@@ -69,12 +69,10 @@ def test_few_results_are_kept() -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_only_what_a_change_can_reach_is_computed(exact: bool) -> None:
-    state, source = new(exact=exact), frame()
-    state.decide(source)
-    margin = state.margin
-    assert margin == 16
+    source = frame()
+    assert new(exact=exact).margin == 16
     for y, x in [(100, 100), (64, 64), (0, 0), (202, 330), (70, 190)]:
-        state.restart()
+        state = new(exact=exact)
         state.decide(source)
         decision = state.decide(changed(source, (y, x, 50)))
         assert not decision.whole
@@ -177,18 +175,6 @@ def test_many_changes_compute_the_whole_frame() -> None:
     assert state.decide(changed(source, *places)).whole
 
 
-def test_a_restart_forgets_everything() -> None:
-    sources = [frame(seed) for seed in (1, 2, 1)] + [changed(frame(1), (20, 30, 2))]
-    used = new()
-    for each in sources:
-        used.decide(each)
-    used.tighten()
-    used.restart()
-    fresh = new()
-    for each in sources:
-        assert used.decide(each) == fresh.decide(each)
-
-
 def test_checks_are_due_at_fixed_numbers_and_take_the_noisiest_tile() -> None:
     state, source = new(), frame()
     state.decide(source)
@@ -208,7 +194,7 @@ def test_failed_checks_allow_less_noise_and_at_last_none() -> None:
     assert state.decide(changed(source, (20, 30, 6))).computed == 0
     state.tighten()
     assert state.decide(changed(source, (20, 30, 5))).computed > 0
-    state.restart()
+    state = new()
     state.decide(source)
     for _ in range(3):
         state.tighten()

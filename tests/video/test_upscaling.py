@@ -166,21 +166,37 @@ def test_a_reused_tile_is_close_to_the_computed_one(pipeline: Pipeline) -> None:
         assert largest_difference(expected.planes, result.planes, 8) <= 2
 
 
-def test_a_restart_gives_the_bytes_of_a_stream_that_begins_there(pipeline: Pipeline) -> None:
+def test_two_runs_give_the_same_bytes(pipeline: Pipeline) -> None:
     layout, rng = VideoLayout(100, 70), np.random.default_rng(5)
     frames = []
     for each in clip(layout, 8):
         luma = each.planes[0] + (rng.random(each.planes[0].shape) < 0.02)
         frames.append(VideoFrame((luma.astype(np.uint8), *each.planes[1:])))
     request = request_for(pipeline, layout)
-    together = list(UpscaledFrames(frames, layout, pipeline, request, restart_at=[3, 6]))
-    apart = [
-        made
-        for first, last in [(0, 3), (3, 6), (6, 8)]
-        for made in UpscaledFrames(frames[first:last], layout, pipeline, request)
-    ]
-    for one, two in zip(together, apart, strict=True):
+    runs = [list(UpscaledFrames(frames, layout, pipeline, request)) for _ in range(2)]
+    for one, two in zip(*runs, strict=True):
         assert all(map(np.array_equal, one.planes, two.planes))
+
+
+def test_a_source_that_hangs_does_not_hold_the_caller(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, more = VideoLayout(16, 12), threading.Event()
+    monkeypatch.setattr("waifu2x.video.upscaling._SOURCE_SECONDS", 0.1)
+
+    def hanging() -> Iterator[VideoFrame]:
+        yield drawing(layout)
+        more.wait()
+
+    stream = UpscaledFrames(hanging(), layout, pipeline, request_for(pipeline, layout))
+    next(stream)
+    stream.close()
+    assert threads() == {"waifu2x-frames"}
+    more.set()
+    deadline = time.monotonic() + 30
+    while threads() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert threads() == set()
 
 
 def endless(layout: VideoLayout, taken: list[int]) -> Iterator[VideoFrame]:

@@ -19,7 +19,6 @@ from ..errors import EncodeError
 from ..picture import Picture, Source
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
-from ..video.layout import describe_guesses
 from ..video.planes import VideoFrame
 from ..video.upscaling import UpscaledFrames
 from ..video.y4m import Y4mReader, Y4mWriter
@@ -126,13 +125,11 @@ class Y4mJob:
                 f"{100 * saved.share:.0f}% of the tiles reused, "
                 f"{plural(saved.repeated, 'whole frame')}"
             )
-        return task.result(_SOURCE, *notes, *self._guesses())
-
-    def _guesses(self) -> tuple[str, ...]:
-        # The position of chroma and the matrix do not matter if nothing is converted.
-        request = self._task.request
-        idle = not request.passes and not request.resize
-        return () if idle else describe_guesses([self._reader.header.layout])
+        request, assumptions = task.request, header.layout.assumptions()
+        # They do not matter if nothing is converted.
+        if assumptions and (request.passes or request.resize):
+            notes.append(assumptions)
+        return task.result(_SOURCE, *notes)
 
     def _chosen(self) -> Iterator[VideoFrame]:
         """Return the frames between start and end."""

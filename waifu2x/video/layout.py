@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -123,6 +122,16 @@ class VideoLayout:
         """Bytes of the samples of a frame."""
         return sum(height * width for height, width in self.shapes) * self.dtype.itemsize
 
+    def assumptions(self) -> str:
+        """Describe what no tag declares in one short sentence; empty if everything is tagged."""
+        values = {
+            "matrix": f"matrix {self.matrix.upper().replace('BT', 'BT.')}",
+            "full_range": f"range {'full' if self.full_range else 'limited'}",
+            "chroma": f"chroma position {self.chroma}",
+        }
+        found = [values[name] for name in self.guessed]
+        return f"not tagged, so assumed: {', '.join(found)}" if found else ""
+
     def sized(self, width: int, height: int) -> VideoLayout:
         """Return the same layout for another size; nothing is guessed again."""
         return replace(self, width=width, height=height)
@@ -167,19 +176,3 @@ def untagged(
         guessed=tuple(guessed),
         **fields,
     )
-
-
-def describe_guesses(layouts: Iterable[VideoLayout]) -> tuple[str, ...]:
-    """Describe what no tag declares, one short sentence for each kind of layout."""
-    told = []
-    for layout in layouts:
-        values = {
-            "matrix": f"the matrix as {layout.matrix.upper().replace('BT', 'BT.')}",
-            "full_range": f"the range as {'full' if layout.full_range else 'limited'}",
-            "chroma": f"the chroma position as {layout.chroma}",
-        }
-        found = [values[name] for name in layout.guessed]
-        if found:
-            text = ", ".join(found[:-1]) + (" and " if found[1:] else "") + found[-1]
-            told.append(f"the source has no tag for it, so {text} was taken as usual")
-    return tuple(dict.fromkeys(told))

@@ -101,7 +101,7 @@ class Decision:
 class Reuse:
     """Compares the frames of a stream, in order, with the sources of earlier results.
 
-    Decisions depend only on the frames since the start or the last `restart`.
+    Decisions depend only on the frames and on the outcomes of checks.
     """
 
     def __init__(
@@ -143,14 +143,6 @@ class Reuse:
         self._gray: bool | None = None
         self._strictness = 0
         self._noisy = 0
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget all frames, and what checks have found; returns at the start of a segment."""
-        self._windows = []
-        self._kept.clear()
-        self._gray = None
-        self._strictness = self._noisy = 0
 
     def tighten(self) -> None:
         """Halve the noise that counts as equal, after a check that failed; at last allow none."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
@@ -44,6 +44,9 @@ _WAITING: Final = 1
 _FINISHED: Final = 2
 #: Seconds between two checks for cancellation.
 _POLL_SECONDS: Final = 0.2
+
+#: Seconds for which a source may read after the stream was closed.
+_SOURCE_SECONDS: Final = 5.0
 
 _FLOAT: Final = np.dtype(np.float32)
 
@@ -145,7 +148,6 @@ class _Work:
     number: int
     frame: VideoFrame
     decision: Decision
-    restart: bool
     parts: tuple[_Part, ...] = ()
     check: _Part | None = None
 
@@ -165,21 +167,18 @@ class UpscaledFrames(Iterator[VideoFrame]):
         *,
         result: VideoLayout | None = None,
         exact: bool = False,
-        restart_at: Collection[int] = (),
         progress: Callable[[int], object] | None = None,
         cancel: threading.Event | None = None,
         slot: Slot | None = None,
     ) -> None:
         """Start the threads.
 
-        frames: of ``layout``. They are iterated in another thread, up to six frames ahead; a
-            generator is closed there. Nothing changes their planes.
+        frames: of ``layout``. They are iterated in another thread, up to eight ahead of the
+            results; a generator is closed there. Nothing changes their planes.
         request: from `Pipeline.request`, for a picture of the size of ``layout``.
         result: another layout for the results, apart from its size; None is ``layout``.
         exact: reuse a result only for equal samples; otherwise also within the noise of a codec,
             with `STEADY_MODELS`.
-        restart_at: numbers of frames, from 0, before which all earlier frames are forgotten, so
-            that results depend only on the frames since then.
         progress: receives the number of frames that were returned, in the caller's thread.
         cancel: an event that stops the work before the next tile.
         slot: held while a network runs.
@@ -195,7 +194,6 @@ class UpscaledFrames(Iterator[VideoFrame]):
             pipeline,
             request,
             exact=exact,
-            restart_at=restart_at,
             cancel=cancel,
             slot=slot,
         )
@@ -238,7 +236,10 @@ class UpscaledFrames(Iterator[VideoFrame]):
             self._stages.stop()
 
     def close(self) -> None:
-        """Stop the threads and wait for them; the iterator of frames may finish a frame first."""
+        """Stop the threads and wait for them; the source may finish a frame first.
+
+        A source that returns nothing for five seconds is left to its thread, which ends with it.
+        """
         if not self._closed:
             self._closed = True
             self._stages.stop()
@@ -256,13 +257,11 @@ class _Stages:
         request: Request,
         *,
         exact: bool,
-        restart_at: Collection[int],
         cancel: threading.Event | None,
         slot: Slot | None,
     ) -> None:
         self.layout = result
         self.source_layout, self._pipeline, self._request = layout, pipeline, request
-        self._restart_at = frozenset(restart_at)
         self._cancel, self._slot = cancel, slot
         # An own event as well, so that closing stops a network that runs.
         self._stop = _Stop(cancel)
@@ -303,10 +302,10 @@ class _Stages:
             self._checked.notify_all()
 
     def join(self) -> None:
-        """Wait until the threads have ended."""
-        for thread in self._threads:
+        """Wait until the threads have ended; the first one may hang in a read of its source."""
+        for thread, most in zip(self._threads, (_SOURCE_SECONDS, None, None), strict=True):
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(most)
 
     def _decide(self, frames: Iterable[VideoFrame]) -> None:
         """Read frames, decide what to compute, and convert it to RGB."""
@@ -318,13 +317,9 @@ class _Stages:
             for number, frame in enumerate(iterator):
                 check_cancelled(self._cancel)
                 frame.require(self.source_layout)
-                restart = number in self._restart_at
                 if self.reuse is None:
-                    self._sources.put(_Work(number, frame, Decision(computed=1), restart))
+                    self._sources.put(_Work(number, frame, Decision(computed=1)))
                     continue
-                if restart:
-                    self.reuse.restart()
-                    waiting.clear()
                 while waiting and waiting[0] <= number - CHECK_DELAY:
                     if not self._outcome(waiting.popleft()):
                         self.reuse.tighten()
@@ -339,7 +334,6 @@ class _Stages:
                         number,
                         frame,
                         decision,
-                        restart,
                         parts,
                         None if check is None else self._part(frame, check, gray),
                     )
@@ -475,8 +469,6 @@ class _Pasting:
         stream, decision = self._stream, work.decision
         if stream.reuse is None:
             return self._converted(work.frame), decision, None
-        if work.restart:
-            self._kept.clear()
         for key in decision.forget:
             self._kept.pop(key, None)
         if decision.recall is not None:
