@@ -42,7 +42,7 @@ _OF_ENCODER = {
     [
         *("full.mkv", "cover.mp4", "plain.mp4", "plain.ts", "vfr.mkv", "vfr.mp4", "offset.mkv"),
         *("ten.mkv", "hdr.mkv", "aspect.mkv", "one.mkv", "444.mkv", "two.mkv", "plain.webm"),
-        "site.mkv",
+        *("site.mkv", "timecode.mov", "text.mp4"),
     ],
 )
 def test_streams_packets_timestamps_and_tags_come_out_as_they_went_in(
@@ -76,7 +76,8 @@ def test_streams_packets_timestamps_and_tags_come_out_as_they_went_in(
                     assert new.get(key) == old[key], key
             assert stamps(after, main) == stamps(before, main)
         else:
-            assert new.get("extradata_hash") == old.get("extradata_hash")
+            if old["codec_type"] != "data":  # chapters as text, written again by the muxer
+                assert new.get("extradata_hash") == old.get("extradata_hash")
             assert copied(after, old["index"]) == copied(before, old["index"])
     assert after["chapters"] == before["chapters"]
     for tag in ("title", "artist"):
