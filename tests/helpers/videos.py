@@ -203,6 +203,12 @@ _MAKERS: dict[str, tuple[str, ...] | Callable[[Corpus, Path], None]] = {
         *("-f", "lavfi", "-i", "color=c=0x3070c0:s=63x47:r=24:d=0.5", "-c:v", "ffv1"),
         *("-pix_fmt", "yuv444p"),
     ),
+    "site.mkv": (*_TESTSRC, *_X264, "-x264-params", "chromaloc=2"),
+    "timecode.mov": (*_TESTSRC, *_X264, "-timecode", "01:00:00:00"),
+    "text.mp4": (
+        *(*_TESTSRC, "-i", "s.ass", "-i", "chapters.txt", "-map", "0", "-map", "1"),
+        *("-map_metadata", "2", "-map_chapters", "2", *_X264, "-c:s", "mov_text"),
+    ),
     "aspect.mkv": (*_TESTSRC, "-vf", "setsar=4/3", *_X264),
     "one.mkv": (*_TESTSRC, "-frames:v", "1", *_X264),
     "sound.mkv": (*_SINE, "-c:a", "aac"),

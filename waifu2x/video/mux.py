@@ -14,7 +14,7 @@ from ..errors import EncodeError, check_cancelled
 from .containers import Container
 from .demux import VideoSource
 from .encode import EncoderSettings
-from .fitting import is_chapter_track, is_cover
+from .fitting import is_cover, is_repeated
 from .library import why
 from .segments import Segment
 
@@ -115,7 +115,7 @@ class Muxer:
         for stream in opened.streams:
             if stream.index == self.source.main_index:
                 video = self._video_stream(output, stream)
-            elif stream.index in self.left or is_chapter_track(stream, chapters):
+            elif stream.index in self.left or is_repeated(stream, chapters):
                 continue
             elif stream.index in covers:
                 _attach_cover(output, stream, covers[stream.index])
