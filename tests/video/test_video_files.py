@@ -76,7 +76,8 @@ def test_streams_packets_timestamps_and_tags_come_out_as_they_went_in(
                     assert new.get(key) == old[key], key
             assert stamps(after, main) == stamps(before, main)
         else:
-            if old["codec_type"] != "data":  # chapters as text, written again by the muxer
+            # Chapters as text are written again; to mov_text, the muxer adds the bit rate.
+            if old["codec_type"] != "data" and old["codec_name"] != "mov_text":
                 assert new.get("extradata_hash") == old.get("extradata_hash")
             assert copied(after, old["index"]) == copied(before, old["index"])
     assert after["chapters"] == before["chapters"]
