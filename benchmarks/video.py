@@ -40,7 +40,15 @@ from waifu2x.video.y4m import Y4mReader, Y4mWriter, header_for
 from .common.environment import describe, environment
 from .common.measure import UnavailableError
 from .common.parts import Options as CommonOptions
-from .common.parts import Part, add_options, check_rounds, make_options, parse_names, run_parts
+from .common.parts import (
+    Part,
+    add_options,
+    check_rounds,
+    make_options,
+    parse_names,
+    parse_numbers,
+    run_parts,
+)
 from .common.pictures import art, draw_face
 from .common.tables import markdown
 
@@ -52,10 +60,11 @@ Rgb = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Options(CommonOptions):
-    """models, sizes: of part throughput; the models of part reuse. plot: of part memory."""
+    """models, sizes: of part throughput. models, crf: of part reuse. plot: of part memory."""
 
     models: Sequence[str] = MODELS
     sizes: Sequence[str] = tuple(SIZES)
+    crf: Sequence[int] = (18, 23)
     plot: Path | None = None
 
 
@@ -194,11 +203,11 @@ def reuse(options: Options) -> Part:
     """What is reused of a clip drawn on threes, and how far it is from what would be computed."""
     if shutil.which("ffmpeg") is None:
         raise UnavailableError("ffmpeg is not installed")
-    width, height, length = (192, 144, 6) if options.quick else (480, 272, 24)
+    width, height, length = (192, 144, 6) if options.quick else (320, 184, 18)
     drawn = list(drawn_on_threes(width, height, length))
     names = [name for name, _ in drawn]
     rows, report, problems = [], [], []
-    for model, crf in itertools.product(options.models, (18,) if options.quick else (18, 23)):
+    for model, crf in itertools.product(options.models, options.crf):
         pipeline = Upscaler(model, engine="native").pipeline
         data = encoded([frame for _, frame in drawn], crf)
         reader = Y4mReader(io.BytesIO(data), "clip")
@@ -316,6 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--models", type=known, default=MODELS, metavar="NAME,...", help="upconv_7,cunet")
     known = parse_names("size", SIZES)
     add("--sizes", type=known, default=tuple(SIZES), metavar="NAME,...", help="480p,720p,1080p")
+    add("--crf", type=parse_numbers(int, 0), default=(18, 23), metavar="N,...", help="18,23")
     add("--plot", type=Path, metavar="FILE", help="PNG of the memory")
     arguments = parser.parse_args(argv)
     check_rounds(parser, arguments, 3)

@@ -13,7 +13,7 @@ from benchmarks import video
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg, which adds the noise")
 def test_video_benchmark_runs(tmp_path, capsys):
     target, plot = tmp_path / "video.json", tmp_path / "memory.png"
-    arguments = ["--quick", "--rounds", "2", "--models", "upconv_7"]
+    arguments = ["--quick", "--rounds", "2", "--models", "upconv_7", "--crf", "18"]
     assert video.main([*arguments, "--json", str(target), "--plot", str(plot)]) == 0
     report = json.loads(target.read_text("utf-8"))
     assert report["wrong"] == []

@@ -171,8 +171,8 @@ class Reuse:
         if changed.all():
             self._windows, self._own = windows, False
             return self._all(*kept)
-        check = self._choose_check(noise, changed)
         if not changed.any():
+            check = self._choose_check(noise)
             return Decision((), False, None, *kept, 0, self.tiles, check)
         tile_rects = self._rectangles(changed)
         rects = tuple(self._pixels(rect) for rect in tile_rects)
@@ -187,9 +187,9 @@ class Reuse:
             part = np.s_[rect.top : rect.bottom, rect.left : rect.right]
             for mine, new in zip(self._windows, windows, strict=True):
                 mine[part] = new[part]
+            noise[part] = 0
         computed = sum(rect.pixels for rect in tile_rects)
-        if check is not None and any(_overlap(check, rect) for rect in rects):
-            check = None
+        check = self._choose_check(noise)
         return Decision(rects, False, None, *kept, computed, self.tiles, check)
 
     def _all(self, keep: bytes | None, forget: tuple[bytes, ...]) -> Decision:
@@ -242,8 +242,8 @@ class Reuse:
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
         """Compare windows with the kept ones.
 
-        Returns whether each tile has changed, and by how much of the allowed noise: 0 if its window
-        is equal.
+        Returns whether each tile has changed, and how much of the allowed noise it has: 0 if its
+        window is equal.
         """
         changed = np.zeros((self._rows, self._columns), bool)
         noise = np.zeros((self._rows, self._columns))
@@ -273,11 +273,11 @@ class Reuse:
                     noise[row, column] = max(noise[row, column], found)
         return changed, noise
 
-    def _choose_check(
-        self, noise: npt.NDArray[np.float64], changed: npt.NDArray[np.bool_]
-    ) -> Rect | None:
-        """Return the reused tile with the most noise, in pixels, if a check is due."""
-        noise = np.where(changed, 0, noise)
+    def _choose_check(self, noise: npt.NDArray[np.float64]) -> Rect | None:
+        """Return the tile with the most noise, in pixels, if a check is due.
+
+        noise: of the reused tiles, 0 for others.
+        """
         if not noise.any():
             return None
         due = self._noisy % _CHECK_EVERY[self.whole_only] == 0
