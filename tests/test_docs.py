@@ -58,6 +58,9 @@ NOT_RUN = {
         "runs until it is stopped; tests/comparing/test_rating.py"
     ),
     "waifu2x rate pictures --report --plot ranks.png": "needs votes; tests/comparing",
+    "ffmpeg -i in.mkv -f yuv4mpegpipe - | waifu2x - - -f y4m | x265 --y4m - out.hevc": (
+        "needs ffmpeg and x265; tests/video/test_pipes.py"
+    ),
     "dask scheduler": ENDLESS,
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
@@ -116,6 +119,11 @@ def _video(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
+def _y4m(path: Path) -> None:
+    frame = b"FRAME\n" + bytes(range(96)) * 2 * 3
+    path.write_bytes(b"YUV4MPEG2 W24 H16 F24:1 C420jpeg\n" + frame * 2)
+
+
 def _comic(path: Path) -> None:
     _still(path.with_name("001.jpg"))
     with zipfile.ZipFile(path, "w") as archive:
@@ -136,6 +144,7 @@ FIXTURES = {
     "original.png": _original,
     "in.gif": _animation,
     "in.mkv": _video,
+    "in.y4m": _y4m,
     "in.cbz": _comic,
     "pictures": _pictures,
 }
