@@ -62,7 +62,7 @@ FACTS = {"frames": [[0, 1], [1, 1]], "extradata": "01ff", "saved": {"frames": 2}
 
 
 def test_a_segment_is_read_back_or_found_damaged(tmp_path: Path) -> None:
-    folder = SegmentFolder(tmp_path / "parts", {"a": 1})
+    folder = SegmentFolder(tmp_path / "parts", {"source": 1})
     folder.prepare()
     made = folder.write(0, packets(100, 20), FACTS)
     assert folder.load(0) == made
@@ -77,16 +77,22 @@ def test_a_segment_is_read_back_or_found_damaged(tmp_path: Path) -> None:
         assert folder.load(0) is None
 
 
-def test_a_folder_of_other_settings_is_emptied(tmp_path: Path) -> None:
-    first = SegmentFolder(tmp_path / "parts", {"a": 1})
+def test_segments_of_other_settings_are_kept_and_those_of_another_source_deleted(
+    tmp_path: Path,
+) -> None:
+    first = SegmentFolder(tmp_path / "parts", {"source": 1, "encoder": 1})
     first.prepare()
     first.write(0, packets(5), FACTS)
-    again = SegmentFolder(tmp_path / "parts", {"a": 1})
+    again = SegmentFolder(tmp_path / "parts", {"source": 1, "encoder": 1})
     again.prepare()
     assert (again.finished(), again.restarted) == (1, False)
-    other = SegmentFolder(tmp_path / "parts", {"a": 2})
-    other.prepare()
-    assert (other.finished(), other.restarted) == (0, True)
+    other = SegmentFolder(tmp_path / "parts", {"source": 1, "encoder": 2})
+    with pytest.raises(EncodeError, match="1 finished segment made with another encoder; give"):
+        other.prepare()
+    assert first.finished() == 1
+    changed = SegmentFolder(tmp_path / "parts", {"source": 2, "encoder": 2})
+    changed.prepare()
+    assert (changed.finished(), changed.restarted) == (0, True)
 
 
 # --- whole videos -----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import numpy as np
 from .._record import record
 from .._text import plural, reason, shown
 from .._version import __version__
-from ..errors import DecodeError, EncodeError, LimitError, SkippedError
+from ..errors import DecodeError, EncodeError, SkippedError
 from ..picture import Picture, Source
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
@@ -78,14 +78,10 @@ class VideoJob:
             start=options.start,
             end=options.end,
             deinterlace=options.deinterlace,
+            max_pixels=pipeline.options.limit,
         )
         facts = source.facts
         width, height = facts.layout.width, facts.layout.height
-        if width * height > pipeline.options.limit:
-            raise LimitError(
-                f"{name} is {width}x{height} px, and the limit is {pipeline.options.limit} pixels; "
-                "raise it with `max_pixels=`"
-            )
         options.check_larger(width, height, name)
         if amount is not None:
             amount.add_frames(width, height, max(1, facts.frames), name)
@@ -96,7 +92,11 @@ class VideoJob:
         encoder = encoder_for(
             container, options.codec, depth=facts.original.depth, alpha=facts.original.alpha
         )
-        blank = Picture(np.zeros((height, width, 3), np.uint8), source=Source(format="video"))
+        # A broadcast array: the size of a frame without its memory.
+        blank = Picture(
+            np.broadcast_to(np.zeros(1, np.uint8), (height, width, 3)),
+            source=Source(format="video"),
+        )
         # No quality of JPEG decides the level; see `resolve_noise`.
         chosen = replace(options, noise=None) if options.noise == "auto" else options
         self._task = task = Task.resolve(pipeline, chosen, blank, slot)
@@ -128,8 +128,8 @@ class VideoJob:
         if path is not None:
             source |= _file_identity(path, self._name)
         return {
-            "waifu2x": __version__,
-            "libraries": str(getattr(library(), "library_versions", "")),
+            "version": __version__,
+            "version of PyAV": str(library().__version__),
             "source": source,
             "deinterlace": options.deinterlace,
             "model": task.pipeline.model.name,
@@ -194,7 +194,7 @@ class VideoJob:
         if self._fit.problems:
             notes.append(f"left out: {', '.join(self._fit.problems)}")
         if folder.restarted:
-            notes.append("segments of other settings were deleted")
+            notes.append("segments of another source were deleted")
         frames = plural(sum(len(each.frames) for each in made.segments), "frame")
         notes += _saved(made.segments)
         return self._task.result(Source(format="video"), frames, *notes)

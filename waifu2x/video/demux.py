@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -20,9 +21,9 @@ import numpy as np
 
 from .._record import record
 from .._text import plural
-from ..errors import DecodeError, check_cancelled
+from ..errors import DecodeError, LimitError, check_cancelled
 from .color import from_rgb, to_rgb
-from .layout import Matrix, VideoLayout, untagged
+from .layout import CHROMA_SITES, ChromaSite, Matrix, VideoLayout, untagged
 from .library import library, why
 from .pixels import planar_format, planes_of, rotated, sampling_of
 from .planes import VideoFrame
@@ -54,6 +55,14 @@ _MATRICES: Final[dict[int, Matrix]] = {
     9: "bt2020",
 }
 _UNTAGGED: Final = 2
+
+#: Codecs whose chroma lies between the samples of luma.
+_CENTERED: Final = ("mjpeg", "mpeg1video")
+#: Codecs whose headers may declare the position of chroma, and its field in a trace of them.
+_TRACED: Final = ("h264", "hevc", "av1", "libdav1d")
+_SITE_FIELD: Final = re.compile(
+    r"\b(?:chroma_sample_loc_type_top_field|chroma_sample_position)\b.* = (\d+)"
+)
 _FULL_RANGE: Final = 2
 
 #: Frames that are decoded to find out whether a video is interlaced.
@@ -138,6 +147,7 @@ class SourceFrame:
 class _Counts:
     broken: int = 0
     moved: int = 0
+    jumps: int = 0
     interlaced: int = 0
     resized: int = 0
     left_out: set[str] = field(default_factory=set)
@@ -157,12 +167,16 @@ class VideoSource:
         start: float | None = None,
         end: float | None = None,
         deinterlace: str | None = None,
+        max_pixels: int | None = None,
     ) -> None:
         """Open ``file`` and decode its first frames.
 
         start, end: seconds from the beginning of the file; frames outside are left out.
         deinterlace: "bwdif" to deinterlace, "off" to take interlaced frames as they are, None to
             refuse them.
+        max_pixels: limit for a frame.
+
+        Raises `LimitError` for a larger frame.
         """
         self.av = library()
         self._file, self.name = file, name
@@ -175,6 +189,12 @@ class VideoSource:
             self.container_format = str(container.format.name)
             self._origin = Fraction(container.start_time or 0, 10**6)
             stream = self._main(container)
+            width, height = stream.codec_context.width, stream.codec_context.height
+            if max_pixels is not None and width * height > max_pixels:
+                raise LimitError(
+                    f"{name} is {width}x{height} px, and the limit is {max_pixels} pixels; raise "
+                    "it with `max_pixels=`"
+                )
             self.main_index = stream.index
             self.extra_videos = (
                 sum(1 for each in container.streams.video if not _is_picture(each)) - 1
@@ -256,7 +276,7 @@ class VideoSource:
             alpha=alpha,
             matrix=matrix,
             full_range=True if rgb else {1: False, 2: True}.get(tags.full_range),
-            chroma="center" if first.format.name.startswith("yuvj") else None,
+            chroma=self._chroma_site(str(stream.codec_context.name)) if grid == "420" else None,
         )
         aspect = stream.sample_aspect_ratio
         self._turns, self._flip = _orientation(first)
@@ -288,6 +308,41 @@ class VideoSource:
             index=stream.index,
             format=name,
         )
+
+    def _chroma_site(self, codec: str) -> ChromaSite | None:
+        """The position of chroma that the headers of the codec declare, or None.
+
+        The library has no function for it, but a filter that logs all fields of the headers.
+        """
+        if codec in _CENTERED:
+            return "center"
+        if codec not in _TRACED:
+            return None
+        from av.bitstream import BitStreamFilterContext
+
+        av = self.av
+        found: int | None = None
+        with self.open() as container, av.logging.Capture() as log:
+            stream = container.streams[self.main_index]
+            av.logging.set_level(av.logging.INFO)
+            try:
+                trace = BitStreamFilterContext("trace_headers", stream)
+                for packet in container.demux(stream):
+                    trace.filter(packet)
+                    break
+            except (av.error.FFmpegError, ValueError):
+                pass
+            finally:
+                av.logging.set_level(None)
+            for _, _, line in log:
+                if match := _SITE_FIELD.search(line):
+                    found = int(match[1])
+                    break
+        if found is None:
+            return None
+        if codec in ("av1", "libdav1d"):
+            return cast("ChromaSite | None", {1: "left", 2: "topleft"}.get(found))
+        return cast("ChromaSite", CHROMA_SITES[found]) if found < len(CHROMA_SITES) else None
 
     def _estimated(
         self, container: av.container.InputContainer, stream: VideoStream, rate: Fraction
@@ -323,12 +378,15 @@ class VideoSource:
         """Decode the frames between start and end, in order of their timestamps.
 
         Packets that cannot be decoded are left out; see `notes`. Timestamps increase: a frame
-        without a timestamp, or with one that is not after the last, comes one unit after it.
+        without a timestamp, or with one that is not after the last, comes one unit after it. If the
+        time goes back by more than a second, the rest of the video follows without a gap.
         """
         self._counts = counts = _Counts()
         facts, stored = self.facts, self._stored
         last: int | None = None
         step = max(1, round(1 / (facts.rate * facts.time_base)))
+        second = int(1 / facts.time_base)
+        offset = 0
         with self.open() as container:
             stream = container.streams[facts.index]
             for each in self._decoded(container, cast("VideoStream", stream), seek=True):
@@ -336,9 +394,15 @@ class VideoSource:
                 pts = each.pts if each.pts is not None else each.dts
                 if pts is None:
                     pts = 0 if last is None else last + step
-                elif last is not None and pts <= last:
-                    counts.moved += 1
-                    pts = last + 1
+                else:
+                    pts += offset
+                    if last is not None and pts < last - second:  # recordings that were joined
+                        offset += last + step - pts
+                        pts = last + step
+                        counts.jumps += 1
+                    elif last is not None and pts <= last:
+                        counts.moved += 1
+                        pts = last + 1
                 last = pts
                 moment = pts * facts.time_base
                 if self.after(moment):
@@ -456,6 +520,8 @@ class VideoSource:
         counts = self._counts
         if counts.broken:
             yield f"{plural(counts.broken, 'damaged packet')} left out"
+        if counts.jumps:
+            yield f"{plural(counts.jumps, 'jump')} back in time closed"
         if counts.moved:
             yield f"{plural(counts.moved, 'timestamp')} out of order corrected"
         if counts.resized:

@@ -51,7 +51,7 @@ def fit(source: VideoSource, container: Container) -> Fit:
     with source.open() as opened:
         chapters = opened.chapters()
         for stream in opened.streams:
-            if stream.index == source.main_index or is_chapter_track(stream, chapters):
+            if stream.index == source.main_index or is_repeated(stream, chapters):
                 continue
             if not _holds(source.av, container, stream):
                 left.add(stream.index)
@@ -78,9 +78,15 @@ def check_fit(source: VideoSource, container: Container, encoder: Encoder, name:
     )
 
 
-def is_chapter_track(stream: Stream, chapters: Iterable[Any]) -> bool:
-    """Whether a stream only holds the titles of the chapters, which QuickTime stores as text."""
-    return bool(chapters) and stream.type == "data" and stream.discard.name == "all"
+def is_repeated(stream: Stream, chapters: Iterable[Any]) -> bool:
+    """Whether a stream only repeats what is copied as chapters or tags.
+
+    QuickTime stores the titles of chapters as text, and the tag "timecode" of a video as data. Its
+    muxer writes both streams again.
+    """
+    if stream.type != "data":
+        return False
+    return (bool(chapters) and stream.discard.name == "all") or "timecode" in stream.metadata
 
 
 def is_cover(stream: Stream) -> bool:

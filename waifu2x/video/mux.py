@@ -14,7 +14,7 @@ from ..errors import EncodeError, check_cancelled
 from .containers import Container
 from .demux import VideoSource
 from .encode import EncoderSettings
-from .fitting import is_chapter_track, is_cover
+from .fitting import is_cover, is_repeated
 from .library import why
 from .segments import Segment
 
@@ -41,6 +41,7 @@ class _Copy:
     target: Any
     last: int | None = None
     moved: int = 0
+    offset: int = 0
 
 
 @dataclass(slots=True)
@@ -115,7 +116,7 @@ class Muxer:
         for stream in opened.streams:
             if stream.index == self.source.main_index:
                 video = self._video_stream(output, stream)
-            elif stream.index in self.left or is_chapter_track(stream, chapters):
+            elif stream.index in self.left or is_repeated(stream, chapters):
                 continue
             elif stream.index in covers:
                 _attach_cover(output, stream, covers[stream.index])
@@ -365,6 +366,15 @@ def _order(packet: Any, copy: _Copy, *, strict: bool) -> None:
             packet.pts = packet.dts = copy.last = 0 if copy.last is None else copy.last + 1
             copy.moved += 1
         return
+    packet.dts += copy.offset
+    if packet.pts is not None:
+        packet.pts += copy.offset
+    if copy.last is not None and packet.dts < copy.last - int(1 / packet.time_base):
+        # Recordings that were joined; `VideoSource.frames` closes the jump as well.
+        jump = copy.last + (packet.duration or 1) - packet.dts
+        copy.offset += jump
+        packet.dts += jump
+        packet.pts = None if packet.pts is None else packet.pts + jump
     least = None if copy.last is None else copy.last + int(strict)
     if least is not None and packet.dts < least:
         packet.dts = least

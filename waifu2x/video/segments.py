@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 from .._record import record
-from .._text import reason, shown
+from .._text import listed, plural, reason, shown
 from ..atomic import remove_stale, write_file
 from ..errors import EncodeError
 from .demux import SourceFrame
@@ -91,7 +91,8 @@ class SegmentFolder:
     """The folder of the finished segments of one result.
 
     path: the folder; it is created with its first file. identity: what decides the bytes of the
-    segments, as JSON. A folder of another identity is emptied first, and ``restarted`` is True.
+    segments, as JSON. Its key "source" describes the source: segments of another source are
+    deleted, and ``restarted`` is True. Those of other settings are never deleted.
     """
 
     path: Path
@@ -99,7 +100,10 @@ class SegmentFolder:
     restarted: bool = False
 
     def prepare(self) -> None:
-        """Create the folder, or check the folder of an earlier run; raises `EncodeError`."""
+        """Create the folder, or check the folder of an earlier run.
+
+        Raises `EncodeError` if the folder cannot be written, or holds segments of other settings.
+        """
         plan = json.dumps(self.identity, sort_keys=True, indent=1).encode()
         try:
             found = (self.path / _PLAN).read_bytes() if self.path.is_dir() else None
@@ -111,13 +115,29 @@ class SegmentFolder:
             remove_stale(self.path)
             return
         if found is not None:
-            self.restarted = bool(found)
+            self._refuse_other_settings(found)
+            self.restarted = self.finished() > 0
             self.remove()
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
             raise EncodeError(f"{shown(self.path)} cannot be created: {reason(error)}") from error
         write_file(self.path / _PLAN, lambda file: file.write(plan), overwrite=True, durable=True)
+
+    def _refuse_other_settings(self, plan: bytes) -> None:
+        """Raise `EncodeError` if finished segments of this source have other settings."""
+        finished = self.finished()
+        try:
+            other = json.loads(plan)
+            if other["source"] != self.identity["source"] or not finished:
+                return
+            differing = [key for key in other if other[key] != self.identity.get(key)]
+        except (ValueError, KeyError, TypeError):
+            return
+        raise EncodeError(
+            f"{shown(self.path)} holds {plural(finished, 'finished segment')} made with another "
+            f"{listed(differing, 'and')}; give the same options, or delete the folder"
+        )
 
     def segment_path(self, index: int) -> Path:
         """The file of a segment."""
@@ -195,9 +215,10 @@ class SegmentFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def remove_if_empty(self) -> None:
-        """Delete the folder unless it holds a finished segment."""
-        if not self.finished():
-            self.remove()
+        """Delete the folder unless it holds a segment, finished or in progress of another run."""
+        with contextlib.suppress(OSError):
+            if {each.name for each in self.path.iterdir()} <= {_PLAN, _COUNT}:
+                self.remove()
 
 
 def _read(path: Path, file: BinaryIO) -> Segment:
