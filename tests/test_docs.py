@@ -15,6 +15,7 @@ import pytest
 from helpers import art
 from helpers.families import needs
 from helpers.server import process
+from helpers.videos import needs_ffmpeg
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,10 @@ ONE_PROGRAM = {"docs/python.md"}
 ELSEWHERE = DRAWINGS | BENCHMARKS | TRAINING | ONE_PROGRAM
 RUN = [page for page in PAGES if str(page.relative_to(ROOT)) not in ELSEWHERE]
 #: Pages that need optional packages.
-NEEDS = {"docs/models.md": [needs("realcugan"), needs("realesrgan")]}
+NEEDS = {
+    "docs/models.md": [needs("realcugan"), needs("realesrgan")],
+    "docs/video.md": [needs_ffmpeg],
+}
 
 INSTALLS = "installs; .ci/run runs the line as it stands"
 FROM_INDEX = "installs from the index"
@@ -58,9 +62,6 @@ NOT_RUN = {
         "runs until it is stopped; tests/comparing/test_rating.py"
     ),
     "waifu2x rate pictures --report --plot ranks.png": "needs votes; tests/comparing",
-    "ffmpeg -i in.mkv -f yuv4mpegpipe - | waifu2x - - -f y4m | x265 --y4m - out.hevc": (
-        "needs ffmpeg and x265; tests/video/test_pipes.py"
-    ),
     "dask scheduler": ENDLESS,
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
@@ -119,11 +120,6 @@ def _video(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
-def _y4m(path: Path) -> None:
-    frame = b"FRAME\n" + bytes(range(96)) * 2 * 3
-    path.write_bytes(b"YUV4MPEG2 W24 H16 F24:1 C420jpeg\n" + frame * 2)
-
-
 def _comic(path: Path) -> None:
     _still(path.with_name("001.jpg"))
     with zipfile.ZipFile(path, "w") as archive:
@@ -144,7 +140,6 @@ FIXTURES = {
     "original.png": _original,
     "in.gif": _animation,
     "in.mkv": _video,
-    "in.y4m": _y4m,
     "in.cbz": _comic,
     "pictures": _pictures,
 }
