@@ -271,7 +271,7 @@ def whole_frame(
 
 def memory(options: Options) -> Part:
     """The memory of this process over a long video."""
-    width, height, count = (48, 32, 200) if options.quick else (160, 96, 2000)
+    width, height, count = (48, 32, 200) if options.quick else (96, 64, 2000)
     pipeline = Upscaler("upconv_7", engine="native").pipeline
     layout = VideoLayout(width, height)
     rng = np.random.default_rng(20261126)

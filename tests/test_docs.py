@@ -15,6 +15,7 @@ import pytest
 from helpers import art
 from helpers.families import needs
 from helpers.server import process
+from helpers.videos import needs_ffmpeg
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,10 @@ ONE_PROGRAM = {"docs/python.md"}
 ELSEWHERE = DRAWINGS | BENCHMARKS | TRAINING | ONE_PROGRAM
 RUN = [page for page in PAGES if str(page.relative_to(ROOT)) not in ELSEWHERE]
 #: Pages that need optional packages.
-NEEDS = {"docs/models.md": [needs("realcugan"), needs("realesrgan")]}
+NEEDS = {
+    "docs/models.md": [needs("realcugan"), needs("realesrgan")],
+    "docs/video.md": [needs_ffmpeg],
+}
 
 INSTALLS = "installs; .ci/run runs the line as it stands"
 FROM_INDEX = "installs from the index"

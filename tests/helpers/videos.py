@@ -149,6 +149,10 @@ def _without_index(corpus: Corpus, target: Path) -> None:
     target.write_bytes(corpus.path("plain.mp4").read_bytes()[:6000])
 
 
+def _joined(corpus: Corpus, target: Path) -> None:
+    target.write_bytes(2 * corpus.path("long.ts").read_bytes())
+
+
 def _broken(corpus: Corpus, target: Path) -> None:
     data = bytearray(corpus.path("plain.ts").read_bytes())
     for at in range(len(data) // 3, len(data) // 3 + 1500):
@@ -226,6 +230,11 @@ _MAKERS: dict[str, tuple[str, ...] | Callable[[Corpus, Path], None]] = {
         *("-f", "lavfi", "-i", "testsrc2=s=64x48:r=12:d=9", "-f", "lavfi", "-i", "sine=f=440:d=9"),
         *("-c:v", "libx264", "-preset", "ultrafast", "-g", "24", "-c:a", "aac"),
     ),
+    "long.ts": (
+        *("-f", "lavfi", "-i", "testsrc2=s=64x48:r=24:d=2", "-f", "lavfi", "-i", "sine=d=2"),
+        *(*_X264, "-c:a", "aac"),
+    ),
+    "joined.ts": _joined,
     "truncated.mkv": _truncated,
     "no_index.mp4": _without_index,
     "broken.ts": _broken,

@@ -147,6 +147,7 @@ class SourceFrame:
 class _Counts:
     broken: int = 0
     moved: int = 0
+    jumps: int = 0
     interlaced: int = 0
     resized: int = 0
     left_out: set[str] = field(default_factory=set)
@@ -377,12 +378,15 @@ class VideoSource:
         """Decode the frames between start and end, in order of their timestamps.
 
         Packets that cannot be decoded are left out; see `notes`. Timestamps increase: a frame
-        without a timestamp, or with one that is not after the last, comes one unit after it.
+        without a timestamp, or with one that is not after the last, comes one unit after it. If the
+        time goes back by more than a second, the rest of the video follows without a gap.
         """
         self._counts = counts = _Counts()
         facts, stored = self.facts, self._stored
         last: int | None = None
         step = max(1, round(1 / (facts.rate * facts.time_base)))
+        second = int(1 / facts.time_base)
+        offset = 0
         with self.open() as container:
             stream = container.streams[facts.index]
             for each in self._decoded(container, cast("VideoStream", stream), seek=True):
@@ -390,9 +394,15 @@ class VideoSource:
                 pts = each.pts if each.pts is not None else each.dts
                 if pts is None:
                     pts = 0 if last is None else last + step
-                elif last is not None and pts <= last:
-                    counts.moved += 1
-                    pts = last + 1
+                else:
+                    pts += offset
+                    if last is not None and pts < last - second:  # recordings that were joined
+                        offset += last + step - pts
+                        pts = last + step
+                        counts.jumps += 1
+                    elif last is not None and pts <= last:
+                        counts.moved += 1
+                        pts = last + 1
                 last = pts
                 moment = pts * facts.time_base
                 if self.after(moment):
@@ -510,6 +520,8 @@ class VideoSource:
         counts = self._counts
         if counts.broken:
             yield f"{plural(counts.broken, 'damaged packet')} left out"
+        if counts.jumps:
+            yield f"{plural(counts.jumps, 'jump')} back in time closed"
         if counts.moved:
             yield f"{plural(counts.moved, 'timestamp')} out of order corrected"
         if counts.resized:

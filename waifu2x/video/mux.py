@@ -41,6 +41,7 @@ class _Copy:
     target: Any
     last: int | None = None
     moved: int = 0
+    offset: int = 0
 
 
 @dataclass(slots=True)
@@ -365,6 +366,15 @@ def _order(packet: Any, copy: _Copy, *, strict: bool) -> None:
             packet.pts = packet.dts = copy.last = 0 if copy.last is None else copy.last + 1
             copy.moved += 1
         return
+    packet.dts += copy.offset
+    if packet.pts is not None:
+        packet.pts += copy.offset
+    if copy.last is not None and packet.dts < copy.last - int(1 / packet.time_base):
+        # Recordings that were joined; `VideoSource.frames` closes the jump as well.
+        jump = copy.last + (packet.duration or 1) - packet.dts
+        copy.offset += jump
+        packet.dts += jump
+        packet.pts = None if packet.pts is None else packet.pts + jump
     least = None if copy.last is None else copy.last + int(strict)
     if least is not None and packet.dts < least:
         packet.dts = least
