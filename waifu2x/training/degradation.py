@@ -94,8 +94,8 @@ def _blackman(x: float) -> float:
 class Kernel:
     """A filter for resampling. support: half its width, in pixels of the result.
 
-    share: its weight in the mix. integrated: weights are integrals of the kernel over source pixels,
-    instead of samples.
+    share: its weight in the mix.
+    integrated: weights are integrals of the kernel over source pixels, instead of samples.
     """
 
     name: str
