@@ -88,7 +88,10 @@ def times(names: Sequence[str], side: int, rounds: int, threads: int) -> dict[st
     for name in names:
         pipeline = NetworkPipeline(CANDIDATES[name][0].graph(1), threads=threads)
         runs.append(
-            (Result(name), lambda pipeline=pipeline: timed(lambda: pipeline.restore(pixels)))
+            (
+                Result(name, True, ""),
+                lambda pipeline=pipeline: timed(lambda: pipeline.restore(pixels)),
+            )
         )
     interleave(runs, rounds)
     return {result.name: result for result, _ in runs}

@@ -22,8 +22,8 @@ from PIL import Image
 from waifu2x.cli import main
 
 MODELS = (
-    "cunet, upconv_7, upconv_7_photo, realcugan, realcugan_pro, realesrgan_animevideo, "
-    "realesrgan_anime, realesrgan"
+    "cunet, fine, swift, upconv_7, upconv_7_photo, realcugan, realcugan_pro, "
+    "realesrgan_animevideo, realesrgan_anime, realesrgan"
 )
 ENGINES = "auto, native, onnx, torch, cuda, vulkan"
 FORMATS = "gif, png, jpeg, webp, avif, tiff, bmp, jxl"
