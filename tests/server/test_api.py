@@ -174,6 +174,12 @@ def test_a_wrong_option_has_the_sentence_of_the_command(
     [
         (b"", 415, "in.png is empty (0 bytes); copy or download it again"),
         (b"text", 415, "in.png is not a picture in a supported format"),
+        (
+            b"YUV4MPEG2 W2 H2 F1:1\nFRAME\n" + bytes(6),
+            415,
+            "in.png is a YUV4MPEG2 video; the server",
+        ),
+        (b"\x1a\x45\xdf\xa3" + bytes(99), 415, "in.png is a Matroska video file; the server takes"),
         (picture()[:60], 415, "in.png"),
         (picture(60, 50), 422, "in.png is 60x50, larger than 30x30"),
     ],

@@ -17,7 +17,7 @@ from ..batch.job import open_within
 from ..batch.limits import FileStages, Limits
 from ..batch.memory import budget
 from ..batch.planning import check_quality_used
-from ..errors import CancelledError, LimitError
+from ..errors import CancelledError, DecodeError, LimitError
 from ..files.open import exact_extension
 from ..files.task import Amount, Result
 from ..pipeline.upscaler import Upscaler
@@ -221,6 +221,7 @@ class Workshop:
         target = job.result.with_suffix(extension)
         most = self.settings.max_bytes * _GROWTH
         with codec.opened(job.source, upscaler.options.limit) as (stream, _):
+            _refuse_video(stream, job.name)
             amount = Amount(self.settings.animation_limit)
             try:
                 opened = open_within(
@@ -240,6 +241,17 @@ class Workshop:
                     job.follow(share)
 
                 return opened.write(file, follow, job.cancel)
+
+
+def _refuse_video(stream: BinaryIO, name: str) -> None:
+    """Raise `DecodeError` for a video, which would hold up all clients for hours."""
+    found = codec.sniff(stream.read(codec.HEAD_BYTES))
+    stream.seek(0)
+    if found.video:
+        raise DecodeError(
+            f"{name} is {found.description}; the server takes pictures, animations and comics; "
+            "upscale a video with the command: waifu2x in.mkv out.mkv"
+        )
 
 
 def _cost(job: Job, limit: int) -> float:
