@@ -126,7 +126,8 @@ def test_pixel_limit_of_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_models_are_listed() -> None:
     names = [model.name for model in waifu2x.models()]
-    assert names == ["cunet", "upconv_7", "upconv_7_photo", *families.OPTIONAL]
+    own = ["fine", "swift"]
+    assert names == ["cunet", *own, "upconv_7", "upconv_7_photo", *families.OPTIONAL]
     assert waifu2x.models()[0].noise_levels(1) == (0, 1, 2, 3)
 
 

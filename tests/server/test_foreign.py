@@ -409,7 +409,7 @@ def test_a_page_that_waits_too_long_is_status_503(monkeypatch: pytest.MonkeyPatc
         assert answer.json()["detail"] == (
             "the picture takes longer than 0.5 seconds; try again later"
         )
-        assert idle(server)
+        wait_for(lambda: idle(server))
 
 
 def test_an_image_of_sixteen_bits_stays_so(http: httpx.Client) -> None:

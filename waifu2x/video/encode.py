@@ -160,6 +160,10 @@ _PACKED: Final = {"gbrp": "bgr0", "gbrap": "bgra"}
 #: Heights of PAL, whose BT.601 has another number than that of NTSC.
 _PAL: Final = (288, 576)
 
+#: x265 4.2 writes beyond the buffers of its tree of blocks if a frame has fewer than four blocks of
+#: 16 pixels across (valgrind: at 40x36, not from 64x64 on). Narrower frames go without the tree.
+_CUTREE_SIDE: Final = 64
+
 #: Numbers of chroma positions in x264 and x265 (H.264, E.2.1).
 _SITES: Final = {"left": 0, "center": 1, "topleft": 2, "top": 3, "bottomleft": 4, "bottom": 5}
 
@@ -348,6 +352,8 @@ def _options(
             params["chromaloc"] = str(_SITES[site])
         if deep:
             params |= {"log-level": "none", "frame-threads": "2"}
+            if layout.width < _CUTREE_SIDE:
+                params["cutree"] = "0"
         if display:
             name = "master-display" if deep else "mastering-display"
             params[name] = _x265_display(facts.hdr)
