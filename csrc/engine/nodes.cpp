@@ -26,8 +26,6 @@ std::ptrdiff_t m_position(int tiles) {
 // all registers are used, and few enough for the L1 cache.
 constexpr int kTailPixels = 42;
 
-int round_up(int x, int step) { return (x + step - 1) / step * step; }
-
 int last_depth(int channels) { return channels - (blocks_of(channels) - 1) * kBlock; }
 
 // The x with lo <= factor * x + phase - crop < hi: the samples of a phase that a shuffle writes to

@@ -16,7 +16,6 @@ constexpr int kMaxFactor = 1 << 12;
 constexpr int kMinWinogradDepth = 8;
 
 int round_down(int x, int step) { return floor_divide(x, step) * step; }
-int round_up(int x, int step) { return -floor_divide(-x, step) * step; }
 
 // phases > 1: reorders the outputs by phase.
 void set_weights(Conv& conv, const Program::ConvSpec& spec, int phases) {

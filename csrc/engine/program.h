@@ -232,5 +232,6 @@ class Program {
 inline std::size_t index(int i) { return static_cast<std::size_t>(i); }
 inline int blocks_of(int channels) { return (channels + kBlock - 1) / kBlock; }
 inline int floor_divide(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+inline int round_up(int x, int step) { return -floor_divide(-x, step) * step; }
 
 }  // namespace waifu2x::engine
