@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers.threads import threads
 
 import waifu2x
 from waifu2x import Upscaler, iter_frames
@@ -27,12 +27,6 @@ def picture(shape: tuple[int, ...], dtype: Any, seed: int = 1) -> npt.NDArray[An
     if dtype == np.float32:
         return rng.random(shape, np.float32)
     return rng.integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
-
-
-def threads() -> set[str]:
-    """The threads of the package, but for those that engines keep."""
-    names = {each.name for each in threading.enumerate()}
-    return {name for name in names if re.match(r"waifu2x-(?!vulkan-)", name)}
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, ">u2"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.threads import threads
 
 from waifu2x import Upscaler
 from waifu2x.errors import ArgumentError, CancelledError
@@ -62,12 +62,6 @@ def whole(
 ) -> VideoFrame:
     made = pipeline.run(to_rgb(frame, layout), request, dtype=np.float32, gray=False)
     return from_rgb(made, layout.sized(request.width, request.height))
-
-
-def threads() -> set[str]:
-    """The threads of the package, but for those that engines keep."""
-    names = {each.name for each in threading.enumerate()}
-    return {name for name in names if re.match(r"waifu2x-(?!vulkan-)", name)}
 
 
 @pytest.mark.parametrize(
