@@ -71,9 +71,7 @@ def budget(memory: int | None) -> int:
 
 def decoding_bytes(stream: BinaryIO, limit: int) -> tuple[int, codec.Header | None]:
     """The memory that decoding will need in bytes, and the header if the format is known."""
-    found = codec.sniff(stream.read(codec.HEAD_BYTES))
-    stream.seek(0)
-    if found.video:  # holds a few frames at once, for any length
+    if codec.sniff_stream(stream).video:  # holds a few frames at once, for any length
         return _PAGE, None
     length = stream.seek(0, 2)
     header = codec.read_header(stream, limit)

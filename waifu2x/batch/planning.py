@@ -203,9 +203,9 @@ def _check_options(upscaler: Upscaler, options: Options) -> None:
     """Raise for options that would fail with every file."""
     with suppress(LimitError):  # applies to this blank picture only
         Task.resolve(upscaler.pipeline, options, Picture(np.zeros((8, 8, 3), np.uint8)))
-    # Without a format, files get different formats that share only the range of the quality.
     if options.format == "y4m":
         return
+    # Without a format, files get different formats that share only the range of the quality.
     output = format_of(options.format or "jpeg")
     codec.check_quality(output, options.quality)
     if options.format is not None:

@@ -41,7 +41,7 @@ from .header import Header, read_header
 from .image import from_image, to_image
 from .jpeg_quality import estimate_quality
 from .samples import convert_samples, from_array, to_array
-from .sniff import HEAD_BYTES, is_picture, sniff
+from .sniff import HEAD_BYTES, is_picture, sniff, sniff_stream
 
 __all__ = [
     "ANIMATED_OUTPUT_FORMATS",
@@ -72,6 +72,7 @@ __all__ = [
     "read_header",
     "resolve_format",
     "sniff",
+    "sniff_stream",
     "to_array",
     "to_image",
     "written_dtype",

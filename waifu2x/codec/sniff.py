@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import BinaryIO, Final
 
 from .._record import record
 from .formats import FORMATS, Format, OutputFormat
@@ -98,6 +98,14 @@ def sniff(head: bytes) -> FileType:
     return next(
         (found for signature, found in _TYPES if re.match(signature, head, re.DOTALL)), _UNKNOWN
     )
+
+
+def sniff_stream(stream: BinaryIO) -> FileType:
+    """Return what a seekable file is, and go back to its start."""
+    stream.seek(0)
+    found = sniff(stream.read(HEAD_BYTES))
+    stream.seek(0)
+    return found
 
 
 def is_picture(head: bytes) -> bool:

@@ -245,8 +245,7 @@ class Workshop:
 
 def _refuse_video(stream: BinaryIO, name: str) -> None:
     """Raise `DecodeError` for a video, which would hold up all clients for hours."""
-    found = codec.sniff(stream.read(codec.HEAD_BYTES))
-    stream.seek(0)
+    found = codec.sniff_stream(stream)
     if found.video:
         raise DecodeError(
             f"{name} is {found.description}; the server takes pictures, animations and comics; "
