@@ -6,8 +6,7 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
-from pathlib import Path
+from contextlib import closing
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -28,19 +27,18 @@ from ..picture import Picture
 from ..pipeline.gray import GrayTest
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
-from .task import ChooseFormat, ComputeSlot, Result, Task, kept_metadata
+from .task import ChooseFormat, ComputeSlot, PlainJob, Result, Task, kept_metadata
 
 _EIGHT_BITS: Final = np.dtype(np.uint8)
 
 
-class AnimationJob:
+class AnimationJob(PlainJob):
     """An animation whose result is known to fit the output format; a `Job`.
 
     Raises the errors of `StillJob`.
     """
 
     needs_source = True
-    streamed = False
 
     def __init__(
         self,
@@ -67,10 +65,6 @@ class AnimationJob:
         )
         self._task = task = Task.resolve(pipeline, options, blank, slot)
         check_animation_target(output, task.request.width, task.request.height)
-
-    def keeping(self, place: Path) -> AbstractContextManager[None]:
-        """Keep nothing."""
-        return nullcontext()
 
     def write(
         self,

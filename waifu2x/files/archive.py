@@ -6,7 +6,6 @@ import io
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
@@ -17,7 +16,7 @@ from ..pipeline.auto_noise import strength
 from ..pipeline.progress import ProgressCallback
 from .naming import ARCHIVE_SUFFIXES
 from .pages import ArchiveReader, Member, check_pages, rewrite
-from .task import Job, Options, Result
+from .task import Job, Options, PlainJob, Result
 
 
 class OpenPage(Protocol):
@@ -33,7 +32,7 @@ class OpenPage(Protocol):
         """
 
 
-class ArchiveJob:
+class ArchiveJob(PlainJob):
     """An archive whose pages have all been opened and checked; a `Job`.
 
     A page that its format cannot hold becomes a PNG. A page that fails is carried over unchanged,
@@ -46,7 +45,6 @@ class ArchiveJob:
     """
 
     needs_source = True
-    streamed = False
 
     def __init__(
         self,
@@ -75,10 +73,6 @@ class ArchiveJob:
             self._refuse(name)
         suffix = Path(name).suffix.lower()
         self.extension = suffix if suffix in ARCHIVE_SUFFIXES else ".cbz"
-
-    def keeping(self, place: Path) -> AbstractContextManager[None]:
-        """Keep nothing."""
-        return nullcontext()
 
     def write(
         self,

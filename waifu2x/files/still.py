@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO
 
 from .. import codec
 from ..picture import Picture
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
-from .task import ChooseFormat, ComputeSlot, Result, Task, kept_metadata
+from .task import ChooseFormat, ComputeSlot, PlainJob, Result, Task, kept_metadata
 
 
-class StillJob:
+class StillJob(PlainJob):
     """A decoded picture whose result is known to fit the output format; a `Job`.
 
     Raises `SkippedError` for a picture beyond ``skip_larger``, `ArgumentError`, `LimitError`, and
@@ -23,7 +21,6 @@ class StillJob:
     """
 
     needs_source = False
-    streamed = False
 
     def __init__(
         self,
@@ -43,10 +40,6 @@ class StillJob:
         self._task = task = Task.resolve(pipeline, options, picture, slot)
         channels = picture.color.shape[2] + (picture.alpha is not None and output.has_alpha)
         codec.check_size(output, task.request.width, task.request.height, channels * dtype.itemsize)
-
-    def keeping(self, place: Path) -> AbstractContextManager[None]:
-        """Keep nothing."""
-        return nullcontext()
 
     def write(
         self,

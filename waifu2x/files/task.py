@@ -215,10 +215,10 @@ class FrameShare(float):
     size: int
 
     def __new__(
-        cls, share: float, *, frames: int, total: int, computed: int, seconds: float, size: int
+        cls, *, frames: int, total: int, computed: int, seconds: float, size: int
     ) -> FrameShare:
-        """Create a share with its numbers."""
-        made = super().__new__(cls, share)
+        """Create the share of ``frames`` in ``total``, at most 1; 0 if the total is unknown."""
+        made = super().__new__(cls, min(1.0, frames / total) if total else 0.0)
         made.frames, made.total, made.computed = frames, total, computed
         made.seconds, made.size = seconds, size
         return made
@@ -264,6 +264,16 @@ class Amount:
             )
         self._animated = total
         self.pixels += pixels
+
+
+class PlainJob:
+    """What jobs share that keep nothing between two runs, and write to a sink that seeks."""
+
+    streamed = False
+
+    def keeping(self, place: Path) -> AbstractContextManager[None]:
+        """Keep nothing."""
+        return nullcontext()
 
 
 class Job(Protocol):

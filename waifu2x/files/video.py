@@ -14,13 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-import numpy as np
-
 from .._record import record
 from .._text import plural, reason, shown
 from .._version import __version__
 from ..errors import DecodeError, EncodeError, SkippedError
-from ..picture import Picture, Source
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..video.containers import DEFAULT_SUFFIX, container_for, result_suffix
@@ -32,6 +29,7 @@ from ..video.mux import Muxer
 from ..video.planes import VideoFrame
 from ..video.segments import Cut, Segment, SegmentFolder, cut
 from ..video.upscaling import UpscaledFrames
+from .frames import SOURCE, blank_frame, refuse_depth, reuse_notes
 from .naming import MAX_NAME_BYTES, name_size, shortened_name
 from .task import Amount, ComputeSlot, FrameShare, Options, Result, Task
 
@@ -66,11 +64,7 @@ class VideoJob:
         library()
         self._name = name
         self._options, self._shard = options, shard
-        if options.depth is not None:
-            raise EncodeError(
-                f"depth is {options.depth}, and {name} is a video, which keeps its depth; leave "
-                "out `depth=`"
-            )
+        refuse_depth(options, name)
         path = _path_of(stream)
         self._source = source = VideoSource(
             path or stream,
@@ -92,14 +86,9 @@ class VideoJob:
         encoder = encoder_for(
             container, options.codec, depth=facts.original.depth, alpha=facts.original.alpha
         )
-        # A broadcast array: the size of a frame without its memory.
-        blank = Picture(
-            np.broadcast_to(np.zeros(1, np.uint8), (height, width, 3)),
-            source=Source(format="video"),
-        )
         # No quality of JPEG decides the level; see `resolve_noise`.
         chosen = replace(options, noise=None) if options.noise == "auto" else options
-        self._task = task = Task.resolve(pipeline, chosen, blank, slot)
+        self._task = task = Task.resolve(pipeline, chosen, blank_frame(width, height), slot)
         self._settings, self._notes = encoder_settings(
             facts,
             task.request.width,
@@ -187,8 +176,7 @@ class VideoJob:
         notes = [self._settings.describe(), *self._notes, *muxer.notes, *made.notes]
         original = self._source.facts.original
         if "matrix" in original.guessed:
-            name = original.matrix.upper().replace("BT", "BT.")
-            notes.append(f"colors without a tag taken as {name}")
+            notes.append(f"colors without a tag taken as {original.matrix_label}")
         if self._source.extra_videos:
             notes.append(f"{plural(self._source.extra_videos, 'other video stream')} copied")
         if self._fit.problems:
@@ -197,7 +185,7 @@ class VideoJob:
             notes.append("segments of another source were deleted")
         frames = plural(sum(len(each.frames) for each in made.segments), "frame")
         notes += _saved(made.segments)
-        return self._task.result(Source(format="video"), frames, *notes)
+        return self._task.result(SOURCE, frames, *notes)
 
     def _kept(self, folder: SegmentFolder, error: EncodeError | OSError) -> EncodeError:
         """An error of writing, with what has been kept."""
@@ -238,6 +226,7 @@ class VideoJob:
         notes: list[str] = []
         at = -1
         resumed = 0
+        checked: dict[int, Segment] = {}
         frames = cut(self._source.frames(cancel), self._source.facts.time_base)
         for at, group in groupby(frames, key=lambda each: each.segment):
             own = at % count == index - 1
@@ -245,6 +234,8 @@ class VideoJob:
             if segment is not None or not own:
                 pts = [each.frame.pts for each in group]
                 if segment is None or [each for each, _ in segment.frames] == pts:
+                    if segment is not None:
+                        checked[at] = segment
                     resumed += segment is not None and own
                     follow.skipped(len(pts), 0 if segment is None else segment.size)
                     continue
@@ -252,14 +243,15 @@ class VideoJob:
                     f"{self._name}: segment {at} in {shown(folder.path)} has other frames; delete "
                     "the folder and start again"
                 )
-            self._compute(folder, at, group, follow, cancel)  # noqa: B031  (once only)
+            checked[at] = self._compute(folder, at, group, follow, cancel)  # noqa: B031  (once only)
         if at < 0:
             raise DecodeError(f"{self._name} has no frames between start and end")
         folder.finish(at + 1)
         notes += self._source.notes()
         if resumed:
             notes.append(f"{plural(resumed, 'segment')} of an earlier run used")
-        loaded = [folder.load(each) for each in range(at + 1)]
+        # Other shards may have finished theirs meanwhile.
+        loaded = [checked.get(each) or folder.load(each) for each in range(at + 1)]
         missing = sum(1 for each in loaded if each is None)
         if missing:
             raise SkippedError(
@@ -276,7 +268,8 @@ class VideoJob:
         group: Iterator[Cut],
         follow: _Follow,
         cancel: threading.Event | None,
-    ) -> None:
+    ) -> Segment:
+        """Upscale and encode the frames of a segment."""
         encoder = FrameEncoder(self._settings)
         stamps: list[tuple[int, int]] = []
         facts: dict[str, Any] = {}
@@ -321,7 +314,7 @@ class VideoJob:
             )
 
         with upscaled:
-            folder.write(index, packets(), facts)
+            return folder.write(index, packets(), facts)
 
 
 @record
@@ -365,7 +358,6 @@ class _Follow:
             return
         self.progress(
             FrameShare(
-                min(1.0, self.frames / self.total) if self.total else 0.0,
                 frames=self.frames,
                 total=self.total,
                 computed=self.computed,
@@ -375,14 +367,10 @@ class _Follow:
         )
 
 
-def _saved(segments: tuple[Segment, ...]) -> Iterator[str]:
+def _saved(segments: tuple[Segment, ...]) -> list[str]:
     """What was reused, for the line of the result."""
-    repeated, tiles, reused = (
-        sum(each.saved.get(key, 0) for each in segments) for key in ("repeated", "tiles", "reused")
-    )
-    if reused:
-        share = 100 * reused / tiles
-        yield f"{share:.0f}% of the tiles reused, {plural(repeated, 'whole frame')}"
+    keys = ("tiles", "reused", "repeated")
+    return reuse_notes(**{key: sum(each.saved.get(key, 0) for each in segments) for key in keys})
 
 
 def _path_of(stream: BinaryIO) -> Path | None:

@@ -8,27 +8,25 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import numpy as np
-
 from .._text import plural, shown
 from ..errors import EncodeError
-from ..picture import Picture, Source
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
+from ..video.containers import Y4M_SUFFIX
 from ..video.planes import VideoFrame
 from ..video.upscaling import UpscaledFrames
 from ..video.y4m import Y4mReader, Y4mWriter
-from .task import Amount, ComputeSlot, FrameShare, Options, Result, Task
+from .frames import SOURCE, blank_frame, refuse_depth, reuse_notes
+from .task import Amount, ComputeSlot, FrameShare, Options, PlainJob, Result, Task
 
 #: Bytes of the line before a frame.
 _FRAME_LINE: Final = 6
 
 
-class Y4mJob:
+class Y4mJob(PlainJob):
     """A YUV4MPEG2 stream, which becomes another one; a `Job`.
 
     Raises the errors of `StillJob`.
@@ -36,7 +34,7 @@ class Y4mJob:
 
     needs_source = True
     streamed = True
-    extension = ".y4m"
+    extension = Y4M_SUFFIX
 
     def __init__(
         self,
@@ -48,11 +46,7 @@ class Y4mJob:
         *,
         amount: Amount | None = None,
     ) -> None:
-        if options.depth is not None:
-            raise EncodeError(
-                f"depth is {options.depth}, and {name} is a video, which keeps its depth; leave "
-                "out `depth=`"
-            )
+        refuse_depth(options, name)
         self._options = options
         self._reader = reader = Y4mReader(stream, name, max_pixels=pipeline.options.limit)
         header = reader.header
@@ -61,7 +55,7 @@ class Y4mJob:
         self._total = self._frames_in(_size(stream))
         if amount is not None:
             amount.add_frames(layout.width, layout.height, max(1, self._total), name)
-        blank = Picture(np.zeros((layout.height, layout.width, 3), np.uint8), source=_SOURCE)
+        blank = blank_frame(layout.width, layout.height)
         self._task = task = Task.resolve(pipeline, options, blank, slot)
         idle = not task.request.passes and not task.request.resize
         if header.interlaced and not idle and options.deinterlace != "off":
@@ -74,10 +68,6 @@ class Y4mJob:
                 f"{name} has no frame rate, so its parts have no times; leave out `start=` and "
                 "`end=`"
             )
-
-    def keeping(self, place: Path) -> AbstractContextManager[None]:
-        """Keep nothing."""
-        return nullcontext()
 
     def write(
         self,
@@ -93,7 +83,6 @@ class Y4mJob:
             if progress is not None:
                 progress(
                     FrameShare(
-                        min(1.0, done / total) if total else 0.0,
                         frames=done,
                         total=total,
                         computed=done,
@@ -119,17 +108,15 @@ class Y4mJob:
                 size += upscaled.layout.frame_bytes
             writer.flush()
         saved = upscaled.saved
-        notes = [plural(saved.frames, "frame")]
-        if saved.reused:
-            notes.append(
-                f"{100 * saved.share:.0f}% of the tiles reused, "
-                f"{plural(saved.repeated, 'whole frame')}"
-            )
+        notes = [
+            plural(saved.frames, "frame"),
+            *reuse_notes(tiles=saved.tiles, reused=saved.reused, repeated=saved.repeated),
+        ]
         request, assumptions = task.request, header.layout.assumptions()
         # They do not matter if nothing is converted.
         if assumptions and (request.passes or request.resize):
             notes.append(assumptions)
-        return task.result(_SOURCE, *notes)
+        return task.result(SOURCE, *notes)
 
     def _chosen(self) -> Iterator[VideoFrame]:
         """Return the frames between start and end."""
@@ -149,14 +136,10 @@ class Y4mJob:
         return max(0, frames)
 
 
-#: What is known of the source for the choice of a noise level.
-_SOURCE: Final = Source(format="video")
-
-
 def check_y4m_target(target: Path | None, format: str | None, name: str) -> None:
     """Raise `EncodeError` unless a y4m stream may be written as ``target``."""
-    suffix = ".y4m" if target is None else target.suffix.lower()
-    if format not in (None, "y4m") or (format is None and suffix != ".y4m"):
+    suffix = Y4M_SUFFIX if target is None else target.suffix.lower()
+    if format not in (None, "y4m") or (format is None and suffix != Y4M_SUFFIX):
         kind = format or suffix or "without an extension"
         raise EncodeError(
             f"{shown(name)} is a video of raw frames, which becomes another one, and the result "

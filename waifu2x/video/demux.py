@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import av
     import av.container
     import av.video.frame
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
     _Packet: TypeAlias = av.Packet[Any]
@@ -44,7 +45,7 @@ _DEMUXERS: Final = (
 )
 
 #: Matrices by their number in ITU-T H.273. Constant luminance and ICtCp are refused.
-_MATRICES: Final[dict[int, Matrix]] = {
+MATRICES: Final[dict[int, Matrix]] = {
     0: "rgb",
     1: "bt709",
     4: "fcc",
@@ -54,7 +55,7 @@ _MATRICES: Final[dict[int, Matrix]] = {
     8: "ycgco",
     9: "bt2020",
 }
-_UNTAGGED: Final = 2
+UNTAGGED: Final = 2
 
 #: Codecs whose chroma lies between the samples of luma.
 _CENTERED: Final = ("mjpeg", "mpeg1video")
@@ -196,9 +197,7 @@ class VideoSource:
                     "it with `max_pixels=`"
                 )
             self.main_index = stream.index
-            self.extra_videos = (
-                sum(1 for each in container.streams.video if not _is_picture(each)) - 1
-            )
+            self.extra_videos = sum(1 for each in container.streams.video if not is_cover(each)) - 1
             self.facts = self._probe(container, stream)
 
     @contextlib.contextmanager
@@ -229,7 +228,7 @@ class VideoSource:
 
     def _main(self, container: av.container.InputContainer) -> VideoStream:
         """The stream to upscale: the one that players choose."""
-        videos = [each for each in container.streams.video if not _is_picture(each)]
+        videos = [each for each in container.streams.video if not is_cover(each)]
         if not videos:
             raise DecodeError(f"{self.name} holds no video stream")
         stream = next((each for each in videos if each.disposition & 1), videos[0])
@@ -260,12 +259,12 @@ class VideoSource:
             transfer=int(first.color_trc),
             full_range=_FULL_RANGE if "yuvj" in first.format.name else int(first.color_range),
         )
-        if not rgb and tags.matrix != _UNTAGGED and tags.matrix not in _MATRICES:
+        if not rgb and tags.matrix != UNTAGGED and tags.matrix not in MATRICES:
             raise DecodeError(
                 f"{self.name} has colors with matrix {tags.matrix} of ITU-T H.273, which is not "
                 "supported; convert it to BT.2020 or BT.709 first"
             )
-        matrix: Matrix | None = "rgb" if rgb else _MATRICES.get(tags.matrix)
+        matrix: Matrix | None = "rgb" if rgb else MATRICES.get(tags.matrix)
         if matrix == "rgb" and not rgb:
             matrix = None
         original = untagged(
@@ -554,9 +553,9 @@ class _Unclosed(io.RawIOBase):
         return self._stream.tell()
 
 
-def _is_picture(stream: VideoStream) -> bool:
-    """Whether a video stream is a cover."""
-    return bool(stream.disposition & 0x400)
+def is_cover(stream: Stream) -> bool:
+    """Whether a stream is a picture, not a video."""
+    return stream.type == "video" and bool(stream.disposition & 0x400)
 
 
 def _side_data(frame: av.video.frame.VideoFrame) -> Iterator[Any]:

@@ -14,8 +14,8 @@ from typing import Any, Final
 from .._record import record
 from .._text import listed
 from ..errors import ArgumentError, EncodeError
-from .demux import Hdr, Tags, VideoFacts
-from .layout import Subsampling, VideoLayout
+from .demux import MATRICES, UNTAGGED, Hdr, Tags, VideoFacts
+from .layout import CHROMA_SITES, Subsampling, VideoLayout
 from .library import library, why
 from .pixels import frame_of, planar_name
 from .planes import VideoFrame
@@ -143,16 +143,8 @@ _HOLDS: Final[dict[str, tuple[Subsampling, ...]]] = {
     "444": ("444",),
 }
 
-_MATRIX_NUMBERS: Final = {
-    "rgb": 0,
-    "bt709": 1,
-    "fcc": 4,
-    "bt601": 6,
-    "smpte240m": 7,
-    "ycgco": 8,
-    "bt2020": 9,
-}
-_UNTAGGED: Final = 2
+#: Numbers of matrices; of the two of BT.601, that of NTSC.
+_MATRIX_NUMBERS: Final = {matrix: number for number, matrix in MATRICES.items()}
 
 #: Formats of 8 bits that FFV1 stores as packed samples; the library packs the planes.
 _PACKED: Final = {"gbrp": "bgr0", "gbrap": "bgra"}
@@ -163,9 +155,6 @@ _PAL: Final = (288, 576)
 #: x265 4.2 writes beyond the buffers of its tree of blocks if a frame has fewer than four blocks of
 #: 16 pixels across (valgrind: at 40x36, not from 64x64 on). Narrower frames go without the tree.
 _CUTREE_SIDE: Final = 64
-
-#: Numbers of chroma positions in x264 and x265 (H.264, E.2.1).
-_SITES: Final = {"left": 0, "center": 1, "topleft": 2, "top": 3, "bottomleft": 4, "bottom": 5}
 
 
 @record
@@ -271,7 +260,7 @@ def encoder_settings(
         tags = replace(tags, full_range=1)
     if layout.matrix == "rgb":
         tags = replace(tags, matrix=0)
-    elif tags.matrix == _UNTAGGED or tags.matrix == 0:
+    elif tags.matrix == UNTAGGED or tags.matrix == 0:
         # The size of the result would mean another matrix than the size of the source.
         number = _MATRIX_NUMBERS[layout.matrix]
         pal = layout.matrix == "bt601" and facts.original.height in _PAL
@@ -349,7 +338,7 @@ def _options(
         if not b_frames:
             params["bframes"] = "0"
         if site is not None:
-            params["chromaloc"] = str(_SITES[site])
+            params["chromaloc"] = str(CHROMA_SITES.index(site))
         if deep:
             params |= {"log-level": "none", "frame-threads": "2"}
             if layout.width < _CUTREE_SIDE:

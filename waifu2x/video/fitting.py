@@ -10,7 +10,7 @@ from .._record import record
 from .._text import listed, shown
 from ..errors import EncodeError
 from .containers import CONTAINERS, Container
-from .demux import VideoSource
+from .demux import VideoSource, is_cover
 from .encode import ENCODERS, Encoder
 
 if TYPE_CHECKING:
@@ -87,11 +87,6 @@ def is_repeated(stream: Stream, chapters: Iterable[Any]) -> bool:
     if stream.type != "data":
         return False
     return (bool(chapters) and stream.discard.name == "all") or "timecode" in stream.metadata
-
-
-def is_cover(stream: Stream) -> bool:
-    """Whether a stream is a picture, not a video."""
-    return stream.type == "video" and bool(stream.disposition & 0x400)
 
 
 def describe(stream: Stream) -> str:

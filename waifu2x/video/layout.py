@@ -35,6 +35,7 @@ _SITES: Final[dict[str, tuple[bool, float | None]]] = {
     "bottomleft": (True, 1.0),
     "bottom": (False, 1.0),
 }
+#: In the order of their numbers in H.264 (E.2.1) and H.273.
 CHROMA_SITES: Final = tuple(_SITES)
 
 #: The largest frame of standard definition. Larger ones without a tag are BT.709.
@@ -91,6 +92,11 @@ class VideoLayout:
         return np.dtype(np.uint8 if self.depth == 8 else np.uint16)
 
     @property
+    def matrix_label(self) -> str:
+        """The matrix in messages, as in "BT.601"."""
+        return self.matrix.upper().replace("BT", "BT.")
+
+    @property
     def mono(self) -> bool:
         """Whether there are no chroma planes."""
         return self.subsampling == "mono"
@@ -125,7 +131,7 @@ class VideoLayout:
     def assumptions(self) -> str:
         """Describe what no tag declares in one short sentence; empty if everything is tagged."""
         values = {
-            "matrix": f"matrix {self.matrix.upper().replace('BT', 'BT.')}",
+            "matrix": f"matrix {self.matrix_label}",
             "full_range": f"range {'full' if self.full_range else 'limited'}",
             "chroma": f"chroma position {self.chroma}",
         }

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from .._text import plural
 from ..errors import EncodeError, check_cancelled
 from .containers import Container
-from .demux import VideoSource
+from .demux import VideoSource, is_cover
 from .encode import EncoderSettings
-from .fitting import is_cover, is_repeated
+from .fitting import is_repeated
 from .library import why
 from .segments import Segment
 
