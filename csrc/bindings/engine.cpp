@@ -42,7 +42,7 @@ struct Compiled {
 
   engine::Program program;
   const Kernels& kernels;
-  engine::StageBufferCache cache;
+  engine::BufferCache cache;
   const int channels_in;
 };
 

@@ -25,6 +25,8 @@ constexpr int kMaxBandHeight = 512;
 // A smaller picture is split only among its share of the threads while other runs are active:
 // halos are computed twice, and the other runs keep the remaining threads busy.
 constexpr int kSmallPicturePixels = 256 * 256;
+// Time that threads of a team take for a pixel, compared with threads that do not wait for others.
+constexpr double kTeamCost = 1.01;
 // Share of a core's L2 cache for the Winograd transforms of a batch of tiles. Weights stream
 // through the rest.
 constexpr double kL2Share = 0.66;
@@ -48,10 +50,14 @@ std::size_t l2_bytes() {
 struct Partition {
   int rows = 1;
   int columns = 1;
+  int team = 1;  // threads that compute a region together
+
+  int regions() const { return rows * columns; }
 };
 
 // Minimizes the pixels, halos included, that the busiest thread computes. Columns that all run at
-// once may span the full height. Otherwise max_height limits the height of a region.
+// once may span the full height. Otherwise max_height limits the height of a region. All threads
+// compute one region together if their own regions would compute too many pixels twice.
 Partition choose_partition(int height, int width, int threads, int halo, int max_width,
                            int max_height) {
   Partition best;
@@ -68,6 +74,10 @@ Partition choose_partition(int height, int width, int threads, int halo, int max
         best = {rows, columns};
       }
     }
+  }
+  const double together = static_cast<double>(height + halo) * (width + halo) / threads;
+  if (threads > 1 && best.regions() <= threads && kTeamCost * together < least) {
+    return {1, 1, threads};
   }
   return best;
 }
@@ -118,15 +128,14 @@ class Execution {
   }
 
   bool run() {
-    if (has_stage_buffers_) {
-      buffers_ = job_.cache.take(job_.height, job_.width);
-      allocate_buffers();
-    }
+    buffers_ = job_.cache.take(job_.height, job_.width);
+    if (has_stage_buffers_) allocate_buffers();
     bool finished = true;
     for (int s = 0; finished && s < program_.stages(); ++s) {
       finished = compute_vectors(s) && run_stage(s);
     }
-    if (buffers_ != nullptr) job_.cache.give_back(std::move(buffers_));
+    buffers_->rings.trim();
+    job_.cache.give_back(std::move(buffers_));
     return finished;
   }
 
@@ -158,7 +167,7 @@ class Execution {
 
   Rows buffered_rows(int v) const {
     Rows rows;
-    const int slot = buffers_ == nullptr ? -1 : buffers_->slots[index(v)];
+    const int slot = has_stage_buffers_ ? buffers_->slots[index(v)] : -1;
     if (slot < 0) return rows;
     rows.base = buffers_->memory[index(slot)].data();
     rows.height = rows.capacity = heights_[index(v)];
@@ -269,10 +278,28 @@ class Execution {
     const int max_height = program_.stages() > 1 ? height : kMaxBandHeight;
     const Partition partition = choose_partition(height, width, threads, program_.halo(),
                                                  max_region_width(stage), max_height);
+    if (partition.team > 1) return run_together(stage, all, buffered, partition);
     return job_.pool.run(
-        partition.rows * partition.columns,
+        partition.regions(),
         [&](int task, Worker& worker, const std::atomic<bool>& stop) {
           run_region(stage, all, buffered, partition, task, worker, stop);
+        },
+        job_.poll);
+  }
+
+  bool run_together(const Stage& stage, const std::vector<RegionOutput>& outputs,
+                    std::size_t buffered, Partition partition) {
+    const Region region(job_.kernels, stage, outputs, transform_bytes_, partition.team);
+    buffers_->rings.reset(region.shared_floats());
+    float* const rings = buffers_->rings.take(region.shared_floats());
+    Team team(partition.team);
+    return job_.pool.run(
+        partition.team,
+        [&](int task, Worker& worker, const std::atomic<bool>& stop) {
+          worker.arena.reset(region.member_floats());
+          Team::Member member(team, task, stop);
+          run_member(region, outputs, buffered, partition, member, rings,
+                     worker.arena.take(region.member_floats()));
         },
         job_.poll);
   }
@@ -304,9 +331,20 @@ class Execution {
           {output.value, split(output.rows, task / partition.columns, partition.rows, grid),
            split(output.columns, task % partition.columns, partition.columns, grid)});
     }
-    const Region region(job_.kernels, stage, outputs, transform_bytes_);
-    const double share = stage_costs_[index(stage.index)] / total_cost_ /
-                         (partition.rows * partition.columns);
+    const Region region(job_.kernels, stage, outputs, transform_bytes_, 1);
+    worker.arena.reset(region.shared_floats() + region.member_floats());
+    float* const rings = worker.arena.take(region.shared_floats());
+    Team team(1);
+    Team::Member member(team, 0, stop);
+    run_member(region, outputs, buffered, partition, member, rings,
+               worker.arena.take(region.member_floats()));
+  }
+
+  void run_member(const Region& region, const std::vector<RegionOutput>& outputs,
+                  std::size_t buffered, Partition partition, Team::Member& member, float* rings,
+                  float* scratch) {
+    const double share =
+        stage_costs_[index(region.stage().index)] / total_cost_ / partition.regions();
     const auto deliver = [&](std::size_t i, const Rows& rows, Range ready) {
       if (outputs[i].columns.empty()) return;
       if (i < buffered) {
@@ -315,8 +353,8 @@ class Execution {
         write_output(outputs[i], rows, ready);
       }
     };
-    region.run(worker.arena, job_.source, vectors_, deliver,
-               [&](double done) { add_progress(done * share); }, stop);
+    region.run(member, rings, scratch, job_.source, vectors_, deliver,
+               [&](double done) { add_progress(done * share); });
   }
 
   void add_progress(double amount) {
@@ -366,33 +404,33 @@ class Execution {
   int output_stage_ = 0;
   std::vector<double> stage_costs_;
   double total_cost_ = 0;
-  std::unique_ptr<StageBuffers> buffers_;
+  std::unique_ptr<Buffers> buffers_;
 };
 
 }  // namespace
 
 // Both use try_lock: after fork() the lock may never be released. Allocating fresh buffers is a
 // sound fallback.
-std::unique_ptr<StageBuffers> StageBufferCache::take(int height, int width) {
-  std::vector<std::unique_ptr<StageBuffers>> discarded;  // freed after unlocking
+std::unique_ptr<Buffers> BufferCache::take(int height, int width) {
+  std::vector<std::unique_ptr<Buffers>> discarded;  // freed after unlocking
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   if (lock.owns_lock()) {
     for (auto it = free_.begin(); it != free_.end(); ++it) {
       if ((*it)->height == height && (*it)->width == width) {
-        std::unique_ptr<StageBuffers> found = std::move(*it);
+        std::unique_ptr<Buffers> found = std::move(*it);
         free_.erase(it);
         return found;
       }
     }
     discarded.swap(free_);  // buffers for another size
   }
-  auto fresh = std::make_unique<StageBuffers>();
+  auto fresh = std::make_unique<Buffers>();
   fresh->height = height;
   fresh->width = width;
   return fresh;
 }
 
-void StageBufferCache::give_back(std::unique_ptr<StageBuffers> buffers) {
+void BufferCache::give_back(std::unique_ptr<Buffers> buffers) {
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   if (lock.owns_lock()) free_.push_back(std::move(buffers));
 }

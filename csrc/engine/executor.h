@@ -1,5 +1,6 @@
 // Runs a program over a picture. Each region of the picture is one task, streamed through ring
-// buffers of rows, so memory grows with the width of a region and not with the picture.
+// buffers of rows, so memory grows with the width of a region and not with the picture. All threads
+// compute a small picture together, as one region.
 #pragma once
 
 #include <atomic>
@@ -14,30 +15,32 @@
 
 namespace waifu2x::engine {
 
-// Full-size buffers of the values that outlive their stage, for one size of input.
-struct StageBuffers {
+// Buffers for one size of input.
+struct Buffers {
   int height = 0;
   int width = 0;
+  // Full-size buffers of the values that outlive their stage.
   std::vector<Floats> memory;  // shared by values that are not needed at the same time
   std::vector<int> slots;      // by value: index into memory; -1 if no later stage reads the value
+  Arena rings;                 // of a region that several threads compute
 };
 
-// Reuses stage buffers from run to run: faulting in fresh pages costs as much as a small network.
-class StageBufferCache {
+// Reuses buffers from run to run: faulting in fresh pages costs as much as a small network.
+class BufferCache {
  public:
-  std::unique_ptr<StageBuffers> take(int height, int width);
-  void give_back(std::unique_ptr<StageBuffers> buffers);
+  std::unique_ptr<Buffers> take(int height, int width);
+  void give_back(std::unique_ptr<Buffers> buffers);
 
  private:
   std::mutex mutex_;
-  std::vector<std::unique_ptr<StageBuffers>> free_;
+  std::vector<std::unique_ptr<Buffers>> free_;
 };
 
 struct Job {
   const Program& program;
   const Kernels& kernels;
   Pool& pool;
-  StageBufferCache& cache;
+  BufferCache& cache;
   const Source& source;
   Sink& sink;
   int height = 0;  // of the input

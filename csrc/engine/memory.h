@@ -79,8 +79,11 @@ class Arena {
     used_ += rounded(floats);
     return p;
   }
-  std::size_t capacity() const { return memory_.size(); }
-  void release() { memory_ = Floats(); }
+  // Releases memory of more than 64 MiB, which is not kept from run to run.
+  void trim() {
+    constexpr std::size_t kKept = std::size_t{16} << 20;
+    if (memory_.size() > kKept) memory_ = Floats();
+  }
 
   static std::size_t rounded(std::size_t floats) {
     constexpr std::size_t kLine = kAlignment / sizeof(float);

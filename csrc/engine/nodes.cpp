@@ -11,6 +11,8 @@ constexpr std::ptrdiff_t kPositionPad = kBlock;
 // Tiles of a batch. Fewer would leave registers unused; more gain little.
 constexpr int kMinTiles = 12;
 constexpr int kMaxTiles = 84;
+// Columns of a part, unless it is a part of the rows: fewer would differ too much in number.
+constexpr int kLeastColumns = 16;
 // Output blocks whose products are buffered before their output transform.
 constexpr int kProductBlocks = 2;
 
@@ -131,17 +133,45 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
   }
 }
 
-void run_winograd(const NodeRun& run) {
+// The tiles of a part, and the range of them that it computes.
+struct PartOfTiles {
+  Tiles tiles;
+  Range own;
+};
+
+// A part of the columns stays in the L2 cache of a core from step to step. If the columns cannot be
+// divided as evenly as the tiles in their order, the part is a range of tiles.
+PartOfTiles part_of_tiles(const NodeRun& run) {
+  const int group = run.kernels.product_tiles;
+  const auto groups = [&](int tiles) { return (tiles + group - 1) / group; };
   Tiles tiles;
   tiles.first_row = run.rows.lo / kTile;
   tiles.first_column = run.columns.lo / kTile;
   tiles.across = (run.columns.hi + kTile - 1) / kTile - tiles.first_column;
-  tiles.count = tiles.across * ((run.rows.hi + kTile - 1) / kTile - tiles.first_row);
+  const int down = (run.rows.hi + kTile - 1) / kTile - tiles.first_row;
+  tiles.count = tiles.across * down;
+
+  const int widest = (tiles.across + run.part.count - 1) / run.part.count;
+  const int most = (groups(tiles.count) + run.part.count - 1) / run.part.count;
+  if (groups(widest * down) > most) {
+    const Range own = split({0, groups(tiles.count)}, run.part);
+    return {tiles, {own.lo * group, std::min(own.hi * group, tiles.count)}};
+  }
+  const Range columns = split({0, tiles.across}, run.part);
+  tiles.first_column += columns.lo;
+  tiles.across = columns.size();
+  tiles.count = tiles.across * down;
+  return {tiles, {0, tiles.count}};
+}
+
+void run_winograd(const NodeRun& run) {
+  const auto [tiles, own] = part_of_tiles(run);
+  if (own.empty()) return;
   // Equal batches, but for whole groups of tiles in registers.
-  const int batches = (tiles.count + run.scratch.tiles - 1) / run.scratch.tiles;
-  const int size = round_up((tiles.count + batches - 1) / batches, run.kernels.product_tiles);
-  for (int begin = 0; begin < tiles.count; begin += size) {
-    winograd_tiles(run, tiles, begin, std::min(begin + size, tiles.count));
+  const int batches = (own.size() + run.scratch.tiles - 1) / run.scratch.tiles;
+  const int size = round_up((own.size() + batches - 1) / batches, run.kernels.product_tiles);
+  for (int begin = own.lo; begin < own.hi; begin += size) {
+    winograd_tiles(run, tiles, begin, std::min(begin + size, own.hi));
   }
 }
 
@@ -438,8 +468,22 @@ std::size_t scratch_floats(const Conv& conv, int tiles) {
                                   (v_position(conv, tiles) + kProductBlocks * m_position(tiles)));
 }
 
-void run_node(const NodeRun& run) {
-  const Node& node = run.node;
+Range split(Range range, Part part) {
+  const auto boundary = [&](int i) {
+    return range.lo +
+           static_cast<int>(static_cast<long long>(range.size()) * i / part.count);
+  };
+  return {boundary(part.index), boundary(part.index + 1)};
+}
+
+void run_node(const NodeRun& whole) {
+  const Node& node = whole.node;
+  NodeRun run = whole;
+  if (!node.conv.winograd) {
+    const bool by_columns = run.columns.size() >= kLeastColumns * run.part.count;
+    Range& range = by_columns ? run.columns : run.rows;
+    range = split(range, run.part);
+  }
   const Kernels& kernels = run.kernels;
   const int pixels = run.columns.size();
   if (run.rows.empty() || run.columns.empty()) return;

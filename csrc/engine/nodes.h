@@ -6,6 +6,7 @@
 #include "engine/kernels.h"
 #include "engine/program.h"
 #include "engine/rows.h"
+#include "engine/team.h"
 
 namespace waifu2x::engine {
 
@@ -30,9 +31,13 @@ struct NodeRun {
   Range columns;
   Scratch scratch;
   int source_width;  // of the first source
+  Part part;
 };
 
-// Computes a node of any kind except Kind::input.
+// The part of a range.
+Range split(Range range, Part part);
+
+// Computes a part of a node of any kind except Kind::input.
 void run_node(const NodeRun& run);
 
 }  // namespace waifu2x::engine

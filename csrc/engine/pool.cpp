@@ -21,8 +21,6 @@ namespace waifu2x::engine {
 namespace {
 
 constexpr auto kPollInterval = std::chrono::milliseconds(50);
-// A worker releases a larger arena after a task; 64 MiB.
-constexpr std::size_t kKeptFloats = std::size_t{16} << 20;
 
 long process_id() {
 #if defined(_WIN32)
@@ -94,7 +92,7 @@ struct Pool::State {
       } catch (...) {
         error = std::current_exception();
       }
-      if (worker.arena.capacity() > kKeptFloats) worker.arena.release();
+      worker.arena.trim();
       lock.lock();
       --job.running;
       if (error && !job.error) {

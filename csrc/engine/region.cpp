@@ -6,7 +6,7 @@
 namespace waifu2x::engine {
 namespace {
 
-// Winograd tiles of a step: enough to fill most batches.
+// Winograd tiles of a step and a thread: enough to fill most batches.
 constexpr int kTilesPerStep = 56;
 
 Range join(Range a, Range b) {
@@ -37,8 +37,8 @@ void zero_padding(const Rows& rows, int lines, Range computed) {
 }  // namespace
 
 Region::Region(const Kernels& kernels, const Stage& stage, std::vector<RegionOutput> outputs,
-               std::size_t transform_bytes)
-    : kernels_(kernels), stage_(stage), outputs_(std::move(outputs)) {
+               std::size_t transform_bytes, int members)
+    : kernels_(kernels), stage_(stage), outputs_(std::move(outputs)), members_(members) {
   plan_ranges();
   plan_rings();
   winograd_tiles_.assign(stage.program.nodes().size(), 1);
@@ -61,8 +61,8 @@ Region::Region(const Kernels& kernels, const Stage& stage, std::vector<RegionOut
     const BufferPlan& plan = plans_[v];
     const auto row = index(plan.stored.size()) * kBlock;
     widest = std::max(widest, row);
-    floats_ += Arena::rounded(row * index(stage.program.values()[v].blocks) *
-                              index(plan.capacity));
+    shared_floats_ += Arena::rounded(row * index(stage.program.values()[v].blocks) *
+                                      index(plan.capacity));
     if (stage_.buffered[v].base != nullptr) {
       widest = std::max(widest, index(stage_.buffered[v].width) * kBlock);
     }
@@ -71,7 +71,7 @@ Region::Region(const Kernels& kernels, const Stage& stage, std::vector<RegionOut
   const BufferPlan& input = plans_[0];
   scratch_ = std::max(scratch_, index(input.columns.size()) * index(stage.program.channels(0)));
   zeros_ = widest;
-  floats_ += Arena::rounded(zeros_) + Arena::rounded(scratch_);
+  shared_floats_ += Arena::rounded(zeros_);
 }
 
 bool Region::is_local(int value) const {
@@ -116,8 +116,10 @@ void Region::plan_rings() {
     width = std::max(width, plans_[v].columns.size() * value.divisor / value.scale);
   }
   const int unit = kTile * divisor;
-  const int rows = kTilesPerStep * kTile * kTile / width;
-  step_rows_ = std::clamp(rows / unit * unit, unit, std::max(unit, 64 / unit * unit));
+  const int rows = members_ * kTilesPerStep * kTile * kTile / width;
+  // A team of more members than rows of tiles gets small batches: the last step is rounded up.
+  const int whole = members_ > 1 ? round_up(rows, unit) : rows / unit * unit;
+  step_rows_ = std::clamp(whole, unit, std::max(unit, 64 / unit * unit));
   for (const RegionOutput& output : outputs_) {
     const int step = rows_per_step(output);
     steps_ = std::max(steps_, (output.rows.size() + step - 1) / step);
@@ -196,39 +198,65 @@ void Region::advance(int step, Progress& progress) const {
   }
 }
 
-bool Region::run(Arena& arena, const Source& source, const std::vector<Floats>& pooled,
-                 const Deliver& deliver, const std::function<void(double)>& progress,
-                 const std::atomic<bool>& stop) const {
-  arena.reset(floats_);
-  float* zeros = arena.take(zeros_);
-  std::fill_n(zeros, zeros_, 0.0f);
-  Scratch scratch{arena.take(scratch_), 1};
-
+std::vector<Rows> Region::rings(float* shared) const {
+  const float* zeros = shared;
+  shared += Arena::rounded(zeros_);
   std::vector<Rows> values = stage_.buffered;
   for (std::size_t v = 0; v < values.size(); ++v) {
     values[v].zeros = zeros;
     const BufferPlan& plan = plans_[v];
     if (plan.rows.empty()) continue;
-    const Value& value = stage_.program.values()[v];
     Rows& rows = values[v];
     rows.left = plan.stored.lo;
     rows.width = plan.stored.size();
     rows.height = stage_.heights[v];
     rows.capacity = plan.capacity;
-    rows.row_stride = static_cast<std::ptrdiff_t>(value.blocks) * rows.width * kBlock;
-    const std::size_t floats = index(plan.capacity) * static_cast<std::size_t>(rows.row_stride);
-    rows.base = arena.take(floats);
+    rows.row_stride = static_cast<std::ptrdiff_t>(stage_.program.values()[v].blocks) * rows.width *
+                      kBlock;
+    rows.base = shared;
+    shared += Arena::rounded(index(plan.capacity) * static_cast<std::size_t>(rows.row_stride));
+  }
+  return values;
+}
+
+void Region::clear(float* shared, const std::vector<Rows>& values, Part part) const {
+  if (part.index == 0) std::fill_n(shared, zeros_, 0.0f);
+  for (std::size_t v = index(part.index); v < values.size(); v += index(part.count)) {
+    const BufferPlan& plan = plans_[v];
+    if (plan.rows.empty()) continue;
+    const Value& value = stage_.program.values()[v];
+    const Rows& rows = values[v];
     // Padding columns and the unused channels of the last block are never written: they read as 0.
     if (value.channels % kBlock != 0) {
-      std::fill_n(rows.base, floats, 0.0f);
+      std::fill_n(rows.base, index(plan.capacity) * static_cast<std::size_t>(rows.row_stride), 0.0f);
     } else {
       zero_padding(rows, plan.capacity * value.blocks, plan.columns);
     }
   }
+}
+
+void Region::read_input(const Source& source, int value, const Rows& to, Range rows,
+                        float* scratch) const {
+  const Range columns = plans_[index(value)].columns;
+  const int channels = stage_.program.channels(value);
+  for (int y = rows.lo; y < rows.hi; ++y) {
+    source.read(y, columns.lo, columns.size(), scratch, columns.size());
+    for (int c = 0; c < channels; ++c) {
+      const float* from = scratch + static_cast<std::ptrdiff_t>(c) * columns.size();
+      float* at = to.at(y, c / kBlock, columns.lo) + c % kBlock;
+      for (int x = 0; x < columns.size(); ++x) at[x * kBlock] = from[x];
+    }
+  }
+}
+
+bool Region::run(Team::Member& member, float* shared, float* scratch, const Source& source,
+                 const std::vector<Floats>& pooled, const Deliver& deliver,
+                 const std::function<void(double)>& progress) const {
+  const std::vector<Rows> values = rings(shared);
+  if (!member.phase([&](Part part) { clear(shared, values, part); })) return false;
 
   Progress now = start();
   for (int step = first_step_; step < steps_; ++step) {
-    if (stop.load(std::memory_order_relaxed)) return false;
     const Progress before = now;
     advance(step, now);
     for (int n : stage_.nodes) {
@@ -236,29 +264,26 @@ bool Region::run(Arena& arena, const Source& source, const std::vector<Floats>& 
       const std::size_t v = index(node.value);
       const Range rows{before.computed[v], now.computed[v]};
       if (rows.empty()) continue;
-      const Range columns = plans_[v].columns;
-      if (node.kind == Kind::input) {
-        const int channels = stage_.program.channels(node.value);
-        for (int y = rows.lo; y < rows.hi; ++y) {
-          source.read(y, columns.lo, columns.size(), scratch.memory, columns.size());
-          for (int c = 0; c < channels; ++c) {
-            const float* from = scratch.memory + static_cast<std::ptrdiff_t>(c) * columns.size();
-            float* to = values[v].at(y, c / kBlock, columns.lo) + c % kBlock;
-            for (int x = 0; x < columns.size(); ++x) to[x * kBlock] = from[x];
-          }
+      const bool running = member.phase([&](Part part) {
+        if (node.kind == Kind::input) {
+          read_input(source, node.value, values[v], split(rows, part), scratch);
+          return;
         }
-        continue;
+        const float* gate = node.gate < 0 ? nullptr : pooled[index(node.gate)].data();
+        const int width = stage_.widths[index(node.sources[0].value)];
+        run_node({kernels_, node, values, gate, rows, plans_[v].columns,
+                  Scratch{scratch, winograd_tiles_[index(n)]}, width, part});
+      });
+      if (!running) return false;
+    }
+    const bool running = member.phase([&](Part part) {
+      for (std::size_t i = 0; i < outputs_.size(); ++i) {
+        const Range ready = split({before.delivered[i], now.delivered[i]}, part);
+        if (!ready.empty()) deliver(i, values[index(outputs_[i].value)], ready);
       }
-      scratch.tiles = winograd_tiles_[index(n)];
-      const float* gate = node.gate < 0 ? nullptr : pooled[index(node.gate)].data();
-      const int width = stage_.widths[index(node.sources[0].value)];
-      run_node({kernels_, node, values, gate, rows, columns, scratch, width});
-    }
-    for (std::size_t i = 0; i < outputs_.size(); ++i) {
-      const Range ready{before.delivered[i], now.delivered[i]};
-      if (!ready.empty()) deliver(i, values[index(outputs_[i].value)], ready);
-    }
-    progress(1.0 / (steps_ - first_step_));
+      progress(1.0 / (steps_ - first_step_) / part.count);
+    });
+    if (!running) return false;
   }
   return true;
 }

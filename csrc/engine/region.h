@@ -1,4 +1,4 @@
-// Computes one stage of a program for one rectangle of its results.
+// Computes one stage of a program for one rectangle of its results, by a team of threads.
 #pragma once
 
 #include <functional>
@@ -6,6 +6,7 @@
 
 #include "engine/io.h"
 #include "engine/nodes.h"
+#include "engine/team.h"
 
 namespace waifu2x::engine {
 
@@ -29,15 +30,22 @@ struct Stage {
 class Region {
  public:
   // transform_bytes: how much cache the Winograd transforms of a batch of tiles may occupy.
+  // members: of the team.
   Region(const Kernels& kernels, const Stage& stage, std::vector<RegionOutput> outputs,
-         std::size_t transform_bytes);
+         std::size_t transform_bytes, int members);
+
+  const Stage& stage() const { return stage_; }
+
+  // Floats of the memory that the members share, and of the memory of each.
+  std::size_t shared_floats() const { return shared_floats_; }
+  std::size_t member_floats() const { return Arena::rounded(scratch_); }
 
   // Calls deliver(index into outputs, rows of the value, range of new rows) as rows become ready.
   // Returns false if stopped. progress receives the share of this region that each step adds.
   using Deliver = std::function<void(std::size_t, const Rows&, Range)>;
-  bool run(Arena& arena, const Source& source, const std::vector<Floats>& pooled,
-           const Deliver& deliver, const std::function<void(double)>& progress,
-           const std::atomic<bool>& stop) const;
+  bool run(Team::Member& member, float* shared, float* scratch, const Source& source,
+           const std::vector<Floats>& pooled, const Deliver& deliver,
+           const std::function<void(double)>& progress) const;
 
  private:
   struct BufferPlan {  // the ring buffer of a value of this stage
@@ -51,6 +59,12 @@ class Region {
     std::vector<int> delivered;  // by output: end of the delivered rows
   };
 
+  // The values, with their ring buffers in `shared` after a row of zeros.
+  std::vector<Rows> rings(float* shared) const;
+  // Zeros that row and what is read before it is written, of a part of the values.
+  void clear(float* shared, const std::vector<Rows>& values, Part part) const;
+  void read_input(const Source& source, int value, const Rows& to, Range rows,
+                  float* scratch) const;
   void plan_ranges();
   void plan_rings();
   Progress start() const;
@@ -68,9 +82,10 @@ class Region {
   int steps_ = 0;
   int step_rows_ = 0;               // input rows of a step
   std::vector<int> winograd_tiles_;  // by node: tiles of a batch
+  int members_;
   std::size_t scratch_ = 0;         // floats, as the next two
   std::size_t zeros_ = 0;
-  std::size_t floats_ = 0;  // of the arena
+  std::size_t shared_floats_ = 0;
 };
 
 }  // namespace waifu2x::engine

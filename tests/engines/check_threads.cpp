@@ -1,9 +1,5 @@
 // A check for ThreadSanitizer: concurrent runs on a pool, cancellation, exceptions in tasks and in
-// poll, construction and destruction of pools. Run manually from the root of the repository:
-//
-//   g++ -std=c++17 -O1 -g -ffp-contract=off -fsanitize=thread -Icsrc tests/engines/check_threads.cpp
-//       csrc/engine/*.cpp csrc/dispatch.cpp csrc/scalar/*.cpp csrc/x86/*.cpp -o check_threads
-//   WAIFU2X_CPU=scalar ./check_threads
+// poll, construction and destruction of pools. test_threads.py builds and runs it.
 //
 // Prints "threads agree" and exits with 0 if every result equals that of a run alone.
 
@@ -59,10 +55,11 @@ struct Picture : Source, Sink {
 // A network that uses all state shared by threads: stage buffers, a mean, a pixel shuffle.
 struct Network {
   Program program{3};
-  StageBufferCache cache;
+  BufferCache cache;
   std::vector<float> weight;
 
-  Network() : weight(40 * 40 * 16) {
+  // A halo makes the threads compute a region together.
+  explicit Network(int halo) : weight(40 * 40 * 16) {
     for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = number(static_cast<int>(i)) / 16;
     const int first = conv({0, 0}, 3, 40, 3, 1, {});
     const int mean = program.mean({first, 0});
@@ -74,8 +71,8 @@ struct Network {
     Program::ConvSpec spec = spec_of(40, 12, 2, 1);
     spec.shuffle = 2;
     spec.crop = 1;
-    const int wide = program.conv({next, 0}, spec, {});
-    program.finish({program.add({wide, 0}, {up, 0}), 0});
+    const int wide = program.conv({{next, 0}}, spec, {}, {});
+    program.finish({program.add({wide, 0}, {up, 0}), 0}, halo);
   }
   Program::ConvSpec spec_of(int in, int out, int kernel, int padding) const {
     Program::ConvSpec spec = {};
@@ -88,7 +85,7 @@ struct Network {
     return spec;
   }
   int conv(Ref source, int in, int out, int kernel, int padding, Ref addend) {
-    return program.conv(source, spec_of(in, out, kernel, padding), addend);
+    return program.conv({source}, spec_of(in, out, kernel, padding), {}, addend);
   }
 };
 
@@ -104,8 +101,8 @@ bool run(Network& network, Pool& pool, Picture& from, Picture& to, std::atomic<d
   return execute(job);
 }
 
-void check_runs() {
-  Network network;
+void check_runs(int halo) {
+  Network network(halo);
   Pool pool(3);
   constexpr int kSizes[][2] = {{20, 31}, {47, 33}, {20, 31}, {64, 70}};
   std::vector<std::thread> threads;
@@ -165,8 +162,8 @@ void check_stopping() {
   for (std::thread& thread : threads) thread.join();
 }
 
-void check_stopped_networks() {
-  Network network;
+void check_stopped_networks(int halo) {
+  Network network(halo);
   Pool pool(2);
   Picture from(300, 200), to(600, 400);
   for (int round = 0; round < 3; ++round) {
@@ -200,9 +197,9 @@ void check_pools_that_come_and_go() {
 }  // namespace
 
 int main() {
-  check_runs();
+  for (const int halo : {0, 8}) check_runs(halo);
   check_stopping();
-  check_stopped_networks();
+  for (const int halo : {0, 20}) check_stopped_networks(halo);
   check_pools_that_come_and_go();
   std::printf("threads agree\n");
   return 0;

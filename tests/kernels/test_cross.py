@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers.cpp_checks import CSRC, FLAGS, compile_all
 
-CSRC = Path(__file__).parents[2] / "csrc"
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
-FLAGS = ("-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{CSRC}")
 
 pytestmark = [
     pytest.mark.skipif(
@@ -27,22 +25,15 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kernels")
-
-    def compile_one(source: Path) -> Path:
-        target = folder / f"{source.stem}.o"
-        subprocess.run([COMPILER, *FLAGS, "-O3", "-c", source, "-o", target], check=True)
-        return target
-
     sources = [*CSRC.glob("arm/*.cpp"), *CSRC.glob("scalar/*.cpp"), CSRC / "dispatch.cpp"]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(compile_one, sources))
+    folder = tmp_path_factory.mktemp("kernels")
+    return compile_all(sources, folder, "-O3", "-Werror", compiler=COMPILER)
 
 
 def output_under_emulator(folder: Path, kernels: list[Path], name: str, *arguments: str) -> str:
     program, source = folder / name, Path(__file__).parent / f"{name}.cpp"
     subprocess.run(
-        [COMPILER, *FLAGS, "-O1", "-static", source, *kernels, "-o", program], check=True
+        [COMPILER, *FLAGS, "-O1", "-Werror", "-static", source, *kernels, "-o", program], check=True
     )
     result = subprocess.run(
         [EMULATOR, program, *arguments], capture_output=True, text=True, check=False

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers.cpp_checks import COMPILER, CSRC, KERNELS, compile_all, sanitizers_link, write_stubs
 from helpers.kernel_reference import STAIRCASE
 
 from waifu2x.kernels import _native
 
-CSRC = Path(__file__).parents[2] / "csrc"
-KERNELS = [path for folder in ("scalar", "x86", "arm") for path in CSRC.glob(f"{folder}/*.cpp")]
 ENGINE = [path for path in KERNELS if path.name.startswith("engine_")]
 PROGRAM = Path(__file__).parent / "check_engine.cpp"
-COMPILER = next(
-    filter(None, map(shutil.which, filter(None, [os.environ.get("CXX"), "c++", "g++", "clang++"]))),
-    None,
-)
-FLAGS = ("-std=c++17", "-ffp-contract=off", "-Wall", "-Wextra", f"-I{CSRC}")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 pytestmark = [
@@ -32,34 +24,12 @@ pytestmark = [
 ]
 
 
-def compile_all(sources: list[tuple[Path, tuple[str, ...]]], folder: Path) -> list[Path]:
-    def compile_one(source: Path, flags: tuple[str, ...]) -> Path:
-        target = folder / f"{source.stem}.o"
-        subprocess.run([COMPILER, *FLAGS, *flags, "-c", source, "-o", target], check=True)
-        return target
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(compile_one, *zip(*sources, strict=True)))
-
-
 @pytest.fixture(scope="module")
 def common(tmp_path_factory):
     """Compile the checking program and its other objects, without the kernels under test."""
     folder = tmp_path_factory.mktemp("common")
-    others = folder / "others.cpp"  # empty stubs for the dispatcher
-    names = [path.stem for path in KERNELS if path not in ENGINE]
-    lines = [f"void install_{name}(Kernels&) {{}}" for name in names]
-    others.write_text("\n".join(['#include "kernels.h"', "namespace waifu2x {", *lines, "}\n"]))
-    return compile_all(
-        [(path, ("-O1",)) for path in (PROGRAM, CSRC / "dispatch.cpp", others)], folder
-    )
-
-
-def sanitizers_link(folder: Path) -> bool:
-    source = folder / "empty.cpp"
-    source.write_text("int main() {}\n")
-    command = [COMPILER, *SANITIZE, source, "-o", folder / "empty"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    stubs = write_stubs(folder / "others.cpp", without=ENGINE)
+    return compile_all([PROGRAM, CSRC / "dispatch.cpp", stubs], folder, "-O1")
 
 
 # Unoptimized sanitized kernels compile in a third of the time; few cases expose stray reads.
@@ -67,9 +37,9 @@ def sanitizers_link(folder: Path) -> bool:
     ("flags", "every"), [(("-O2",), 8), (("-O0", *SANITIZE), 48)], ids=["optimized", "sanitized"]
 )
 def test_engine_kernels(tmp_path, common, flags, every):
-    if SANITIZE[0] in flags and not sanitizers_link(tmp_path):
+    if SANITIZE[0] in flags and not sanitizers_link(tmp_path, *SANITIZE):
         pytest.skip(f"{COMPILER} has no sanitizers here")
-    objects = [*common, *compile_all([(path, flags) for path in ENGINE], tmp_path)]
+    objects = [*common, *compile_all(ENGINE, tmp_path, *flags)]
     program = tmp_path / "check_engine"
     subprocess.run([COMPILER, *flags, *objects, "-o", program], check=True)
     result = subprocess.run(
