@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -20,9 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers.vs_mlrt import as_filter
 
 import waifu2x
 from waifu2x import ArgumentError, Upscaler
+from waifu2x.network.export import export_network
 
 SCRIPT = Path(__file__).parents[2] / "integrations" / "vapoursynth" / "waifu2x_vs.py"
 HAS_VAPOURSYNTH = importlib.util.find_spec("vapoursynth") is not None
@@ -421,8 +424,89 @@ def test_errors_of_frames_name_the_cause(script: Any, upscaler: Upscaler) -> Non
         script.upscale(clip, upscaler=upscaler).get_frame(7)
 
 
-def test_vspipe_writes_the_bytes_of_upscale(script: Any, tmp_path: Path) -> None:
-    """The program itself runs the example script; R81 names its Python in a file."""
+# The scripts of docs/integrations.md, with a drawing instead of a video.
+
+PAGE = SCRIPT.parents[2] / "docs" / "integrations.md"
+SOURCE = 'core.bs.VideoSource("in.mkv")'
+DRAWN = (
+    "core.std.Splice([core.std.StackVertical([core.std.BlankClip(format=vs.YUV420P8, width=56,"
+    " height=24 + 4 * (n % 5), length=1, color=[60 + 9 * n, 110, 140]), core.std.BlankClip("
+    "format=vs.YUV420P8, width=56, height=32 - 4 * (n % 5), length=1, color=[200, 128, 90])])"
+    " for n in range(10)])"
+)
+
+
+def page_scripts() -> list[str]:
+    """Return the scripts of the page; blocks of "python" would be run by tests/test_docs.py."""
+    text = PAGE.read_text("utf-8")
+    found = re.findall(r"^```py\n(.+?)^```", text, re.MULTILINE | re.DOTALL)
+    assert all(each.count(SOURCE) == 1 for each in found)
+    return [each.replace(SOURCE, DRAWN) for each in found]
+
+
+@pytest.fixture
+def run_script(script: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """A function that runs a script and returns its output, and what the script has defined."""
+    monkeypatch.setitem(sys.modules, "waifu2x_vs", script)
+
+    def run(text: str, **given: Any) -> tuple[Any, dict[str, Any]]:
+        names: dict[str, Any] = given
+        exec(compile(text, "script.vpy", "exec"), names)
+        return script.vs.get_output(0).clip, names
+
+    yield run
+    script.vs.clear_outputs()
+
+
+def test_the_script_of_the_page(script: Any, run_script: Callable[..., Any]) -> None:
+    output, names = run_script(page_scripts()[0])
+    arrays = [to_array(frame) for frame in requested(names["rgb"])]
+    assert (len(arrays), arrays[0].shape, arrays[0].dtype) == (10, (56, 56, 3), np.uint16)
+    expected = [waifu2x.upscale(each, 2, noise=1) for each in arrays]
+    for frame, like in zip(requested(names["big"]), expected, strict=True):
+        assert to_array(frame).tobytes() == like.tobytes()
+    back = clip_of(script, expected).resize.Bicubic(
+        format=script.vs.YUV420P10, matrix_in=0, matrix_s="709"
+    )
+    for frame, like in zip(requested(output), requested(back), strict=True):
+        for plane in range(3):
+            np.testing.assert_array_equal(np.asarray(frame[plane]), np.asarray(like[plane]))
+
+
+def test_the_script_of_the_page_for_vs_mlrt(
+    script: Any,
+    run_script: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a stand-in for the plugin; the result is that of the function, apart from rounding."""
+    export_network(tmp_path / "upconv_7.onnx", model="upconv_7", noise=1)
+    monkeypatch.chdir(tmp_path)
+    text = (
+        page_scripts()[1].replace("core.ort.Model", "model").replace("tilesize=256", "tilesize=48")
+    )
+    assert "model(" in text
+    _, names = run_script(text, model=as_filter(script.vs))
+    like = script.upscale(names["rgb"], 2, noise=1, model="upconv_7", engine="native")
+    for n in (0, 9):
+        made = to_array(names["big"].get_frame(n))
+        np.testing.assert_allclose(made.clip(0, 1), to_array(like.get_frame(n)), atol=1e-5)
+
+
+def test_the_way_of_the_page_to_multiples(script: Any) -> None:
+    """`resize.Point` with a larger source window mirrors the edge."""
+    array = picture((9, 13, 3), np.float32)
+    w, h = 16, 12
+    padded = clip_of(script, [array]).resize.Point(w, h, src_width=w, src_height=h)
+    assert "resize.Point(w, h, src_width=w, src_height=h)" in PAGE.read_text("utf-8")
+    mirrored = np.pad(array, ((0, 3), (0, 3), (0, 0)), mode="symmetric")
+    np.testing.assert_array_equal(to_array(padded.get_frame(0)), mirrored)
+
+
+def test_vspipe_runs_the_script_of_the_page(
+    script: Any, run_script: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The program reads the path of its Python from a configuration file, here in a new folder."""
     folder = Path(sys.executable).parent
     if not (folder / "vspipe").exists():
         pytest.skip("vspipe is not installed next to Python")
@@ -432,22 +516,18 @@ def test_vspipe_writes_the_bytes_of_upscale(script: Any, tmp_path: Path) -> None
         "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), *sys.path]),
     }
     subprocess.run([folder / "vapoursynth", "config"], env=env, capture_output=True, check=False)
-    example = tmp_path / "script.vpy"
-    example.write_text(
-        "import vapoursynth as vs, waifu2x_vs\n"
-        "clip = vs.core.std.BlankClip(format=vs.RGB24, width=18, height=12, length=10,\n"
-        "                             color=[200, 100, 50])\n"
-        "waifu2x_vs.upscale(clip, 2, model='upconv_7', engine='native').set_output()\n"
-    )
+    path = tmp_path / "script.vpy"
+    path.write_text(page_scripts()[0])
     done = subprocess.run(
-        [folder / "vspipe", str(example), "-"], env=env, capture_output=True, check=False
+        [folder / "vspipe", str(path), "-"], env=env, capture_output=True, check=False
     )
     if b"Failed to initialize VSScript" in done.stderr:
         pytest.skip("vspipe finds no shared library of this Python")
     assert done.returncode == 0, done.stderr
-    source = np.full((12, 18, 3), (200, 100, 50), np.uint8)
-    expected = waifu2x.upscale(source, 2, model="upconv_7", engine="native")
-    frames = np.frombuffer(done.stdout, np.uint8).reshape(10, 3, 24, 36)
-    # vspipe writes the planes in the order G, B, R.
-    planes = np.moveaxis(expected[:, :, [1, 2, 0]], -1, 0)
-    np.testing.assert_array_equal(frames, np.stack([planes] * 10))
+    output, _ = run_script(page_scripts()[0])
+    expected = [
+        np.ascontiguousarray(frame[plane]).tobytes()
+        for frame in requested(output)
+        for plane in range(3)
+    ]
+    assert done.stdout == b"".join(expected)
