@@ -120,30 +120,34 @@ class Waifu2xUpscale:
     @classmethod
     def VALIDATE_INPUTS(
         cls,
-        model: str = "cunet",
-        noise: str = "none",
-        engine: str = "auto",
-        device: str = "",
-        precision: str = "auto",
+        model: str | None = None,
+        noise: str | None = None,
+        engine: str | None = None,
+        device: str | None = None,
+        precision: str | None = None,
     ) -> bool | str:
-        """Return True, or what is wrong with the inputs that are constants of the workflow."""
-        if noise not in _NOISE:
+        """Return True, or what is wrong with the inputs that are constants of the workflow.
+
+        None stands for an input that comes from another node.
+        """
+        if noise not in (None, *_NOISE):
             return f"noise is {noise!r}; allowed are {', '.join(_NOISE)}"
         try:
-            options = _options(model, engine, device, precision)
+            _options(model or "cunet", engine or "auto", device or "", precision or "auto")
         except waifu2x.Waifu2xError as error:
             return str(error)
-        known = next((each for each in waifu2x.models() if each.name == options.model), None)
-        levels = () if known is None else known.noise_levels()
-        if known is not None and _level(noise) not in (None, *levels):
-            listed = ", ".join(str(level) for level in levels)
-            return f"model {known.name} has no noise level {noise}; allowed are none, {listed}"
+        known = next((each for each in waifu2x.models() if each.name == model), None)
+        if known is not None and noise not in (None, "none"):
+            levels = [str(level) for level in known.noise_levels()]
+            if noise not in levels:
+                allowed = ", ".join(["none", *levels])
+                return f"model {model} has no noise level {noise}; allowed are {allowed}"
         return True
 
     @classmethod
-    def IS_CHANGED(cls, model: str, **_: object) -> str:
+    def IS_CHANGED(cls, model: str | None = None, **_: object) -> str:
         """Return a text that changes with the model file."""
-        return str(version(_path(model)))
+        return "" if model is None else str(version(_path(model)))
 
     def upscale(
         self,

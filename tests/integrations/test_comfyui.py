@@ -429,6 +429,7 @@ def test_a_replaced_model_file_is_read_again(
     run(node, image, model=own)
     assert len(created) == 2
     assert not torch.equal(first, second)
+    assert type(node).IS_CHANGED() == type(node).IS_CHANGED(model=None, noise="1")
     assert type(node).IS_CHANGED(model="cunet") == type(node).IS_CHANGED(model="upconv_7")
 
 
@@ -437,7 +438,9 @@ def test_a_replaced_model_file_is_read_again(
     [
         ({"model": "cunet", "noise": "3", "engine": "auto", "device": ""}, None),
         ({"model": "realcugan", "noise": "conservative"}, None),
-        ({}, None),  # all inputs come from other nodes
+        ({}, None),  # all inputs come from other nodes, by both conventions of ComfyUI
+        ({"model": None, "noise": None, "engine": None, "device": None, "precision": None}, None),
+        ({"noise": "3"}, None),
         ({"model": "cunets"}, "cunets"),
         ({"model": "gone.pth"}, "gone.pth is not in models/upscale_models"),
         ({"noise": "4"}, "noise is '4'; allowed are none, conservative, 0, 1, 2, 3"),

@@ -181,7 +181,7 @@ def test_options_reach_the_upscaler(kit: Kit, upscaler: Upscaler, options: dict[
     np.testing.assert_array_equal(result, upscaler.upscale(source, **{"noise": None, **options}))
 
 
-def test_samples_beyond_full_scale_are_kept_out_of_the_error(kit: Kit, upscaler: Upscaler) -> None:
+def test_samples_beyond_full_scale_are_no_error(kit: Kit, upscaler: Upscaler) -> None:
     """`resize` overshoots [0, 1] at edges."""
     source = picture((9, 11, 3), np.float32) * np.float32(1.2) - np.float32(0.1)
     result = kit.array(frames_of(kit, upscaler, scale=2)(0, kit.frame(source)))
