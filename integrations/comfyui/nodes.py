@@ -133,7 +133,12 @@ class Waifu2xUpscale:
         if noise not in (None, *_NOISE):
             return f"noise is {noise!r}; allowed are {', '.join(_NOISE)}"
         try:
-            _options(model or "cunet", engine or "auto", device or "", precision or "auto")
+            _options(
+                "cunet" if model is None else model,
+                engine or "auto",
+                device or "",
+                precision or "auto",
+            )
         except waifu2x.Waifu2xError as error:
             return str(error)
         known = next((each for each in waifu2x.models() if each.name == model), None)
@@ -228,15 +233,21 @@ def _files() -> list[str]:
 
 
 def _path(model: str) -> str:
-    """Return the path of a model file in a folder of ComfyUI; the name of any other model."""
-    if Path(model).suffix.lower() not in _SUFFIXES:
-        return model
-    import folder_paths
+    """Return the name of a model, or the path of a model file in a folder of ComfyUI.
 
-    path: str | None = folder_paths.get_full_path(_FOLDER, model)
-    if path is None:
-        raise waifu2x.ArgumentError(f"model file {model} is not in models/{_FOLDER}")
-    return path
+    A workflow may come from anywhere, so it names no other files.
+    """
+    if any(known.name == model for known in waifu2x.models()):
+        return model
+    if Path(model).suffix.lower() in _SUFFIXES:
+        import folder_paths
+
+        path: str | None = folder_paths.get_full_path(_FOLDER, model)
+        if path is not None:
+            return path
+    raise waifu2x.ArgumentError(
+        f"model is {model!r}; it must be a model of waifu2x or a file in models/{_FOLDER}"
+    )
 
 
 def _alpha(image: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor | None:

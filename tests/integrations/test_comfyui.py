@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import os
 import re
 import sys
 import threading
@@ -60,8 +61,9 @@ class Comfy:
                 raise Interrupted
 
         def full_path(name: str, file: str) -> str | None:
-            path = state.folders(name)[0] + "/" + file
-            return path if Path(path).is_file() else None
+            inside = os.path.relpath(os.path.join("/", file), "/")  # noqa: PTH118
+            path = Path(state.folders(name)[0], inside)
+            return str(path) if path.is_file() else None
 
         management = ModuleType("comfy.model_management")
         management.throw_exception_if_processing_interrupted = throw  # type: ignore[attr-defined]
@@ -267,7 +269,11 @@ def test_the_mask_of_a_picture_without_alpha_is_ignored(node: Any) -> None:
         (batch(1, 8, 8, 5), {}, r"image has the shape \(1, 8, 8, 5\)"),
         (torch.full((1, 8, 8, 3), torch.nan), {}, "finite"),
         (batch(1, 8, 8, 3), {"model": "cunets"}, "cunets"),
-        (batch(1, 8, 8, 3), {"model": "gone.pth"}, "gone.pth is not in models/upscale_models"),
+        (
+            batch(1, 8, 8, 3),
+            {"model": "gone.pth"},
+            "'gone.pth'; it must be .* in models/upscale_models",
+        ),
         (batch(1, 8, 8, 3), {"noise": "conservative"}, "conservative"),
         (batch(1, 8, 8, 3), {"device": "nowhere"}, "device"),
     ],
@@ -433,6 +439,19 @@ def test_a_replaced_model_file_is_read_again(
     assert type(node).IS_CHANGED(model="cunet") == type(node).IS_CHANGED(model="upconv_7")
 
 
+def test_a_workflow_reads_no_file_outside_of_the_folder(
+    node: Any, own: str, comfy: Comfy, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    for name in ("own.onnx", "own"):
+        (outside / name).write_bytes((comfy.folder / own).read_bytes())
+    relative = os.path.relpath(outside, comfy.folder)
+    for model in (f"{outside}/own", f"{outside}/own.onnx", f"{relative}/own.onnx", "./own", ""):
+        assert "it must be a model of waifu2x or a file in" in node.VALIDATE_INPUTS(model=model)
+        with pytest.raises(RuntimeError, match="it must be a model of waifu2x or a file in"):
+            run(node, batch(1, 8, 9, 3), model=model)
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -442,7 +461,7 @@ def test_a_replaced_model_file_is_read_again(
         ({"model": None, "noise": None, "engine": None, "device": None, "precision": None}, None),
         ({"noise": "3"}, None),
         ({"model": "cunets"}, "cunets"),
-        ({"model": "gone.pth"}, "gone.pth is not in models/upscale_models"),
+        ({"model": "gone.pth"}, "'gone.pth'; it must be a model of waifu2x or a file in"),
         ({"noise": "4"}, "noise is '4'; allowed are none, conservative, 0, 1, 2, 3"),
         ({"model": "cunet", "noise": "conservative"}, "model cunet has no noise level conserv"),
         ({"engine": "native", "device": "cuda:0"}, "device"),
