@@ -62,6 +62,7 @@ NOT_RUN = {
         "runs until it is stopped; tests/comparing/test_rating.py"
     ),
     "waifu2x rate pictures --report --plot ranks.png": "needs votes; tests/comparing",
+    "pip install . ./integrations/vapoursynth": FROM_INDEX,
     "dask scheduler": ENDLESS,
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
@@ -213,6 +214,7 @@ def test_pages_have_the_steps_that_are_counted_on() -> None:
     assert counts["docs/gpu.md"] >= 6
     assert counts["docs/models.md"] >= 5
     assert counts["docs/convert.md"] >= 7
+    assert counts["docs/integrations.md"] >= 2
     assert counts["docs/archives.md"] >= 1
     assert counts["docs/video.md"] >= 5
     assert counts["docs/server.md"] >= 9
