@@ -112,7 +112,17 @@ class BatchResults(Iterator[BatchResult]):
     abandons the files in progress.
 
     summary: the numbers of files done, skipped and failed so far.
+
+    >>> results = waifu2x.upscale_many("pictures", "big", model="swift")
+    >>> results
+    <BatchResults: 0 of 2 files ended (0 done, 0 skipped, 0 failed)>
+    >>> sorted(result.target.name for result in results)
+    ['1.png', '2.png']
+    >>> results.summary.done, results.progress.share
+    (2, 1.0)
     """
+
+    summary: Summary
 
     def __init__(
         self,
@@ -219,6 +229,12 @@ def upscale_many(
     errors of `Upscaler`, `LimitError` for too little ``memory``, `EncodeError` for ``out`` or
     ``report``, `EngineError` for an unusable cluster. While iterating: `EncodeError` if the report
     cannot be written, `EngineError` if the cluster is lost.
+
+    >>> for result in waifu2x.upscale_many("pictures", "big", recursive=True, model="swift"):
+    ...     assert result.status == "done", result.error
+    >>> from pathlib import Path
+    >>> sorted(path.name for path in Path("big").rglob("*.png"))
+    ['1.png', '1.png', '2.png']
     """
     refuse_unknown("upscale_many", options, *_RECORDS)
     chosen = Options(**picked(options, Options))

@@ -154,6 +154,12 @@ class UpscalerOptions:
         four times as many. None means the environment variable WAIFU2X_MAX_PIXELS, or 178,956,970.
 
     Raises `ArgumentError` for a value that is not allowed.
+
+    >>> options = waifu2x.UpscalerOptions("upconv_7", threads=1)
+    >>> waifu2x.Upscaler.from_options(options)
+    Upscaler('upconv_7', engine='native', threads=1)
+    >>> options == waifu2x.UpscalerOptions("upconv_7", threads=2)
+    False
     """
 
     model: str | os.PathLike[str] = field(default="cunet", kw_only=False)
