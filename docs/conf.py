@@ -68,6 +68,8 @@ myst_heading_anchors = 4
 # --- pages ------------------------------------------------------------------------------------
 
 html_theme = "furo"
+# Quotation marks hold strings of Python.
+smartquotes_action = "D"
 html_title = f"waifu2x {release}"
 html_copy_source = html_show_sourcelink = False
 html_show_copyright = html_show_sphinx = False
@@ -81,12 +83,18 @@ NAVIGATION: Final = {
 }
 
 
+#: A page with many titles, which would fill the sidebar; other pages link to it.
+UNLISTED: Final = "benchmarks/results/README"
+
+
 def _add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
     """Append the table of contents to the first page, hidden: GitHub would show it as text."""
+    if docname == UNLISTED:
+        source[0] = f"---\norphan: true\n---\n{source[0]}"
     if docname != root_doc:
         return
     groups = {caption: [f"docs/{page}" for page in pages] for caption, pages in NAVIGATION.items()}
-    listed = {root_doc, *(page for pages in groups.values() for page in pages)}
+    listed = {root_doc, UNLISTED, *(page for pages in groups.values() for page in pages)}
     found = get_matching_files(ROOT, include_patterns, exclude_patterns)
     groups["More"] = [
         page for page in (each.removesuffix(".md") for each in found) if page not in listed
@@ -104,7 +112,6 @@ def _copy_index(app: Sphinx, exception: Exception | None) -> None:
 
 # --- docstrings -------------------------------------------------------------------------------
 
-autoclass_content = "both"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 
@@ -166,32 +173,61 @@ def _attribute(cls: type, names: Sequence[str], text: str) -> list[str]:
     lines.append(f"   :type: {_shown_type(_types(cls)[names[0]])}")
     if cls in RECORDS:
         lines.append(f"   :value: {inspect.signature(cls).parameters[names[0]].default!r}")
-    return [*lines, "", *textwrap.indent(text, "   ").splitlines(), ""]
+    sentence = text[:1].upper() + text[1:]
+    return [*lines, "", *textwrap.indent(sentence, "   ").splitlines(), ""]
 
 
-def _record_of(name: str, text: str) -> str | None:
-    """Return the public record that describes an option in these words."""
+def _property(name: str, value: property) -> list[str]:
+    """Return the directive that describes a property; autodoc would leave out the type."""
+    shown = _shown_type(typing.get_type_hints(value.fget)["return"])
+    text = textwrap.indent(inspect.getdoc(value) or "", "   ")
+    return [f".. py:property:: {name}", f"   :type: {shown}", "", *text.splitlines(), ""]
+
+
+def _skip_member(
+    app: Sphinx, what: str, name: str, value: object, skip: bool, options: object
+) -> bool | None:
+    """Leave properties to `_property`."""
+    return True if isinstance(value, property) else None
+
+
+def _home(names: list[str], text: str, function: object) -> tuple[str, list[str]] | None:
+    """Return the record or the function that describes options in the same words, and links."""
     for record in RECORDS:
-        if name in inspect.signature(record).parameters:
-            docs = [inspect.cleandoc(kind.__doc__ or "") for kind in record.__mro__]
-            if any(text == each for doc in docs for _, each in _paragraphs(doc, [*_types(record)])):
-                return record.__name__
+        known = _types(record)
+        docs = [inspect.cleandoc(kind.__doc__ or "") for kind in record.__mro__]
+        if any((names, text) == each for doc in docs for each in _paragraphs(doc, known)):
+            return record.__name__, [f"`~{record.__name__}.{name}`" for name in names]
+    first = waifu2x.upscale
+    known = inspect.signature(first).parameters
+    if function is not first and (names, text) in _paragraphs(first.__doc__ or "", known):
+        return first.__name__, [f"``{name}``" for name in names]
     return None
 
 
 def _process_class(cls: type, text: str) -> list[str]:
-    """Return the docstring of a class: text, examples, fields."""
+    """Return the docstring of a class: text, parameters, examples, fields."""
     types = _types(cls)
     prose, examples = _split(each for names, each in _paragraphs(text, types) if not names)
+    created = vars(cls).get("__init__")
+    if OPTIONS in (getattr(created, "__doc__", None) or ""):
+        prose += _process_function(cls, inspect.cleandoc(created.__doc__))
+    own = [kind for kind in reversed(cls.__mro__) if kind.__module__.startswith("waifu2x.")]
     fields = [
         line
-        for kind in reversed(cls.__mro__)
-        if kind.__module__.startswith("waifu2x.")
+        for kind in own
         for names, each in _paragraphs(inspect.cleandoc(kind.__doc__ or ""), types)
         if names
         for line in _attribute(cls, names, each)
     ]
-    return [*prose, *examples, *fields]
+    properties = [
+        line
+        for kind in own
+        for name, value in vars(kind).items()
+        if isinstance(value, property) and not name.startswith("_")
+        for line in _property(name, value)
+    ]
+    return [*prose, *examples, *fields, *properties]
 
 
 def _process_function(function: Callable[..., Any], text: str) -> list[str]:
@@ -199,27 +235,23 @@ def _process_function(function: Callable[..., Any], text: str) -> list[str]:
     parameters = inspect.signature(function).parameters
     plain: list[str] = []
     described: list[str] = []
-    options: dict[str, list[str]] = {}
+    linked: dict[str, list[str]] = {}
     for names, each in _paragraphs(text, parameters):
-        record = _record_of(names[0], each) if names else None
-        if record is not None:
-            options.setdefault(record, []).extend(names)
+        home = _home(names, each, function) if names else None
+        if home is not None:
+            linked.setdefault(home[0], []).extend(home[1])
         elif names:
             for name in names:
-                lines = textwrap.indent(each, "   ").strip()
-                described += [f":param {name}: {lines}"]
+                described.append(f":param {name}: {textwrap.indent(each, '   ').strip()}")
                 if parameters[name].kind is inspect.Parameter.KEYWORD_ONLY:
                     shown = _shown_type(parameters[name].annotation)
-                    described += [f":type {name}: {shown}"]
+                    described.append(f":type {name}: {shown}")
         elif each != OPTIONS:
             plain.append(each)
     prose, examples = _split(plain)
-    listed = [
-        f"- of `{record}`: {', '.join(f'`~{record}.{name}`' for name in names)}"
-        for record, names in options.items()
-    ]
+    listed = [f"- as in `{home}`: {', '.join(names)}" for home, names in linked.items()]
     if listed:
-        listed = ["Options, by keyword, described there:", "", *listed, ""]
+        listed = ["Options by keyword:", "", *listed, ""]
     return [*prose, *"\n".join(described).splitlines(), "", *listed, *examples]
 
 
@@ -298,5 +330,6 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", _add_navigation)
     app.connect("build-finished", _copy_index)
     app.connect("autodoc-process-docstring", _process_docstring)
+    app.connect("autodoc-skip-member", _skip_member)
     app.connect("autodoc-process-signature", _process_signature)
     app.connect("missing-reference", _resolve)

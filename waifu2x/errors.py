@@ -57,7 +57,7 @@ class DecodeError(Waifu2xError):
 
 
 class EncodeError(Waifu2xError):
-    """A result cannot be written: size or animation beyond the format, unwritable target.
+    """A result cannot be written: the format cannot hold it, the disk is full, no permission.
 
     >>> try:
     ...     waifu2x.upscale_file("in.gif", "big.jpg")

@@ -108,8 +108,9 @@ def check_cluster(cluster: str | None) -> None:
 class BatchResults(Iterator[BatchResult]):
     """The results of `upscale_many`; iterating over them does the work.
 
-    Iterate once: each result arrives when its file has ended. Leaving the loop, or `close`,
-    abandons the files in progress.
+    Iterate once: each result arrives when its file has ended. A second loop continues a loop that
+    was left. `close` abandons the files in progress, and so does leaving a loop over results that
+    no variable holds. Results that were never iterated show a RuntimeWarning.
 
     summary: the numbers of files done, skipped and failed so far.
 
@@ -190,7 +191,7 @@ class BatchResults(Iterator[BatchResult]):
         self._run.cancel()
 
     def close(self) -> None:
-        """Abandon the files in progress and wait until nothing runs any more."""
+        """Abandon the files in progress, and wait until nothing runs."""
         if self._closed:
             return
         self._closed = True

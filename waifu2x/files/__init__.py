@@ -125,7 +125,7 @@ def upscale_file(
 
     >>> import io
     >>> sink = io.BytesIO()
-    >>> waifu2x.upscale_file("in.png", sink, format="webp", quality=90, model="swift").target
+    >>> waifu2x.upscale_file("in.png", sink, format="webp", model="swift").target
     >>> sink.getvalue()[8:12]
     b'WEBP'
     """
@@ -139,6 +139,8 @@ def upscale_video(
     **options: Unpack[FileKeywords],
 ) -> FileResult:
     """Upscale the video in ``source`` and write it to ``target``, as `upscale_file` does.
+
+    source, target: as for `upscale_file`.
 
     All other streams of the source are copied: sound, subtitles, fonts, chapters and tags. Next to
     ``target``, a folder keeps finished segments until the result is complete, so the same call goes

@@ -63,6 +63,7 @@ class Network:
     macs_per_pixel: multiply-accumulates per input pixel.
     format: the format of the files; "ncnn" is a .param and a .bin file, "safetensors" holds the
         networks of all noise levels, "file" is one of the user.
+    files: the files of the weights.
     graph: the network itself, if it was read from a file of the user.
 
     >>> network = waifu2x.models()[0].network(scale=2, noise=1)
@@ -88,7 +89,8 @@ class Model:
     family: the architecture; empty if it has no name.
     style: the kind of picture, such as "art"; empty for a file.
     description: what the model is good for; usually empty for a file.
-    license: that of the weights, an SPDX identifier; for a file as it names it, or "unknown".
+    license: the SPDX identifier of the weights' license; for a file, the name in its metadata, or
+        "unknown".
     source: where the weights come from; the path of a file.
     networks: the networks, one for each scale and noise level.
     mixed_by_weights: scale, lower and upper noise level of the pairs between which a level is mixed
