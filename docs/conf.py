@@ -104,6 +104,13 @@ def _add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```\n"
 
 
+def _outdated(
+    app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    """Read the first page again if the list of pages has changed."""
+    return [root_doc] if added or removed else []
+
+
 def _copy_index(app: Sphinx, exception: Exception | None) -> None:
     """Show the first page at the address of the folder."""
     if exception is None and app.builder.name == "html":
@@ -280,7 +287,7 @@ def _process_signature(
     app: Sphinx, what: str, name: str, value: Any, options: object, args: str | None, returns: str
 ) -> tuple[str, str] | None:
     """Write a signature with types, in which ``**options`` stands for the options."""
-    if args is None:
+    if args is None or not callable(value):
         return None
     if isinstance(value, type):
         return (args, "") if value in (*RECORDS, waifu2x.Upscaler) else ("", "")
@@ -327,6 +334,7 @@ def _resolve(
 
 def setup(app: Sphinx) -> None:
     """Connect the functions of this file."""
+    app.connect("env-get-outdated", _outdated)
     app.connect("source-read", _add_navigation)
     app.connect("build-finished", _copy_index)
     app.connect("autodoc-process-docstring", _process_docstring)

@@ -66,6 +66,7 @@ NOT_RUN = {
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
     "pip install '.[serve]'": FROM_INDEX,
+    "sphinx-build -W --keep-going -c docs . build/site": "builds in a clone; tests/test_site.py",
     "waifu2x serve": SERVER,
     "WAIFU2X_TOKEN=a-long-secret waifu2x serve --host 0.0.0.0": SERVER,
     'eval "$(_WAIFU2X_COMPLETE=zsh_source waifu2x)"': "for zsh",
