@@ -81,8 +81,6 @@ NAVIGATION: Final = {
     "Networks": ["own-models", "convert", "compare", "rate", "training", "variants"],
     "Inside": ["architecture", "engine", "gpu"],
 }
-
-
 #: A page with many titles, which would fill the sidebar; other pages link to it.
 UNLISTED: Final = "benchmarks/results/README"
 

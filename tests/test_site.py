@@ -11,12 +11,16 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlparse
 
 import pytest
 from helpers import public
 
 import waifu2x
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parent.parent
 CI = (ROOT / ".ci/run").read_text("utf-8")
@@ -41,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def parsed(page: Path):  # type: ignore[no-untyped-def]
+def parsed(page: Path) -> BeautifulSoup:
     from bs4 import BeautifulSoup
 
     return BeautifulSoup(page.read_text("utf-8"), "html.parser")
