@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import zipfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from helpers import art
 from helpers.families import needs
+from helpers.samples import prepare
 from helpers.server import process
 from helpers.videos import needs_ffmpeg
 from PIL import Image
@@ -67,6 +67,7 @@ NOT_RUN = {
     "dask worker tcp://192.168.0.10:8786 --nthreads 16": ENDLESS,
     "waifu2x pictures big -r --resume --cluster tcp://192.168.0.10:8786": "no such scheduler",
     "pip install '.[serve]'": FROM_INDEX,
+    "sphinx-build -W --keep-going -c docs . build/site": "builds in a clone; tests/test_site.py",
     "waifu2x serve": SERVER,
     "WAIFU2X_TOKEN=a-long-secret waifu2x serve --host 0.0.0.0": SERVER,
     'eval "$(_WAIFU2X_COMPLETE=zsh_source waifu2x)"': "for zsh",
@@ -97,61 +98,8 @@ def steps(page: Path) -> list[Step]:
     return found
 
 
-def _still(path: Path) -> None:
-    art.anime_face(40, 36).save(path, quality=75)
-
-
-def _original(path: Path) -> None:
-    art.anime_face(80, 72).save(path)
-
-
-def _animation(path: Path) -> None:
-    frames = [art.anime_face(24, 20).rotate(turn) for turn in (0, 20)]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
-
-
-def _video(path: Path) -> None:
-    av = pytest.importorskip("av", reason="PyAV (extra video) is not installed")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=4)
-        stream.width, stream.height = 40, 36
-        for turn in range(6):
-            image = art.anime_face(40, 36).rotate(10 * (turn // 2))
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        container.mux(stream.encode(None))
-
-
-def _comic(path: Path) -> None:
-    _still(path.with_name("001.jpg"))
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.write(path.with_name("001.jpg"), "001.jpg")
-    path.with_name("001.jpg").unlink()
-
-
-def _pictures(path: Path) -> None:
-    (path / "more").mkdir(parents=True)
-    for name in ("1.jpg", "2.png", "more/1.png"):
-        art.anime_face(20, 16).save(path / name)
-
-
-#: The files that pages expect, each made only for a page that names it.
-FIXTURES = {
-    "in.png": _still,
-    "in.jpg": _still,
-    "original.png": _original,
-    "in.gif": _animation,
-    "in.mkv": _video,
-    "in.cbz": _comic,
-    "pictures": _pictures,
-}
-
-
-def prepare(folder: Path, todo: list[Step]) -> None:
-    """Make the files that the steps name."""
-    text = "\n".join(step.text for step in todo)
-    for name, make in FIXTURES.items():
-        if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", text):
-            make(folder / name)
+def text(todo: list[Step]) -> str:
+    return "\n".join(step.text for step in todo)
 
 
 def run(step: Step, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -181,7 +129,7 @@ def run(step: Step, folder: Path) -> subprocess.CompletedProcess[str]:
 )
 def test_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     todo = [step for step in steps(page) if step.text not in NOT_RUN]
-    prepare(tmp_path, todo)
+    prepare(tmp_path, text(todo))
     with ExitStack() as stack:
         if str(page.relative_to(ROOT)) in SERVED:
             url, _ = stack.enter_context(process(cwd=tmp_path))
@@ -223,7 +171,7 @@ def test_pages_have_the_steps_that_are_counted_on() -> None:
 
 def test_readme_code_makes_what_it_names(tmp_path: Path) -> None:
     todo = [step for step in steps(README) if step.code]
-    prepare(tmp_path, todo)
+    prepare(tmp_path, text(todo))
     for step in todo:
         assert run(step, tmp_path).returncode == 0
     assert Image.open(tmp_path / "big.png").size == (80, 72)
@@ -235,7 +183,7 @@ def test_readme_code_makes_what_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["docs/batch.md", "docs/cluster.md"])
 def test_code_for_many_files_reports_each(name: str, tmp_path: Path) -> None:
     (step,) = (step for step in steps(ROOT / name) if step.code)
-    prepare(tmp_path, [step])
+    prepare(tmp_path, text([step]))
     result = run(step, tmp_path)
     assert sorted(result.stdout.splitlines()) == [
         "done pictures/1.jpg big/1.png",

@@ -1,15 +1,24 @@
 """Upscale and denoise anime pictures with the official waifu2x networks.
 
+>>> import numpy as np
 >>> import waifu2x
->>> big = waifu2x.upscale("in.png", scale=2)           # a path or PIL image gives a PIL image
->>> upscaler = waifu2x.Upscaler(model="upconv_7")      # keeps its networks loaded
->>> big = upscaler.upscale(array, scale=4, noise=1)    # an array gives an array
->>> waifu2x.upscale_file("in.gif", "out.webp")         # animations and comic archives too
->>> waifu2x.upscale_video("in.mkv", "out.mkv")         # videos, with all their streams
->>> for result in waifu2x.upscale_many("folder", "out", upscaler=upscaler):
-...     print(result.source, result.status)            # the work is done while it is iterated
+>>> big = waifu2x.upscale("in.png", scale=2)  # a path or PIL image gives a PIL image
+>>> upscaler = waifu2x.Upscaler(model="upconv_7")  # keeps its networks loaded
+>>> array = np.asarray(big)
+>>> upscaler.upscale(array, scale=1.5, noise=1).shape  # an array gives an array
+(108, 120, 3)
 
-docs/python.md describes every function and option.
+Files are animations and comic archives too. Videos keep all their streams:
+
+>>> waifu2x.upscale_file("in.gif", "out.webp", upscaler=upscaler).size_out
+(48, 40)
+>>> waifu2x.upscale_video("in.mkv", "out.mkv", upscaler=upscaler).size_out
+(80, 72)
+>>> for result in waifu2x.upscale_many("pictures/*.jpg", "out", upscaler=upscaler):
+...     print(result.source.name, result.status)  # the work is done while it is iterated
+1.jpg done
+
+docs/python.md is the guide, docs/reference.md lists every function and option.
 """
 
 from __future__ import annotations

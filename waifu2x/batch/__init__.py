@@ -108,11 +108,22 @@ def check_cluster(cluster: str | None) -> None:
 class BatchResults(Iterator[BatchResult]):
     """The results of `upscale_many`; iterating over them does the work.
 
-    Iterate once: each result arrives when its file has ended. Leaving the loop, or `close`,
-    abandons the files in progress.
+    Iterate once: each result arrives when its file has ended. A second loop continues a loop that
+    was left. `close` abandons the files in progress, and so does leaving a loop over results that
+    no variable holds. Results that were never iterated show a RuntimeWarning.
 
     summary: the numbers of files done, skipped and failed so far.
+
+    >>> results = waifu2x.upscale_many("pictures", "big", model="swift")
+    >>> results
+    <BatchResults: 0 of 2 files ended (0 done, 0 skipped, 0 failed)>
+    >>> sorted(result.target.name for result in results)
+    ['1.png', '2.png']
+    >>> results.summary.done, results.progress.share
+    (2, 1.0)
     """
+
+    summary: Summary
 
     def __init__(
         self,
@@ -180,7 +191,7 @@ class BatchResults(Iterator[BatchResult]):
         self._run.cancel()
 
     def close(self) -> None:
-        """Abandon the files in progress and wait until nothing runs any more."""
+        """Abandon the files in progress, and wait until nothing runs."""
         if self._closed:
             return
         self._closed = True
@@ -219,6 +230,12 @@ def upscale_many(
     errors of `Upscaler`, `LimitError` for too little ``memory``, `EncodeError` for ``out`` or
     ``report``, `EngineError` for an unusable cluster. While iterating: `EncodeError` if the report
     cannot be written, `EngineError` if the cluster is lost.
+
+    >>> for result in waifu2x.upscale_many("pictures", "big", recursive=True, model="swift"):
+    ...     assert result.status == "done", result.error
+    >>> from pathlib import Path
+    >>> sorted(path.name for path in Path("big").rglob("*.png"))
+    ['1.png', '1.png', '2.png']
     """
     refuse_unknown("upscale_many", options, *_RECORDS)
     chosen = Options(**picked(options, Options))

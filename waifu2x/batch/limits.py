@@ -28,7 +28,17 @@ _POLL_SECONDS: Final = 0.2
 
 @record
 class Seconds:
-    """Time that a file spent in each stage, in seconds; ``wait`` is the time between stages."""
+    """Time that a file spent in each stage, in seconds.
+
+    decode: reading the picture.
+    compute: running the networks.
+    encode: writing the result.
+    wait: the time between stages.
+
+    >>> (result,) = waifu2x.upscale_many("in.png", "big", model="swift")
+    >>> result.stages.compute > 0
+    True
+    """
 
     decode: float = 0.0
     compute: float = 0.0

@@ -82,6 +82,15 @@ class BatchOptions(WriteOptions):
         memory without one. For cluster "local", it is the sum over all workers.
 
     Raises `ArgumentError` for a value that is not allowed.
+
+    >>> options = waifu2x.BatchOptions(include=["*.png"], shard="3/16", resume=True)
+    >>> options.part
+    (3, 16)
+    >>> results = waifu2x.upscale_many(
+    ...     "pictures", "big", model="swift", recursive=True, include=["2.*"], name="{stem}_2x{ext}"
+    ... )
+    >>> [result.target.name for result in results]
+    ['2_2x.png']
     """
 
     recursive: bool = False

@@ -29,12 +29,17 @@ class BatchResult:
         explain), or "failed".
     size_in, size_out: (width, height) in pixels; for an archive, those of its largest page. None
         if the file is not done, or an earlier attempt finished it without a report.
-    noise: the noise level removed, or None; ``reason`` explains an automatic choice.
-    notes: remarks for the user.
-    failures: what is wrong with each member of an archive that was carried over unchanged.
+    noise: the noise level removed, or None.
+    reason: why the level was chosen, if it was chosen automatically; otherwise empty.
+    notes: remarks for the user, such as metadata that the format cannot hold.
+    failures: what is wrong with each page of an archive that was carried over unchanged.
     error: why the file failed.
-    seconds: time from begin to end; ``stages`` has the time in each stage, or None if it was not
-        measured.
+    seconds: time from begin to end.
+    stages: the time in each stage, or None if it was not measured.
+
+    >>> for result in waifu2x.upscale_many("pictures/2.png", "big", model="swift", scale=1.5):
+    ...     print(result.source.name, result.status, result.size_in, result.size_out)
+    2.png done (20, 16) (30, 24)
     """
 
     source: Path
@@ -54,6 +59,11 @@ class BatchResult:
         """The fields for JSON, with ``source`` as "input" and ``target`` as "output".
 
         Bytes of file names that are not UTF-8 become lone surrogates, as with `os.fsdecode`.
+
+        >>> from pathlib import Path
+        >>> result = waifu2x.BatchResult(Path("in.png"), Path("big.png"), "skipped")
+        >>> result.as_dict()["output"], result.as_dict()["status"]
+        ('big.png', 'skipped')
         """
         return {
             "input": os.fspath(self.source),
@@ -77,7 +87,16 @@ class BatchResult:
 class Summary:
     """Counts of files by status.
 
-    incomplete: how many of the files that are done hold members that failed.
+    done, skipped, failed: numbers of files with this status.
+    incomplete: number of archives that are done and hold pages carried over unchanged.
+
+    >>> results = waifu2x.upscale_many("pictures", "big", model="swift")
+    >>> for result in results:
+    ...     pass
+    >>> results.summary
+    Summary(done=2, skipped=0, failed=0, incomplete=0)
+    >>> results.summary.ended
+    2
     """
 
     done: int = 0

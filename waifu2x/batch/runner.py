@@ -38,6 +38,14 @@ class BatchProgress:
     share: share of the work done, 0 to 1, weighted by the sizes of the inputs in bytes.
     current: the files in flight, the earliest first.
     video: the progress of the first video in flight, or None.
+
+    >>> results = waifu2x.upscale_many("pictures", "big", model="swift")
+    >>> results.progress.total, results.progress.share
+    (2, 0.0)
+    >>> for result in results:
+    ...     pass
+    >>> results.progress.ended, results.progress.share
+    (2, 1.0)
     """
 
     total: int

@@ -72,9 +72,18 @@ FILE_RECORDS: Final = (Options, UpscalerOptions, UseKeywords, WriteOptions, RunK
 class FileResult:
     """The result of one file.
 
-    source, target: the files; None for a stream.
+    source, target: the files; None for bytes and file objects.
+    size_in, size_out: (width, height) in pixels; for an archive, those of its largest page.
+    noise: the noise level removed, or None. For an archive, the highest level of its pages.
+    reason: why the level was chosen, if it was chosen automatically; otherwise empty.
+    notes: remarks for the user, such as metadata that the format cannot hold.
+    failures: what is wrong with each page of an archive that was carried over unchanged.
 
-    The other fields are those of `waifu2x.files.task.Result`.
+    >>> result = waifu2x.upscale_file("in.jpg", "big.png", model="swift")
+    >>> result.size_in, result.size_out
+    ((40, 36), (80, 72))
+    >>> result.noise, result.reason
+    (1, 'JPEG quality 75')
     """
 
     source: Path | None
@@ -107,6 +116,18 @@ def upscale_file(
 
     Raises the errors of `Upscaler.upscale`, `SkippedError` for a picture beyond ``skip_larger``,
     and `EncodeError` or `OutputExistsError` if the result cannot be written.
+
+    >>> result = waifu2x.upscale_file("in.gif", "big.webp", scale=2, model="swift")
+    >>> result.target.name, result.size_out
+    ('big.webp', (48, 40))
+
+    A file object gets the format of its source, or the given one:
+
+    >>> import io
+    >>> sink = io.BytesIO()
+    >>> waifu2x.upscale_file("in.png", sink, format="webp", model="swift").target
+    >>> sink.getvalue()[8:12]
+    b'WEBP'
     """
     return _upscale("upscale_file", source, target, options)
 
@@ -119,6 +140,8 @@ def upscale_video(
 ) -> FileResult:
     """Upscale the video in ``source`` and write it to ``target``, as `upscale_file` does.
 
+    source, target: as for `upscale_file`.
+
     All other streams of the source are copied: sound, subtitles, fonts, chapters and tags. Next to
     ``target``, a folder keeps finished segments until the result is complete, so the same call goes
     on after the process was killed. ``progress`` receives a `waifu2x.files.task.FrameShare`, a
@@ -126,6 +149,10 @@ def upscale_video(
 
     Raises the errors of `upscale_file`, `DecodeError` for a file that is no video, and
     `MissingExtraError` without PyAV.
+
+    >>> result = waifu2x.upscale_video("in.mkv", "big.mkv", model="swift", crf=20, end=0.5)
+    >>> result.size_in, result.size_out
+    ((40, 36), (80, 72))
     """
     return _upscale("upscale_video", source, target, options, only_video=True)
 

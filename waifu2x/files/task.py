@@ -85,6 +85,13 @@ class Options(VideoOptions):
         size. Otherwise the first is carried over unchanged, and the second becomes a PNG.
 
     Raises `ArgumentError` for a value that is not allowed.
+
+    >>> from dataclasses import asdict
+    >>> options = waifu2x.Options(scale=1.5, format="JPG", quality=90)
+    >>> options.format
+    'jpeg'
+    >>> waifu2x.upscale_file("in.png", "big.jpg", model="swift", **asdict(options)).size_out
+    (60, 54)
     """
 
     format: FormatName | None = None
@@ -184,14 +191,7 @@ def check_target(target: Path, options: Options) -> None:
 
 @record
 class Result:
-    """The result of a job.
-
-    size_in, size_out: (width, height) in pixels; for an archive, those of its largest page.
-    noise: the noise level removed, or None; ``reason`` explains an automatic choice. For an
-        archive, the highest level of its pages.
-    notes: remarks for the user, such as metadata that the format cannot hold.
-    failures: what is wrong with each member of an archive that was carried over unchanged.
-    """
+    """The result of a job; `waifu2x.FileResult` describes the fields."""
 
     size_in: tuple[int, int]
     size_out: tuple[int, int]
@@ -204,8 +204,15 @@ class Result:
 class FrameShare(float):
     """A share of the work on a video, 0 to 1, with what has been done so far.
 
-    frames, total: frames done, of how many; 0 if unknown. computed: of the frames, those that this
-    run has upscaled, in so many ``seconds``. size: bytes encoded so far.
+    frames, total: frames done, and of how many; 0 if the total is unknown.
+    computed: of the frames done, those that this run has upscaled.
+    seconds: the time of this run.
+    size: bytes encoded so far.
+
+    >>> from waifu2x.files.task import FrameShare
+    >>> share = FrameShare(frames=30, total=120, computed=30, seconds=6, size=40_000)
+    >>> float(share), share.rate, share.seconds_left
+    (0.25, 5.0, 18.0)
     """
 
     frames: int

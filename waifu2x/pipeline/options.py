@@ -20,7 +20,7 @@ from .arguments import Allowed, check, choice, flag, optional, positive, share, 
 from .auto_noise import ALLOWED_NOISE, Noise
 from .request import MOST_SIDE
 
-EngineName: TypeAlias = Literal["auto", "native", "onnx", "torch", "cuda"]
+EngineName: TypeAlias = Literal["auto", "native", "onnx", "torch", "cuda", "vulkan"]
 Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
 
 _SIDE = optional(
@@ -87,8 +87,9 @@ class SizeKeywords(TypedDict, total=False):
 class PictureOptions:
     """The size of a result, the noise to remove, and how much of the networks to use.
 
-    scale: enlargement, any number above 0; 2 if no size is given. 1 only denoises. A ratio that the
-        networks of the model reach in one pass or several is exact; others are shrunk to.
+    scale: enlargement, any number above 0; 1 only denoises. None without a size means 2, or the
+        scale of the network in a model file. A ratio that the networks of the model reach in one
+        pass or several is exact; others are shrunk to.
     width, height: size of the result in pixels instead of a scale; the aspect is kept if only one
         is given.
     noise: level of JPEG noise to remove, 0 (least) to 3, or "conservative", as far as the model has
@@ -154,6 +155,12 @@ class UpscalerOptions:
         four times as many. None means the environment variable WAIFU2X_MAX_PIXELS, or 178,956,970.
 
     Raises `ArgumentError` for a value that is not allowed.
+
+    >>> options = waifu2x.UpscalerOptions("upconv_7", threads=1)
+    >>> waifu2x.Upscaler.from_options(options)
+    Upscaler('upconv_7', engine='native', threads=1)
+    >>> options == waifu2x.UpscalerOptions("upconv_7", threads=2)
+    False
     """
 
     model: str | os.PathLike[str] = field(default="cunet", kw_only=False)

@@ -97,6 +97,17 @@ class Upscaler:
     """A model on an engine, kept loaded for many pictures.
 
     Safe to call from several threads at once. Copies made by pickle load their networks again.
+
+    options: the options that the upscaler was created with.
+    pipeline: the loaded networks, for other modules of the package; not part of the public API.
+
+    >>> upscaler = waifu2x.Upscaler("upconv_7", threads=1)
+    >>> upscaler
+    Upscaler('upconv_7', engine='native', threads=1)
+    >>> upscaler.options.precision
+    'auto'
+    >>> [upscaler.upscale("in.png", scale).size for scale in (1.5, 2, 4)]
+    [(60, 54), (80, 72), (160, 144)]
     """
 
     options: UpscalerOptions
@@ -116,7 +127,12 @@ class Upscaler:
 
     @classmethod
     def from_options(cls, options: UpscalerOptions) -> Upscaler:
-        """Create an upscaler from its options; raises the errors of `Upscaler`."""
+        """Create an upscaler from its options; raises the errors of `Upscaler`.
+
+        >>> options = waifu2x.UpscalerOptions("swift", threads=1)
+        >>> waifu2x.Upscaler.from_options(options)
+        Upscaler('swift', engine='native', threads=1)
+        """
         if not isinstance(options, UpscalerOptions):
             raise ArgumentError(
                 f"options is {kind_of(options)}; it must be waifu2x.UpscalerOptions"
@@ -140,7 +156,15 @@ class Upscaler:
         return f"Upscaler({self.options.model!r}, {listed})"
 
     def with_threads(self, threads: int) -> Upscaler:
-        """Create the same upscaler with another number of threads."""
+        """Create the same upscaler with another number of threads.
+
+        threads: threads inside one network run, at least 1.
+
+        Raises `ArgumentError` for any other value.
+
+        >>> waifu2x.Upscaler("swift", threads=1).with_threads(2)
+        Upscaler('swift', engine='native', threads=2)
+        """
         return Upscaler.from_options(replace(self.options, threads=threads))
 
     @overload
@@ -176,6 +200,13 @@ class Upscaler:
         Returns a new picture; the input is not changed. Raises `ArgumentError` for a value that
         is not allowed, `DecodeError` for a file that is no still picture, `LimitError` beyond the
         limit in pixels, `WeightsError`, `EngineError`, and `CancelledError` if ``cancel`` was set.
+
+        >>> import numpy as np
+        >>> upscaler = waifu2x.Upscaler("swift")
+        >>> share = np.zeros((8, 10, 3), np.float32)
+        >>> result = upscaler.upscale(share, 1.5, noise=2)
+        >>> result.shape, result.dtype
+        ((12, 15, 3), dtype('float32'))
         """
         refuse_unknown("upscale", options, PictureOptions, RunKeywords)
         chosen = PictureOptions(scale=scale, **picked(options, PictureOptions))
@@ -269,6 +300,18 @@ def upscale(
 
     Returns a new picture; the input is not changed. Raises the errors of `Upscaler` and of
     `Upscaler.upscale`.
+
+    >>> big = waifu2x.upscale("in.png", 2)
+    >>> big.size
+    (80, 72)
+    >>> big.save("big.png")
+
+    An array gives an array:
+
+    >>> import numpy as np
+    >>> gray = np.zeros((9, 16), np.uint8)
+    >>> waifu2x.upscale(gray, width=40, noise=1, model="swift").shape
+    (23, 40)
     """
     records = (PictureOptions, UpscalerOptions, UseKeywords, RunKeywords)
     refuse_unknown("upscale", options, *records)

@@ -97,6 +97,11 @@ def iter_frames(
     Yields a new array for each frame, of its dtype and channels. Options are checked by the call.
     While iterated, raises `ArgumentError` for a frame that does not match the first one,
     `LimitError`, `WeightsError`, `EngineError`, `CancelledError`, and what ``frames`` raises.
+
+    >>> import numpy as np
+    >>> frames = [np.full((12, 16, 3), level, np.uint8) for level in (0, 0, 9)]
+    >>> [frame.shape for frame in waifu2x.iter_frames(frames, 2, model="swift")]
+    [(24, 32, 3), (24, 32, 3), (24, 32, 3)]
     """
     refuse_unknown("iter_frames", options, *_RECORDS)
     chosen = PictureOptions(scale=scale, **picked(options, PictureOptions))
