@@ -76,7 +76,10 @@ html_show_copyright = html_show_sphinx = False
 
 #: Caption of the sidebar -> its pages.
 NAVIGATION: Final = {
-    "Use": ["models", "formats", "batch", "animations", "video", "archives", "server", "cluster"],
+    "Use": [
+        "install", "cli", "models", "formats", "batch", "animations", "video", "archives", "server",
+        "cluster", "integrations",
+    ],
     "Python": ["python", "reference"],
     "Networks": ["own-models", "convert", "compare", "rate", "training", "variants"],
     "Inside": ["architecture", "engine", "gpu"],
