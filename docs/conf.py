@@ -77,8 +77,17 @@ html_show_copyright = html_show_sphinx = False
 #: Caption of the sidebar -> its pages.
 NAVIGATION: Final = {
     "Use": [
-        "install", "cli", "models", "formats", "batch", "animations", "video", "archives", "server",
-        "cluster", "integrations",
+        "install",
+        "cli",
+        "models",
+        "formats",
+        "batch",
+        "animations",
+        "video",
+        "archives",
+        "server",
+        "cluster",
+        "integrations",
     ],
     "Python": ["python", "reference"],
     "Networks": ["own-models", "convert", "compare", "rate", "training", "variants"],
