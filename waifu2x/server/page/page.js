@@ -506,12 +506,11 @@ const PARALLEL = 3; // jobs at the server at once; further pictures wait here
 const ACTIVE = ["waiting", "sending", "queued", "running"];
 
 const items = [];
-let pasted = 0;
+const isActive = ({ state }) => ACTIVE.includes(state);
 
 function add(files) {
   const added = [...files].map((file) => {
-    const name = file.webkitRelativePath.split("/").pop() || file.name;
-    const item = { file, name, url: URL.createObjectURL(file), state: "ready", message: "" };
+    const item = { file, name: file.name, url: URL.createObjectURL(file), state: "ready", message: "" };
     items.push(item);
     item.row = makeRow(item);
     return item;
@@ -541,8 +540,8 @@ function remove(item) {
 /** The pictures that were not yet tried with the current settings. */
 function openItems() {
   const current = JSON.stringify(chosenOptions());
-  return items.filter(({ state, options }) => !ACTIVE.includes(state)
-    && (["ready", "canceled"].includes(state) || JSON.stringify(options) !== current));
+  return items.filter((item) => !isActive(item)
+    && (["ready", "canceled"].includes(item.state) || JSON.stringify(item.options) !== current));
 }
 
 function start(chosen) {
@@ -554,9 +553,9 @@ function start(chosen) {
 }
 
 function startWaiting() {
-  const running = items.filter((item) => ACTIVE.includes(item.state) && item.state !== "waiting");
-  const waiting = items.filter((item) => item.state === "waiting");
-  for (const item of waiting.slice(0, Math.max(0, PARALLEL - running.length))) process(item);
+  const waiting = items.filter(({ state }) => state === "waiting");
+  const room = PARALLEL - (items.filter(isActive).length - waiting.length);
+  for (const item of waiting.slice(0, Math.max(0, room))) process(item);
 }
 
 /** Take a picture through the server, from the upload to the result. */
@@ -588,17 +587,13 @@ async function submit(item, signal) {
   for (const [name, value] of Object.entries(item.options)) body.append(name, value);
   body.append("file", item.file, item.name);
   for (;;) {
+    await item.file.slice(0, 1).arrayBuffer().catch(() => {
+      throw new Error("The browser can no longer read this file. Add it again.");
+    });
     try {
       return await post(body, signal);
     } catch (error) {
-      if (signal.aborted) throw error;
-      if (error instanceof Problem && error.status !== 503) throw error;
-      if (!(error instanceof Problem)) {
-        await item.file.slice(0, 1).arrayBuffer().catch(() => {
-          throw new Error("The browser can no longer read this file. Add it again.");
-        });
-        throw error;
-      }
+      if (signal.aborted || error.status !== 503) throw error;
       change(item, "sending", `${error.message}; next try in ${error.retryAfter} s`);
       await pause(error.retryAfter, signal);
     }
@@ -662,7 +657,7 @@ function setResult(item, { name, notes, size_out: [width, height] }, noise, blob
 }
 
 function cancel(item) {
-  if (!ACTIVE.includes(item.state)) return;
+  if (!isActive(item)) return;
   if (item.state === "waiting") change(item, "canceled");
   else item.abort.abort();
 }
@@ -714,7 +709,7 @@ function makeRow(item) {
   thumb.src = item.url;
   $(".pick", row).onclick = () => select(item);
   $(".again", row).onclick = () => { start([item]); $(".pick", row).focus(); };
-  $(".close", row).onclick = () => (ACTIVE.includes(item.state) ? cancel(item) : remove(item));
+  $(".close", row).onclick = () => (isActive(item) ? cancel(item) : remove(item));
   $(".again", row).ariaLabel = $(".again", row).title = `Try ${item.name} again`;
   $("#list").append(row);
   return row;
@@ -723,7 +718,7 @@ function makeRow(item) {
 function showRow(item) {
   const { row, state } = item;
   if (!row) return;
-  const active = ACTIVE.includes(state);
+  const active = isActive(item);
   row.className = `${state}${view.item === item ? " current" : ""}`;
   $(".pick", row).setAttribute("aria-current", view.item === item);
   $(".detail", row).textContent = stateText(item);
@@ -749,16 +744,16 @@ function offer(link, { result }) {
 /** Show what depends on the states of all pictures. */
 function showCounts() {
   const open = openItems().length;
-  const active = items.filter((item) => ACTIVE.includes(item.state)).length;
+  const active = items.filter(isActive).length;
   const done = items.filter((item) => item.state === "done").length;
   $("#pictures").hidden = !items.length;
   $("#pictures-title").textContent = plural(items.length, "picture");
   $("#save-all").hidden = done < 2;
   $("#upscale").setAttribute("aria-disabled", !open);
   document.body.classList.toggle("has-work", open + active > 0);
-  $("#upscale").textContent = "Upscale";
-  if (active) $("#upscale").textContent = `Upscaling ${plural(active, "picture")}`;
-  if (open) $("#upscale").textContent = `Upscale ${plural(open, "picture")}`;
+  const label = open ? "Upscale" : "Upscaling";
+  $("#upscale").textContent = open || active
+    ? `${label} ${plural(open || active, "picture")}` : "Upscale";
   $("#cancel-all").hidden = !active;
   document.title = active ? `(${items.length - active}/${items.length}) waifu2x` : "waifu2x";
 }
@@ -816,7 +811,6 @@ function showViewer() {
   const { item } = view;
   const { result } = item;
   const [before, after] = [$("#before"), $("#after")];
-  const active = ACTIVE.includes(item.state);
   setSource(before, item.shown === false ? "" : item.url);
   setSource(after, result?.url ?? "");
   [view.width, view.height] = resultSize(item);
@@ -827,7 +821,7 @@ function showViewer() {
   divider.hidden = before.hidden || after.hidden;
   $("#tag-before").hidden = $("#tag-after").hidden = divider.hidden;
   canvas.ariaLabel = `${item.name}${divider.hidden ? "" : ", before and after"}`;
-  $("#working").hidden = !active;
+  $("#working").hidden = !isActive(item);
   $("#working p").textContent = stateText(item);
   showProgress($("#working progress"), item);
   $("#facts").textContent = factsText(item);
@@ -876,21 +870,15 @@ function listen() {
   $("#files").onchange = ({ target }) => { add(target.files); target.value = ""; };
 
   let depth = 0; // of nested elements that a drag has entered
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  const showDrop = (by) => { depth = by && depth + by; $("#drop").hidden = depth < 1; };
-  addEventListener("dragenter", (event) => {
-    if (!hasFiles(event)) return;
+  const drop = (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
-    showDrop(1);
-  });
-  addEventListener("dragleave", (event) => { if (hasFiles(event)) showDrop(-1); });
-  addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
-  addEventListener("drop", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    showDrop(0);
-    droppedFiles(event.dataTransfer).then(add, complain);
-  });
+    depth = { dragenter: depth + 1, dragover: depth, dragleave: depth - 1, drop: 0 }[event.type];
+    $("#drop").hidden = depth < 1;
+    if (event.type === "drop") droppedFiles(event.dataTransfer).then(add, complain);
+  };
+  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) addEventListener(kind, drop);
+  let pasted = 0;
   addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files];
     if (!files.length) return;
