@@ -1,5 +1,5 @@
 // The page of `waifu2x serve`. Sections: helpers, server, ZIP, viewer, settings, pictures, list,
-// input, start.
+// selection, input, start.
 // The page talks to the HTTP API of its own server and to nothing else.
 
 // --- helpers -------------------------------------------------------------------------------
@@ -758,7 +758,7 @@ function showCounts() {
   document.title = active ? `(${items.length - active}/${items.length}) waifu2x` : "waifu2x";
 }
 
-// --- viewer ---------------------------------------------------------------------------------
+// --- selection ------------------------------------------------------------------------------
 
 function select(item) {
   const last = view.item;
