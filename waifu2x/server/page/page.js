@@ -356,8 +356,8 @@ async function loadSettings() {
     ["api/models", "api/options"].map(async (path) => (await send(path)).json()));
   models = known.models;
   declared = Object.fromEntries(options.options.map((each) => [each.name, each]));
-  form.model.replaceChildren(
-    ...models.map(({ name }) => new Option(name, name, name === known.default)));
+  form.model.replaceChildren(...models.map(({ name }) =>
+    new Option(name, name, name === known.default, name === known.default)));
   form.format.replaceChildren(new Option("Automatic", ""),
     ...options.formats.map((each) => new Option(NAMES[each] ?? each.toUpperCase(), each)));
   const times = SCALES.map((each) => [`${each}`, `${each}×`]);
@@ -510,7 +510,8 @@ const isActive = ({ state }) => ACTIVE.includes(state);
 
 function add(files) {
   const added = [...files].map((file) => {
-    const item = { file, name: file.name, url: URL.createObjectURL(file), state: "ready", message: "" };
+    const { name } = file;
+    const item = { file, name, url: URL.createObjectURL(file), state: "ready", message: "" };
     items.push(item);
     item.row = makeRow(item);
     return item;
@@ -590,6 +591,7 @@ async function submit(item, signal) {
     await item.file.slice(0, 1).arrayBuffer().catch(() => {
       throw new Error("The browser can no longer read this file. Add it again.");
     });
+    signal.throwIfAborted();
     try {
       return await post(body, signal);
     } catch (error) {
@@ -616,7 +618,7 @@ function post(body, signal) {
   });
 }
 
-/** Follow the events of a job to its end; returns the job. The browser restores connections. */
+/** Follow the events of a job to its end; returns the job. The browser reconnects by itself. */
 function follow(item, signal) {
   const source = new EventSource(`api/jobs/${item.job}/events`);
   let lost = 0; // attempts to connect since the last event
