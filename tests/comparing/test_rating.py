@@ -20,8 +20,9 @@ import pytest
 from helpers import art
 from helpers.browser import CHROMIUM, chromium
 from helpers.command import ended, started, waifu2x, wait_for
+from helpers.server import client as client_of
+from helpers.server import served
 from PIL import Image
-from starlette.testclient import TestClient
 
 from waifu2x.codec import decode
 from waifu2x.comparing.gallery import Gallery
@@ -119,9 +120,8 @@ def test_preparing_waits_for_votes(tmp_path: Path) -> None:
 class Client:
     """A page without a browser, and the votes so far."""
 
-    def __init__(self, rating: Rating, file: VoteFile, problems: list[str]) -> None:
-        self.http = TestClient(rating_app(rating, problems.append), base_url="http://127.0.0.1")
-        self.file, self.problems = file, problems
+    def __init__(self, http: httpx.Client, file: VoteFile, problems: list[str]) -> None:
+        self.http, self.file, self.problems = http, file, problems
 
     def question(self) -> dict[str, Any]:
         found: dict[str, Any] = self.http.get("/api/question").json()
@@ -140,8 +140,9 @@ def client(pictures: Path, tmp_path: Path) -> Iterator[Client]:
         file = VoteFile(tmp_path / "votes.jsonl", scale=2, noise="auto")
         options = RatingOptions(2, "auto", SIDE)
         rating = Rating(gallery, methods(), file, options, random.Random(1))
-        with closing(file):
-            yield Client(rating, file, problems)
+        app = rating_app(rating, problems.append)
+        with closing(file), served(app) as url, client_of(url) as http:
+            yield Client(http, file, problems)
 
 
 def test_the_page_learns_no_names(client: Client) -> None:

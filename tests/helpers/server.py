@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import uvicorn
 from PIL import Image
+from starlette.types import ASGIApp
 
 from helpers import art
 from helpers.command import WAIFU2X
@@ -65,22 +66,32 @@ def running(
     )
     application = build(chosen, parameters(), error_text)
     workshop = application.workshop
-    config = uvicorn.Config(
-        application.app, http=web._Protocol, ws="none", lifespan="off", log_config=None
-    )
+    workshop.start()
+    try:
+        with served(application.app, chosen.host) as url:
+            port = httpx.URL(url).port
+            assert port is not None
+            try:
+                yield Running(url, port, workshop, application.store)
+            finally:
+                workshop.stop()
+    finally:
+        workshop.close(at_once=True)
+
+
+@contextlib.contextmanager
+def served(app: ASGIApp, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve ``app`` on a free port; yields its URL."""
+    config = uvicorn.Config(app, http=web._Protocol, ws="none", lifespan="off", log_config=None)
     server = web._Server(config)
-    with web.listen(chosen.host, 0) as listener:
-        url = web.address_of(listener)
-        workshop.start()
+    with web.listen(host, 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield Running(url, listener.getsockname()[1], workshop, application.store)
+            yield web.address_of(listener)
         finally:
-            workshop.stop()
             server.should_exit = True
             thread.join(30)
-            workshop.close(at_once=True)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import threading
 import zipfile
 from pathlib import Path
@@ -291,6 +292,19 @@ def test_a_client_that_goes_away_cancels_its_work(server: Running) -> None:
     with server.workshop._lock:
         (job,) = server.workshop._running
     assert finished.wait(60)
+    wait_for(lambda: idle(server))
+    assert job.status == "canceled"
+
+
+def test_a_client_that_closes_its_sending_side_has_gone(server: Running) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        head = "POST /page?tta=true HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        connection.sendall(f"{head}Content-Length: {len(BIG)}\r\n\r\n".encode() + BIG)
+        wait_for(lambda: server.workshop.running == 1)
+        with server.workshop._lock:
+            (job,) = server.workshop._running
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
     wait_for(lambda: idle(server))
     assert job.status == "canceled"
 

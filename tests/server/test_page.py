@@ -320,6 +320,23 @@ def test_a_cancel_while_an_upload_is_answered(page: Page, face: Path) -> None:
     assert page.evaluate(status, jobs[0]) == 404
 
 
+def test_a_cancel_before_the_upload(page: Page, face: Path) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    dropped(page, face)
+    page.evaluate(
+        """() => {
+            document.querySelector("#upscale").click();
+            document.querySelector("#cancel-all").click();
+        }"""
+    )
+    detail = row(page, "face.jpg").locator(".detail")
+    expect(detail).to_have_text("Canceled")
+    page.wait_for_timeout(500)
+    expect(detail).to_have_text("Canceled")
+    assert "POST" not in sent
+
+
 def test_every_setting_reaches_the_result(page: Page, face: Path, tmp_path: Path) -> None:
     dropped(page, face)
     page.get_by_label("Model").select_option("cunet")

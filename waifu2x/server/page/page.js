@@ -1,10 +1,8 @@
 // The page of `waifu2x serve`. Sections: helpers, server, ZIP, viewer, settings, pictures, list,
-// input, start.
+// selection, input, start.
 // The page talks to the HTTP API of its own server and to nothing else.
 
 // --- helpers -------------------------------------------------------------------------------
-
-// What all parts of the page use.
 
 const $ = (selector, root = document) => root.querySelector(selector);
 
@@ -79,8 +77,6 @@ async function filesIn(entry) {
 
 // --- server --------------------------------------------------------------------------------
 
-// Requests to the server of the page.
-
 /** An error in the words of the server (RFC 9457). */
 class Problem extends Error {
   constructor(response, body) {
@@ -107,43 +103,13 @@ async function send(path, options = {}) {
 const forget = (job) => fetch(`api/jobs/${job}`, { method: "DELETE", keepalive: true })
   .catch(() => {});
 
-function nameOf(response) {
-  const header = response.headers.get("Content-Disposition") ?? "";
-  const encoded = /filename\*=UTF-8''([^;]+)/i.exec(header);
-  if (encoded) return decodeURIComponent(encoded[1]);
-  return /filename="?([^";]+)/i.exec(header)?.[1] ?? "result";
-}
-
 // --- ZIP -----------------------------------------------------------------------------------
 
-// A ZIP file of the results.
-
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, index) => {
-  let value = index;
-  for (let bit = 0; bit < 8; bit += 1) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
-  return value;
-});
-
+/** The checksum of a file: that of gzip is the same, 8 bytes before the end. */
 async function crc32(blob) {
-  let sum = 0xffffffff;
-  const reader = blob.stream().getReader();
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return ~sum >>> 0;
-    for (const byte of value) sum = (sum >>> 8) ^ CRC_TABLE[(sum ^ byte) & 0xff];
-  }
-}
-
-/** Little-endian fields of 2 or 4 bytes, given as [size, value]. */
-function packed(...fields) {
-  const view = new DataView(new ArrayBuffer(fields.reduce((sum, [size]) => sum + size, 0)));
-  let at = 0;
-  for (const [size, value] of fields) {
-    if (size === 2) view.setUint16(at, value, true);
-    else view.setUint32(at, value, true);
-    at += size;
-  }
-  return view.buffer;
+  const gzip = blob.stream().pipeThrough(new CompressionStream("gzip"));
+  const end = (await new Response(gzip).blob()).slice(-8, -4);
+  return new DataView(await end.arrayBuffer()).getUint32(0, true);
 }
 
 /**
@@ -171,6 +137,9 @@ function distinctNames(pictures) {
 
 /** A ZIP file of stored, not compressed, files: [{name, blob}]. Its limit is 4 GB. */
 async function zip(files) {
+  // All fields are of 16 or 32 bits, little-endian like every machine that runs a browser.
+  const fields = (...words) => new Uint16Array(words);
+  const long = (value) => [value & 0xffff, value >>> 16];
   const now = new Date();
   const time = (now.getHours() << 11) | (now.getMinutes() << 5) | (now.getSeconds() >> 1);
   const date = ((now.getFullYear() - 1980) << 9) | ((now.getMonth() + 1) << 5) | now.getDate();
@@ -180,19 +149,19 @@ async function zip(files) {
   for (const { name: text, blob } of files) {
     const name = new TextEncoder().encode(text);
     // Version 2.0, names in UTF-8, stored; then time, date, checksum, both sizes, and lengths.
-    const common = [[2, 20], [2, 0x800], [2, 0], [2, time], [2, date], [4, await crc32(blob)],
-      [4, blob.size], [4, blob.size], [2, name.length], [2, 0]];
-    parts.push(packed([4, 0x04034b50], ...common), name, blob);
-    directory.push(packed([4, 0x02014b50], [2, 20], ...common,
-      [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]), name);
+    const common = [20, 0x800, 0, time, date, ...long(await crc32(blob)),
+      ...long(blob.size), ...long(blob.size), name.length, 0];
+    parts.push(fields(...long(0x04034b50), ...common), name, blob);
+    directory.push(
+      fields(...long(0x02014b50), 20, ...common, 0, 0, 0, ...long(0), ...long(offset)), name);
     offset += 30 + name.length + blob.size;
   }
   const size = directory.reduce((sum, part) => sum + part.byteLength, 0);
   if (offset + size >= 2 ** 32) {
     throw new Error("The results are too large for one ZIP, 4 GB. Download them one by one.");
   }
-  const end = packed([4, 0x06054b50], [2, 0], [2, 0], [2, files.length], [2, files.length],
-    [4, size], [4, offset], [2, 0]);
+  const end = fields(
+    ...long(0x06054b50), 0, 0, files.length, files.length, ...long(size), ...long(offset), 0);
   return new Blob([...parts, ...directory, end], { type: "application/zip" });
 }
 
@@ -204,8 +173,9 @@ const canvas = $("#canvas");
 const divider = $("#divider");
 const LEVELS = [0.1, 0.25, 0.5, 1, 2, 3, 4, 6, 8];
 
-// item: the picture, with its size. zoom: pixels of the screen per pixel of the result. x, y: the top left corner of the picture in
-// the canvas, in CSS pixels. split: the place of the divider, 0 to 1.
+// item: the picture. width, height: of its result, in pixels. zoom: pixels of the screen per pixel
+// of the result. x, y: the top left corner of the picture in the canvas, in CSS pixels.
+// split: the place of the divider, 0 to 1.
 const view = { item: null, fit: true, zoom: 1, x: 0, y: 0, width: 0, height: 0, split: 0.5 };
 
 /** Place both pictures and the divider by zoom, position and split. */
@@ -268,6 +238,11 @@ function setSplit(split) {
   layout();
 }
 
+const turn = (by) => {
+  const next = items[items.indexOf(view.item) + by];
+  if (next) select(next);
+};
+
 const KEYS = {
   "+": zoomIn,
   "=": zoomIn,
@@ -275,22 +250,21 @@ const KEYS = {
   0: fitView,
   1: () => zoomTo(1),
   b: () => setSplit(view.split < 1 ? 1 : 0),
+  PageUp: () => turn(-1),
+  PageDown: () => turn(1),
 };
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const ENDS = { Home: 0, End: 1 };
 
 canvas.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const { key, target } = event;
   const far = event.shiftKey ? 5 : 1;
-  const [across, down] = {
-    ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-  }[event.key] ?? [0, 0];
-  const act = KEYS[event.key];
-  if (act) act();
-  else if (event.target === divider && (across || down)) {
-    setSplit(view.split + (across - down) * far * 0.02);
-  }
-  else if (event.target === divider && event.key === "Home") setSplit(0);
-  else if (event.target === divider && event.key === "End") setSplit(1);
-  else if ((across || down) && canvas.classList.contains("pannable")) {
+  const [across, down] = ARROWS[key] ?? [];
+  if (key in KEYS) KEYS[key]();
+  else if (target === divider && key in ARROWS) setSplit(view.split + (across - down) * far * 0.02);
+  else if (target === divider && key in ENDS) setSplit(ENDS[key]);
+  else if (key in ARROWS && canvas.classList.contains("pannable")) {
     Object.assign(view, { x: view.x - across * far * 40, y: view.y - down * far * 40 });
     layout();
   } else return; // the key is none of the viewer
@@ -340,13 +314,11 @@ canvas.addEventListener("pointermove", (event) => {
   }
 });
 
-for (const kind of ["pointerup", "pointercancel"]) {
-  canvas.addEventListener(kind, (event) => {
-    pointers.delete(event.pointerId);
-    canvas.classList.remove("dragging");
-    if (drag?.kind === "pinch") drag = { kind: "pan" };
-  });
-}
+canvas.addEventListener("lostpointercapture", (event) => {
+  pointers.delete(event.pointerId);
+  canvas.classList.remove("dragging");
+  if (drag?.kind === "pinch") drag = { kind: "pan" };
+});
 
 canvas.addEventListener("dblclick", (event) => {
   if (view.zoom === 1 && !view.fit) fitView();
@@ -370,10 +342,12 @@ const NAMES = { jpeg: "JPEG", webp: "WebP", jxl: "JPEG XL" };
 let models = [];
 let declared = {}; // the options of the command by name
 
-/** Add radio buttons that look like one control. */
-function segments(fieldset, name, choices, chosen) {
+/** Add radio buttons that look like one control. usual: the choice after a reset of the form. */
+function segments(fieldset, name, choices, usual, chosen = usual) {
   $(".segments", fieldset).replaceChildren(...choices.map(([value, text]) => element("label", {},
-    element("input", { type: "radio", name, value, checked: value === chosen }),
+    element("input", {
+      type: "radio", name, value, defaultChecked: value === usual, checked: value === chosen,
+    }),
     element("span", { textContent: text }))));
 }
 
@@ -382,9 +356,8 @@ async function loadSettings() {
     ["api/models", "api/options"].map(async (path) => (await send(path)).json()));
   models = known.models;
   declared = Object.fromEntries(options.options.map((each) => [each.name, each]));
-  form.model.replaceChildren(...models.map((each) => new Option(each.name, each.name)));
-  form.model.value = known.default;
-  form.model.dataset.default = known.default;
+  form.model.replaceChildren(...models.map(({ name }) =>
+    new Option(name, name, name === known.default, name === known.default)));
   form.format.replaceChildren(new Option("Automatic", ""),
     ...options.formats.map((each) => new Option(NAMES[each] ?? each.toUpperCase(), each)));
   const times = SCALES.map((each) => [`${each}`, `${each}×`]);
@@ -425,7 +398,8 @@ function fitSettings() {
   const chosen = levels.includes(current) ? current : "auto";
   const shown = [...form.querySelectorAll("[name=noise]")].map(({ value }) => value);
   if (`${shown}` !== `${levels}`) {
-    segments($("#noise-levels"), "noise", levels.map((each) => [each, capitalized(each)]), chosen);
+    const choices = levels.map((each) => [each, capitalized(each)]);
+    segments($("#noise-levels"), "noise", choices, "auto", chosen);
   }
   $("#noise-hint").textContent = chosen === "auto"
     ? "By the quality of a JPEG; other pictures are not denoised." : "";
@@ -492,8 +466,8 @@ async function copyCommand() {
 function settingsChanged() {
   if (models.length) {
     fitSettings();
-    const fields = [...new FormData(form)]
-      .filter(([, value]) => value && value !== form.model.dataset.default);
+    const usual = $("[selected]", form.model).value;
+    const fields = [...new FormData(form)].filter(([, value]) => value && value !== usual);
     localStorage.setItem("waifu2x-settings", JSON.stringify(fields));
   }
   $("#command code").textContent = commandLine();
@@ -523,9 +497,6 @@ function restore() {
 function resetSettings() {
   localStorage.removeItem("waifu2x-settings");
   form.reset();
-  form.model.value = form.model.dataset.default;
-  form.times.value = "2";
-  form.noise.value = "auto";
   settingsChanged();
 }
 
@@ -535,11 +506,11 @@ const PARALLEL = 3; // jobs at the server at once; further pictures wait here
 const ACTIVE = ["waiting", "sending", "queued", "running"];
 
 const items = [];
-let pasted = 0;
+const isActive = ({ state }) => ACTIVE.includes(state);
 
 function add(files) {
   const added = [...files].map((file) => {
-    const name = file.webkitRelativePath.split("/").pop() || file.name;
+    const { name } = file;
     const item = { file, name, url: URL.createObjectURL(file), state: "ready", message: "" };
     items.push(item);
     item.row = makeRow(item);
@@ -567,27 +538,25 @@ function remove(item) {
   settingsChanged();
 }
 
-const optionsKey = () => JSON.stringify(chosenOptions());
-
 /** The pictures that were not yet tried with the current settings. */
 function openItems() {
-  const current = optionsKey();
-  return items.filter(({ state, key }) => !ACTIVE.includes(state)
-    && (["ready", "canceled"].includes(state) || key !== current));
+  const current = JSON.stringify(chosenOptions());
+  return items.filter((item) => !isActive(item)
+    && (["ready", "canceled"].includes(item.state) || JSON.stringify(item.options) !== current));
 }
 
 function start(chosen) {
   for (const item of chosen) {
-    Object.assign(item, { options: chosenOptions(), key: optionsKey(), progress: 0 });
+    Object.assign(item, { options: chosenOptions(), progress: 0 });
     change(item, "waiting");
   }
   startWaiting();
 }
 
 function startWaiting() {
-  const running = items.filter((item) => ACTIVE.includes(item.state) && item.state !== "waiting");
-  const waiting = items.filter((item) => item.state === "waiting");
-  for (const item of waiting.slice(0, Math.max(0, PARALLEL - running.length))) process(item);
+  const waiting = items.filter(({ state }) => state === "waiting");
+  const room = PARALLEL - (items.filter(isActive).length - waiting.length);
+  for (const item of waiting.slice(0, Math.max(0, room))) process(item);
 }
 
 /** Take a picture through the server, from the upload to the result. */
@@ -596,11 +565,10 @@ async function process(item) {
   const { signal } = item.abort;
   change(item, "sending");
   try {
-    const job = await submit(item, signal);
-    item.job = job.id;
-    await follow(item, signal);
+    item.job = (await submit(item, signal)).id;
+    const job = await follow(item, signal);
     const response = await send(`api/jobs/${item.job}/result`, { signal });
-    setResult(item, response, await response.blob());
+    setResult(item, job, response.headers.get("X-Waifu2x-Noise"), await response.blob());
     change(item, "done");
     announce(`${item.name} is done, ${item.result.size}.`);
   } catch (error) {
@@ -620,17 +588,14 @@ async function submit(item, signal) {
   for (const [name, value] of Object.entries(item.options)) body.append(name, value);
   body.append("file", item.file, item.name);
   for (;;) {
+    await item.file.slice(0, 1).arrayBuffer().catch(() => {
+      throw new Error("The browser can no longer read this file. Add it again.");
+    });
+    signal.throwIfAborted();
     try {
       return await post(body, signal);
     } catch (error) {
-      if (signal.aborted) throw error;
-      if (error instanceof Problem && error.status !== 503) throw error;
-      if (!(error instanceof Problem)) {
-        await item.file.slice(0, 1).arrayBuffer().catch(() => {
-          throw new Error("The browser can no longer read this file. Add it again.");
-        });
-        throw error;
-      }
+      if (signal.aborted || error.status !== 503) throw error;
       change(item, "sending", `${error.message}; next try in ${error.retryAfter} s`);
       await pause(error.retryAfter, signal);
     }
@@ -653,7 +618,7 @@ function post(body, signal) {
   });
 }
 
-/** Follow the events of a job to its end. The browser restores lost connections. */
+/** Follow the events of a job to its end; returns the job. The browser reconnects by itself. */
 function follow(item, signal) {
   const source = new EventSource(`api/jobs/${item.job}/events`);
   let lost = 0; // attempts to connect since the last event
@@ -662,7 +627,7 @@ function follow(item, signal) {
       lost = 0;
       const job = JSON.parse(data);
       update(item, job);
-      if (type === "done") resolve();
+      if (type === "done") resolve(job);
       if (type === "failed") reject(new Error(job.error.detail));
       if (type === "canceled") reject(new Error("The server canceled this picture."));
     };
@@ -687,21 +652,14 @@ function update(item, job) {
   if (job.status === "queued" || job.status === "running") change(item, job.status);
 }
 
-function setResult(item, response, blob) {
+function setResult(item, { name, notes, size_out: [width, height] }, noise, blob) {
   if (item.result) URL.revokeObjectURL(item.result.url);
-  const [width, height] = response.headers.get("X-Waifu2x-Size").split("x").map(Number);
-  item.result = {
-    blob, width, height,
-    url: URL.createObjectURL(blob),
-    name: nameOf(response),
-    noise: response.headers.get("X-Waifu2x-Noise"),
-    notes: JSON.parse(response.headers.get("X-Waifu2x-Notes")),
-    size: dimensions(width, height),
-  };
+  const url = URL.createObjectURL(blob);
+  item.result = { blob, url, name, notes, noise, width, height, size: dimensions(width, height) };
 }
 
 function cancel(item) {
-  if (!ACTIVE.includes(item.state)) return;
+  if (!isActive(item)) return;
   if (item.state === "waiting") change(item, "canceled");
   else item.abort.abort();
 }
@@ -753,7 +711,7 @@ function makeRow(item) {
   thumb.src = item.url;
   $(".pick", row).onclick = () => select(item);
   $(".again", row).onclick = () => { start([item]); $(".pick", row).focus(); };
-  $(".close", row).onclick = () => (ACTIVE.includes(item.state) ? cancel(item) : remove(item));
+  $(".close", row).onclick = () => (isActive(item) ? cancel(item) : remove(item));
   $(".again", row).ariaLabel = $(".again", row).title = `Try ${item.name} again`;
   $("#list").append(row);
   return row;
@@ -762,7 +720,7 @@ function makeRow(item) {
 function showRow(item) {
   const { row, state } = item;
   if (!row) return;
-  const active = ACTIVE.includes(state);
+  const active = isActive(item);
   row.className = `${state}${view.item === item ? " current" : ""}`;
   $(".pick", row).setAttribute("aria-current", view.item === item);
   $(".detail", row).textContent = stateText(item);
@@ -788,21 +746,21 @@ function offer(link, { result }) {
 /** Show what depends on the states of all pictures. */
 function showCounts() {
   const open = openItems().length;
-  const active = items.filter((item) => ACTIVE.includes(item.state)).length;
+  const active = items.filter(isActive).length;
   const done = items.filter((item) => item.state === "done").length;
   $("#pictures").hidden = !items.length;
   $("#pictures-title").textContent = plural(items.length, "picture");
   $("#save-all").hidden = done < 2;
   $("#upscale").setAttribute("aria-disabled", !open);
   document.body.classList.toggle("has-work", open + active > 0);
-  $("#upscale").textContent = "Upscale";
-  if (active) $("#upscale").textContent = `Upscaling ${plural(active, "picture")}`;
-  if (open) $("#upscale").textContent = `Upscale ${plural(open, "picture")}`;
+  const label = open ? "Upscale" : "Upscaling";
+  $("#upscale").textContent = open || active
+    ? `${label} ${plural(open || active, "picture")}` : "Upscale";
   $("#cancel-all").hidden = !active;
   document.title = active ? `(${items.length - active}/${items.length}) waifu2x` : "waifu2x";
 }
 
-// --- viewer ---------------------------------------------------------------------------------
+// --- selection ------------------------------------------------------------------------------
 
 function select(item) {
   const last = view.item;
@@ -855,7 +813,6 @@ function showViewer() {
   const { item } = view;
   const { result } = item;
   const [before, after] = [$("#before"), $("#after")];
-  const active = ACTIVE.includes(item.state);
   setSource(before, item.shown === false ? "" : item.url);
   setSource(after, result?.url ?? "");
   [view.width, view.height] = resultSize(item);
@@ -866,7 +823,7 @@ function showViewer() {
   divider.hidden = before.hidden || after.hidden;
   $("#tag-before").hidden = $("#tag-after").hidden = divider.hidden;
   canvas.ariaLabel = `${item.name}${divider.hidden ? "" : ", before and after"}`;
-  $("#working").hidden = !active;
+  $("#working").hidden = !isActive(item);
   $("#working p").textContent = stateText(item);
   showProgress($("#working progress"), item);
   $("#facts").textContent = factsText(item);
@@ -906,14 +863,6 @@ function factsText(item) {
   return width ? `${size} → ${dimensions(width, height)}` : size;
 }
 
-canvas.addEventListener("keydown", (event) => {
-  const by = { PageUp: -1, PageDown: 1 }[event.key];
-  if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  const next = items[items.indexOf(view.item) + by];
-  if (next) select(next);
-});
-
 // --- input ----------------------------------------------------------------------------------
 
 function listen() {
@@ -923,21 +872,15 @@ function listen() {
   $("#files").onchange = ({ target }) => { add(target.files); target.value = ""; };
 
   let depth = 0; // of nested elements that a drag has entered
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  const showDrop = (by) => { depth = by && depth + by; $("#drop").hidden = depth < 1; };
-  addEventListener("dragenter", (event) => {
-    if (!hasFiles(event)) return;
+  const drop = (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
-    showDrop(1);
-  });
-  addEventListener("dragleave", (event) => { if (hasFiles(event)) showDrop(-1); });
-  addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
-  addEventListener("drop", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    showDrop(0);
-    droppedFiles(event.dataTransfer).then(add, complain);
-  });
+    depth = { dragenter: depth + 1, dragover: depth, dragleave: depth - 1, drop: 0 }[event.type];
+    $("#drop").hidden = depth < 1;
+    if (event.type === "drop") droppedFiles(event.dataTransfer).then(add, complain);
+  };
+  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) addEventListener(kind, drop);
+  let pasted = 0;
   addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files];
     if (!files.length) return;
@@ -976,15 +919,6 @@ function listen() {
 }
 
 // --- start ----------------------------------------------------------------------------------
-
-function drawIcon() {
-  const drawing = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
-    <rect width="16" height="16" rx="4" fill="#b81f56"/><path d="M4 12h3V9H4zM8 8h4V4H8z" fill="#fff"/></svg>`;
-  const href = URL.createObjectURL(new Blob([drawing], { type: "image/svg+xml" }));
-  document.head.append(element("link", { rel: "icon", type: "image/svg+xml", href }));
-}
-
-drawIcon();
 listen();
 if (/Mac/.test(navigator.platform)) $("kbd").textContent = "⌘ V";
 loadSettings().catch(complain);
