@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("comparing",),
-    ("server", "training"),
+    ("server", "training", "diagnosis"),
     ("__init__",),
     ("batch",),
     ("files",),
@@ -92,6 +92,7 @@ OUTSIDE: dict[str, dict[str, str]] = {
         "cli.*": "anywhere",
         "comparing.*": "anywhere",
         "training.*": "anywhere",
+        "diagnosis.libraries": "at run time",
     },
     "resvg_py": {"training.svg": "at run time"},
     "matplotlib": {"training.record": "at run time"},
@@ -231,6 +232,8 @@ def test_modules_import_only_what_lies_below_them(module: str) -> None:
         ("batch.job", "from ..server.work import Workshop"),
         ("server.work", "from ..cli.say import error_text"),
         ("server.work", "from ..training import config"),
+        ("diagnosis.models", "from ..server.work import Workshop"),
+        ("engines.survey", "from ..diagnosis import Row"),
         ("picture", "from .codec import decode"),
         ("pipeline.alpha", "from ..kernels import _native"),
         ("pipeline.alpha", "from .. import Upscaler"),
@@ -345,6 +348,7 @@ NOT_AT_THE_START = (
     *("waifu2x.cli.models", "waifu2x.cli.info", "waifu2x.cli.compare", "waifu2x.cli.rate"),
     *("waifu2x.cli.export", "waifu2x.cli.convert", "waifu2x.cli.merge", "waifu2x.cli.devices"),
     *("waifu2x.engines.trust", "waifu2x.engines.self_test", "waifu2x.engines.vulkan*"),
+    *("waifu2x.cli.doctor", "waifu2x.cli.broken", "waifu2x.diagnosis"),
     *("ncnn", "platformdirs", "av"),
 )
 

@@ -71,6 +71,8 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x in.png mod", [FILES]),
         ("waifu2x -x mod", [FILES]),
         ("waifu2x models --j", ["--json"]),
+        ("waifu2x do", [FILES, "doctor"]),
+        ("waifu2x doctor --j", ["--json"]),
         ("waifu2x info ", MODELS),
         ("waifu2x info ./o", [FILES]),
         ("waifu2x -m ./o", [FILES]),

@@ -675,6 +675,17 @@ def _(run: Command) -> None:
             assert before["seconds"] != new["seconds"] == kept["seconds"]
 
 
+@shows("as_json", of=("doctor",))
+def _(run: Command) -> None:
+    plain, facts = (waifu2x("doctor", *option, cwd=run.folder) for option in ([], ["--json"]))
+    assert (plain.returncode, plain.stderr) == (facts.returncode, facts.stderr) == (0, "")
+    found = json.loads(facts.stdout)
+    assert found.pop("problems") == []
+    names = [row["name"] for rows in found.values() for row in rows]
+    lines = [line for line in plain.stdout.splitlines() if line.startswith("- ")]
+    assert [line[2:].split(": ")[0] for line in lines] == names
+
+
 @shows("as_json", of=("models",))
 def _(run: Command) -> None:
     plain, facts = (

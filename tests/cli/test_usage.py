@@ -258,6 +258,7 @@ USAGE = {
     "help": "help is neither a file nor a command; did you mean waifu2x --help?",
     "version": "version is neither a file nor a command; did you mean waifu2x --version?",
     "models x": "argument 'x' is one too many for waifu2x models",
+    "doctor x": "argument 'x' is one too many for waifu2x doctor",
     "models --jsn": "option --jsn does not exist; did you mean --json?",
     "info": "MODEL is missing; see waifu2x info --help",
     "info ''": "model '' is unknown; allowed are " + MODELS,

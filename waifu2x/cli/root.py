@@ -44,6 +44,7 @@ EXAMPLES = (
 _SUMMARIES: Final = {
     "models": "List models, noise levels, cost, license",
     "devices": "List and test CPU and GPUs",
+    "doctor": "Check the installation, for bug reports",
     "info": "Describe a model, or a model file",
     "compare": "Draw the results of several models side by side",
     "rate": "Rank models by your own votes",
