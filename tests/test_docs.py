@@ -68,6 +68,8 @@ NOT_RUN = {
     "pip install '.[serve]'": FROM_INDEX,
     "waifu2x serve": SERVER,
     "WAIFU2X_TOKEN=a-long-secret waifu2x serve --host 0.0.0.0": SERVER,
+    'eval "$(waifu2x completion zsh)"': "for zsh",
+    "waifu2x completion fish | source": "for fish",
     'eval "$(_WAIFU2X_COMPLETE=zsh_source waifu2x)"': "for zsh",
     "_WAIFU2X_COMPLETE=fish_source waifu2x | source": "for fish",
 }

@@ -349,6 +349,7 @@ NOT_AT_THE_START = (
     *("waifu2x.cli.export", "waifu2x.cli.convert", "waifu2x.cli.merge", "waifu2x.cli.devices"),
     *("waifu2x.engines.trust", "waifu2x.engines.self_test", "waifu2x.engines.vulkan*"),
     *("waifu2x.cli.doctor", "waifu2x.cli.broken", "waifu2x.diagnosis"),
+    *("waifu2x.cli.completion", "waifu2x.cli.shells"),
     *("ncnn", "platformdirs", "av"),
 )
 

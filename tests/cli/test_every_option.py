@@ -606,6 +606,8 @@ def _(run: Command) -> None:
         "serve",
         "compare",
         "rate",
+        "doctor",
+        "completion",
     ),
 )
 def _(run: Command) -> None:

@@ -21,6 +21,8 @@ home folder is written as ~; names of users and hosts are left out. It takes 10 
 Each thing that is broken is one line on standard error, and the exit code is 1.
 """
 
+_WITHOUT_BACKQUOTES = {0x60: None}
+
 EXAMPLES = (("", "The report, for an issue"), ("--json", "JSON, for programs"))
 
 
@@ -75,5 +77,5 @@ def _in_shell_words(text: str) -> str:
     try:
         from .say import error_text
     except Exception:  # the report goes on without a library that fails in any way
-        return " ".join(text.replace("`", "").split())
+        return " ".join(text.translate(_WITHOUT_BACKQUOTES).split())
     return error_text(text)

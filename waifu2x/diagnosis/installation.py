@@ -74,12 +74,18 @@ def _commit_of_tree() -> str:
     git = shutil.which("git")
     if git is None or not (_PACKAGE.parent / ".git").exists():
         return ""
-    command = [git, "-C", str(_PACKAGE.parent), "describe", "--always", "--dirty=, with changes"]
     try:
-        found = subprocess.check_output(command, text=True, timeout=10, stderr=subprocess.DEVNULL)
+        found = _output(git, "rev-list", "-1", "HEAD")
+        changed = _output(git, "status", "-s", "-uno")
     except (OSError, subprocess.SubprocessError):  # such as a folder of another user
         return ""
-    return shown(found.strip())
+    return f"{found[:12]}{', with changes' if changed else ''}"
+
+
+def _output(git: str, *arguments: str) -> str:
+    command = [git, "-C", str(_PACKAGE.parent), *arguments]
+    found = subprocess.check_output(command, text=True, timeout=10, stderr=subprocess.DEVNULL)
+    return found.strip()
 
 
 def _commit_of_installation() -> str:

