@@ -140,6 +140,20 @@ def test_a_package_of_weights_without_files(home: Path, site: Path) -> None:
     assert found["devices"][-1]["problem"]
 
 
+def test_a_manifest_that_is_missing(home: Path, site: Path) -> None:
+    (site / "sitecustomize.py").write_text(
+        "import pathlib, waifu2x.network.registry as registry\n"
+        f"registry._manifest = lambda: pathlib.Path({str(home / 'gone.json')!r})\n"
+    )
+    code, found, errors = report(home, site)
+    problem = "FileNotFoundError: No such file or directory: ~/gone.json"
+    assert code == 1
+    assert found["models"][0]["problem"] == problem
+    assert found["problems"][0] == problem
+    assert errors.startswith(f"Error: models, devices: {problem}\n")
+    assert found["self_test"][0]["problem"]
+
+
 @pytest.mark.parametrize("module", ["numpy", "PIL"])
 def test_a_library_without_which_no_command_starts(home: Path, site: Path, module: str) -> None:
     (site / f"{module}.py").write_text("raise ImportError('libopenblas.so: no such file')")

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from .._record import record
-from .._text import reason, shortened
+from .._text import reason, shortened, shown
 from .privacy import without_names
 
 #: Most characters of a row.
@@ -189,5 +189,7 @@ def described(error: BaseException) -> str:
     if isinstance(error, Waifu2xError):
         return str(error)
     text = reason(error)
+    if isinstance(error, OSError) and error.filename:
+        text = f"{text}: {shown(error.filename)}"
     kind = type(error).__name__
     return kind if text in ("", kind) else f"{kind}: {text}"
