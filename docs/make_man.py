@@ -40,6 +40,10 @@ ENVIRONMENT: Final = (
         "The highest instruction set to use: scalar, avx2 or avx512 on x86-64, scalar or neon on "
         "AArch64.",
     ),
+    (
+        "WAIFU2X_CUDA_CONV",
+        "The convolutions on NVIDIA GPUs: own or cudnn, instead of the faster of both.",
+    ),
     ("WAIFU2X_MAX_PIXELS", "The most pixels of a picture or a result."),
     ("WAIFU2X_MODELS", "A folder of model files, which --model then takes by name."),
     ("WAIFU2X_TOKEN", "The secret that clients of waifu2x serve must send."),
