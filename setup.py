@@ -138,4 +138,5 @@ setup(
         "waifu2x.server": ["page/*"],
         "waifu2x.comparing": ["page/*"],
     },
+    data_files=[("share/man/man1", ["docs/waifu2x.1"])],
 )

@@ -70,6 +70,8 @@ NOT_RUN = {
     "sphinx-build -W --keep-going -c docs . build/site": "builds in a clone; tests/test_site.py",
     "waifu2x serve": SERVER,
     "WAIFU2X_TOKEN=a-long-secret waifu2x serve --host 0.0.0.0": SERVER,
+    'eval "$(waifu2x completion zsh)"': "for zsh",
+    "waifu2x completion fish | source": "for fish",
     'eval "$(_WAIFU2X_COMPLETE=zsh_source waifu2x)"': "for zsh",
     "_WAIFU2X_COMPLETE=fish_source waifu2x | source": "for fish",
 }

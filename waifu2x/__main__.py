@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 from ._signals import SIGNALED, handled
 
@@ -17,9 +18,14 @@ def main() -> None:
         gc.disable()  # imports leave no garbage, and collections take 3% of the start
         # Imported far below, its calls cross the end of a block of Python's stack, which is mapped
         # and unmapped each time, a thousand times in all.
-        import numpy  # noqa: F401
+        try:
+            import numpy  # noqa: F401
 
-        from .cli import main as command
+            from .cli import main as command
+        except Exception as error:  # a broken library may raise anything
+            from .cli.broken import main as report
+
+            report(sys.argv[1:], error)
 
         gc.freeze()
         gc.enable()

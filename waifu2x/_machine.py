@@ -14,6 +14,11 @@ _M_MMAP_THRESHOLD: Final = -3
 _MAPPED: Final = 4 << 20
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
+#: Limit and use of memory of a control group, in version 2 and in version 1.
+_MEMORY_FILES: Final = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 _KERNEL: Final = Path("/proc/sys")
 
 
@@ -23,6 +28,25 @@ def processors() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
         return os.cpu_count() or 1
+
+
+def processor_quota() -> float | None:
+    """The processors whose time the container may use, or None without a limit.
+
+    Source: cpu.max in Documentation/admin-guide/cgroup-v2.rst of the kernel, and cpu.cfs_quota_us
+    in Documentation/scheduler/sched-bwc.rst.
+    """
+    # A missing file, the word "max" and a quota of -1 mean no limit.
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (_CGROUP / "cpu.max").read_text("ascii").split()
+        return int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (
+            (_CGROUP / "cpu" / name).read_text("ascii")
+            for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        )
+        return int(quota) / int(period) if int(quota) > 0 else None
+    return None
 
 
 def thread_limit() -> int | None:
@@ -102,18 +126,21 @@ def available_memory() -> int:
         available = int(psutil.virtual_memory().available)
     except Exception:  # psutil raises many errors without /proc
         available = _free_memory()
-    for limit, used in (
-        (_CGROUP / "memory.max", _CGROUP / "memory.current"),
-        (
-            _CGROUP / "memory/memory.limit_in_bytes",
-            _CGROUP / "memory/memory.usage_in_bytes",
-        ),
-    ):
+    for limit, used in ((_CGROUP / limit, _CGROUP / used) for limit, used in _MEMORY_FILES):
         # A missing file, or the word "max", means no limit.
         with contextlib.suppress(OSError, ValueError):
             free = int(limit.read_text()) - int(used.read_text()) + _file_cache(limit.parent)
             available = min(available, max(free, 0))
     return available
+
+
+def memory_limit() -> int | None:
+    """The limit of the container in bytes, or None without one."""
+    limits = []
+    for name, _ in _MEMORY_FILES:
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int((_CGROUP / name).read_text("ascii")))
+    return min(limits, default=None)
 
 
 def _free_memory() -> int:

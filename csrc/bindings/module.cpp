@@ -16,6 +16,21 @@ void bind_png_filter(py::module_& m);
 
 namespace {
 
+#define WAIFU2X_TEXT_OF(macro) WAIFU2X_TEXT(macro)
+#define WAIFU2X_TEXT(words) #words
+
+// The compiler of this module, for reports of defects.
+constexpr const char* kCompiler =
+#if defined(__clang__)
+    "Clang " __clang_version__;
+#elif defined(__GNUC__)
+    "GCC " __VERSION__;
+#elif defined(_MSC_FULL_VER)
+    "MSVC " WAIFU2X_TEXT_OF(_MSC_FULL_VER);
+#else
+    "unknown";
+#endif
+
 void gather_into(const py::array& src, const py::array& xs, const py::array& ys,
                  const py::array& dst, const Isa& isa) {
   const Kernels& kernels = kernels_for(isa);
@@ -172,6 +187,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
   const auto isa = py::arg("isa") = py::none();
 
+  m.attr("compiler") = kCompiler;
   m.def("isa", [] { return best_level().name; }, "Name of the instruction set in use.");
   m.def("isas", &isas, "Usable instruction sets, lowest first; WAIFU2X_CPU caps them.");
   m.def("gather", &gather_into, array("src"), array("xs"), array("ys"), array("dst"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from helpers import families
-from helpers.command import WAIFU2X, waifu2x
+from helpers.command import waifu2x
+
+from waifu2x.cli import main
 
 MODELS = ["cunet", "fine", "swift", "upconv_7", "upconv_7_photo", *families.OPTIONAL]
 
@@ -59,6 +61,8 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x --memory ", []),
         ("waifu2x mod", [FILES, "models"]),
         ("waifu2x ex", [FILES, "export"]),
+        ("waifu2x compl", [FILES, "completion"]),
+        ("waifu2x completion ", ["bash", "zsh", "fish"]),
         ("waifu2x me", [FILES, "merge"]),
         ("waifu2x merge --me", ["--method"]),
         ("waifu2x merge --method t", ["task", "ties"]),
@@ -71,6 +75,8 @@ def completed(folder: Path, line: str) -> list[str]:
         ("waifu2x in.png mod", [FILES]),
         ("waifu2x -x mod", [FILES]),
         ("waifu2x models --j", ["--json"]),
+        ("waifu2x do", [FILES, "doctor"]),
+        ("waifu2x doctor --j", ["--json"]),
         ("waifu2x info ", MODELS),
         ("waifu2x info ./o", [FILES]),
         ("waifu2x -m ./o", [FILES]),
@@ -86,30 +92,35 @@ def test_completion(folder: Path, line: str, offered: list[str]) -> None:
     assert completed(folder, line) == offered
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_bash_completes_with_the_line_of_the_readme(folder: Path) -> None:
-    script = """
-        eval "$(_WAIFU2X_COMPLETE=bash_source waifu2x)"
-        complete -p waifu2x
-        COMP_WORDS=(waifu2x in.png --sc); COMP_CWORD=2
-        _waifu2x_completion waifu2x
-        echo "${COMPREPLY[@]}"
-    """
-    result = subprocess.run(
-        ["bash", "--norc", "-c", script],
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_command_prints_the_script_of_each_shell(folder: Path, shell: str) -> None:
+    printed = waifu2x("completion", shell, cwd=folder)
+    requested = waifu2x(cwd=folder, env={"_WAIFU2X_COMPLETE": f"{shell}_source"})
+    assert (printed.returncode, printed.stderr) == (requested.returncode, requested.stderr)
+    assert printed.returncode == 0
+    assert printed.stdout.rstrip() == requested.stdout.rstrip()
+    assert "_waifu2x_completion" in printed.stdout
+
+
+@pytest.mark.parametrize("line", ["waifu2x --s", *(f"waifu2x {name} --" for name in main.commands)])
+def test_a_completion_loads_no_library_but_numpy_and_pillow(folder: Path, line: str) -> None:
+    env = {
+        "_WAIFU2X_COMPLETE": "zsh_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(line.count(" ")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "waifu2x"],
         cwd=folder,
-        env={**os.environ, "PATH": os.pathsep.join([str(WAIFU2X.parent), os.environ["PATH"]])},
+        env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=60,
     )
-    declared, offered = result.stdout.splitlines()
-    assert "_waifu2x_completion" in declared
-    assert offered == "--scale"
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_have_a_script(folder: Path, shell: str) -> None:
-    result = waifu2x(cwd=folder, env={"_WAIFU2X_COMPLETE": f"{shell}_source"})
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "waifu2x" in result.stdout
+    assert "plain\n--" in done.stdout
+    modules = {row.rpartition("|")[2].strip() for row in done.stderr.splitlines()}
+    assert "waifu2x.cli.root" in modules
+    heavy = (
+        *("torch", "onnx", "onnxruntime", "ncnn", "av", "imagecodecs", "tifffile", "rich"),
+        *("psutil", "distributed", "starlette", "uvicorn", "matplotlib", "watchfiles"),
+    )
+    assert not modules.intersection(heavy)

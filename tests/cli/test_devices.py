@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.command import waifu2x
+from helpers.command import importable, waifu2x
 
 vulkan_devices = pytest.importorskip("waifu2x.engines.vulkan_devices", exc_type=ImportError)
 
@@ -48,6 +48,15 @@ def test_the_table(tmp_path: Path) -> None:
     if HAS_VULKAN:
         assert "software, never chosen by auto" in done.stdout
         assert any(" right to " in line for line in rest)
+
+
+def test_a_library_that_cannot_be_imported_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so: cannot open')")
+    done = waifu2x("devices", "-m", "upconv_7", "--json", cwd=tmp_path, env=importable(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {each["engine"]: each for each in json.loads(done.stdout)["devices"]}
+    assert found["cuda"]["problem"] == "cannot be loaded: libcudart.so: cannot open"
+    assert {"native", "vulkan", "onnx"} <= set(found)
 
 
 def test_wrong_arguments(tmp_path: Path) -> None:

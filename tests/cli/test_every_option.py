@@ -606,6 +606,8 @@ def _(run: Command) -> None:
         "serve",
         "compare",
         "rate",
+        "doctor",
+        "completion",
     ),
 )
 def _(run: Command) -> None:
@@ -673,6 +675,17 @@ def _(run: Command) -> None:
     for before, new, kept in zip(first["devices"][1:], again[1:], known[1:], strict=True):
         if before["passed"] is not None:
             assert before["seconds"] != new["seconds"] == kept["seconds"]
+
+
+@shows("as_json", of=("doctor",))
+def _(run: Command) -> None:
+    plain, facts = (waifu2x("doctor", *option, cwd=run.folder) for option in ([], ["--json"]))
+    assert (plain.returncode, plain.stderr) == (facts.returncode, facts.stderr) == (0, "")
+    found = json.loads(facts.stdout)
+    assert found.pop("problems") == []
+    names = [row["name"] for rows in found.values() for row in rows]
+    lines = [line for line in plain.stdout.splitlines() if line.startswith("- ")]
+    assert [line[2:].split(": ")[0] for line in lines] == names
 
 
 @shows("as_json", of=("models",))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -69,7 +67,7 @@ def devices(model: str, threads: int | None, again: bool, as_json: bool) -> None
     registry.require_installed(described)
     found = survey(registry.load(described.networks[0]), threads=threads, again=again)
     if as_json:
-        facts = {"model": described.name, "devices": [_facts(each) for each in found]}
+        facts = {"model": described.name, "devices": [each.facts() for each in found]}
         click.echo(json.dumps(facts, indent=2))
         return
     cells = [_HEADER, *(_row(each) for each in found)]
@@ -84,24 +82,4 @@ def _row(found: Found) -> tuple[str, ...]:
     remark = "chosen by auto" if found.chosen else ""
     if found.software:
         remark = "software, never chosen by auto"
-    return (found.engine, found.device or "-", found.name or "-", _result(found), seconds, remark)
-
-
-def _result(found: Found) -> str:
-    if found.problem:
-        return found.problem
-    if found.verdict is None:
-        return "reference"
-    if found.verdict.fault:
-        return f"wrong: {found.verdict.fault}"
-    return f"right to {found.verdict.error:.2g} of 255"
-
-
-def _facts(found: Found) -> dict[str, Any]:
-    facts = {name: value for name, value in asdict(found).items() if name != "verdict"}
-    verdict = found.verdict
-    facts["passed"] = None if verdict is None else verdict.passed
-    for name in ("fault", "error", "psnr"):
-        value = None if verdict is None else getattr(verdict, name)
-        facts[name] = None if value == math.inf else value
-    return facts
+    return (found.engine, found.device or "-", found.name or "-", found.result, seconds, remark)

@@ -62,7 +62,7 @@ class Command(click.Command):
         **extra: Any,
     ) -> None:
         super().__init__(*args, **{**extra, "add_help_option": False})
-        self._usage, self._examples, self._more = usage, tuple(examples), tuple(more)
+        self.usage, self.examples, self._more = usage, tuple(examples), tuple(more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; surplus arguments are a usage error of one line."""
@@ -95,12 +95,12 @@ class Command(click.Command):
         return "\n".join(self._lines(str(ctx.info_name), width))
 
     def _lines(self, name: str, width: int) -> Iterable[str]:
-        yield from _wrapped(f"Usage: {name} {self._usage}", width, hanging=7)
+        yield from _wrapped(f"Usage: {name} {self.usage}", width, hanging=7)
         yield ""
         for paragraph in (self.help or "").strip().split("\n\n"):
             yield from _wrapped(paragraph, width)
             yield ""
-        yield from table([(f"{name} {line}", text) for line, text in self._examples], width)
+        yield from table([(f"{name} {line}", text) for line, text in self.examples], width)
         groups: dict[str, list[tuple[str, str]]] = {}
         for option in self.params:
             if isinstance(option, Option):

@@ -118,7 +118,12 @@ class Word(_ParamType):
         habits: Mapping[str, str] = {},
         more: str = "",
     ) -> None:
-        self.words, self._also, self._habits, self._more = tuple(words), tuple(also), habits, more
+        self._words, self._also, self._habits, self._more = tuple(words), tuple(also), habits, more
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that are listed and completed."""
+        return self._words
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an unknown word; the message suggests a similar one."""
@@ -270,8 +275,12 @@ class ModelName(Word):
     name = "model"
 
     def __init__(self, *more: str) -> None:
-        names = [model.name for model in registry.models()]
-        super().__init__([*names, *more], habits=_MODELS_ELSEWHERE)
+        super().__init__(more, habits=_MODELS_ELSEWHERE)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The names of the manifest, read when needed: a command without a model reads none."""
+        return (*(model.name for model in registry.models()), *self._words)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse a name that is neither a model, nor a path, nor in the folder of the user."""

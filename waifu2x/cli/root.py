@@ -40,10 +40,14 @@ EXAMPLES = (
     ("-i in.png -o out.webp", "Name files as in other waifu2x programs"),
 )
 
+#: The environment variable with which a shell requests completions.
+VARIABLE: Final = "_WAIFU2X_COMPLETE"
+
 #: The subcommands, each in a module of its name, and what they do.
 _SUMMARIES: Final = {
     "models": "List models, noise levels, cost, license",
     "devices": "List and test CPU and GPUs",
+    "doctor": "Check the installation, for bug reports",
     "info": "Describe a model, or a model file",
     "compare": "Draw the results of several models side by side",
     "rate": "Rank models by your own votes",
@@ -52,6 +56,7 @@ _SUMMARIES: Final = {
     "merge": "Merge networks, weight by weight",
     "train": "Train a network of our own",
     "serve": "Serve a page and an HTTP API",
+    "completion": "Print a script for bash, zsh or fish",
 }
 
 #: Options of other programs, and what to give here.
@@ -117,6 +122,8 @@ class _Main(Command):
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run and exit; errors are one line on standard error."""
         extra.update(prog_name="waifu2x", standalone_mode=False)
+        if VARIABLE in os.environ:
+            from . import shells  # noqa: F401  (replaces classes of click)
         try:
             code = super().main(*args, **extra) or 0
         except click.UsageError as error:

@@ -31,6 +31,7 @@ __all__ = [
     "bleed",
     "blend",
     "blend_feathered",
+    "compiler",
     "fix_colors",
     "gather",
     "isa",
@@ -43,6 +44,11 @@ __all__ = [
 Float = npt.NDArray[np.float32]
 _AnyArray = npt.NDArray[Any]
 _A = TypeVar("_A", bound=_AnyArray)
+
+
+def compiler() -> str:
+    """Return the name and the version of the compiler that built the kernels."""
+    return _native.compiler
 
 
 def isa() -> str:

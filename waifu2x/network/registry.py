@@ -348,6 +348,11 @@ def load(network: Network) -> Graph:
             )
 
 
+def verify(file: WeightsFile) -> None:
+    """Raise `WeightsError` if a file of a package is missing or differs from the manifest."""
+    _read(file)
+
+
 def _read(file: WeightsFile) -> bytes:
     path = _locate(file)
     try:
