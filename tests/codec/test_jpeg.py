@@ -119,6 +119,21 @@ def test_a_process_that_is_not_read_is_named(marker: int, words: str) -> None:
         decode(data)
 
 
+@pytest.mark.parametrize(
+    "marker",
+    [b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0", b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\1"],
+)
+def test_lossless_samples_of_ycbcr_are_named(marker: bytes) -> None:
+    pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    data = imagecodecs.jpeg8_encode(pixels, lossless=True)
+    data = data.replace(b"Adobe", b"adobe")  # the encoder's own marker is that of RGB
+    assert decode(data).color.tolist() == pixels.tolist()
+    with pytest.raises(DecodeError, match="is a lossless YCbCr JPEG, which is not supported"):
+        decode(data[:2] + marker + data[2:])
+    gray = imagecodecs.jpeg8_encode(pixels[:, :, 0].copy(), lossless=True)
+    assert decode(gray[:2] + marker + gray[2:]).color.shape == (16, 16, 1)
+
+
 def test_layouts_that_are_not_read_are_named() -> None:
     ramp = (np.add.outer(np.arange(20), np.arange(30)) * 4).astype(np.uint8)
     two = imagecodecs.jpeg8_encode(np.dstack([ramp, ramp]), 95)

@@ -65,6 +65,8 @@ def _check(header: JpegHeader, name: str, limit: int) -> None:
         kind = f"{count}-component"
     if kind is None and header.bits != 8 and count == 4:
         kind = f"{header.bits}-bit CMYK"
+    if kind is None and header.lossless and count == 3 and (header.jfif or header.adobe == 1):
+        kind = "lossless YCbCr"  # libjpeg converts no colors of lossless samples
     if kind is not None:
         raise DecodeError(f"{name} is a {kind} JPEG, which is not supported; save it as PNG")
 
