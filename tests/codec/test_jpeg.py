@@ -482,6 +482,29 @@ def test_a_truncated_jpeg_stays_refused(variant: str) -> None:
                 )
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("bits", "lossless"), [(12, False), (5, True), (8, True), (12, True), (16, True)]
+)
+def test_a_missing_end_marker_of_other_depths(bits: int, lossless: bool, channels: int) -> None:
+    most = (1 << bits) - 1
+    random = np.random.default_rng(7).integers(0, most + 1, (24, 32, channels))
+    pixels = np.squeeze(random.astype(np.uint8 if bits <= 8 else np.uint16))
+    data = imagecodecs.jpeg8_encode(pixels, 95, lossless=lossless, bitspersample=bits)
+    assert data[-2:] == b"\xff\xd9"
+    whole = decode(data)
+    assert whole.source.notes == ()
+    for tail in (b"", b"\xff", bytes(100)):
+        picture = decode(data[:-2] + tail)
+        assert picture.source.notes == ENDLESS
+        np.testing.assert_array_equal(picture.color, whole.color)
+    first = data.index(b"\xff\xda") + 6 + 2 * channels
+    for cut in {*range(first, len(data) - 20, len(data) // 20), len(data) - 20}:
+        for tail in (b"", bytes(50)):
+            with pytest.raises(DecodeError, match="is truncated: the file ends before the picture"):
+                decode(data[:cut] + tail)
+
+
 def test_a_progressive_jpeg_without_its_last_scans_is_truncated() -> None:
     data, _ = endless("progressive")
     scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
