@@ -165,6 +165,12 @@ def test_a_missing_end_is_noted_and_missing_pixels_are_refused() -> None:
     assert picture.source.notes == ("the file ends within a block, after all pixels",)
     with pytest.raises(DecodeError, match="is truncated"):
         decode(data[:-12])
+    noisy = gif(image(np.random.default_rng(1).integers(0, 2, (9, 13)).astype(np.uint8)))
+    whole = decode(noisy).color
+    np.testing.assert_array_equal(decode(noisy[:-2]).color, whole)
+    for cut in range(5, 12):  # more than the terminator and the code that ends the pixels
+        with pytest.raises(DecodeError, match="is truncated"):
+            decode(noisy[:-cut])
     assert open_animation(io.BytesIO(data[:-2]), "in", max_pixels=1000) is None
     with pytest.raises(DecodeError, match="is truncated"):
         decode(data[:-1] + image(SQUARE)[:-3])

@@ -109,6 +109,15 @@ def test_a_missing_padding_byte_at_the_end() -> None:
         assert found(picture) == LABELS
 
 
+def test_a_file_without_an_announced_label_is_truncated() -> None:
+    whole = riff(extended(0x08), PIXELS, chunk(b"EXIF", EXIF))
+    for end in (len(whole) - 9 - len(EXIF), whole.index(b"EXIF") + 4, whole.index(b"EXIF") + 9):
+        with pytest.raises(DecodeError, match="is truncated: the file ends before"):
+            decode(whole[:end])
+    # A flag alone is no fault.
+    assert decode(riff(extended(0x08), PIXELS)).source.notes == ()
+
+
 def test_a_truncated_file_is_refused() -> None:
     for length in (len(WHOLE) - 8, len(WHOLE) - 14):
         with pytest.raises(DecodeError, match="is truncated: the file ends before"):

@@ -65,6 +65,8 @@ def mended(stream: BinaryIO, name: str) -> tuple[BinaryIO, tuple[str, ...]]:
     if kinds[0] == b"VP8X" and chunks[0].length >= 10:
         stream.seek(chunks[0].start)
         flags = stream.read(1)[0]
+    if end > size and any((flags or 0) & _LABELS[kind][0] for kind in _LABELS if kind not in kinds):
+        raise _truncated(name)  # before a label that the header announces
     notes = []
     kept = []
     for each in inside:
