@@ -798,6 +798,23 @@ def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
         assert (result.returncode, result.stderr) == (1, text)
 
 
+@pytest.mark.parametrize(
+    "args",
+    [["{long}"], ["in.png", "{long}"], ["in.png", "-o", "{long}"], ["in.png", "{long}/x.png"]],
+)
+def test_a_name_that_is_too_long_is_named(tmp_path: Path, args: list[str]) -> None:
+    art.anime_face(8, 8).save(tmp_path / "in.png")
+    long = "n" * 253 + ".png"
+    result = subprocess.run(
+        [WAIFU2X, *(arg.replace("{long}", long) for arg in args), "-m", "upconv_7"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    name = args[-1].replace("{long}", long)
+    text = f"Error: {name} cannot be accessed: File name too long\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", text)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
 def test_a_file_that_is_called_like_a_command(tmp_path: Path) -> None:
     """It is taken with its path, and a misspelled command if there is such a file."""
     art.anime_face(24, 20).save(tmp_path / "models", "png")

@@ -244,6 +244,8 @@ def test_what_is_not_srgb_gets_one() -> None:
     assert gray is not None
     assert icc_space(gray) == "GRAY"
     assert color.implied_profile(Metadata(gamma=0.45455, chromaticities=ADOBE), 1).icc is None
+    narrow = color.implied_profile(Metadata(cicp=(9, 16, 0, 0)), 3)
+    assert narrow.notes == ("the colors are labeled cICP 9/16/0/0, which only PNG holds: left out",)
     pq = color.implied_profile(Metadata(cicp=(9, 16, 0, 1), gamma=1.0), 3)
     assert pq.icc == color.matrix_profile(color.SRGB, 1.0)
     assert pq.notes == (

@@ -165,6 +165,20 @@ def test_a_missing_end_is_noted_and_missing_pixels_are_refused() -> None:
     assert picture.source.notes == ("the file ends within a block, after all pixels",)
     with pytest.raises(DecodeError, match="is truncated"):
         decode(data[:-12])
+    for seed in range(30):
+        random = np.random.default_rng(seed).integers(0, 2, (9, 13)).astype(np.uint8)
+        noisy = gif(image(random))
+        whole = decode(noisy).color
+        for cut in range(2, 8):
+            try:
+                found = decode(noisy[:-cut]).color
+            except DecodeError:
+                continue
+            np.testing.assert_array_equal(found, whole)  # no pixel is made up
+    np.testing.assert_array_equal(decode(noisy[:-2]).color, whole)
+    for cut in range(5, 12):  # more than the terminator and the code that ends the pixels
+        with pytest.raises(DecodeError, match="is truncated"):
+            decode(noisy[:-cut])
     assert open_animation(io.BytesIO(data[:-2]), "in", max_pixels=1000) is None
     with pytest.raises(DecodeError, match="is truncated"):
         decode(data[:-1] + image(SQUARE)[:-3])

@@ -119,6 +119,21 @@ def test_a_process_that_is_not_read_is_named(marker: int, words: str) -> None:
         decode(data)
 
 
+@pytest.mark.parametrize(
+    "marker",
+    [b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0", b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\1"],
+)
+def test_lossless_samples_of_ycbcr_are_named(marker: bytes) -> None:
+    pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    data = imagecodecs.jpeg8_encode(pixels, lossless=True)
+    data = data.replace(b"Adobe", b"adobe")  # the encoder's own marker is that of RGB
+    assert decode(data).color.tolist() == pixels.tolist()
+    with pytest.raises(DecodeError, match="is a lossless YCbCr JPEG, which is not supported"):
+        decode(data[:2] + marker + data[2:])
+    gray = imagecodecs.jpeg8_encode(pixels[:, :, 0].copy(), lossless=True)
+    assert decode(gray[:2] + marker + gray[2:]).color.shape == (16, 16, 1)
+
+
 def test_layouts_that_are_not_read_are_named() -> None:
     ramp = (np.add.outer(np.arange(20), np.arange(30)) * 4).astype(np.uint8)
     two = imagecodecs.jpeg8_encode(np.dstack([ramp, ramp]), 95)
@@ -465,6 +480,29 @@ def test_a_truncated_jpeg_stays_refused(variant: str) -> None:
                     "the stream is truncated: the file ends before the picture does; "
                     "copy or download it again"
                 )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("bits", "lossless"), [(12, False), (5, True), (8, True), (12, True), (16, True)]
+)
+def test_a_missing_end_marker_of_other_depths(bits: int, lossless: bool, channels: int) -> None:
+    most = (1 << bits) - 1
+    random = np.random.default_rng(7).integers(0, most + 1, (24, 32, channels))
+    pixels = np.squeeze(random.astype(np.uint8 if bits <= 8 else np.uint16))
+    data = imagecodecs.jpeg8_encode(pixels, 95, lossless=lossless, bitspersample=bits)
+    assert data[-2:] == b"\xff\xd9"
+    whole = decode(data)
+    assert whole.source.notes == ()
+    for tail in (b"", b"\xff", bytes(100)):
+        picture = decode(data[:-2] + tail)
+        assert picture.source.notes == ENDLESS
+        np.testing.assert_array_equal(picture.color, whole.color)
+    first = data.index(b"\xff\xda") + 6 + 2 * channels
+    for cut in {*range(first, len(data) - 20, len(data) // 20), len(data) - 20}:
+        for tail in (b"", bytes(50)):
+            with pytest.raises(DecodeError, match="is truncated: the file ends before the picture"):
+                decode(data[:cut] + tail)
 
 
 def test_a_progressive_jpeg_without_its_last_scans_is_truncated() -> None:

@@ -360,6 +360,66 @@ def test_a_single_frame_behind_another_picture(tmp_path: Path, format: str) -> N
     assert abs(pixels - 77).max() < 3
 
 
+def two_frames(*before: Chunk, wrong: Chunk = (b"", b"")) -> bytes:
+    """An animation of `plain` and its mirror."""
+    frame = b"\0\0\0\2" + zlib.compress(packed(drawn(2, 8)[:, ::-1], 8))
+    second = (b"fcTL", struct.pack(">I", 1) + CONTROL[4:])
+    head = ((b"acTL", struct.pack(">II", 2, 0)), *before, (b"fcTL", CONTROL))
+    data = plain(*head, after=(second, (b"fdAT", frame)))
+    return data[:33] + (chunk(*wrong, wrong=True) if wrong[0] else b"") + data[33:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        *((b"pHYs", bytes(9)), (b"gAMA", bytes(4)), (b"cHRM", bytes(32)), (b"sRGB", b"\0")),
+        *((b"iCCP", b"x\0\0x"), (b"tEXt", b"A\0b"), (b"tRNS", bytes(6)), (b"zzZz", b"")),
+    ],
+)
+def test_no_ancillary_chunk_ruins_an_animation(kind: bytes, body: bytes) -> None:
+    files = [two_frames(wrong=(kind, body))]
+    if kind in (b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"iCCP"):
+        files.append(two_frames((kind, body[:-1])))
+    for data in files:
+        animation = open_animation(io.BytesIO(data), "in", max_pixels=10**6)
+        assert animation is not None
+        assert animation.source.notes == (f"damaged chunks of PNG left out: {kind.decode()}",)
+        first, second = (frame.picture.color for frame in animation.play())
+        np.testing.assert_array_equal(first, drawn(2, 8))
+        np.testing.assert_array_equal(second, drawn(2, 8)[:, ::-1])
+
+
+def test_the_orientation_of_an_animation_may_be_in_a_text() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    block = exif.tobytes()
+    text = f"Raw profile type exif\0\nexif\n{len(block):8}\n{block.hex()}\n".encode()
+    animation = open_animation(io.BytesIO(two_frames((b"tEXt", text))), "in", max_pixels=10**6)
+    assert animation is not None
+    first = next(iter(animation.play())).picture
+    np.testing.assert_array_equal(first.color, drawn(2, 8)[::-1, ::-1])
+
+
+@pytest.mark.parametrize("cut", [4, 8, 12])
+def test_an_animation_without_its_end_is_whole(cut: int) -> None:
+    animation = open_animation(io.BytesIO(two_frames()[:-cut]), "in", max_pixels=10**6)
+    assert animation is not None
+    notes = () if cut == 4 else ("the file ends without IEND, after all pixels",)
+    assert animation.source.notes == notes
+    frames = [frame.picture.color for frame in animation.play()]
+    np.testing.assert_array_equal(frames[1], drawn(2, 8)[:, ::-1])
+    assert len(frames) == 2
+
+
+def test_an_animation_without_its_last_frames_is_truncated() -> None:
+    data = two_frames()
+    data = data[:33] + chunk(b"acTL", struct.pack(">II", 3, 0)) + data[53:]
+    assert open_animation(io.BytesIO(data), "in", max_pixels=10**6) is not None
+    for cut in (12, 13, 20):
+        with pytest.raises(DecodeError, match="truncated: the file ends in frame 2"):
+            open_animation(io.BytesIO(data[:-cut]), "in", max_pixels=10**6)
+
+
 def test_texts_behind_the_frames_are_kept() -> None:
     frame = b"\0\0\0\2" + zlib.compress(packed(drawn(2, 8), 8))
     second = (b"fcTL", struct.pack(">I", 1) + CONTROL[4:])

@@ -346,6 +346,10 @@ def test_pcx_of_eight_bits(encoded: bool) -> None:
     for end in (b"\x0c" + ramp, b""):
         picture = decode(pcx(planes, 8, encoded=encoded, behind=end))
         np.testing.assert_array_equal(picture.color, planes[0][:, :, None])
+        missing = () if end else ("the palette is missing: read as gray",)
+        assert picture.source.notes == missing
+    cut = decode(pcx(planes, 8, encoded=encoded, behind=behind)[:-3])
+    assert cut.source.notes == ("the palette is missing: read as gray",)
 
 
 @pytest.mark.parametrize("stride", [None, 11, 12, 30])

@@ -404,13 +404,18 @@ def test_other_compressions_are_named(compression, name):
         ([*basic(1, (8,)), (339, 3, (5,))], "samples of 8 bits (sample format 5)"),
         (basic(2, (8, 8)), "2 samples per pixel"),
         (basic(6, (16, 16, 16)), "YCbCr samples of 16 bits"),
-        (basic(8, (4, 4, 4)), "CIELab colors of 4 bits"),
+        (basic(8, (4, 4, 4)), "CIELab colors of 4 bits as unsigned integers"),
+        (
+            [*basic(8, (16,) * 3), (339, 3, (2,) * 3)],
+            "CIELab colors of 16 bits as signed integers",
+        ),
         (basic(6, (8,) * 4), "YCbCr samples"),
         (
             [*basic(6, (8, 8, 8), 7), (284, 3, (2,))],
             "YCbCr samples with alpha, or as JPEG in planes",
         ),
-        ([*basic(5, (32,) * 4), (339, 3, (3,) * 4)], "a palette or inks in such samples"),
+        ([*basic(5, (32,) * 4), (339, 3, (3,) * 4)], "CMYK of 32 bits as floats"),
+        ([*basic(3, (32,)), (339, 3, (3,))], "a palette of 32 bits as floats"),
         ([*basic(1, (8,)), (254, 4, (1,)), (330, 4, (8,))], "a preview of raw camera data"),
     ],
 )

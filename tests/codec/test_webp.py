@@ -109,6 +109,15 @@ def test_a_missing_padding_byte_at_the_end() -> None:
         assert found(picture) == LABELS
 
 
+def test_a_file_without_an_announced_label_is_truncated() -> None:
+    whole = riff(extended(0x08), PIXELS, chunk(b"EXIF", EXIF))
+    for end in (len(whole) - 9 - len(EXIF), whole.index(b"EXIF") + 4, whole.index(b"EXIF") + 9):
+        with pytest.raises(DecodeError, match="is truncated: the file ends before"):
+            decode(whole[:end])
+    # A flag alone is no fault.
+    assert decode(riff(extended(0x08), PIXELS)).source.notes == ()
+
+
 def test_a_truncated_file_is_refused() -> None:
     for length in (len(WHOLE) - 8, len(WHOLE) - 14):
         with pytest.raises(DecodeError, match="is truncated: the file ends before"):
@@ -135,3 +144,55 @@ def test_labels_of_an_animation() -> None:
     assert animation.metadata.icc == ICC
     assert animation.metadata.exif == b"Exif\0\0" + EXIF
     assert animation.metadata.xmp == xmp.replace(b"6", b"1")
+
+
+def animated(**options: Any) -> bytes:
+    buffer = io.BytesIO()
+    frames = [Image.fromarray(np.roll(DRAWN, turn, axis=2)) for turn in range(2)]
+    options = {"lossless": True, **options}
+    frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("length", [0, 12, 20, 36])
+def test_a_length_that_excludes_all_frames_means_nothing(length: int) -> None:
+    """As ffmpeg leaves it in a pipe."""
+    data = animated(exif=EXIF)
+    data = data[:4] + struct.pack("<I", length) + data[8:]
+    animation = open_animation(io.BytesIO(data), "a.webp", max_pixels=10_000)
+    assert animation is not None
+    assert animation.source.notes == (LENGTHS,)
+    assert animation.metadata.exif == b"Exif\0\0" + EXIF
+    pictures = [frame.picture for frame in animation.play()]
+    for turn, picture in enumerate(pictures):
+        np.testing.assert_array_equal(picture.color, np.roll(DRAWN, turn, axis=2))
+    assert len(pictures) == 2
+
+
+@pytest.mark.parametrize("length", [0, None])
+def test_an_animation_that_ends_too_early_is_truncated(length: int | None) -> None:
+    data = animated()
+    if length is not None:
+        data = data[:4] + struct.pack("<I", length) + data[8:]
+    for cut in (1, 9, 40):
+        with pytest.raises(DecodeError, match="is truncated: the file ends"):
+            open_animation(io.BytesIO(data[:-cut]), "a.webp", max_pixels=10_000)
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_an_animation_count_if_the_header_announces_them(kind: bytes) -> None:
+    turned = camera(turned=6, size=(WIDTH, HEIGHT))[6:]
+    data = bytearray(animated(icc_profile=ICC, exif=turned, xmp=XMP))
+    assert data[12:16] == b"VP8X"
+    data[20] &= ~FLAGS[kind]
+    animation = open_animation(io.BytesIO(bytes(data)), "a.webp", max_pixels=10_000)
+    assert animation is not None
+    assert animation.source.notes == (f"{NAMES[kind]} that the header does not announce: left out",)
+    found = {
+        b"ICCP": animation.metadata.icc,
+        b"EXIF": animation.metadata.exif,
+        b"XMP ": animation.metadata.xmp,
+    }
+    assert [label for label in LABELS if found[label] is None] == [kind]
+    size = (WIDTH, HEIGHT) if kind == b"EXIF" else (HEIGHT, WIDTH)
+    assert (animation.width, animation.height) == size

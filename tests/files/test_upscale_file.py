@@ -24,7 +24,7 @@ from waifu2x.errors import (
     EngineError,
     OutputExistsError,
 )
-from waifu2x.picture import Picture
+from waifu2x.picture import Metadata, Picture
 
 
 @pytest.fixture(scope="module")
@@ -357,3 +357,27 @@ def spread_outward(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     distance = (y[:, :, None] - rows) ** 2 + (x[:, :, None] - columns) ** 2
     nearest = distance.argmin(2)
     return color[rows[nearest], columns[nearest]]
+
+
+@pytest.mark.parametrize("format", ["bmp", "jxl", "webp"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_colors_are_converted_with_all_their_bits(
+    tmp_path: Path, format: str, channels: int, dtype: Any
+) -> None:
+    if format == "jxl":
+        pytest.importorskip("pillow_jxl")
+    if format == "webp" and channels == 3:
+        pytest.skip("keeps the profile")
+    light = np.random.default_rng(5).random((12, 400, channels)).astype(np.float32) ** 4
+    samples = light if dtype == np.float32 else np.rint(light * 65535).astype(np.uint16)
+    source = tmp_path / ("in.tif" if dtype == np.float32 else "in.png")
+    with source.open("wb") as file:
+        codec.encode_stream(
+            Picture(samples, metadata=Metadata(gamma=1.0)), file, codec.resolve_format(source, None)
+        )
+    target = tmp_path / f"out.{format}"
+    report = upscale_file(source, target, scale=1, noise=None)
+    assert any("converted to sRGB" in note for note in report.notes)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(codec.decode(target).color - 255 * curve).max() < 0.6

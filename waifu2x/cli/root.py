@@ -19,7 +19,7 @@ from typing import Any, Final
 import click
 
 from .._signals import SIGNALED, handled
-from .._text import nearest, reason
+from .._text import nearest, reason, shown
 from ..atomic import remove_live
 from ..errors import ArgumentError, Waifu2xError
 from .options import CommandOptions, all_options
@@ -134,8 +134,12 @@ class _Main(Command):
             code = _fail(error_text(error), 1)
         except MemoryError:
             code = _fail("out of memory; a smaller --tile or --scale needs less", 1)
-        except OSError as error:  # such as a standard output on a full disk
-            code = _fail(f"standard output cannot be written: {reason(error)}", 1)
+        except OSError as error:
+            # Such as a name that is too long, or a standard output on a full disk.
+            fault = "standard output cannot be written"
+            if error.filename is not None:
+                fault = f"{shown(error.filename)} cannot be accessed"
+            code = _fail(f"{fault}: {reason(error)}", 1)
         except click.Abort:  # Ctrl-C while arguments are parsed
             code = SIGNALED + signal.SIGINT
         sys.exit(code)

@@ -97,7 +97,8 @@ def implied_profile(metadata: Metadata, channels: int) -> ImpliedProfile:
             gamma = _TRANSFERS[transfer]
             return ImpliedProfile(_profile(_PRIMARIES[primaries], gamma, channels))
         code = "/".join(map(str, metadata.cicp))
-        notes.append(f"the colors are labeled cICP {code}, which only PNG and AVIF hold: left out")
+        holders = "PNG and AVIF hold" if (matrix, full) == (0, 1) else "PNG holds"
+        notes.append(f"the colors are labeled cICP {code}, which only {holders}: left out")
     chromaticities = metadata.chromaticities or SRGB
     known = all(abs(a - b) <= _SAME_CHROMATICITY for a, b in zip(chromaticities, SRGB, strict=True))
     if metadata.rendering_intent is not None or metadata.gamma is None:

@@ -40,6 +40,8 @@ class PictureWriter(ABC):
     """Takes the rows of one picture; from `open_row_writer`.
 
     dtype: what samples are written as; rows of this dtype are not converted.
+    rows_dtype: the sample type in which to compute rows. ``dtype``, or the wider type of the source
+        if colors are converted to sRGB, which reads all bits.
     notes: what the file does not hold of the picture, one short sentence each: transparency
         composited on white (JPEG, BMP), colors converted, samples reduced without a ``depth`` that
         requests it, metadata left out. Complete when the file is.
@@ -54,7 +56,7 @@ class PictureWriter(ABC):
         quality: int | None,
         dtype: np.dtype[Any],
     ) -> None:
-        self.dtype = dtype
+        self.dtype = self.rows_dtype = dtype
         self.notes: tuple[str, ...] = ()
         self._sink, self._output, self._quality = sink, output, quality
         self._metadata = like.metadata
@@ -64,6 +66,7 @@ class PictureWriter(ABC):
             "channels": like.color.shape[2] + (like.alpha is not None),
         }
         self._colors = like.color.shape[2]
+        self._source_dtype = like.color.dtype
         with self._errors():
             self._open()
 
@@ -240,6 +243,8 @@ class _CollectingWriter(PictureWriter):
     def _open(self) -> None:
         self._counter = RowCounter(self._output.label, **self._layout)
         self._blocks: list[RowBlock] = []
+        if self._source_dtype != self.dtype and self._converts_colors():
+            self.rows_dtype = self._source_dtype
         if self._output.extra is not None:
             _load_plugin(self._output.extra, self._output)
 
@@ -261,6 +266,16 @@ class _CollectingWriter(PictureWriter):
 
     def abort(self) -> None:
         self._blocks = []
+
+    def _converts_colors(self) -> bool:
+        """Return whether `_prepare` converts colors to sRGB."""
+        has_alpha = self._layout["channels"] > self._colors and self._output.has_alpha
+        gray = "LA" if has_alpha else "L"
+        if "icc" in self._output.holds and (self._colors == 3 or gray in self._output.modes):
+            return False
+        size = self._layout["width"], self._layout["height"]
+        icc = _labels(self._metadata, self._output, self._colors, size)[0].get("icc_profile")
+        return icc is not None and not is_srgb(icc, self._colors)
 
     def _prepare(self, color: Samples, alpha: Samples | None) -> tuple[Image.Image, dict[str, Any]]:
         """Return the 8-bit image and the options for Pillow, and note what is lost."""

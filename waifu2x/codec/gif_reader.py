@@ -243,7 +243,7 @@ class GifBlocks(ContainerReader):
             own = bytes(value for value in range(256) for _ in range(3))
         (delay,) = struct.unpack_from("<H", control, 1)
         start = self._stream.tell()
-        ending = b""
+        cut = False
         try:
             self._read(1)
             self._skip_blocks()
@@ -252,15 +252,16 @@ class GifBlocks(ContainerReader):
                 raise
             # Perhaps only the terminator is missing; decoding finds missing pixels.
             self._note(_CUT)
-            ending = b"\0"
-        end = self._stream.tell()
+            cut = True
+        end = self._stream.seek(0, io.SEEK_END) if cut else self._stream.tell()
         # A code has at most 12 bits and seldom stands for less than one index.
         if end - start > 4 * width * height + (1 << 16):
             raise self._damaged(f"{end - start} bytes for {width}x{height} pixels")
         data = b""
         if keep:
             self._stream.seek(start)
-            data = self._read(end - start) + ending
+            data = self._read(end - start)
+            data = _closed(data) if cut else data
         return ImageBlock(
             *(left, top, width, height, delay, control[0] >> 2 & 7),
             interlaced=bool(flags & 0x40),
@@ -322,6 +323,21 @@ class GifBlocks(ContainerReader):
         """Skip sub-blocks and their terminator."""
         while size := self._read(1)[0]:
             self._read(size)
+
+
+def _closed(data: bytes) -> bytes:
+    """Return a code size and sub-blocks, of which the last ends too early, with a terminator.
+
+    The length of the last sub-block becomes that of what is there, so no code reads beyond.
+    """
+    position = 1
+    while position < len(data):
+        held = min(data[position], len(data) - position - 1)
+        if held < data[position]:
+            block = bytes([held]) + data[position + 1 :] if held else b""
+            return data[:position] + block + b"\0"
+        position += 1 + held
+    return data + b"\0"
 
 
 def _decoded(text: bytes) -> str:

@@ -62,6 +62,7 @@ class JpegHeader:
     process: the frame marker, 0xC0 baseline to 0xCF, or 0xF7 (JPEG-LS); 0 without one.
     width, height, bits: of the frame; a height of 0 is replaced by that of DNL.
     components: id -> horizontal and vertical sampling factor.
+    jfif: whether there is a JFIF marker.
     adobe: the transform of the Adobe marker, or None without one.
     density: pixels per inch of the JFIF marker, or None.
     icc, exif, xmp, iptc: blocks as stored, or None. comments: of all markers.
@@ -75,6 +76,7 @@ class JpegHeader:
     height: int = 0
     bits: int = 0
     components: dict[int, tuple[int, int]] = field(default_factory=dict)
+    jfif: bool = False
     adobe: int | None = None
     density: tuple[float, float] | None = None
     icc: bytes | None = None
@@ -199,6 +201,7 @@ class _Reader:
     def _application(self, number: int, body: bytes) -> None:
         header = self._header
         if number == 0 and body.startswith(b"JFIF\0") and len(body) >= 12:
+            header.jfif = True
             unit, x, y = struct.unpack_from(">BHH", body, 7)
             factor = {1: 1.0, 2: 2.54}.get(unit)
             header.density = None if factor is None else (x * factor, y * factor)

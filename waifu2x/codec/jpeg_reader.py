@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from .limits import check_bytes, check_pixels
 from .pillow_open import open_as
 
 _END = b"\xff\xd9"
+_UNFINISHED = "the file ends without its end marker, and all pixels are there"
 # What may follow a file that ends too early; scans without an end read on in it.
 _CONTINUATIONS = (
     *(b"", bytes(4096), b"\xff\0" * 2048, b"\x55" * 4096, b"\xaa" * 4096),
@@ -65,6 +67,8 @@ def _check(header: JpegHeader, name: str, limit: int) -> None:
         kind = f"{count}-component"
     if kind is None and header.bits != 8 and count == 4:
         kind = f"{header.bits}-bit CMYK"
+    if kind is None and header.lossless and count == 3 and (header.jfif or header.adobe == 1):
+        kind = "lossless YCbCr"  # libjpeg converts no colors of lossless samples
     if kind is not None:
         raise DecodeError(f"{name} is a {kind} JPEG, which is not supported; save it as PNG")
 
@@ -93,11 +97,15 @@ def _eight_bits(stream: BinaryIO, header: JpegHeader, name: str, limit: int) -> 
             image.load()
         except OSError as error:
             cause = error
-    if not _all_scans(header) or not _is_complete(data, name):
-        raise DecodeError(
-            f"{name} is truncated: the file ends before the picture does{AGAIN}"
-        ) from cause
-    header.notes.append("the file ends without its end marker, and all pixels are there")
+
+    def pixels(continued: BinaryIO) -> bytes:
+        with _opened(continued, name) as image:
+            image.load()
+            return image.tobytes()
+
+    if not _all_scans(header) or not _is_complete(data, pixels):
+        raise _truncated(name) from cause
+    header.notes.append(_UNFINISHED)
     with _opened(io.BytesIO(data + _END), name) as image:
         return _picture(image, header, name, limit)
 
@@ -146,6 +154,10 @@ def _decoded(comment: bytes) -> str:
 # --- a missing end marker
 
 
+def _truncated(name: str) -> DecodeError:
+    return DecodeError(f"{name} is truncated: the file ends before the picture does{AGAIN}")
+
+
 def _without_padding(data: bytes) -> bytes:
     """Return ``data`` without zeros and half a marker at its end."""
     stripped = data.rstrip(b"\0")
@@ -154,13 +166,11 @@ def _without_padding(data: bytes) -> bytes:
     return stripped.rstrip(b"\xff")
 
 
-def _is_complete(data: bytes, name: str) -> bool:
-    """Return whether the pixels are the same, whatever follows ``data``."""
+def _is_complete(data: bytes, decode: Callable[[BinaryIO], bytes]) -> bool:
+    """Return whether ``decode`` returns the same pixels, whatever follows ``data``."""
     first: bytes | None = None
     for continuation in _CONTINUATIONS:
-        with _opened(io.BytesIO(data + continuation + _END), name) as image:
-            image.load()
-            pixels = image.tobytes()
+        pixels = decode(io.BytesIO(data + continuation + _END))
         if first is not None and pixels != first:
             return False
         first = pixels
@@ -206,13 +216,29 @@ def _units(header: JpegHeader, scan: Scan) -> int:
 
 def _high_depth(stream: BinaryIO, header: JpegHeader, name: str) -> Picture:
     """Read 12 bits, or lossless samples of 2 to 16."""
+    size = header.width, header.height
+
+    def pixels(continued: BinaryIO) -> bytes:
+        planes = high_depth.jpeg_planes(continued, size, header.bits)
+        return b"".join(plane.tobytes() for plane in planes if plane is not None)
+
     try:
-        planes = high_depth.jpeg_planes(stream, (header.width, header.height), header.bits)
+        if not header.ended:
+            # libjpeg fills in missing pixels, with a warning alone.
+            stream.seek(0)
+            data = _without_padding(stream.read())
+            if not _all_scans(header) or not _is_complete(data, pixels):
+                raise _truncated(name)
+            header.notes.append(_UNFINISHED)
+            stream = io.BytesIO(data + _END)
+        planes = high_depth.jpeg_planes(stream, size, header.bits)
+    except MemoryError:
+        raise
     except Exception as error:
-        if "truncated" in str(error).lower() or "premature" in str(error).lower():
-            raise DecodeError(
-                f"{name} is truncated: the file ends before the picture does{AGAIN}"
-            ) from error
+        # A header that ends too early is one of a wrong scan with what follows it.
+        known = "truncated" in str(error).lower() or "premature" in str(error).lower()
+        if known or not header.ended:
+            raise _truncated(name) from error
         raise
     # An image without pixels carries the labels.
     image = Image.new("L" if planes[0].shape[2] == 1 else "RGB", (1, 1))

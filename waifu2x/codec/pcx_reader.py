@@ -113,6 +113,7 @@ def read_pcx(stream: BinaryIO, name: str, limit: int) -> Picture:
     rows = _rows(stream, header, name)
     width = header.width
     alpha: Bytes | None = None
+    notes: tuple[str, ...] = ()
     if header.bits == 8 and header.planes >= 3:
         color = np.ascontiguousarray(rows[:, :3, :width].transpose(0, 2, 1))
         if header.planes == 4:
@@ -120,13 +121,13 @@ def read_pcx(stream: BinaryIO, name: str, limit: int) -> Picture:
     elif header.bits == header.planes == 1:
         color = indices(rows[:, 0], width, 1)[:, :, None] * np.uint8(255)
     else:
-        table = _table(stream, header)
+        table, notes = _table(stream, header)
         values = indices(rows[:, 0], width, header.bits)
         for plane in range(1, header.planes):
             values = values | indices(rows[:, plane], width, 1) << np.uint8(plane)
         color = table[values]
     metadata = Metadata(dpi=valid_dpi(header.dpi))
-    return Picture(color, alpha, metadata, Source("PCX", False))
+    return Picture(color, alpha, metadata, Source("PCX", False, notes=notes))
 
 
 def _rows(stream: BinaryIO, header: _Header, name: str) -> Bytes:
@@ -145,18 +146,20 @@ def _rows(stream: BinaryIO, header: _Header, name: str) -> Bytes:
     return found.reshape(header.height, header.planes, header.stride)
 
 
-def _table(stream: BinaryIO, header: _Header) -> Bytes:
-    """Return the palette (256, 1 or 3): gray if each index is its own shade."""
+def _table(stream: BinaryIO, header: _Header) -> tuple[Bytes, tuple[str, ...]]:
+    """Return the palette (256, 1 or 3), gray if each index is its own shade, and notes."""
     table = np.zeros((256, 3), np.uint8)
     if header.bits < 8:
         colors = _EGA if header.version == 3 else header.palette
         table[:16] = np.frombuffer(colors, np.uint8).reshape(16, 3)
-        return table
+        return table, ()
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     end = stream.seek(0, io.SEEK_END)
     stream.seek(max(_HEAD_BYTES, end - _PALETTE_BYTES))
     stored = stream.read(_PALETTE_BYTES)
-    if header.version != 5 or len(stored) < _PALETTE_BYTES or stored[0] != 12:
-        return ramp
+    if header.version != 5:
+        return ramp, ()
+    if len(stored) < _PALETTE_BYTES or stored[0] != 12:
+        return ramp, ("the palette is missing: read as gray",)
     table[:] = np.frombuffer(stored, np.uint8, 768, 1).reshape(256, 3)
-    return ramp if (table == ramp).all() else table
+    return (ramp if (table == ramp).all() else table), ()

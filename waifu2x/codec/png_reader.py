@@ -35,6 +35,9 @@ MAX_PROFILE = 16 << 20
 #: small file may hold thousands.
 MAX_DECOMPRESSED = 64 << 20
 
+#: The note of a file that ends too early, without a loss.
+UNFINISHED = "the file ends without IEND, after all pixels"
+
 # Compressed pixels may take this in addition to twice the pixels' size; more would be decompressed
 # in vain, and one byte may become a thousand.
 _SURPLUS = 1 << 16
@@ -482,7 +485,7 @@ class _ChunkReader:
         if significant is not None and any(value != bits for value in significant):
             self._others[b"sBIT"] = None
         if not self._ended:
-            yield "the file ends without IEND, after all pixels"
+            yield UNFINISHED
         for what, kinds in (
             ("damaged chunks of PNG", self._damaged),
             ("chunks of PNG beyond the limits of size", self._too_large),

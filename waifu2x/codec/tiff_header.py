@@ -107,6 +107,7 @@ _CHROMA = frozenset(((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2)))
 _PLANAR_CHROMA = frozenset(((1, 1),))
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+_NUMBERS = {UNSIGNED: "unsigned integers", SIGNED: "signed integers", FLOAT: "floats"}
 _DEPTHS = {
     UNSIGNED: frozenset((*range(1, 17), 32)),
     SIGNED: frozenset((8, 16, 32)),
@@ -246,9 +247,10 @@ class TiffLayout:
         if self.raw_ycbcr and self.subsampling not in (_PLANAR_CHROMA if self.planar else _CHROMA):
             return "YCbCr samples with chroma subsampled by " + "x".join(map(str, self.subsampling))
         if self.photometric in (PALETTE, CMYK) and not integer:
-            return "a palette or inks in such samples"
+            kind = "a palette" if self.photometric == PALETTE else "CMYK"
+            return f"{kind} of {self.bits} bits as {_NUMBERS[self.sample_format]}"
         if self.photometric in (CIELAB, ICCLAB) and (self.bits not in (8, 16) or not integer):
-            return f"CIELab colors of {self.bits} bits"
+            return f"CIELab colors of {self.bits} bits as {_NUMBERS[self.sample_format]}"
         return ""
 
 

@@ -18,6 +18,9 @@ _ANIMATION = (b"ANIM", b"ANMF")
 _LABELS = {b"ICCP": (0x20, "color profile"), b"EXIF": (0x08, "EXIF"), b"XMP ": (0x04, "XMP")}
 _MAX_CHUNKS = 4096
 
+#: The note of a file whose length fields are wrong.
+WRONG_LENGTHS = "the lengths in the file are wrong, and all pixels are there"
+
 
 class _Chunk(NamedTuple):
     """A chunk: where its data begins, and its declared length."""
@@ -30,6 +33,11 @@ class _Chunk(NamedTuple):
     def end(self) -> int:
         """The end of the data, with its padding."""
         return self.start + self.length + (self.length & 1)
+
+
+def unannounced(kind: bytes) -> str:
+    """Return the note of a label whose flag in the header is not set."""
+    return f"{_LABELS[kind][1]} that the header does not announce: left out"
 
 
 def mended(stream: BinaryIO, name: str) -> tuple[BinaryIO, tuple[str, ...]]:
@@ -57,17 +65,19 @@ def mended(stream: BinaryIO, name: str) -> tuple[BinaryIO, tuple[str, ...]]:
     if kinds[0] == b"VP8X" and chunks[0].length >= 10:
         stream.seek(chunks[0].start)
         flags = stream.read(1)[0]
+    if end > size and any((flags or 0) & _LABELS[kind][0] for kind in _LABELS if kind not in kinds):
+        raise _truncated(name)  # before a label that the header announces
     notes = []
     kept = []
     for each in inside:
         flag, label = _LABELS.get(each.kind, (0, ""))
         if label and not (flags or 0) & flag:
-            notes.append(f"{label} that the header does not announce: left out")
+            notes.append(unannounced(each.kind))
         elif each.kind == b"VP8X" or label or each.start <= pixels.start:
             kept.append(each)
     if end <= size and all(each.end <= end for each in inside):
         return stream, tuple(notes)
-    notes.insert(0, "the lengths in the file are wrong, and all pixels are there")
+    notes.insert(0, WRONG_LENGTHS)
     return io.BytesIO(_rebuilt(stream, kept)), tuple(notes)
 
 

@@ -60,11 +60,11 @@ class StillJob(PlainJob):
         ) as writer:
             # Other formats are encoded as a whole, after the slot is free.
             rows = writer.write_rows if self._output.row_writer else None
-            with task.computing(picture, writer.dtype):
+            with task.computing(picture, writer.rows_dtype):
                 result = task.pipeline.run(
                     picture,
                     task.request,
-                    dtype=writer.dtype,
+                    dtype=writer.rows_dtype,
                     progress=progress,
                     cancel=cancel,
                     rows=rows,

@@ -17,6 +17,7 @@ from ...errors import DecodeError
 from ..container_reader import ContainerReader
 from ..limits import check_pixels
 from ..png_chunks import SIGNATURE, checksum_matches, chunk
+from ..png_reader import UNFINISHED
 from .frames import Animation, Dispose, FrameControl, Patch
 from .stills import animation_of, decode_still, patch_of
 
@@ -35,13 +36,14 @@ class _Head:
     """What all frames share.
 
     header: the data of IHDR; palette: the chunks PLTE and tRNS; rest: the other chunks of
-    metadata; plays: of acTL, or None without one.
+    metadata; plays and frames: of acTL, or None and 0 without one.
     """
 
     header: bytes = b""
     palette: bytes = b""
     rest: bytes = b""
     plays: int | None = None
+    frames: int = 0
     transparent: bool = False
 
     @property
@@ -88,6 +90,7 @@ def open_apng(stream: BinaryIO, name: str, limit: int) -> Animation | None:
         has_alpha=head.header[9] in _ALPHA_TYPES or head.transparent,
         patches=lambda: _patches(stream, name, limit),
         reduced=head.header[8] == 16,
+        notes=() if reader.ended else (UNFINISHED,),
     )
 
 
@@ -123,6 +126,7 @@ class _ApngReader(ContainerReader):
         super().__init__(stream, name, limit)
         self.head = _Head()
         self.separate = False
+        self.ended = True
         self._size = (0, 0)
         self._sequence = 0
 
@@ -136,7 +140,7 @@ class _ApngReader(ContainerReader):
         pixels = False
         held = 0
         while True:
-            length, kind = struct.unpack(">I4s", self._read(8))
+            length, kind = self._next_chunk(complete=pixels and bool(held))
             if kind == b"IHDR":
                 self._header(self._data(kind, length, 13))
             elif not self.head.header:
@@ -144,7 +148,7 @@ class _ApngReader(ContainerReader):
             elif kind == b"acTL" and not pixels and length == 8:
                 data, stored = self._read(8), self._read(4)
                 if checksum_matches(kind, data, stored):
-                    self.head.plays = struct.unpack(">II", data)[1]
+                    self.head.frames, self.head.plays = struct.unpack(">II", data)
                     check_pixels(*self._size, self._limit, self._name)
             elif kind == b"fcTL" and self.head.plays is not None:
                 if current is not None and held:
@@ -172,7 +176,6 @@ class _ApngReader(ContainerReader):
                 else:
                     self._skip(length + 4)
             elif kind == b"IEND":
-                self._skip(length + 4)
                 if current is not None and held:
                     yield current
                 return
@@ -180,6 +183,18 @@ class _ApngReader(ContainerReader):
                 self._skip(length + 4)
             else:
                 self._ancillary(kind, length)
+
+    def _next_chunk(self, *, complete: bool) -> tuple[int, bytes]:
+        """Return length and kind of the next chunk; IEND behind the last frame may be missing.
+
+        complete: whether the current frame has pixels; `decode_still` checks that it has all.
+        """
+        start = self._stream.read(8)
+        if len(start) < 8 and complete and self._frame == self.head.frames > 0:
+            self.ended = False
+            return 0, b"IEND"
+        length, kind = struct.unpack(">I4s", start + self._read(8 - len(start)))
+        return length, kind
 
     def _header(self, data: bytes) -> None:
         self.head.header = data

@@ -14,6 +14,8 @@ from .._pillow import pillow_errors
 from ..decoder import decode
 from ..exif import orientation as exif_orientation
 from ..image import apply_orientation, stored_exif
+from ..png_chunks import SIGNATURE
+from ..png_reader import read_chunks
 from ..samples import convert_samples
 from .frames import Animation, Bytes, Dispose, Frame, FrameControl, Patch, compose
 
@@ -53,6 +55,7 @@ def animation_of(
     has_alpha: bool,
     patches: Callable[[], Iterator[Patch]],
     reduced: bool = False,
+    notes: tuple[str, ...] = (),
 ) -> Animation:
     """Return the animation of stored frames.
 
@@ -60,9 +63,14 @@ def animation_of(
     size: width and height of the canvas, before the orientation is applied.
     controls: of all frames. patches: reads them from the start.
     has_alpha: by the header. reduced: frames have 16 bits per channel, of which 8 are read.
+    notes: what was left out or repaired beyond ``still``.
     """
     like = decode_still(still, name, limit)
-    source = replace(like.source, reduced=like.source.reduced or reduced)
+    source = replace(
+        like.source,
+        reduced=like.source.reduced or reduced,
+        notes=(*like.source.notes, *notes),
+    )
     orientation = _orientation(still, name)
     width, height = size if orientation < 5 else size[::-1]
 
@@ -91,6 +99,10 @@ def animation_of(
 
 def _orientation(data: bytes, name: str) -> int:
     """Return the EXIF orientation 1..8 of the file ``data``."""
-    with pillow_errors(name), Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:
-        exif = stored_exif(image)
+    if data.startswith(SIGNATURE):
+        # Pillow refuses files with damaged chunks that `decode_still` leaves out.
+        exif = read_chunks(io.BytesIO(data), name).metadata.exif
+    else:
+        with pillow_errors(name), Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            exif = stored_exif(image)
     return 1 if exif is None else exif_orientation(exif)

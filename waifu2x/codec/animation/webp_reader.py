@@ -18,6 +18,7 @@ from ..._text import AGAIN
 from ...errors import DecodeError
 from ..container_reader import ContainerReader
 from ..limits import check_pixels
+from ..webp_container import WRONG_LENGTHS, unannounced
 from .frames import Animation, Dispose, FrameControl, Patch
 from .stills import animation_of, decode_still, patch_of
 
@@ -105,6 +106,7 @@ def open_webp(stream: BinaryIO, name: str, limit: int) -> Animation | None:
         loop=reader.plays,
         has_alpha=bool(reader.flags & ALPHA),
         patches=lambda: _patches(stream, name, limit),
+        notes=tuple(reader.notes),
     )
 
 
@@ -128,13 +130,18 @@ class _WebpReader(ContainerReader):
         self.size = 0, 0
         self.plays = 0
         self.metadata: dict[bytes, bytes] = {}
+        self.notes: dict[str, None] = {}
 
     def frames(self, *, keep: bool) -> Iterator[_StoredFrame]:
         """Yield every frame, with its pixels if ``keep``; none of a still."""
         self._stream.seek(4)
         end = 8 + int.from_bytes(self._read(4), "little")
+        size = self._stream.seek(0, io.SEEK_END)
         position = 12
-        while position + 8 <= end:
+        while position + 8 <= (end if self._frame else size):
+            if position + 8 > end:  # a length that excludes all frames means nothing
+                end = size
+                self.notes[WRONG_LENGTHS] = None
             self._stream.seek(position)
             kind, length = struct.unpack("<4sI", self._read(8))
             if position == 12:
@@ -148,10 +155,13 @@ class _WebpReader(ContainerReader):
             elif kind == b"ANMF":
                 self._frame += 1
                 yield self._stored_frame(length, keep=keep)
+            elif kind in METADATA_FLAGS and not self.flags & METADATA_FLAGS[kind]:
+                self.notes[unannounced(kind)] = None
             elif kind in METADATA_FLAGS and length <= _MAX_METADATA:
                 self.metadata.setdefault(kind, self._read(length))
             position += 8 + length + (length & 1)
-        if self._stream.seek(0, io.SEEK_END) < end:
+        if size < end:
+            self._stream.seek(size)
             self._read(1)  # raises the error
 
     def _header(self, data: bytes) -> None:
