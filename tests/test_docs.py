@@ -72,8 +72,6 @@ NOT_RUN = {
     "WAIFU2X_TOKEN=a-long-secret waifu2x serve --host 0.0.0.0": SERVER,
     'eval "$(waifu2x completion zsh)"': "for zsh",
     "waifu2x completion fish | source": "for fish",
-    'eval "$(_WAIFU2X_COMPLETE=zsh_source waifu2x)"': "for zsh",
-    "_WAIFU2X_COMPLETE=fish_source waifu2x | source": "for fish",
 }
 #: The same option with a smaller value, which takes seconds instead of minutes.
 SMALLER = {"--static 720x1280": "--static 64x96"}
