@@ -87,6 +87,7 @@ NAVIGATION: Final = {
         "archives",
         "server",
         "cluster",
+        "completion",
         "integrations",
     ],
     "Python": ["python", "reference"],
