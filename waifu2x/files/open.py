@@ -12,13 +12,13 @@ from typing import Any, BinaryIO, Final, cast
 from .. import codec
 from .._text import shown
 from ..codec import OutputFormat
-from ..errors import DecodeError, EncodeError, Waifu2xError, check_cancelled
+from ..errors import DecodeError, EncodeError, SkippedError, Waifu2xError, check_cancelled
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
 from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX, result_suffix
 from .naming import ARCHIVE_SUFFIXES
 from .still import StillJob
-from .task import Amount, ChooseFormat, ComputeSlot, Job, Options, options_for_format
+from .task import Amount, ChooseFormat, ComputeSlot, Job, Options, Share, options_for_format
 
 #: Formats that may hold an animation; a still picture in them becomes a PNG.
 _ANIMATED_SUFFIXES: Final = tuple(
@@ -37,7 +37,7 @@ def open_job(
     slot: ComputeSlot | None = None,
     amount: Amount | None = None,
     cancel: threading.Event | None = None,
-    shard: tuple[int, int] | None = None,
+    share: Share | None = None,
 ) -> Job:
     """Read a picture, or open an animation, archive or video, and check it before any network runs.
 
@@ -48,7 +48,8 @@ def open_job(
     slot: held whenever a network runs, if several jobs run at once.
     amount: counts the pixels of the source, and limits the frames of animations.
     cancel: an event that ends every read of ``stream``, also by the job, with `CancelledError`.
-    shard: part and number of parts of the segments of a video to compute; None for all.
+    share: the segments of a video to compute; None for all. `SkippedError` is raised for anything
+        else than a video if another process is to join the segments.
 
     Raises `DecodeError`, `LimitError`, `ArgumentError`, `EncodeError` for a result that the format
     cannot hold, `SkippedError` for a source beyond ``skip_larger``, and `CancelledError`.
@@ -76,6 +77,8 @@ def open_job(
     stream.seek(0)
     head = stream.read(codec.HEAD_BYTES)
     found = codec.sniff(head)
+    if share is not None and share.joining == "never" and (found.name == "y4m" or not found.video):
+        raise SkippedError(f"{name} has no segments")
     if found.name == "y4m":
         from .y4m import Y4mJob, check_y4m_target  # loaded when needed
 
@@ -90,7 +93,7 @@ def open_job(
     if found.video:
         from .video import VideoJob  # loaded when needed
 
-        return VideoJob(pipeline, stream, name, options, target, slot, amount=amount, shard=shard)
+        return VideoJob(pipeline, stream, name, options, target, slot, amount=amount, share=share)
     if found.name != "zip":
         if found.archive:
             raise DecodeError(found.unsupported(shown(name)))

@@ -236,6 +236,32 @@ class FrameShare(float):
         return max(0, self.total - self.frames) / self.rate
 
 
+@record
+class Share:
+    """A share of the segments of a video, if several processes compute them.
+
+    index, count: which share, from 1, of how many.
+    joining: "if complete" joins all segments if the other shares are finished, "never" leaves that
+        to another process, and "at once" joins what other processes have just finished.
+    """
+
+    index: int = 1
+    count: int = 1
+    joining: Literal["if complete", "never", "at once"] = "if complete"
+
+    def has(self, segment: int) -> bool:
+        """Whether the share includes a segment, counted from 0."""
+        return segment % self.count == self.index - 1
+
+    def of(self, segments: int) -> range:
+        """The numbers of the segments in the share, of so many in total."""
+        return range(self.index - 1, segments, self.count)
+
+    def part(self, index: int, count: int) -> Share:
+        """The part ``index`` of ``count`` of this share, whose segments another process joins."""
+        return Share(self.index + self.count * (index - 1), self.count * count, "never")
+
+
 @dataclass(slots=True)
 class Amount:
     """Counts the pixels of a source: of all pages of an archive, and of all their frames.

@@ -27,11 +27,11 @@ from ..video.fitting import Fit, check_fit, encoder_for, fit
 from ..video.library import library
 from ..video.mux import Muxer
 from ..video.planes import VideoFrame
-from ..video.segments import Cut, Segment, SegmentFolder, cut
+from ..video.segments import Cut, Ending, Segment, SegmentFolder, cut
 from ..video.upscaling import UpscaledFrames
 from .frames import SOURCE, blank_frame, refuse_depth, reuse_notes
 from .naming import MAX_NAME_BYTES, name_size, shortened_name
-from .task import Amount, ComputeSlot, FrameShare, Options, Result, Task
+from .task import Amount, ComputeSlot, FrameShare, Options, Result, Share, Task
 
 #: Begins and ends the name of the folder with finished segments.
 _FOLDER: Final = (".", ".waifu2x-parts")
@@ -59,11 +59,11 @@ class VideoJob:
         slot: ComputeSlot | None = None,
         *,
         amount: Amount | None = None,
-        shard: tuple[int, int] | None = None,
+        share: Share | None = None,
     ) -> None:
         library()
         self._name = name
-        self._options, self._shard = options, shard
+        self._options, self._share = options, share or Share()
         refuse_depth(options, name)
         path = _path_of(stream)
         self._source = source = VideoSource(
@@ -136,14 +136,14 @@ class VideoJob:
     @contextlib.contextmanager
     def keeping(self, place: Path) -> Iterator[None]:
         """Keep finished segments next to ``place``, and remove them once the result is there."""
-        before, after = _FOLDER
-        stem = shortened_name(place.name, MAX_NAME_BYTES - name_size(before + after))
-        self._folder = folder = place.with_name(f"{before}{stem}{after}")
-        segments = SegmentFolder(folder, self._keys)
+        self._folder = _folder_of(place)
+        segments = SegmentFolder(self._folder, self._keys)
         try:
             yield
+        except SkippedError:  # other processes work with the folder
+            raise
         except BaseException:
-            if folder.is_dir():
+            if self._share.joining != "never":
                 segments.remove_if_empty()
             raise
         segments.remove()
@@ -212,25 +212,27 @@ class VideoJob:
     ) -> _Made:
         """Compute the segments that are missing, and load all.
 
-        Raises `SkippedError` if other shards have not finished theirs.
+        Raises `SkippedError` if other shares are not finished, or another process joins all.
         """
-        index, count = self._shard or (1, 1)
+        share = self._share
+        joins = share.joining != "never"
         follow = _Follow(self._source.facts.frames, progress)
-        total = folder.count
-        if total is not None:
-            found = [folder.load(at) for at in range(total)]
-            if None not in found:
-                segments = tuple(each for each in found if each is not None)
+        ending = folder.ending
+        if ending is not None:
+            segments = folder.complete(range(ending.count) if joins else share.of(ending.count))
+            if segments is not None:
+                if not joins:
+                    raise self._left_to_another()
                 follow.skipped(sum(len(each.frames) for each in segments))
-                return _Made(segments, ("segments of an earlier run used",))
-        notes: list[str] = []
+                used = () if share.joining == "at once" else ("segments of an earlier run used",)
+                return _Made(segments, (*ending.notes, *used))
         at = -1
         resumed = 0
         checked: dict[int, Segment] = {}
         frames = cut(self._source.frames(cancel), self._source.facts.time_base)
         for at, group in groupby(frames, key=lambda each: each.segment):
-            own = at % count == index - 1
-            segment = folder.load(at) if own or folder.segment_path(at).exists() else None
+            own = share.has(at)
+            segment = folder.load(at) if own or (joins and folder.holds(at)) else None
             if segment is not None or not own:
                 pts = [each.frame.pts for each in group]
                 if segment is None or [each for each, _ in segment.frames] == pts:
@@ -246,8 +248,10 @@ class VideoJob:
             checked[at] = self._compute(folder, at, group, follow, cancel)  # noqa: B031  (once only)
         if at < 0:
             raise DecodeError(f"{self._name} has no frames between start and end")
-        folder.finish(at + 1)
-        notes += self._source.notes()
+        notes = list(self._source.notes())
+        folder.finish(Ending(at + 1, tuple(notes)))
+        if not joins:
+            raise self._left_to_another()
         if resumed:
             notes.append(f"{plural(resumed, 'segment')} of an earlier run used")
         # Other shards may have finished theirs meanwhile.
@@ -260,6 +264,9 @@ class VideoJob:
             )
         segments = tuple(each for each in loaded if each is not None)
         return _Made(segments, tuple(notes))
+
+    def _left_to_another(self) -> SkippedError:
+        return SkippedError(f"{self._name}: a share of its segments is finished")
 
     def _compute(
         self,
@@ -371,6 +378,18 @@ def _saved(segments: tuple[Segment, ...]) -> list[str]:
     """What was reused, for the line of the result."""
     keys = ("tiles", "reused", "repeated")
     return reuse_notes(**{key: sum(each.saved.get(key, 0) for each in segments) for key in keys})
+
+
+def remove_unused(place: Path) -> None:
+    """Delete the folder of segments next to ``place`` if it holds none."""
+    SegmentFolder(_folder_of(place), {}).remove_if_empty()
+
+
+def _folder_of(place: Path) -> Path:
+    """The folder of the segments of the result ``place``."""
+    before, after = _FOLDER
+    stem = shortened_name(place.name, MAX_NAME_BYTES - name_size(before + after))
+    return place.with_name(f"{before}{stem}{after}")
 
 
 def _path_of(stream: BinaryIO) -> Path | None:
