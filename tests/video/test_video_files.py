@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.command import waifu2x as waifu2x_command
 from helpers.videos import Corpus, copied, ffmpeg, needs_ffmpeg, probe, raw, stamps
 
 import waifu2x
 from waifu2x.errors import DecodeError, EncodeError, LimitError, OutputExistsError
+from waifu2x.video.truncation import is_cut_off
 
 pytestmark = needs_ffmpeg
 pytest.importorskip("av", reason="PyAV (extra video) is not installed")
@@ -52,7 +57,7 @@ def test_streams_packets_timestamps_and_tags_come_out_as_they_went_in(
     if name in ("ten.mkv", "hdr.mkv"):
         options = {"codec": "hevc"}
     target = tmp_path / name
-    upscaled(corpus, name, target, **options)
+    assert upscaled(corpus, name, target, **options).failures == ()
     before, after = probe(corpus.path(name)), probe(target)
     assert len(after["streams"]) == len(before["streams"])
     (main,) = [
@@ -278,8 +283,62 @@ def test_what_is_left_of_a_damaged_file_is_kept(corpus: Corpus, tmp_path: Path) 
     upscaled(corpus, "truncated.mkv", target)
     assert 0 < len(stamps(probe(target), 0)) < 24
     broken = tmp_path / "out.ts"
-    upscaled(corpus, "broken.ts", broken)
+    result = upscaled(corpus, "broken.ts", broken)
     assert len(stamps(probe(broken), 0)) >= 20
+    assert "broken.ts is damaged: " in result.failures[0]
+
+
+#: Videos of 108 frames in 9 s after the loss of their last 40%.
+CUT_OFF = {
+    "cut.mkv": r"it is cut off at 0:05\.\d of 0:09\.\d, .*\b\d\d of about 10\d frames are left",
+    "cut.mp4": r"it is cut off at 0:05\.\d of 0:09\.\d, .*\b\d\d of about 108 frames are left",
+    "cut.ts": r"it is cut off at 0:05\.\d",
+    "cut.avi": r"it is cut off at 0:05\.\d",
+}
+
+
+@pytest.mark.parametrize("name", CUT_OFF)
+def test_a_file_that_was_cut_off_is_named_as_such(
+    corpus: Corpus, name: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.mkv"
+    (failure,) = upscaled(corpus, name, target).failures
+    assert re.search(rf"{name} is damaged: {CUT_OFF[name]}", failure), failure
+    assert 50 < len(stamps(probe(target), 0)) < 75
+    # A part before the cut is complete.
+    assert upscaled(corpus, name, target, end=3, overwrite=True).failures == ()
+    target.unlink()
+    with pytest.raises(DecodeError, match=f"{name} is cut off; copy or download it again"):
+        upscaled(corpus, name, target, strict=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["nine.mkv", "faststart.mp4", "nine.ts", "nine.avi"])
+def test_a_whole_file_is_not_cut_off(corpus: Corpus, name: str) -> None:
+    path = corpus.path(name)
+    with path.open("rb") as file:
+        assert not is_cut_off(file)
+    for size in (0, 3, 13, 60, path.stat().st_size - 1):
+        data = path.read_bytes()[:size]
+        assert is_cut_off(io.BytesIO(data)) or size < 61
+
+
+def test_broken_packets_are_counted_and_make_the_exit_code_1(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    source, report = corpus.path("broken.mp4"), tmp_path / "report.jsonl"
+    same = ("-s", "1", "-n", "none", "-m", "upconv_7", "--preset", "ultrafast")
+    done = waifu2x_command(source, "out.mp4", *same, "--report", report, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    pattern = r"Error: .*broken.mp4 is damaged: \d packets? of its video cannot be decoded, 10\d of"
+    assert re.match(pattern, line)
+    row = json.loads(report.read_text())
+    assert (row["status"], len(row["failures"]), row["error"]) == ("done", 1, None)
+    strict = waifu2x_command(source, "strict.mp4", *same, "--strict", cwd=tmp_path)
+    assert strict.returncode == 1
+    assert "is damaged" in strict.stderr
+    assert not (tmp_path / "strict.mp4").exists()
 
 
 def test_recordings_that_were_joined_go_on_in_time(corpus: Corpus, tmp_path: Path) -> None:

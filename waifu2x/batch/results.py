@@ -31,7 +31,8 @@ class BatchResult:
         if the file is not done, or an earlier attempt finished it without a report.
     noise: the noise level removed, or None; ``reason`` explains an automatic choice.
     notes: remarks for the user.
-    failures: what is wrong with each member of an archive that was carried over unchanged.
+    failures: what is wrong with each member of an archive that was carried over unchanged, or with
+        a damaged video.
     error: why the file failed.
     seconds: time from begin to end; ``stages`` has the time in each stage, or None if it was not
         measured.
@@ -77,7 +78,7 @@ class BatchResult:
 class Summary:
     """Counts of files by status.
 
-    incomplete: how many of the files that are done hold members that failed.
+    incomplete: how many of the files that are done hold members that failed, or miss frames.
     """
 
     done: int = 0

@@ -103,7 +103,8 @@ def upscale_file(
     Without a format, the name of ``target`` decides. Without a name, a picture becomes a PNG and an
     animation keeps its format; in a file object both keep their format. Pages of an archive keep
     their format if it can be written, else become PNG. A page that fails is carried over unchanged,
-    and `FileResult.failures` names it.
+    and `FileResult.failures` names it. A damaged video gives what is left of it, and
+    `FileResult.failures` tells what is missing.
 
     Raises the errors of `Upscaler.upscale`, `SkippedError` for a picture beyond ``skip_larger``,
     and `EncodeError` or `OutputExistsError` if the result cannot be written.

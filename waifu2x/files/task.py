@@ -82,7 +82,8 @@ class Options(VideoOptions):
     skip_larger: (width, height) in pixels; a wider or taller picture is skipped with
         `SkippedError`. Such a page of an archive is copied unchanged.
     strict: refuse an archive with a page that fails, or that its format cannot hold at the new
-        size. Otherwise the first is carried over unchanged, and the second becomes a PNG.
+        size. Otherwise the first is carried over unchanged, and the second becomes a PNG. Also
+        refuse a damaged video, which otherwise gives what is left of it.
 
     Raises `ArgumentError` for a value that is not allowed.
     """
@@ -190,7 +191,8 @@ class Result:
     noise: the noise level removed, or None; ``reason`` explains an automatic choice. For an
         archive, the highest level of its pages.
     notes: remarks for the user, such as metadata that the format cannot hold.
-    failures: what is wrong with each member of an archive that was carried over unchanged.
+    failures: what is wrong with each member of an archive that was carried over unchanged, or with
+        a damaged video.
     """
 
     size_in: tuple[int, int]

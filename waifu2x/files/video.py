@@ -21,7 +21,7 @@ from ..errors import DecodeError, EncodeError, SkippedError
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..video.containers import DEFAULT_SUFFIX, container_for, result_suffix
-from ..video.demux import VideoSource
+from ..video.demux import ADVICE, VideoSource
 from ..video.encode import EncodedPacket, FrameEncoder, encoder_settings
 from ..video.fitting import Fit, check_fit, encoder_for, fit
 from ..video.library import library
@@ -106,6 +106,8 @@ class VideoJob:
         else:
             check_fit(source, container, encoder, place if target is not None else name)
             self._fit = Fit(frozenset(), ())
+        if options.strict and source.cut_off and options.end is None:
+            raise DecodeError(f"{name} is cut off{ADVICE}")
         self._folder: Path | None = None
         self._keys = self._identity(path)
 
@@ -169,6 +171,7 @@ class VideoJob:
                     self._source, self._container, self._settings, made.segments, self._fit.left
                 )
                 muxer.write(sink, cancel)
+                damage = self._damage(made.damage, muxer.damaged)
             except (EncodeError, OSError) as error:
                 raise self._kept(folder, error) from (
                     error if isinstance(error, OSError) else error.__cause__
@@ -185,7 +188,21 @@ class VideoJob:
             notes.append("segments of another source were deleted")
         frames = plural(sum(len(each.frames) for each in made.segments), "frame")
         notes += _saved(made.segments)
-        return self._task.result(SOURCE, frames, *notes)
+        result = self._task.result(SOURCE, frames, *notes)
+        return replace(result, failures=(damage,) if damage else ())
+
+    def _damage(self, video: str, copied: int) -> str:
+        """Describe what is wrong with the source; empty for nothing.
+
+        Raises `DecodeError` for a damaged source that must not give a result.
+        """
+        damage = video
+        if copied:
+            others = f"{plural(copied, 'packet')} of its other streams incomplete"
+            damage = f"{video}, {others}" if video else f"{self._name} is damaged: {others}"
+        if damage and self._options.strict:
+            raise DecodeError(f"{damage}{ADVICE}")
+        return damage
 
     def _kept(self, folder: SegmentFolder, error: EncodeError | OSError) -> EncodeError:
         """An error of writing, with what has been kept."""
@@ -225,7 +242,7 @@ class VideoJob:
                     raise self._left_to_another()
                 follow.skipped(sum(len(each.frames) for each in segments))
                 used = () if share.joining == "at once" else ("segments of an earlier run used",)
-                return _Made(segments, (*ending.notes, *used))
+                return _Made(segments, (*ending.notes, *used), ending.damage)
         at = -1
         resumed = 0
         checked: dict[int, Segment] = {}
@@ -249,7 +266,8 @@ class VideoJob:
         if at < 0:
             raise DecodeError(f"{self._name} has no frames between start and end")
         notes = list(self._source.notes())
-        folder.finish(Ending(at + 1, tuple(notes)))
+        damage = self._source.damage()
+        folder.finish(Ending(at + 1, tuple(notes), damage))
         if not joins:
             raise self._left_to_another()
         if resumed:
@@ -263,7 +281,7 @@ class VideoJob:
                 "finishes last joins them"
             )
         segments = tuple(each for each in loaded if each is not None)
-        return _Made(segments, tuple(notes))
+        return _Made(segments, tuple(notes), damage)
 
     def _left_to_another(self) -> SkippedError:
         return SkippedError(f"{self._name}: a share of its segments is finished")
@@ -326,10 +344,11 @@ class VideoJob:
 
 @record
 class _Made:
-    """All segments of a video, and remarks."""
+    """All segments of a video, remarks, and what is wrong with the source."""
 
     segments: tuple[Segment, ...]
     notes: tuple[str, ...]
+    damage: str
 
 
 @dataclass(slots=True)

@@ -48,7 +48,8 @@ class _Copy:
 class Muxer:
     """Writes one result.
 
-    left: indices of streams to leave out. notes: remarks, filled by `write`.
+    left: indices of streams to leave out. notes: remarks, filled by `write`; damaged: number of
+    copied packets that are damaged, as far as the container tells.
     """
 
     source: VideoSource
@@ -57,6 +58,7 @@ class Muxer:
     segments: Sequence[Segment]
     left: frozenset[int] = frozenset()
     notes: list[str] = field(default_factory=list)
+    damaged: int = 0
 
     def write(self, sink: BinaryIO, cancel: threading.Event | None = None) -> None:
         """Write the container to ``sink``, a seekable binary file.
@@ -259,6 +261,7 @@ class Muxer:
             copy = copies[packet.stream_index]
             if self.source.cut and not self._is_kept(packet, shift):
                 continue
+            self.damaged += bool(packet.is_corrupt)
             _order(packet, copy, strict=self.container.muxer != "matroska")
             packet.stream = copy.target
             yield packet

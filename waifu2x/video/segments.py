@@ -73,11 +73,13 @@ class Segment:
 class Ending:
     """What is known once the end of the source has been reached.
 
-    count: number of segments. notes: remarks on the frames of the source.
+    count: number of segments. notes: remarks on the frames of the source. damage: what is wrong
+    with the source; empty for nothing.
     """
 
     count: int
     notes: tuple[str, ...] = ()
+    damage: str = ""
 
 
 class Cut(NamedTuple):
@@ -216,7 +218,9 @@ class SegmentFolder:
         """What a run has found that has reached the end of the source, or None."""
         try:
             facts = json.loads((self.path / _ENDING).read_bytes())
-            return Ending(int(facts["count"]), tuple(map(str, facts["notes"])))
+            return Ending(
+                int(facts["count"]), tuple(map(str, facts["notes"])), str(facts["damage"])
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
