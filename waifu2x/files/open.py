@@ -79,21 +79,27 @@ def open_job(
     found = codec.sniff(head)
     if share is not None and share.joining == "never" and (found.name == "y4m" or not found.video):
         raise SkippedError(f"{name} has no segments")
-    if found.name == "y4m":
+    raw = found.name == "y4m"
+    to_raw = options.format == "y4m" or (target is not None and target.suffix.lower() == Y4M_SUFFIX)
+    if raw:
         from .y4m import Y4mJob, check_y4m_target  # loaded when needed
 
         check_y4m_target(target, options.format, name)
         stream.seek(0)
-        return Y4mJob(pipeline, stream, name, options, slot, amount=amount)
-    if options.format == "y4m" or (target is not None and target.suffix.lower() == Y4M_SUFFIX):
-        raise EncodeError(
-            f"a y4m video is made of another one, and {name} is none; pipe its frames in, for "
-            "example with ffmpeg -f yuv4mpegpipe"
-        )
+        if target is None or to_raw:
+            return Y4mJob(pipeline, stream, name, options, slot, amount=amount)
+    if found.video and to_raw:
+        from .y4m import RawVideoJob  # loaded when needed
+
+        return RawVideoJob(pipeline, stream, name, options, slot, amount=amount)
     if found.video:
         from .video import VideoJob  # loaded when needed
 
-        return VideoJob(pipeline, stream, name, options, target, slot, amount=amount, share=share)
+        return VideoJob(
+            *(pipeline, stream, name, options, target, slot), amount=amount, share=share, raw=raw
+        )
+    if to_raw:
+        raise EncodeError(f"a y4m video is made of another one, and {name} is none; name a video")
     if found.name != "zip":
         if found.archive:
             raise DecodeError(found.unsupported(shown(name)))
@@ -188,7 +194,7 @@ def expected_extension(source: Path, options: Options) -> str:
     if suffix in ARCHIVE_SUFFIXES:
         return suffix
     if suffix in VIDEO_SUFFIXES:
-        return result_suffix(suffix)
+        return Y4M_SUFFIX if options.format == "y4m" else result_suffix(suffix)
     if suffix == Y4M_SUFFIX:
         return suffix
     if options.format is not None:
@@ -224,7 +230,7 @@ def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) 
     if kind == "y4m":
         return Y4M_SUFFIX
     if found.video:
-        return result_suffix(suffix)
+        return Y4M_SUFFIX if format == "y4m" else result_suffix(suffix)
     if kind == "zip":
         return suffix if suffix in ARCHIVE_SUFFIXES else ARCHIVE_SUFFIXES[0]
     if format is not None:

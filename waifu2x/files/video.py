@@ -21,7 +21,7 @@ from ..errors import DecodeError, EncodeError, SkippedError
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
 from ..video.containers import DEFAULT_SUFFIX, container_for, result_suffix
-from ..video.demux import ADVICE, VideoSource
+from ..video.demux import VideoSource
 from ..video.encode import EncodedPacket, FrameEncoder, encoder_settings
 from ..video.fitting import Fit, check_fit, encoder_for, fit
 from ..video.library import library
@@ -29,7 +29,7 @@ from ..video.mux import Muxer
 from ..video.planes import VideoFrame
 from ..video.segments import Cut, Ending, Segment, SegmentFolder, cut
 from ..video.upscaling import UpscaledFrames
-from .frames import SOURCE, blank_frame, refuse_depth, reuse_notes
+from .frames import AGAIN, SOURCE, blank_frame, path_of, refuse_depth, reuse_notes, size_of
 from .naming import MAX_NAME_BYTES, name_size, shortened_name
 from .task import Amount, ComputeSlot, FrameShare, Options, Result, Share, Task
 
@@ -60,20 +60,19 @@ class VideoJob:
         *,
         amount: Amount | None = None,
         share: Share | None = None,
+        raw: bool = False,
     ) -> None:
+        """Open the source.
+
+        raw: whether ``stream`` is a YUV4MPEG2 stream, which need not seek. The other arguments are
+            those of `open_job`.
+        """
         library()
         self._name = name
         self._options, self._share = options, share or Share()
         refuse_depth(options, name)
-        path = _path_of(stream)
-        self._source = source = VideoSource(
-            path or stream,
-            name,
-            start=options.start,
-            end=options.end,
-            deinterlace=options.deinterlace,
-            max_pixels=pipeline.options.limit,
-        )
+        path = path_of(stream)
+        self._source = source = _source(stream, path, name, options, pipeline.options.limit, raw)
         facts = source.facts
         width, height = facts.layout.width, facts.layout.height
         options.check_larger(width, height, name)
@@ -107,9 +106,11 @@ class VideoJob:
             check_fit(source, container, encoder, place if target is not None else name)
             self._fit = Fit(frozenset(), ())
         if options.strict and source.cut_off and options.end is None:
-            raise DecodeError(f"{name} is cut off{ADVICE}")
+            raise DecodeError(f"{name} is cut off{AGAIN}")
         self._folder: Path | None = None
         self._keys = self._identity(path)
+        # The contents of a pipe have no identity before they are read.
+        self._resumes = path is not None
 
     def _identity(self, path: Path | None) -> dict[str, Any]:
         """What decides the bytes of the segments."""
@@ -140,12 +141,16 @@ class VideoJob:
         """Keep finished segments next to ``place``, and remove them once the result is there."""
         self._folder = _folder_of(place)
         segments = SegmentFolder(self._folder, self._keys)
+        if not self._resumes:
+            segments.remove()
         try:
             yield
         except SkippedError:  # other processes work with the folder
             raise
         except BaseException:
-            if self._share.joining != "never":
+            if not self._resumes:
+                segments.remove()
+            elif self._share.joining != "never":
                 segments.remove_if_empty()
             raise
         segments.remove()
@@ -201,7 +206,7 @@ class VideoJob:
             others = f"{plural(copied, 'packet')} of its other streams incomplete"
             damage = f"{video}, {others}" if video else f"{self._name} is damaged: {others}"
         if damage and self._options.strict:
-            raise DecodeError(f"{damage}{ADVICE}")
+            raise DecodeError(f"{damage}{AGAIN}")
         return damage
 
     def _kept(self, folder: SegmentFolder, error: EncodeError | OSError) -> EncodeError:
@@ -209,7 +214,7 @@ class VideoJob:
         text = str(error).partition("; nothing was left")[0]
         if isinstance(error, OSError):
             text = f"the result cannot be written: {reason(error)}"
-        finished = folder.finished() if self._folder is not None else 0
+        finished = folder.finished() if self._folder is not None and self._resumes else 0
         if finished:
             text += (
                 f"; {plural(finished, 'finished segment')} kept in {shown(folder.path)}; "
@@ -399,6 +404,32 @@ def _saved(segments: tuple[Segment, ...]) -> list[str]:
     return reuse_notes(**{key: sum(each.saved.get(key, 0) for each in segments) for key in keys})
 
 
+def _source(
+    stream: BinaryIO, path: Path | None, name: str, options: Options, limit: int, raw: bool
+) -> VideoSource:
+    """Open the source; raises `DecodeError`, `EncodeError` and `LimitError`."""
+    if raw:
+        from ..video.raw_source import Y4mSource  # loaded when needed
+
+        return Y4mSource(
+            stream,
+            name,
+            start=options.start,
+            end=options.end,
+            deinterlace=options.deinterlace,
+            max_pixels=limit,
+            total=size_of(stream),
+        )
+    return VideoSource(
+        path or stream,
+        name,
+        start=options.start,
+        end=options.end,
+        deinterlace=options.deinterlace,
+        max_pixels=limit,
+    )
+
+
 def remove_unused(place: Path) -> None:
     """Delete the folder of segments next to ``place`` if it holds none."""
     SegmentFolder(_folder_of(place), {}).remove_if_empty()
@@ -409,15 +440,6 @@ def _folder_of(place: Path) -> Path:
     before, after = _FOLDER
     stem = shortened_name(place.name, MAX_NAME_BYTES - name_size(before + after))
     return place.with_name(f"{before}{stem}{after}")
-
-
-def _path_of(stream: BinaryIO) -> Path | None:
-    """The file that ``stream`` reads, or None for any other stream."""
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        path = Path(stream.name)
-        if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
-            return path.absolute()
-    return None
 
 
 def _file_identity(path: Path, name: str) -> dict[str, Any]:

@@ -146,7 +146,9 @@ class SourceFrame:
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """What a pass over the frames has met."""
+
     frames: int = 0
     broken: int = 0
     flagged: int = 0
@@ -190,7 +192,7 @@ class VideoSource:
         self.end = None if end is None else Fraction(end).limit_denominator(10**6)
         self._deinterlace = deinterlace
         self._turns, self._flip = 0, False
-        self._counts = _Counts()
+        self._counts = Counts()
         self.cut_off = self._is_cut_off()
         with self.open() as container:
             self.container_format = str(container.format.name)
@@ -397,7 +399,7 @@ class VideoSource:
         without a timestamp, or with one that is not after the last, comes one unit after it. If the
         time goes back by more than a second, the rest of the video follows without a gap.
         """
-        self._counts = counts = _Counts()
+        self._counts = counts = Counts()
         facts, stored = self.facts, self._stored
         last: int | None = None
         step = max(1, round(1 / (facts.rate * facts.time_base)))
