@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,52 @@ def test_hdr_metadata_stays(corpus: Corpus, tmp_path: Path) -> None:
     assert hdr(found[1]) == hdr(found[0])
     for key in ("color_transfer", "color_primaries", "color_space", "color_range", "pix_fmt"):
         assert found[1][key] == found[0][key]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("hdr.mkv", {}),
+        ("hdr.mp4", {}),
+        ("hdr.mov", {"codec": "prores", "preset": None}),
+        ("hdr.webm", {"preset": "12"}),
+        ("ffv1.mkv", {"codec": "ffv1", "preset": None}),
+    ],
+)
+def test_hdr_metadata_is_in_the_container(
+    corpus: Corpus, name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    target = tmp_path / name
+    upscaled(corpus, "hdr.mkv", target, **options)
+    found = probe(target, "-show_streams")["streams"][0]
+
+    def number(text: object) -> float:
+        return float(Fraction(str(text)))
+
+    assert {
+        key: number(value)
+        for each in found["side_data_list"]
+        for key, value in each.items()
+        if key != "side_data_type"
+    } == pytest.approx(
+        {
+            "red_x": 0.68,
+            "red_y": 0.32,
+            "green_x": 0.265,
+            "green_y": 0.69,
+            "blue_x": 0.15,
+            "blue_y": 0.06,
+            "white_point_x": 0.3127,
+            "white_point_y": 0.329,
+            "min_luminance": 0.005,
+            "max_luminance": 1000,
+            "max_content": 1000,
+            "max_average": 400,
+        }
+    )
+    assert (found["width"], found["height"]) == (64, 48)
+    assert stamps(probe(target), 0) == stamps(probe(corpus.path("hdr.mkv")), 0)
+    assert len(raw(target, "gray", cwd=tmp_path)) == 24 * 64 * 48
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from .containers import Container
 from .demux import VideoSource, is_cover
 from .encode import EncoderSettings
 from .fitting import is_repeated
+from .hdr_stream import hdr_template, holds_hdr
 from .library import why
 from .segments import Segment
 
@@ -157,8 +158,14 @@ class Muxer:
 
     def _video_stream(self, output: Any, stream: Stream) -> Any:
         settings = self.settings
-        made = output.add_stream(settings.encoder.library, rate=settings.rate)
-        settings.configure(made.codec_context)
+        hdr = self.source.facts.hdr
+        if holds_hdr(self.container.muxer, hdr):
+            with hdr_template(settings, hdr, self.segments[0].extradata) as template:
+                made = output.add_stream_from_template(template, opaque=True)
+            settings.describe_stream(made.codec_context)
+        else:
+            made = output.add_stream(settings.encoder.library, rate=settings.rate)
+            settings.configure(made.codec_context)
         if settings.encoder.name == "hevc" and self.container.muxer in ("mp4", "mov"):
             made.codec_context.codec_tag = "hvc1"  # what Apple's players need
         made.time_base = self._time_base(stream)
