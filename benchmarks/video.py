@@ -27,6 +27,7 @@ import numpy.typing as npt
 import psutil
 
 from waifu2x import Upscaler
+from waifu2x.network.registry import known_names
 from waifu2x.picture import Picture
 from waifu2x.pipeline.pipeline import Pipeline
 from waifu2x.pipeline.request import Request
@@ -321,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_options(parser, PARTS, rounds="3", quiet=False)
     add = parser.add_argument
-    known = parse_names("model", [*MODELS, "realcugan"])
+    known = parse_names("model", known_names())
     add("--models", type=known, default=MODELS, metavar="NAME,...", help="upconv_7,cunet")
     known = parse_names("size", SIZES)
     add("--sizes", type=known, default=tuple(SIZES), metavar="NAME,...", help="480p,720p,1080p")

@@ -24,6 +24,7 @@ import psutil
 import pytest
 from helpers import art
 from helpers.batch_files import make, tree
+from helpers.videos import Corpus, needs_ffmpeg
 from PIL import Image
 
 import waifu2x
@@ -92,6 +93,12 @@ class Cluster:
     def loads(self) -> list[str]:
         """The log: one line per loaded network, with process and network."""
         return self._log.read_text().splitlines()
+
+    @property
+    def segments(self) -> list[list[str]]:
+        """Process and number of each computed segment."""
+        log = self._log.with_suffix(".segments")
+        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
     def _start(self, what: str, *args: str | Path, **env: str) -> subprocess.Popen[bytes]:
         with (self._folder / f"{what}.log").open("ab") as log:
@@ -355,6 +362,97 @@ def test_stopping_finishes_what_has_been_begun(
     assert 0 < len(results) < 20
     assert batch.summary.ended == len(results)
     assert sorted(tree(tmp_path / "out")) == sorted(one.target.name for one in results)
+
+
+# --- videos
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of five segments next to two pictures."""
+    pytest.importorskip("av", reason="PyAV (extra video) is not installed")
+    corpus = Corpus(tmp_path_factory.mktemp("corpus"))
+    folder = tmp_path_factory.mktemp("clips")
+    corpus.path("long.mkv").rename(folder / "long.mkv")
+    for name in ("a.png", "z.png"):
+        art.anime_face(60, 50).save(folder / name)
+    return folder
+
+
+@needs_ffmpeg
+def test_the_segments_of_a_video_are_shared(
+    shared: Cluster, upscaler: Upscaler, clips: Path, tmp_path: Path
+) -> None:
+    found = {}
+    before = len(shared.segments)
+    for where in ("here", "there"):
+        given: dict[str, Any] = {"cluster": shared.address} if where == "there" else {}
+        results = waifu2x.upscale_many(clips, tmp_path / where, upscaler=upscaler, **given)
+        found[where] = {
+            one.source.name: (one.status, one.size_out, one.notes, one.failures) for one in results
+        }
+    assert found["there"] == found["here"]
+    assert found["there"].keys() == {"a.png", "long.mkv", "z.png"}
+    assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    computed = shared.segments[before:]
+    assert sorted(number for _, number in computed) == list("01234"), "each once"
+    assert len({process for process, _ in computed}) == 2, "both have worked"
+
+
+@needs_ffmpeg
+def test_parts_of_a_batch_share_the_segments_of_a_video(
+    shared: Cluster, upscaler: Upscaler, clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(clips / "long.mkv", tmp_path / "in")
+    ended = []
+    for part in ((1, 2), (2, 2)):
+        ended += waifu2x.upscale_many(
+            *(tmp_path / "in", tmp_path / "out"),
+            cluster=shared.address,
+            upscaler=upscaler,
+            shard=part,
+        )
+    first, second = ended
+    assert (first.status, second.status) == ("skipped", "done")
+    assert "2 of 5 segments missing" in first.notes[0]
+    assert tree(tmp_path / "out") == upscaled(tmp_path / "in", tmp_path / "whole", upscaler)
+
+
+@needs_ffmpeg
+def test_a_video_that_fails_is_reported_once_and_leaves_nothing(
+    shared: Cluster, upscaler: Upscaler, clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "short.mkv").write_bytes((clips / "long.mkv").read_bytes()[:100])
+    shutil.copy(clips / "a.png", tmp_path / "in" / "picture.mkv")
+    shutil.copy(clips / "long.mkv", tmp_path / "in" / "exists.mkv")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "exists.mkv").touch()
+    results = list(
+        waifu2x.upscale_many(
+            tmp_path / "in", tmp_path / "out", cluster=shared.address, upscaler=upscaler
+        )
+    )
+    names = sorted(one.source.name for one in results)
+    assert names == ["exists.mkv", "picture.mkv", "short.mkv"]
+    assert {one.status for one in results} == {"failed"}
+    assert tree(tmp_path / "out") == {"exists.mkv": b""}
+
+
+@needs_ffmpeg
+def test_a_worker_that_dies_leaves_its_segments_to_the_other(
+    start: Callable[..., Cluster], upscaler: Upscaler, clips: Path, tmp_path: Path
+) -> None:
+    dask = start()
+    workers = dask.add_workers(victim="long.mkv", moment="segment")
+    out = tmp_path / "out"
+    results = list(waifu2x.upscale_many(clips, out, cluster=dask.address, upscaler=upscaler))
+    assert sorted(worker.poll() is None for worker in workers) == [False, True]
+    assert {one.status for one in results} == {"done"}
+    assert len(results) == 3
+    assert tree(out) == upscaled(clips, tmp_path / "whole", upscaler)
+    assert {number for _, number in dask.segments} == set("01234")
 
 
 # --- dying workers

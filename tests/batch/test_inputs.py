@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waifu2x.batch.inputs import PICTURE_SUFFIXES, Found, Listing, find, parse_shard, shard
+from waifu2x.batch.inputs import Found, Listing, find, parse_shard, picture_suffixes, shard
 from waifu2x.errors import ArgumentError, DecodeError, Waifu2xError
 
 reproducible = settings(derandomize=True, deadline=None, print_blob=True, max_examples=200)
@@ -117,7 +117,7 @@ def test_a_directory_gives_the_pictures_in_it() -> None:
 
 
 def test_every_extension_of_a_picture_is_taken_in_any_case() -> None:
-    names = sorted([f"a{suffix}" for suffix in PICTURE_SUFFIXES])
+    names = sorted([f"a{suffix}" for suffix in picture_suffixes()])
     make(*(f"lower/{name}" for name in names), *(f"upper/{name.upper()}" for name in names))
     assert sorted(kept(find(["lower"]))) == names
     assert sorted(kept(find(["upper"]))) == sorted(name.upper() for name in names)

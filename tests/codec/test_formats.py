@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from waifu2x import codec, kernels
-from waifu2x.batch.inputs import PICTURE_SUFFIXES
+from waifu2x.batch.inputs import picture_suffixes
 from waifu2x.codec.formats import FORMATS
 
 ENCODERS = {
@@ -37,9 +37,9 @@ def test_files_that_are_taken_from_folders_and_archives():
         *(".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".psd", ".psb", ".jp2"),
         *(".j2k", ".jpx", ".jxl", ".qoi", ".ico", ".cur", ".pcx", ".dds", ".pam", ".pfm", ".cbz"),
         ".y4m",
-    } == PICTURE_SUFFIXES - VIDEOS
+    } == picture_suffixes() - VIDEOS
     # Videos are taken if PyAV is there to read them.
-    assert (VIDEOS if find_spec("av") is not None else set()) == PICTURE_SUFFIXES & VIDEOS
+    assert (VIDEOS if find_spec("av") is not None else set()) == picture_suffixes() & VIDEOS
     assert {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".jxl", ".jp2"),
         *(".j2k", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".ppm", ".pgm", ".tga", ".qoi"),

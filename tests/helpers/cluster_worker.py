@@ -2,8 +2,9 @@
 
 The environment variable CLUSTER_TEST holds JSON: ``log``, a file that gets a line for each network
 loaded; ``version``, the version that this worker reports; ``victim``, the name of a file at which
-the worker kills itself, at the ``moment`` "begun", "written" (not yet renamed) or "published" (not
-yet reported); ``always``: every time, not only the first time.
+the worker kills itself, at the ``moment`` "begun", "written" (not yet renamed), "segment" (of a
+video, finished) or "published" (not yet reported); ``always``: every time, not only the first time.
+A file next to the log gets a line for each segment.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ _version.__version__ = SETTINGS.get("version", _version.__version__)
 
 from waifu2x.batch import cluster  # noqa: E402  (reads the replaced version)
 from waifu2x.network import registry  # noqa: E402
+from waifu2x.video.segments import SegmentFolder  # noqa: E402
 
 _at_work = threading.local()
 # Dask loads this file twice.
 _load, _process = inspect.unwrap(registry.load), inspect.unwrap(cluster.process)
 _close = inspect.unwrap(atomic.Temporary.close)
+_write = inspect.unwrap(SegmentFolder.write)
 
 
 def die(moment: str) -> None:
@@ -65,6 +68,16 @@ def close(self: atomic.Temporary, *, durable: bool) -> None:
     die("written")
 
 
+@functools.wraps(_write)
+def write(self: SegmentFolder, index: int, *args: Any) -> Any:
+    made = _write(self, index, *args)
+    with LOG.with_suffix(".segments").open("a") as file:
+        file.write(f"{os.getpid()} {index}\n")
+    die("segment")
+    return made
+
+
 registry.load = load
 cluster.process = process
 atomic.Temporary.close = close  # type: ignore[method-assign]
+SegmentFolder.write = write  # type: ignore[method-assign]

@@ -145,6 +145,26 @@ def _truncated(corpus: Corpus, target: Path) -> None:
     target.write_bytes(corpus.path("full.mkv").read_bytes()[:20000])
 
 
+def _cut(corpus: Corpus, target: Path) -> None:
+    whole = {".mp4": "faststart.mp4"}.get(target.suffix, f"nine{target.suffix}")
+    data = corpus.path(whole).read_bytes()
+    target.write_bytes(data[: len(data) * 6 // 10 // 188 * 188 + 100])
+
+
+def _broken_mp4(corpus: Corpus, target: Path) -> None:
+    data = bytearray(corpus.path("faststart.mp4").read_bytes())
+    for at in range(len(data) // 2, len(data) // 2 + 1500):
+        data[at] ^= 0x55
+    target.write_bytes(data)
+
+
+def _from_long(corpus: Corpus, target: Path) -> None:
+    ffmpeg(
+        "-i", corpus.path("long.mkv"), "-c", "copy", "-movflags", "+faststart", target,
+        cwd=corpus.folder,
+    )  # fmt: skip
+
+
 def _without_index(corpus: Corpus, target: Path) -> None:
     target.write_bytes(corpus.path("plain.mp4").read_bytes()[:6000])
 
@@ -235,6 +255,18 @@ _MAKERS: dict[str, tuple[str, ...] | Callable[[Corpus, Path], None]] = {
         *(*_X264, "-c:a", "aac"),
     ),
     "joined.ts": _joined,
+    "faststart.mp4": _from_long,
+    "nine.mkv": _from_long,
+    "nine.ts": _from_long,
+    "nine.avi": (
+        *("-f", "lavfi", "-i", "testsrc2=s=64x48:r=12:d=9", "-f", "lavfi", "-i", "sine=f=440:d=9"),
+        *("-c:v", "mpeg4", "-c:a", "mp3"),
+    ),
+    "cut.mkv": _cut,
+    "cut.mp4": _cut,
+    "cut.ts": _cut,
+    "cut.avi": _cut,
+    "broken.mp4": _broken_mp4,
     "truncated.mkv": _truncated,
     "no_index.mp4": _without_index,
     "broken.ts": _broken,

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 import pytest
 from helpers.command import WAIFU2X, importable, waifu2x
+from helpers.videos import Corpus, ffmpeg, needs_ffmpeg, probe, raw, stamps
 
 from waifu2x import Upscaler, upscale_file
 from waifu2x.errors import ArgumentError, DecodeError, EncodeError, LimitError, SkippedError
@@ -187,6 +188,85 @@ def test_what_is_refused(args: tuple[str, ...], message: str, tmp_path: Path) ->
     assert done.returncode in (1, 2)
     assert message in " ".join(done.stderr.split())
     assert not list(tmp_path.glob("out*"))
+
+
+# --- from and to containers
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    pytest.importorskip("av", reason="PyAV (extra video) is not installed")
+    return Corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("full.mkv", "audio aac, jpn"),
+        ("ten.mkv", ""),
+        ("aspect.mkv", ""),
+        ("hdr.mkv", "HDR metadata"),
+    ],
+)
+def test_raw_frames_of_a_video(corpus: Corpus, name: str, lost: str, tmp_path: Path) -> None:
+    source = corpus.path(name)
+    done = waifu2x(source, "out.y4m", *SAME[:-1], cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == bool(lost)
+    assert lost in done.stderr
+    data = (tmp_path / "out.y4m").read_bytes()
+    piped = run(source, "-", "-f", "y4m", *SAME, data=b"", cwd=tmp_path)
+    assert piped.stdout == data
+    ffmpeg(
+        *("-i", source, "-fps_mode", "passthrough", "-strict", "-1", "-f", "yuv4mpegpipe"),
+        "expected.y4m",
+        cwd=tmp_path,
+    )
+    header, expected = (tmp_path / "expected.y4m").read_bytes().split(b"\n", 1)
+    own_header, own = data.split(b"\n", 1)
+    assert own == expected
+    # The range is not in the header of the other program if the source has no tag.
+    assert {word for word in header.split() if not word.startswith(b"XC")} <= {*own_header.split()}
+
+
+@needs_ffmpeg
+def test_a_video_of_raw_frames(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV (extra video) is not installed")
+    (tmp_path / "in.y4m").write_bytes(video(60))
+    lossless = (*SAME, "--codec", "ffv1")
+    done = waifu2x("in.y4m", "out.mkv", *lossless, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    piped = run("-", "piped.mkv", *lossless, data=video(60), cwd=tmp_path)
+    assert piped.returncode == 0, piped.stderr
+    assert (tmp_path / "piped.mkv").read_bytes() == (tmp_path / "out.mkv").read_bytes()
+    samples = b"".join(each.partition(b"\n")[2] for each in frames(60))
+    assert raw(tmp_path / "out.mkv", "yuv420p", cwd=tmp_path) == samples
+    (stream,) = probe(tmp_path / "out.mkv", "-show_streams")["streams"]
+    assert (stream["avg_frame_rate"], stream["width"], stream["height"]) == ("24/1", 24, 16)
+    assert waifu2x("in.y4m", "part.mkv", *lossless, "--start", "2", cwd=tmp_path).returncode == 0
+    assert len(stamps(probe(tmp_path / "part.mkv"), 0)) == 12
+    cut = run("-", "cut.mkv", *lossless, data=video(60)[:-9], cwd=tmp_path)
+    assert cut.returncode == 1
+    assert cut.stderr == b"Error: standard input is cut off within frame 60; check its source\n"
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["in.y4m", "out.mkv", "part.mkv", "piped.mkv"]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (HEADER.replace(b" Ip ", b" It "), "is interlaced; deinterlace it first"),
+        (HEADER.replace(b" F24:1", b""), "has no frame rate"),
+    ],
+)
+def test_raw_frames_that_become_no_video(header: bytes, message: str, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV (extra video) is not installed")
+    done = run("-", "out.mkv", *SAME, data=header + frames(1)[0], cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr.decode()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_interlaced_frames_as_they_are(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from waifu2x.network.registry import model
 from waifu2x.pipeline.pipeline import Locality
 from waifu2x.video import reuse
 from waifu2x.video.layout import VideoLayout
@@ -230,5 +232,32 @@ def test_the_largest_difference_is_that_of_any_block() -> None:
     assert largest_difference([one.astype(np.uint16)], [two.astype(np.uint16) * 4], 10) == 3
 
 
-def test_official_models_are_steady() -> None:
-    assert "realcugan" not in reuse.STEADY_MODELS
+@pytest.mark.parametrize(
+    ("name", "passes", "steady"),
+    [
+        ("cunet", [(2, 1)], True),
+        ("upconv_7", [(2, None), (2, None)], True),
+        ("upconv_7_photo", [(2, None)], True),
+        ("swift", [(2, None)], True),
+        ("fine", [(2, 3)], True),
+        ("realesrgan_animevideo", [(4, None)], True),
+        ("realcugan", [(2, 3)], True),
+        ("realcugan", [(4, 3)], False),
+        ("realcugan", [(2, None)], False),
+        ("realcugan_pro", [(2, None)], False),
+        ("realesrgan", [(4, None)], False),
+    ],
+)
+def test_models_that_were_measured_are_steady(
+    name: str, passes: list[tuple[int, Any]], *, steady: bool
+) -> None:
+    assert reuse.is_steady(model(name), passes) is steady
+
+
+def test_a_file_of_the_user_is_not_steady_under_any_name() -> None:
+    official = model("swift")
+    networks = tuple(
+        replace(network, files=tuple(replace(file, package="") for file in network.files))
+        for network in official.networks
+    )
+    assert not reuse.is_steady(replace(official, networks=networks), [(2, None)])

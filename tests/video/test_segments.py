@@ -21,11 +21,12 @@ from helpers.videos import Corpus, copied, needs_ffmpeg, probe, stamps
 
 import waifu2x as package
 from waifu2x.errors import EncodeError, OutputExistsError
+from waifu2x.files.task import Share
 from waifu2x.video import segments
 from waifu2x.video.demux import SourceFrame
 from waifu2x.video.encode import EncodedPacket
 from waifu2x.video.planes import VideoFrame
-from waifu2x.video.segments import SegmentFolder, cut
+from waifu2x.video.segments import Ending, SegmentFolder, cut
 
 #: upconv_7 on 64x48 px: a few milliseconds per frame.
 FAST = ("-m", "upconv_7", "-n", "none", "--preset", "ultrafast")
@@ -93,6 +94,35 @@ def test_segments_of_other_settings_are_kept_and_those_of_another_source_deleted
     changed = SegmentFolder(tmp_path / "parts", {"source": 2, "encoder": 2})
     changed.prepare()
     assert (changed.finished(), changed.restarted) == (0, True)
+
+
+def test_processes_that_prepare_a_folder_leave_each_other_their_segments(tmp_path: Path) -> None:
+    one, two = (SegmentFolder(tmp_path / "parts", {"source": 1}) for _ in range(2))
+    one.prepare()
+    one.write(0, packets(5), FACTS)
+    two.prepare()
+    two.write(1, packets(5), FACTS)
+    assert two.complete(range(2)) is not None
+    assert two.complete(range(3)) is None
+    assert one.ending is None
+    two.finish(Ending(2, ("a note",), "damaged"))
+    assert one.ending == Ending(2, ("a note",), "damaged")
+    # Segments of another source give way, and the folder stays.
+    other = SegmentFolder(tmp_path / "parts", {"source": 2})
+    other.prepare()
+    assert (other.restarted, other.finished(), other.ending) == (True, 0, None)
+
+
+def test_parts_of_shares_cover_all_segments_once() -> None:
+    for count, parts in ((1, 1), (1, 4), (2, 3), (3, 2)):
+        shares = [
+            Share(index, count).part(part, parts)
+            for index in range(1, count + 1)
+            for part in range(1, parts + 1)
+        ]
+        assert sorted(at for share in shares for at in share.of(20)) == list(range(20))
+        assert all(share.has(at) for share in shares for at in share.of(20))
+        assert {share.joining for share in shares} == {"never"}
 
 
 # --- whole videos -----------------------------------------------------------------------------

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.command import waifu2x as waifu2x_command
 from helpers.videos import Corpus, copied, ffmpeg, needs_ffmpeg, probe, raw, stamps
 
 import waifu2x
 from waifu2x.errors import DecodeError, EncodeError, LimitError, OutputExistsError
+from waifu2x.video.truncation import is_cut_off
 
 pytestmark = needs_ffmpeg
 pytest.importorskip("av", reason="PyAV (extra video) is not installed")
@@ -52,7 +58,7 @@ def test_streams_packets_timestamps_and_tags_come_out_as_they_went_in(
     if name in ("ten.mkv", "hdr.mkv"):
         options = {"codec": "hevc"}
     target = tmp_path / name
-    upscaled(corpus, name, target, **options)
+    assert upscaled(corpus, name, target, **options).failures == ()
     before, after = probe(corpus.path(name)), probe(target)
     assert len(after["streams"]) == len(before["streams"])
     (main,) = [
@@ -103,6 +109,52 @@ def test_hdr_metadata_stays(corpus: Corpus, tmp_path: Path) -> None:
     assert hdr(found[1]) == hdr(found[0])
     for key in ("color_transfer", "color_primaries", "color_space", "color_range", "pix_fmt"):
         assert found[1][key] == found[0][key]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("hdr.mkv", {}),
+        ("hdr.mp4", {}),
+        ("hdr.mov", {"codec": "prores", "preset": None}),
+        ("hdr.webm", {"preset": "12"}),
+        ("ffv1.mkv", {"codec": "ffv1", "preset": None}),
+    ],
+)
+def test_hdr_metadata_is_in_the_container(
+    corpus: Corpus, name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    target = tmp_path / name
+    upscaled(corpus, "hdr.mkv", target, **options)
+    found = probe(target, "-show_streams")["streams"][0]
+
+    def number(text: object) -> float:
+        return float(Fraction(str(text)))
+
+    assert {
+        key: number(value)
+        for each in found["side_data_list"]
+        for key, value in each.items()
+        if key != "side_data_type"
+    } == pytest.approx(
+        {
+            "red_x": 0.68,
+            "red_y": 0.32,
+            "green_x": 0.265,
+            "green_y": 0.69,
+            "blue_x": 0.15,
+            "blue_y": 0.06,
+            "white_point_x": 0.3127,
+            "white_point_y": 0.329,
+            "min_luminance": 0.005,
+            "max_luminance": 1000,
+            "max_content": 1000,
+            "max_average": 400,
+        }
+    )
+    assert (found["width"], found["height"]) == (64, 48)
+    assert stamps(probe(target), 0) == stamps(probe(corpus.path("hdr.mkv")), 0)
+    assert len(raw(target, "gray", cwd=tmp_path)) == 24 * 64 * 48
 
 
 @pytest.mark.parametrize(
@@ -278,8 +330,62 @@ def test_what_is_left_of_a_damaged_file_is_kept(corpus: Corpus, tmp_path: Path) 
     upscaled(corpus, "truncated.mkv", target)
     assert 0 < len(stamps(probe(target), 0)) < 24
     broken = tmp_path / "out.ts"
-    upscaled(corpus, "broken.ts", broken)
+    result = upscaled(corpus, "broken.ts", broken)
     assert len(stamps(probe(broken), 0)) >= 20
+    assert "broken.ts is damaged: " in result.failures[0]
+
+
+#: Videos of 108 frames in 9 s after the loss of their last 40%.
+CUT_OFF = {
+    "cut.mkv": r"it is cut off at 0:05\.\d of 0:09\.\d, .*\b\d\d of about 10\d frames are left",
+    "cut.mp4": r"it is cut off at 0:05\.\d of 0:09\.\d, .*\b\d\d of about 108 frames are left",
+    "cut.ts": r"it is cut off at 0:05\.\d",
+    "cut.avi": r"it is cut off at 0:05\.\d",
+}
+
+
+@pytest.mark.parametrize("name", CUT_OFF)
+def test_a_file_that_was_cut_off_is_named_as_such(
+    corpus: Corpus, name: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.mkv"
+    (failure,) = upscaled(corpus, name, target).failures
+    assert re.search(rf"{name} is damaged: {CUT_OFF[name]}", failure), failure
+    assert 50 < len(stamps(probe(target), 0)) < 75
+    # A part before the cut is complete.
+    assert upscaled(corpus, name, target, end=3, overwrite=True).failures == ()
+    target.unlink()
+    with pytest.raises(DecodeError, match=f"{name} is cut off; copy or download it again"):
+        upscaled(corpus, name, target, strict=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["nine.mkv", "faststart.mp4", "nine.ts", "nine.avi"])
+def test_a_whole_file_is_not_cut_off(corpus: Corpus, name: str) -> None:
+    path = corpus.path(name)
+    with path.open("rb") as file:
+        assert not is_cut_off(file)
+    for size in (0, 3, 13, 60, path.stat().st_size - 1):
+        data = path.read_bytes()[:size]
+        assert is_cut_off(io.BytesIO(data)) or size < 61
+
+
+def test_broken_packets_are_counted_and_make_the_exit_code_1(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    source, report = corpus.path("broken.mp4"), tmp_path / "report.jsonl"
+    same = ("-s", "1", "-n", "none", "-m", "upconv_7", "--preset", "ultrafast")
+    done = waifu2x_command(source, "out.mp4", *same, "--report", report, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    pattern = r"Error: .*broken.mp4 is damaged: \d packets? of its video cannot be decoded, 10\d of"
+    assert re.match(pattern, line)
+    row = json.loads(report.read_text())
+    assert (row["status"], len(row["failures"]), row["error"]) == ("done", 1, None)
+    strict = waifu2x_command(source, "strict.mp4", *same, "--strict", cwd=tmp_path)
+    assert strict.returncode == 1
+    assert "is damaged" in strict.stderr
+    assert not (tmp_path / "strict.mp4").exists()
 
 
 def test_recordings_that_were_joined_go_on_in_time(corpus: Corpus, tmp_path: Path) -> None:

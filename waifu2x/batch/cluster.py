@@ -1,6 +1,7 @@
 """Runs a batch on a Dask cluster (extra ``dask``, https://distributed.dask.org).
 
-The client plans the batch, and every file is a Dask task. A worker keeps one upscaler and one set
+The client plans the batch, and every file is a Dask task. A video is several tasks: each computes a
+share of its segments, and the last joins them. A worker keeps one upscaler and one set
 of limits per batch, so it loads a network once and overlaps decoding, computing and encoding as far
 as it has threads. Workers read and write the files and must see them under the same names. If a
 worker dies, Dask gives its files in flight to another worker.
@@ -16,6 +17,7 @@ import queue
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import field, replace
 from pathlib import Path
@@ -34,12 +36,13 @@ from ..errors import (
     MissingExtraError,
     Waifu2xError,
 )
+from ..files.task import Share
 from ..pipeline.upscaler import Upscaler
 from .job import BatchContext, Rules, process
 from .limits import Limits
 from .memory import budget
 from .naming import Item
-from .planning import Plan
+from .planning import Plan, is_video
 from .results import BatchResult, Summary
 from .runner import BatchProgress
 from .tree import OutputTree
@@ -58,6 +61,8 @@ _ANSWER: Final = 5.0
 _POLL_SECONDS: Final = 1.0
 #: Files submitted per thread of the workers: the next file is there when one ends.
 _AHEAD: Final = 2
+#: Tasks for each worker into which a batch of few videos is divided.
+_SHARES_PER_WORKER: Final = 2
 #: Share of a worker's memory limit for files; from 0.8 on, Dask pauses the worker.
 _MEMORY_SHARE: Final = 0.6
 #: Batches that a worker remembers; each holds an upscaler in memory.
@@ -65,6 +70,14 @@ _MAX_STATES: Final = 4
 #: Threads of a worker process on this machine, and its files in flight per thread.
 _LOCAL_THREADS: Final = 8
 _LOCAL_FILES: Final = 3
+
+
+@record
+class _Task:
+    """A task: the file ``index``, or ``share`` of its segments."""
+
+    index: int
+    share: Share | None = None
 
 
 class ClusterBatch:
@@ -86,8 +99,12 @@ class ClusterBatch:
         self._stack = contextlib.ExitStack()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
+        #: All tasks by number; joining a video becomes a task when its shares are finished.
+        self._tasks: list[_Task] = []
+        self._shares_left: dict[int, int] = {}
+        self._given_up: set[int] = set()
+        self._waiting: deque[int] = deque()
         self._in_flight: dict[int, _Future] = {}
-        self._next = 0
         self._suspects: list[int] = []
         self._tried_alone: set[int] = set()
         self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
@@ -96,6 +113,7 @@ class ClusterBatch:
         self._alone_since: float | None = None
         try:
             self._connect(plan, address)
+            self._divide(plan)
         except BaseException:
             self._close()
             raise
@@ -115,6 +133,7 @@ class ClusterBatch:
             self._close()
             # Delete the temporary files of killed workers.
             self._tree.clean(item.target.parent for item in self.items)
+            self._remove_unused()
 
     def stop(self) -> None:
         """Start no more files and finish those that workers have begun."""
@@ -137,13 +156,14 @@ class ClusterBatch:
     def progress(self) -> BatchProgress:
         """The progress by number of files; safe to read from any thread."""
         with self._lock:
-            # Workers begin files in approximately this order.
+            # Workers begin tasks in approximately this order.
             begun = sorted(self._in_flight)[: max(1, self._threads)]
+            files = dict.fromkeys(self._tasks[number].index for number in begun)
         return BatchProgress(
             total=len(self.items),
             ended=self.summary.ended,
             share=self.summary.ended / max(1, len(self.items)),
-            current=tuple(self.items[index].source for index in begun),
+            current=tuple(self.items[index].source for index in files),
         )
 
     # --- connection
@@ -257,76 +277,121 @@ class ClusterBatch:
 
     # --- files
 
+    def _divide(self, plan: Plan) -> None:
+        """List the tasks: a task for each file, or several for a video."""
+        videos = sum(map(is_video, plan.items))
+        workers = len(self._client.nthreads(callback_timeout=_ANSWER))
+        # Every share decodes the whole video, so many videos are not divided.
+        shares = -(-_SHARES_PER_WORKER * workers // max(1, videos)) if workers > 1 else 1
+        own = Share(*(plan.rules.batch.part or (1, 1)))
+        for index, item in enumerate(plan.items):
+            if is_video(item) and shares > 1:
+                self._shares_left[index] = shares
+                parts = (own.part(part, shares) for part in range(1, shares + 1))
+                self._tasks += [_Task(index, share) for share in parts]
+            else:
+                self._tasks.append(_Task(index))
+        self._joined = replace(own, joining="at once")
+        self._waiting.extend(range(len(self._tasks)))
+
+    def _remove_unused(self) -> None:
+        """Delete folders without a segment; the shares of a video leave that to this process."""
+        if self._shares_left:
+            from ..files.video import remove_unused  # loaded when needed
+
+            for index in self._shares_left:
+                remove_unused(self.items[index].target)
+
     def _submit(self) -> None:
         """Submit files until every worker has enough."""
-        if self._stopping.is_set() or not (self._suspects or self._next < len(self.items)):
+        if self._stopping.is_set() or not (self._suspects or self._waiting):
             return
         self._check_workers()
         with self._lock:
             if self._stopping.is_set():
                 return
             most = max(1, _AHEAD * self._threads)
-            while len(self._in_flight) < most and self._next < len(self.items):
-                self._submit_one(self._next)
-                self._next += 1
+            while len(self._in_flight) < most and self._waiting:
+                number = self._waiting.popleft()
+                if self._tasks[number].index not in self._given_up:
+                    self._submit_one(number)
             if self._suspects and not self._in_flight:
                 self._tried_alone.add(self._suspects[0])
                 self._submit_one(self._suspects.pop(0))
 
-    def _submit_one(self, index: int) -> None:
-        item = self.items[index]
+    def _submit_one(self, number: int) -> None:
+        task = self._tasks[number]
+        item = self.items[task.index]
         try:
             future = self._client.submit(
                 _upscale,
                 self._handle,
-                index,
+                number,
                 replace(item, source=item.source.absolute(), target=item.target.absolute()),
-                key=f"waifu2x-{self._handle.token}-{index}-{len(self._tried_alone)}",
+                task.share,
+                key=f"waifu2x-{self._handle.token}-{number}-{len(self._tried_alone)}",
                 pure=False,
             )
         except Exception as error:
             raise _lost() from error
-        self._in_flight[index] = future
-        self._client.loop.add_callback(self._follow, index, future)
+        self._in_flight[number] = future
+        self._client.loop.add_callback(self._follow, number, future)
 
-    async def _follow(self, index: int, future: _Future) -> None:
-        """Wait for the result of a file, on Dask's thread."""
+    async def _follow(self, number: int, future: _Future) -> None:
+        """Wait for the result of a task, on Dask's thread."""
         try:
             # If the worker that holds the result dies, this waits for another worker's result.
             outcome = await future
         except BaseException as error:
             outcome = error
-        self._ended.put((index, outcome))
+        self._ended.put((number, outcome))
 
     def _cancel_futures(self, futures: list[_Future]) -> None:
         with contextlib.suppress(Exception):
             self._client.cancel(futures)
 
     def _wait(self) -> BatchResult | None:
-        """The next result; None for an abandoned file or one to be tried again."""
+        """The next result; None for a share, an abandoned file, or one to be tried again."""
         while True:
             try:
-                index, outcome = self._ended.get(timeout=_POLL_SECONDS)
+                number, outcome = self._ended.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 self._check_workers()
                 continue
             with self._lock:
-                del self._in_flight[index]
-            return self._result(index, outcome)
+                del self._in_flight[number]
+            result = self._result(number, outcome)
+            task = self._tasks[number]
+            shared = task.share is not None and task.share.joining == "never"
+            return self._after_share(task.index, result) if result and shared else result
+
+    def _after_share(self, index: int, result: BatchResult) -> BatchResult | None:
+        """Join a video after its last share; the first share that fails is the result."""
+        if index in self._given_up:
+            return None
+        if result.status == "failed":
+            self._given_up.add(index)
+            return result
+        self._shares_left[index] -= 1
+        if not self._shares_left[index]:
+            with self._lock:
+                self._tasks.append(_Task(index, self._joined))
+                self._waiting.appendleft(len(self._tasks) - 1)
+        return None
 
     def _result(
-        self, index: int, outcome: BatchResult | BaseException | None
+        self, number: int, outcome: BatchResult | BaseException | None
     ) -> BatchResult | None:
-        item = self.items[index]
+        item = self.items[self._tasks[number].index]
         if isinstance(outcome, BatchResult):
             return _with_given_names(outcome, item, self._tree.root)
         if outcome is None:
             return None
         if isinstance(outcome, self._dask.KilledWorker):
-            if index not in self._tried_alone:
+            if number not in self._tried_alone:
                 # Dask blames every file that was on a dying worker. Each file is tried again
                 # alone.
-                self._suspects.append(index)
+                self._suspects.append(number)
                 return None
             what = (
                 "every worker that took it has died; it may need more memory than a worker has "
@@ -451,7 +516,7 @@ class BatchHandle:
 
 @record
 class WorkerState:
-    """What a worker keeps for a batch; ``begun`` has the indices of files it has begun."""
+    """What a worker keeps for a batch; ``begun`` has the numbers of tasks it has begun."""
 
     context: BatchContext
     begun: set[int] = field(default_factory=set)
@@ -522,18 +587,21 @@ def _prepare(handle: BatchHandle, probe: Path, dask_worker: _Worker) -> str:
     return "" if probe.exists() else _not_visible(probe.parent, dask_worker)
 
 
-def _upscale(handle: BatchHandle, index: int, item: Item) -> BatchResult | None:
-    """Process one file; returns None if it was abandoned."""
+def _upscale(
+    handle: BatchHandle, number: int, item: Item, share: Share | None
+) -> BatchResult | None:
+    """Process a file, or a share of a video; returns None if it was abandoned."""
     from distributed import get_worker
 
     try:
         state = _state(handle, get_worker())
         context = state.context
-        state.begun.add(index)  # before the check: `_stop_batch` sets the event, then reads `begun`
+        # Before the check: `_stop_batch` sets the event, then reads `begun`.
+        state.begun.add(number)
         if context.stopping.is_set():
             return None
-        with context.limits.file(index, context.cancel) as stages:
-            result = process(context, item, stages)
+        with context.limits.file(number, context.cancel) as stages:
+            result = process(context, item, stages, None, share)
     except CancelledError:
         return None
     except Waifu2xError as error:  # this worker cannot take part
@@ -550,7 +618,7 @@ def _known_state(token: str) -> WorkerState | None:
 
 
 def _stop_batch(token: str) -> set[int]:
-    """Start no more files; returns the indices of those that have begun."""
+    """Start no more tasks; returns the numbers of those that have begun."""
     state = _known_state(token)
     if state is None:
         return set()

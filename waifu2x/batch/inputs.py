@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import translate
+from functools import cache
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
@@ -24,12 +25,13 @@ from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX
 #: Extensions of videos that also belong to files of other kinds, such as TypeScript.
 _AMBIGUOUS: Final = frozenset({".ts", ".rm", ".nut", ".qt"})
 
-#: Extensions of the files to select in directories, in lower case. Videos need PyAV.
-PICTURE_SUFFIXES = (
-    codec.FOLDER_SUFFIXES
-    | {".cbz", Y4M_SUFFIX}
-    | (VIDEO_SUFFIXES - _AMBIGUOUS if find_spec("av") is not None else frozenset())
-)
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """Extensions of the files to select in directories, in lower case; of videos with PyAV only."""
+    videos = VIDEO_SUFFIXES - _AMBIGUOUS if find_spec("av") is not None else frozenset()
+    return codec.FOLDER_SUFFIXES | {".cbz", Y4M_SUFFIX} | videos
+
 
 _SEPARATORS = os.sep + (os.altsep or "")
 _WILD = re.compile(r"[*?]|\[[^\]]+\]")
@@ -504,7 +506,7 @@ class _Search:
                         wanted = True
                     else:
                         stem, dot, suffix = name.rpartition(".")
-                        wanted = bool(stem) and (dot + suffix).casefold() in PICTURE_SUFFIXES
+                        wanted = bool(stem) and (dot + suffix).casefold() in picture_suffixes()
                     if entry.is_file():
                         if wanted:
                             chosen.append(_Entry(natural_key(name), name, None))

@@ -27,7 +27,7 @@ from ..errors import (
     Waifu2xError,
 )
 from ..files.open import open_job
-from ..files.task import Amount, Job, Options, Result, Task
+from ..files.task import Amount, Job, Options, Result, Share, Task
 from ..picture import Picture
 from ..pipeline.pipeline import Footprint
 from ..pipeline.progress import ProgressCallback
@@ -78,9 +78,15 @@ class BatchContext:
 
 
 def process(
-    context: BatchContext, item: Item, stages: FileStages, progress: ProgressCallback | None = None
+    context: BatchContext,
+    item: Item,
+    stages: FileStages,
+    progress: ProgressCallback | None = None,
+    share: Share | None = None,
 ) -> BatchResult:
     """Upscale one file.
+
+    share: the segments of a video to compute; None for those of this part of the batch.
 
     Every failure is reported in the result; only `CancelledError` is raised, after
     ``context.cancel`` was set.
@@ -91,7 +97,7 @@ def process(
     error: Waifu2xError | None = None
     made_earlier = False
     try:
-        made = asdict(_convert(context, item, stages, progress))
+        made = asdict(_convert(context, item, stages, progress, share))
     except CancelledError:
         raise
     except SkippedError as skipped:
@@ -143,7 +149,11 @@ def is_done(item: Item) -> bool:
 
 
 def _convert(
-    context: BatchContext, item: Item, stages: FileStages, progress: ProgressCallback | None
+    context: BatchContext,
+    item: Item,
+    stages: FileStages,
+    progress: ProgressCallback | None,
+    share: Share | None,
 ) -> Result:
     batch = context.rules.batch
     source, options = item.source, context.rules.options
@@ -161,7 +171,7 @@ def _convert(
         job = open_within(
             *(stages, context.upscaler, stream, name, options, item.target),
             cancel=context.cancel,
-            shard=batch.part,
+            share=share or (None if batch.part is None else Share(*batch.part)),
         )
         if not job.needs_source:
             stack.close()
@@ -190,7 +200,7 @@ def open_within(
     keep_format: bool = False,
     amount: Amount | None = None,
     cancel: threading.Event | None = None,
-    shard: tuple[int, int] | None = None,
+    share: Share | None = None,
 ) -> Job:
     """Open a source as `open_job` does, once the limits of ``stages`` allow decoding it.
 
@@ -218,7 +228,7 @@ def open_within(
             slot=stages.computing,
             amount=amount,
             cancel=cancel,
-            shard=shard,
+            share=share,
         )
 
 

@@ -176,7 +176,7 @@ def _planned(
     if part is not None:
         # Every part takes its share of the segments of each video.
         own = {item.source for item in shard(items, *part)}
-        chosen = tuple(item for item in items if item.source in own or _is_video(item))
+        chosen = tuple(item for item in items if item.source in own or is_video(item))
     check_quality_used(options, [item.target.suffix for item in chosen])
     tree = OutputTree(out, create=any(os.path.lexists(item.source) for item in items))
     return Plan(
@@ -189,7 +189,8 @@ def _planned(
     )
 
 
-def _is_video(item: Item) -> bool:
+def is_video(item: Item) -> bool:
+    """Whether an item is a video by its name."""
     return item.source.suffix.lower() in VIDEO_SUFFIXES
 
 

@@ -32,7 +32,8 @@ class BatchResult:
     noise: the noise level removed, or None.
     reason: why the level was chosen, if it was chosen automatically; otherwise empty.
     notes: remarks for the user, such as metadata that the format cannot hold.
-    failures: what is wrong with each page of an archive that was carried over unchanged.
+    failures: what is wrong with each page of an archive that was carried over unchanged, or with a
+        damaged video.
     error: why the file failed.
     seconds: time from begin to end.
     stages: the time in each stage, or None if it was not measured.
@@ -88,7 +89,7 @@ class Summary:
     """Counts of files by status.
 
     done, skipped, failed: numbers of files with this status.
-    incomplete: number of archives that are done and hold pages carried over unchanged.
+    incomplete: number of those that are done and hold pages carried over unchanged, or miss frames.
 
     >>> results = waifu2x.upscale_many("pictures", "big", model="swift")
     >>> for result in results:

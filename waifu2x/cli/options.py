@@ -338,7 +338,7 @@ _OPTIONS = (
         help="Bits per sample, 8 or 16",
     ),
     _result("--strip", is_flag=True, help="Leave out EXIF, XMP and texts"),
-    _result("--strict", is_flag=True, help="Refuse a comic if one of its pages fails"),
+    _result("--strict", is_flag=True, help="Refuse a comic if a page fails, and a damaged video"),
     _result("--keep-times", is_flag=True, help="Give results the dates of their inputs"),
     overwrite_option("Output file", "Replace results that exist, never an input"),
     _video(

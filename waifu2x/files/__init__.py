@@ -77,7 +77,8 @@ class FileResult:
     noise: the noise level removed, or None. For an archive, the highest level of its pages.
     reason: why the level was chosen, if it was chosen automatically; otherwise empty.
     notes: remarks for the user, such as metadata that the format cannot hold.
-    failures: what is wrong with each page of an archive that was carried over unchanged.
+    failures: what is wrong with each page of an archive that was carried over unchanged, or with a
+        damaged video.
 
     >>> result = waifu2x.upscale_file("in.jpg", "big.png", model="swift")
     >>> result.size_in, result.size_out
@@ -112,7 +113,8 @@ def upscale_file(
     Without a format, the name of ``target`` decides. Without a name, a picture becomes a PNG and an
     animation keeps its format; in a file object both keep their format. Pages of an archive keep
     their format if it can be written, else become PNG. A page that fails is carried over unchanged,
-    and `FileResult.failures` names it.
+    and `FileResult.failures` names it. A damaged video gives what is left of it, and
+    `FileResult.failures` tells what is missing.
 
     Raises the errors of `Upscaler.upscale`, `SkippedError` for a picture beyond ``skip_larger``,
     and `EncodeError` or `OutputExistsError` if the result cannot be written.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, Final
 
 import numpy as np
 
@@ -10,6 +14,9 @@ from .._text import plural
 from ..errors import EncodeError
 from ..picture import Picture, Source
 from .task import Options
+
+#: Advice at the end of messages on damaged files.
+AGAIN: Final = "; copy or download it again"
 
 #: What is known of a video for the choice of a noise level.
 SOURCE: Final = Source(format="video")
@@ -34,3 +41,21 @@ def reuse_notes(*, tiles: int, reused: int, repeated: int) -> list[str]:
     if not reused:
         return []
     return [f"{100 * reused / tiles:.0f}% of the tiles reused, {plural(repeated, 'whole frame')}"]
+
+
+def path_of(stream: BinaryIO) -> Path | None:
+    """The file that ``stream`` reads, or None for any other stream."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        path = Path(stream.name)
+        if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+            return path.absolute()
+    return None
+
+
+def size_of(stream: BinaryIO) -> int:
+    """The size of a regular file in bytes, else 0."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -12,13 +12,13 @@ from typing import Any, BinaryIO, Final, cast
 from .. import codec
 from .._text import shown
 from ..codec import OutputFormat
-from ..errors import DecodeError, EncodeError, Waifu2xError, check_cancelled
+from ..errors import DecodeError, EncodeError, SkippedError, Waifu2xError, check_cancelled
 from ..picture import Source
 from ..pipeline.pipeline import Pipeline
 from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX, result_suffix
 from .naming import ARCHIVE_SUFFIXES
 from .still import StillJob
-from .task import Amount, ChooseFormat, ComputeSlot, Job, Options, options_for_format
+from .task import Amount, ChooseFormat, ComputeSlot, Job, Options, Share, options_for_format
 
 #: Formats that may hold an animation; a still picture in them becomes a PNG.
 _ANIMATED_SUFFIXES: Final = tuple(
@@ -37,7 +37,7 @@ def open_job(
     slot: ComputeSlot | None = None,
     amount: Amount | None = None,
     cancel: threading.Event | None = None,
-    shard: tuple[int, int] | None = None,
+    share: Share | None = None,
 ) -> Job:
     """Read a picture, or open an animation, archive or video, and check it before any network runs.
 
@@ -48,7 +48,8 @@ def open_job(
     slot: held whenever a network runs, if several jobs run at once.
     amount: counts the pixels of the source, and limits the frames of animations.
     cancel: an event that ends every read of ``stream``, also by the job, with `CancelledError`.
-    shard: part and number of parts of the segments of a video to compute; None for all.
+    share: the segments of a video to compute; None for all. `SkippedError` is raised for anything
+        else than a video if another process is to join the segments.
 
     Raises `DecodeError`, `LimitError`, `ArgumentError`, `EncodeError` for a result that the format
     cannot hold, `SkippedError` for a source beyond ``skip_larger``, and `CancelledError`.
@@ -76,21 +77,29 @@ def open_job(
     stream.seek(0)
     head = stream.read(codec.HEAD_BYTES)
     found = codec.sniff(head)
-    if found.name == "y4m":
+    if share is not None and share.joining == "never" and (found.name == "y4m" or not found.video):
+        raise SkippedError(f"{name} has no segments")
+    raw = found.name == "y4m"
+    to_raw = options.format == "y4m" or (target is not None and target.suffix.lower() == Y4M_SUFFIX)
+    if raw:
         from .y4m import Y4mJob, check_y4m_target  # loaded when needed
 
         check_y4m_target(target, options.format, name)
         stream.seek(0)
-        return Y4mJob(pipeline, stream, name, options, slot, amount=amount)
-    if options.format == "y4m" or (target is not None and target.suffix.lower() == Y4M_SUFFIX):
-        raise EncodeError(
-            f"a y4m video is made of another one, and {name} is none; pipe its frames in, for "
-            "example with ffmpeg -f yuv4mpegpipe"
-        )
+        if target is None or to_raw:
+            return Y4mJob(pipeline, stream, name, options, slot, amount=amount)
+    if found.video and to_raw:
+        from .y4m import RawVideoJob  # loaded when needed
+
+        return RawVideoJob(pipeline, stream, name, options, slot, amount=amount)
     if found.video:
         from .video import VideoJob  # loaded when needed
 
-        return VideoJob(pipeline, stream, name, options, target, slot, amount=amount, shard=shard)
+        return VideoJob(
+            *(pipeline, stream, name, options, target, slot), amount=amount, share=share, raw=raw
+        )
+    if to_raw:
+        raise EncodeError(f"a y4m video is made of another one, and {name} is none; name a video")
     if found.name != "zip":
         if found.archive:
             raise DecodeError(found.unsupported(shown(name)))
@@ -185,7 +194,7 @@ def expected_extension(source: Path, options: Options) -> str:
     if suffix in ARCHIVE_SUFFIXES:
         return suffix
     if suffix in VIDEO_SUFFIXES:
-        return result_suffix(suffix)
+        return Y4M_SUFFIX if options.format == "y4m" else result_suffix(suffix)
     if suffix == Y4M_SUFFIX:
         return suffix
     if options.format is not None:
@@ -221,7 +230,7 @@ def _extension_of(stream: BinaryIO, name: str, suffix: str, format: str | None) 
     if kind == "y4m":
         return Y4M_SUFFIX
     if found.video:
-        return result_suffix(suffix)
+        return Y4M_SUFFIX if format == "y4m" else result_suffix(suffix)
     if kind == "zip":
         return suffix if suffix in ARCHIVE_SUFFIXES else ARCHIVE_SUFFIXES[0]
     if format is not None:

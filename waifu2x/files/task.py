@@ -82,7 +82,8 @@ class Options(VideoOptions):
     skip_larger: (width, height) in pixels; a wider or taller picture is skipped with
         `SkippedError`. Such a page of an archive is copied unchanged.
     strict: refuse an archive with a page that fails, or that its format cannot hold at the new
-        size. Otherwise the first is carried over unchanged, and the second becomes a PNG.
+        size. Otherwise the first is carried over unchanged, and the second becomes a PNG. Also
+        refuse a damaged video, which otherwise gives what is left of it.
 
     Raises `ArgumentError` for a value that is not allowed.
 
@@ -241,6 +242,32 @@ class FrameShare(float):
         if not self.computed or not self.total:
             return None
         return max(0, self.total - self.frames) / self.rate
+
+
+@record
+class Share:
+    """A share of the segments of a video, if several processes compute them.
+
+    index, count: which share, from 1, of how many.
+    joining: "if complete" joins all segments if the other shares are finished, "never" leaves that
+        to another process, and "at once" joins what other processes have just finished.
+    """
+
+    index: int = 1
+    count: int = 1
+    joining: Literal["if complete", "never", "at once"] = "if complete"
+
+    def has(self, segment: int) -> bool:
+        """Whether the share includes a segment, counted from 0."""
+        return segment % self.count == self.index - 1
+
+    def of(self, segments: int) -> range:
+        """The numbers of the segments in the share, of so many in total."""
+        return range(self.index - 1, segments, self.count)
+
+    def part(self, index: int, count: int) -> Share:
+        """The part ``index`` of ``count`` of this share, whose segments another process joins."""
+        return Share(self.index + self.count * (index - 1), self.count * count, "never")
 
 
 @dataclass(slots=True)

@@ -27,11 +27,11 @@ from ..video.fitting import Fit, check_fit, encoder_for, fit
 from ..video.library import library
 from ..video.mux import Muxer
 from ..video.planes import VideoFrame
-from ..video.segments import Cut, Segment, SegmentFolder, cut
+from ..video.segments import Cut, Ending, Segment, SegmentFolder, cut
 from ..video.upscaling import UpscaledFrames
-from .frames import SOURCE, blank_frame, refuse_depth, reuse_notes
+from .frames import AGAIN, SOURCE, blank_frame, path_of, refuse_depth, reuse_notes, size_of
 from .naming import MAX_NAME_BYTES, name_size, shortened_name
-from .task import Amount, ComputeSlot, FrameShare, Options, Result, Task
+from .task import Amount, ComputeSlot, FrameShare, Options, Result, Share, Task
 
 #: Begins and ends the name of the folder with finished segments.
 _FOLDER: Final = (".", ".waifu2x-parts")
@@ -59,21 +59,20 @@ class VideoJob:
         slot: ComputeSlot | None = None,
         *,
         amount: Amount | None = None,
-        shard: tuple[int, int] | None = None,
+        share: Share | None = None,
+        raw: bool = False,
     ) -> None:
+        """Open the source.
+
+        raw: whether ``stream`` is a YUV4MPEG2 stream, which need not seek. The other arguments are
+            those of `open_job`.
+        """
         library()
         self._name = name
-        self._options, self._shard = options, shard
+        self._options, self._share = options, share or Share()
         refuse_depth(options, name)
-        path = _path_of(stream)
-        self._source = source = VideoSource(
-            path or stream,
-            name,
-            start=options.start,
-            end=options.end,
-            deinterlace=options.deinterlace,
-            max_pixels=pipeline.options.limit,
-        )
+        path = path_of(stream)
+        self._source = source = _source(stream, path, name, options, pipeline.options.limit, raw)
         facts = source.facts
         width, height = facts.layout.width, facts.layout.height
         options.check_larger(width, height, name)
@@ -106,8 +105,12 @@ class VideoJob:
         else:
             check_fit(source, container, encoder, place if target is not None else name)
             self._fit = Fit(frozenset(), ())
+        if options.strict and source.cut_off and options.end is None:
+            raise DecodeError(f"{name} is cut off{AGAIN}")
         self._folder: Path | None = None
         self._keys = self._identity(path)
+        # The contents of a pipe have no identity before they are read.
+        self._resumes = path is not None
 
     def _identity(self, path: Path | None) -> dict[str, Any]:
         """What decides the bytes of the segments."""
@@ -136,14 +139,18 @@ class VideoJob:
     @contextlib.contextmanager
     def keeping(self, place: Path) -> Iterator[None]:
         """Keep finished segments next to ``place``, and remove them once the result is there."""
-        before, after = _FOLDER
-        stem = shortened_name(place.name, MAX_NAME_BYTES - name_size(before + after))
-        self._folder = folder = place.with_name(f"{before}{stem}{after}")
-        segments = SegmentFolder(folder, self._keys)
+        self._folder = _folder_of(place)
+        segments = SegmentFolder(self._folder, self._keys)
+        if not self._resumes:
+            segments.remove()
         try:
             yield
+        except SkippedError:  # other processes work with the folder
+            raise
         except BaseException:
-            if folder.is_dir():
+            if not self._resumes:
+                segments.remove()
+            elif self._share.joining != "never":
                 segments.remove_if_empty()
             raise
         segments.remove()
@@ -169,6 +176,7 @@ class VideoJob:
                     self._source, self._container, self._settings, made.segments, self._fit.left
                 )
                 muxer.write(sink, cancel)
+                damage = self._damage(made.damage, muxer.damaged)
             except (EncodeError, OSError) as error:
                 raise self._kept(folder, error) from (
                     error if isinstance(error, OSError) else error.__cause__
@@ -185,14 +193,28 @@ class VideoJob:
             notes.append("segments of another source were deleted")
         frames = plural(sum(len(each.frames) for each in made.segments), "frame")
         notes += _saved(made.segments)
-        return self._task.result(SOURCE, frames, *notes)
+        result = self._task.result(SOURCE, frames, *notes)
+        return replace(result, failures=(damage,) if damage else ())
+
+    def _damage(self, video: str, copied: int) -> str:
+        """Describe what is wrong with the source; empty for nothing.
+
+        Raises `DecodeError` for a damaged source that must not give a result.
+        """
+        damage = video
+        if copied:
+            others = f"{plural(copied, 'packet')} of its other streams incomplete"
+            damage = f"{video}, {others}" if video else f"{self._name} is damaged: {others}"
+        if damage and self._options.strict:
+            raise DecodeError(f"{damage}{AGAIN}")
+        return damage
 
     def _kept(self, folder: SegmentFolder, error: EncodeError | OSError) -> EncodeError:
         """An error of writing, with what has been kept."""
         text = str(error).partition("; nothing was left")[0]
         if isinstance(error, OSError):
             text = f"the result cannot be written: {reason(error)}"
-        finished = folder.finished() if self._folder is not None else 0
+        finished = folder.finished() if self._folder is not None and self._resumes else 0
         if finished:
             text += (
                 f"; {plural(finished, 'finished segment')} kept in {shown(folder.path)}; "
@@ -212,25 +234,27 @@ class VideoJob:
     ) -> _Made:
         """Compute the segments that are missing, and load all.
 
-        Raises `SkippedError` if other shards have not finished theirs.
+        Raises `SkippedError` if other shares are not finished, or another process joins all.
         """
-        index, count = self._shard or (1, 1)
+        share = self._share
+        joins = share.joining != "never"
         follow = _Follow(self._source.facts.frames, progress)
-        total = folder.count
-        if total is not None:
-            found = [folder.load(at) for at in range(total)]
-            if None not in found:
-                segments = tuple(each for each in found if each is not None)
+        ending = folder.ending
+        if ending is not None:
+            segments = folder.complete(range(ending.count) if joins else share.of(ending.count))
+            if segments is not None:
+                if not joins:
+                    raise self._left_to_another()
                 follow.skipped(sum(len(each.frames) for each in segments))
-                return _Made(segments, ("segments of an earlier run used",))
-        notes: list[str] = []
+                used = () if share.joining == "at once" else ("segments of an earlier run used",)
+                return _Made(segments, (*ending.notes, *used), ending.damage)
         at = -1
         resumed = 0
         checked: dict[int, Segment] = {}
         frames = cut(self._source.frames(cancel), self._source.facts.time_base)
         for at, group in groupby(frames, key=lambda each: each.segment):
-            own = at % count == index - 1
-            segment = folder.load(at) if own or folder.segment_path(at).exists() else None
+            own = share.has(at)
+            segment = folder.load(at) if own or (joins and folder.holds(at)) else None
             if segment is not None or not own:
                 pts = [each.frame.pts for each in group]
                 if segment is None or [each for each, _ in segment.frames] == pts:
@@ -246,8 +270,11 @@ class VideoJob:
             checked[at] = self._compute(folder, at, group, follow, cancel)  # noqa: B031  (once only)
         if at < 0:
             raise DecodeError(f"{self._name} has no frames between start and end")
-        folder.finish(at + 1)
-        notes += self._source.notes()
+        notes = list(self._source.notes())
+        damage = self._source.damage()
+        folder.finish(Ending(at + 1, tuple(notes), damage))
+        if not joins:
+            raise self._left_to_another()
         if resumed:
             notes.append(f"{plural(resumed, 'segment')} of an earlier run used")
         # Other shards may have finished theirs meanwhile.
@@ -259,7 +286,10 @@ class VideoJob:
                 "finishes last joins them"
             )
         segments = tuple(each for each in loaded if each is not None)
-        return _Made(segments, tuple(notes))
+        return _Made(segments, tuple(notes), damage)
+
+    def _left_to_another(self) -> SkippedError:
+        return SkippedError(f"{self._name}: a share of its segments is finished")
 
     def _compute(
         self,
@@ -319,10 +349,11 @@ class VideoJob:
 
 @record
 class _Made:
-    """All segments of a video, and remarks."""
+    """All segments of a video, remarks, and what is wrong with the source."""
 
     segments: tuple[Segment, ...]
     notes: tuple[str, ...]
+    damage: str
 
 
 @dataclass(slots=True)
@@ -373,13 +404,42 @@ def _saved(segments: tuple[Segment, ...]) -> list[str]:
     return reuse_notes(**{key: sum(each.saved.get(key, 0) for each in segments) for key in keys})
 
 
-def _path_of(stream: BinaryIO) -> Path | None:
-    """The file that ``stream`` reads, or None for any other stream."""
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        path = Path(stream.name)
-        if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
-            return path.absolute()
-    return None
+def _source(
+    stream: BinaryIO, path: Path | None, name: str, options: Options, limit: int, raw: bool
+) -> VideoSource:
+    """Open the source; raises `DecodeError`, `EncodeError` and `LimitError`."""
+    if raw:
+        from ..video.raw_source import Y4mSource  # loaded when needed
+
+        return Y4mSource(
+            stream,
+            name,
+            start=options.start,
+            end=options.end,
+            deinterlace=options.deinterlace,
+            max_pixels=limit,
+            total=size_of(stream),
+        )
+    return VideoSource(
+        path or stream,
+        name,
+        start=options.start,
+        end=options.end,
+        deinterlace=options.deinterlace,
+        max_pixels=limit,
+    )
+
+
+def remove_unused(place: Path) -> None:
+    """Delete the folder of segments next to ``place`` if it holds none."""
+    SegmentFolder(_folder_of(place), {}).remove_if_empty()
+
+
+def _folder_of(place: Path) -> Path:
+    """The folder of the segments of the result ``place``."""
+    before, after = _FOLDER
+    stem = shortened_name(place.name, MAX_NAME_BYTES - name_size(before + after))
+    return place.with_name(f"{before}{stem}{after}")
 
 
 def _file_identity(path: Path, name: str) -> dict[str, Any]:

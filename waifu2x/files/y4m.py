@@ -1,35 +1,36 @@
-"""A job for a YUV4MPEG2 stream, whose frames are read, upscaled and written one by one."""
+"""Jobs whose results are raw frames in YUV4MPEG2, which are upscaled and written one by one."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import stat
+import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
-from .._text import plural, shown
-from ..errors import EncodeError
+from .._text import listed, plural, shown
+from ..errors import DecodeError, EncodeError
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.progress import ProgressCallback
-from ..video.containers import Y4M_SUFFIX
+from ..video.containers import VIDEO_SUFFIXES, Y4M_SUFFIX
+from ..video.layout import VideoLayout
 from ..video.planes import VideoFrame
-from ..video.upscaling import UpscaledFrames
-from ..video.y4m import Y4mReader, Y4mWriter
-from .frames import SOURCE, blank_frame, refuse_depth, reuse_notes
+from ..video.upscaling import Saved, UpscaledFrames
+from ..video.y4m import Y4mReader, Y4mWriter, header_for
+from .frames import AGAIN, SOURCE, blank_frame, path_of, refuse_depth, reuse_notes, size_of
 from .task import Amount, ComputeSlot, FrameShare, Options, PlainJob, Result, Task
 
-#: Bytes of the line before a frame.
-_FRAME_LINE: Final = 6
+_log = logging.getLogger(__name__)
 
 
-class Y4mJob(PlainJob):
-    """A YUV4MPEG2 stream, which becomes another one; a `Job`.
+class _RawJob(PlainJob):
+    """What the jobs share: frames of a layout become raw frames.
 
-    Raises the errors of `StillJob`.
+    total: the number of frames, 0 if it is unknown.
     """
 
     needs_source = True
@@ -39,45 +40,38 @@ class Y4mJob(PlainJob):
     def __init__(
         self,
         pipeline: Pipeline,
-        stream: BinaryIO,
         name: str,
         options: Options,
-        slot: ComputeSlot | None = None,
-        *,
-        amount: Amount | None = None,
+        slot: ComputeSlot | None,
+        amount: Amount | None,
+        layout: VideoLayout,
+        total: int,
     ) -> None:
-        refuse_depth(options, name)
-        self._options = options
-        self._reader = reader = Y4mReader(stream, name, max_pixels=pipeline.options.limit)
-        header = reader.header
-        layout = header.layout
         options.check_larger(layout.width, layout.height, name)
-        self._total = self._frames_in(_size(stream))
         if amount is not None:
-            amount.add_frames(layout.width, layout.height, max(1, self._total), name)
+            amount.add_frames(layout.width, layout.height, max(1, total), name)
+        self._name, self._options = name, options
+        self._layout, self._total = layout, total
         blank = blank_frame(layout.width, layout.height)
-        self._task = task = Task.resolve(pipeline, options, blank, slot)
-        idle = not task.request.passes and not task.request.resize
-        if header.interlaced and not idle and options.deinterlace != "off":
-            raise EncodeError(
-                f"{name} is interlaced; deinterlace it first, for example with "
-                "ffmpeg -vf bwdif, or take its frames as they are with `deinterlace='off'`"
-            )
-        if header.rate is None and (options.start is not None or options.end is not None):
-            raise EncodeError(
-                f"{name} has no frame rate, so its parts have no times; leave out `start=` and "
-                "`end=`"
-            )
+        self._task = Task.resolve(pipeline, options, blank, slot)
 
-    def write(
+    @property
+    def _idle(self) -> bool:
+        """Whether no frame changes."""
+        return not self._task.request.passes and not self._task.request.resize
+
+    def _written(
         self,
+        frames: Iterator[VideoFrame],
         sink: BinaryIO,
-        progress: ProgressCallback | None = None,
-        cancel: threading.Event | None = None,
-    ) -> Result:
-        """Upscale and write frame by frame; ``sink`` need not seek."""
-        task, header = self._task, self._reader.header
-        began, size, total = time.perf_counter(), 0, self._total
+        line: bytes,
+        result: VideoLayout,
+        progress: ProgressCallback | None,
+        cancel: threading.Event | None,
+    ) -> Saved:
+        """Upscale ``frames``, and write them with the header ``line`` in the layout ``result``."""
+        task, total = self._task, self._total
+        began, size = time.perf_counter(), 0
 
         def follow(done: int) -> None:
             if progress is not None:
@@ -92,31 +86,81 @@ class Y4mJob(PlainJob):
                 )
 
         upscaled = UpscaledFrames(
-            self._chosen(),
-            header.layout,
+            frames,
+            self._layout,
             task.pipeline,
             task.request,
+            result=result,
             exact=self._options.exact,
             progress=follow,
             cancel=cancel,
             slot=task.slot,
         )
         with upscaled:
-            writer = Y4mWriter(sink, header.line(upscaled.layout))
+            writer = Y4mWriter(sink, line)
             for frame in upscaled:
                 writer.write(frame)
                 size += upscaled.layout.frame_bytes
             writer.flush()
-        saved = upscaled.saved
-        notes = [
+        return upscaled.saved
+
+    def _grown(self, layout: VideoLayout) -> VideoLayout:
+        return layout.sized(self._task.request.width, self._task.request.height)
+
+    @staticmethod
+    def _notes(saved: Saved) -> list[str]:
+        return [
             plural(saved.frames, "frame"),
             *reuse_notes(tiles=saved.tiles, reused=saved.reused, repeated=saved.repeated),
         ]
-        request, assumptions = task.request, header.layout.assumptions()
+
+
+class Y4mJob(_RawJob):
+    """A YUV4MPEG2 stream, which becomes another one; a `Job`.
+
+    Raises the errors of `StillJob`.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        stream: BinaryIO,
+        name: str,
+        options: Options,
+        slot: ComputeSlot | None = None,
+        *,
+        amount: Amount | None = None,
+    ) -> None:
+        refuse_depth(options, name)
+        self._reader = reader = Y4mReader(stream, name, max_pixels=pipeline.options.limit)
+        header = reader.header
+        total = reader.frames_in(size_of(stream))
+        super().__init__(pipeline, name, options, slot, amount, header.layout, total)
+        if not self._idle:
+            header.refuse_interlaced(name, options.deinterlace)
+        if header.rate is None and (options.start is not None or options.end is not None):
+            raise EncodeError(
+                f"{name} has no frame rate, so its parts have no times; leave out `start=` and "
+                "`end=`"
+            )
+
+    def write(
+        self,
+        sink: BinaryIO,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Result:
+        """Upscale and write frame by frame; ``sink`` need not seek."""
+        header = self._reader.header
+        result = self._grown(header.layout)
+        line = header.line(result)
+        saved = self._written(self._chosen(), sink, line, result, progress, cancel)
+        notes = self._notes(saved)
+        assumptions = header.layout.assumptions()
         # They do not matter if nothing is converted.
-        if assumptions and (request.passes or request.resize):
+        if assumptions and not self._idle:
             notes.append(assumptions)
-        return task.result(SOURCE, *notes)
+        return self._task.result(SOURCE, *notes)
 
     def _chosen(self) -> Iterator[VideoFrame]:
         """Return the frames between start and end."""
@@ -129,28 +173,111 @@ class Y4mJob(PlainJob):
         last = None if options.end is None else -int(-options.end * rate // 1)
         return itertools.islice(frames, first, last)
 
-    def _frames_in(self, size: int) -> int:
-        """Return the number of frames of a file, 0 if it is unknown."""
-        header = self._reader.header
-        frames = (size - len(header.line())) // (header.layout.frame_bytes + _FRAME_LINE)
-        return max(0, frames)
+
+class RawVideoJob(_RawJob):
+    """The frames of a video in a container, without everything else; a `Job`.
+
+    What is lost is logged as a warning before the work begins.
+
+    Raises the errors of `VideoJob`, and `EncodeError` for frames that y4m cannot hold.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        stream: BinaryIO,
+        name: str,
+        options: Options,
+        slot: ComputeSlot | None = None,
+        *,
+        amount: Amount | None = None,
+    ) -> None:
+        from ..video.demux import VideoSource  # loaded when needed
+
+        refuse_depth(options, name)
+        self._source = source = VideoSource(
+            path_of(stream) or stream,
+            name,
+            start=options.start,
+            end=options.end,
+            deinterlace=options.deinterlace,
+            max_pixels=pipeline.options.limit,
+        )
+        facts = source.facts
+        # No quality of JPEG decides the level; see `resolve_noise`.
+        options = replace(options, noise=None) if options.noise == "auto" else options
+        super().__init__(pipeline, name, options, slot, amount, facts.layout, facts.frames)
+        held = replace(facts.original, guessed=())
+        if held.matrix == "rgb":
+            held = replace(held, matrix="bt709", full_range=False)
+        self._result = self._grown(held)
+        aspect = None if facts.aspect is None else facts.aspect.as_integer_ratio()
+        self._header = header_for(self._result, rate=facts.rate, aspect=aspect)
+        if source.cut_off and options.strict and options.end is None:
+            raise DecodeError(f"{name} is cut off{AGAIN}")
+        self._lost = self._left_out()
+        if self._lost:
+            _log.warning("%s: %s", name, self._lost)
+        self._uneven = Fraction(0)
+
+    def _left_out(self) -> str:
+        """Describe what y4m does not hold of the source; empty for nothing."""
+        from ..video.fitting import describe, is_repeated  # loaded when needed
+
+        source = self._source
+        with source.open() as opened:
+            chapters = opened.chapters()
+            lost = [
+                describe(stream)
+                for stream in opened.streams
+                if stream.index != source.main_index and not is_repeated(stream, chapters)
+            ]
+        if chapters:
+            lost.append("chapters")
+        if source.facts.hdr.primaries is not None or source.facts.hdr.light is not None:
+            lost.append("HDR metadata")
+        return f"y4m holds only frames, without {listed(lost, 'and')}" if lost else ""
+
+    def write(
+        self,
+        sink: BinaryIO,
+        progress: ProgressCallback | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Result:
+        """Upscale and write frame by frame; ``sink`` need not seek."""
+        line = self._header.line()
+        saved = self._written(self._frames(cancel), sink, line, self._result, progress, cancel)
+        notes = [*self._notes(saved), *self._source.notes()]
+        if self._lost:
+            notes.append(self._lost)
+        if self._uneven > 1:
+            moved = plural(round(self._uneven), "frame")
+            notes.append(f"times of a variable frame rate lost, by up to {moved}")
+        notes.append(f"colors are {self._result.matrix_label}, for which y4m has no tag")
+        damage = self._source.damage()
+        if damage and self._options.strict:
+            raise DecodeError(f"{damage}{AGAIN}")
+        result = self._task.result(SOURCE, *notes)
+        return replace(result, failures=(damage,) if damage else ())
+
+    def _frames(self, cancel: threading.Event | None) -> Iterator[VideoFrame]:
+        facts, first = self._source.facts, 0
+        for number, each in enumerate(self._source.frames(cancel)):
+            first = each.pts if not number else first
+            place = (each.pts - first) * facts.time_base * facts.rate
+            self._uneven = max(self._uneven, abs(place - number))
+            yield each.frame
 
 
 def check_y4m_target(target: Path | None, format: str | None, name: str) -> None:
-    """Raise `EncodeError` unless a y4m stream may be written as ``target``."""
+    """Raise `EncodeError` unless the frames of a y4m stream may become a video as ``target``."""
     suffix = Y4M_SUFFIX if target is None else target.suffix.lower()
-    if format not in (None, "y4m") or (format is None and suffix != Y4M_SUFFIX):
+    if format not in (None, "y4m") or (
+        format is None and suffix != Y4M_SUFFIX and suffix not in VIDEO_SUFFIXES
+    ):
         kind = format or suffix or "without an extension"
         raise EncodeError(
             f"{shown(name)} is a video of raw frames, which becomes another one, and the result "
-            f"would be {kind}; name it with the extension .y4m, or pipe it to an encoder"
+            f"would be {kind}; name it with the extension .y4m, or with that of a container, such "
+            "as .mkv"
         )
-
-
-def _size(stream: BinaryIO) -> int:
-    """The size of a regular file in bytes, else 0."""
-    try:
-        status = os.fstat(stream.fileno())
-    except (OSError, ValueError, AttributeError):
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0

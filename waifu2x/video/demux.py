@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias, cast
 import numpy as np
 
 from .._record import record
-from .._text import plural
+from .._text import plural, reason
 from ..errors import DecodeError, LimitError, check_cancelled
 from .color import from_rgb, to_rgb
 from .layout import CHROMA_SITES, ChromaSite, Matrix, VideoLayout, untagged
 from .library import library, why
 from .pixels import planar_format, planes_of, rotated, sampling_of
 from .planes import VideoFrame
+from .truncation import is_cut_off
 
 if TYPE_CHECKING:
     import av
@@ -145,8 +146,14 @@ class SourceFrame:
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """What a pass over the frames has met."""
+
+    frames: int = 0
     broken: int = 0
+    flagged: int = 0
+    ended: bool = False
+    last: Fraction | None = None
     moved: int = 0
     jumps: int = 0
     interlaced: int = 0
@@ -185,9 +192,11 @@ class VideoSource:
         self.end = None if end is None else Fraction(end).limit_denominator(10**6)
         self._deinterlace = deinterlace
         self._turns, self._flip = 0, False
-        self._counts = _Counts()
+        self._counts = Counts()
+        self.cut_off = self._is_cut_off()
         with self.open() as container:
             self.container_format = str(container.format.name)
+            self._duration = Fraction(container.duration or 0, 10**6)
             self._origin = Fraction(container.start_time or 0, 10**6)
             stream = self._main(container)
             width, height = stream.codec_context.width, stream.codec_context.height
@@ -199,6 +208,16 @@ class VideoSource:
             self.main_index = stream.index
             self.extra_videos = sum(1 for each in container.streams.video if not is_cover(each)) - 1
             self.facts = self._probe(container, stream)
+
+    def _is_cut_off(self) -> bool:
+        """Whether the file is shorter than its container declares."""
+        try:
+            if isinstance(self._file, Path):
+                with self._file.open("rb") as file:
+                    return is_cut_off(file)
+            return is_cut_off(self._file)
+        except OSError as error:
+            raise DecodeError(f"{self.name} cannot be read: {reason(error)}") from error
 
     @contextlib.contextmanager
     def open(self) -> Iterator[av.container.InputContainer]:
@@ -380,7 +399,7 @@ class VideoSource:
         without a timestamp, or with one that is not after the last, comes one unit after it. If the
         time goes back by more than a second, the rest of the video follows without a gap.
         """
-        self._counts = counts = _Counts()
+        self._counts = counts = Counts()
         facts, stored = self.facts, self._stored
         last: int | None = None
         step = max(1, round(1 / (facts.rate * facts.time_base)))
@@ -408,6 +427,7 @@ class VideoSource:
                     break
                 if not self.inside(moment):
                     continue
+                counts.frames, counts.last = counts.frames + 1, moment
                 counts.interlaced += bool(each.interlaced_frame)
                 for data in _side_data(each):
                     if data.type.name in _LEFT_OUT:
@@ -454,10 +474,11 @@ class VideoSource:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError:
-                self._counts.broken += 1
+                self._counts.ended = True
                 packet = None
             if packet is None:
                 break
+            self._counts.flagged += bool(packet.is_corrupt)
             if packet.size == 0 and packet.dts is not None:
                 continue  # the last frame stays, as in Theora
             try:
@@ -514,11 +535,27 @@ class VideoSource:
             frame.duration = durations.pop(frame.pts, 0)
             yield frame
 
+    def damage(self) -> str:
+        """What was found to be wrong with the source in the last pass; empty for nothing."""
+        counts = self._counts
+        found = []
+        if (self.cut_off or counts.ended) and self.end is None and counts.last is not None:
+            place = f"it is cut off at {_clock(counts.last - self._origin)}"
+            # Some containers declare no duration; the library then estimates the one that is left.
+            if counts.last - self._origin + 1 < self._duration:
+                place += f" of {_clock(self._duration)}"
+            found.append(place)
+        if counts.broken:
+            found.append(f"{plural(counts.broken, 'packet')} of its video cannot be decoded")
+        if counts.flagged > counts.broken:
+            found.append(f"{plural(counts.flagged, 'packet')} of its video incomplete")
+        if found and counts.frames < self.facts.frames:
+            found.append(f"{counts.frames} of about {self.facts.frames} frames are left")
+        return f"{self.name} is damaged: {', '.join(found)}" if found else ""
+
     def notes(self) -> Iterator[str]:
         """Remarks on the last pass over the frames."""
         counts = self._counts
-        if counts.broken:
-            yield f"{plural(counts.broken, 'damaged packet')} left out"
         if counts.jumps:
             yield f"{plural(counts.jumps, 'jump')} back in time closed"
         if counts.moved:
@@ -529,6 +566,15 @@ class VideoSource:
             yield f"{plural(counts.interlaced, 'interlaced frame')} not deinterlaced"
         if counts.left_out:
             yield f"left out: {', '.join(sorted(counts.left_out))}"
+
+
+def _clock(seconds: Fraction) -> str:
+    """A moment as in 1:02:03.5."""
+    tenths = round(max(seconds, Fraction(0)) * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    place = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{place}:{tenths / 10:04.1f}"
 
 
 class _Unclosed(io.RawIOBase):

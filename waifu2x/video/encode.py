@@ -203,19 +203,23 @@ class EncoderSettings:
             "global_header": self.global_header,
         }
 
-    def configure(self, context: Any) -> None:
-        """Set the fields of an encoder that is not open yet."""
-        av = library()
+    def describe_stream(self, context: Any) -> None:
+        """Set the fields of a codec that describe its frames."""
         context.width, context.height = self.layout.width, self.layout.height
         context.pix_fmt = self.format
         context.framerate = self.rate
-        context.time_base = 1 / self.rate
         context.color_range = self.tags.full_range
         context.colorspace = self.tags.matrix
         context.color_primaries = self.tags.primaries
         context.color_trc = self.tags.transfer
         if self.aspect is not None:
             context.sample_aspect_ratio = self.aspect
+
+    def configure(self, context: Any) -> None:
+        """Set the fields of an encoder that is not open yet."""
+        av = library()
+        self.describe_stream(context)
+        context.time_base = 1 / self.rate
         context.thread_count = _THREADS
         context.bit_rate = 0
         if self.encoder.name == "ffv1":

@@ -15,6 +15,7 @@ from .containers import Container
 from .demux import VideoSource, is_cover
 from .encode import EncoderSettings
 from .fitting import is_repeated
+from .hdr_stream import hdr_template, holds_hdr
 from .library import why
 from .segments import Segment
 
@@ -48,7 +49,8 @@ class _Copy:
 class Muxer:
     """Writes one result.
 
-    left: indices of streams to leave out. notes: remarks, filled by `write`.
+    left: indices of streams to leave out. notes: remarks, filled by `write`; damaged: number of
+    copied packets that are damaged, as far as the container tells.
     """
 
     source: VideoSource
@@ -57,6 +59,7 @@ class Muxer:
     segments: Sequence[Segment]
     left: frozenset[int] = frozenset()
     notes: list[str] = field(default_factory=list)
+    damaged: int = 0
 
     def write(self, sink: BinaryIO, cancel: threading.Event | None = None) -> None:
         """Write the container to ``sink``, a seekable binary file.
@@ -155,8 +158,14 @@ class Muxer:
 
     def _video_stream(self, output: Any, stream: Stream) -> Any:
         settings = self.settings
-        made = output.add_stream(settings.encoder.library, rate=settings.rate)
-        settings.configure(made.codec_context)
+        hdr = self.source.facts.hdr
+        if holds_hdr(self.container.muxer, hdr):
+            with hdr_template(settings, hdr, self.segments[0].extradata) as template:
+                made = output.add_stream_from_template(template, opaque=True)
+            settings.describe_stream(made.codec_context)
+        else:
+            made = output.add_stream(settings.encoder.library, rate=settings.rate)
+            settings.configure(made.codec_context)
         if settings.encoder.name == "hevc" and self.container.muxer in ("mp4", "mov"):
             made.codec_context.codec_tag = "hvc1"  # what Apple's players need
         made.time_base = self._time_base(stream)
@@ -259,6 +268,7 @@ class Muxer:
             copy = copies[packet.stream_index]
             if self.source.cut and not self._is_kept(packet, shift):
                 continue
+            self.damaged += bool(packet.is_corrupt)
             _order(packet, copy, strict=self.container.muxer != "matroska")
             packet.stream = copy.target
             yield packet

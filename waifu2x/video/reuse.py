@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._record import record
+from ..network.registry import AnyLevel, Model
 from ..pipeline.pipeline import Locality
 from .layout import VideoLayout
 from .planes import Plane, VideoFrame
@@ -36,7 +37,12 @@ _MEAN_NOISE: Final = 0.7
 _MAX_NOISE: Final = 6.0
 #: Models whose results follow small differences of the source steadily. Networks trained against a
 #: discriminator may redraw a line because of a single level: up to ten times the mean difference.
-STEADY_MODELS: Final = frozenset({"cunet", "upconv_7", "upconv_7_photo"})
+_STEADY_MODELS: Final = frozenset(
+    {"cunet", "fine", "realesrgan_animevideo", "swift", "upconv_7", "upconv_7_photo"}
+)
+#: Passes of other models that are as steady, because strong denoising removes such differences:
+#: the model, with the scale and the noise level.
+_STEADY_PASSES: Final = frozenset({("realcugan", 2, 3)})
 
 #: Results of exactly repeated frames that are kept, and their bytes.
 _KEPT_FRAMES: Final = 8
@@ -50,6 +56,19 @@ CHECK_DELAY: Final = 8
 
 #: Share of a frame that is computed as a whole, because many rectangles are no faster.
 _MOST_PARTIAL: Final = 0.8
+
+
+def is_steady(model: Model, passes: Sequence[tuple[int, AnyLevel | None]]) -> bool:
+    """Whether results of ``passes`` follow small differences of the source steadily.
+
+    A model file of the user has not been measured, also if it has the name of another model.
+    """
+    packages = {file.package for network in model.networks for file in network.files}
+    if not packages or "" in packages:
+        return False
+    return model.name in _STEADY_MODELS or _STEADY_PASSES.issuperset(
+        (model.name, scale, noise) for scale, noise in passes
+    )
 
 
 @record

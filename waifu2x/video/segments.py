@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
@@ -31,7 +31,8 @@ _DIGEST: Final = 16
 _BLOCK: Final = 1 << 20
 
 _PLAN: Final = "plan.json"
-_COUNT: Final = "count.json"
+_ENDING: Final = "ending.json"
+_SUFFIX: Final = ".segment"
 
 #: Seconds after which a segment ends at the next keyframe, and at the next frame.
 LEAST: Final = Fraction(2)
@@ -66,6 +67,19 @@ class Segment:
     def size(self) -> int:
         """Bytes of all packets."""
         return sum(size for _, size, _ in self.packets)
+
+
+@record
+class Ending:
+    """What is known once the end of the source has been reached.
+
+    count: number of segments. notes: remarks on the frames of the source. damage: what is wrong
+    with the source; empty for nothing.
+    """
+
+    count: int
+    notes: tuple[str, ...] = ()
+    damage: str = ""
 
 
 class Cut(NamedTuple):
@@ -106,18 +120,18 @@ class SegmentFolder:
         """
         plan = json.dumps(self.identity, sort_keys=True, indent=1).encode()
         try:
-            found = (self.path / _PLAN).read_bytes() if self.path.is_dir() else None
+            found = (self.path / _PLAN).read_bytes()
         except FileNotFoundError:
             found = b""
         except OSError as error:
             raise EncodeError(f"{shown(self.path)} cannot be read: {reason(error)}") from error
+        remove_stale(self.path)
         if found == plan:
-            remove_stale(self.path)
             return
-        if found is not None:
-            self._refuse_other_settings(found)
-            self.restarted = self.finished() > 0
-            self.remove()
+        # Another process may prepare the folder at the same time, so the folder stays.
+        self._refuse_other_settings(found)
+        self.restarted = self.finished() > 0
+        self._empty()
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
@@ -141,7 +155,11 @@ class SegmentFolder:
 
     def segment_path(self, index: int) -> Path:
         """The file of a segment."""
-        return self.path / f"{index:06d}.segment"
+        return self.path / f"{index:06d}{_SUFFIX}"
+
+    def holds(self, index: int) -> bool:
+        """Whether there is a file of a segment."""
+        return self.segment_path(index).exists()
 
     def load(self, index: int) -> Segment | None:
         """Read and check a finished segment; None if it is missing or damaged."""
@@ -190,24 +208,36 @@ class SegmentFolder:
             raise EncodeError(f"{shown(path)} cannot be read back; check the disk")
         return made
 
-    def finish(self, count: int) -> None:
-        """Record the number of segments, once the end of the source has been reached."""
-        data = json.dumps({"count": count}).encode()
-        write_file(self.path / _COUNT, lambda file: file.write(data), overwrite=True)
+    def finish(self, ending: Ending) -> None:
+        """Record what a run has found, once it has reached the end of the source."""
+        data = json.dumps(asdict(ending)).encode()
+        write_file(self.path / _ENDING, lambda file: file.write(data), overwrite=True)
 
     @property
-    def count(self) -> int | None:
-        """The number of segments, if a run has reached the end of the source."""
+    def ending(self) -> Ending | None:
+        """What a run has found that has reached the end of the source, or None."""
         try:
-            count = json.loads((self.path / _COUNT).read_bytes())["count"]
+            facts = json.loads((self.path / _ENDING).read_bytes())
+            return Ending(
+                int(facts["count"]), tuple(map(str, facts["notes"])), str(facts["damage"])
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return count if isinstance(count, int) and count > 0 else None
+
+    def complete(self, numbers: Iterable[int]) -> tuple[Segment, ...] | None:
+        """Read and check the segments with these numbers; None if one is missing or damaged."""
+        found = []
+        for number in numbers:
+            segment = self.load(number)
+            if segment is None:
+                return None
+            found.append(segment)
+        return tuple(found)
 
     def finished(self) -> int:
         """How many segments are finished."""
         with contextlib.suppress(OSError):
-            return sum(1 for each in self.path.iterdir() if each.suffix == ".segment")
+            return sum(1 for each in self.path.iterdir() if each.suffix == _SUFFIX)
         return 0
 
     def remove(self) -> None:
@@ -217,8 +247,15 @@ class SegmentFolder:
     def remove_if_empty(self) -> None:
         """Delete the folder unless it holds a segment, finished or in progress of another run."""
         with contextlib.suppress(OSError):
-            if {each.name for each in self.path.iterdir()} <= {_PLAN, _COUNT}:
+            if {each.name for each in self.path.iterdir()} <= {_PLAN, _ENDING}:
                 self.remove()
+
+    def _empty(self) -> None:
+        """Delete the finished segments."""
+        with contextlib.suppress(OSError):
+            for each in list(self.path.iterdir()):
+                if each.suffix == _SUFFIX or each.name == _ENDING:
+                    each.unlink(missing_ok=True)
 
 
 def _read(path: Path, file: BinaryIO) -> Segment:

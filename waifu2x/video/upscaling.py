@@ -29,10 +29,10 @@ from .planes import Plane, VideoFrame
 from .reuse import (
     CHECK_DELAY,
     MOST_DIFFERENT,
-    STEADY_MODELS,
     Decision,
     Rect,
     Reuse,
+    is_steady,
     largest_difference,
 )
 
@@ -178,7 +178,7 @@ class UpscaledFrames(Iterator[VideoFrame]):
         request: from `Pipeline.request`, for a picture of the size of ``layout``.
         result: another layout for the results, apart from its size; None is ``layout``.
         exact: reuse a result only for equal samples; otherwise also within the noise of a codec,
-            with `STEADY_MODELS`.
+            with models for which `is_steady` holds.
         progress: receives the number of frames that were returned, in the caller's thread.
         cancel: an event that stops the work before the next tile.
         slot: held while a network runs.
@@ -271,7 +271,7 @@ class _Stages:
             self.reuse = Reuse(
                 layout,
                 pipeline.locality(request),
-                exact=exact or pipeline.model.name not in STEADY_MODELS,
+                exact=exact or not is_steady(pipeline.model, request.passes),
                 scale=max(request.width / layout.width, request.height / layout.height),
                 result_bytes=self.layout.frame_bytes,
             )

@@ -26,6 +26,9 @@ MAGIC: Final = b"YUV4MPEG2"
 _MOST_HEADER: Final = 4096
 _MOST_FRAME_LINE: Final = 1024
 
+#: Bytes of the usual line before a frame.
+_FRAME_LINE: Final = 6
+
 #: Chroma sites in the name of a color space.
 _SITES: Final[dict[str, ChromaSite]] = {
     "420jpeg": "center",
@@ -43,13 +46,22 @@ class Y4mHeader:
     """The first line of a stream.
 
     layout: of the frames. rate: frames per second, or None. interlaced: whether a frame holds two
-        fields. tokens: all parameters in their order.
+        fields. tokens: all parameters in their order. aspect: of a sample, or None.
     """
 
     layout: VideoLayout
     rate: Fraction | None
     interlaced: bool
     tokens: tuple[str, ...]
+    aspect: Fraction | None = None
+
+    def refuse_interlaced(self, name: str, deinterlace: str | None) -> None:
+        """Raise `EncodeError` for interlaced frames that are not to be taken as they are."""
+        if self.interlaced and deinterlace != "off":
+            raise EncodeError(
+                f"{name} is interlaced; deinterlace it first, for example with "
+                "ffmpeg -vf bwdif, or take its frames as they are with `deinterlace='off'`"
+            )
 
     def line(self, layout: VideoLayout | None = None) -> bytes:
         """Return the line for frames of another size, with all other parameters as they are."""
@@ -91,7 +103,8 @@ def parse_header(line: bytes, name: str) -> Y4mHeader:
         chroma=chroma,
         full_range=full_range,
     )
-    return Y4mHeader(layout, _rate(found.get("F")), found.get("I", "?")[:1] in "tbm", tokens)
+    interlaced = found.get("I", "?")[:1] in "tbm"
+    return Y4mHeader(layout, _rate(found.get("F")), interlaced, tokens, _rate(found.get("A")))
 
 
 def _side(text: str | None, key: str, name: str) -> int:
@@ -200,6 +213,12 @@ class Y4mReader:
                 f"{max_pixels} px; raise it with `max_pixels=`"
             )
         self.frames = 0
+
+    def frames_in(self, size: int) -> int:
+        """The number of frames in a stream of ``size`` bytes; 0 if the size is unknown."""
+        header = self.header
+        frames = (size - len(header.line())) // (header.layout.frame_bytes + _FRAME_LINE)
+        return max(0, frames)
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Yield frames; ``pts`` counts them, and ``carried`` is the line before the frame.
