@@ -6,7 +6,8 @@ environment of the interpreter, and a failure leaves the package without CUDA ke
 The kernels are compiled for the GPUs of this machine, as reported by nvidia-smi; without a GPU, for
 compute capability 8.0. The highest architecture is also embedded as PTX, which the driver compiles
 for newer GPUs. ``WAIFU2X_CUDA_ARCHS`` replaces the list, for instance "75 80 86 89 90" for a build
-that is copied to other machines. nvcc is searched in ``CUDACXX``, ``CUDA_HOME``, ``CUDA_PATH``, ``PATH`` and /usr/local/cuda.
+that is copied to other machines. nvcc is searched in ``CUDACXX``, ``CUDA_HOME``, ``CUDA_PATH``,
+``PATH`` and /usr/local/cuda.
 
 Linux only: nvcc with MSVC is untested, and macOS has no CUDA.
 """
@@ -173,7 +174,7 @@ def _architectures(nvcc: str) -> list[str]:
 
 
 def gpus() -> list[int]:
-    """Compute capabilities of the NVIDIA GPUs of this machine, times ten; empty without a driver."""
+    """Compute capabilities of the NVIDIA GPUs of this machine, times ten."""
     try:
         listed = _output("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader")
     except CompileError:
