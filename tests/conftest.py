@@ -42,5 +42,7 @@ def pytest_configure() -> None:
             raise pytest.UsageError(f"waifu2x is not installed; {CURE}")
         if PACKAGE.exists() and Path(origin).resolve().parent != PACKAGE.resolve():
             raise pytest.UsageError(f"the tests would run {origin}, not {PACKAGE}; {CURE}")
-    if PACKAGE.exists() and not any((PACKAGE / "kernels" / f"_native{end}").exists() for end in EXTENSION_SUFFIXES):
+    if PACKAGE.exists() and not any(
+        (PACKAGE / "kernels" / f"_native{end}").exists() for end in EXTENSION_SUFFIXES
+    ):
         raise pytest.UsageError(f"the kernels are not built for this Python; {CURE}")
