@@ -3,8 +3,11 @@
 The environment variable ``WAIFU2X_CUDA`` is 1 to build them, where a failure is an error, or 0 to
 skip the build. By default they are built if nvcc is found and torch with CUDA is installed in the
 environment of the interpreter, and a failure leaves the package without CUDA kernels.
-``WAIFU2X_CUDA_ARCHS`` replaces the list of architectures, for instance "90" for a quick build.
-nvcc is searched in ``CUDACXX``, ``CUDA_HOME``, ``CUDA_PATH``, ``PATH`` and /usr/local/cuda.
+The kernels are compiled for the GPUs of this machine, as reported by nvidia-smi; without a GPU, for
+compute capability 8.0. The highest architecture is also embedded as PTX, which the driver compiles
+for newer GPUs. ``WAIFU2X_CUDA_ARCHS`` replaces the list, for instance "75 80 86 89 90" for a build
+that is copied to other machines. nvcc is searched in ``CUDACXX``, ``CUDA_HOME``, ``CUDA_PATH``,
+``PATH`` and /usr/local/cuda.
 
 Linux only: nvcc with MSVC is untested, and macOS has no CUDA.
 """
@@ -27,8 +30,10 @@ from setuptools.errors import CompileError
 
 NAME = "waifu2x.kernels._cuda"
 CUDA = Path("csrc") / "cuda"
-# From Turing on. The last is also embedded as PTX, for future GPUs.
-ARCHS = ("75", "80", "86", "89", "90")
+# Turing. Older GPUs have no tensor cores for these kernels.
+OLDEST = 75
+# Without a GPU: Ampere and, by its PTX, every newer GPU. PTX of 75 would lack the convolutions.
+PORTABLE = 80
 FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden")
 
 
@@ -150,14 +155,31 @@ def _compile(nvcc: str, work: Path) -> list[str]:
 
 
 def _code(nvcc: str) -> list[str]:
-    """Flags for the architectures that the compiler supports."""
-    requested = os.environ.get("WAIFU2X_CUDA_ARCHS", "").replace(",", " ").split()
-    listed = _output(nvcc, "--list-gpu-arch")
-    archs = requested or [arch for arch in ARCHS if f"compute_{arch}" in listed.split()]
-    if not archs:
-        raise CompileError(f"{nvcc} supports none of the architectures {', '.join(ARCHS)}")
+    """Flags for the architectures of the build, with PTX for the highest."""
+    archs = os.environ.get("WAIFU2X_CUDA_ARCHS", "").replace(",", " ").split()
+    archs = archs or _architectures(nvcc)
     flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
     return [*flags, f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
+
+
+def _architectures(nvcc: str) -> list[str]:
+    """The architectures of the GPUs of this machine, or a portable one."""
+    listed = re.findall(r"^compute_(\d+)$", _output(nvcc, "--list-gpu-arch"), re.M)
+    known = [arch for arch in map(int, listed) if arch >= OLDEST]
+    if PORTABLE not in known:
+        raise CompileError(f"{nvcc} does not support compute capability {PORTABLE / 10}")
+    # For a GPU newer than the toolkit, the driver compiles the PTX of an older architecture.
+    archs = {max(each for each in known if each <= gpu) for gpu in gpus() if gpu >= min(known)}
+    return [str(arch) for arch in sorted(archs or {PORTABLE})]
+
+
+def gpus() -> list[int]:
+    """Compute capabilities of the NVIDIA GPUs of this machine, times ten."""
+    try:
+        listed = _output("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader")
+    except CompileError:
+        return []
+    return [int(f"{major}{minor}") for major, minor in re.findall(r"^(\d+)\.(\d)$", listed, re.M)]
 
 
 def _toolkit(nvcc: str) -> Path:
@@ -179,7 +201,7 @@ def _output(*command: str) -> str:
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise CompileError(f"{command[0]} does not run as nvcc") from error
+        raise CompileError(f"{command[0]} does not run") from error
     return done.stdout + done.stderr
 
 

@@ -21,8 +21,8 @@ import build_cuda
 CSRC = Path("csrc")
 
 # Every instruction set must return the bits of the scalar kernels, so the compiler must not fuse
-# a * b + c. Kernels use intrinsics for fused multiply-adds. MSVC never fuses. Without traps, GCC
-# vectorizes loops that compare; the results are the same.
+# a * b + c. Kernels use intrinsics for fused multiply-adds. MSVC does not fuse by default from
+# Visual Studio 2022 on. Without traps, GCC vectorizes loops that compare; the results are the same.
 FLAGS = [] if os.name == "nt" else ["-O3", "-ffp-contract=off", "-fno-trapping-math"]
 # Older C libraries keep threads in a separate library.
 THREADS = [] if os.name == "nt" else ["-pthread"]

@@ -1,4 +1,7 @@
-"""Checks that the tests run the tree they are in, and restores the default action of Ctrl-C."""
+"""Checks that the tests run the tree they are in, and restores the default action of Ctrl-C.
+
+Without a tree around them, as in the check of a wheel, the tests run the installed package.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ def pytest_configure() -> None:
     for origin in (spec.origin if spec else None, command.stdout.strip()):
         if not origin:
             raise pytest.UsageError(f"waifu2x is not installed; {CURE}")
-        if Path(origin).resolve().parent != PACKAGE.resolve():
+        if PACKAGE.exists() and Path(origin).resolve().parent != PACKAGE.resolve():
             raise pytest.UsageError(f"the tests would run {origin}, not {PACKAGE}; {CURE}")
-    if not any((PACKAGE / "kernels" / f"_native{end}").exists() for end in EXTENSION_SUFFIXES):
+    if PACKAGE.exists() and not any(
+        (PACKAGE / "kernels" / f"_native{end}").exists() for end in EXTENSION_SUFFIXES
+    ):
         raise pytest.UsageError(f"the kernels are not built for this Python; {CURE}")

@@ -41,6 +41,8 @@ NEEDS = {
 
 INSTALLS = "installs; .ci/run runs the line as it stands"
 FROM_INDEX = "installs from the index"
+CONTAINER = "needs a container engine; tests/test_container.py runs the steps of the Dockerfile"
+BUILDS = "builds for minutes; tests/test_wheels.py reads what the program is told"
 #: Pages whose steps need a running server.
 SERVED = {"docs/server.md"}
 #: The address on the pages of a server.
@@ -57,6 +59,14 @@ NOT_RUN = {
     "pip install '.[vulkan]'": FROM_INDEX,
     "pip install '.[dask]'": FROM_INDEX,
     "pip install '.[models]'": FROM_INDEX,
+    "pip install waifu2x-native": FROM_INDEX,
+    "docker build -t waifu2x .": CONTAINER,
+    'docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" waifu2x in.png out.png': CONTAINER,
+    "docker run --rm -p 127.0.0.1:8760:8760 -e WAIFU2X_TOKEN=a-long-secret "
+    "waifu2x serve --host 0.0.0.0": CONTAINER,
+    "python packaging/wheels.py build dist python3": BUILDS,
+    "python packaging/wheels.py check dist python3": BUILDS,
+    "python packaging/wheels.py cross dist root": BUILDS,
     "waifu2x pictures big -r --watch": "runs until it is stopped; tests/batch/test_watching.py",
     "waifu2x rate pictures -m upconv_7 -m cunet -m bicubic": (
         "runs until it is stopped; tests/comparing/test_rating.py"
@@ -166,6 +176,7 @@ def test_pages_have_the_steps_that_are_counted_on() -> None:
     assert counts["docs/archives.md"] >= 1
     assert counts["docs/video.md"] >= 5
     assert counts["docs/server.md"] >= 9
+    assert counts["docs/install.md"] >= 6
     assert all(step.code for name in ONE_PROGRAM for step in steps(ROOT / name))
 
 

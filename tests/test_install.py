@@ -97,6 +97,36 @@ def test_a_wish_that_cannot_be_met_is_an_error(
         build_cuda.decision()
 
 
+@pytest.mark.parametrize(
+    ("gpus", "archs"),
+    [
+        ("", ["80"]),  # no driver: PTX for Ampere and newer
+        ("9.0\n9.0\n", ["90"]),
+        ("8.9\n7.5\n", ["75", "89"]),
+        ("12.3\n", ["90"]),  # newer than the toolkit
+        ("6.1\n", ["80"]),  # too old for the kernels
+    ],
+)
+def test_kernels_are_built_for_the_gpus_that_are_there(
+    build_cuda: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    gpus: str, archs: list[str],
+) -> None:  # fmt: skip
+    nvcc = tmp_path / "nvcc"
+    listed = " ".join(f"compute_{arch}" for arch in (61, 75, 80, 86, 89, 90))
+    nvcc.write_text(f"#!/bin/sh\nprintf '%s\\n' {listed}\n")
+    if gpus:
+        (tmp_path / "gpus").write_text(gpus)
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nexec /bin/cat {tmp_path}/gpus\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("WAIFU2X_CUDA_ARCHS", raising=False)
+    native = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    ptx = f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"
+    assert build_cuda._code(str(nvcc)) == [*native, ptx]
+    monkeypatch.setenv("WAIFU2X_CUDA_ARCHS", "75,86")
+    assert [flag[-5:] for flag in build_cuda._code(str(nvcc))] == ["sm_75", "sm_86", "te_86"]
+
+
 def test_the_command_tells_whether_there_are_cuda_kernels(tmp_path: Path) -> None:
     last = waifu2x("models", cwd=tmp_path).stdout.splitlines()[-1]
     assert last.startswith(f"CPU kernels: {kernels.isa()}; CUDA kernels: ")
