@@ -36,6 +36,8 @@ def test_wheels_are_built_for_every_version_that_the_package_names() -> None:
 def test_each_wheel_runs_the_main_job_and_tests_that_exist() -> None:
     main_job, tests = WHEELS["test-command"]
     assert main_job.startswith("waifu2x docs/images/sample.jpg ")
+    # Without csrc, the tests of the kernels would have no instruction sets to compare.
+    assert "csrc" in WHEELS["test-sources"]
     for source in WHEELS["test-sources"]:
         assert (ROOT / source).exists()
     files = [word for word in shlex.split(tests) if word.startswith("tests/")]
