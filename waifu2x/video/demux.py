@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -23,10 +22,11 @@ from .._record import record
 from .._text import plural, reason
 from ..errors import DecodeError, LimitError, check_cancelled
 from .color import from_rgb, to_rgb
-from .layout import CHROMA_SITES, ChromaSite, Matrix, VideoLayout, untagged
+from .layout import Matrix, VideoLayout, untagged
 from .library import library, why
 from .pixels import planar_format, planes_of, rotated, sampling_of
 from .planes import VideoFrame
+from .siting import chroma_site
 from .truncation import is_cut_off
 
 if TYPE_CHECKING:
@@ -58,13 +58,6 @@ MATRICES: Final[dict[int, Matrix]] = {
 }
 UNTAGGED: Final = 2
 
-#: Codecs whose chroma lies between the samples of luma.
-_CENTERED: Final = ("mjpeg", "mpeg1video")
-#: Codecs whose headers may declare the position of chroma, and its field in a trace of them.
-_TRACED: Final = ("h264", "hevc", "av1", "libdav1d")
-_SITE_FIELD: Final = re.compile(
-    r"\b(?:chroma_sample_loc_type_top_field|chroma_sample_position)\b.* = (\d+)"
-)
 _FULL_RANGE: Final = 2
 
 #: Frames that are decoded to find out whether a video is interlaced.
@@ -294,7 +287,7 @@ class VideoSource:
             alpha=alpha,
             matrix=matrix,
             full_range=True if rgb else {1: False, 2: True}.get(tags.full_range),
-            chroma=self._chroma_site(str(stream.codec_context.name)) if grid == "420" else None,
+            chroma=chroma_site(stream) if grid == "420" else None,
         )
         aspect = stream.sample_aspect_ratio
         self._turns, self._flip = _orientation(first)
@@ -326,41 +319,6 @@ class VideoSource:
             index=stream.index,
             format=name,
         )
-
-    def _chroma_site(self, codec: str) -> ChromaSite | None:
-        """The position of chroma that the headers of the codec declare, or None.
-
-        The library has no function for it, but a filter that logs all fields of the headers.
-        """
-        if codec in _CENTERED:
-            return "center"
-        if codec not in _TRACED:
-            return None
-        from av.bitstream import BitStreamFilterContext
-
-        av = self.av
-        found: int | None = None
-        with self.open() as container, av.logging.Capture() as log:
-            stream = container.streams[self.main_index]
-            av.logging.set_level(av.logging.INFO)
-            try:
-                trace = BitStreamFilterContext("trace_headers", stream)
-                for packet in container.demux(stream):
-                    trace.filter(packet)
-                    break
-            except (av.error.FFmpegError, ValueError):
-                pass
-            finally:
-                av.logging.set_level(None)
-            for _, _, line in log:
-                if match := _SITE_FIELD.search(line):
-                    found = int(match[1])
-                    break
-        if found is None:
-            return None
-        if codec in ("av1", "libdav1d"):
-            return cast("ChromaSite | None", {1: "left", 2: "topleft"}.get(found))
-        return cast("ChromaSite", CHROMA_SITES[found]) if found < len(CHROMA_SITES) else None
 
     def _estimated(
         self, container: av.container.InputContainer, stream: VideoStream, rate: Fraction
