@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +79,14 @@ def test_names_for_contributors_are_in_the_code() -> None:
 def test_commands_for_contributors_exist() -> None:
     commands = [part for step in steps(CONTRIBUTING) for part in step.text.split(" && ")]
     assert len(commands) > 10
+    # The environment may not be on the PATH.
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for command in commands:
         program, *arguments = [
             word for word in command.split() if not re.match(r"[A-Z0-9_]+=", word)
         ]
         name = program.removeprefix(".venv/bin/")
-        assert name in OTHER_PROGRAMS or shutil.which(name), name
+        assert name in OTHER_PROGRAMS or shutil.which(name, path=places), name
         for argument in arguments:
             path, _, test = argument.partition("::")
             if path.startswith("tests/"):
