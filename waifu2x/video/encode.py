@@ -19,6 +19,7 @@ from .layout import CHROMA_SITES, Subsampling, VideoLayout
 from .library import library, why
 from .pixels import frame_of, planar_name
 from .planes import VideoFrame
+from .scheduling import kept_scheduling
 
 #: Threads of an encoder; part of its settings, see above.
 _THREADS: Final = 6
@@ -432,7 +433,8 @@ class FrameEncoder:
             ) from error
         self.settings.configure(context)
         try:
-            context.open()
+            with kept_scheduling():
+                context.open()
         except (av.error.FFmpegError, ValueError) as error:
             size = f"{self.settings.layout.width}x{self.settings.layout.height}"
             raise EncodeError(f"{label} cannot encode {size} px: {why(error)}") from error

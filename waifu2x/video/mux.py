@@ -17,6 +17,7 @@ from .encode import EncoderSettings
 from .fitting import is_repeated
 from .hdr_stream import hdr_template, holds_hdr
 from .library import why
+from .scheduling import kept_scheduling
 from .segments import Segment
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class Muxer:
         )
         if chapters and self.container.chapters:
             output.set_chapters(self._chapters(chapters))
-        output.start_encoding()
+        with kept_scheduling():
+            output.start_encoding()
         header = bytes(video.codec_context.extradata or b"")
         if any(segment.extradata != header for segment in self.segments):
             raise EncodeError("segments are those of another encoder; delete them and start again")
