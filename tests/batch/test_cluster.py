@@ -452,7 +452,8 @@ def test_a_worker_that_dies_leaves_its_segments_to_the_other(
     assert {one.status for one in results} == {"done"}
     assert len(results) == 3
     assert tree(out) == upscaled(clips, tmp_path / "whole", upscaler)
-    assert {number for _, number in dask.segments} == set("01234")
+    # The worker may die after its other thread has written a segment, before it notes that.
+    assert len(set("01234") - {number for _, number in dask.segments}) <= 1
 
 
 # --- dying workers
