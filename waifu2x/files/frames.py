@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
 from .._text import plural
-from ..errors import EncodeError
+from ..errors import DecodeError, EncodeError
 from ..picture import Picture, Source
 from .task import Options
+
+if TYPE_CHECKING:
+    from ..video.demux import VideoSource
 
 #: Advice at the end of messages on damaged files.
 AGAIN: Final = "; copy or download it again"
@@ -34,6 +38,33 @@ def refuse_depth(options: Options, name: str) -> None:
             f"depth is {options.depth}, and {name} is a video, which keeps its depth; leave "
             "out `depth=`"
         )
+
+
+def with_level(options: Options) -> Options:
+    """Options whose noise level is chosen: no quality of JPEG decides; see `resolve_noise`."""
+    return replace(options, noise=None) if options.noise == "auto" else options
+
+
+def video_source(
+    stream: BinaryIO, path: Path | None, name: str, options: Options, limit: int
+) -> VideoSource:
+    """Open a video in a container; raises `DecodeError`, `EncodeError` and `LimitError`."""
+    from ..video.demux import VideoSource  # loaded when needed
+
+    return VideoSource(
+        path or stream,
+        name,
+        start=options.start,
+        end=options.end,
+        deinterlace=options.deinterlace,
+        max_pixels=limit,
+    )
+
+
+def refuse_cut(source: VideoSource, options: Options, name: str) -> None:
+    """Raise `DecodeError` for a file that is cut off, if ``options`` are strict."""
+    if options.strict and source.cut_off and options.end is None:
+        raise DecodeError(f"{name} is cut off{AGAIN}")
 
 
 def reuse_notes(*, tiles: int, reused: int, repeated: int) -> list[str]:

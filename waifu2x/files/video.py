@@ -29,7 +29,18 @@ from ..video.mux import Muxer
 from ..video.planes import VideoFrame
 from ..video.segments import Cut, Ending, Segment, SegmentFolder, cut
 from ..video.upscaling import UpscaledFrames
-from .frames import AGAIN, SOURCE, blank_frame, path_of, refuse_depth, reuse_notes, size_of
+from .frames import (
+    AGAIN,
+    SOURCE,
+    blank_frame,
+    path_of,
+    refuse_cut,
+    refuse_depth,
+    reuse_notes,
+    size_of,
+    video_source,
+    with_level,
+)
 from .naming import MAX_NAME_BYTES, name_size, shortened_name
 from .task import Amount, ComputeSlot, FrameShare, Options, Result, Share, Task
 
@@ -85,9 +96,8 @@ class VideoJob:
         encoder = encoder_for(
             container, options.codec, depth=facts.original.depth, alpha=facts.original.alpha
         )
-        # No quality of JPEG decides the level; see `resolve_noise`.
-        chosen = replace(options, noise=None) if options.noise == "auto" else options
-        self._task = task = Task.resolve(pipeline, chosen, blank_frame(width, height), slot)
+        blank = blank_frame(width, height)
+        self._task = task = Task.resolve(pipeline, with_level(options), blank, slot)
         self._settings, self._notes = encoder_settings(
             facts,
             task.request.width,
@@ -105,8 +115,7 @@ class VideoJob:
         else:
             check_fit(source, container, encoder, place if target is not None else name)
             self._fit = Fit(frozenset(), ())
-        if options.strict and source.cut_off and options.end is None:
-            raise DecodeError(f"{name} is cut off{AGAIN}")
+        refuse_cut(source, options, name)
         self._folder: Path | None = None
         self._keys = self._identity(path)
         # The contents of a pipe have no identity before they are read.
@@ -420,14 +429,7 @@ def _source(
             max_pixels=limit,
             total=size_of(stream),
         )
-    return VideoSource(
-        path or stream,
-        name,
-        start=options.start,
-        end=options.end,
-        deinterlace=options.deinterlace,
-        max_pixels=limit,
-    )
+    return video_source(stream, path, name, options, limit)
 
 
 def remove_unused(place: Path) -> None:

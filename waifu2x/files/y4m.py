@@ -21,7 +21,18 @@ from ..video.layout import VideoLayout
 from ..video.planes import VideoFrame
 from ..video.upscaling import Saved, UpscaledFrames
 from ..video.y4m import Y4mReader, Y4mWriter, header_for
-from .frames import AGAIN, SOURCE, blank_frame, path_of, refuse_depth, reuse_notes, size_of
+from .frames import (
+    AGAIN,
+    SOURCE,
+    blank_frame,
+    path_of,
+    refuse_cut,
+    refuse_depth,
+    reuse_notes,
+    size_of,
+    video_source,
+    with_level,
+)
 from .task import Amount, ComputeSlot, FrameShare, Options, PlainJob, Result, Task
 
 _log = logging.getLogger(__name__)
@@ -192,20 +203,11 @@ class RawVideoJob(_RawJob):
         *,
         amount: Amount | None = None,
     ) -> None:
-        from ..video.demux import VideoSource  # loaded when needed
-
         refuse_depth(options, name)
-        self._source = source = VideoSource(
-            path_of(stream) or stream,
-            name,
-            start=options.start,
-            end=options.end,
-            deinterlace=options.deinterlace,
-            max_pixels=pipeline.options.limit,
-        )
+        limit = pipeline.options.limit
+        self._source = source = video_source(stream, path_of(stream), name, options, limit)
         facts = source.facts
-        # No quality of JPEG decides the level; see `resolve_noise`.
-        options = replace(options, noise=None) if options.noise == "auto" else options
+        options = with_level(options)
         super().__init__(pipeline, name, options, slot, amount, facts.layout, facts.frames)
         held = replace(facts.original, guessed=())
         if held.matrix == "rgb":
@@ -213,8 +215,7 @@ class RawVideoJob(_RawJob):
         self._result = self._grown(held)
         aspect = None if facts.aspect is None else facts.aspect.as_integer_ratio()
         self._header = header_for(self._result, rate=facts.rate, aspect=aspect)
-        if source.cut_off and options.strict and options.end is None:
-            raise DecodeError(f"{name} is cut off{AGAIN}")
+        refuse_cut(source, options, name)
         self._lost = self._left_out()
         if self._lost:
             _log.warning("%s: %s", name, self._lost)
