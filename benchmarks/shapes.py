@@ -31,7 +31,7 @@ from .common.measure import Result, interleave, median_s, timed
 from .common.parts import write_json
 from .common.tables import record_table
 
-#: Shapes of about equal cost, and how they are trained.
+#: Shapes of about the cost of swift, the last three of fine, and how they are trained.
 CANDIDATES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "compact 48, 5 layers": (Shape(48, 5, architecture="compact"), {}),
     "compact 48, 5 layers, learned slopes": (
@@ -51,6 +51,9 @@ CANDIDATES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "64, 3 blocks": (Shape(64, 3), {}),
     "64, 4 blocks of 2": (Shape(64, 4, layers=2), {}),
     "32, 11 blocks": (Shape(32, 11), {}),
+    "compact 64, 6 layers": (Shape(64, 6, architecture="compact"), {}),
+    "unet 96/48, 3 blocks of 2": (Shape(96, 3, 2, outer=48, architecture="unet"), {}),
+    "unet 96/32, 3 blocks of 3": (Shape(96, 3, 3, outer=32, architecture="unet"), {}),
 }  # fmt: skip
 COLUMNS = {
     "shape": ("shape", ""), "MAC per px": ("macs", ",.0f"), "Lanczos": ("lanczos", ".2f"),

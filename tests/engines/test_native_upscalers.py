@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 from helpers.networks import Builder, compact, cugan, esrgan, gated, shrunk, span
+from helpers.state_dicts import random_graph
 
 from waifu2x.engines.native import NativeEngine
 from waifu2x.kernels import _native
@@ -46,6 +47,7 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
     "gated of odd channels": lambda: gated(features=20, residual=True),
     "gated by the input": lambda: gated(gate="input", residual=True, joined=False),
     "gated, full resolution": lambda: gated(unshuffled=1, convolutions=1, scale=3),
+    "unet": lambda: random_graph("unet"),
     "half resolution, no gates": lambda: gated(gate="none", convolutions=2, blocks=6),
 }
 
@@ -76,7 +78,10 @@ def test_architectures_agree_with_float64_for_any_threads(build: Callable[[], Gr
     check(build(), 29, 37)
 
 
-@pytest.mark.parametrize("build", [esrgan, span, lambda: shrunk(compact(scale=4), 3, 4), gated])
+@pytest.mark.parametrize(
+    "build",
+    [esrgan, span, lambda: shrunk(compact(scale=4), 3, 4), gated, lambda: random_graph("unet")],
+)
 def test_regions_of_a_large_picture_join_without_a_trace(build: Callable[[], Graph]) -> None:
     """Columns wider than a region and more rows than a step; each thread count splits otherwise."""
     graph = build()

@@ -38,6 +38,7 @@ STATES: Final[Mapping[str, Callable[[], nn.Module]]] = {
     "span-plain": lambda: networks.Span(4, 4, normalize=False),
     "gated": lambda: networks.Gated(4, 2),
     "gated-prelu": lambda: networks.Gated(4, 3, 2, gate=False, join=False, slopes=True),
+    "unet": lambda: networks.UNet(4, 6, 2, 2),
     "cunet-1x": lambda: networks.CUNet(1),
     "cunet-2x": lambda: networks.CUNet(2),
     "cugan-3x": lambda: networks.CUNet(3),

@@ -239,6 +239,35 @@ class Gated(nn.Module):
         return base + F.pixel_shuffle(self.tail(x), 2 * self.scale)
 
 
+class UNet(nn.Module):
+    """The architecture of `waifu2x.network.architectures.unet`."""
+
+    def __init__(
+        self, outer: int, nf: int, nb: int, layers: int, *, scale: int = 2, channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.head, self.before = conv(channels, outer), conv(outer, outer)
+        self.down = nn.Conv2d(outer, nf, 2, 2)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(conv(nf, nf) for _ in range(layers)) for _ in range(nb)
+        )
+        self.up = nn.ConvTranspose2d(nf, outer, 2, 2)
+        self.after, self.tail = conv(outer, outer), conv(outer, channels * scale**2)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        outer = lrelu(self.before(lrelu(self.head(picture))))
+        x = lrelu(self.down(outer))
+        for block in self.blocks:
+            made = x
+            for layer in block:
+                made = lrelu(layer(made))
+            x = x + made
+        x = self.tail(lrelu(self.after(outer + lrelu(self.up(x)))))
+        base = picture.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+        return base + F.pixel_shuffle(x, self.scale)
+
+
 def lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.1)
 

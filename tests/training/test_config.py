@@ -38,6 +38,7 @@ layers = 2
 gate = false
 join = false
 slopes = true
+outer = 20
 
 [data]
 folder = "there"
@@ -86,7 +87,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         validate=50,
         save=60,
         tensorboard=True,
-        network=Shape(24, 4, 2, gate=False, join=False, slopes=True, architecture="compact"),
+        network=Shape(
+            24, 4, 2, gate=False, join=False, slopes=True, outer=20, architecture="compact"
+        ),
         data=DataConfig("there", 9, 64, 8, 1.0, 3),
         loss=LossConfig("psnr", 0.01, 2.0, 0.5, 6),
         schedule=ScheduleConfig(0.002, 0.1, 5, (10, 20), 0.5),

@@ -20,6 +20,7 @@ SHAPES = {
     "gated with PReLU": Shape(8, 3, 2, gate=False, slopes=True),
     "gated without a join": Shape(12, 1, 1, join=False),
     "compact": Shape(10, 2, architecture="compact"),
+    "unet": Shape(12, 2, 2, outer=8, architecture="unet"),
 }
 
 
@@ -32,7 +33,7 @@ def randomized(shape: Shape) -> g.Graph:
 
     nodes = [
         replace(node, op=replace(node.op, weight=noisy(node.op.weight), bias=noisy(node.op.bias)))
-        if isinstance(node.op, g.Conv)
+        if isinstance(node.op, g.Conv | g.ConvTranspose)
         else node
         for node in graph.nodes
     ]
@@ -77,6 +78,16 @@ def test_the_result_begins_as_the_nearest_enlargement(shape: Shape, picture: np.
     network = TrainedGraph(shape.graph(5), levels=1)
     wanted = picture.repeat(2, axis=2).repeat(2, axis=3)
     np.testing.assert_array_equal(run(network, picture), wanted)
+
+
+def test_shapes_are_described() -> None:
+    assert [shape.describe() for shape in SHAPES.values()] == [
+        "gated with 2 blocks of 3 layers of 8 channels, gates and a join",
+        "gated with 3 blocks of 2 layers of 8 channels, a join and PReLU",
+        "gated with 1 block of 1 layer of 12 channels, gates",
+        "compact with 2 layers of 10 channels",
+        "unet with 2 blocks of 2 layers of 12 channels between layers of 8",
+    ]
 
 
 def test_seeds_choose_the_random_weights() -> None:

@@ -51,3 +51,16 @@ def test_a_matrix_is_found() -> None:
         ((weight - wanted) ** 2).mean().backward()
         optimizer.step()
     assert (weight - wanted).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("shape", [(8, 72), (24, 6), (5, 5)])
+def test_a_step_is_that_of_the_iteration_itself(shape: tuple[int, int]) -> None:
+    """Five steps of Newton and Schulz on the matrix, without its Gram matrix, in float64."""
+    torch.manual_seed(2)
+    gradient = torch.randn(shape)
+    x = gradient.double() / gradient.norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    change = stepped(torch.zeros(shape), gradient)
+    torch.testing.assert_close(change, (-0.1 * 0.2 * max(shape) ** 0.5 * x).float())

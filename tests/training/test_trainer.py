@@ -184,7 +184,7 @@ def test_a_run_of_a_minute_is_better_than_bicubic(config: Config, tmp_path: Path
 # --- start ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", ["gated", "compact"])
+@pytest.mark.parametrize("architecture", ["gated", "compact", "unet"])
 def test_a_training_begins_with_trained_weights(
     config: Config, architecture: str, tmp_path: Path
 ) -> None:

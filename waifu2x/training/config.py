@@ -145,8 +145,9 @@ class Config:
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "seed": (0, 2**32 - 1), "ema": (0, 0.99999), "threads": (1, 1024), "validate": (1, 10**9),
     "save": (1, 10**9), "network.width": (1, 1024), "network.blocks": (1, 256),
-    "network.layers": (1, 4), "data.count": (0, 10**9), "data.crop": (16, 4096),
-    "data.batch": (1, 4096), "data.hard": (0, 1), "data.workers": (1, 256),
+    "network.layers": (1, 4), "network.outer": (1, 1024), "data.count": (0, 10**9),
+    "data.crop": (16, 4096), "data.batch": (1, 4096), "data.hard": (0, 1),
+    "data.workers": (1, 256),
     "loss.epsilon": (1e-9, 1), "loss.luma": (0, 1000), "loss.frequency": (0, 1000),
     "loss.margin": (0, 4096),
     "schedule.rate": (1e-9, 10), "schedule.lowest": (0, 1), "schedule.warmup": (0, 10**9),

@@ -21,7 +21,7 @@ GAIN: Final = 2
 class Convolution(nn.Module):
     """The weights of a convolution, with a bias for each noise level."""
 
-    def __init__(self, op: g.Conv, levels: int) -> None:
+    def __init__(self, op: g.Conv | g.ConvTranspose, levels: int) -> None:
         super().__init__()
         self.stride, self.padding = op.stride, op.padding
         self.weight = nn.Parameter(torch.tensor(op.weight))
@@ -34,6 +34,14 @@ class Convolution(nn.Module):
     def forward(self, x: torch.Tensor, level: int) -> torch.Tensor:
         """Convolve (N, C, H, W) with the bias of a level, given by its index."""
         return F.conv2d(x, self.folded(), self.bias[level], self.stride, self.padding)
+
+
+class TransposedConvolution(Convolution):
+    """The weights of a transposed convolution, with a bias for each noise level."""
+
+    def forward(self, x: torch.Tensor, level: int) -> torch.Tensor:
+        """Enlarge (N, C, H, W) with the bias of a level, given by its index."""
+        return F.conv_transpose2d(x, self.folded(), self.bias[level], self.stride, self.padding)
 
 
 class FoldedConvolution(Convolution):
@@ -113,6 +121,8 @@ class TrainedGraph(nn.Module):
                     self.layers[_key(node.name)] = layer
                     if op.activation is not None:
                         raise GraphError(f"{node.name!r} has a fused activation")
+                case g.ConvTranspose() as op:
+                    self.layers[_key(node.name)] = TransposedConvolution(op, levels)
                 case g.Activate(activation=g.Activation(slopes=slopes)) if slopes is not None:
                     if learn_slopes:
                         self.slopes[_key(node.name)] = nn.Parameter(torch.tensor(slopes))
@@ -131,7 +141,7 @@ class TrainedGraph(nn.Module):
     def _step(self, node: g.Node, inputs: list[torch.Tensor], level: int) -> torch.Tensor:
         x = inputs[0]
         match node.op:
-            case g.Conv():
+            case g.Conv() | g.ConvTranspose():
                 y: torch.Tensor = self.layers[_key(node.name)](x, level)
                 return y
             case g.Activate(activation=activation):
@@ -195,7 +205,7 @@ class TrainedGraph(nn.Module):
         for node in self.graph.nodes:
             op = node.op
             key = _key(node.name)
-            if isinstance(op, g.Conv):
+            if isinstance(op, g.Conv | g.ConvTranspose):
                 layer = self.layers[key]
                 assert isinstance(layer, Convolution)
                 weight, bias = _array(layer.folded()), _array(layer.bias[level])

@@ -13,6 +13,7 @@ from .._text import listed, plural
 from ..errors import ArgumentError
 from ..network import architectures
 from ..network.architectures.gated import FOLD, JOINED
+from ..network.architectures.unet import HALVING
 from ..network.graph import Graph, Weights
 
 #: Channels of a picture.
@@ -27,9 +28,11 @@ class Shape:
 
     width: channels of the layers inside, at least 1; for gated, a multiple of 4.
     blocks: number of blocks, at least 1; for compact, of layers.
-    layers: convolutions in a block of gated, 1 to 4.
+    layers: convolutions in a block of gated or unet, 1 to 4.
     gate, join, slopes: whether gated has gates, the 1x1 convolution of joined blocks, and PReLU.
-    architecture: "gated" (see `waifu2x.network.architectures.gated`) or "compact".
+    outer: channels of the layers of unet at full resolution, at least 1.
+    architecture: "gated", "unet" (see `waifu2x.network.architectures.gated` and ``unet``), or
+        "compact".
     """
 
     width: int = 48
@@ -38,7 +41,8 @@ class Shape:
     gate: bool = True
     join: bool = True
     slopes: bool = False
-    architecture: Literal["gated", "compact"] = "gated"
+    outer: int = 48
+    architecture: Literal["gated", "compact", "unet"] = "gated"
 
     def __post_init__(self) -> None:
         """Check the width. Raises `ArgumentError`."""
@@ -51,6 +55,11 @@ class Shape:
         """Return the sizes in words."""
         if self.architecture == "compact":
             return f"compact with {plural(self.blocks, 'layer')} of {self.width} channels"
+        if self.architecture == "unet":
+            return (
+                f"unet with {plural(self.blocks, 'block')} of {plural(self.layers, 'layer')} of "
+                f"{self.width} channels between layers of {self.outer}"
+            )
         layers = f"{plural(self.blocks, 'block')} of {plural(self.layers, 'layer')}"
         kinds = {"gates": self.gate, "a join": self.join, "PReLU": self.slopes}
         parts = listed([name for name, used in kinds.items() if used], "and")
@@ -62,8 +71,8 @@ class Shape:
         The last layer is zero, so that training begins at the nearest-neighbor enlargement.
         """
         rng = np.random.default_rng(seed)
-        tensors = _compact(self, rng) if self.architecture == "compact" else _gated(self, rng)
-        return architectures.build(tensors)
+        make = {"compact": _compact, "gated": _gated, "unet": _unet}[self.architecture]
+        return architectures.build(make(self, rng))
 
 
 def _gated(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
@@ -122,6 +131,19 @@ def _compact(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
         tensors |= _conv(rng, f"body.{2 * layer}", width, width, 3)
         tensors[f"body.{2 * layer + 1}.weight"] = _slopes(width)
     return tensors | _zeros(f"body.{2 * shape.blocks + 2}", _COLORS * _SCALE**2, width, 3)
+
+
+def _unet(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
+    """Return a network that begins with the layers at full resolution only: ``up`` is zero."""
+    outer, width = shape.outer, shape.width
+    tensors = _conv(rng, "head", outer, _COLORS, 3) | _conv(rng, "before", outer, outer, 3)
+    tensors |= _conv(rng, "down", width, outer, HALVING)
+    for block, layer in itertools.product(range(shape.blocks), range(shape.layers)):
+        tensors |= _conv(rng, f"blocks.{block}.{layer}", width, width, 3)
+    tensors |= _zeros("up", width, outer, HALVING)
+    tensors["up.bias"] = np.zeros(outer, np.float32)
+    tensors |= _conv(rng, "after", outer, outer, 3)
+    return tensors | _zeros("tail", _COLORS * _SCALE**2, outer, 3)
 
 
 def _conv(

@@ -28,6 +28,7 @@ FAMILIES = {
     "compact": lambda: networks.Compact(4, 2, 2),
     "span": lambda: networks.Span(4, 2),
     "gated": lambda: networks.Gated(4, 2, slopes=True),
+    "unet": lambda: networks.UNet(4, 6, 2, 3),
     "cunet": lambda: networks.CUNet(2),
     "cugan": lambda: networks.Cugan4x(),
     "stack": lambda: networks.Stack(4, 4, 4),
@@ -168,6 +169,43 @@ def test_other_networks_are_not_gated(change: dict[str, Any], message: str) -> N
         build(state)
 
 
+@pytest.mark.parametrize(
+    ("blocks", "layers", "options"),
+    [(1, 1, {}), (3, 2, {}), (2, 4, {"scale": 4}), (1, 2, {"scale": 3, "channels": 1})],
+)
+def test_unet(blocks: int, layers: int, options: dict[str, Any]) -> None:
+    module = seeded(lambda: networks.UNet(4, 6, blocks, layers, **options))
+    graph = build(arrays(module.state_dict()))
+    assert (graph.scale, graph.lost, graph.alignment) == (options.get("scale", 2), 0, 2)
+    check(module, graph)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"blocks.0.1": None}, r"blocks\.0 has the numbers \[0, 2\]"),
+        ({"blocks.1.2": None}, "'blocks.1.2.weight' is missing"),
+        ({"blocks.1.3": (6, 6, 3, 3)}, r"not understood: 'blocks\.1\.3\.weight'"),
+        ({"blocks.3.0": (6, 6, 3, 3)}, r"blocks has the numbers \[0, 1, 3\]"),
+        ({f"blocks.0.{k}": (6, 6, 3, 3) for k in (3, 4)}, "a block has 5 layers"),
+        ({"after": None}, "'after.weight' is missing"),
+        ({"down": (6, 4, 3, 3)}, "the tensor 'down.weight' has the shape 6x4x3x3"),
+        ({"tail": (3, 4, 3, 3)}, "the tail does not enlarge"),
+        ({"tail": (11, 4, 3, 3)}, "11 channels cannot be shuffled to 3 channels"),
+    ],
+)
+def test_other_networks_are_no_unets(change: dict[str, Any], message: str) -> None:
+    state = arrays(seeded(lambda: networks.UNet(4, 6, 2, 3)).state_dict())
+    for name, shape in change.items():
+        for kind in ("weight", "bias"):
+            state.pop(f"{name}.{kind}", None)
+        if shape:
+            state[f"{name}.weight"] = np.zeros(shape, np.float32)
+            state[f"{name}.bias"] = np.zeros(shape[0], np.float32)
+    with pytest.raises(GraphError, match=message):
+        build(state)
+
+
 @pytest.mark.parametrize("pro", [False, True])
 @pytest.mark.parametrize(
     ("make", "scale", "lost", "alignment"),
@@ -235,6 +273,7 @@ WRITTEN = {
     "compact-1x": lambda: networks.Compact(4, 2, 1),
     "gated-gates": lambda: networks.Gated(4, 1, join=False),
     "gated-join": lambda: networks.Gated(4, 3, 2, gate=False),
+    "unet-4x": lambda: networks.UNet(4, 6, 3, 1, scale=4),
     "cunet-1x": lambda: networks.CUNet(1),
     "cugan-3x-pro": lambda: networks.CUNet(3, pro=True),
     "cugan-fast": lambda: networks.Cugan4x(fast=True),
@@ -334,7 +373,7 @@ def test_weights_of_other_types(state: dict[str, np.ndarray]) -> None:
 
 
 def test_an_unknown_architecture_names_the_first_tensors() -> None:
-    assert "not understood: 'a', 'b'; known are ESRGAN, Compact, SPAN, Gated" in refused(
+    assert "not understood: 'a', 'b'; known are ESRGAN, Compact, SPAN, Gated, U-Net" in refused(
         {"a": np.zeros(1), "b": np.zeros(1)}
     )
     assert "no tensors" in refused({})
@@ -350,6 +389,7 @@ def test_every_family_is_detected_as_itself() -> None:
         "compact": "Compact",
         "span": "SPAN",
         "gated": "Gated",
+        "unet": "U-Net",
         "cunet": "cunet",
         "cugan": "cunet",
         "stack": "vgg_7 or upconv_7",

@@ -11,7 +11,7 @@ from ...errors import GraphError
 from ..compare import same
 from ..graph import Activate, Activation, Conv, ConvTranspose, Graph, Node, Weights
 from ..readers.tensors import Tensors
-from . import compact, cunet, esrgan, gated, resnet10, sequential, span
+from . import compact, cunet, esrgan, gated, resnet10, sequential, span, unet
 from ._builder import listed
 
 
@@ -41,6 +41,7 @@ ARCHITECTURES: Final[tuple[Architecture, ...]] = (
     compact,
     span,
     gated,
+    unet,
     cunet,
     sequential,
     resnet10,
