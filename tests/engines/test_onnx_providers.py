@@ -26,13 +26,18 @@ def _fresh() -> Any:
         each.cache_clear()
 
 
-def built_in(monkeypatch: pytest.MonkeyPatch, name: str, *, starts: bool = True) -> list[Any]:
+def built_in(
+    monkeypatch: pytest.MonkeyPatch, name: str, *, starts: bool = True, error: str = ""
+) -> list[Any]:
     """Pretend that a provider is built in; the list receives what sessions are given."""
     given: list[Any] = []
     session = onnxruntime.InferenceSession
 
-    def make(model: Any, options: Any, providers: Any) -> Any:
+    def make(model: Any, options: Any, providers: Any, enable_fallback: int) -> Any:
+        assert enable_fallback == 0
         given.append(providers)
+        if error:
+            raise RuntimeError(error)
         made = session(model, options, providers=["CPUExecutionProvider"])
         names = [name] if starts else []
         return SimpleNamespace(
@@ -71,14 +76,38 @@ def test_a_built_in_provider_runs_the_network(
     batch = np.random.default_rng(0).random((1, 3, 30, 31), np.float32)
     want = engines.create("native").compile(graph).run(batch)
     np.testing.assert_allclose(engine.compile(graph).run(batch), want, atol=1e-4)
-    assert given == [[(name, options), "CPUExecutionProvider"]]
+    assert given == 2 * [[(name, options), "CPUExecutionProvider"]]  # the first checks the start
 
 
 def test_a_provider_that_does_not_start_is_no_silent_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one error before the first picture, not one for each picture."""
     built_in(monkeypatch, "DmlExecutionProvider", starts=False)
-    graph = registry.load(registry.model("upconv_7").networks[0])
     with pytest.raises(EngineError, match="DmlExecutionProvider of onnxruntime does not start"):
-        engines.create("onnx", device="directml").compile(graph)
+        engines.create("onnx", device="directml")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("no adapter\nat line 3", "no adapter"),
+        (
+            "/src/webgpu_context.cc:65 f(A)::<lambda(B)> a == B::C was false. No adapters",
+            "No adapters",
+        ),
+        ("/src/provider.cc:7 f() ok was false. ", "/src/provider.cc:7 f() ok was false."),
+    ],
+)
+def test_the_reason_of_a_failed_start_is_given(
+    error: str, reason: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    built_in(monkeypatch, "WebGpuExecutionProvider", error=error)
+    with pytest.raises(EngineError) as caught:
+        engines.create("onnx", device="webgpu")
+    assert str(caught.value) == (
+        f"WebGpuExecutionProvider of onnxruntime does not start on this machine: {reason}; "
+        "choose `engine='native'`"
+    )
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_provider_that_is_not_installed_names_its_package() -> None:
@@ -109,13 +138,14 @@ def plugin(
         "register_execution_provider_library",
         lambda name, path: registered.append(f"{name} {path}"),
     )
+    kinds = onnxruntime.OrtHardwareDeviceType
     made = [
         SimpleNamespace(
             ep_name="WebGpuExecutionProvider",
-            device=SimpleNamespace(vendor="maker", device_id=index),
+            device=SimpleNamespace(vendor="maker", device_id=index, type=kind),
             ep_metadata={},
         )
-        for index in range(devices)
+        for index, kind in enumerate([*[kinds.GPU] * devices, kinds.CPU, kinds.NPU])
     ]
     monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: made)
     return registered

@@ -88,13 +88,16 @@ class OnnxEngine(HostEngine):
     def __init__(self, *, threads: int | None = None, device: str = "cpu") -> None:
         """Make an engine for the CPU, or for a device of an execution provider.
 
-        Raises `EngineError` for a provider that is not installed, or a device that is not there.
+        Raises `EngineError` for a provider that is not installed or does not start, or a device
+        that is not there.
         """
         self.threads = threads or processors()
         self._limited = threads is not None
         ((kind, number),) = split_device(device)
         self._provider = None if kind == "cpu" else find(kind, number)
         if self._provider is not None:
+            # A batch would report it for each of its files.
+            self._provider.start()
             self.identities = {device: self._provider.identity}
 
     def load(self, model: Any) -> Any:

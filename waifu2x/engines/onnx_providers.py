@@ -2,23 +2,28 @@
 
 Providers are built into packages such as onnxruntime-directml, or come as plugins in packages
 named onnxruntime-ep-*. Written from the documentation
-(https://onnxruntime.ai/docs/execution-providers/); every device passes the self-test of
-`waifu2x.engines.self_test` before its first picture.
+(https://onnxruntime.ai/docs/execution-providers/); OpenVINO has run, on a CPU. Every device passes
+the self-test of `waifu2x.engines.self_test` before its first picture.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import threading
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
+import numpy as np
 import onnxruntime
 
 from .._record import record
 from ..errors import EngineError
+from ..network.graph import Conv, Graph, Input, Node
+from ..network.writers.onnx import to_onnx
+from .base import first_line
 
 #: Names of the providers by the kinds of devices, and the packages that bring them.
 _PROVIDERS: Final = {
@@ -30,6 +35,9 @@ _PROVIDERS: Final = {
 }
 
 _PLUGINS: Final = "onnxruntime_ep_"
+
+#: What precedes the reason in many messages: the source line and the condition that failed.
+_LOCATION: Final = re.compile(r"^\S+:\d+ .* was (?:true|false)\. (?=.)")
 
 _lock = threading.Lock()
 
@@ -50,21 +58,40 @@ class Provider:
     def session(self, model: Any, options: onnxruntime.SessionOptions) -> Any:
         """Return a session; operations that the provider lacks run on the CPU.
 
-        Raises `EngineError` if the provider does not start; onnxruntime alone would use the CPU.
+        Raises `EngineError` if it has not the provider, and the errors of onnxruntime.
         """
+        providers = None
         if self.plugin is not None:
             options.add_provider_for_devices([self.plugin], {})
-            session = onnxruntime.InferenceSession(model, options)
         else:
-            session = onnxruntime.InferenceSession(
-                model, options, providers=[(self.name, self.options), "CPUExecutionProvider"]
-            )
+            providers = [(self.name, self.options), "CPUExecutionProvider"]
+        # Without its own fallback to the CPU, which prints to stdout.
+        session = onnxruntime.InferenceSession(
+            model, options, providers=providers, enable_fallback=0
+        )
         if self.name not in session.get_providers():
-            raise EngineError(
-                f"{self.name} of onnxruntime does not start on this machine; "
-                "choose `engine='native'`"
-            )
+            raise self._failure("onnxruntime leaves it out")
         return session
+
+    def start(self) -> None:
+        """Raise `EngineError` if a smallest network does not run on the device."""
+        conv = Conv(np.ones((3, 3, 1, 1), np.float32), np.zeros(3, np.float32))
+        graph = Graph([Node("conv", conv, ("input",))], output="conv", inputs=(Input("input", 3),))
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # the error below says it
+        try:
+            session = self.session(to_onnx(graph).SerializeToString(), options)
+            session.run(None, {"input": np.zeros((1, 3, 4, 4), np.float32)})
+        except EngineError:
+            raise
+        except Exception as error:  # onnxruntime raises plain Exceptions of several kinds
+            raise self._failure(_LOCATION.sub("", first_line(error))) from error
+
+    def _failure(self, reason: str) -> EngineError:
+        return EngineError(
+            f"{self.name} of onnxruntime does not start on this machine: {reason}; "
+            "choose `engine='native'`"
+        )
 
 
 def find(kind: str, number: int | None) -> Provider:
@@ -76,7 +103,12 @@ def find(kind: str, number: int | None) -> Provider:
     version = f"onnxruntime {onnxruntime.__version__}"
     if name in onnxruntime.get_available_providers():
         return Provider(name, f"{name} {number or 0}, {version}", _options(kind, number))
-    found = [device for device in _plugin_devices() if device.ep_name == name]
+    # OpenVINO also offers the CPU and NPUs; built in, it is asked for the GPU, too.
+    found = [
+        device
+        for device in _plugin_devices()
+        if device.ep_name == name and device.device.type == onnxruntime.OrtHardwareDeviceType.GPU
+    ]
     if len(found) > (number or 0):
         device = found[number or 0]
         hardware = device.device
