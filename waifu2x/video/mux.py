@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from .._text import plural
 from ..errors import EncodeError, check_cancelled
 from .containers import Container
-from .demux import VideoSource, is_cover
+from .demux import JUMP, VideoSource, is_cover
 from .encode import EncoderSettings
-from .fitting import is_repeated
+from .fitting import is_repeated, tags_of
 from .hdr_stream import hdr_template, holds_hdr
 from .library import why
 from .scheduling import kept_scheduling
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-#: Tags of a container that describe the old file.
-_STALE: Final = ("encoder", "major_brand", "minor_version", "compatible_brands")
 #: Tags of the old encoder and the size of the old stream.
 _STALE_IN_STREAM: Final = (
     *("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "vendor_id"),
+    "alpha_mode",
     *("_statistics_writing_app", "_statistics_writing_date_utc", "_statistics_tags"),
 )
 
@@ -70,15 +69,12 @@ class Muxer:
         av = self.source.av
         with self.source.open() as opened:
             covers = self._covers(opened)
+            # The same result gets the same bytes: no random numbers, no dates.
+            options = {"fflags": "+bitexact", **dict(self.container.options)}
+            if self.container.for_tags and self.container.unheld(tags_of(opened)):
+                options |= [self.container.for_tags]
             output = av.open(
-                _Sink(sink),
-                "w",
-                format=self.container.muxer,
-                container_options={
-                    # The same result gets the same bytes: no random numbers, no dates.
-                    "fflags": "+bitexact",
-                    **dict(self.container.options),
-                },
+                _Sink(sink), "w", format=self.container.muxer, container_options=options
             )
             try:
                 try:
@@ -126,9 +122,7 @@ class Muxer:
                 _attach_cover(output, stream, covers[stream.index])
             else:
                 copies[stream.index] = _Copy(_copied_stream(output, stream))
-        output.metadata.update(
-            {key: value for key, value in opened.metadata.items() if key.lower() not in _STALE}
-        )
+        output.metadata.update(tags_of(opened))
         if chapters and self.container.chapters:
             output.set_chapters(self._chapters(chapters))
         with kept_scheduling():
@@ -174,11 +168,12 @@ class Muxer:
         made.metadata.update(
             {
                 key: value
-                for key, value in stream.metadata.items()
+                for key, value in _tags(stream).items()
                 if key.lower().partition("-")[0] not in _STALE_IN_STREAM
             }
         )
         made.disposition = int(stream.disposition)
+        _keep_id(made, stream)
         return made
 
     def _time_base(self, stream: Stream) -> Fraction:
@@ -348,12 +343,25 @@ class _Sink:
 def _copied_stream(output: Any, stream: Stream) -> Any:
     """Add a stream with the codec, tags and dispositions of ``stream``."""
     made = output.add_stream_from_template(stream, opaque=True)
-    made.metadata.update(stream.metadata)
+    made.metadata.update(_tags(stream))
     made.disposition = int(stream.disposition)
     made.time_base = stream.time_base
+    _keep_id(made, stream)
+    return made
+
+
+def _tags(stream: Stream) -> dict[str, str]:
+    """The tags of a stream; demuxers of QuickTime call its title a name, and muxers do not."""
+    tags = dict(stream.metadata)
+    if "name" in tags and "title" not in tags:
+        tags["title"] = tags.pop("name")
+    return tags
+
+
+def _keep_id(made: Any, stream: Stream) -> None:
+    """Keep the number of a stream, which MPEG-TS calls PID."""
     with suppress(AttributeError, TypeError, ValueError):
         made.id = stream.id
-    return made
 
 
 def _attach_cover(output: Any, stream: Stream, data: bytes) -> None:
@@ -381,7 +389,7 @@ def _order(packet: Any, copy: _Copy, *, strict: bool) -> None:
     packet.dts += copy.offset
     if packet.pts is not None:
         packet.pts += copy.offset
-    if copy.last is not None and packet.dts < copy.last - int(1 / packet.time_base):
+    if copy.last is not None and packet.dts < copy.last - JUMP / packet.time_base:
         # Recordings that were joined; `VideoSource.frames` closes the jump as well.
         jump = copy.last + (packet.duration or 1) - packet.dts
         copy.offset += jump
