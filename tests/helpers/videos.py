@@ -303,6 +303,15 @@ _MAKERS: dict[str, tuple[str, ...] | Callable[[Corpus, Path], None]] = {
         *(*_TESTSRC, *_SINE, "-i", "s.ass", "-map", "0", "-map", "1", "-map", "2", *_X264),
         *("-c:a", "flac", "-c:s", "srt"),
     ),
+    "two_sounds.mp4": (
+        *(*_TESTSRC, *_SINE, *_SINE, "-map", "0", "-map", "1", "-map", "2", *_X264),
+        *("-c:a", "aac"),
+    ),
+    "pcm.mkv": (*_TESTSRC, *_SINE, *_X264, "-c:a", "pcm_s16le", "-ac", "2"),
+    "truehd.mkv": (
+        *(*_TESTSRC, *_SINE, *_X264, "-c:a", "truehd", "-strict", "-2", "-ar", "48000"),
+        *("-ac", "2"),
+    ),
     "alpha.webm": (
         *(*_TESTSRC, "-frames:v", "3", "-vf", "format=yuva420p,colorchannelmixer=aa=0.5"),
         *("-c:v", "libvpx-vp9", "-deadline", "realtime"),

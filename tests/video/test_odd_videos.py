@@ -80,6 +80,38 @@ def test_mpeg_ts_takes_no_stream_that_no_reader_finds(corpus: Corpus, tmp_path: 
     assert [each["codec_type"] for each in probe(target)["streams"]] == ["video"]
 
 
+def test_a_stream_that_fails_at_the_end_of_a_file_is_found_before_the_work(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    message = r"MP4 cannot hold stream 1 \(audio pcm_s16le\); write .mkv"
+    with pytest.raises(EncodeError, match=message):
+        waifu2x.upscale_video(corpus.path("pcm.mkv"), tmp_path / "out.mp4", **FAST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flv_holds_one_sound_in_a_codec_that_its_readers_know(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    # FFmpeg's muxer ends the process for PCM at this rate.
+    with pytest.raises(EncodeError, match=r"FLV cannot hold stream 1 \(audio pcm_s16le\); write"):
+        waifu2x.upscale_video(corpus.path("pcm.mkv"), tmp_path / "out.flv", **FAST)
+    message = r"FLV cannot hold stream 2 \(audio aac\); write .mkv"
+    with pytest.raises(EncodeError, match=message):
+        waifu2x.upscale_video(corpus.path("two_sounds.mp4"), tmp_path / "out.flv", **FAST)
+
+
+def test_corrected_times_do_not_drift(corpus: Corpus, tmp_path: Path) -> None:
+    # 1200 packets per second in whole milliseconds.
+    target = tmp_path / "out.m2ts"
+    waifu2x.upscale_video(corpus.path("truehd.mkv"), target, **FAST)
+    found, expected = probe(target), probe(corpus.path("truehd.mkv"))
+    assert found["streams"][1]["codec_name"] == "truehd"
+    times, before = (np.array(stamps(each, 1), float) for each in (found, expected))
+    assert len(times) == len(before)
+    assert np.abs(times - before).max() < 0.0011
+    assert [each[5] for each in copied(found, 1)] == [each[5] for each in copied(expected, 1)]
+
+
 def test_the_numbers_of_streams_stay(corpus: Corpus, tmp_path: Path) -> None:
     target = tmp_path / "out.ts"
     waifu2x.upscale_video(corpus.path("pids.ts"), target, **FAST)
@@ -119,6 +151,14 @@ def test_tags_that_a_container_loses_are_named_before_the_work(
 
 
 # --- samples ------------------------------------------------------------------------------------
+
+
+def test_prores_has_the_tags_of_hdr_in_its_frames(corpus: Corpus, tmp_path: Path) -> None:
+    target = tmp_path / "out.mov"
+    waifu2x.upscale_video(corpus.path("hdr.mkv"), target, codec="prores", **SAME)
+    frame = probe(target, "-show_frames", "-read_intervals", "%+#1")["frames"][0]
+    assert frame["color_primaries"] == "bt2020"
+    assert frame["color_transfer"] == "smpte2084"
 
 
 def test_alpha_of_webm(corpus: Corpus, tmp_path: Path) -> None:

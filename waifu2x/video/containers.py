@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import PurePath
 from typing import Final
@@ -26,6 +27,7 @@ class Container:
     unit: of its timestamps in seconds, or None if it takes that of the source.
     global_header: whether the header of a codec is stored once. b_frames: whether frames may be
     stored in another order. chapters, covers, attachments: what it holds besides streams.
+    one_of_each: whether most readers know only one stream of a kind.
     copies: codecs of the other streams, or None for those that its muxer takes. tags: of the file,
     or None for all. stream_tags: whether it holds the language and the title of a stream.
     options: of the muxer; for_tags: one more, with which it holds all tags.
@@ -42,6 +44,7 @@ class Container:
     chapters: bool = True
     covers: bool = True
     attachments: bool = False
+    one_of_each: bool = False
     copies: frozenset[str] | None = None
     tags: frozenset[str] | None = None
     stream_tags: frozenset[str] = STREAM_TAGS
@@ -61,8 +64,8 @@ class Container:
 _TRANSPORTED: Final = frozenset(
     (
         *("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc", "vvc", "cavs", "dirac", "vc1"),
-        *("mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m"),
-        *("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "scte_35"),
+        *("mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "opus", "s302m"),
+        *("dvb_subtitle", "dvb_teletext", "klv", "timed_id3", "scte_35"),
         "bin_data",
     )
 )
@@ -82,6 +85,20 @@ _MP4_TAGS: Final = _MOV_TAGS | frozenset(
     )
 )
 _ALL_TAGS: Final = ("movflags", "+use_metadata_tags")
+
+_MPEG_TS: Final = Container(
+    *("mpegts", "MPEG-TS", (".ts",)),
+    codecs=("h264", "hevc"),
+    deep="hevc",
+    unit=Fraction(1, 90000),
+    global_header=False,
+    chapters=False,
+    covers=False,
+    copies=_TRANSPORTED,
+    tags=frozenset({"service_name", "service_provider"}),
+    stream_tags=frozenset({"language"}),
+    options=(("mpegts_copyts", "1"),),
+)
 
 CONTAINERS: Final = (
     Container(
@@ -115,18 +132,13 @@ CONTAINERS: Final = (
         covers=False,
         options=(("default_mode", "passthrough"),),
     ),
-    Container(
-        *("mpegts", "MPEG-TS", (".ts", ".m2ts", ".mts")),
-        codecs=("h264", "hevc"),
-        deep="hevc",
-        unit=Fraction(1, 90000),
-        global_header=False,
-        chapters=False,
-        covers=False,
-        copies=_TRANSPORTED,
-        tags=frozenset({"service_name", "service_provider"}),
-        stream_tags=frozenset({"language"}),
-        options=(("mpegts_copyts", "1"),),
+    _MPEG_TS,
+    replace(
+        _MPEG_TS,
+        label="M2TS",
+        extensions=(".m2ts", ".mts"),
+        copies=_TRANSPORTED | {"truehd", "hdmv_pgs_subtitle", "pcm_bluray"},
+        options=(*_MPEG_TS.options, ("mpegts_m2ts_mode", "1")),
     ),
     Container(
         *("avi", "AVI", (".avi",)),
@@ -151,6 +163,9 @@ CONTAINERS: Final = (
         unit=_MILLISECOND,
         chapters=False,
         covers=False,
+        # Its muxer ends the process for some others, such as PCM.
+        one_of_each=True,
+        copies=frozenset({"aac", "mp3", "speex", "nellymoser", "adpcm_swf", "h264"}),
         stream_tags=frozenset(),
     ),
 )

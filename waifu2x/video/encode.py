@@ -464,6 +464,8 @@ class FrameEncoder:
         made.time_base = 1 / self.settings.rate
         made.colorspace = self.settings.tags.matrix
         made.color_range = self.settings.tags.full_range
+        made.color_primaries = self.settings.tags.primaries
+        made.color_trc = self.settings.tags.transfer
         self._count += 1
         yield from self._packets(made)
 

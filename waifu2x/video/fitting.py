@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from .._record import record
@@ -17,6 +19,9 @@ from .layout import VideoLayout
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
+
+#: Packets that are read to find the first one of each stream.
+_FIRST_PACKETS: Final = 400
 
 #: Tags of a container that describe the old file.
 _STALE: Final = ("encoder", "major_brand", "minor_version", "compatible_brands")
@@ -72,15 +77,23 @@ class Fit:
 
 
 def fit(source: VideoSource, container: Container) -> Fit:
-    """Try every stream that is to be copied in the header of a file in memory."""
+    """Try every stream that is to be copied in a file in memory, with its first packet."""
     left = set()
     problems = []
     with source.open() as opened:
         chapters = opened.chapters()
-        for stream in opened.streams:
-            if stream.index == source.main_index or is_repeated(stream, chapters):
-                continue
-            if not _holds(source.av, container, stream):
+        copied = [
+            each
+            for each in opened.streams
+            if each.index != source.main_index and not is_repeated(each, chapters)
+        ]
+        packets = _first_packets(source.av, opened, copied)
+        kinds = {"video"}
+        for stream in copied:
+            alone = stream.type not in kinds or not container.one_of_each
+            if alone and _holds(source.av, container, stream, packets.get(stream.index)):
+                kinds.add(stream.type)
+            else:
                 left.add(stream.index)
                 problems.append(describe(stream))
     if chapters and not container.chapters:
@@ -141,26 +154,53 @@ def describe(stream: Stream) -> str:
     codec = stream.codec_context.name if stream.codec_context is not None else stream.name
     kind = "cover" if is_cover(stream) else stream.type
     words = [f"{kind} {codec}" if codec else kind]
-    if stream.metadata.get("language"):
-        words.append(stream.metadata["language"])
+    language = stream.metadata.get("language", "und")
+    if language != "und":
+        words.append(language)
     return f"stream {stream.index} ({', '.join(shown(word) for word in words)})"
 
 
-def _holds(av: Any, container: Container, stream: Stream) -> bool:
+def _first_packets(av: Any, opened: InputContainer, streams: list[Stream]) -> dict[int, Any]:
+    """The first packets of ``streams`` by their index, as far as they come early."""
+    found: dict[int, Any] = {}
+    if not streams:
+        return found
+    with suppress(av.error.FFmpegError):
+        for packet in islice(opened.demux(streams), _FIRST_PACKETS):
+            if packet.size:
+                found.setdefault(packet.stream_index, packet)
+            if len(found) == len(streams):
+                break
+    return found
+
+
+def _holds(av: Any, container: Container, stream: Stream, first: Any) -> bool:
+    """Whether ``container`` holds a stream, whose first packet is ``first``, if it is known."""
     if is_cover(stream):
         return container.covers
     if stream.type == "attachment":
         return container.attachments
     if container.copies is not None and _codec(stream) not in container.copies:
         return False
-    output = av.open(io.BytesIO(), "w", format=container.muxer)
+    output = av.open(
+        io.BytesIO(), "w", format=container.muxer, container_options=dict(container.options)
+    )
     try:
-        output.add_stream_from_template(stream, opaque=True)
-        output.start_encoding()
+        try:
+            made = output.add_stream_from_template(stream, opaque=True)
+            output.start_encoding()
+            if first is not None:
+                packet = av.Packet(bytes(first))
+                packet.stream = made
+                packet.time_base = first.time_base
+                packet.pts = packet.dts = 0
+                packet.duration = first.duration
+                packet.is_keyframe = True
+                output.mux_one(packet)
+        finally:
+            output.close()  # some muxers find out at the end
     except (av.error.FFmpegError, ValueError):
         return False
-    finally:
-        output.close()
     return True
 
 

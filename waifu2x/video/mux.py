@@ -266,7 +266,11 @@ class Muxer:
             if self.source.cut and not self._is_kept(packet, shift):
                 continue
             self.damaged += bool(packet.is_corrupt)
-            _order(packet, copy, strict=self.container.muxer != "matroska")
+            strict = self.container.muxer not in ("matroska", "webm")
+            if strict:
+                # Corrections in the unit of the source would add up where that is a coarse one.
+                _rescale(packet, copy.target.time_base)
+            _order(packet, copy, strict=strict)
             packet.stream = copy.target
             yield packet
 
@@ -374,6 +378,16 @@ def _attach_cover(output: Any, stream: Stream, data: bytes) -> None:
         metadata.get("filename", name), metadata.get("mimetype", mime), data
     )
     made.metadata.update({**metadata, **made.metadata})
+
+
+def _rescale(packet: Any, unit: Fraction) -> None:
+    """Give a packet times in ``unit``."""
+    ratio = packet.time_base / unit
+    for name in ("pts", "dts", "duration"):
+        value = getattr(packet, name)
+        if value is not None:
+            setattr(packet, name, _nearest(value * ratio))
+    packet.time_base = unit
 
 
 def _order(packet: Any, copy: _Copy, *, strict: bool) -> None:
