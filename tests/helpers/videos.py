@@ -274,6 +274,10 @@ _MAKERS: dict[str, tuple[str, ...] | Callable[[Corpus, Path], None]] = {
         *(*_X264, "-c:a", "mp2"),
     ),
     "short.ts": _short,
+    "fragments.mp4": (
+        *(*_TESTSRC, *_SINE, *_X264, "-c:a", "aac"),
+        *("-movflags", "+frag_keyframe+empty_moov"),
+    ),
     "pids.ts": (
         *(*_TESTSRC, *_SINE, "-map", "0", "-map", "1", *_X264, "-c:a", "mp2"),
         *("-streamid", "0:300", "-streamid", "1:256"),

@@ -11,7 +11,7 @@ import pytest
 from helpers.videos import Corpus, copied, needs_ffmpeg, probe, raw, stamps
 
 import waifu2x
-from waifu2x.errors import ArgumentError, EncodeError
+from waifu2x.errors import ArgumentError, DecodeError, EncodeError
 from waifu2x.video.demux import VideoSource
 
 pytestmark = needs_ffmpeg
@@ -64,6 +64,13 @@ def test_short_recordings_that_were_joined(corpus: Corpus, tmp_path: Path) -> No
     assert "1 jump back in time closed" in result.notes
     times = [float(each) for each in stamps(probe(target), 0)]
     assert np.diff(times) == pytest.approx(1 / 24, abs=0.001)
+
+
+def test_a_beginning_between_two_milliseconds(corpus: Corpus, tmp_path: Path) -> None:
+    for name in ("half.ts", "fragments.mp4"):
+        target = tmp_path / "out.mp4"
+        waifu2x.upscale_video(corpus.path(name), target, overwrite=True, **FAST)
+        assert stamps(probe(target), 0) == stamps(probe(corpus.path(name)), 0)
 
 
 # --- what containers hold -----------------------------------------------------------------------
@@ -148,6 +155,20 @@ def test_tags_that_a_container_loses_are_named_before_the_work(
     assert "title" in note
     assert note.endswith("title of stream 2")
     assert any(note in record.getMessage() for record in caplog.records)
+
+
+def test_a_text_that_is_named_as_a_video(tmp_path: Path) -> None:
+    for name in ("a.mkv", "b.MP4", "c.y4m"):
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(DecodeError, match=rf"{name} is named as a video, and its contents"):
+            waifu2x.upscale_file(tmp_path / name, tmp_path / f"out{Path(name).suffix}")
+
+
+def test_the_program_that_wrote_the_source_is_no_tag_of_the_result(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    result = waifu2x.upscale_video(corpus.path("plain.avi"), tmp_path / "out.avi", **FAST)
+    assert not any("tags" in note for note in result.notes)
 
 
 # --- samples ------------------------------------------------------------------------------------

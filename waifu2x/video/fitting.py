@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FIRST_PACKETS: Final = 400
 
 #: Tags of a container that describe the old file.
-_STALE: Final = ("encoder", "major_brand", "minor_version", "compatible_brands")
+_STALE: Final = ("encoder", "software", "major_brand", "minor_version", "compatible_brands")
 
 
 def encoder_for(container: Container, codec: str | None, layout: VideoLayout) -> Encoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -30,6 +31,9 @@ _STALE_IN_STREAM: Final = (
     "alpha_mode",
     *("_statistics_writing_app", "_statistics_writing_date_utc", "_statistics_tags"),
 )
+
+#: Muxers that store the beginning of a track as an edit list.
+_MOVIES: Final = ("mp4", "mov")
 
 #: Packets that are read to find the covers, which come first.
 _FIRST_PACKETS: Final = 200
@@ -73,6 +77,8 @@ class Muxer:
             options = {"fflags": "+bitexact", **dict(self.container.options)}
             if self.container.for_tags and self.container.unheld(tags_of(opened)):
                 options |= [self.container.for_tags]
+            if self.container.muxer in _MOVIES:
+                options |= self._timescale(opened)
             output = av.open(
                 _Sink(sink), "w", format=self.container.muxer, container_options=options
             )
@@ -87,6 +93,18 @@ class Muxer:
                 raise EncodeError(
                     f"{self.container.label} cannot be written: {why(error)}"
                 ) from error
+
+    def _timescale(self, opened: InputContainer) -> dict[str, str]:
+        """An option for tracks that begin between two milliseconds, the usual unit of edit lists.
+
+        Chapters stay in milliseconds: in a finer unit, a long one would not fit into 32 bits.
+        """
+        begins = [(each.start_time or 0) * _base(each) * 1000 for each in opened.streams]
+        if opened.chapters() or all(each <= 0 or each.denominator == 1 for each in begins):
+            return {}
+        rates = [getattr(each.codec_context, "sample_rate", 0) or 1 for each in opened.streams]
+        exact = math.lcm(1000, self.source.facts.time_base.denominator, *rates)
+        return {"movie_timescale": str(exact)} if exact < 1 << 31 else {}
 
     def _covers(self, opened: InputContainer) -> dict[int, bytes]:
         """The pictures that a container stores as attachments, by the index of their stream."""
@@ -352,6 +370,11 @@ def _copied_stream(output: Any, stream: Stream) -> Any:
     made.time_base = stream.time_base
     _keep_id(made, stream)
     return made
+
+
+def _base(stream: Stream) -> Fraction:
+    """The time base of a stream; attachments may have none."""
+    return stream.time_base or Fraction(1, 1000)
 
 
 def _tags(stream: Stream) -> dict[str, str]:
