@@ -194,6 +194,17 @@ def test_alpha_of_webm(corpus: Corpus, tmp_path: Path) -> None:
         waifu2x.upscale_video(source, tmp_path / "out.webm", **SAME)
 
 
+def test_alpha_of_webm_in_y4m(corpus: Corpus, tmp_path: Path) -> None:
+    source, target = corpus.path("alpha.webm"), tmp_path / "out.y4m"
+    waifu2x.upscale_video(source, target, **SAME)
+    header, _, frames = target.read_bytes().partition(b"\n")
+    assert b" C444alpha " in header
+    planes = np.frombuffer(frames[6 : 6 + 4 * 64 * 48], np.uint8).reshape(4, 48, 64)
+    before = raw(source, "yuva420p", cwd=tmp_path, decoder="libvpx-vp9")
+    alpha = np.frombuffer(before, np.uint8)[: 64 * 48 * 5 // 2][-64 * 48 :]
+    assert np.array_equal(planes[3].ravel(), alpha)
+
+
 def test_gray_with_alpha(corpus: Corpus, tmp_path: Path) -> None:
     source, target = corpus.path("gray_alpha.mkv"), tmp_path / "out.mkv"
     waifu2x.upscale_video(source, target, **SAME)
