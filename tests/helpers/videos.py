@@ -79,11 +79,12 @@ def copied(found: dict[str, Any], index: int) -> list[tuple[str | None, ...]]:
     ]
 
 
-def raw(path: Path, pix_fmt: str, *, cwd: Path) -> bytes:
-    """All frames of the first video stream, decoded by ffmpeg."""
+def raw(path: Path, pix_fmt: str, *, cwd: Path, decoder: str | None = None) -> bytes:
+    """All frames of the first video stream, decoded by ffmpeg, or by one of its decoders."""
     done = subprocess.run(
         [
-            *("ffmpeg", "-v", "error", "-i", str(path), "-map", "0:v:0", "-f", "rawvideo"),
+            *("ffmpeg", "-v", "error", *(["-c:v", decoder] if decoder else [])),
+            *("-i", str(path), "-map", "0:v:0", "-f", "rawvideo"),
             *("-fps_mode", "passthrough", "-pix_fmt", pix_fmt, "-"),
         ],
         cwd=cwd,
@@ -96,6 +97,15 @@ def raw(path: Path, pix_fmt: str, *, cwd: Path) -> bytes:
 _TESTSRC = ("-f", "lavfi", "-i", "testsrc2=s=64x48:r=24:d=1")
 _SINE = ("-f", "lavfi", "-i", "sine=f=440:d=1")
 _X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "8")
+_OPEN = (
+    *("-c:v", "libx264", "-preset", "ultrafast", "-bf", "3", "-g", "24"),
+    *("-x264-params", "open-gop=1:scenecut=0", "-c:a", "aac"),
+)
+_TAGS = (
+    *(*_TESTSRC, *_SINE, *_X264, "-c:a", "aac", "-metadata", "title=A", "-metadata", "director=D"),
+    *("-metadata", "com.apple.quicktime.make=M", "-metadata:s:a", "title=Sound"),
+    *("-movflags", "+use_metadata_tags"),
+)
 
 
 class Corpus:
@@ -171,6 +181,10 @@ def _without_index(corpus: Corpus, target: Path) -> None:
 
 def _joined(corpus: Corpus, target: Path) -> None:
     target.write_bytes(2 * corpus.path("long.ts").read_bytes())
+
+
+def _short(corpus: Corpus, target: Path) -> None:
+    target.write_bytes(2 * corpus.path("half.ts").read_bytes())
 
 
 def _broken(corpus: Corpus, target: Path) -> None:
@@ -255,6 +269,66 @@ _MAKERS: dict[str, tuple[str, ...] | Callable[[Corpus, Path], None]] = {
         *(*_X264, "-c:a", "aac"),
     ),
     "joined.ts": _joined,
+    "half.ts": (
+        *("-f", "lavfi", "-i", "testsrc2=s=64x48:r=24:d=0.5", "-f", "lavfi", "-i", "sine=d=0.5"),
+        *(*_X264, "-c:a", "mp2"),
+    ),
+    "short.ts": _short,
+    "fragments.mp4": (
+        *(*_TESTSRC, *_SINE, *_X264, "-c:a", "aac"),
+        *("-movflags", "+frag_keyframe+empty_moov"),
+    ),
+    "pids.ts": (
+        *(*_TESTSRC, *_SINE, "-map", "0", "-map", "1", *_X264, "-c:a", "mp2"),
+        *("-streamid", "0:300", "-streamid", "1:256"),
+    ),
+    # Keyframes a second apart, with frames that are shown before and stored behind them.
+    **{
+        f"open.{extension}": (
+            *("-f", "lavfi", "-i", "testsrc2=s=64x48:r=24:d=4", "-f", "lavfi", "-i", "sine=d=4"),
+            *codec,
+        )
+        for extension, codec in {
+            "mkv": _OPEN,
+            "mp4": _OPEN,
+            "ts": _OPEN,
+            "flv": _OPEN,
+            "mpg": ("-c:v", "mpeg2video", "-bf", "2", "-g", "24", "-c:a", "mp2"),
+            "avi": ("-c:v", "mpeg4", "-bf", "2", "-g", "30", "-c:a", "mp3"),
+        }.items()
+    },
+    "tags.mp4": _TAGS,
+    "tags.mov": _TAGS,
+    "negative.mkv": (
+        *(*_TESTSRC, *_SINE, *_X264, "-c:a", "aac", "-output_ts_offset", "-0.5"),
+        *("-avoid_negative_ts", "disabled"),
+    ),
+    "flac.mkv": (
+        *(*_TESTSRC, *_SINE, "-i", "s.ass", "-map", "0", "-map", "1", "-map", "2", *_X264),
+        *("-c:a", "flac", "-c:s", "srt"),
+    ),
+    "two_sounds.mp4": (
+        *(*_TESTSRC, *_SINE, *_SINE, "-map", "0", "-map", "1", "-map", "2", *_X264),
+        *("-c:a", "aac"),
+    ),
+    "pcm.mkv": (*_TESTSRC, *_SINE, *_X264, "-c:a", "pcm_s16le", "-ac", "2"),
+    "truehd.mkv": (
+        *(*_TESTSRC, *_SINE, *_X264, "-c:a", "truehd", "-strict", "-2", "-ar", "48000"),
+        *("-ac", "2"),
+    ),
+    "alpha.webm": (
+        *(*_TESTSRC, "-frames:v", "3", "-vf", "format=yuva420p,colorchannelmixer=aa=0.5"),
+        *("-c:v", "libvpx-vp9", "-deadline", "realtime"),
+    ),
+    "gray_alpha.mkv": (
+        *(*_TESTSRC, "-frames:v", "3", "-vf", "format=rgba,colorchannelmixer=aa=0.5"),
+        *("-c:v", "ffv1", "-pix_fmt", "ya8"),
+    ),
+    "uneven.webm": (
+        *(*_TESTSRC, "-frames:v", "3", "-vf", "scale=63:47"),
+        *("-c:v", "libvpx-vp9", "-deadline", "realtime"),
+    ),
+    "deep444.mkv": (*(*_TESTSRC, "-frames:v", "3", "-c:v", "ffv1", "-pix_fmt", "yuv444p10le"),),
     "faststart.mp4": _from_long,
     "nine.mkv": _from_long,
     "nine.ts": _from_long,

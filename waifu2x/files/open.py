@@ -98,6 +98,11 @@ def open_job(
         return VideoJob(
             *(pipeline, stream, name, options, target, slot), amount=amount, share=share, raw=raw
         )
+    if not found.name and Path(name).suffix.lower() in {*VIDEO_SUFFIXES, Y4M_SUFFIX}:
+        raise DecodeError(
+            f"{shown(name)} is named as a video, and its contents are none that is known; copy or "
+            "download it again"
+        )
     if to_raw:
         raise EncodeError(f"a y4m video is made of another one, and {name} is none; name a video")
     if found.name != "zip":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -23,7 +24,7 @@ from ..pipeline.progress import ProgressCallback
 from ..video.containers import DEFAULT_SUFFIX, container_for, result_suffix
 from ..video.demux import VideoSource
 from ..video.encode import EncodedPacket, FrameEncoder, encoder_settings
-from ..video.fitting import Fit, check_fit, encoder_for, fit
+from ..video.fitting import Fit, check_fit, encoder_for, fit, lost_tags
 from ..video.library import library
 from ..video.mux import Muxer
 from ..video.planes import VideoFrame
@@ -43,6 +44,8 @@ from .frames import (
 )
 from .naming import MAX_NAME_BYTES, name_size, shortened_name
 from .task import Amount, ComputeSlot, FrameShare, Options, Result, Share, Task
+
+_log = logging.getLogger(__name__)
 
 #: Begins and ends the name of the folder with finished segments.
 _FOLDER: Final = (".", ".waifu2x-parts")
@@ -93,9 +96,7 @@ class VideoJob:
         place = f"result{suffix}" if target is None else str(target)
         self._container = container = container_for(place)
         self.extension = Path(place).suffix.lower()
-        encoder = encoder_for(
-            container, options.codec, depth=facts.original.depth, alpha=facts.original.alpha
-        )
+        encoder = encoder_for(container, options.codec, facts.original)
         blank = blank_frame(width, height)
         self._task = task = Task.resolve(pipeline, with_level(options), blank, slot)
         self._settings, self._notes = encoder_settings(
@@ -115,6 +116,9 @@ class VideoJob:
         else:
             check_fit(source, container, encoder, place if target is not None else name)
             self._fit = Fit(frozenset(), ())
+        self._lost = lost_tags(source, container, self._fit.left)
+        if self._lost:
+            _log.warning("%s: %s", name, self._lost)
         refuse_cut(source, options, name)
         self._folder: Path | None = None
         self._keys = self._identity(path)
@@ -198,12 +202,19 @@ class VideoJob:
             notes.append(f"{plural(self._source.extra_videos, 'other video stream')} copied")
         if self._fit.problems:
             notes.append(f"left out: {', '.join(self._fit.problems)}")
+        if self._lost:
+            notes.append(self._lost)
         if folder.restarted:
             notes.append("segments of another source were deleted")
         frames = plural(sum(len(each.frames) for each in made.segments), "frame")
         notes += _saved(made.segments)
         result = self._task.result(SOURCE, frames, *notes)
-        return replace(result, failures=(damage,) if damage else ())
+        layout = self._settings.layout
+        return replace(
+            result,
+            size_out=(layout.width, layout.height),
+            failures=(damage,) if damage else (),
+        )
 
     def _damage(self, video: str, copied: int) -> str:
         """Describe what is wrong with the source; empty for nothing.

@@ -212,6 +212,8 @@ class RawVideoJob(_RawJob):
         held = replace(facts.original, guessed=())
         if held.matrix == "rgb":
             held = replace(held, matrix="bt709", full_range=False)
+        if held.alpha:
+            held = replace(held, subsampling="444")  # the only one that y4m has with alpha
         self._result = self._grown(held)
         aspect = None if facts.aspect is None else facts.aspect.as_integer_ratio()
         self._header = header_for(self._result, rate=facts.rate, aspect=aspect)

@@ -63,6 +63,18 @@ _FULL_RANGE: Final = 2
 #: Frames that are decoded to find out whether a video is interlaced.
 _PROBED: Final = 12
 
+#: Seconds before the start of a part at which a keyframe is looked for.
+_STEPS_BACK: Final = (0, 1, 4, 16, 64)
+
+#: Frames without a time at the beginning that wait for the first one with a time.
+_UNTIMED: Final = 48
+
+#: Seconds back in time from which on a stream counts as another recording that was joined.
+JUMP: Final = Fraction(1, 4)
+
+#: Decoders that return the alpha of a stream, by its codec. The usual ones leave it out.
+_ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
 #: Side data of frames that belong to one frame, and that no encoder writes again.
 _LEFT_OUT: Final = {
     "DYNAMIC_HDR_PLUS": "HDR10+",
@@ -251,7 +263,7 @@ class VideoSource:
     def _probe(self, container: av.container.InputContainer, stream: VideoStream) -> VideoFacts:
         first: av.video.frame.VideoFrame | None = None
         interlaced = False
-        for count, frame in enumerate(self._decoded(container, stream, seek=False)):
+        for count, frame in enumerate(self._decoded(container, stream)):
             first = first or frame
             interlaced = interlaced or frame.interlaced_frame
             if count + 1 >= _PROBED:
@@ -305,7 +317,7 @@ class VideoSource:
         self._stored = (
             original if not self._turns % 2 else original.sized(original.height, original.width)
         )
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rate = _rate(stream)
         assert stream.time_base is not None
         return VideoFacts(
             layout=layout,
@@ -313,7 +325,7 @@ class VideoSource:
             tags=tags,
             hdr=_hdr(first),
             aspect=aspect if aspect and aspect > 0 else None,
-            rate=rate if 0 < rate <= 1000 else Fraction(25),
+            rate=rate,
             time_base=stream.time_base,
             frames=self._estimated(container, stream, rate),
             index=stream.index,
@@ -354,32 +366,18 @@ class VideoSource:
         """Decode the frames between start and end, in order of their timestamps.
 
         Packets that cannot be decoded are left out; see `notes`. Timestamps increase: a frame
-        without a timestamp, or with one that is not after the last, comes one unit after it. If the
-        time goes back by more than a second, the rest of the video follows without a gap.
+        without a timestamp comes one frame after the last, and one that is not after the last, one
+        unit. If the time goes back by more than `JUMP`, the rest of the video follows without a
+        gap.
         """
         self._counts = counts = Counts()
         facts, stored = self.facts, self._stored
-        last: int | None = None
-        step = max(1, round(1 / (facts.rate * facts.time_base)))
-        second = int(1 / facts.time_base)
-        offset = 0
+        seek = self._place()
         with self.open() as container:
-            stream = container.streams[facts.index]
-            for each in self._decoded(container, cast("VideoStream", stream), seek=True):
+            stream = cast("VideoStream", container.streams[facts.index])
+            for each in self._decoded(container, stream, seek):
                 check_cancelled(cancel)
-                pts = each.pts if each.pts is not None else each.dts
-                if pts is None:
-                    pts = 0 if last is None else last + step
-                else:
-                    pts += offset
-                    if last is not None and pts < last - second:  # recordings that were joined
-                        offset += last + step - pts
-                        pts = last + step
-                        counts.jumps += 1
-                    elif last is not None and pts <= last:
-                        counts.moved += 1
-                        pts = last + 1
-                last = pts
+                pts = cast("int", each.pts)
                 moment = pts * facts.time_base
                 if self.after(moment):
                     break
@@ -407,26 +405,49 @@ class VideoSource:
         picture = to_rgb(frame, self._stored)
         return replace(rotated(from_rgb(picture, full), self._turns, self._flip), pts=frame.pts)
 
+    def _place(self) -> int | None:
+        """Where to seek to decode all frames from the start on; None begins with the file.
+
+        Demuxers seek by the order of decoding, and some only roughly, so that they may end behind
+        the start. Each try opens the file afresh: an index that grows moves the next seek.
+        """
+        if not self.start:
+            return None
+        av, facts = self.av, self.facts
+        for back in _STEPS_BACK:
+            if back >= self.start:
+                return None
+            place = int((self.start - back + self._origin) / facts.time_base)
+            with self.open() as container:
+                stream = cast("VideoStream", container.streams[facts.index])
+                try:
+                    container.seek(place, stream=stream, backward=True)
+                    keys = (each for each in container.demux(stream) if each.is_keyframe)
+                    key = next(keys, None)
+                except av.error.FFmpegError:
+                    return None
+                if key is None or key.pts is None:
+                    continue
+                if key.pts * facts.time_base - self._origin <= self.start:
+                    return place
+        return None
+
     def _decoded(
-        self, container: av.container.InputContainer, stream: VideoStream, *, seek: bool
+        self, container: av.container.InputContainer, stream: VideoStream, seek: int | None = None
     ) -> Iterator[av.video.frame.VideoFrame]:
-        """Decode ``stream``; with ``seek``, from the last keyframe before the start."""
-        av = self.av
-        stream.thread_type = "AUTO"
-        assert stream.time_base is not None
-        if seek and self.start:
-            moment = int((self.start + self._origin) / stream.time_base)
-            with contextlib.suppress(av.error.FFmpegError):
-                container.seek(moment, stream=stream, backward=True)
-        frames = self._raw(container, stream)
+        """Decode ``stream`` from its beginning, or from a place to seek; every frame has a time."""
+        if seek is not None:
+            container.seek(seek, stream=stream, backward=True)
+        frames = self._timed(self._raw(container, stream, from_key=seek is not None), stream)
         if self._deinterlace == "bwdif":
             frames = self._deinterlaced(frames, stream)
         yield from frames
 
     def _raw(
-        self, container: av.container.InputContainer, stream: VideoStream
+        self, container: av.container.InputContainer, stream: VideoStream, *, from_key: bool
     ) -> Iterator[av.video.frame.VideoFrame]:
         av = self.av
+        decoder = self._decoder(stream)
         packets = container.demux(stream)
         while True:
             try:
@@ -436,15 +457,57 @@ class VideoSource:
                 packet = None
             if packet is None:
                 break
+            if from_key and packet.size and not packet.is_keyframe:
+                continue  # what it refers to was not read
+            from_key = False
             self._counts.flagged += bool(packet.is_corrupt)
             if packet.size == 0 and packet.dts is not None:
                 continue  # the last frame stays, as in Theora
             try:
-                yield from packet.decode()
+                yield from decoder.decode(packet if packet.size else None)
             except av.error.EOFError:
                 break
             except (av.error.FFmpegError, ValueError):
                 self._counts.broken += 1
+
+    def _decoder(self, stream: VideoStream) -> Any:
+        """The decoder of ``stream``."""
+        context = stream.codec_context
+        name = _ALPHA_DECODERS.get(context.name)
+        if name is not None and stream.metadata.get("alpha_mode") == "1":
+            with contextlib.suppress(ValueError):
+                able = self.av.CodecContext.create(name, "r")
+                for tag in ("color_range", "colorspace", "color_primaries", "color_trc"):
+                    setattr(able, tag, getattr(context, tag))
+                context = able
+        context.thread_type = "AUTO"
+        return context
+
+    def _timed(
+        self, frames: Iterator[av.video.frame.VideoFrame], stream: VideoStream
+    ) -> Iterator[av.video.frame.VideoFrame]:
+        """Give every frame a time after that of the last; see `frames`."""
+        assert stream.time_base is not None
+        exact = 1 / (_rate(stream) * stream.time_base)
+        step = max(1, round(exact))
+        jump = JUMP / stream.time_base
+        counts = self._counts
+        last: int | None = None
+        offset = 0
+        for each, pts in _counted_back(frames, exact):
+            if pts is None:
+                pts = 0 if last is None else last + step
+            else:
+                pts += offset
+                if last is not None and pts < last - jump:  # recordings that were joined
+                    offset += last + step - pts
+                    pts = last + step
+                    counts.jumps += 1
+                elif last is not None and pts <= last:
+                    counts.moved += 1
+                    pts = last + 1
+            each.pts = last = pts
+            yield each
 
     def _deinterlaced(
         self, frames: Iterator[av.video.frame.VideoFrame], stream: VideoStream
@@ -453,7 +516,6 @@ class VideoSource:
         av = self.av
         durations: dict[int, int] = {}
         graph: Any = None
-        step = 0
         for frame in frames:
             if graph is None:
                 graph = av.filter.Graph()
@@ -468,11 +530,8 @@ class VideoSource:
                     graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"),
                     graph.add("buffersink"),
                 ).configure()
-            if frame.pts is None:
-                frame.pts = frame.dts if frame.dts is not None else step
-            step = frame.pts + max(1, frame.duration)
             frame.time_base = stream.time_base
-            durations[frame.pts] = frame.duration
+            durations[cast("int", frame.pts)] = frame.duration
             graph.vpush(frame)
             yield from self._pulled(graph, stream, durations)
         if graph is not None:
@@ -524,6 +583,36 @@ class VideoSource:
             yield f"{plural(counts.interlaced, 'interlaced frame')} not deinterlaced"
         if counts.left_out:
             yield f"left out: {', '.join(sorted(counts.left_out))}"
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Frames per second on average; 25 if the stream does not tell."""
+    rate = stream.average_rate or stream.guessed_rate or Fraction(0)
+    return rate if 0 < rate <= 1000 else Fraction(25)
+
+
+def _counted_back(
+    frames: Iterator[av.video.frame.VideoFrame], step: Fraction
+) -> Iterator[tuple[av.video.frame.VideoFrame, int | None]]:
+    """Yield frames with their times; ``step`` is the time between two.
+
+    Frames at the beginning may lack one, because the library cannot tell a negative time from none
+    in Matroska. They get the times before that of the next frame.
+    """
+    untimed: list[av.video.frame.VideoFrame] = []
+    begun = False
+    for each in frames:
+        pts = each.pts if each.pts is not None else each.dts
+        if pts is None and not begun and len(untimed) < _UNTIMED:
+            untimed.append(each)
+            continue
+        for before, early in zip(range(len(untimed), 0, -1), untimed, strict=True):
+            yield early, None if pts is None else pts - round(step * before)
+        untimed.clear()
+        begun = True
+        yield each, pts
+    for each in untimed:
+        yield each, None
 
 
 def _clock(seconds: Fraction) -> str:

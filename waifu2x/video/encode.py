@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, cast
+
+import numpy as np
 
 from .._record import record
-from .._text import listed
 from ..errors import ArgumentError, EncodeError
 from .demux import MATRICES, UNTAGGED, Hdr, Tags, VideoFacts
 from .layout import CHROMA_SITES, Subsampling, VideoLayout
 from .library import library, why
 from .pixels import frame_of, planar_name
-from .planes import VideoFrame
+from .planes import Plane, VideoFrame
 from .scheduling import kept_scheduling
 
 #: Threads of an encoder; part of its settings, see above.
@@ -36,11 +37,11 @@ class Encoder:
 
     name: of the codec, as in ``codec=``. library: the library's name of the encoder. label: for
         messages.
-    crf: the default quality, lower is better, or None for encoders without one; best, worst: its
-        range. by_quality: crf for qualities 100 and 1.
+    crf: the default quality, lower is better, or None for encoders without one; worst: the largest.
+        whole_crf: whether it has no fractions. by_quality: crf for qualities 100 and 1.
     presets: allowed presets; preset: the default.
     depths, grids: bits per sample and subsamplings, the plainest first. alpha, rgb: whether alpha
-        and planes of RGB are kept.
+        and planes of RGB are kept. even: whether a frame must be whole samples of chroma.
     """
 
     name: str
@@ -50,11 +51,13 @@ class Encoder:
     grids: tuple[Subsampling, ...]
     crf: int | None = None
     worst: int = 51
+    whole_crf: bool = False
     by_quality: tuple[int, int] = (8, 48)
     presets: tuple[str, ...] = ()
     preset: str | None = None
     alpha: bool = False
     rgb: bool = False
+    even: bool = False
 
     def check(self, crf: float | None, preset: str | None) -> None:
         """Raise `ArgumentError` for a crf or a preset that the encoder does not have."""
@@ -64,13 +67,20 @@ class Encoder:
                     f"crf is {crf:g}, and {self.label} has none; leave it out, or choose another "
                     "`codec=`"
                 )
-            if not 0 <= crf <= self.worst:
+            if not 0 <= crf <= self.worst or (self.whole_crf and crf != int(crf)):
+                kind = "whole number" if self.whole_crf else "number"
                 raise ArgumentError(
-                    f"crf is {crf:g}; it must be a number from 0 to {self.worst} for {self.label}"
+                    f"crf is {crf:g}; it must be a {kind} from 0 to {self.worst} for {self.label}"
                 )
         if preset is not None and preset not in self.presets:
             allowed = f"allowed are {', '.join(self.presets)}" if self.presets else "it has none"
             raise ArgumentError(f"preset {preset!r} is unknown to {self.label}; {allowed}")
+
+    def grid_for(self, layout: VideoLayout) -> Subsampling | None:
+        """The subsampling that holds that of ``layout`` without a loss, or None."""
+        if layout.alpha and self.name == "prores":
+            return "444"
+        return next((each for each in _HOLDS[layout.subsampling] if each in self.grids), None)
 
     def crf_of(self, quality: int) -> float:
         """The crf for a quality from 1 to 100."""
@@ -88,6 +98,7 @@ ENCODERS: Final[dict[str, Encoder]] = {
             crf=16,
             presets=_X26_PRESETS,
             preset="medium",
+            even=True,
         ),
         Encoder(
             *("hevc", "libx265", "x265"),
@@ -96,6 +107,7 @@ ENCODERS: Final[dict[str, Encoder]] = {
             crf=18,
             presets=_X26_PRESETS,
             preset="medium",
+            even=True,
         ),
         Encoder(
             *("av1", "libsvtav1", "SVT-AV1"),
@@ -114,6 +126,7 @@ ENCODERS: Final[dict[str, Encoder]] = {
             crf=22,
             worst=63,
             by_quality=(8, 60),
+            whole_crf=True,
             presets=tuple(map(str, range(9))),
             preset="3",
         ),
@@ -246,8 +259,7 @@ def encoder_settings(
 ) -> tuple[EncoderSettings, tuple[str, ...]]:
     """Choose the settings for a result of ``width`` x ``height`` pixels, and remarks on them.
 
-    Raises `ArgumentError` for a crf or preset that the encoder does not have, and `EncodeError` if
-    the encoder cannot hold the pixels.
+    encoder: from `encoder_for`. Raises `ArgumentError` for a crf or preset that it does not have.
     """
     encoder.check(crf, preset)
     if quality is not None and crf is None:
@@ -292,31 +304,25 @@ def encoder_settings(
 def _held(layout: VideoLayout, encoder: Encoder) -> tuple[VideoLayout, tuple[str, ...]]:
     """The layout of the result as near to ``layout`` as ``encoder`` can hold."""
     notes = []
-    if layout.alpha and not encoder.alpha:
-        raise EncodeError(
-            f"the video has alpha, which {encoder.label} does not hold; choose `codec='ffv1'` or "
-            "`codec='prores'`"
-        )
     if layout.matrix == "rgb" and not encoder.rgb:
         layout = replace(layout, matrix="bt709", full_range=False)
         notes.append("RGB written as BT.709")
-    grid = next((each for each in _HOLDS[layout.subsampling] if each in encoder.grids), None)
-    if layout.alpha and encoder.name == "prores":
-        grid = "444"
-    if grid is None:
-        able = [
-            f"`codec={each.name!r}`"
-            for each in ENCODERS.values()
-            if layout.subsampling in each.grids
-        ]
-        raise EncodeError(
-            f"the video is 4:{layout.subsampling[1]}:{layout.subsampling[2]}, which "
-            f"{encoder.label} does not hold; choose {listed(able)}"
-        )
+    grid = encoder.grid_for(layout)
+    assert grid is not None, "encoder_for has found an encoder that holds it"
     depth = next((each for each in encoder.depths if each >= layout.depth), encoder.depths[-1])
     if depth < layout.depth:
         notes.append(f"{layout.depth} bits written as {depth}")
-    return replace(layout, subsampling=grid, depth=depth, guessed=()), tuple(notes)
+    layout = replace(layout, subsampling=grid, depth=depth, guessed=())
+    across, down = layout.factors if encoder.even else (1, 1)
+    padded = layout.sized(
+        layout.width + -layout.width % across, layout.height + -layout.height % down
+    )
+    if padded != layout:
+        notes.append(
+            f"{layout.width}x{layout.height} px padded to {padded.width}x{padded.height} px: "
+            f"{encoder.label} needs even sides"
+        )
+    return padded, tuple(notes)
 
 
 def _options(
@@ -329,7 +335,7 @@ def _options(
     b_frames: bool,
 ) -> dict[str, str]:
     options: dict[str, str] = {}
-    if crf is not None:
+    if crf is not None and encoder.name != "av1":
         options["crf"] = f"{crf:g}"
     site = None
     if layout.subsampling == "420" and "chroma" not in facts.original.guessed:
@@ -357,12 +363,13 @@ def _options(
             options["x265-params" if deep else "x264-params"] = _joined(params)
     elif encoder.name == "av1":
         options["preset"] = str(preset)
+        # As a parameter, because the library's option takes 0 for the default, and no fractions.
+        params["crf"] = f"{crf:g}"
         if display:
             params["mastering-display"] = _svt_display(facts.hdr)
         if light:
             params["content-light"] = light
-        if params:
-            options["svtav1-params"] = _joined(params)
+        options["svtav1-params"] = _joined(params)
     elif encoder.name == "vp9":
         options |= {
             "deadline": "good",
@@ -371,7 +378,9 @@ def _options(
             "tile-columns": "2",
         }
     elif encoder.name == "ffv1":
-        options |= {"level": "3", "slices": "4", "slicecrc": "1"}
+        across, down = layout.factors
+        whole = layout.width % across == layout.height % down == 0
+        options |= {"level": "3", "slices": "4" if whole else "1", "slicecrc": "1"}
     else:
         options |= {"profile": "4" if layout.subsampling == "444" else "3", "vendor": "apl0"}
     return options
@@ -449,11 +458,14 @@ class FrameEncoder:
         """Encode one frame; yields the packets that are complete."""
         av = library()
         layout = self.settings.layout
-        made = frame_of(av, frame.planes, layout, planar_name(layout))
+        planes = tuple(_padded(*each) for each in zip(frame.planes, layout.shapes, strict=True))
+        made = frame_of(av, planes, layout, planar_name(layout))
         made.pts = self._count
         made.time_base = 1 / self.settings.rate
         made.colorspace = self.settings.tags.matrix
         made.color_range = self.settings.tags.full_range
+        made.color_primaries = self.settings.tags.primaries
+        made.color_trc = self.settings.tags.transfer
         self._count += 1
         yield from self._packets(made)
 
@@ -468,6 +480,14 @@ class FrameEncoder:
                 yield EncodedPacket(bytes(packet), int(packet.pts), bool(packet.is_keyframe))
         except (av.error.FFmpegError, ValueError) as error:
             raise EncodeError(f"{self.settings.encoder.label} failed: {why(error)}") from error
+
+
+def _padded(plane: Plane, shape: tuple[int, int]) -> Plane:
+    """Repeat the last row and column of a plane, as far as it is smaller than ``shape``."""
+    if plane.shape == shape:
+        return plane
+    (height, width), (rows, columns) = shape, plane.shape
+    return cast("Plane", np.pad(plane, ((0, height - rows), (0, width - columns)), "edge"))
 
 
 def check_encoders(names: Mapping[str, Encoder] = ENCODERS) -> tuple[str, ...]:

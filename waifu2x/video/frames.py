@@ -55,7 +55,8 @@ class FrameOptions:
     """How to treat the frames of a stream.
 
     exact: compute every frame and tile that differs at all. Otherwise differences within the noise
-        of a codec reuse an earlier result, with the models cunet, upconv_7 and upconv_7_photo.
+        of a codec reuse an earlier result, with models whose results follow them steadily, such as
+        cunet, swift and fine.
     cancel: a `threading.Event`; once it is set, the work stops before the next tile, with
         `CancelledError`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from .._text import plural
 from ..errors import EncodeError, check_cancelled
 from .containers import Container
-from .demux import VideoSource, is_cover
+from .demux import JUMP, VideoSource, is_cover
 from .encode import EncoderSettings
-from .fitting import is_repeated
+from .fitting import is_repeated, tags_of
 from .hdr_stream import hdr_template, holds_hdr
 from .library import why
 from .scheduling import kept_scheduling
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-#: Tags of a container that describe the old file.
-_STALE: Final = ("encoder", "major_brand", "minor_version", "compatible_brands")
 #: Tags of the old encoder and the size of the old stream.
 _STALE_IN_STREAM: Final = (
     *("encoder", "bps", "number_of_bytes", "number_of_frames", "duration", "vendor_id"),
+    "alpha_mode",
     *("_statistics_writing_app", "_statistics_writing_date_utc", "_statistics_tags"),
 )
+
+#: Muxers that store the beginning of a track as an edit list.
+_MOVIES: Final = ("mp4", "mov")
 
 #: Packets that are read to find the covers, which come first.
 _FIRST_PACKETS: Final = 200
@@ -70,15 +73,14 @@ class Muxer:
         av = self.source.av
         with self.source.open() as opened:
             covers = self._covers(opened)
+            # The same result gets the same bytes: no random numbers, no dates.
+            options = {"fflags": "+bitexact", **dict(self.container.options)}
+            if self.container.for_tags and self.container.unheld(tags_of(opened)):
+                options |= [self.container.for_tags]
+            if self.container.muxer in _MOVIES:
+                options |= self._timescale(opened)
             output = av.open(
-                _Sink(sink),
-                "w",
-                format=self.container.muxer,
-                container_options={
-                    # The same result gets the same bytes: no random numbers, no dates.
-                    "fflags": "+bitexact",
-                    **dict(self.container.options),
-                },
+                _Sink(sink), "w", format=self.container.muxer, container_options=options
             )
             try:
                 try:
@@ -91,6 +93,18 @@ class Muxer:
                 raise EncodeError(
                     f"{self.container.label} cannot be written: {why(error)}"
                 ) from error
+
+    def _timescale(self, opened: InputContainer) -> dict[str, str]:
+        """An option for tracks that begin between two milliseconds, the usual unit of edit lists.
+
+        Chapters stay in milliseconds: in a finer unit, a long one would not fit into 32 bits.
+        """
+        begins = [(each.start_time or 0) * _base(each) * 1000 for each in opened.streams]
+        if opened.chapters() or all(each <= 0 or each.denominator == 1 for each in begins):
+            return {}
+        rates = [getattr(each.codec_context, "sample_rate", 0) or 1 for each in opened.streams]
+        exact = math.lcm(1000, self.source.facts.time_base.denominator, *rates)
+        return {"movie_timescale": str(exact)} if exact < 1 << 31 else {}
 
     def _covers(self, opened: InputContainer) -> dict[int, bytes]:
         """The pictures that a container stores as attachments, by the index of their stream."""
@@ -126,9 +140,7 @@ class Muxer:
                 _attach_cover(output, stream, covers[stream.index])
             else:
                 copies[stream.index] = _Copy(_copied_stream(output, stream))
-        output.metadata.update(
-            {key: value for key, value in opened.metadata.items() if key.lower() not in _STALE}
-        )
+        output.metadata.update(tags_of(opened))
         if chapters and self.container.chapters:
             output.set_chapters(self._chapters(chapters))
         with kept_scheduling():
@@ -174,11 +186,12 @@ class Muxer:
         made.metadata.update(
             {
                 key: value
-                for key, value in stream.metadata.items()
+                for key, value in _tags(stream).items()
                 if key.lower().partition("-")[0] not in _STALE_IN_STREAM
             }
         )
         made.disposition = int(stream.disposition)
+        _keep_id(made, stream)
         return made
 
     def _time_base(self, stream: Stream) -> Fraction:
@@ -271,7 +284,11 @@ class Muxer:
             if self.source.cut and not self._is_kept(packet, shift):
                 continue
             self.damaged += bool(packet.is_corrupt)
-            _order(packet, copy, strict=self.container.muxer != "matroska")
+            strict = self.container.muxer not in ("matroska", "webm")
+            if strict:
+                # Corrections in the unit of the source would add up where that is a coarse one.
+                _rescale(packet, copy.target.time_base)
+            _order(packet, copy, strict=strict)
             packet.stream = copy.target
             yield packet
 
@@ -348,12 +365,30 @@ class _Sink:
 def _copied_stream(output: Any, stream: Stream) -> Any:
     """Add a stream with the codec, tags and dispositions of ``stream``."""
     made = output.add_stream_from_template(stream, opaque=True)
-    made.metadata.update(stream.metadata)
+    made.metadata.update(_tags(stream))
     made.disposition = int(stream.disposition)
     made.time_base = stream.time_base
+    _keep_id(made, stream)
+    return made
+
+
+def _base(stream: Stream) -> Fraction:
+    """The time base of a stream; attachments may have none."""
+    return stream.time_base or Fraction(1, 1000)
+
+
+def _tags(stream: Stream) -> dict[str, str]:
+    """The tags of a stream; demuxers of QuickTime call its title a name, and muxers do not."""
+    tags = dict(stream.metadata)
+    if "name" in tags and "title" not in tags:
+        tags["title"] = tags.pop("name")
+    return tags
+
+
+def _keep_id(made: Any, stream: Stream) -> None:
+    """Keep the number of a stream, which MPEG-TS calls PID."""
     with suppress(AttributeError, TypeError, ValueError):
         made.id = stream.id
-    return made
 
 
 def _attach_cover(output: Any, stream: Stream, data: bytes) -> None:
@@ -366,6 +401,16 @@ def _attach_cover(output: Any, stream: Stream, data: bytes) -> None:
         metadata.get("filename", name), metadata.get("mimetype", mime), data
     )
     made.metadata.update({**metadata, **made.metadata})
+
+
+def _rescale(packet: Any, unit: Fraction) -> None:
+    """Give a packet times in ``unit``."""
+    ratio = packet.time_base / unit
+    for name in ("pts", "dts", "duration"):
+        value = getattr(packet, name)
+        if value is not None:
+            setattr(packet, name, _nearest(value * ratio))
+    packet.time_base = unit
 
 
 def _order(packet: Any, copy: _Copy, *, strict: bool) -> None:
@@ -381,7 +426,7 @@ def _order(packet: Any, copy: _Copy, *, strict: bool) -> None:
     packet.dts += copy.offset
     if packet.pts is not None:
         packet.pts += copy.offset
-    if copy.last is not None and packet.dts < copy.last - int(1 / packet.time_base):
+    if copy.last is not None and packet.dts < copy.last - JUMP / packet.time_base:
         # Recordings that were joined; `VideoSource.frames` closes the jump as well.
         jump = copy.last + (packet.duration or 1) - packet.dts
         copy.offset += jump

@@ -59,7 +59,8 @@ def planar_format(av: Any, name: str) -> str:
     parts = whole.components
     depth = next(each for each in _DEPTHS if each >= max(part.bits for part in parts))
     alpha = any(part.is_alpha for part in parts)
-    if whole.is_rgb or whole.has_palette:
+    if whole.is_rgb or whole.has_palette or (alpha and len(parts) == 2):
+        # Gray with alpha has no planar format; three equal channels have the same values.
         return format_name("444", 8 if whole.has_palette else depth, alpha=alpha, rgb=True)
     chroma = [part for part in parts if part.is_chroma]
     if not chroma:

@@ -93,6 +93,8 @@ class _Main:
     time_base: Fraction
     index: int = 0
     disposition: int = _DEFAULT
+    start_time: int = 0
+    codec_context: None = None
 
     @property
     def metadata(self) -> dict[str, str]:
