@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -154,3 +156,24 @@ def test_metadata_names_the_versions_that_are_allowed() -> None:
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     (oldest,) = re.findall(r'^requires-python = ">=3\.(\d+)"$', text, re.MULTILINE)
     assert re.findall(r"Python :: 3\.(\d+)", text)[0] == oldest
+
+
+@pytest.mark.skipif(
+    not os.environ.get("CI"), reason="downloads the backend; runs with CI=true, as in .ci/run"
+)
+def test_the_function_for_vapoursynth_is_built_outside_its_folder(tmp_path: Path) -> None:
+    """A folder `build` that stays would give its old files to the next installation."""
+    source = tmp_path / "source"
+    shutil.copytree(
+        ROOT / "integrations/vapoursynth", source, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    before = sorted(source.rglob("*"))
+    # VapourSynth needs a newer Python than this may be; the build does not.
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--ignore-requires-python"]
+    subprocess.run([*pip, "-w", tmp_path, source], check=True)
+    assert sorted(source.rglob("*")) == before
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        assert names == {"waifu2x_vs.py"}
+        assert archive.read("waifu2x_vs.py") == (source / "waifu2x_vs.py").read_bytes()

@@ -29,7 +29,7 @@ def steps(content: dict[Any, Any]) -> list[dict[str, Any]]:
 def test_wheels_are_built_for_every_version_that_the_package_names() -> None:
     built = [re.sub(r"cp3(\d+)-\*", r"3.\1", pattern) for pattern in WHEELS["build"]]
     named = [each[-4:] for each in PROJECT["project"]["classifiers"] if "Python :: 3." in each]
-    assert named == built[: len(named)]
+    assert named == built
     assert PROJECT["project"]["requires-python"] == f">={built[0]}"
 
 

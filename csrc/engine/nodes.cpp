@@ -60,9 +60,9 @@ struct Tiles {
   void runs(int begin, int end, Call call) const {
     for (int tile = begin; tile < end;) {
       const int row = tile / across, column = tile % across;
-      const int count = std::min(across - column, end - tile);
-      call(tile, count, (first_row + row) * kTile, (first_column + column) * kTile);
-      tile += count;
+      const int adjacent = std::min(across - column, end - tile);
+      call(tile, adjacent, (first_row + row) * kTile, (first_column + column) * kTile);
+      tile += adjacent;
     }
   }
 };
