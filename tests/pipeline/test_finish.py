@@ -214,17 +214,21 @@ def test_rows_arrive_while_those_below_are_computed(
     upconv: waifu2x.Upscaler, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture = Picture(drawing(100, 700))
-    shares: list[float] = []
-    arrived: list[tuple[float, Samples]] = []
     request, _ = upconv.pipeline.resolve(picture, PictureOptions(noise=None, **options))
-    result = upconv.pipeline.run(
-        picture,
-        request,
-        progress=shares.append,
-        rows=lambda color, alpha: arrived.append((shares[-1] if shares else 0.0, color.copy())),
-    )
-    np.testing.assert_array_equal(np.concatenate([rows for _, rows in arrived]), result.color)
-    assert {len(rows) for _, rows in arrived[:-1]} == {2 * BAND}
+    # The thread that hands out rows may wait for a core until all are computed.
+    for _ in range(5):
+        shares: list[float] = []
+        arrived: list[tuple[float, Samples]] = []
+        result = upconv.pipeline.run(
+            picture,
+            request,
+            progress=shares.append,
+            rows=lambda color, alpha: arrived.append((shares[-1] if shares else 0.0, color.copy())),  # noqa: B023 - runs at once
+        )
+        np.testing.assert_array_equal(np.concatenate([rows for _, rows in arrived]), result.color)
+        assert {len(rows) for _, rows in arrived[:-1]} == {2 * BAND}
+        if arrived[0][0] < 0.9:
+            break
     assert arrived[0][0] < 0.9
     np.testing.assert_array_equal(run(upconv.pipeline, picture, **options).color, result.color)
 
