@@ -150,3 +150,11 @@ def indices(tensors: Mapping[str, Any], prefix: str) -> list[int]:
             if number.isascii() and number.isdecimal() and len(number) < 6:
                 found.add(int(number))
     return sorted(found)
+
+
+def counted(tensors: Mapping[str, Any], name: str, family: str) -> list[int]:
+    """Return the numbers of the parts of ``name``. Raises `GraphError` if they are not 0, 1, ..."""
+    found = indices(tensors, f"{name}.")
+    if not found or found != list(range(len(found))):
+        raise GraphError(f"{family}: {name} has the numbers {found[:20]}; they must count from 0")
+    return found

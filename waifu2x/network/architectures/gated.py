@@ -20,7 +20,7 @@ from typing import Final
 from ...errors import GraphError
 from .. import graph as g
 from ..readers.tensors import Tensors
-from ._builder import INPUT, Builder, indices, side
+from ._builder import INPUT, Builder, counted, side
 
 NAME: Final = "Gated"
 MARKS: Final = ()
@@ -78,8 +78,8 @@ def build(tensors: Tensors) -> g.Graph:
     slopes = any(".slopes." in name for name in tensors)
     gate = any(name.endswith(".gate.weight") for name in tensors)
     results = [_activated(make, "head.slopes", value, slopes=slopes)]
-    blocks = _counted(tensors, "blocks")
-    per_block = len(_counted(tensors, "blocks.0.layers"))
+    blocks = counted(tensors, "blocks", NAME)
+    per_block = len(counted(tensors, "blocks.0.layers", NAME))
     if per_block > _MOST_PER_BLOCK:
         raise GraphError(
             f"{NAME}: a block has {per_block} layers; allowed are 1 to {_MOST_PER_BLOCK}"
@@ -102,14 +102,6 @@ def build(tensors: Tensors) -> g.Graph:
     value = make.add("shuffled", g.PixelShuffle(factor), value)
     base = make.add("base", g.Upsample(factor // FOLD), INPUT)
     return make.graph(make.add("output", g.Add(), value, base), channels)
-
-
-def _counted(tensors: Tensors, name: str) -> list[int]:
-    """Return the numbers of the parts of ``name``. Raises `GraphError` if they are not 0, 1, ..."""
-    found = indices(tensors, f"{name}.")
-    if not found or found != list(range(len(found))):
-        raise GraphError(f"{NAME}: {name} has the numbers {found[:20]}; they must count from 0")
-    return found
 
 
 def _block(make: Builder, name: str, value: str, *, layers: int, slopes: bool, gate: bool) -> str:

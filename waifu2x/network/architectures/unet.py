@@ -17,7 +17,7 @@ from typing import Final
 from ...errors import GraphError
 from .. import graph as g
 from ..readers.tensors import Tensors
-from ._builder import INPUT, Builder, indices, side
+from ._builder import INPUT, Builder, counted, side
 
 NAME: Final = "U-Net"
 MARKS: Final = ()
@@ -55,8 +55,8 @@ def build(tensors: Tensors) -> g.Graph:
     outer = value
     value = make.conv("down", value, kernel=HALVING, stride=HALVING)
     value = make.add("down.activated", g.Activate(_ACTIVATION), value)
-    blocks = _counted(tensors, "blocks")
-    per_block = _counted(tensors, "blocks.0")
+    blocks = counted(tensors, "blocks", NAME)
+    per_block = counted(tensors, "blocks.0", NAME)
     if len(per_block) > _MOST_PER_BLOCK:
         raise GraphError(
             f"{NAME}: a block has {len(per_block)} layers; allowed are 1 to {_MOST_PER_BLOCK}"
@@ -82,11 +82,3 @@ def _layer(make: Builder, name: str, value: str) -> str:
     """Add a 3x3 convolution and its activation, and return the result."""
     value = make.conv(name, value, padding=1)
     return make.add(f"{name}.activated", g.Activate(_ACTIVATION), value)
-
-
-def _counted(tensors: Tensors, name: str) -> list[int]:
-    """Return the numbers of the parts of ``name``. Raises `GraphError` if they are not 0, 1, ..."""
-    found = indices(tensors, f"{name}.")
-    if not found or found != list(range(len(found))):
-        raise GraphError(f"{NAME}: {name} has the numbers {found[:20]}; they must count from 0")
-    return found
