@@ -37,7 +37,7 @@ ARGUMENT = re.compile(r"\b[a-z_]+=(?:True|False|None|['\"\d)])")
 PYTHON_ONLY = ("`for result in waifu2x.upscale_many(...)`",)
 
 #: A first word with a capital must be one of these.
-NAMES = re.compile(r"[A-Z0-9_]{2}|(AVIF|Chainer|Compact|Gated|Pillow|PyTorch|U-Net)\b")
+NAMES = re.compile(r"[A-Z0-9_]{2}|(AVIF|Adaptive|Chainer|Compact|Gated|Pillow|PyTorch|U-Net)\b")
 
 
 class Message(NamedTuple):

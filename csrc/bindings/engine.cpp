@@ -308,7 +308,7 @@ void bind_engine(py::module_& m) {
           [](Compiled& c, const std::variant<RefPair, std::vector<RefPair>>& source,
              const FloatArray& weight, const FloatArray& bias,
              const FloatArray& slope, int stride, int padding, int shuffle, int crop, int trim,
-             const std::string& function, const std::optional<RefPair>& factor,
+             const std::string& function, int gate, const std::optional<RefPair>& factor,
              const std::optional<RefPair>& addend) {
             engine::Program::ConvSpec spec = spec_of(weight, bias, slope, stride, padding);
             spec.function = function_of(function);
@@ -321,13 +321,13 @@ void bind_engine(py::module_& m) {
             } else {
               sources = refs(std::get<std::vector<RefPair>>(source));
             }
-            return c.program.conv(std::move(sources), spec, optional_ref(factor),
+            return c.program.conv(std::move(sources), spec, gate, optional_ref(factor),
                                   optional_ref(addend));
           },
           py::arg("source"), array("weight"), array("bias"), array("slope"), py::kw_only(),
           py::arg("stride") = 1, py::arg("padding") = 0, py::arg("shuffle") = 0,
           py::arg("crop") = 0, py::arg("trim") = 0, py::arg("function") = "identity",
-          py::arg("factor") = py::none(), py::arg("addend") = py::none())
+          py::arg("gate") = -1, py::arg("factor") = py::none(), py::arg("addend") = py::none())
       .def("add", [](Compiled& c, const RefPair& a, const RefPair& b) {
         return c.program.add(ref(a), ref(b));
       })

@@ -23,10 +23,11 @@ inline constexpr int kTile = 4;
 inline constexpr int kTileIn = kTile + 2;
 inline constexpr int kPositions = kTileIn * kTileIn;
 
-// The end of a convolution: y = sum + bias; y = y < 0 ? y * slope : y; y += add.
+// The end of a convolution: y = sum + bias; y = y < 0 ? y * slope : y; y *= gate; y += add.
 struct Epilogue {
   const float* bias;   // 16 floats per block
   const float* slope;  // 16 floats per block: 1 for no activation, 0 for ReLU
+  const float* gate;   // 16 floats per block; may be null
 };
 
 // A row of a direct convolution. A segment is a tap over an input block.

@@ -116,6 +116,8 @@ void direct_pixels(const DirectRow& row, int first, int block) {
   WAIFU2X_UNROLL
   for (int b = 0; b < Blocks; ++b) {
     const std::ptrdiff_t at = (block + b) * row.out_stride + first * row.out_step;
+    const float* gate =
+        row.epilogue.gate == nullptr ? nullptr : row.epilogue.gate + (block + b) * kBlock;
     const float* add = row.add == nullptr
                            ? nullptr
                            : row.add + (block + b) * row.add_stride + first * row.out_step;
@@ -127,6 +129,7 @@ void direct_pixels(const DirectRow& row, int first, int block) {
       WAIFU2X_UNROLL
       for (int p = 0; p < Pixels; ++p) {
         Register y = V::prelu(V::add(s.sums[p][b * kRegisters + j], bias), slope);
+        if (gate != nullptr) y = V::mul(y, V::load(gate + lane));
         if (add != nullptr) y = V::add(y, V::load(add + p * row.out_step + lane));
         V::store(row.out + at + p * row.out_step + lane, y);
       }
@@ -300,10 +303,14 @@ void winograd_input(const float* const rows[kTileIn], int tiles, float* v,
   }
 }
 
+// The numbers of an epilogue, for the lanes of a register.
+struct Lanes {
+  Register bias, slope, gate;
+};
+
 // Writes the valid rows and columns of a tile.
-template <bool Full, bool Adds>
-WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Register bias,
-                                Register slope) {
+template <bool Full, bool Gates, bool Adds>
+WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, const Lanes& lanes) {
   const std::ptrdiff_t lane = part * V::kLanes;
   const float* m = o.m + t * kBlock + lane;
   if (part == 0) {
@@ -334,41 +341,43 @@ WAIFU2X_INLINE void output_tile(const WinogradOutput& o, int t, int part, Regist
     for (int x = 0; x < kTile; ++x) {
       if (!Full && t * kTile + x >= o.columns) break;
       const std::ptrdiff_t at = (t * kTile + x) * kBlock + lane;
-      Register value = V::prelu(V::add(result[x], bias), slope);
+      Register value = V::prelu(V::add(result[x], lanes.bias), lanes.slope);
+      if (Gates) value = V::mul(value, lanes.gate);
       if (Adds) value = V::add(value, V::load(o.add[y] + at));
       V::store(o.out[y] + at, value);
     }
   }
 }
 
-template <bool Adds>
+template <bool Gates, bool Adds>
 void output_tiles(const WinogradOutput& o) {
   const int full = o.rows == kTile ? o.columns / kTile : 0;
   const int tiles = (o.columns + kTile - 1) / kTile;
-  Register bias[kRegisters], slope[kRegisters];
+  Lanes lanes[kRegisters];
   WAIFU2X_UNROLL
   for (int part = 0; part < kRegisters; ++part) {
-    bias[part] = V::load(o.epilogue.bias + part * V::kLanes);
-    slope[part] = V::load(o.epilogue.slope + part * V::kLanes);
+    lanes[part].bias = V::load(o.epilogue.bias + part * V::kLanes);
+    lanes[part].slope = V::load(o.epilogue.slope + part * V::kLanes);
+    lanes[part].gate = Gates ? V::load(o.epilogue.gate + part * V::kLanes) : V::zero();
   }
   // A tile is finished before the next: the products of all tiles exceed the L1 cache.
   for (int t = 0; t < full; ++t) {
     for (int part = 0; part < kRegisters; ++part) {
-      output_tile<true, Adds>(o, t, part, bias[part], slope[part]);
+      output_tile<true, Gates, Adds>(o, t, part, lanes[part]);
     }
   }
   for (int t = full; t < tiles; ++t) {
     for (int part = 0; part < kRegisters; ++part) {
-      output_tile<false, Adds>(o, t, part, bias[part], slope[part]);
+      output_tile<false, Gates, Adds>(o, t, part, lanes[part]);
     }
   }
 }
 
 void winograd_output(const WinogradOutput& o) {
-  if (o.add[0] != nullptr) {
-    output_tiles<true>(o);
+  if (o.epilogue.gate != nullptr) {
+    o.add[0] != nullptr ? output_tiles<true, true>(o) : output_tiles<true, false>(o);
   } else {
-    output_tiles<false>(o);
+    o.add[0] != nullptr ? output_tiles<false, true>(o) : output_tiles<false, false>(o);
   }
 }
 

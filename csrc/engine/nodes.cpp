@@ -48,6 +48,13 @@ void apply_tail(const NodeRun& run, int y, int block, int x, int n, const float*
                          n});
 }
 
+// The end of a convolution, from an output block on.
+Epilogue epilogue(const NodeRun& run, int block) {
+  const Conv& conv = run.node.conv;
+  return {conv.bias.data() + block * kBlock, conv.slope.data() + block * kBlock,
+          run.gate == nullptr ? nullptr : run.gate + block * kBlock};
+}
+
 // --- Winograd ------------------------------------------------------------------------------------
 
 // The tiles of a band of rows, in row-major order.
@@ -110,8 +117,7 @@ void winograd_tiles(const NodeRun& run, const Tiles& tiles, int begin, int end) 
     for (int b = 0; b < product.blocks; ++b) {
       WinogradOutput output = {};
       output.m_position = product.m_position;
-      output.epilogue = {conv.bias.data() + (block + b) * kBlock,
-                         conv.slope.data() + (block + b) * kBlock};
+      output.epilogue = epilogue(run, block + b);
       tiles.runs(begin, end, [&](int tile, int n, int y, int x) {
         output.m = m + b * product.m_stride + (tile - begin) * kBlock;
         output.rows = std::min(kTile, run.rows.hi - y);
@@ -212,7 +218,7 @@ class DirectConvolution {
   void set_blocks(int first, int count) {
     row_.blocks = count;
     row_.weights = conv_.weights.data() + first * conv_.weights_stride;
-    row_.epilogue = {conv_.bias.data() + first * kBlock, conv_.slope.data() + first * kBlock};
+    row_.epilogue = epilogue(run_, first);
   }
 
   DirectRow& row() { return row_; }

@@ -26,7 +26,7 @@ struct NodeRun {
   const Kernels& kernels;
   const Node& node;
   const std::vector<Rows>& values;  // by value
-  const float* gate;                // multiply: the factors
+  const float* gate;                // the factors of a multiply or a convolution
   Range rows;                       // of the result, see Node::computed_range and computed_end
   Range columns;
   Scratch scratch;

@@ -166,7 +166,8 @@ Value like(const Value& source, int index, int crop) {
 
 }  // namespace
 
-int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref gated_by, Ref addend) {
+int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, int gate, Ref gated_by,
+                  Ref addend) {
   if (sources.empty()) throw std::invalid_argument("nothing to convolve");
   int depth = 0;
   for (const Ref& each : sources) {
@@ -190,6 +191,10 @@ int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref gated_by, 
   const bool has_tail = gated_by.value >= 0 || spec.function != Function::identity;
   if (shuffled && has_tail) {
     throw std::invalid_argument("a shuffled convolution has neither a function nor a factor");
+  }
+  if (gate >= 0 && (shuffled || has_tail || gate >= static_cast<int>(pooled_.size()) ||
+                    pooled_channels(gate) != spec.out)) {
+    throw std::invalid_argument("the gate does not fit the convolution");
   }
   const int result_channels = spec.out / phases;
   const auto fits = [&](const Ref& ref) {
@@ -227,6 +232,7 @@ int Program::conv(std::vector<Ref> sources, const ConvSpec& spec, Ref gated_by, 
     const int result = push_shuffle({convolved, 0}, factor, spec.crop, spec.trim);
     return addend.value >= 0 ? add({result, 0}, addend) : result;
   }
+  node.gate = gate;
   node.gated_by = gated_by;
   node.addend = addend;
   conv.function = spec.function;

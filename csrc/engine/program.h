@@ -71,7 +71,7 @@ struct Node {
   Floats offset;  // affine
   Floats slope;   // activate
   Function function = Function::identity;  // smooth
-  int gate = -1;        // multiply: index of a pooled vector
+  int gate = -1;        // multiply, conv: index of a pooled vector; -1 for none
   int factor = 1;       // upsample, shuffle, unshuffle
   // resize: samples of the result per `divisor` samples of the source, and taps on each side
   int multiplier = 1;
@@ -154,10 +154,11 @@ class Program {
     // Applied to the result after the slopes. With a function or a factor there is no shuffle.
     Function function = Function::identity;
   };
-  // The result is multiplied by `gated_by`, then `addend` is added; their values are -1 for none.
+  // The result is multiplied by the pooled vector `gate`, or by the value `gated_by`, then `addend`
+  // is added; -1 for none. With a gate there is neither a shuffle nor a function.
   // Several sources are read as if their channels were joined; all but the last must have whole
   // blocks.
-  int conv(std::vector<Ref> sources, const ConvSpec& spec, Ref gated_by, Ref addend);
+  int conv(std::vector<Ref> sources, const ConvSpec& spec, int gate, Ref gated_by, Ref addend);
   int add(Ref a, Ref b);
   int product(Ref a, Ref b);
   int multiply(Ref source, int gate);

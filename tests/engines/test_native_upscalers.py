@@ -47,6 +47,7 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
     "gated of odd channels": lambda: gated(features=20, residual=True),
     "gated by the input": lambda: gated(gate="input", residual=True, joined=False),
     "gated, full resolution": lambda: gated(unshuffled=1, convolutions=1, scale=3),
+    "adaptive": lambda: random_graph("adaptive"),
     "unet": lambda: random_graph("unet"),
     "half resolution, no gates": lambda: gated(gate="none", convolutions=2, blocks=6),
 }
@@ -80,7 +81,14 @@ def test_architectures_agree_with_float64_for_any_threads(build: Callable[[], Gr
 
 @pytest.mark.parametrize(
     "build",
-    [esrgan, span, lambda: shrunk(compact(scale=4), 3, 4), gated, lambda: random_graph("unet")],
+    [
+        esrgan,
+        span,
+        lambda: shrunk(compact(scale=4), 3, 4),
+        gated,
+        lambda: random_graph("unet"),
+        lambda: random_graph("adaptive"),
+    ],
 )
 def test_regions_of_a_large_picture_join_without_a_trace(build: Callable[[], Graph]) -> None:
     """Columns wider than a region and more rows than a step; each thread count splits otherwise."""
@@ -89,6 +97,21 @@ def test_regions_of_a_large_picture_join_without_a_trace(build: Callable[[], Gra
     whole = engine(1).compile(graph).run(batch)
     for threads in (2, 5):
         np.testing.assert_array_equal(engine(threads).compile(graph).run(batch), whole)
+
+
+def test_given_gates_agree_with_float64_for_any_threads() -> None:
+    """Gates that are given are part of the convolutions, in Winograd tiles or not."""
+    for name in ("adaptive", "adaptive-wide"):
+        graph = random_graph(name).with_given_means()
+        batch = samples(1, 3, 29, 37)
+        means = [samples(1, given.channels, 1, 1) for given in graph.inputs[1:]]
+        expected = evaluate(graph, batch, means)
+        for isa in ISAS:
+            for threads in (1, 3):
+                made = engine(threads, isa).compile(graph).run(batch, means)
+                np.testing.assert_allclose(made, expected, atol=1e-4 * np.abs(expected).max())
+        other = engine(1).compile(graph).run(batch, [1 - each for each in means])
+        assert np.abs(other - expected).max() > 1e-3
 
 
 SMOOTH = ("sigmoid", "silu", "tanh")

@@ -34,6 +34,8 @@ STATES: Final[Mapping[str, Callable[[], nn.Module]]] = {
     "esrgan-1x": lambda: networks.RRDBNet(4, 1, 2, 2, shuffle=4),
     "compact": lambda: networks.Compact(4, 3, 4),
     "compact-1x": lambda: networks.Compact(4, 2, 1),
+    "adaptive": lambda: networks.Adaptive(4, 2),
+    "adaptive-wide": lambda: networks.Adaptive(20, 2, channels=3),
     "span": lambda: networks.Span(4, 2),
     "span-plain": lambda: networks.Span(4, 4, normalize=False),
     "gated": lambda: networks.Gated(4, 2),

@@ -116,6 +116,35 @@ class Compact(nn.Module):
         return F.pixel_shuffle(value, self.scale) + near
 
 
+class Adaptive(nn.Module):
+    """The architecture of `waifu2x.network.architectures.adaptive`."""
+
+    def __init__(
+        self, nf: int, layers: int, inner: int = 2, *, scale: int = 2, channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.body = Compact(nf, layers, scale, channels).body
+        self.estimator = nn.ModuleList()
+        for layer in range(inner):
+            self.estimator += [nn.Conv2d(3 if layer else channels, 3, 3), nn.PReLU(3)]
+        self.estimator.append(nn.Conv2d(3, 4, 1))
+        self.code = nn.Conv2d(4, 5, 1)
+        self.gates = nn.ModuleList(nn.Conv2d(5, nf, 1) for _ in range(layers + 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        evidence = x
+        for layer in self.estimator:
+            evidence = layer(evidence)
+        code = torch.sigmoid(self.code(evidence.mean((2, 3), keepdim=True)))
+        value = x
+        for index, gate in enumerate(self.gates):
+            value = self.body[2 * index + 1](self.body[2 * index](value))
+            value = value * torch.sigmoid(gate(code))
+        near = x.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+        return F.pixel_shuffle(self.body[-1](value), self.scale) + near
+
+
 class TripleConv(nn.Module):
     """1x1, 3x3 and 1x1 next to a 1x1, all linear, as SPAN trains a convolution.
 

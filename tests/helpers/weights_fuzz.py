@@ -198,6 +198,7 @@ def _modules() -> dict[str, Any]:
         "esrgan-unshuffled": torch_networks.RRDBNet(2, 1, 2, 2, 2),
         "span": torch_networks.Span(2, 2),
         "gated": torch_networks.Gated(2, 1, 1),
+        "adaptive": torch_networks.Adaptive(2, 1, 1),
         "unet": torch_networks.UNet(2, 2, 1, 1),
         "cunet": torch_networks.CUNet(2),
         "cugan-4x": torch_networks.Cugan4x(),

@@ -20,6 +20,7 @@ seed = 7
 license = "MIT"
 levels = ["none", 0, 1, 2, 3]
 start = "other.safetensors"
+estimator = "small.safetensors"
 fold = true
 ema = 0.99
 optimizer = "muon"
@@ -31,7 +32,7 @@ tensorboard = true
 learn_slopes = false
 
 [network]
-architecture = "compact"
+architecture = "adaptive"
 width = 24
 blocks = 4
 layers = 2
@@ -39,6 +40,7 @@ gate = false
 join = false
 slopes = true
 outer = 20
+estimator = 12
 
 [data]
 folder = "there"
@@ -78,6 +80,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         license="MIT",
         levels=("none", 0, 1, 2, 3),
         start="other.safetensors",
+        estimator="small.safetensors",
         fold=True,
         learn_slopes=False,
         ema=0.99,
@@ -88,7 +91,15 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         save=60,
         tensorboard=True,
         network=Shape(
-            24, 4, 2, gate=False, join=False, slopes=True, outer=20, architecture="compact"
+            24,
+            4,
+            2,
+            gate=False,
+            join=False,
+            slopes=True,
+            outer=20,
+            estimator=12,
+            architecture="adaptive",
         ),
         data=DataConfig("there", 9, 64, 8, 1.0, 3),
         loss=LossConfig("psnr", 0.01, 2.0, 0.5, 6),
@@ -149,6 +160,15 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("[network]\narchitecture = 'x'", "network.architecture is 'x'; allowed are 'gated', 'c"),
         ("[data]\ncrop = 8", "data.crop is 8; it must be from 16 to 4096"),
         ("[data]\ncrop = 18", "data.crop is 18; it must be a multiple of 4"),
+        (
+            "[data]\ncrop = 24\n[network]\narchitecture = 'adaptive'",
+            "data.crop is 24; for adaptive, it must be at least 28",
+        ),
+        ("estimator = 'x'", "estimator is a file; it needs network.architecture = 'adaptive'"),
+        (
+            "[loss]\nkind = 'filters'",
+            "loss.kind is 'filters'; it needs network.architecture = 'adaptive'",
+        ),
         ("[data]\nbatch = 0", "data.batch is 0; it must be from 1 to 4096"),
         ("[data]\nhard = 1.5", "data.hard is 1.5; it must be from 0 to 1"),
         ("[data]\nworkers = 0", "data.workers is 0; it must be from 1 to 256"),

@@ -11,7 +11,7 @@ from helpers import art
 from PIL import Image
 
 from waifu2x.training import degradation
-from waifu2x.training.degradation import KERNELS, Degradation, degrade, jpeg, shrink, taps
+from waifu2x.training.degradation import FAMILIES, KERNELS, Degradation, degrade, jpeg, shrink, taps
 
 
 def noise_patch(height: int = 64, width: int = 64) -> np.ndarray:
@@ -114,7 +114,8 @@ def passes(monkeypatch, noise, count=400):
     patch = noise_patch(16, 16)
     for _ in range(count):
         calls.append([])
-        degrade(patch, rng, noise)
+        made = degrade(patch, rng, noise)
+        assert made.compressed == bool(calls[-1])
     return calls
 
 
@@ -188,9 +189,10 @@ def test_degrade_halves_and_repeats_by_seed(noise, size):
     for seed in range(20):
         one = degrade(patch, np.random.default_rng(seed), noise)
         two = degrade(patch.copy(), np.random.default_rng(seed), noise)
-        assert one.dtype == np.uint8
-        assert one.shape == (size[0] // 2, size[1] // 2, 3)
-        assert np.array_equal(one, two)
+        assert one.pixels.dtype == np.uint8
+        assert one.pixels.shape == (size[0] // 2, size[1] // 2, 3)
+        assert np.array_equal(one.pixels, two.pixels)
+        assert (one.family, one.compressed) == (two.family, two.compressed)
 
 
 def test_an_unknown_level_is_refused():
@@ -214,8 +216,17 @@ def test_pillow_has_most_of_the_mix_and_lanczos_most_of_pillow(monkeypatch):
     monkeypatch.setattr(degradation, "_pillow", pillow)
     monkeypatch.setattr(degradation, "shrink", exact)
     rng = np.random.default_rng(2)
+    families = np.zeros(len(FAMILIES))
     for _ in range(4000):
-        degradation.random_shrink(noise_patch(8, 8), rng)
+        before = drawn.copy()
+        made = degradation.random_shrink(noise_patch(8, 8), rng)
+        families[made.family] += 1
+        (name,) = set(drawn - before) - {"linear"}
+        pillow_family = {"LANCZOS": "lanczos", "BICUBIC": "bicubic", "BOX": "box"}
+        known = {f"pillow {key}": family for key, family in pillow_family.items()}
+        known |= {name: kernel.family for name, kernel in KERNELS.items()}
+        assert FAMILIES[made.family] == known.get(name, "soft")
+    np.testing.assert_allclose(families / 4000, degradation.family_shares(), atol=0.03)
     shares = {name: count / 4000 for name, count in drawn.items()}
     assert sum(share for name, share in shares.items() if name.startswith("pillow")) > 0.5
     assert max(shares, key=lambda name: shares[name]) == "pillow LANCZOS"

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from waifu2x.training.config import LossConfig
-from waifu2x.training.losses import difficulty, losses
+from waifu2x.training.degradation import EVIDENCE_GAIN, family_shares
+from waifu2x.training.losses import difficulty, evidence_losses, losses
 
 
 def wanted(config: LossConfig, error: np.ndarray) -> np.ndarray:
@@ -47,6 +48,30 @@ def test_losses_equal_those_of_numpy(config: LossConfig) -> None:
     found = losses(config, *(torch.tensor(each, dtype=torch.float32) for each in (made, original)))
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), wanted(config, made - original), rtol=1e-5, atol=1e-7)
+
+
+def test_losses_of_evidence_equal_those_of_numpy() -> None:
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 0.3, (3, 6, 5, 4))
+    families, compressed = np.array([2, 0, 3]), np.array([1, 0, 0])
+
+    def entropy(values: np.ndarray, truths: np.ndarray) -> np.ndarray:
+        """Return the mean cross-entropy of (N, C, H, W) with a class for each of N."""
+        scaled = values - np.log(np.exp(values).sum(1, keepdims=True))
+        return -np.array([scaled[k, truth].mean() for k, truth in enumerate(truths)])
+
+    expected = np.zeros(3)
+    for values in (logits, EVIDENCE_GAIN * logits.mean((2, 3), keepdims=True)):
+        weights = 0.25 / np.array(family_shares())[families]
+        expected += weights * entropy(values[:, :4], families)
+        expected += entropy(values[:, 4:], compressed)
+    tensors = (
+        torch.tensor(logits, dtype=torch.float32),
+        *map(torch.tensor, (families, compressed)),
+    )
+    found = evidence_losses(*tensors)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["charbonnier", "psnr"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_hard_patches_are_drawn_more_often(samplers: list[Sampler]) -> None:
 def test_an_unseen_patch_counts_as_an_average_one(samplers: list[Sampler]) -> None:
     source = sampler(samplers, config=DataConfig(crop=16, batch=400, hard=1))
     first = source.next()
-    batch = Batch(0, np.array([0, 1]), first.given, first.wanted)
+    batch = replace(first, level=0, patches=np.array([0, 1]))
     source.learn(batch, np.array([1, 3], np.float32))
     for _ in range(AHEAD - 1):
         source.next()

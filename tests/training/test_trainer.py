@@ -25,6 +25,7 @@ from waifu2x.errors import (
     WeightsError,
 )
 from waifu2x.network.readers.file import read_file, read_metadata
+from waifu2x.network.readers.safetensors import parse_safetensors
 from waifu2x.pipeline.evaluation import luma, psnr
 from waifu2x.training import trainer as training
 from waifu2x.training.config import Config, DataConfig, LossConfig, ScheduleConfig
@@ -42,6 +43,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bfloat16, compact": {
         "optimizer": "muon", "precision": "bfloat16", "fold": True,
         "network": Shape(8, 2, architecture="compact"),
+    },
+    "adaptive": {
+        "optimizer": "muon", "levels": (0, 2),
+        "network": Shape(8, 2, estimator=4, architecture="adaptive"),
+    },
+    "filters": {
+        "optimizer": "muon", "network": Shape(8, 2, estimator=4, architecture="adaptive"),
+        "loss": LossConfig("filters"),
     },
     "fixed slopes, margin": {
         "learn_slopes": False, "network": Shape(8, 2, architecture="compact"),
@@ -184,7 +193,7 @@ def test_a_run_of_a_minute_is_better_than_bicubic(config: Config, tmp_path: Path
 # --- start ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", ["gated", "compact", "unet"])
+@pytest.mark.parametrize("architecture", ["gated", "compact", "unet", "adaptive"])
 def test_a_training_begins_with_trained_weights(
     config: Config, architecture: str, tmp_path: Path
 ) -> None:
@@ -193,7 +202,7 @@ def test_a_training_begins_with_trained_weights(
     start = str(tmp_path / "first" / "network.safetensors")
     levels = replace(config, levels=(0, 1), start=start, fold=True)
     trainer = Trainer(levels, tmp_path, tmp_path / "second")
-    picture = torch.rand(1, 3, 8, 8)
+    picture = torch.rand(1, 3, 16, 16)
     with torch.no_grad():
         wanted = training.TrainedGraph(read_file(start), levels=1)(picture, 0)
         for network in (trainer.network, trainer.average):
@@ -224,6 +233,59 @@ def test_a_swift_network_grows(config: Config, tmp_path: Path) -> None:
             read_file(tmp_path / "first" / "network.safetensors"), levels=1
         )(picture, 0)
         torch.testing.assert_close(trainer.network(picture, 0), wanted, rtol=1e-4, atol=1e-5)
+
+
+ADAPTIVE = Shape(8, 2, estimator=4, architecture="adaptive")
+
+
+def _layers(path: Path, *prefixes: str) -> dict[str, np.ndarray]:
+    found = parse_safetensors(path.read_bytes())
+    return {name: array for name, array in found.items() if name.startswith(prefixes)}
+
+
+def test_an_adaptive_network_grows_from_compact_networks(config: Config, tmp_path: Path) -> None:
+    """It begins with the result of one; its estimator, with the layers of another."""
+    for folder, width, blocks in (("body", 8, 2), ("small", 4, 5)):
+        shape = Shape(width, blocks, architecture="compact")
+        trained(replace(config, network=shape), tmp_path / folder)
+    starts = {f"{key}/network.safetensors": tmp_path / key for key in ("body", "small")}
+    start, estimator = starts
+    adaptive = replace(config, network=ADAPTIVE, start=start, estimator=estimator)
+    trainer = Trainer(adaptive, tmp_path, tmp_path / "both")
+    picture = torch.rand(1, 3, 20, 20)
+    with torch.no_grad():
+        wanted = training.TrainedGraph(read_file(tmp_path / start), levels=1)(picture, 0)
+        torch.testing.assert_close(trainer.network(picture, 0), wanted, rtol=1e-4, atol=1e-5)
+    trainer.save()
+    made = _layers(tmp_path / "both" / "network.safetensors", "estimator.")
+    small = _layers(tmp_path / estimator, "body.")
+    for name in small:
+        if name.removeprefix("body.").partition(".")[0] != "12":
+            np.testing.assert_array_equal(made[name.replace("body", "estimator")], small[name])
+    for wrong, message in (
+        ({"start": estimator}, "start is of another shape than .network., and no Compact of its"),
+        ({"estimator": start}, "estimator is no Compact network of the layers of network.estim"),
+    ):
+        with pytest.raises(GraphError, match=message):
+            Trainer(replace(adaptive, **wrong), tmp_path, tmp_path / "wrong")
+
+
+def test_either_the_estimator_is_trained_or_the_rest(config: Config, tmp_path: Path) -> None:
+    """The code, which weighs the evidence, always stays."""
+    config = replace(config, network=ADAPTIVE, ema=0)
+    before = Trainer(config, tmp_path, tmp_path / "before")
+    before.save()
+    first = tmp_path / "before" / "network.safetensors"
+    for folder, loss, changed, same in (
+        ("filters", LossConfig("filters"), "estimator.", ("body.", "gates.", "code.")),
+        ("rest", LossConfig("psnr"), "body.", ("estimator.", "code.")),
+    ):
+        trained(replace(config, loss=loss), tmp_path / folder)
+        made = tmp_path / folder / "network.safetensors"
+        for name, array in _layers(first, *same).items():
+            np.testing.assert_array_equal(_layers(made, name)[name], array)
+        for name, array in _layers(first, changed).items():
+            assert not np.array_equal(_layers(made, name)[name], array), name
 
 
 def test_a_start_of_another_shape_is_refused(config: Config, tmp_path: Path) -> None:

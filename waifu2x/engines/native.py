@@ -154,6 +154,7 @@ class _Lowering:
             _floats(bias),
             slopes,
             function="identity" if shuffled_smooth else function,
+            gate=-1 if step.gate is None else self._numbers[step.gate.name],
             factor=None if step.factor is None else self._place(step.factor),
             addend=None if step.addend is None else self._place(step.addend),
             **layout,

@@ -87,6 +87,7 @@ class Program:
         crop: int = 0,
         trim: int = 0,
         function: str = "identity",
+        gate: int = -1,
         factor: _Ref | None = None,
         addend: _Ref | None = None,
     ) -> int: ...

@@ -188,8 +188,9 @@ class Step:
 
     name: the result, which is that of the last fused node.
     inputs: the values that ``node`` reads.
-    activation, shuffle, crop, factor, addend: a convolution's own activation or a fused one, and
-        what else is fused, applied in the order pixel shuffle, crop, activation, product, sum.
+    activation, shuffle, crop, gate, factor, addend: a convolution's own activation or a fused one,
+        and what else is fused, applied in the order pixel shuffle, crop, activation, product, sum.
+        A gate is pooled, a factor is not.
     """
 
     name: str
@@ -198,13 +199,15 @@ class Step:
     activation: g.Activation | None = None
     shuffle: int = 1
     crop: int = 0
+    gate: Ref | None = None
     factor: Ref | None = None
     addend: Ref | None = None
 
     @property
     def reads(self) -> list[str]:
         """The names of all values that the step reads."""
-        return [ref.name for ref in (*self.inputs, self.factor, self.addend) if ref is not None]
+        refs = (*self.inputs, self.gate, self.factor, self.addend)
+        return [ref.name for ref in refs if ref is not None]
 
 
 def fuse(
@@ -216,10 +219,11 @@ def fuse(
     crops: whether all operations read cropped values; otherwise only the addend may be cropped.
 
     gates: whether a plain convolution may have a smooth activation, the product of its result with
-        another value, and a sum after either.
+        another value, and a sum after either. Without a smooth activation, the product may also be
+        that with a pooled gate.
 
     A node is fused with the convolution before it if nothing else reads the values between them.
-    Operations on pooled values are never fused. Crops are read as offsets
+    Operations whose result is pooled are never fused. Crops are read as offsets
     into their sources; only for operations that cannot is a crop a step of its own.
     """
     return _Fusion(graph, shuffles, crops, gates).run()
@@ -260,7 +264,7 @@ class _Fusion:
         if activation is not None and activation.smooth and not gates:
             return
         while step.addend is None and (node := self._only_reader(step.name)) is not None:
-            linear = step.activation is None and step.factor is None
+            linear = step.activation is None and step.factor is None and step.gate is None
             match node.op:
                 case g.PixelShuffle(factor=factor) if (
                     linear and step.shuffle == 1 and self._shuffles
@@ -273,7 +277,22 @@ class _Fusion:
                 ):
                     step.activation = activation
                 case g.Multiply() if (
-                    gates and step.shuffle == 1 and step.factor is None and not self._pooled(node)
+                    gates
+                    and step.shuffle == 1
+                    and step.factor is None
+                    and step.gate is None
+                    and self._pooled(node)
+                ):
+                    smooth = step.activation is not None and step.activation.smooth
+                    step.gate = None if smooth else self._other(step, node)
+                    if step.gate is None:  # computed later
+                        return
+                case g.Multiply() if (
+                    gates
+                    and step.shuffle == 1
+                    and step.factor is None
+                    and step.gate is None
+                    and not self._pooled(node)
                 ):
                     step.factor = self._other(step, node)
                     if step.factor is None:  # computed later, or the value itself

@@ -37,6 +37,8 @@ SAMPLE_SIDE: Final = 64
 SAMPLE_SHARE: Final = 0.25
 #: and, at most, the network's cost over this many pixels: an eighth of 4 megapixels.
 SAMPLE_COST: Final = 1 << 19
+#: Share of the picture that is sampled, at most; stages may cost little.
+SAMPLE_SEEN: Final = 0.15
 
 #: Side of a window for exact means; constant, so that results have the same bytes.
 _EXACT_SIDE: Final = 256
@@ -143,6 +145,7 @@ class GlobalMeans:
         pixels = min(SAMPLE_SHARE * width * height, SAMPLE_COST)
         all_stages = sum(stage.graph.macs_per_pixel for stage in self._stages)
         pixels *= self.graph.macs_per_pixel / all_stages
+        pixels = min(pixels, SAMPLE_SEEN * width * height)
         count = max(1, int(pixels / SAMPLE_SIDE**2))
         side = self.graph.input_size(SAMPLE_SIDE)
         windows = _spread(count, side, self.graph.alignment, width, height)

@@ -27,6 +27,8 @@ TrainedLevel = Literal["none", 0, 1, 2, 3]
 
 #: Larger files are no configuration.
 _LARGEST: Final = 1 << 20
+#: The least crop that an estimator can read, in pixels of the result.
+_LEAST_ADAPTIVE: Final = 28
 #: As in the specification of TOML.
 _LARGEST_INTEGER: Final = 2**63
 
@@ -56,15 +58,16 @@ class DataConfig:
 class LossConfig:
     """The loss of a crop.
 
-    kind: "charbonnier", the mean of sqrt(d * d + epsilon * epsilon) over samples in [0, 1]; or
-        "psnr", the logarithm of the mean of d * d + epsilon * epsilon.
+    kind: "charbonnier", the mean of sqrt(d * d + epsilon * epsilon) over samples in [0, 1];
+        "psnr", the logarithm of the mean of d * d + epsilon * epsilon; or "filters", which trains
+        only the estimator of adaptive, see `waifu2x.training.losses.evidence_losses`.
     epsilon: differences below it hardly count.
     luma: weight of the loss of BT.601 luma, in addition to that of RGB.
     frequency: weight of the mean distance of the Fourier transforms of the crops.
     margin: pixels of a crop, on each side, that do not count; less than half the crop.
     """
 
-    kind: Literal["charbonnier", "psnr"] = "charbonnier"
+    kind: Literal["charbonnier", "psnr", "filters"] = "charbonnier"
     epsilon: float = 1e-3
     luma: float = 0.0
     frequency: float = 0.0
@@ -99,8 +102,10 @@ class Config:
     name: of the network, for its files. seed: of all random numbers.
     license: that the files of the network name, such as "MIT"; none if empty.
     levels: noise levels; several share their weights and differ in the biases.
-    start: a file of weights to begin with, of the same shape or a smaller one, which then grows
+    start: a file of weights to begin with, of the same shape or one that grows to it
         (see `waifu2x.training.growth`); relative to the configuration.
+    estimator: a file of Compact with which the estimator of adaptive begins, of its width and one
+        layer less; relative to the configuration.
     fold: whether 3x3 convolutions are trained folded (see `waifu2x.training.module`).
     learn_slopes: whether the slopes of PReLU are trained; fixed ones are faster to train.
     ema: decay of the moving average of weights per step; the average is the result.
@@ -116,6 +121,7 @@ class Config:
     license: str = ""
     levels: tuple[TrainedLevel, ...] = ("none",)
     start: str = ""
+    estimator: str = ""
     fold: bool = False
     learn_slopes: bool = True
     ema: float = 0.999
@@ -145,7 +151,8 @@ class Config:
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "seed": (0, 2**32 - 1), "ema": (0, 0.99999), "threads": (1, 1024), "validate": (1, 10**9),
     "save": (1, 10**9), "network.width": (1, 1024), "network.blocks": (1, 256),
-    "network.layers": (1, 4), "network.outer": (1, 1024), "data.count": (0, 10**9),
+    "network.layers": (1, 4), "network.outer": (1, 1024), "network.estimator": (1, 1024),
+    "data.count": (0, 10**9),
     "data.crop": (16, 4096), "data.batch": (1, 4096), "data.hard": (0, 1),
     "data.workers": (1, 256),
     "loss.epsilon": (1e-9, 1), "loss.luma": (0, 1000), "loss.frequency": (0, 1000),
@@ -178,6 +185,15 @@ def _check(config: Config) -> None:
         )
     if config.data.crop % 4:
         raise ArgumentError(f"data.crop is {config.data.crop}; it must be a multiple of 4")
+    adaptive = config.network.architecture == "adaptive"
+    if config.loss.kind == "filters" and not adaptive:
+        raise ArgumentError("loss.kind is 'filters'; it needs network.architecture = 'adaptive'")
+    if adaptive and config.data.crop < _LEAST_ADAPTIVE:
+        raise ArgumentError(
+            f"data.crop is {config.data.crop}; for adaptive, it must be at least {_LEAST_ADAPTIVE}"
+        )
+    if config.estimator and not adaptive:
+        raise ArgumentError("estimator is a file; it needs network.architecture = 'adaptive'")
     if not config.name.isidentifier():
         raise ArgumentError(
             f"name is {shown(config.name)}; it must consist of letters, digits and underscores"

@@ -41,6 +41,21 @@ _PILLOW: Final = {
     Image.Resampling.HAMMING: 0.02,
 }
 
+#: Families of filters that `waifu2x.network.architectures.adaptive` tells apart: with ringing of
+#: Lanczos' strength, with less, without any, and softer ones.
+FAMILIES: Final = ("lanczos", "bicubic", "box", "soft")
+
+#: Factor of the mean evidence for a family over a picture, most pixels of which have none.
+EVIDENCE_GAIN: Final = 20.0
+
+_PILLOW_FAMILIES: Final = {
+    Image.Resampling.LANCZOS: "lanczos",
+    Image.Resampling.BICUBIC: "bicubic",
+    Image.Resampling.BOX: "box",
+    Image.Resampling.BILINEAR: "soft",
+    Image.Resampling.HAMMING: "soft",
+}
+
 #: Share of exact kernels that work in linear light.
 LINEAR_SHARE: Final = 0.2
 
@@ -94,7 +109,7 @@ def _blackman(x: float) -> float:
 class Kernel:
     """A filter for resampling. support: half its width, in pixels of the result.
 
-    share: its weight in the mix.
+    share: its weight in the mix. family: of `FAMILIES`.
     integrated: weights are integrals of the kernel over source pixels, instead of samples.
     """
 
@@ -102,6 +117,7 @@ class Kernel:
     weight: Callable[[float], float]
     support: float
     share: float
+    family: str
     integrated: bool = False
 
 
@@ -109,15 +125,15 @@ class Kernel:
 KERNELS: Final = {
     kernel.name: kernel
     for kernel in (
-        Kernel("lanczos", _lanczos(3), 3, 0.03),
-        Kernel("lanczos2", _lanczos(2), 2, 0.01),
-        Kernel("sinc", _blackman, 6, 0.015),
-        Kernel("mitchell", _cubic(1 / 3, 1 / 3), 2, 0.02),
-        Kernel("catmull-rom", _cubic(0, 0.5), 2, 0.025),
-        Kernel("sharp-cubic", _cubic(0, 0.75), 2, 0.01),
-        Kernel("hamming", _hamming, 1, 0.01),
-        Kernel("bilinear", lambda x: max(0.0, 1 - abs(x)), 1, 0.01),
-        Kernel("area", lambda x: 1.0 if abs(x) <= 0.5 else 0.0, 0.5, 0.02, integrated=True),
+        Kernel("lanczos", _lanczos(3), 3, 0.03, "lanczos"),
+        Kernel("lanczos2", _lanczos(2), 2, 0.01, "lanczos"),
+        Kernel("sinc", _blackman, 6, 0.015, "lanczos"),
+        Kernel("mitchell", _cubic(1 / 3, 1 / 3), 2, 0.02, "soft"),
+        Kernel("catmull-rom", _cubic(0, 0.5), 2, 0.025, "bicubic"),
+        Kernel("sharp-cubic", _cubic(0, 0.75), 2, 0.01, "lanczos"),
+        Kernel("hamming", _hamming, 1, 0.01, "soft"),
+        Kernel("bilinear", lambda x: max(0.0, 1 - abs(x)), 1, 0.01, "soft"),
+        Kernel("area", lambda x: 1.0 if abs(x) <= 0.5 else 0.0, 0.5, 0.02, "box", integrated=True),
     )
 }
 
@@ -269,18 +285,42 @@ def _choices() -> tuple[list[Image.Resampling | str], npt.NDArray[np.float64]]:
     return names, np.cumsum(shares) / sum(shares)
 
 
-def random_shrink(patch: Pixels, rng: np.random.Generator) -> Pixels:
-    """Halve a picture by a random kernel: uint8 (H, W, 3) to uint8 (H / 2, W / 2, 3)."""
+@functools.lru_cache(maxsize=1)
+def family_shares() -> tuple[float, ...]:
+    """Return the share of each of `FAMILIES` in the mix; the sum is 1."""
+    shares = dict.fromkeys(FAMILIES, 0.0)
+    for filter, share in _PILLOW.items():
+        shares[_PILLOW_FAMILIES[filter]] += share
+    for kernel in KERNELS.values():
+        shares[kernel.family] += kernel.share
+    return tuple(share / sum(shares.values()) for share in shares.values())
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """What `degrade` made: uint8 (H / 2, W / 2, 3), and how.
+
+    family: index of the filter's family in `FAMILIES`. compressed: whether JPEG followed.
+    """
+
+    pixels: Pixels
+    family: int
+    compressed: bool = False
+
+
+def random_shrink(patch: Pixels, rng: np.random.Generator) -> Degraded:
+    """Halve a picture, uint8 (H, W, 3), by a random kernel."""
     names, cumulated = _choices()
     name = names[int(np.searchsorted(cumulated, rng.random(), side="right"))]
     if isinstance(name, Image.Resampling):
-        return _pillow(patch, name)
+        return Degraded(_pillow(patch, name), FAMILIES.index(_PILLOW_FAMILIES[name]))
     width = 1 + int(rng.integers(-_WIDTH_STEPS, _WIDTH_STEPS + 1)) / 100
-    return shrink(patch, name, width=width, linear=bool(rng.random() < LINEAR_SHARE))
+    small = shrink(patch, name, width=width, linear=bool(rng.random() < LINEAR_SHARE))
+    return Degraded(small, FAMILIES.index(KERNELS[name].family))
 
 
-def degrade(patch: Pixels, rng: np.random.Generator, noise: int | None) -> Pixels:
-    """A random degradation for training: uint8 (H, W, 3) to uint8 (H / 2, W / 2, 3).
+def degrade(patch: Pixels, rng: np.random.Generator, noise: int | None) -> Degraded:
+    """A random degradation of a picture, uint8 (H, W, 3), for training.
 
     Sides are even. noise: None for shrinking alone, or 0 to 3 for JPEG afterwards with the
     probability in `APPLIED`. Raises KeyError for another level.
@@ -288,7 +328,7 @@ def degrade(patch: Pixels, rng: np.random.Generator, noise: int | None) -> Pixel
     small = random_shrink(patch, rng)
     if noise is None or rng.random() >= APPLIED[noise]:
         return small
-    return compress(small, rng, noise)
+    return Degraded(compress(small.pixels, rng, noise), small.family, compressed=True)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Begins a training with a trained network; Gated may grow, to the same result.
+"""Begins a training with a trained network; Gated and Adaptive may grow, to the same result.
 
 A larger network that begins with a smaller one's weights skips the beginning of its training.
 Source of the idea: T. Chen et al., Net2Net (https://arxiv.org/abs/1511.05641).
@@ -10,16 +10,18 @@ import numpy as np
 
 from ..errors import GraphError
 from ..network import architectures
-from ..network.architectures import gated
+from ..network.architectures import adaptive, gated
+from ..network.architectures.adaptive import ESTIMATOR
 from ..network.architectures.gated import JOINED
 from ..network.graph import Graph, Weights
+from .shape import doubled
 
 
 def grown(small: Graph, large: Graph) -> Graph:
     """Return ``large`` with the weights of ``small``, so that both compute the same.
 
     small: a trained network. large: one at random values, of the same shape; of Gated, also with
-        more channels and blocks.
+        more channels and blocks; of Adaptive, also with gates for a Compact network.
 
     New channels keep their random inputs and are read with weights of zero; new blocks keep their
     random convolutions, and their gate is zero. Training then begins to use both.
@@ -29,6 +31,11 @@ def grown(small: Graph, large: Graph) -> Graph:
     old, made = architectures.state_dict(small), dict(architectures.state_dict(large))
     if _shapes(old) == _shapes(made):
         return architectures.build(old)
+    if adaptive.detect(made):
+        body = {name: array for name, array in made.items() if name.startswith("body.")}
+        if _shapes(old) != _shapes(body):
+            raise GraphError("start is of another shape than [network], and no Compact of its body")
+        return architectures.build({**made, **doubled(old)})
     if not (gated.detect(old) and gated.detect(made)):
         raise GraphError("start is of another shape than [network]; only Gated networks grow")
     blocks, before = _blocks(made), _blocks(old)
@@ -48,6 +55,25 @@ def grown(small: Graph, large: Graph) -> Graph:
             parts = JOINED if name == "join.weight" else 1
             made[name] = _embedded(name, old[source], made[name], parts)
     return architectures.build(made)
+
+
+def with_estimator(graph: Graph, compact: Graph) -> Graph:
+    """Return an Adaptive network whose estimator begins with the layers of a Compact network.
+
+    The last layer of that network is left out: the estimator's own gives the evidence.
+
+    Raises `GraphError` if they do not fit.
+    """
+    made = dict(architectures.state_dict(graph))
+    old = {
+        name.replace("body", ESTIMATOR, 1): array
+        for name, array in architectures.state_dict(compact).items()
+    }
+    inside = [name for name in made if name.startswith(f"{ESTIMATOR}.")][:-2]
+    wanted = {name: made[name].shape for name in inside}
+    if {name: old[name].shape for name in list(old)[: len(wanted)]} != wanted:
+        raise GraphError("estimator is no Compact network of the layers of network.estimator")
+    return architectures.build({**made, **{name: old[name] for name in inside}})
 
 
 def _shapes(tensors: dict[str, Weights]) -> dict[str, tuple[int, ...]]:

@@ -7,8 +7,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional as F
 
 from .config import LossConfig
+from .degradation import EVIDENCE_GAIN, FAMILIES, family_shares
 
 #: BT.601.
 _LUMA: Final = (0.299, 0.587, 0.114)
@@ -45,6 +47,31 @@ def losses(config: LossConfig, made: torch.Tensor, wanted: torch.Tensor) -> torc
         # Orthonormal, so that the weight means the same for all sizes of crops.
         spectrum = torch.view_as_real(torch.fft.rfft2(error, norm="ortho"))
         found = found + config.frequency * spectrum.abs().mean((1, 2, 3, 4))
+    return found
+
+
+def evidence_losses(
+    evidence: torch.Tensor, families: torch.Tensor, compressed: torch.Tensor
+) -> torch.Tensor:
+    """Return the loss of what an estimator finds in each crop, (N,) float32.
+
+    evidence: (N, E, H, W) float32, logits at each pixel: of `FAMILIES`, then of an uncompressed and
+        of a compressed picture. families, compressed: (N,) int64, what is true.
+
+    It is the cross-entropy of each pixel, and that of the crop for `EVIDENCE_GAIN` times the mean
+    of its pixels. All families count as much, however rare they are.
+    """
+    weights = 1 / (len(FAMILIES) * torch.tensor(family_shares(), device=evidence.device))
+    found = torch.zeros(len(evidence), device=evidence.device)
+    crops = EVIDENCE_GAIN * evidence.mean((2, 3), keepdim=True)
+    for logits in (evidence, crops):
+        for part, truth, scale in (
+            (logits[:, : len(FAMILIES)], families, weights),
+            (logits[:, len(FAMILIES) :], compressed, None),
+        ):
+            everywhere = truth[:, None, None].expand(-1, *part.shape[2:])
+            entropy = F.cross_entropy(part, everywhere, weight=scale, reduction="none")
+            found = found + entropy.mean((1, 2))
     return found
 
 

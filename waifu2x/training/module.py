@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..errors import GraphError
 from ..network import graph as g
+from ..network.architectures.adaptive import CODE, ESTIMATOR
 
 #: How many times as many channels a folded convolution has inside while it is trained.
 GAIN: Final = 2
@@ -127,11 +128,32 @@ class TrainedGraph(nn.Module):
                     if learn_slopes:
                         self.slopes[_key(node.name)] = nn.Parameter(torch.tensor(slopes))
 
+    def train_estimator(self, alone: bool) -> None:
+        """Choose what is trained of Adaptive: its estimator alone, or all but estimator and code.
+
+        The code is never trained: it weighs the evidence, whose meaning stays.
+        """
+        for name, layer in [*self.layers.items(), *self.slopes.items()]:
+            estimates = name.startswith(_key(f"{ESTIMATOR}."))
+            layer.requires_grad_(estimates if alone else not estimates and name != CODE)
+
+    def evidence(self, picture: torch.Tensor, level: int) -> torch.Tensor:
+        """Return what the estimator of Adaptive finds at each pixel of (N, C, H, W) in [0, 1]."""
+        return self._run(picture, level, until=g.GlobalMean)
+
     def forward(self, picture: torch.Tensor, level: int) -> torch.Tensor:
         """Run the network on (N, C, H, W) in [0, 1] for the index of a noise level."""
+        return self._run(picture, level)
+
+    def _run(
+        self, picture: torch.Tensor, level: int, *, until: type[g.Op] | None = None
+    ) -> torch.Tensor:
+        """Return the output, or what the first operation of a type reads."""
         values = {self.graph.inputs[0].name: picture}
         last_use = self.graph.last_use
         for index, node in enumerate(self.graph.nodes):
+            if until is not None and isinstance(node.op, until):
+                return values[node.inputs[0]]
             values[node.name] = self._step(node, [values[name] for name in node.inputs], level)
             for name in node.inputs:
                 if last_use[name] == index:
@@ -150,6 +172,8 @@ class TrainedGraph(nn.Module):
                 return x + inputs[1]
             case g.Multiply():
                 return x * inputs[1]
+            case g.GlobalMean():
+                return x.mean((2, 3), keepdim=True)
             case g.Concat():
                 return torch.cat(inputs, dim=1)
             case g.PixelShuffle():
@@ -169,6 +193,8 @@ class TrainedGraph(nn.Module):
                 return F.leaky_relu(x, activation.slope)
             case "tanh":
                 return torch.tanh(x)
+            case "sigmoid":
+                return torch.sigmoid(x)
             case "prelu":
                 return self._prelu(node, activation, x)
             case kind:

@@ -38,12 +38,17 @@ _FILTERS: Final = (
 
 @record
 class Batch:
-    """Crops of a step: their patches, and the pixels before and after shrinking, (N, 3, H, W)."""
+    """Crops of a step: their patches, and the pixels after and before shrinking, (N, 3, H, W).
+
+    families, compressed: how each was shrunk, (N,), see `waifu2x.training.degradation.Degraded`.
+    """
 
     level: int
     patches: npt.NDArray[np.int64]
     given: Pixels
     wanted: Pixels
+    families: npt.NDArray[np.int64]
+    compressed: npt.NDArray[np.bool_]
 
 
 class Sampler:
@@ -123,12 +128,19 @@ class Sampler:
         """Crop, turn and shrink the patches of a step."""
         rng = np.random.default_rng((self._seed, step, 1))
         level = int(rng.integers(len(self._noises)))
-        given, wanted = [], []
+        made, wanted = [], []
         for index in chosen:
             crop = _augmented(self._patches[index], self._config.crop, rng)
             wanted.append(crop)
-            given.append(degrade(crop, rng, self._noises[level]))
-        return Batch(level, chosen, _planes(given), _planes(wanted))
+            made.append(degrade(crop, rng, self._noises[level]))
+        return Batch(
+            level,
+            chosen,
+            _planes([each.pixels for each in made]),
+            _planes(wanted),
+            np.array([each.family for each in made]),
+            np.array([each.compressed for each in made]),
+        )
 
 
 def _augmented(patch: Pixels, side: int, rng: np.random.Generator) -> Pixels:

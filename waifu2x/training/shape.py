@@ -15,11 +15,23 @@ from ..network import architectures
 from ..network.architectures.gated import FOLD, JOINED
 from ..network.architectures.unet import HALVING
 from ..network.graph import Graph, Weights
+from .degradation import EVIDENCE_GAIN, FAMILIES
 
 #: Channels of a picture.
 _COLORS: Final = 3
 #: Output pixels per input pixel along each side, as training shrinks patches to half.
 _SCALE: Final = 2
+#: Layers of the estimator of adaptive, before the one that gives the evidence.
+_ESTIMATOR_LAYERS: Final = 6
+#: Which kinds of evidence each number of the code compares: of the families, each with all others;
+#: a compressed picture with an uncompressed one; and pairs of families.
+_COMPARED: Final = (
+    *((first, *(k for k in range(len(FAMILIES)) if k != first)) for first in range(len(FAMILIES))),
+    (len(FAMILIES) + 1, len(FAMILIES)),
+    (0, 1),
+    (1, 2),
+    (0, 2),
+)
 
 
 @record
@@ -32,7 +44,8 @@ class Shape:
     gate, join, slopes: whether gated has gates, the 1x1 convolution of joined blocks, and PReLU.
     outer: channels of the layers of unet at full resolution, at least 1.
     architecture: "gated", "unet" (see `waifu2x.network.architectures.gated` and ``unet``), or
-        "compact".
+        "compact", or "adaptive", a Compact network with gates (see ``adaptive``).
+    estimator: channels of the layers of the estimator of adaptive, at least 1.
     """
 
     width: int = 48
@@ -42,7 +55,8 @@ class Shape:
     join: bool = True
     slopes: bool = False
     outer: int = 48
-    architecture: Literal["gated", "compact", "unet"] = "gated"
+    estimator: int = 24
+    architecture: Literal["gated", "compact", "unet", "adaptive"] = "gated"
 
     def __post_init__(self) -> None:
         """Check the width. Raises `ArgumentError`."""
@@ -55,6 +69,11 @@ class Shape:
         """Return the sizes in words."""
         if self.architecture == "compact":
             return f"compact with {plural(self.blocks, 'layer')} of {self.width} channels"
+        if self.architecture == "adaptive":
+            return (
+                f"adaptive with {plural(self.blocks, 'layer')} of {self.width} channels and an "
+                f"estimator of {self.estimator}"
+            )
         if self.architecture == "unet":
             return (
                 f"unet with {plural(self.blocks, 'block')} of {plural(self.layers, 'layer')} of "
@@ -71,8 +90,8 @@ class Shape:
         The last layer is zero, so that training begins at the nearest-neighbor enlargement.
         """
         rng = np.random.default_rng(seed)
-        make = {"compact": _compact, "gated": _gated, "unet": _unet}[self.architecture]
-        return architectures.build(make(self, rng))
+        make = {"compact": _compact, "gated": _gated, "unet": _unet, "adaptive": _adaptive}
+        return architectures.build(make[self.architecture](self, rng))
 
 
 def _gated(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
@@ -131,6 +150,35 @@ def _compact(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
         tensors |= _conv(rng, f"body.{2 * layer}", width, width, 3)
         tensors[f"body.{2 * layer + 1}.weight"] = _slopes(width)
     return tensors | _zeros(f"body.{2 * shape.blocks + 2}", _COLORS * _SCALE**2, width, 3)
+
+
+def _adaptive(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
+    """Return a network whose gates are a half for all pictures, which the layers undo."""
+    tensors = doubled(_compact(shape, rng))
+    inputs = _COLORS
+    for layer in range(_ESTIMATOR_LAYERS):
+        tensors |= _conv(rng, f"estimator.{2 * layer}", shape.estimator, inputs, 3)
+        tensors[f"estimator.{2 * layer + 1}.weight"] = _slopes(shape.estimator)
+        inputs = shape.estimator
+    kinds = len(FAMILIES) + 2
+    tensors |= _conv(rng, f"estimator.{2 * _ESTIMATOR_LAYERS}", kinds, inputs, 1)
+    tensors |= _zeros("code", len(_COMPARED), kinds, 1)
+    for row, (one, *others) in zip(tensors["code.weight"], _COMPARED, strict=True):
+        row[one] = EVIDENCE_GAIN
+        row[others] = -EVIDENCE_GAIN / len(others)
+    for layer in range(shape.blocks + 1):
+        tensors |= _zeros(f"gates.{layer}", shape.width, len(_COMPARED), 1)
+    return tensors
+
+
+def doubled(body: dict[str, Weights]) -> dict[str, Weights]:
+    """Return the tensors of Compact with twice the results of all layers but the last."""
+    last = max(int(name.split(".")[1]) for name in body)
+    made = {}
+    for name, array in body.items():
+        number = int(name.split(".")[1])
+        made[name] = 2 * array if number % 2 == 0 and number < last else array
+    return made
 
 
 def _unet(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:

@@ -23,8 +23,8 @@ from ..network.graph import Graph
 from ..network.readers.file import read_file
 from ..network.writers.safetensors import to_safetensors
 from .config import Config
-from .growth import grown
-from .losses import difficulty, losses
+from .growth import grown, with_estimator
+from .losses import difficulty, evidence_losses, losses
 from .module import TrainedGraph
 from .muon import Muon
 from .record import Row, curve, table
@@ -97,8 +97,11 @@ class Trainer:
         resumed = checkpoint.exists()
         graph = config.network.graph(config.seed)
         # The checkpoint holds all that is trained, thus not slopes that are fixed.
-        if config.start and not (resumed and config.learn_slopes):
-            graph = grown(read_file(base / config.start), graph)
+        if not (resumed and config.learn_slopes):
+            if config.start:
+                graph = grown(read_file(base / config.start), graph)
+            if config.estimator:
+                graph = with_estimator(graph, read_file(base / config.estimator))
         self._patches = len(train)
         self._identity = _identity(config, train)
         levels, learned = len(config.levels), config.learn_slopes
@@ -110,6 +113,9 @@ class Trainer:
             )
             for fold in (config.fold, False)
         )
+        self._estimates = config.loss.kind == "filters"
+        if config.network.architecture == "adaptive":
+            self.network.train_estimator(self._estimates)
         self.average.requires_grad_(False)
         self._optimizers = _optimizers(self.network, config)
         self._sampler = Sampler(train, config.data, config.noises, seed=config.seed)
@@ -223,14 +229,20 @@ class Trainer:
                 group["lr"] = rate
         batch = self._sampler.next()
         given, wanted = (self._tensor(pixels) for pixels in (batch.given, batch.wanted))
+        run = self.network.evidence if self._estimates else self.network
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"
         ):
-            made = self.network(given, batch.level)
-        # Samples at the edge of a crop are left out: they lack the context that pictures have.
-        inside = slice(config.loss.margin, -config.loss.margin or None)
-        made, wanted = (each[:, :, inside, inside] for each in (made, wanted))
-        found = losses(config.loss, made.to(torch.float32), wanted)
+            made = run(given, batch.level).to(torch.float32)
+        if self._estimates:
+            truths = (batch.families, batch.compressed.astype(np.int64))
+            families, compressed = (torch.from_numpy(each).to(self.device) for each in truths)
+            found = evidence_losses(made, families, compressed)
+        else:
+            # Leaves out samples at the edge of a crop: they lack the context that pictures have.
+            inside = slice(config.loss.margin, -config.loss.margin or None)
+            made, wanted = (each[:, :, inside, inside] for each in (made, wanted))
+            found = losses(config.loss, made, wanted)
         self.network.zero_grad(set_to_none=True)
         found.mean().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LONGEST_GRADIENT)
@@ -291,17 +303,24 @@ class Trainer:
 
 
 def _optimizers(network: TrainedGraph, config: Config) -> list[torch.optim.Optimizer]:
-    """Muon, if chosen, trains the weights between the first layer and the last."""
+    """Muon, if chosen, trains the weights between the first layer and the last.
+
+    What is not trained is left out.
+    """
     rate = config.schedule.rate
     inside = network.convolutions()[1:-1] if config.optimizer == "muon" else []
     matrices = [
         parameter
         for layer in inside
         for name, parameter in layer.named_parameters()
-        if name != "bias"
+        if name != "bias" and parameter.requires_grad
     ]
     chosen = {id(parameter) for parameter in matrices}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
+    rest = [
+        parameter
+        for parameter in network.parameters()
+        if id(parameter) not in chosen and parameter.requires_grad
+    ]
     fused = rest[0].device.type in ("cpu", "cuda")
     adam: torch.optim.Optimizer = torch.optim.Adam(rest, lr=rate, betas=(0.9, 0.99), fused=fused)
     return [adam, Muon(matrices, rate)] if matrices else [adam]

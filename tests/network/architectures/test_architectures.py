@@ -24,6 +24,7 @@ State = Mapping[str, Any]
 
 
 FAMILIES = {
+    "adaptive": lambda: networks.Adaptive(4, 2),
     "esrgan": lambda: networks.RRDBNet(4, 1, 2, 1),
     "compact": lambda: networks.Compact(4, 2, 2),
     "span": lambda: networks.Span(4, 2),
@@ -208,6 +209,37 @@ def test_other_networks_are_no_unets(change: dict[str, Any], message: str) -> No
         build(changed(state, change))
 
 
+@pytest.mark.parametrize(
+    ("layers", "inner", "options"),
+    [(1, 1, {}), (3, 6, {}), (2, 4, {"scale": 4}), (1, 2, {"scale": 3, "channels": 1})],
+)
+def test_adaptive(layers: int, inner: int, options: dict[str, Any]) -> None:
+    module = seeded(lambda: networks.Adaptive(6, layers, inner, **options))
+    graph = build(arrays(module.state_dict()))
+    assert (graph.scale, graph.lost, graph.alignment) == (options.get("scale", 2), 0, 1)
+    assert [node.name for node in graph.means] == ["evidence"]
+    check(module, graph)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"estimator.1": None}, r"the layers \[0, 2, 3, 4\] of estimator do not make a network"),
+        ({"estimator.4": None}, r"the layers \[0, 1, 2, 3\] of estimator do not make a network"),
+        ({"estimator.4": (4, 3, 3, 3)}, "'estimator.4.weight' has the shape 4x3x3x3"),
+        ({"code": (5, 4, 3, 3)}, "'code.weight' has the shape 5x4x3x3"),
+        ({"gates.1": None}, "'gates.1.weight' is missing"),
+        ({"gates.3": (4, 5, 1, 1)}, "not understood: 'gates.3.weight'"),
+        ({"gates.1": (3, 5, 1, 1)}, "gates 4 channels with 3"),
+        ({"body.6": (11, 4, 3, 3)}, "11 channels cannot be shuffled to 3 channels"),
+    ],
+)
+def test_other_networks_are_not_adaptive(change: dict[str, Any], message: str) -> None:
+    state = arrays(seeded(lambda: networks.Adaptive(4, 2)).state_dict())
+    with pytest.raises(GraphError, match=message):
+        build(changed(state, change))
+
+
 @pytest.mark.parametrize("pro", [False, True])
 @pytest.mark.parametrize(
     ("make", "scale", "lost", "alignment"),
@@ -275,6 +307,7 @@ WRITTEN = {
     "compact-1x": lambda: networks.Compact(4, 2, 1),
     "gated-gates": lambda: networks.Gated(4, 1, join=False),
     "gated-join": lambda: networks.Gated(4, 3, 2, gate=False),
+    "adaptive-deep": lambda: networks.Adaptive(4, 5, 7, scale=4),
     "unet-4x": lambda: networks.UNet(4, 6, 3, 1, scale=4),
     "cunet-1x": lambda: networks.CUNet(1),
     "cugan-3x-pro": lambda: networks.CUNet(3, pro=True),
@@ -375,9 +408,9 @@ def test_weights_of_other_types(state: dict[str, np.ndarray]) -> None:
 
 
 def test_an_unknown_architecture_names_the_first_tensors() -> None:
-    assert "not understood: 'a', 'b'; known are ESRGAN, Compact, SPAN, Gated, U-Net" in refused(
-        {"a": np.zeros(1), "b": np.zeros(1)}
-    )
+    known = "known are ESRGAN, Adaptive, Compact, SPAN, Gated, U-Net"
+    found = refused({"a": np.zeros(1), "b": np.zeros(1)})
+    assert f"not understood: 'a', 'b'; {known}" in found
     assert "no tensors" in refused({})
 
 
@@ -387,6 +420,7 @@ def test_every_family_is_detected_as_itself() -> None:
         for family, make in FAMILIES.items()
     }
     assert names == {
+        "adaptive": "Adaptive",
         "esrgan": "ESRGAN",
         "compact": "Compact",
         "span": "SPAN",

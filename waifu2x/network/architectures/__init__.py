@@ -11,7 +11,7 @@ from ...errors import GraphError
 from ..compare import same
 from ..graph import Activate, Activation, Conv, ConvTranspose, Graph, Node, Weights
 from ..readers.tensors import Tensors
-from . import compact, cunet, esrgan, gated, resnet10, sequential, span, unet
+from . import adaptive, compact, cunet, esrgan, gated, resnet10, sequential, span, unet
 from ._builder import listed
 
 
@@ -38,6 +38,7 @@ class Architecture(Protocol):
 
 ARCHITECTURES: Final[tuple[Architecture, ...]] = (
     esrgan,
+    adaptive,
     compact,
     span,
     gated,

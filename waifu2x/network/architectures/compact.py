@@ -6,6 +6,7 @@ the nearest enlargement of the input.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ...errors import GraphError
@@ -30,20 +31,56 @@ def layers(count: int) -> list[list[str]]:
 
 def build(tensors: Tensors) -> g.Graph:
     """Build the network; width, layers and scale follow from the shapes. Raises `GraphError`."""
-    make = Builder(tensors, NAME)
-    found = indices(tensors, "body.")
+    return enlarge(Builder(tensors, NAME), NAME, numbers(tensors, "body", NAME))
+
+
+def numbers(tensors: Tensors, name: str, family: str) -> list[int]:
+    """Return the numbers of a stack: convolutions and PReLU in turns, and a convolution.
+
+    Raises `GraphError` if they do not count from 0, or do not end with a convolution.
+    """
+    found = indices(tensors, f"{name}.")
     if found != list(range(len(found))) or len(found) % 2 == 0:
-        raise GraphError(f"{NAME}: the layers {found[:20]} do not make a network")
-    channels = make.take("body.0.weight", None, None, 3, 3).shape[1]
+        raise GraphError(f"{family}: the layers {found[:20]} of {name} do not make a network")
+    return found
+
+
+def stack(
+    make: Builder,
+    name: str,
+    layers: list[int],
+    after: Callable[[int, str], str] = lambda _, value: value,
+    *,
+    padding: int = 1,
+) -> str:
+    """Add convolutions and PReLU in turns, all but the last of ``layers``, and return the result.
+
+    after: called with the index of a convolution and its activated result; returns what the next
+        layer reads.
+    padding: zeros around the value that a convolution reads.
+    """
     value = INPUT
-    for layer in found[:-1:2]:
-        value = make.conv(f"body.{layer}", value, padding=1)
-        slopes = make.take(f"body.{layer + 1}.weight", None)
+    for layer in layers[:-1:2]:
+        value = make.conv(f"{name}.{layer}", value, padding=padding)
+        slopes = make.take(f"{name}.{layer + 1}.weight", None)
         activation = g.Activation("prelu", slopes=slopes)
-        value = make.add(f"body.{layer + 1}", g.Activate(activation), value)
-    last = f"body.{found[-1]}"
+        value = make.add(f"{name}.{layer + 1}", g.Activate(activation), value)
+        value = after(layer // 2, value)
+    return value
+
+
+def enlarge(
+    make: Builder,
+    family: str,
+    layers: list[int],
+    after: Callable[[int, str], str] = lambda _, value: value,
+) -> g.Graph:
+    """Return the network of the stack "body"; ``after`` is that of `stack`."""
+    channels = make.take("body.0.weight", None, None, 3, 3).shape[1]
+    value = stack(make, "body", layers, after)
+    last = f"body.{layers[-1]}"
     outputs = make.take(f"{last}.weight", None, None, 3, 3).shape[0]
-    factor = side(outputs, channels, NAME)
+    factor = side(outputs, channels, family)
     value = make.conv(last, value, padding=1)
     base = INPUT
     if factor > 1:
