@@ -7,22 +7,34 @@ from pathlib import Path
 import pytest
 
 from waifu2x.network import architectures, registry
-from waifu2x.training.config import read_config
+from waifu2x.training.config import Config, read_config
 
 RECIPES = Path(__file__).parents[2] / "models" / "recipes"
 
+#: The phases of a training, in the order of `waifu2x train A.toml B.toml ...`.
+PHASES = {
+    "swift": ["swift", "swift_levels"],
+    "fine": [
+        "fine_compact", "fine_compact_levels", "estimator", "fine_filters", "fine_filters_levels",
+        "fine", "fine_levels",
+    ],
+}  # fmt: skip
 
-@pytest.mark.parametrize("name", ["swift", "fine"])
+
+def files(config: Config, phase: str) -> set[str]:
+    """Return the networks that a phase leaves, relative to the recipes."""
+    if len(config.levels) == 1:
+        return {f"{phase}/{config.name}.safetensors"}
+    return {f"{phase}/{config.name}_{level}.safetensors" for level in config.levels}
+
+
+@pytest.mark.parametrize("name", PHASES)
 def test_a_recipe_makes_the_network_that_ships(name: str) -> None:
-    plain = read_config(RECIPES / f"{name}.toml")
-    levels = read_config(RECIPES / f"{name}_levels.toml")
-    assert (plain.name, levels.name) == (name, name)
-    assert (plain.noises, levels.noises) == ((None,), (0, 1, 2, 3))
-    # Runs in two phases: `waifu2x train swift.toml swift_levels.toml`.
-    assert levels.start == f"{name}/{name}.safetensors"
     model = registry.model(name)
-    for config in (plain, levels):
-        assert config.license == model.license
+    noises: list[int | None] = []
+    for phase in (name, f"{name}_levels"):
+        config = read_config(RECIPES / f"{phase}.toml")
+        assert (config.name, config.license) == (name, model.license)
         made = architectures.state_dict(config.network.graph(config.seed))
         for noise in config.noises:
             network = model.network(2, noise)
@@ -31,8 +43,23 @@ def test_a_recipe_makes_the_network_that_ships(name: str) -> None:
             assert {key: array.shape for key, array in made.items()} == {
                 key: array.shape for key, array in shipped.items()
             }
+        noises += config.noises
+    assert noises == [None, 0, 1, 2, 3]
 
 
-def test_every_recipe_is_of_a_model_that_ships() -> None:
-    names = {path.stem.removesuffix("_levels") for path in RECIPES.glob("*.toml")}
-    assert names == {"swift", "fine"}
+@pytest.mark.parametrize("name", PHASES)
+def test_a_phase_begins_with_what_earlier_phases_leave(name: str) -> None:
+    made: set[str] = set()
+    for phase in PHASES[name]:
+        config = read_config(RECIPES / f"{phase}.toml")
+        assert {config.start, config.estimator} - {""} <= made, phase
+        made |= files(config, phase)
+
+
+def test_every_recipe_is_a_phase_and_has_its_record() -> None:
+    phases = {phase for names in PHASES.values() for phase in names}
+    assert {path.stem for path in RECIPES.glob("*.toml")} == phases
+    recorded = {path.stem for path in RECIPES.glob("*.csv")}
+    assert {path.stem for path in RECIPES.glob("*.png")} <= recorded <= phases
+    for names in PHASES.values():
+        assert set(names[-1:]) | {names[-1].removesuffix("_levels")} <= recorded

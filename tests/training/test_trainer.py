@@ -262,9 +262,13 @@ def test_an_adaptive_network_grows_from_compact_networks(config: Config, tmp_pat
     for name in small:
         if name.removeprefix("body.").partition(".")[0] != "12":
             np.testing.assert_array_equal(made[name.replace("body", "estimator")], small[name])
+    again = replace(adaptive, estimator="both/network.safetensors", seed=5)
+    Trainer(again, tmp_path, tmp_path / "again").save()
+    for name, array in _layers(tmp_path / "again" / "network.safetensors", "estimator.").items():
+        np.testing.assert_array_equal(array, made[name])
     for wrong, message in (
         ({"start": estimator}, "start is of another shape than .network., and no Compact of its"),
-        ({"estimator": start}, "estimator is no Compact network of the layers of network.estim"),
+        ({"estimator": start}, "estimator has no layers of network.estimator"),
     ):
         with pytest.raises(GraphError, match=message):
             Trainer(replace(adaptive, **wrong), tmp_path, tmp_path / "wrong")

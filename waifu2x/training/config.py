@@ -104,8 +104,8 @@ class Config:
     levels: noise levels; several share their weights and differ in the biases.
     start: a file of weights to begin with, of the same shape or one that grows to it
         (see `waifu2x.training.growth`); relative to the configuration.
-    estimator: a file of Compact with which the estimator of adaptive begins, of its width and one
-        layer less; relative to the configuration.
+    estimator: a file of Adaptive or Compact with whose layers the estimator of adaptive begins;
+        relative to the configuration.
     fold: whether 3x3 convolutions are trained folded (see `waifu2x.training.module`).
     learn_slopes: whether the slopes of PReLU are trained; fixed ones are faster to train.
     ema: decay of the moving average of weights per step; the average is the result.

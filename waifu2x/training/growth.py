@@ -57,23 +57,24 @@ def grown(small: Graph, large: Graph) -> Graph:
     return architectures.build(made)
 
 
-def with_estimator(graph: Graph, compact: Graph) -> Graph:
-    """Return an Adaptive network whose estimator begins with the layers of a Compact network.
+def with_estimator(graph: Graph, small: Graph) -> Graph:
+    """Return an Adaptive network that begins with the estimator of another.
 
-    The last layer of that network is left out: the estimator's own gives the evidence.
+    small: an Adaptive network; or a Compact one, whose last layer is left out, because that of an
+        estimator gives the evidence.
 
     Raises `GraphError` if they do not fit.
     """
-    made = dict(architectures.state_dict(graph))
-    old = {
-        name.replace("body", ESTIMATOR, 1): array
-        for name, array in architectures.state_dict(compact).items()
-    }
-    inside = [name for name in made if name.startswith(f"{ESTIMATOR}.")][:-2]
-    wanted = {name: made[name].shape for name in inside}
-    if {name: old[name].shape for name in list(old)[: len(wanted)]} != wanted:
-        raise GraphError("estimator is no Compact network of the layers of network.estimator")
-    return architectures.build({**made, **{name: old[name] for name in inside}})
+    made, old = (dict(architectures.state_dict(each)) for each in (graph, small))
+    inside = [name for name in made if name.startswith(f"{ESTIMATOR}.")]
+    if not adaptive.detect(old):
+        old = {name.replace("body", ESTIMATOR, 1): array for name, array in old.items()}
+        last = inside[-1].rpartition(".")[0]
+        inside = [name for name in inside if not name.startswith(f"{last}.")]
+    taken = {name: old[name] for name in inside if name in old}
+    if _shapes(taken) != {name: made[name].shape for name in inside}:
+        raise GraphError("estimator has no layers of network.estimator")
+    return architectures.build({**made, **taken})
 
 
 def _shapes(tensors: dict[str, Weights]) -> dict[str, tuple[int, ...]]:
