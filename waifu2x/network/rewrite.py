@@ -277,26 +277,16 @@ class _Fusion:
                 ):
                     step.activation = activation
                 case g.Multiply() if (
-                    gates
-                    and step.shuffle == 1
-                    and step.factor is None
-                    and step.gate is None
-                    and self._pooled(node)
+                    gates and step.shuffle == 1 and step.factor is None and step.gate is None
                 ):
+                    pooled, other = self._pooled(node), self._other(step, node)
                     smooth = step.activation is not None and step.activation.smooth
-                    step.gate = None if smooth else self._other(step, node)
-                    if step.gate is None:  # computed later
+                    if other is None or (pooled and smooth):  # computed later, or the value itself
                         return
-                case g.Multiply() if (
-                    gates
-                    and step.shuffle == 1
-                    and step.factor is None
-                    and step.gate is None
-                    and not self._pooled(node)
-                ):
-                    step.factor = self._other(step, node)
-                    if step.factor is None:  # computed later, or the value itself
-                        return
+                    if pooled:
+                        step.gate = other
+                    else:
+                        step.factor = other
                 case g.Add():
                     step.addend = self._other(step, node)
                     if step.addend is None:

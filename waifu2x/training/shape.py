@@ -43,7 +43,7 @@ class Shape:
     layers: convolutions in a block of gated or unet, 1 to 4.
     gate, join, slopes: whether gated has gates, the 1x1 convolution of joined blocks, and PReLU.
     outer: channels of the layers of unet at full resolution, at least 1.
-    architecture: "gated", "unet" (see `waifu2x.network.architectures.gated` and ``unet``), or
+    architecture: "gated", "unet" (see `waifu2x.network.architectures.gated` and ``unet``),
         "compact", or "adaptive", a Compact network with gates (see ``adaptive``).
     estimator: channels of the layers of the estimator of adaptive, at least 1.
     """
