@@ -52,7 +52,8 @@ struct Picture : Source, Sink {
   }
 };
 
-// A network that uses all state shared by threads: stage buffers, a mean, a pixel shuffle.
+// A network that uses all state shared by threads: stage buffers, a mean, gates applied by a node
+// of their own and by a convolution, a pixel shuffle.
 struct Network {
   Program program{3};
   BufferCache cache;
@@ -65,13 +66,13 @@ struct Network {
     const int mean = program.mean({first, 0});
     const int gate = program.pooled_conv(mean, spec_of(40, 40, 1, 0), true);
     const int gated = program.multiply({first, 0}, gate);
-    const int next = conv({gated, 0}, 40, 40, 3, 1, {first, 0});
+    const int next = conv({gated, 0}, 40, 40, 3, 1, {first, 0}, gate);
     const int up = program.upsample({conv({next, 0}, 40, 3, 1, 0, {}), 0}, 2);
     // A transposed convolution of kernel 4, stride 2 and padding 1.
     Program::ConvSpec spec = spec_of(40, 12, 2, 1);
     spec.shuffle = 2;
     spec.crop = 1;
-    const int wide = program.conv({{next, 0}}, spec, {}, {});
+    const int wide = program.conv({{next, 0}}, spec, -1, {}, {});
     program.finish({program.add({wide, 0}, {up, 0}), 0}, halo);
   }
   Program::ConvSpec spec_of(int in, int out, int kernel, int padding) const {
@@ -84,8 +85,9 @@ struct Network {
     spec.padding = padding;
     return spec;
   }
-  int conv(Ref source, int in, int out, int kernel, int padding, Ref addend) {
-    return program.conv({source}, spec_of(in, out, kernel, padding), {}, addend);
+  int conv(Ref source, int in, int out, int kernel, int padding, Ref addend,
+           int gate = -1) {
+    return program.conv({source}, spec_of(in, out, kernel, padding), gate, {}, addend);
   }
 };
 

@@ -236,6 +236,17 @@ Floats draw_slopes(int blocks) {
   return slope;
 }
 
+// None for half of the draws.
+Floats draw_gates(int blocks) {
+  const float gates[] = {0.0f, 0.3f, 1.0f, -0.7f, 1.9f};
+  Floats gate(coin() ? blocks * kBlock : 0);
+  for (std::ptrdiff_t i = 0; i < gate.size(); ++i) gate[i] = gates[random_int(0, 4)];
+  return gate;
+}
+const float* at_channel(const Floats& gate, int channel) {
+  return gate.size() == 0 ? nullptr : gate.get() + channel;
+}
+
 // --- comparisons ---------------------------------------------------------------------------------
 
 // The expected value of an element; not `written` for an element that must stay untouched.
@@ -311,22 +322,27 @@ void check_same(const float* actual, const float* expected, std::ptrdiff_t count
   }
 }
 
-// y = sum + bias; y = y < 0 ? y * slope : y; y += add. If rounding changes the sign of y, the error
-// grows by at most the slope.
-Cell finish(Cell cell, float bias, float slope, const float* add) {
+// y = sum + bias; y = y < 0 ? y * slope : y; y *= gate; y += add. If rounding changes the sign
+// of y, the error grows by at most the slope.
+Cell finish(Cell cell, float bias, float slope, const float* gate, const float* add) {
   cell.value += static_cast<double>(bias);
   cell.magnitude += std::fabs(static_cast<double>(bias));
   if (cell.value < 0.0) cell.value *= static_cast<double>(slope);
   const double growth = std::max(1.0, std::fabs(static_cast<double>(slope)));
   cell.magnitude *= growth;
   cell.underflow = cell.underflow * growth + kUnderflow;
+  if (gate != nullptr) {
+    cell.value *= static_cast<double>(*gate);
+    cell.magnitude *= std::fabs(static_cast<double>(*gate));
+    cell.underflow = cell.underflow * std::fabs(static_cast<double>(*gate)) + kUnderflow;
+  }
   if (add != nullptr) {
     cell.value += static_cast<double>(*add);
     cell.magnitude += std::fabs(static_cast<double>(*add));
   }
   return cell;
 }
-constexpr double kFinishRoundings = 3;
+constexpr double kFinishRoundings = 4;
 
 template <class Run>
 void at_every_level(Run run) {
@@ -382,6 +398,7 @@ void check_direct(const DirectCase& c) {
     fill(weights.get() + b * weights_stride, terms * kBlock, Data::kOrdinary);
   }
   const Floats bias = draw_pixels(c.blocks, kBlock, kBlock, data), slope = draw_slopes(c.blocks);
+  const Floats gate = draw_gates(c.blocks);
   Floats add(c.adds ? size(add_stride) : 0);
   for (int b = 0; c.adds && b < c.blocks; ++b) {
     for (int p = 0; p < c.pixels; ++p) {
@@ -407,11 +424,12 @@ void check_direct(const DirectCase& c) {
         }
       }
       for (int o = 0; o < kBlock; ++o) {
+        const float* gated = at_channel(gate, b * kBlock + o);
         const float* added =
             c.adds ? add.get() + b * add_stride + p * out_step + o : nullptr;
         cells[static_cast<std::size_t>(b * out_stride + p * out_step + o)] =
             finish({sums[o], magnitudes[o], static_cast<double>(terms) * kUnderflow, true},
-                   bias[b * kBlock + o], slope[b * kBlock + o], added);
+                   bias[b * kBlock + o], slope[b * kBlock + o], gated, added);
       }
     }
   }
@@ -432,7 +450,8 @@ void check_direct(const DirectCase& c) {
     row.weights = weights.get() + block * weights_stride;
     row.weights_stride = weights_stride;
     row.blocks = blocks;
-    row.epilogue = {bias.get() + block * kBlock, slope.get() + block * kBlock};
+    row.epilogue = {bias.get() + block * kBlock, slope.get() + block * kBlock,
+                    at_channel(gate, block * kBlock)};
     row.add = c.adds ? add.get() + block * add_stride + first * out_step : nullptr;
     row.add_stride = add_stride;
     row.out = out.get() + block * out_stride + first * out_step;
@@ -730,6 +749,7 @@ void check_output(const Tile& tile, int rows, int columns, bool adds) {
   for (int i = 0; i < positions; ++i) fill(m.get() + i * m_position, tiles * kBlock, data);
   sprinkle(m.get(), tiles, kBlock, kBlock, data);
   const Floats bias = draw_pixels(1, kBlock, kBlock, data), slope = draw_slopes(1);
+  const Floats gate = draw_gates(1);
   std::vector<Floats> add;
   for (int y = 0; y < rows; ++y) {
     add.push_back(draw_pixels(adds ? columns : 0, kBlock, kBlock, data));
@@ -747,7 +767,7 @@ void check_output(const Tile& tile, int rows, int columns, bool adds) {
       }
       cells.back()[static_cast<std::size_t>(i)] =
           finish(transformed(tile, products, tile.a[y], tile.a[x]), bias[c], slope[c],
-                 adds ? &add[static_cast<std::size_t>(y)][i] : nullptr);
+                 at_channel(gate, c), adds ? &add[static_cast<std::size_t>(y)][i] : nullptr);
     }
   }
 
@@ -757,7 +777,7 @@ void check_output(const Tile& tile, int rows, int columns, bool adds) {
     WinogradOutput o = {};
     o.m = m.get() + first * kBlock;
     o.m_position = m_position;
-    o.epilogue = {bias.get(), slope.get()};
+    o.epilogue = {bias.get(), slope.get(), at_channel(gate, 0)};
     for (int y = 0; y < n_rows; ++y) {
       out.emplace_back(n_columns * kBlock);
       o.out[y] = out.back().get();
@@ -838,6 +858,7 @@ void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int 
     }
   }
   const Floats bias = draw_pixels(blocks, kBlock, kBlock, data), slope = draw_slopes(blocks);
+  const Floats gate = draw_gates(blocks);
 
   // The value is that of the convolution, the error bound that of the Winograd computation. Errors
   // of the channels of a position and of the positions of a tile are independent, so the root of
@@ -896,7 +917,7 @@ void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int 
           cell.underflow = 3.0 * std::sqrt(underflows);
           cells[static_cast<std::size_t>(o / kBlock * rows + y)]
                [static_cast<std::size_t>((t * size + x) * kBlock + o % kBlock)] =
-                   finish(cell, bias[o], slope[o], nullptr);
+                   finish(cell, bias[o], slope[o], at_channel(gate, o), nullptr);
         }
       }
     }
@@ -930,7 +951,8 @@ void check_winograd(const Tile& tile, int tiles, int blocks, int blocks_in, int 
       WinogradOutput o = {};
       o.m = m.get() + b * p.m_stride;
       o.m_position = p.m_position;
-      o.epilogue = {bias.get() + b * kBlock, slope.get() + b * kBlock};
+      o.epilogue = {bias.get() + b * kBlock, slope.get() + b * kBlock,
+                    at_channel(gate, b * kBlock)};
       for (int y = 0; y < rows; ++y) {
         out.emplace_back(columns * kBlock);
         o.out[y] = out.back().get();
@@ -1278,7 +1300,7 @@ Timed time_direct(int size, int in, int out, int pixels) {
   row.weights = work->weights.get();
   row.weights_stride = size * size * in * kBlock;
   row.blocks = out / kBlock;
-  row.epilogue = {work->bias.get(), work->slope.get()};
+  row.epilogue = {work->bias.get(), work->slope.get(), nullptr};
   row.out = work->y.get();
   row.out_stride = pixels * kBlock;
   row.out_step = kBlock;
@@ -1304,7 +1326,7 @@ std::vector<Timed> time_transforms(int tile, int tiles) {
     WinogradOutput o = {};
     o.m = work->v.get();
     o.m_position = tiles * kBlock;
-    o.epilogue = {work->bias.get(), work->slope.get()};
+    o.epilogue = {work->bias.get(), work->slope.get(), nullptr};
     for (int y = 0; y < tile; ++y) {
       o.out[y] = work->out.get() + y * columns;
       o.add[y] = adds ? work->add.get() + y * columns : nullptr;
