@@ -11,7 +11,17 @@ from helpers import art
 from PIL import Image
 
 from waifu2x.training import degradation
-from waifu2x.training.degradation import FAMILIES, KERNELS, Degradation, degrade, jpeg, shrink, taps
+from waifu2x.training.degradation import (
+    FAMILIES,
+    KERNELS,
+    Degradation,
+    degrade,
+    degrade_pixelated,
+    jpeg,
+    pixelated,
+    shrink,
+    taps,
+)
 
 
 def noise_patch(height: int = 64, width: int = 64) -> np.ndarray:
@@ -121,7 +131,7 @@ def passes(monkeypatch, noise, count=400):
 
 @pytest.mark.parametrize(
     ("noise", "lowest", "highest", "share"),
-    [(0, 85, 95, 0.65), (1, 65, 85, 0.65), (2, 27, 70, 0.65), (3, 27, 70, 0.95)],
+    [(0, 85, 95, 0.65), (1, 65, 85, 0.65), (2, 27, 95, 0.65), (3, 27, 95, 0.95)],
 )
 def test_qualities_by_noise_level(monkeypatch, noise, lowest, highest, share):
     calls = passes(monkeypatch, noise)
@@ -140,6 +150,9 @@ def test_qualities_by_noise_level(monkeypatch, noise, lowest, highest, share):
         assert numbers[1] / total == pytest.approx(0.6, abs=0.08)
         assert numbers[2] / total == pytest.approx(0.3, abs=0.08)
         assert numbers[3] / total == pytest.approx(0.1, abs=0.05)
+        mild = [each for each in compressed if each[0]["quality"] > 70]
+        assert {len(each) for each in mild} == {1}
+        assert len(mild) / total == pytest.approx(0.15, abs=0.05)
         for each in compressed:
             falling = [one["quality"] for one in each]
             assert falling == sorted(falling, reverse=True)
@@ -226,12 +239,43 @@ def test_pillow_has_most_of_the_mix_and_lanczos_most_of_pillow(monkeypatch):
         known = {f"pillow {key}": family for key, family in pillow_family.items()}
         known |= {name: kernel.family for name, kernel in KERNELS.items()}
         assert FAMILIES[made.family] == known.get(name, "soft")
-    np.testing.assert_allclose(families / 4000, degradation.family_shares(), atol=0.03)
+    # By the weights of the tables, which sum to 1.05.
+    assert families[FAMILIES.index("lanczos")] / 4000 == pytest.approx(0.665 / 1.05, abs=0.03)
     shares = {name: count / 4000 for name, count in drawn.items()}
     assert sum(share for name, share in shares.items() if name.startswith("pillow")) > 0.5
     assert max(shares, key=lambda name: shares[name]) == "pillow LANCZOS"
     assert set(KERNELS) < set(shares)
     assert 0.01 < shares["linear"] < 0.05
+
+
+def test_an_estimator_sees_all_families_as_often():
+    rng = np.random.default_rng(2)
+    made = [degrade(noise_patch(8, 8), rng, None, balanced=True).family for _ in range(2000)]
+    counts = np.bincount(made, minlength=len(FAMILIES))
+    np.testing.assert_allclose(counts / 2000, 1 / len(FAMILIES), atol=0.05)
+
+
+@pytest.mark.parametrize("size", [4, 16, 96])
+def test_pixel_art_is_enlarged_by_whole_pixels(size):
+    rng = np.random.default_rng(5)
+    picture = np.asarray(art.anime_face(size))
+    recolored, borders = 0, []
+    for _ in range(40):
+        made = pixelated(picture, rng)
+        assert (made.shape, made.dtype) == (picture.shape, np.uint8)
+        small = degrade_pixelated(made, rng, None)
+        assert not small.compressed
+        assert FAMILIES[small.family] == "box"
+        assert np.array_equal(small.pixels.repeat(2, 0).repeat(2, 1), made)
+        assert np.array_equal(small.pixels, degradation.shrink(made, "area"))
+        recolored += not np.isin(made, picture).all()
+        borders += np.diff(np.flatnonzero(np.diff(made.astype(int), axis=1).any((0, 2)))).tolist()
+    assert 10 < recolored < 30
+    if size == 96:
+        # From a border between squares to the next: their sides.
+        assert {4, 6, 8, 10, 12, 14} <= set(borders)
+        assert not any(border % 2 for border in borders)
+    assert degrade_pixelated(made, np.random.default_rng(1), 3).compressed
 
 
 def test_fixed_degradations_are_those_of_pillow():

@@ -13,11 +13,11 @@ RECIPES = Path(__file__).parents[2] / "models" / "recipes"
 
 #: The phases of a training, in the order of `waifu2x train A.toml B.toml ...`.
 PHASES = {
-    "swift": ["swift", "swift_levels"],
-    "fine": [
-        "fine_compact", "fine_compact_levels", "estimator", "fine_filters", "fine_filters_levels",
-        "fine", "fine_levels",
-    ],
+    name: [
+        f"{name}_compact", f"{name}_compact_levels", "estimator", "filters", "filters_levels", name,
+        f"{name}_levels",
+    ]
+    for name in ("swift", "fine")
 }  # fmt: skip
 
 

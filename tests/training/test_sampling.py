@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
+from waifu2x.training import sampling
 from waifu2x.training.config import DataConfig
 from waifu2x.training.sampling import AHEAD, Batch, Sampler
 
@@ -57,6 +58,24 @@ def test_batches_hold_crops_and_their_halves(samplers: list[Sampler]) -> None:
         assert batch.wanted.dtype == batch.given.dtype == np.uint8
         for patch, crop in zip(batch.patches, batch.wanted, strict=True):
             assert np.isin(crop, PATCHES[patch]).all()
+
+
+def test_some_crops_are_pixel_art_but_none_for_an_estimator(
+    samplers: list[Sampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_PIXELATED", 0.5)
+
+    def is_art(batch: Batch) -> list[bool]:
+        squares = batch.given.repeat(2, 2).repeat(2, 3)
+        return (squares == batch.wanted).all((1, 2, 3)).tolist()
+
+    found = [each for batch in drawn(sampler(samplers), 50) for each in is_art(batch)]
+    assert 0.35 < np.mean(found) < 0.65
+    samplers.append(Sampler(PATCHES, CONFIG, (None,), seed=3, balanced=True))
+    batches = drawn(samplers[-1], 50)
+    assert not any(each for batch in batches for each in is_art(batch))
+    families = np.bincount(np.concatenate([batch.families for batch in batches]), minlength=4)
+    assert families.min() > 30
 
 
 def test_equal_seeds_give_equal_batches(samplers: list[Sampler]) -> None:

@@ -7,7 +7,8 @@ Kernels are those that people shrink pictures with: Pillow's own filters, which 
 between their two passes, and exact ones that round once, in gamma or linear light. The width varies
 by 5%, a slight blur or sharpening. JPEG follows the recipe of nunif
 (https://github.com/nagadomi/nunif, waifu2x/training/jpeg_noise.py): qualities by noise level, 4:2:0
-or 4:4:4, one to three passes, with the grid of blocks shifted between passes.
+or 4:4:4, one to three passes, with the grid of blocks shifted between passes; levels 2 and 3 also
+see high qualities.
 """
 
 from __future__ import annotations
@@ -64,6 +65,13 @@ _WIDTH_STEPS: Final = 5
 
 #: Noise levels and the probability that a picture of this level is compressed at all.
 APPLIED: Final = {0: 0.65, 1: 0.65, 2: 0.65, 3: 0.95}
+
+#: Share of compressed pictures of levels 2 and 3 whose quality is that of levels 0 and 1: people
+#: choose a level without looking, and a network blurs what it has never seen.
+_MILD_SHARE: Final = 0.15
+
+#: Least and largest side of a square of pixel art, in pixels of the halved picture.
+_SQUARES: Final = (2, 7)
 
 #: Share of pictures with chroma at half the resolution.
 _SUBSAMPLED: Final = 0.5
@@ -257,6 +265,8 @@ def random_qualities(rng: np.random.Generator, noise: int) -> list[int]:
     if noise == 1:
         return [int(rng.integers(65, 86))]
     passes = rng.random()
+    if passes < _MILD_SHARE:
+        return [int(rng.integers(71, 96))]
     if passes < 0.6:
         return [int(rng.integers(27, 71))]
     if passes < 0.9:
@@ -275,25 +285,21 @@ def compress(picture: Pixels, rng: np.random.Generator, noise: int) -> Pixels:
     return picture
 
 
-# --- random and fixed degradations ---------------------------------------------------------------
+# --- random degradations -------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=1)
-def _choices() -> tuple[list[Image.Resampling | str], npt.NDArray[np.float64]]:
-    names: list[Image.Resampling | str] = [*_PILLOW, *KERNELS]
-    shares = [*_PILLOW.values(), *(kernel.share for kernel in KERNELS.values())]
-    return names, np.cumsum(shares) / sum(shares)
-
-
-@functools.lru_cache(maxsize=1)
-def family_shares() -> tuple[float, ...]:
-    """Return the share of each of `FAMILIES` in the mix; the sum is 1."""
-    shares = dict.fromkeys(FAMILIES, 0.0)
-    for filter, share in _PILLOW.items():
-        shares[_PILLOW_FAMILIES[filter]] += share
-    for kernel in KERNELS.values():
-        shares[kernel.family] += kernel.share
-    return tuple(share / sum(shares.values()) for share in shares.values())
+@functools.cache
+def _choices(
+    family: str | None = None,
+) -> tuple[list[Image.Resampling | str], npt.NDArray[np.float64]]:
+    """Return the kernels of a family, or all, and their shares, cumulated to 1."""
+    mix: dict[Image.Resampling | str, tuple[str, float]] = {
+        **{filter: (_PILLOW_FAMILIES[filter], share) for filter, share in _PILLOW.items()},
+        **{name: (kernel.family, kernel.share) for name, kernel in KERNELS.items()},
+    }
+    chosen = {name: share for name, (kind, share) in mix.items() if family in (None, kind)}
+    shares = np.array(list(chosen.values()))
+    return list(chosen), np.cumsum(shares) / shares.sum()
 
 
 @dataclass(frozen=True)
@@ -308,9 +314,13 @@ class Degraded:
     compressed: bool = False
 
 
-def random_shrink(patch: Pixels, rng: np.random.Generator) -> Degraded:
-    """Halve a picture, uint8 (H, W, 3), by a random kernel."""
-    names, cumulated = _choices()
+def random_shrink(patch: Pixels, rng: np.random.Generator, *, balanced: bool = False) -> Degraded:
+    """Halve a picture, uint8 (H, W, 3), by a random kernel.
+
+    balanced: draw from all of `FAMILIES` as often, instead of by the shares of the kernels.
+    """
+    family = FAMILIES[int(rng.integers(len(FAMILIES)))] if balanced else None
+    names, cumulated = _choices(family)
     name = names[int(np.searchsorted(cumulated, rng.random(), side="right"))]
     if isinstance(name, Image.Resampling):
         return Degraded(_pillow(patch, name), FAMILIES.index(_PILLOW_FAMILIES[name]))
@@ -319,16 +329,52 @@ def random_shrink(patch: Pixels, rng: np.random.Generator) -> Degraded:
     return Degraded(small, FAMILIES.index(KERNELS[name].family))
 
 
-def degrade(patch: Pixels, rng: np.random.Generator, noise: int | None) -> Degraded:
+def degrade(
+    patch: Pixels, rng: np.random.Generator, noise: int | None, *, balanced: bool = False
+) -> Degraded:
     """A random degradation of a picture, uint8 (H, W, 3), for training.
 
     Sides are even. noise: None for shrinking alone, or 0 to 3 for JPEG afterwards with the
-    probability in `APPLIED`. Raises KeyError for another level.
+    probability in `APPLIED`. balanced: see `random_shrink`. Raises KeyError for another level.
     """
-    small = random_shrink(patch, rng)
+    return _noised(random_shrink(patch, rng, balanced=balanced), rng, noise)
+
+
+def _noised(small: Degraded, rng: np.random.Generator, noise: int | None) -> Degraded:
     if noise is None or rng.random() >= APPLIED[noise]:
         return small
     return Degraded(compress(small.pixels, rng, noise), small.family, compressed=True)
+
+
+# --- pixel art -----------------------------------------------------------------------------------
+
+
+def pixelated(patch: Pixels, rng: np.random.Generator) -> Pixels:
+    """Return pixel art with the shapes of a picture, enlarged by whole pixels: as ``patch``.
+
+    The squares have even sides, and begin at even places. Half of the results have a random
+    palette, because the colors of pixel art are further apart than those of drawings.
+    """
+    side = 2 * int(rng.integers(_SQUARES[0], _SQUARES[1] + 1))
+    art = patch[::side, ::side]
+    if rng.random() < 0.5:
+        colors = int(rng.integers(3, 13))
+        palette = rng.integers(0, 256, (colors, 3), dtype=np.uint8)
+        art = palette[art.mean(2).astype(np.int64) * colors // 256]
+    art = np.pad(art, ((1, 2), (1, 2), (0, 0)), mode="symmetric")
+    top, left = (side + 2 * int(rng.integers(-side // 4, side // 4 + 1)) for _ in range(2))
+    height, width, _ = patch.shape
+    squares = art.repeat(side, 0).repeat(side, 1)[top : top + height, left : left + width]
+    return np.ascontiguousarray(squares)
+
+
+def degrade_pixelated(art: Pixels, rng: np.random.Generator, noise: int | None) -> Degraded:
+    """Halve what `pixelated` made, by which squares stay sharp, and add JPEG as `degrade` does."""
+    small = np.ascontiguousarray(art[::2, ::2])
+    return _noised(Degraded(small, FAMILIES.index("box")), rng, noise)
+
+
+# --- fixed degradations --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

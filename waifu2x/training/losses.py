@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from .config import LossConfig
-from .degradation import EVIDENCE_GAIN, FAMILIES, family_shares
+from .degradation import EVIDENCE_GAIN, FAMILIES
 
 #: BT.601.
 _LUMA: Final = (0.299, 0.587, 0.114)
@@ -59,18 +59,17 @@ def evidence_losses(
         of a compressed picture. families, compressed: (N,) int64, what is true.
 
     It is the cross-entropy of each pixel, and that of the crop for `EVIDENCE_GAIN` times the mean
-    of its pixels. All families count as much, however rare they are.
+    of its pixels.
     """
-    weights = 1 / (len(FAMILIES) * torch.tensor(family_shares(), device=evidence.device))
     found = torch.zeros(len(evidence), device=evidence.device)
     crops = EVIDENCE_GAIN * evidence.mean((2, 3), keepdim=True)
     for logits in (evidence, crops):
-        for part, truth, scale in (
-            (logits[:, : len(FAMILIES)], families, weights),
-            (logits[:, len(FAMILIES) :], compressed, None),
+        for part, truth in (
+            (logits[:, : len(FAMILIES)], families),
+            (logits[:, len(FAMILIES) :], compressed),
         ):
             everywhere = truth[:, None, None].expand(-1, *part.shape[2:])
-            entropy = F.cross_entropy(part, everywhere, weight=scale, reduction="none")
+            entropy = F.cross_entropy(part, everywhere, reduction="none")
             found = found + entropy.mean((1, 2))
     return found
 

@@ -118,7 +118,9 @@ class Trainer:
             self.network.train_estimator(self._estimates)
         self.average.requires_grad_(False)
         self._optimizers = _optimizers(self.network, config)
-        self._sampler = Sampler(train, config.data, config.noises, seed=config.seed)
+        self._sampler = Sampler(
+            train, config.data, config.noises, seed=config.seed, balanced=self._estimates
+        )
         self._board = _board(folder) if config.tensorboard else None
         self._validation = Validation(validation, config.noises)
         self.step = 0
