@@ -71,6 +71,11 @@ def test_losses_of_evidence_equal_those_of_numpy() -> None:
     found = evidence_losses(*tensors)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+    # Where nothing is compressed, only the families count.
+    families_alone = evidence_losses(tensors[0], tensors[1], None)
+    for values in (logits, EVIDENCE_GAIN * logits.mean((2, 3), keepdims=True)):
+        expected -= entropy(values[:, 4:], compressed)
+    np.testing.assert_allclose(families_alone.numpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["charbonnier", "psnr"])

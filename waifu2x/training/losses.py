@@ -51,12 +51,13 @@ def losses(config: LossConfig, made: torch.Tensor, wanted: torch.Tensor) -> torc
 
 
 def evidence_losses(
-    evidence: torch.Tensor, families: torch.Tensor, compressed: torch.Tensor
+    evidence: torch.Tensor, families: torch.Tensor, compressed: torch.Tensor | None
 ) -> torch.Tensor:
     """Return the loss of what an estimator finds in each crop, (N,) float32.
 
     evidence: (N, E, H, W) float32, logits at each pixel: of `FAMILIES`, then of an uncompressed and
-        of a compressed picture. families, compressed: (N,) int64, what is true.
+        of a compressed picture. families, compressed: (N,) int64, what is true; None where nothing
+        is compressed: the steps that learn so would spoil the layers that the estimator began with.
 
     It is the cross-entropy of each pixel, and that of the crop for `EVIDENCE_GAIN` times the mean
     of its pixels.
@@ -64,10 +65,10 @@ def evidence_losses(
     found = torch.zeros(len(evidence), device=evidence.device)
     crops = EVIDENCE_GAIN * evidence.mean((2, 3), keepdim=True)
     for logits in (evidence, crops):
-        for part, truth in (
-            (logits[:, : len(FAMILIES)], families),
-            (logits[:, len(FAMILIES) :], compressed),
-        ):
+        parts = [(logits[:, : len(FAMILIES)], families)]
+        if compressed is not None:
+            parts.append((logits[:, len(FAMILIES) :], compressed))
+        for part, truth in parts:
             everywhere = truth[:, None, None].expand(-1, *part.shape[2:])
             entropy = F.cross_entropy(part, everywhere, reduction="none")
             found = found + entropy.mean((1, 2))

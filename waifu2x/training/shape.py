@@ -161,7 +161,7 @@ def _adaptive(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
         tensors[f"estimator.{2 * layer + 1}.weight"] = _slopes(shape.estimator)
         inputs = shape.estimator
     kinds = len(FAMILIES) + 2
-    tensors |= _conv(rng, f"estimator.{2 * _ESTIMATOR_LAYERS}", kinds, inputs, 1)
+    tensors |= _zeros(f"estimator.{2 * _ESTIMATOR_LAYERS}", kinds, inputs, 1)
     tensors |= _zeros("code", len(_COMPARED), kinds, 1)
     for row, (one, *others) in zip(tensors["code.weight"], _COMPARED, strict=True):
         row[one] = EVIDENCE_GAIN

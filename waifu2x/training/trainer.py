@@ -237,9 +237,12 @@ class Trainer:
         ):
             made = run(given, batch.level).to(torch.float32)
         if self._estimates:
-            truths = (batch.families, batch.compressed.astype(np.int64))
-            families, compressed = (torch.from_numpy(each).to(self.device) for each in truths)
-            found = evidence_losses(made, families, compressed)
+            families, compressed = (
+                torch.from_numpy(each.astype(np.int64)).to(self.device)
+                for each in (batch.families, batch.compressed)
+            )
+            clean = config.noises[batch.level] is None
+            found = evidence_losses(made, families, None if clean else compressed)
         else:
             # Leaves out samples at the edge of a crop: they lack the context that pictures have.
             inside = slice(config.loss.margin, -config.loss.margin or None)
@@ -310,12 +313,13 @@ def _optimizers(network: TrainedGraph, config: Config) -> list[torch.optim.Optim
     What is not trained is left out.
     """
     rate = config.schedule.rate
-    inside = network.convolutions()[1:-1] if config.optimizer == "muon" else []
+    trained = [layer for layer in network.convolutions() if next(layer.parameters()).requires_grad]
+    inside = trained[1:-1] if config.optimizer == "muon" else []
     matrices = [
         parameter
         for layer in inside
         for name, parameter in layer.named_parameters()
-        if name != "bias" and parameter.requires_grad
+        if name != "bias"
     ]
     chosen = {id(parameter) for parameter in matrices}
     rest = [
