@@ -37,8 +37,9 @@ SAMPLE_SIDE: Final = 64
 SAMPLE_SHARE: Final = 0.25
 #: and, at most, the network's cost over this many pixels: an eighth of 4 megapixels.
 SAMPLE_COST: Final = 1 << 19
-#: Share of the picture that is sampled, at most; stages may cost little.
-SAMPLE_SEEN: Final = 0.15
+#: Windows for each mean of the network, at most; stages may cost little. Errors of means add up,
+#: because each mean is an input of those after it.
+SAMPLE_WINDOWS: Final = 24
 
 #: Side of a window for exact means; constant, so that results have the same bytes.
 _EXACT_SIDE: Final = 256
@@ -145,8 +146,8 @@ class GlobalMeans:
         pixels = min(SAMPLE_SHARE * width * height, SAMPLE_COST)
         all_stages = sum(stage.graph.macs_per_pixel for stage in self._stages)
         pixels *= self.graph.macs_per_pixel / all_stages
-        pixels = min(pixels, SAMPLE_SEEN * width * height)
-        count = max(1, int(pixels / SAMPLE_SIDE**2))
+        most = SAMPLE_WINDOWS * len(self._stages)
+        count = max(1, min(most, int(pixels / SAMPLE_SIDE**2)))
         side = self.graph.input_size(SAMPLE_SIDE)
         windows = _spread(count, side, self.graph.alignment, width, height)
         return SamplingPlan(height, width, windows)
