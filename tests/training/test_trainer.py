@@ -292,6 +292,24 @@ def test_either_the_estimator_is_trained_or_the_rest(config: Config, tmp_path: P
             assert not np.array_equal(_layers(made, name)[name], array), name
 
 
+def test_an_estimator_learns_no_compression_where_there_is_none(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def record(evidence: torch.Tensor, families: torch.Tensor, compressed: Any) -> torch.Tensor:
+        given.append(compressed is None)
+        return evidence.mean((1, 2, 3)) + 0 * families
+
+    monkeypatch.setattr(training, "evidence_losses", record)
+    config = replace(config, network=ADAPTIVE, loss=LossConfig("filters"))
+    trained(config, tmp_path / "none", 3)
+    assert set(given) == {True}
+    given.clear()
+    trained(replace(config, levels=(0, 3)), tmp_path / "levels", 3)
+    assert set(given) == {False}
+
+
 def test_a_start_of_another_shape_is_refused(config: Config, tmp_path: Path) -> None:
     trained(config, tmp_path / "first", 1)
     start = {"start": "first/network.safetensors"}
