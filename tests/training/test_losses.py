@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from waifu2x.training.config import LossConfig
-from waifu2x.training.degradation import EVIDENCE_GAIN
 from waifu2x.training.losses import difficulty, evidence_losses, losses
+from waifu2x.training.shape import EVIDENCE_GAIN
 
 
 def wanted(config: LossConfig, error: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 from .._record import record
 from .._text import reason, shown, unknown
 from ..errors import ArgumentError, DecodeError
-from .shape import Shape
+from .shape import ESTIMATOR_LAYERS, Shape
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,8 +27,8 @@ TrainedLevel = Literal["none", 0, 1, 2, 3]
 
 #: Larger files are no configuration.
 _LARGEST: Final = 1 << 20
-#: The least crop that an estimator can read, in pixels of the result.
-_LEAST_ADAPTIVE: Final = 28
+#: The least crop that an estimator can read, in pixels of the result: a multiple of 4.
+_LEAST_ADAPTIVE: Final = 4 * (ESTIMATOR_LAYERS + 1)
 #: As in the specification of TOML.
 _LARGEST_INTEGER: Final = 2**63
 

@@ -33,28 +33,18 @@ FILTERS: Final = {
     "box": Image.Resampling.BOX,
 }
 
-#: Pillow's filters that the mix draws from, and the weight of each next to those of `KERNELS`.
-_PILLOW: Final = {
-    Image.Resampling.LANCZOS: 0.60,
-    Image.Resampling.BICUBIC: 0.16,
-    Image.Resampling.BOX: 0.10,
-    Image.Resampling.BILINEAR: 0.02,
-    Image.Resampling.HAMMING: 0.02,
-}
-
 #: Families of filters that `waifu2x.network.architectures.adaptive` tells apart: with ringing of
 #: Lanczos' strength, with less, without any, and softer ones.
 FAMILIES: Final = ("lanczos", "bicubic", "box", "soft")
 
-#: Factor of the mean evidence for a family over a picture, most pixels of which have none.
-EVIDENCE_GAIN: Final = 20.0
-
-_PILLOW_FAMILIES: Final = {
-    Image.Resampling.LANCZOS: "lanczos",
-    Image.Resampling.BICUBIC: "bicubic",
-    Image.Resampling.BOX: "box",
-    Image.Resampling.BILINEAR: "soft",
-    Image.Resampling.HAMMING: "soft",
+#: Pillow's filters that the mix draws from: the family of each, and its weight next to those of
+#: `KERNELS`.
+_PILLOW: Final[dict[Image.Resampling | str, tuple[str, float]]] = {
+    Image.Resampling.LANCZOS: ("lanczos", 0.60),
+    Image.Resampling.BICUBIC: ("bicubic", 0.16),
+    Image.Resampling.BOX: ("box", 0.10),
+    Image.Resampling.BILINEAR: ("soft", 0.02),
+    Image.Resampling.HAMMING: ("soft", 0.02),
 }
 
 #: Share of exact kernels that work in linear light.
@@ -143,6 +133,12 @@ KERNELS: Final = {
         Kernel("bilinear", lambda x: max(0.0, 1 - abs(x)), 1, 0.01, "soft"),
         Kernel("area", lambda x: 1.0 if abs(x) <= 0.5 else 0.0, 0.5, 0.02, "box", integrated=True),
     )
+}
+
+#: The families and weights of all filters of the mix.
+_MIX: Final[dict[Image.Resampling | str, tuple[str, float]]] = {
+    **_PILLOW,
+    **{name: (kernel.family, kernel.share) for name, kernel in KERNELS.items()},
 }
 
 #: Samples per source pixel that integrate a kernel.
@@ -293,11 +289,7 @@ def _choices(
     family: str | None = None,
 ) -> tuple[list[Image.Resampling | str], npt.NDArray[np.float64]]:
     """Return the kernels of a family, or all, and their shares, cumulated to 1."""
-    mix: dict[Image.Resampling | str, tuple[str, float]] = {
-        **{filter: (_PILLOW_FAMILIES[filter], share) for filter, share in _PILLOW.items()},
-        **{name: (kernel.family, kernel.share) for name, kernel in KERNELS.items()},
-    }
-    chosen = {name: share for name, (kind, share) in mix.items() if family in (None, kind)}
+    chosen = {name: share for name, (kind, share) in _MIX.items() if family in (None, kind)}
     shares = np.array(list(chosen.values()))
     return list(chosen), np.cumsum(shares) / shares.sum()
 
@@ -319,14 +311,14 @@ def random_shrink(patch: Pixels, rng: np.random.Generator, *, balanced: bool = F
 
     balanced: draw from all of `FAMILIES` as often, instead of by the shares of the kernels.
     """
-    family = FAMILIES[int(rng.integers(len(FAMILIES)))] if balanced else None
-    names, cumulated = _choices(family)
+    names, cumulated = _choices(FAMILIES[int(rng.integers(len(FAMILIES)))] if balanced else None)
     name = names[int(np.searchsorted(cumulated, rng.random(), side="right"))]
+    family = FAMILIES.index(_MIX[name][0])
     if isinstance(name, Image.Resampling):
-        return Degraded(_pillow(patch, name), FAMILIES.index(_PILLOW_FAMILIES[name]))
+        return Degraded(_pillow(patch, name), family)
     width = 1 + int(rng.integers(-_WIDTH_STEPS, _WIDTH_STEPS + 1)) / 100
     small = shrink(patch, name, width=width, linear=bool(rng.random() < LINEAR_SHARE))
-    return Degraded(small, FAMILIES.index(KERNELS[name].family))
+    return Degraded(small, family)
 
 
 def degrade(

@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from .config import LossConfig
-from .degradation import EVIDENCE_GAIN, FAMILIES
+from .degradation import FAMILIES
+from .shape import EVIDENCE_GAIN
 
 #: BT.601.
 _LUMA: Final = (0.299, 0.587, 0.114)

@@ -35,7 +35,6 @@ _FILTERS: Final = (
     Image.Resampling.BILINEAR,
 )
 
-
 #: Share of crops that become pixel art, whose edges no kernel softens: a network that has never
 #: seen any draws dark spots at its corners.
 _PIXELATED: Final = 0.04

@@ -15,14 +15,17 @@ from ..network import architectures
 from ..network.architectures.gated import FOLD, JOINED
 from ..network.architectures.unet import HALVING
 from ..network.graph import Graph, Weights
-from .degradation import EVIDENCE_GAIN, FAMILIES
+from .degradation import FAMILIES
 
 #: Channels of a picture.
 _COLORS: Final = 3
 #: Output pixels per input pixel along each side, as training shrinks patches to half.
 _SCALE: Final = 2
-#: Layers of the estimator of adaptive, before the one that gives the evidence.
-_ESTIMATOR_LAYERS: Final = 6
+#: Layers of the estimator of adaptive, before the one that gives the evidence. Each takes a pixel
+#: off each side.
+ESTIMATOR_LAYERS: Final = 6
+#: Factor of the mean evidence for a family over a picture, most pixels of which have none.
+EVIDENCE_GAIN: Final = 20.0
 #: Which kinds of evidence each number of the code compares: of the families, each with all others;
 #: a compressed picture with an uncompressed one; and pairs of families.
 _COMPARED: Final = (
@@ -156,12 +159,12 @@ def _adaptive(shape: Shape, rng: np.random.Generator) -> dict[str, Weights]:
     """Return a network whose gates are a half for all pictures, which the layers undo."""
     tensors = doubled(_compact(shape, rng))
     inputs = _COLORS
-    for layer in range(_ESTIMATOR_LAYERS):
+    for layer in range(ESTIMATOR_LAYERS):
         tensors |= _conv(rng, f"estimator.{2 * layer}", shape.estimator, inputs, 3)
         tensors[f"estimator.{2 * layer + 1}.weight"] = _slopes(shape.estimator)
         inputs = shape.estimator
     kinds = len(FAMILIES) + 2
-    tensors |= _zeros(f"estimator.{2 * _ESTIMATOR_LAYERS}", kinds, inputs, 1)
+    tensors |= _zeros(f"estimator.{2 * ESTIMATOR_LAYERS}", kinds, inputs, 1)
     tensors |= _zeros("code", len(_COMPARED), kinds, 1)
     for row, (one, *others) in zip(tensors["code.weight"], _COMPARED, strict=True):
         row[one] = EVIDENCE_GAIN

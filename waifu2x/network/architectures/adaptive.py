@@ -70,4 +70,4 @@ def build(tensors: Tensors) -> g.Graph:
     def gated(layer: int, value: str) -> str:
         return make.add(f"body.{2 * layer + 1}.gated", g.Multiply(), value, gates[layer])
 
-    return compact.enlarge(make, NAME, body, gated)
+    return compact.enlarge(make, NAME, body, compact.stack(make, "body", body, gated))

@@ -31,7 +31,8 @@ def layers(count: int) -> list[list[str]]:
 
 def build(tensors: Tensors) -> g.Graph:
     """Build the network; width, layers and scale follow from the shapes. Raises `GraphError`."""
-    return enlarge(Builder(tensors, NAME), NAME, numbers(tensors, "body", NAME))
+    make, body = Builder(tensors, NAME), numbers(tensors, "body", NAME)
+    return enlarge(make, NAME, body, stack(make, "body", body))
 
 
 def numbers(tensors: Tensors, name: str, family: str) -> list[int]:
@@ -69,15 +70,9 @@ def stack(
     return value
 
 
-def enlarge(
-    make: Builder,
-    family: str,
-    layers: list[int],
-    after: Callable[[int, str], str] = lambda _, value: value,
-) -> g.Graph:
-    """Return the network of the stack "body"; ``after`` is that of `stack`."""
+def enlarge(make: Builder, family: str, layers: list[int], value: str) -> g.Graph:
+    """Return the network that ends with the last layer of "body"; value: what that layer reads."""
     channels = make.take("body.0.weight", None, None, 3, 3).shape[1]
-    value = stack(make, "body", layers, after)
     last = f"body.{layers[-1]}"
     outputs = make.take(f"{last}.weight", None, None, 3, 3).shape[0]
     factor = side(outputs, channels, family)
